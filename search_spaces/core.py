@@ -1,0 +1,41 @@
+"""The space `core`: method, dropout, the method's strength, training epsilon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from search_spaces.dimensions import Dimension, from_setting
+from trainables.methods import METHODS
+from trainables.settings import settings_of
+from trainables.spec import EvaluationSpec, ModelSpec, TrialSpec
+
+# A radius is searched around the one it is judged at: well below it, where little robustness is
+# bought, up to twice it, where training beyond the evaluation radius has been reported to pay.
+EPSILON_FACTORS = (0.25, 2.0)
+
+
+def core(*, methods: Sequence[str], evaluation: EvaluationSpec) -> list[Dimension]:
+    """Return the dimensions of the paper's question.
+
+    Args:
+        methods: Names of the methods that trials may use.
+        evaluation: The study's evaluation; `train_epsilon` is searched relative to its epsilon.
+
+    Returns:
+        Dropout, `train_epsilon` for the methods that attack while training, and each method's own
+        hyperparameters that declare a search range.
+    """
+    dimensions = [from_setting(settings_of(ModelSpec)["dropout"])]
+    loaded = {name: METHODS.load(name) for name in methods}
+    attacking = [name for name, method in loaded.items() if method.attacks]
+    if attacking:
+        low, high = (min(1.0, factor * evaluation.epsilon) for factor in EPSILON_FACTORS)
+        setting = replace(settings_of(TrialSpec)["train_epsilon"], search=(low, high))
+        shared = replace(from_setting(setting), methods=tuple(attacking))
+        dimensions.append(shared)
+    for name, method in loaded.items():
+        for setting in settings_of(method).values():
+            if setting.search is not None:
+                dimensions.append(from_setting(setting, owner=name))
+    return dimensions

@@ -1,0 +1,134 @@
+"""The dimensions of a search space: what is drawn, from which range, in which unit, for which methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from trainables.registry import nearest
+from trainables.settings import Setting
+
+if TYPE_CHECKING:
+    import optuna
+
+Values = Sequence[Any] | Mapping[str, Any]
+
+
+class SpaceError(ValueError):
+    """A range or fixed value that the space cannot take; the message names the config key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One quantity a search draws.
+
+    Attributes:
+        name: The setting's name (`dropout`, `train_epsilon`, `beta`, ...).
+        setting: Its declaration: legal bounds, unit, meaning.
+        low: Smallest value drawn.
+        high: Largest value drawn.
+        log: Whether it is drawn on a log scale.
+        values: The listed values, where a list replaces the range.
+        methods: The methods it applies to; None means all.
+        owner: The method whose hyperparameter it is; None for what methods share.
+    """
+
+    name: str
+    setting: Setting
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    values: tuple[Any, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    owner: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Return the name of the Optuna parameter: unique in the space, whatever methods share the name."""
+        return self.name if self.owner is None else f"{self.owner}.{self.name}"
+
+    def applies_to(self, method: str) -> bool:
+        """Return whether trials of `method` have this quantity."""
+        return self.methods is None or method in self.methods
+
+    def draw(self, trial: optuna.trial.BaseTrial, /) -> Any:
+        """Draw a value through Optuna's define-by-run interface."""
+        if self.values is not None:
+            return trial.suggest_categorical(self.key, self.values)
+        if isinstance(self.setting.default, int) and not isinstance(self.setting.default, bool):
+            return trial.suggest_int(self.key, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.key, self.low, self.high, log=self.log)
+
+    def describe(self) -> str:
+        """Return the range in words, as `robust-study list spaces` prints it."""
+        if self.values is not None:
+            return "one of " + ", ".join(map(str, self.values))
+        return f"[{self.low:g}, {self.high:g}]{' log' if self.log else ''}"
+
+
+def from_setting(setting: Setting, *, owner: str | None = None) -> Dimension:
+    """Return the dimension that draws a setting from its declared search range.
+
+    Args:
+        setting: What to draw.
+        owner: The method whose hyperparameter it is; None for what all methods share.
+
+    Raises:
+        SpaceError: The setting declares no search range.
+    """
+    if setting.search is None:
+        raise SpaceError(f"`search.ranges.{setting.name}` must be given: the setting declares no range to search")
+    low, high = setting.search
+    only = None if owner is None else (owner,)
+    return Dimension(name=setting.name, setting=setting, low=low, high=high, log=setting.log, methods=only, owner=owner)
+
+
+def narrow(dimension: Dimension, values: Values, /) -> Dimension:
+    """Return the dimension restricted to a range or list from the config.
+
+    Args:
+        dimension: What to restrict.
+        values: `[low, high]`, `{low: ..., high: ..., log: ...}` or `{values: [...]}`.
+
+    Raises:
+        SpaceError: The form is none of these, a bound is illegal for the setting, or low exceeds high.
+    """
+    where = f"search.ranges.{dimension.name}"
+    if isinstance(values, Mapping):
+        unknown = [key for key in values if key not in ("low", "high", "log", "values")]
+        if unknown:
+            raise SpaceError(
+                f"unknown key `{where}.{unknown[0]}`{nearest(unknown[0], ['low', 'high', 'log', 'values'])}"
+            )
+        if "values" in values:
+            listed = tuple(values["values"])
+            _check_legal(dimension, listed, where=where)
+            return replace(dimension, values=listed)
+        low, high = values.get("low", dimension.low), values.get("high", dimension.high)
+        log = bool(values.get("log", dimension.log))
+    elif (
+        isinstance(values, (list, tuple))
+        and len(values) == 2
+        and all(isinstance(bound, (int, float)) for bound in values)
+    ):
+        (low, high), log = values, dimension.log
+    else:
+        raise SpaceError(f"`{where}` must be [low, high] or {{values: [...]}}, got {values!r}")
+    _check_legal(dimension, (low, high), where=where)
+    if low > high:
+        raise SpaceError(f"`{where}` must have low <= high, got [{low:g}, {high:g}]")
+    if log and low <= 0:
+        if isinstance(values, Mapping) and values.get("log"):
+            raise SpaceError(f"`{where}` must have low > 0 on a log scale, got {low:g}")
+        log = False
+    return replace(dimension, low=low, high=high, log=log, values=None)
+
+
+def _check_legal(dimension: Dimension, values: Sequence[Any], *, where: str) -> None:
+    if not values:
+        raise SpaceError(f"`{where}` must list at least one value, got none")
+    for value in values:
+        problem = dimension.setting.problem(value)
+        if problem:
+            raise SpaceError(problem.replace(f"`{dimension.setting.name}`", f"`{where}`", 1))

@@ -1,0 +1,130 @@
+"""A study's search space: the named space's dimensions, narrowed and fixed by the config, drawn define-by-run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from search_spaces import SPACES
+from search_spaces.dimensions import Dimension, SpaceError, Values, from_setting, narrow
+from trainables.registry import nearest
+from trainables.settings import Setting, settings_of
+from trainables.spec import EvaluationSpec, ModelSpec, TrainingSpec
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What a study draws for each trial.
+
+    Attributes:
+        methods: Names of the methods; one is drawn unless there is only one.
+        dimensions: What is drawn besides.
+        fixed: Values that every trial has, by setting name (`lr`) or method (`trades.beta`).
+    """
+
+    methods: tuple[str, ...]
+    dimensions: tuple[Dimension, ...]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def draw(self, trial: optuna.trial.BaseTrial, /) -> dict[str, Any]:
+        """Draw one proposal.
+
+        Args:
+            trial: An Optuna trial, or a `FixedTrial` with the values to use.
+
+        Returns:
+            `method` and a value for each quantity that applies to it, by setting name.
+        """
+        method = trial.suggest_categorical("method", self.methods) if len(self.methods) > 1 else self.methods[0]
+        proposal: dict[str, Any] = {"method": method}
+        for dimension in self.dimensions:
+            if dimension.applies_to(method):
+                proposal[dimension.name] = dimension.draw(trial)
+        for key, value in self.fixed.items():
+            owner, _, name = key.rpartition(".")
+            if owner in ("", method):
+                proposal[name] = value
+        return proposal
+
+
+def build_space(
+    name: str,
+    /,
+    *,
+    methods: Sequence[str],
+    evaluation: EvaluationSpec,
+    ranges: Mapping[str, Values],
+    fixed: Mapping[str, Any],
+) -> SearchSpace:
+    """Build the space `name` for a study.
+
+    Args:
+        name: Registered space, or `package.module:object`.
+        methods: Names of the methods.
+        evaluation: The study's evaluation.
+        ranges: Ranges or lists that replace a dimension's own, by setting name or `method.setting`;
+            a searchable training setting (`lr`, `weight_decay`) named here joins the search.
+        fixed: Values that are not searched, keyed likewise.
+
+    Raises:
+        SpaceError: A key that names nothing searchable, an illegal value, or a key in both.
+    """
+    dimensions = list(SPACES.load(name)(methods=methods, evaluation=evaluation))
+    both = sorted(set(ranges) & set(fixed))
+    if both:
+        raise SpaceError(f"`search.ranges.{both[0]}` and `search.fixed.{both[0]}` exclude each other: keep one")
+    for key, values in ranges.items():
+        matching = [index for index, dimension in enumerate(dimensions) if key in (dimension.name, dimension.key)]
+        for index in matching:
+            dimensions[index] = narrow(dimensions[index], values)
+        if not matching:
+            dimensions.append(narrow(_joining(key, dimensions), values))
+    for key, value in fixed.items():
+        setting = _fixable(key, dimensions)
+        problem = setting.problem(value)
+        if problem:
+            raise SpaceError(problem.replace(f"`{setting.name}`", f"`search.fixed.{key}`", 1))
+    free = [dimension for dimension in dimensions if not {dimension.name, dimension.key} & set(fixed)]
+    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, dimensions))
+
+
+def _trial_settings() -> dict[str, Setting]:
+    return {**settings_of(ModelSpec), **settings_of(TrainingSpec)}
+
+
+def _joining(key: str, dimensions: Sequence[Dimension]) -> Dimension:
+    setting = _trial_settings().get(key)
+    if setting is None or (setting.low is None and setting.search is None):
+        raise _unknown(f"search.ranges.{key}", key, dimensions)
+    low, high = setting.search or (setting.low or 0.0, setting.high or 1.0)
+    return from_setting(Setting(**{**vars(setting), "search": (low, high)}))
+
+
+def _fixable(key: str, dimensions: Sequence[Dimension]) -> Setting:
+    for dimension in dimensions:
+        if key in (dimension.name, dimension.key):
+            return dimension.setting
+    setting = _trial_settings().get(key)
+    if setting is None:
+        raise _unknown(f"search.fixed.{key}", key, dimensions)
+    return setting
+
+
+def _by_method(fixed: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[str, Any]:
+    """Spell out which method a fixed hyperparameter belongs to, so that no other method gets it."""
+    spelled: dict[str, Any] = {}
+    for key, value in fixed.items():
+        owners = [dimension for dimension in dimensions if key in (dimension.name, dimension.key)]
+        methods = {method for dimension in owners for method in dimension.methods or ()}
+        name = key.rpartition(".")[2]
+        spelled.update({f"{method}.{name}": value for method in methods} if methods else {key: value})
+    return spelled
+
+
+def _unknown(where: str, key: str, dimensions: Sequence[Dimension]) -> SpaceError:
+    valid = sorted({dimension.name for dimension in dimensions} | set(settings_of(TrainingSpec)))
+    return SpaceError(f"`{where}` names nothing this space can draw{nearest(key, valid)}; valid: {', '.join(valid)}")

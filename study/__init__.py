@@ -1,0 +1,1 @@
+"""Studies: config, searcher, driver, tracking and the command line."""

@@ -1,0 +1,5 @@
+"""`python -m study` is the command `robust-study`."""
+
+from study.cli import main
+
+main()

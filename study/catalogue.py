@@ -1,0 +1,85 @@
+"""What there is to choose from, with ranges and units."""
+
+from __future__ import annotations
+
+import inspect
+
+from rich.table import Table
+
+from study.console import results
+from trainables.registry import Registry
+
+
+def show(kind: str, /) -> None:
+    """Print one of: methods, datasets, models, spaces, attacks, presets."""
+    results().print({"methods": _methods, "spaces": _spaces, "presets": _presets}.get(kind, lambda: _named(kind))())
+
+
+def _methods() -> Table:
+    from trainables.methods import METHODS
+    from trainables.settings import settings_of
+
+    table = Table("method", "hyperparameter", "default", "bounds", "meaning")
+    for name in METHODS:
+        method = METHODS.load(name)
+        table.add_row(
+            name, "train_epsilon" if method.attacks else "-", "", "[0, 1]" if method.attacks else "", _summary(method)
+        )
+        for setting in settings_of(method).values():
+            bounds = ", ".join(map(str, setting.choices)) if setting.choices else f"[{setting.low:g}, {setting.high:g}]"
+            table.add_row("", setting.name, str(setting.default), bounds, _with_unit(setting.doc, setting.unit))
+    return table
+
+
+def _spaces() -> Table:
+    from search_spaces import SPACES
+    from trainables.methods import METHODS
+    from trainables.spec import EvaluationSpec
+
+    evaluation = EvaluationSpec()
+    table = Table("space", "searched", "range", "of methods", "meaning")
+    for name in SPACES:
+        table.add_row(
+            name, "method", "one of search.methods", "", f"ranges shown for evaluation.epsilon {evaluation.epsilon:g}"
+        )
+        for dimension in SPACES.load(name)(methods=list(METHODS), evaluation=evaluation):
+            owners = "all" if dimension.methods is None else ", ".join(dimension.methods)
+            meaning = _with_unit(dimension.setting.doc, dimension.setting.unit)
+            table.add_row("", dimension.key, dimension.describe(), owners, meaning)
+    return table
+
+
+def _presets() -> Table:
+    from study.configfile import load_config, presets
+
+    table = Table("preset", "data set", "model", "trials", "epsilon", "about")
+    for name, path in presets().items():
+        config = load_config(name)
+        about = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+        epsilon = f"{config.evaluation.epsilon:.4g} ({config.evaluation.norm})"
+        table.add_row(name, config.dataset.name, config.model.name, str(config.search.num_trials), epsilon, about)
+    return table
+
+
+def _named(kind: str) -> Table:
+    registry = _registry(kind)
+    table = Table(registry.kind, "about")
+    for name in registry:
+        table.add_row(name, _summary(registry.load(name)))
+    return table
+
+
+def _registry(kind: str) -> Registry:
+    from trainables.attacks import ATTACKS
+    from trainables.data import DATASETS
+    from trainables.models import MODELS
+
+    return {"datasets": DATASETS, "models": MODELS, "attacks": ATTACKS}[kind]
+
+
+def _summary(item: object) -> str:
+    return (inspect.getdoc(item) or "").partition("\n")[0]
+
+
+def _with_unit(doc: str, unit: str) -> str:
+    return f"{doc} ({unit})" if unit else doc

@@ -1,0 +1,183 @@
+"""The one config schema: what a study's YAML may say, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from analysis.objectives import OBJECTIVES
+from search_spaces import SPACES
+from search_spaces.dimensions import SpaceError
+from search_spaces.space import SearchSpace, build_space
+from study.errors import UsageError
+from study.explain import explain
+from trainables.data import DATASETS
+from trainables.methods import METHODS
+from trainables.models import MODELS
+from trainables.registry import Registry, UnknownNameError, nearest
+from trainables.seeding import derive
+from trainables.settings import settings_of
+from trainables.spec import DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
+
+Range = list[Any] | dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SearchConfig(_Section):
+    """What is searched, and how trials are proposed."""
+
+    space: str
+    methods: list[str] = Field(default_factory=lambda: list(METHODS), min_length=1)
+    num_trials: Annotated[int, Field(ge=1)] = 100
+    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    seed: int = 0
+    objectives: list[str] = Field(default=["val_clean_accuracy", "val_robust_accuracy"], min_length=1)
+    random_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
+    ranges: dict[str, Range] = {}
+    fixed: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> SearchConfig:
+        _check_names("space", [self.space], SPACES)
+        _check_names("methods", self.methods, METHODS)
+        repeated = {name for name in self.methods if self.methods.count(name) > 1}
+        if repeated:
+            raise ValueError(f"`methods` lists {sorted(repeated)[0]!r} more than once")
+        # a search never sees test data
+        valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
+        for name in self.objectives:
+            if name not in valid:
+                raise ValueError(f"`objectives` has no {name!r}{nearest(name, valid)}; valid: {', '.join(valid)}")
+        return self
+
+
+class ResourcesConfig(_Section):
+    """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 0
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+
+
+class ClusterConfig(_Section):
+    """Which Ray cluster runs the trials; null starts one on this machine."""
+
+    address: str | None = None
+
+
+class StorageConfig(_Section):
+    """Where checkpoints are written; null is `checkpoints/` in the study's folder."""
+
+    checkpoints: str | None = None
+
+
+class TrackingConfig(_Section):
+    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder."""
+
+    uri: str | None = None
+    experiment: str | None = None
+
+
+class StudyConfig(_Section):
+    """A whole study. Every key has a default but `name`, `dataset.name` and `search.space`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    dataset: DatasetSpec
+    model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    search: SearchConfig
+    resources: ResourcesConfig = ResourcesConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    storage: StorageConfig = StorageConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> StudyConfig:
+        if not Path(self.dataset.name).is_dir():
+            _check_names("dataset.name", [self.dataset.name], DATASETS)
+        _check_names("model.name", [self.model.name], MODELS)
+        return self
+
+    def space(self) -> SearchSpace:
+        """Return the study's search space.
+
+        Raises:
+            UsageError: A range or fixed value that the space cannot take.
+        """
+        search = self.search
+        try:
+            return build_space(
+                search.space,
+                methods=search.methods,
+                evaluation=self.evaluation,
+                ranges=search.ranges,
+                fixed=search.fixed,
+            )
+        except (SpaceError, UnknownNameError) as error:
+            raise UsageError(str(error)) from error
+
+    def trial_spec(self, proposal: Mapping[str, Any], *, number: int) -> TrialSpec:
+        """Return the spec of a trial: this study's settings with a proposal's values in their places.
+
+        Args:
+            proposal: `method` and values by setting name, as `SearchSpace.draw` returns them.
+            number: The trial's number, which with `search.seed` gives its seed.
+        """
+        values = dict(proposal)
+        method = values.pop("method")
+        params = {name: values.pop(name) for name in settings_of(METHODS.load(method)) if name in values}
+        train_epsilon = values.pop("train_epsilon", None)
+        model = {**vars(self.model), **_taken(values, ModelSpec)}
+        training = {**vars(self.training), **_taken(values, TrainingSpec)}
+        return TrialSpec(
+            dataset=self.dataset,
+            model=ModelSpec(**model),
+            training=TrainingSpec(**training),
+            evaluation=self.evaluation,
+            method=method,
+            params=params,
+            train_epsilon=train_epsilon,
+            seed=derive(self.search.seed, "trial", number),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved config as plain nested values; it validates to this config again."""
+        return self.model_dump(mode="json")
+
+
+def parse_config(tree: Any, /) -> StudyConfig:
+    """Check a config tree and return the study's config.
+
+    Args:
+        tree: Nested mappings as YAML gives them.
+
+    Raises:
+        UsageError: With a line for every mistake: what was required, what came, which field.
+    """
+    if not isinstance(tree, Mapping):
+        raise UsageError(f"a study's config must be a mapping with `name`, `dataset` and `search`, got {tree!r}")
+    try:
+        config = StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(*explain(error, StudyConfig)) from error
+    config.space()
+    return config
+
+
+def _taken(values: dict[str, Any], cls: type) -> dict[str, Any]:
+    return {name: values.pop(name) for name in settings_of(cls) if name in values}
+
+
+def _check_names(field: str, names: Sequence[str], registry: Registry) -> None:
+    for name in names:
+        try:
+            registry.check(name)
+        except UnknownNameError as error:
+            raise ValueError(f"`{field}`: {error}") from error

@@ -1,0 +1,118 @@
+"""What a study would take: time and disk, from a short measurement on this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from study.config import StudyConfig
+from study.console import results
+from study.progress import duration
+from trainables.data import load_dataset
+from trainables.data.base import ImageData, Split
+from trainables.spec import TrialSpec
+from trainables.training import Trainer
+
+# enough images that a step's fixed costs do not dominate, few enough to be measured in seconds
+PROBE_BATCHES = 4
+PROBE_EXAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study would take.
+
+    Attributes:
+        seconds_per_trial: Mean over the methods of one trial alone, by method.
+        concurrent: Trials that run at once.
+        seconds: Wall time of the whole study, start-up left out.
+        checkpoint_bytes: Size of one trial's checkpoint.
+        disk_bytes: Checkpoints and result files of all trials.
+    """
+
+    seconds_per_trial: dict[str, float]
+    concurrent: int
+    seconds: float
+    checkpoint_bytes: int
+    disk_bytes: int
+
+
+def estimate(config: StudyConfig, /) -> Estimate:
+    """Time a few batches of each method on this machine and scale them up to the study.
+
+    Args:
+        config: The study's config; its data set is loaded.
+    """
+    data = load_dataset(config.dataset).without_test()
+    seconds: dict[str, float] = {}
+    size = 0
+    for method in config.search.methods:
+        seconds[method], size = _probe(config, method, data=data)
+    concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
+    concurrent = min(concurrent, config.search.num_trials)
+    mean = sum(seconds.values()) / len(seconds)
+    rows = 60 * (len(data.val) + config.evaluation.examples) + 40_000
+    return Estimate(
+        seconds_per_trial=seconds,
+        concurrent=concurrent,
+        seconds=mean * config.search.num_trials / concurrent,
+        checkpoint_bytes=size,
+        disk_bytes=config.search.num_trials * (size + rows),
+    )
+
+
+def print_estimate(config: StudyConfig, folder: Path, /) -> None:
+    """Print what launching would do and take."""
+    found = estimate(config)
+    console = results()
+    console.print(f"study {config.name} would run {config.search.num_trials} trials in {folder}")
+    for method, seconds in found.seconds_per_trial.items():
+        console.print(f"  {method}: about {duration(seconds)} a trial")
+    console.print(f"time: about {duration(found.seconds)}, {found.concurrent} at a time, as fast as this machine")
+    console.print(
+        f"disk: about {_size(found.disk_bytes)}, of it {_size(found.checkpoint_bytes)} a trial for its checkpoint"
+    )
+    console.print("nothing was started")
+
+
+def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float, int]:
+    """Return the seconds of one trial of a method, and its checkpoint's size in bytes."""
+    from trainables.methods import METHODS
+
+    radius = config.evaluation.epsilon if METHODS.load(method).attacks else None
+    proposal = {"method": method} | ({} if radius is None else {"train_epsilon": radius})
+    spec = config.trial_spec(proposal, number=0)
+    images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
+    measured = min(PROBE_EXAMPLES, len(data.val))
+    trainer = Trainer(_shortened(spec, measured), data=replace(data, train=_first(data.train, images)))
+    trainer.run_epoch()
+    row = trainer.outcome().row
+    training = row["seconds_training"] * len(data.train) / images * spec.training.epochs
+    # val at every measured epoch, train once at the end; the probe measured both once
+    times = -(-spec.training.epochs // spec.evaluation.every) + 1
+    attack = row["seconds_attack"] / 2 * spec.evaluation.examples / measured * times
+    lipschitz = row["seconds_lipschitz"] / 2 * spec.evaluation.lipschitz.examples / measured * times
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probe.pt"
+        trainer.save(path)
+        return training + attack + lipschitz, path.stat().st_size
+
+
+def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:
+    lipschitz = replace(spec.evaluation.lipschitz, examples=measured)
+    evaluation = replace(spec.evaluation, examples=measured, lipschitz=lipschitz)
+    return replace(spec, training=replace(spec.training, epochs=1), evaluation=evaluation)
+
+
+def _first(split: Split, count: int) -> Split:
+    return Split(split.images[:count], split.labels[:count], split.index[:count])
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,59 @@
+"""Turns pydantic's findings into one line each: the field, what was required, what came."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ValidationError
+
+from trainables.registry import nearest
+
+_UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
+_MISSING = {"missing", "missing_argument", "missing_keyword_only_argument"}
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
+    """Return one line for every mistake in a config.
+
+    Args:
+        error: What validation raised.
+        root: The schema it was validated against; unknown keys are answered with its nearest valid name.
+    """
+    lines = []
+    for found in error.errors():
+        path = [str(part) for part in found["loc"]]
+        where = ".".join(path)
+        if found["type"] in _UNKNOWN:
+            lines.append(f"unknown key `{where}`{nearest(path[-1], _keys_at(root, path[:-1]))}")
+        elif found["type"] in _MISSING:
+            lines.append(f"`{where}` is required")
+        elif found["type"] == "value_error":
+            text = str(found["ctx"]["error"])
+            lines.extend(_with_section(part, path) for part in text.split("; `"))
+        else:
+            lines.append(f"`{where}`: {_plain(found['msg'])}, got {found['input']!r}")
+    return lines
+
+
+def _with_section(text: str, path: list[str]) -> str:
+    """Put the section before the field that a dataclass's or section's own check named."""
+    text = text if text.startswith("`") else f"`{text}"
+    section = ".".join(path)
+    return re.sub(r"^`", f"`{section}.", text) if section else text
+
+
+def _keys_at(root: type, path: list[str]) -> list[str]:
+    node: Any = root
+    for part in path:
+        node = get_type_hints(node).get(part)
+        if node is None:
+            return []
+    if isinstance(node, type) and (dataclasses.is_dataclass(node) or issubclass(node, BaseModel)):
+        return [name for name in get_type_hints(node) if not name.startswith(("_", "model_config"))]
+    return []
+
+
+def _plain(message: str) -> str:
+    return message[:1].lower() + message[1:]

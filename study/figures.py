@@ -1,0 +1,68 @@
+"""The command `pareto`: figures and the front as a table, from one or several studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from study.console import notes, results
+from study.errors import UsageError
+from study.folder import read_rows
+
+FORMATS = ("png", "pdf", "svg", "html")
+
+
+def draw(
+    study_dirs: Sequence[Path],
+    /,
+    *,
+    split: str,
+    objectives: Sequence[str],
+    allow_mixed: bool,
+    formats: Sequence[str],
+    out: Path | None,
+) -> None:
+    """Draw the front of one or several studies and print it.
+
+    Args:
+        study_dirs: The studies' folders.
+        split: `val`, or `test` for members that were measured there.
+        objectives: Names of the objectives.
+        allow_mixed: Whether rows that measured different things may share a front.
+        formats: Some of png, pdf, svg, html.
+        out: Where the figures go; `figures/` of the first study when None.
+
+    Raises:
+        UsageError: Unknown objective or format, studies that share no front, results that cannot be read.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
+    if split == "test":
+        raise UsageError("--split test shows members measured on test, and this study has none: measure them first")
+    table = read_rows(study_dirs)
+    if not table.num_rows:
+        raise UsageError(f"{study_dirs[0]} has no results yet: run `robust-study resume {study_dirs[0]}`")
+    folder = out or study_dirs[0] / "figures"
+    try:
+        written = write_figures(table, folder, formats=formats, objectives=objectives, allow_mixed=allow_mixed)
+        print_front(table, console=results(), objectives=objectives, allow_mixed=allow_mixed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for path in written:
+        notes().print(f"wrote {path}")
+
+
+def write_figures(table: Any, folder: Path, /, **options: Any) -> list[Path]:
+    """Write the front's figures and data to a folder; see `analysis.plots.pareto.write_pareto`."""
+    from analysis.plots.pareto import write_pareto
+
+    return write_pareto(table, folder, **options)
+
+
+def print_front(table: Any, /, *, console: Any, **options: Any) -> None:
+    """Print the front as a table, its hypervolume and the reference point."""
+    from analysis.tables import front_table
+
+    console.print(front_table(table, **options))

@@ -1,0 +1,53 @@
+"""The end of a study: the figures drawn and logged, the front printed, the next commands named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.fronts import front_of
+from study.config import StudyConfig
+from study.console import notes, results
+from study.figures import print_front, write_figures
+from study.folder import read_rows
+from study.tracking.tracker import Tracker
+
+
+def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool:
+    """Draw what the study found, log it to the parent run and close it.
+
+    Args:
+        config: The study's config.
+        study_dir: Its folder.
+        tracker: The study's open tracker.
+
+    Returns:
+        Whether the study has all its trials and at least one that did not fail.
+    """
+    said, shown = notes(), results()
+    table = read_rows([study_dir])
+    complete = table.num_rows >= config.search.num_trials
+    written: list[Path] = []
+    if table.num_rows:
+        written = write_figures(table, study_dir / "figures")
+        tracker.artifacts(written, "figures")
+        for trial_id in front_of(table)["trial_id"].to_pylist():
+            tracker.tag_trial(trial_id, {"on_front": "true"})
+    problem = tracker.close("FINISHED" if complete else "KILLED")
+    if table.num_rows:
+        print_front(table, console=shown)
+    if written:
+        shown.print(
+            f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
+        )
+    if problem:
+        said.print(f"tracking: {problem}; every result is in {study_dir}")
+    if not complete:
+        said.print(
+            f"{table.num_rows} of {config.search.num_trials} trials are done; "
+            f"go on with: robust-study resume {study_dir}",
+        )
+        return False
+    shown.print("next:")
+    shown.print(f"  robust-study ui {study_dir}")
+    shown.print(f"  robust-study status {study_dir}")
+    return "completed" in table["status"].to_pylist()

@@ -1,0 +1,83 @@
+"""Launching and resuming a study: everything is checked first, then Ray starts, then the front is drawn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.config import StudyConfig
+from study.configfile import load_config
+from study.console import notes
+from study.errors import UsageError
+from study.folder import create, free_folder, open_config, read_rows, resolved
+from trainables.data import DataError, check_available
+from trainables.registry import UnknownNameError
+
+
+def launch(
+    source: str, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+) -> None:
+    """Run a new study and draw its front.
+
+    Args:
+        source: YAML file or preset.
+        assignments: `key=value` replacements.
+        out: Folder in which the study's folder is made.
+        data_root: Replaces `dataset.root`.
+        address: Replaces `cluster.address`.
+
+    Raises:
+        UsageError: Bad input of any kind, before anything is started or written.
+    """
+    config = _checked(source, assignments=assignments, data_root=data_root, address=address)
+    _run(config, create(config, out))
+
+
+def dry_run(
+    source: str, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+) -> None:
+    """Check what `launch` would check and print what the study would take; see `launch` for the arguments."""
+    from study.estimate import print_estimate
+
+    config = _checked(source, assignments=assignments, data_root=data_root, address=address)
+    print_estimate(config, free_folder(config, out))
+
+
+def resume(study_dir: Path, /) -> None:
+    """Finish an interrupted study, or show a complete one again.
+
+    Raises:
+        UsageError: The folder holds no study, or its data set is not there.
+    """
+    config = open_config(study_dir)
+    read_rows([study_dir])
+    _check_data(config)
+    _run(config, study_dir)
+
+
+def _checked(source: str, *, assignments: Sequence[str], data_root: Path | None, address: str | None) -> StudyConfig:
+    root = None if data_root is None else str(data_root)
+    config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))
+    _check_data(config)
+    return config
+
+
+def _check_data(config: StudyConfig) -> None:
+    try:
+        check_available(config.dataset)
+    except (DataError, UnknownNameError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _run(config: StudyConfig, study_dir: Path) -> None:
+    notes().print(
+        f"study {config.name}: {config.search.num_trials} trials in {study_dir}, tracked in {config.tracking.uri}",
+    )
+    # imported here: Ray takes seconds, and bad input is answered without it
+    from study.driver import run_study
+    from study.finish import finish
+
+    tracker = run_study(config, study_dir)
+    if not finish(config, study_dir, tracker=tracker):
+        sys.exit(1)

@@ -1,0 +1,164 @@
+"""The ledger: turns a trial's end into its rows on disk, and says what is on disk already."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume, non_dominated
+from analysis.objectives import FRONT, directions, values
+from analysis.results import example_columns, read_results, trial_file, write_columns, write_rows
+from analysis.schema import EPOCH, EXAMPLE, RESULT
+from trainables.methods.base import build_method
+from trainables.outcome import spec_columns
+from trainables.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from trainables.outcome import Outcome
+
+# what a reader filters runs by, in MLflow's table
+_TAGS = ("study", "method", "dataset", "model", "norm", "proposal", "status", "reason")
+
+
+class Ledger:
+    """Writes each trial's files once and keeps count.
+
+    Args:
+        study_dir: The study's folder.
+        study: The study's name.
+    """
+
+    def __init__(self, study_dir: Path, *, study: str) -> None:
+        self._dir = study_dir
+        self._study = study
+        self.rows: dict[int, dict[str, Any]] = {}
+        if any((study_dir / RESULT.folder).glob("*.parquet")):
+            for row in read_results(study_dir).to_pylist():
+                self.rows[row["number"]] = row
+
+    @property
+    def count(self) -> int:
+        """Return how many trials have their row."""
+        return len(self.rows)
+
+    @property
+    def failed(self) -> int:
+        """Return how many of them failed."""
+        return sum(row["status"] == "failed" for row in self.rows.values())
+
+    @property
+    def front_size(self) -> int:
+        """Return how many trials are on the front so far."""
+        points = self._points()
+        return int(non_dominated(points, maximise=directions(FRONT)).sum()) if points else 0
+
+    def has(self, trial_id: str) -> bool:
+        """Return whether the trial's row is on disk."""
+        return int(trial_id) in self.rows
+
+    def progress(self) -> dict[str, float]:
+        """Return the study's own metrics: trials by status, front size, hypervolume."""
+        statuses = [row["status"] for row in self.rows.values()]
+        points = self._points()
+        volume = hypervolume(points, reference=HYPERVOLUME_REFERENCE, maximise=directions(FRONT)).value if points else 0
+        return {
+            "trials_completed": statuses.count("completed"),
+            "trials_stopped_early": statuses.count("stopped_early"),
+            "trials_failed": statuses.count("failed"),
+            "front_size": self.front_size,
+            "hypervolume": volume,
+        }
+
+    def describe(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the parameters and tags of a trial that starts, under the names of the result row."""
+        row = self._identity(config) | _spec_columns(config)
+        params = {name: value for name, value in row.items() if value is not None and name not in _TAGS}
+        return params, {name: row[name] for name in _TAGS if row.get(name) is not None}
+
+    def summarise(self, row: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+        """Return the final metrics and tags of a trial that ended."""
+        numbers = {
+            column.name: row[column.name]
+            for column in RESULT.columns
+            if column.type == "float64" and not column.name.endswith("_epsilon") and row.get(column.name) is not None
+        }
+        tags = {name: row[name] for name in _TAGS if row.get(name) is not None}
+        return numbers, {**tags, "flags": ", ".join(row["flags"])}
+
+    def record(self, config: Mapping[str, Any], outcome: Outcome, *, status: str, run_id: str | None) -> dict[str, Any]:
+        """Write a trial's per-example outcomes, epochs and, last, its result row.
+
+        Args:
+            config: The trial's Tune config.
+            outcome: What the worker measured.
+            status: How the trial ended.
+            run_id: Its MLflow run, where one is known.
+
+        Returns:
+            The result row. It is written last: where it is, the trial's other files are.
+        """
+        identity = self._identity(config)
+        trial = identity["trial_id"]
+        row = identity | outcome.row
+        row |= {"status": status, "reason": outcome.reason, "flags": list(outcome.flags), "mlflow_run_id": run_id}
+        row |= {"checkpoint_path": config.get("checkpoint_dir"), "code_revision": code_revision()}
+        shared = {key: identity[key] for key in ("study", "trial_id")}
+        if outcome.examples:
+            columns = example_columns(
+                outcome.examples,
+                **shared,
+                checkpoint=row["checkpoint_kind"],
+                attack=row["attack"],
+                epsilon=row["eval_epsilon"],
+            )
+            write_columns(trial_file(self._dir, trial, schema=EXAMPLE), columns, EXAMPLE)
+        epochs = [{**shared, "number": identity["number"], **epoch} for epoch in outcome.epochs]
+        if epochs:
+            write_rows(trial_file(self._dir, trial, schema=EPOCH), epochs, EPOCH)
+        return self._write(row)
+
+    def record_failure(
+        self, config: Mapping[str, Any], *, reason: str, traceback: str, run_id: str | None
+    ) -> dict[str, Any]:
+        """Write the row of a trial that ended without an outcome, and its traceback beside the results."""
+        row = self._identity(config) | _spec_columns(config)
+        row |= {"status": "failed", "reason": reason, "flags": [], "epochs": 0, "mlflow_run_id": run_id}
+        row |= {"code_revision": code_revision()}
+        if traceback:
+            path = self._dir / "errors" / f"{row['trial_id']}.txt"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(traceback, encoding="utf-8")
+        return self._write(row)
+
+    def _write(self, row: dict[str, Any]) -> dict[str, Any]:
+        write_rows(trial_file(self._dir, row["trial_id"]), [row], RESULT)
+        self.rows[row["number"]] = row
+        return row
+
+    def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"study": self._study, **{key: config[key] for key in ("trial_id", "number", "proposal")}}
+
+    def _points(self) -> list[Any]:
+        rows = [row for row in self.rows.values() if row["status"] == "completed" and not row["flags"]]
+        return [values(row, FRONT) for row in rows]
+
+
+def _spec_columns(config: Mapping[str, Any]) -> dict[str, Any]:
+    spec = TrialSpec.from_dict(config["spec"])
+    return spec_columns(spec, build_method(spec.method, spec.params)) | {
+        "examples": spec.evaluation.examples,
+        "lipschitz_examples": spec.evaluation.lipschitz.examples,
+    }
+
+
+@cache
+def code_revision() -> str | None:
+    """Return this code's git revision, `-dirty` where it has uncommitted changes; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,31 @@
+"""Keeps Ray's chatter off the user's screen; what goes wrong reaches it through the study's own lines."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+_SETTINGS = {
+    # Tune's tables would fight with the study's own live line
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # no tensorboardX, no three log files a trial
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # a report between two measurements has no new objective values, and the searcher takes none
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def quiet_ray() -> None:
+    """Set what Ray reads when it is imported. Settings the user made stay."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"ray\..*")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"ray\..*")
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,116 @@
+"""One trial alone, without Ray: from a spec, or a study's trial again to see whether its row is reproduced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from study.configfile import read_yaml, with_numbers
+from study.console import notes, results
+from study.errors import UsageError
+from study.folder import open_config, read_rows
+from study.progress import duration
+from trainables.spec import TrialSpec
+
+
+def retrain(source: Path, /, *, trial: str | None, as_json: bool) -> None:
+    """Train one trial and print its row; exit code 1 when it does not agree with the study's.
+
+    Args:
+        source: A study's folder, or a spec as YAML.
+        trial: Id of the study's trial.
+        as_json: Print the row as one JSON object.
+
+    Raises:
+        UsageError: No such study, trial or spec.
+    """
+    if source.is_dir() and trial is None:
+        raise UsageError(f"--trial ID is required to say which trial of {source} to train")
+    recorded: dict[str, Any] | None = None
+    if source.is_dir():
+        spec, recorded = _trial_of_study(source, trial or "")
+    elif trial is not None:
+        raise UsageError(f"--trial needs a study's folder, got {source}")
+    else:
+        spec = _spec_file(source)
+    row = _train(spec)
+    if as_json:
+        results().print_json(json.dumps(row))
+    else:
+        _print_row(row)
+    if recorded is not None:
+        _compare(recorded, row, source=source)
+
+
+def _train(spec: TrialSpec) -> dict[str, Any]:
+    from trainables.data import DataError
+    from trainables.training import fit
+
+    said = notes()
+
+    def report(row: dict[str, Any]) -> None:
+        said.print(
+            f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
+            f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
+        )
+
+    try:
+        outcome = fit(spec, report=report)
+    except (DataError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    return {"status": outcome.status, "reason": outcome.reason, "flags": list(outcome.flags), **outcome.row}
+
+
+def _spec_file(path: Path) -> TrialSpec:
+    if not path.is_file():
+        raise UsageError(f"{path} is neither a study's folder nor a spec file")
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: a trial's spec must be a mapping with `dataset` and `method`, got {tree!r}")
+    try:
+        return TrialSpec.from_dict(with_numbers(tree))
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, Any]]:
+    from study.searcher import open_study, proposal_of, study_url
+
+    config = open_config(study_dir)
+    rows = {row["trial_id"]: row for row in read_rows([study_dir]).to_pylist()}
+    wanted = trial.zfill(len(next(iter(rows)))) if rows else trial
+    if wanted not in rows:
+        known = f"{min(rows)} to {max(rows)}" if rows else "none yet"
+        raise UsageError(f"{study_dir} has no result of trial {trial!r}; it has: {known}")
+    recorded = rows[wanted]
+    proposal = proposal_of(
+        open_study(study_url(study_dir), config.name, config.search), config.space(), recorded["number"]
+    )
+    return config.trial_spec(proposal, number=recorded["number"]), recorded
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    console = results()
+    width = max(map(len, row))
+    for name, value in row.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        console.print(f"{name:<{width}}  {shown}")
+
+
+def _compare(recorded: dict[str, Any], row: dict[str, Any], *, source: Path) -> None:
+    from analysis.schema import RESULT, differing_columns
+
+    own = ("study", "trial_id", "number", "proposal")
+    columns = [name for name in (*RESULT.deterministic_columns(), *row) if name not in own]
+    compared = [name for name in dict.fromkeys(columns) if (found := RESULT.find(name)) and found.deterministic]
+    differing = differing_columns(recorded, row, columns=compared)
+    console = results()
+    if not differing:
+        console.print(
+            f"agrees with trial {recorded['trial_id']} of {source} in all {len(compared)} deterministic columns"
+        )
+        return
+    for name, (was, now) in differing.items():
+        console.print(f"differs: {name} was {was!r}, is {now!r}")
+    raise SystemExit(1)

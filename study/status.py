@@ -1,0 +1,60 @@
+"""How far a study is, read from what lies on disk: nothing needs to be running."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from analysis.fronts import front_hypervolume
+from study.console import results
+from study.figures import print_front
+from study.folder import open_config, read_rows
+
+STATUSES = ("completed", "stopped_early", "failed")
+
+
+def show_status(study_dir: Path, /, *, as_json: bool) -> None:
+    """Print trials by method and status, causes of failure, and the front so far.
+
+    Raises:
+        UsageError: The folder holds no study, or its results cannot be read.
+    """
+    config = open_config(study_dir)
+    rows = read_rows([study_dir])
+    records = rows.select(["method", "status", "reason"]).to_pylist()
+    by_status = Counter(record["status"] for record in records)
+    causes = Counter(record["reason"] for record in records if record["status"] == "failed")
+    volume = front_hypervolume(rows)
+    if as_json:
+        summary: dict[str, Any] = {
+            "study": config.name,
+            "num_trials": config.search.num_trials,
+            **{status: by_status[status] for status in STATUSES},
+            "left": max(0, config.search.num_trials - rows.num_rows),
+            "failures": dict(causes),
+            "hypervolume": volume.value,
+            "hypervolume_reference": list(volume.reference),
+        }
+        results().print_json(json.dumps(summary))
+        return
+    console = results()
+    console.print(f"study {config.name}: {rows.num_rows} of {config.search.num_trials} trials done")
+    console.print(_by_method(records))
+    for reason, count in causes.most_common():
+        console.print(f"{count} failed: {reason}")
+    if rows.num_rows:
+        print_front(rows, console=console)
+    if rows.num_rows < config.search.num_trials:
+        console.print(f"go on with: robust-study resume {study_dir}")
+
+
+def _by_method(records: list[dict[str, Any]]) -> Table:
+    table = Table("method", *STATUSES)
+    for method in sorted({record["method"] for record in records}):
+        counts = Counter(record["status"] for record in records if record["method"] == method)
+        table.add_row(method, *(str(counts[status]) for status in STATUSES))
+    return table

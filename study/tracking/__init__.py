@@ -1,0 +1,1 @@
+"""MLflow: runs, artifacts and everything else that talks to a tracking store."""

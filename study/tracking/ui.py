@@ -1,0 +1,132 @@
+"""MLflow's UI on 127.0.0.1, opened at a study's run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+from study.console import notes, results
+from study.errors import UsageError
+from study.tracking.tracker import DEFAULT_EXPERIMENT, STUDY, STUDY_TAG, TRIAL_TAG, default_uri
+
+HOST = "127.0.0.1"
+PORT = 5000
+START_SECONDS = 120.0
+
+
+def serve(study_dir: Path | None, /, *, port: int | None) -> None:
+    """Serve MLflow's UI until Ctrl-C.
+
+    Args:
+        study_dir: The study to open; the working folder's store when None.
+        port: Port to listen on; 5000 or the next free one when None.
+
+    Raises:
+        UsageError: The folder holds no study, the store is not there, or the port is taken.
+    """
+    uri, page = _target(study_dir)
+    if uri.startswith(("http://", "https://")):
+        results().print(f"the study is tracked at {uri}{page}")
+        return
+    _require_store(uri)
+    chosen = _free_port(port)
+    console = notes()
+    console.print(f"starting MLflow on {HOST}:{chosen} ...")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(chosen)]
+    # without its job runner: ten processes become two, and nothing here uses it
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    log = tempfile.TemporaryFile(mode="w+")
+    server = subprocess.Popen(
+        [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _wait_until_up(server, f"http://{HOST}:{chosen}/health", log=log)
+        results().print(f"MLflow shows the study at http://{HOST}:{chosen}{page}")
+        console.print("Ctrl-C stops it")
+        server.wait()
+    except KeyboardInterrupt:
+        console.print("stopped")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        _stop(server)
+
+
+def _target(study_dir: Path | None) -> tuple[str, str]:
+    """Return the store's URI and the page to open, with MLflow's `#` path."""
+    if study_dir is None:
+        return default_uri(), "/"
+    from study.folder import open_config
+    from study.searcher import open_study, study_url
+    from study.tracking.client import connect
+
+    config = open_config(study_dir)
+    uri = config.tracking.uri or default_uri()
+    if uri.startswith(("http://", "https://")):
+        return uri, "/"
+    _require_store(uri)
+    study_id = open_study(study_url(study_dir), config.name, config.search).user_attrs.get("study_id", "")
+    client = connect(uri)
+    experiment = client.get_experiment_by_name(config.tracking.experiment or DEFAULT_EXPERIMENT)
+    if experiment is None:
+        return uri, "/"
+    query = f"tags.`{STUDY_TAG}` = '{study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
+    runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=1)
+    page = f"/#/experiments/{experiment.experiment_id}"
+    return uri, f"{page}/runs/{runs[0].info.run_id}" if runs else page
+
+
+def _require_store(uri: str) -> None:
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.exists():
+        raise UsageError(f"{path} does not exist: launch a study here first, or name a STUDY_DIR")
+
+
+def _free_port(wanted: int | None) -> int:
+    for port in [wanted] if wanted is not None else [PORT, 0]:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise UsageError(f"port {wanted} on {HOST} is taken: choose another --port, or none to have one picked")
+
+
+def _wait_until_up(server: subprocess.Popen[bytes], url: str, *, log: IO[str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            log.seek(0)
+            raise UsageError(f"MLflow did not start: {(log.read().strip().splitlines() or ['no message'])[-1]}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise UsageError(f"MLflow did not answer within {START_SECONDS:g} s")
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is not None:
+        return
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

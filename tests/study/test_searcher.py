@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from study.config import SearchConfig
+from study.configfile import load_config
+from study.samplers import SAMPLERS, is_random
+from study.searcher import StudySearcher, ending, open_study, proposal_of, study_url, trial_id, unfinished
+
+OBJECTIVES = ["val_clean_accuracy", "val_robust_accuracy"]
+GOOD = {"val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4, "status": "completed"}
+
+
+def search(**changes):
+    return SearchConfig(space="core", methods=["natural", "adversarial_training", "trades"], **changes)
+
+
+@pytest.fixture
+def make(tmp_path):
+    told = []
+
+    def build(config=None, pending=(), *, name="study"):
+        config = config or search()
+        study = open_study(study_url(tmp_path), name, config)
+        searcher = StudySearcher(
+            study,
+            space=load_config("quickstart").space(),
+            objectives=OBJECTIVES,
+            configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
+            before_tell=lambda tune_id, *, error: told.append((tune_id, error)),
+            pending=list(pending),
+        )
+        searcher.told_before = told
+        return study, searcher
+
+    return build
+
+
+def finish(searcher, name, result, *, error=False):
+    searcher.suggest(name)
+    searcher.on_trial_complete(name, result, error=error)
+
+
+def test_five_outcomes_leave_no_trial_running(make):
+    study, searcher = make()
+    finish(searcher, "a", GOOD)
+    finish(searcher, "b", {**GOOD, "val_robust_accuracy": math.nan})
+    finish(searcher, "c", {**GOOD, "val_robust_accuracy": None})
+    finish(searcher, "d", None, error=True)
+    finish(searcher, "e", {**GOOD, "status": "running"})
+    finish(searcher, "f", {**GOOD, "status": "failed"})
+    finish(searcher, "g", None)
+    states = [trial.state for trial in study.trials]
+    failed = TrialState.FAIL
+    assert states == [TrialState.COMPLETE, failed, failed, failed, TrialState.PRUNED, failed, failed]
+    assert study.trials[0].values == [0.9, 0.4]
+
+
+def test_the_row_is_written_before_optuna_is_told(make):
+    study, searcher = make()
+    seen = []
+    searcher._before_tell = lambda tune_id, *, error: seen.append(study.trials[0].state)
+    finish(searcher, "a", GOOD)
+    assert seen == [TrialState.RUNNING]
+
+
+def test_unknown_and_repeated_completions_are_ignored(make):
+    study, searcher = make()
+    finish(searcher, "a", GOOD)
+    searcher.on_trial_complete("a", {**GOOD, "val_clean_accuracy": 0.1})
+    searcher.on_trial_complete("never seen", GOOD)
+    assert [trial.values for trial in study.trials] == [[0.9, 0.4]]
+    assert searcher.told_before == [("a", False)]
+
+
+def test_a_driver_that_died_leaves_its_trials_to_the_next_one(make):
+    study, searcher = make()
+    configs = [searcher.suggest(name) for name in "abcd"]
+    searcher.on_trial_complete("b", GOOD)
+
+    rows = {1: GOOD, 2: {**GOOD, "status": "failed"}}  # the row of 2 was written, Optuna never heard
+    again = open_study(study._storage._backend.url, "study", search())
+    pending = unfinished(again, rows, OBJECTIVES)
+    assert pending == [0, 3]
+    assert again.trials[2].state == TrialState.FAIL
+
+    _, second = make(pending=pending)
+    resumed = [second.suggest(name) for name in ("x", "y", "z")]
+    assert resumed[:2] == [configs[0], configs[3]]
+    assert resumed[2]["number"] == 4
+    for name in "xyz":
+        second.on_trial_complete(name, GOOD)
+    states = [trial.state for trial in open_study(study._storage._backend.url, "study", search()).trials]
+    assert TrialState.RUNNING not in states
+    assert len(states) == 5
+
+
+def test_a_resumed_search_does_not_repeat_its_first_proposals(make):
+    _, first = make(search(random_fraction=0.0))
+    early = [first.suggest(name)["spec"] for name in "abc"]
+    _, second = make(search(random_fraction=0.0))
+    assert not [spec for spec in (second.suggest(name)["spec"] for name in "xyz") if spec in early]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_takes_completed_failed_and_stopped_trials(make, sampler):
+    study, searcher = make(search(sampler=sampler), name=sampler)
+    for number in range(30):
+        status = ["completed", "failed", "running"][number % 3]
+        accuracy = (number % 7) / 7
+        finish(
+            searcher,
+            str(number),
+            {"val_clean_accuracy": accuracy, "val_robust_accuracy": 1 - accuracy, "status": status},
+        )
+    assert len(study.trials) == 30
+    assert not [trial for trial in study.trials if trial.state == TrialState.RUNNING]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.25, 1 / 3, 1.0])
+def test_the_random_share_is_exact_and_spread(fraction):
+    marks = [is_random(number, fraction=fraction) for number in range(240)]
+    assert abs(sum(marks) - 240 * fraction) <= 1
+    assert abs(sum(marks[:60]) - 60 * fraction) <= 1
+
+
+def test_random_proposals_are_marked_and_do_not_depend_on_results(make, tmp_path):
+    def proposals(name, accuracy):
+        study, searcher = make(search(random_fraction=0.25), name=name)
+        found = {}
+        for number in range(40):
+            config = searcher.suggest(str(number))
+            if config["proposal"] == "random":
+                found[number] = config["spec"]
+            result = {"val_clean_accuracy": accuracy(number), "val_robust_accuracy": 0.5, "status": "completed"}
+            searcher.on_trial_complete(str(number), result)
+        marked = [trial.number for trial in study.trials if trial.user_attrs["proposal"] == "random"]
+        assert marked == list(found)
+        return found
+
+    first = proposals("first", lambda number: number / 40)
+    second = proposals("second", lambda number: 1 - number / 40)
+    assert len(first) == 10
+    assert first == second
+
+
+def test_a_trials_proposal_can_be_read_back(make):
+    study, searcher = make()
+    config = searcher.suggest("a")
+    assert proposal_of(study, load_config("quickstart").space(), 0) == config["spec"]
+
+
+def test_another_studys_storage_is_refused(make):
+    from study.errors import UsageError
+
+    make()
+    with pytest.raises(UsageError, match="other objectives"):
+        make(search(objectives=["val_clean_accuracy", "val_lipschitz_scale_free_log10"]))
+
+
+def test_ending_takes_three_objectives_from_a_row():
+    row = {**GOOD, "val_lipschitz_scale_free_mean": 10.0}
+    state, told = ending([*OBJECTIVES, "val_lipschitz_scale_free_log10"], row)
+    assert state == TrialState.COMPLETE
+    assert told == [0.9, 0.4, pytest.approx(1.0)]
+
+
+def test_trial_ids_sort_as_their_numbers():
+    assert [trial_id(number) for number in (0, 42, 99999)] == ["00000", "00042", "99999"]
+
+
+def test_the_storage_opens_with_plain_optuna(make, tmp_path):
+    _, searcher = make()
+    finish(searcher, "a", GOOD)
+    loaded = optuna.load_study(study_name="study", storage=study_url(tmp_path))
+    assert loaded.best_trials[0].values == [0.9, 0.4]
+    assert loaded.metric_names == OBJECTIVES

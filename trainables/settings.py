@@ -1,0 +1,124 @@
+"""Settings declared once: default, bounds, unit and meaning side by side on a dataclass field.
+
+Specs and methods declare their fields with `setting`; `check` enforces the bounds, `settings_of`
+hands the same facts to the search spaces, the command line's help and the tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_KEY = "setting"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known about one setting.
+
+    Attributes:
+        name: Its name in configs and result columns (a field `lambda_` is the setting `lambda`).
+        default: Its default, or `dataclasses.MISSING` where a value is required.
+        doc: One line saying what it is.
+        unit: What its number counts or measures; empty for names.
+        low: Smallest legal value, inclusive.
+        high: Largest legal value, inclusive.
+        choices: The legal values, where they are a list.
+        search: Range a search draws from unless the study's config narrows it.
+        log: Whether a search draws on a log scale.
+    """
+
+    name: str
+    default: Any
+    doc: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] | None = None
+    search: tuple[float, float] | None = None
+    log: bool = False
+
+    def problem(self, value: object) -> str | None:
+        """Return what is wrong with `value`, or None."""
+        if value is None and self.default is None:
+            return None
+        if self.choices is not None:
+            if value in self.choices:
+                return None
+            return f"`{self.name}` must be one of {', '.join(map(str, self.choices))}, got {value!r}"
+        if self.low is None and self.high is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return f"`{self.name}` must be a number{self._in_bounds()}, got {value!r}"
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if low <= value <= high:
+            return None
+        hint = f" (did you mean {value:g}/255?)" if self.unit == INPUT_UNIT and 1 < value <= 255 else ""
+        return f"`{self.name}` must be{self._in_bounds()}, got {value:g}{hint}"
+
+    def _in_bounds(self) -> str:
+        if self.low is None:
+            return f" at most {self.high:g}"
+        if self.high is None:
+            return f" at least {self.low:g}"
+        return f" in [{self.low:g}, {self.high:g}]"
+
+
+INPUT_UNIT = "input units, [0, 1]"
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    doc: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] | None = None,
+    search: tuple[float, float] | None = None,
+    log: bool = False,
+    factory: Callable[[], Any] | None = None,
+) -> Any:
+    """Return a dataclass field that carries a `Setting` (see there for the arguments)."""
+    facts = {"doc": doc, "unit": unit, "low": low, "high": high, "search": search, "log": log}
+    facts["choices"] = None if choices is None else tuple(choices)
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata={_KEY: facts})
+    return dataclasses.field(default=default, metadata={_KEY: facts})
+
+
+def radius(default: Any = dataclasses.MISSING, *, doc: str, search: tuple[float, float] | None = None) -> Any:
+    """Return a setting in input units, bounded by [0, 1]."""
+    return setting(default, doc=doc, unit=INPUT_UNIT, low=0.0, high=1.0, search=search)
+
+
+def settings_of(cls: type) -> dict[str, Setting]:
+    """Return the settings of a dataclass by name, in the order of its fields."""
+    found = {}
+    for field in dataclasses.fields(cls):
+        if _KEY in field.metadata:
+            name = field.name.rstrip("_")
+            found[name] = Setting(name=name, default=field.default, **field.metadata[_KEY])
+    return found
+
+
+def check(instance: Any) -> None:
+    """Check every setting of a dataclass instance against its declaration.
+
+    Raises:
+        ValueError: Naming every setting that is out of bounds, with the bounds and the value.
+    """
+    problems = []
+    for field in dataclasses.fields(instance):
+        if _KEY in field.metadata:
+            name = field.name.rstrip("_")
+            found = Setting(name=name, default=field.default, **field.metadata[_KEY])
+            problem = found.problem(getattr(instance, field.name))
+            if problem:
+                problems.append(problem)
+    if problems:
+        raise ValueError("; ".join(problems))

@@ -1,0 +1,172 @@
+"""The spec of one trial: everything its result depends on, as plain frozen dataclasses.
+
+Loading this module imports nothing but the standard library. A study's config builds specs from
+proposals; `trainables.training.fit` runs one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_type_hints
+
+from trainables.registry import nearest
+from trainables.settings import check, radius, setting
+
+# Read by pydantic where a study's config nests these classes: unknown keys are mistakes.
+_FORBID: dict[str, Any] = {"extra": "forbid"}
+
+Norm = Literal["linf", "l2"]
+Mode = Literal["eval", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """Which images, and how they are split."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: str = setting(doc="registered data set, folder of Parquet image files, or package.module:object")
+    root: str | None = setting(None, doc="folder that holds the data set's files")
+    train_size: int | None = setting(None, doc="training images kept after the validation split", unit="images", low=1)
+    val_fraction: float = setting(0.1, doc="share of the full training set held out for validation", low=0.01, high=0.5)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which network."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: str = setting("cnn_small", doc="registered model or package.module:object")
+    dropout: float = setting(0.0, doc="dropout rate", unit="probability", low=0.0, high=0.95, search=(0.0, 0.5))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CraftMode:
+    """The model's mode while a training attack is crafted: DESIGN's `craft mode`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    bn: Mode = setting("eval", doc="batch normalisation while crafting", choices=("eval", "train"))
+    dropout: Mode = setting("eval", doc="dropout while crafting", choices=("eval", "train"))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def __str__(self) -> str:
+        return f"bn={self.bn},dropout={self.dropout}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """How the network is trained."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    epochs: int = setting(20, doc="passes over the training split", unit="epochs", low=1, high=100_000)
+    batch_size: int = setting(128, doc="images per step", unit="images", low=1)
+    optimizer: Literal["sgd", "adam"] = setting("sgd", doc="optimiser", choices=("sgd", "adam"))
+    lr: float = setting(0.1, doc="initial learning rate", low=0.0, high=100.0, search=(0.01, 0.3), log=True)
+    momentum: float = setting(0.9, doc="momentum of sgd", low=0.0, high=0.999)
+    schedule: Literal["constant", "cosine", "piecewise"] = setting(
+        "cosine", doc="learning rate over training", choices=("constant", "cosine", "piecewise")
+    )
+    weight_decay: float = setting(
+        5e-4, doc="l2 penalty of the optimiser", low=0.0, high=1.0, search=(1e-5, 1e-2), log=True
+    )
+    augment: Literal["none", "crop", "crop_flip"] = setting(
+        "none", doc="random augmentation of training images", choices=("none", "crop", "crop_flip")
+    )
+    attack_steps: int = setting(10, doc="PGD steps of training attacks", unit="steps", low=1)
+    craft_mode: CraftMode = setting(factory=CraftMode, doc="model's mode while a training attack is crafted")
+    threads: int = setting(1, doc="CPU threads of torch", unit="threads", low=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LipschitzSpec:
+    """How local Lipschitzness is estimated."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    steps: int = setting(20, doc="ascent steps", unit="steps", low=1)
+    restarts: int = setting(2, doc="random restarts, alternating the numerator and the ratio", low=1)
+    examples: int = setting(500, doc="examples measured per split", unit="images", low=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """How a trained network is measured; the same for every trial of a study."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    norm: Norm = setting("linf", doc="norm of the threat model", choices=("linf", "l2"))
+    epsilon: float = radius(0.1, doc="radius of the threat model")
+    steps: int = setting(10, doc="PGD steps", unit="steps", low=1)
+    restarts: int = setting(1, doc="PGD random restarts", low=1)
+    examples: int = setting(1000, doc="examples measured per split", unit="images", low=1)
+    every: int = setting(5, doc="epochs between two measurements on validation", unit="epochs", low=1)
+    lipschitz: LipschitzSpec = setting(factory=LipschitzSpec, doc="local Lipschitz estimate")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One trial. Equal specs on the same kind of machine give equal deterministic columns."""
+
+    dataset: DatasetSpec
+    method: str
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    train_epsilon: float | None = radius(None, doc="radius of training attacks; null where the method has none")
+    model: ModelSpec = dataclasses.field(default_factory=ModelSpec)
+    training: TrainingSpec = dataclasses.field(default_factory=TrainingSpec)
+    evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as nested plain dicts, ready for JSON or YAML."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Return the spec as canonical JSON: sorted keys, no white space."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any], /) -> TrialSpec:
+        """Build a spec from nested dicts.
+
+        Raises:
+            ValueError: Unknown or missing keys, or values out of bounds; the message names the field.
+        """
+        spec: TrialSpec = _build(cls, tree, where="")
+        return spec
+
+
+def _build(cls: type, tree: Mapping[str, Any], *, where: str) -> Any:
+    hints = get_type_hints(cls)
+    unknown = [key for key in tree if key not in hints]
+    if unknown:
+        raise ValueError(f"unknown key `{where}{unknown[0]}`{nearest(unknown[0], list(hints))}")
+    values = {
+        key: _build(hints[key], value, where=f"{where}{key}.")
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping)
+        else value
+        for key, value in tree.items()
+    }
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{where.rstrip('.') or 'spec'}: {error}") from error
