@@ -6,6 +6,7 @@ The driver is the single writer. Tune calls these hooks in its own loop, so each
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,12 @@ from ray import tune
 
 from study.ledger import Ledger
 from study.progress import StudyProgress
+from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
-EPOCH_METRICS = (
-    "loss",
-    "lr",
-    "val_loss",
-    "val_clean_accuracy",
-    "val_robust_accuracy",
-    "val_lipschitz_mean",
-    "val_lipschitz_scale_free_mean",
-)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Bookkeeper(tune.Callback):
@@ -49,9 +43,8 @@ class Bookkeeper(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run."""
         self._trials[trial.trial_id] = trial
-        config = trial.config
-        params, tags = self._ledger.describe(config)
-        self._tracker.trial_started(config["trial_id"], params, tags)
+        asked = self._ledger.asked(trial.config)
+        self._tracker.trial_started(asked["trial_id"], params(asked), tags(asked))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -60,8 +53,7 @@ class Bookkeeper(tune.Callback):
         reference = result.pop("outcome", None)
         if reference is not None:
             self._outcomes[trial.trial_id] = reference
-        metrics = {name: value for name, value in result.items() if name in EPOCH_METRICS or name.startswith("part.")}
-        self._tracker.trial_reported(trial.config["trial_id"], result["epoch"], metrics)
+        self._tracker.trial_reported(trial.config["trial_id"], result["epoch"], epoch_metrics(result))
         if result["status"] != "running":
             self._close(trial, result["status"])
 
@@ -103,9 +95,7 @@ class Bookkeeper(tune.Callback):
         return self._tracker.run_id(trial.config["trial_id"])
 
     def _end(self, trial: Any, row: Mapping[str, Any]) -> None:
-        metrics, tags = self._ledger.summarise(row)
-        trial_id = row["trial_id"]
-        self._tracker.trial_ended(trial_id, row["status"], step=row["epochs"] or 0, metrics=metrics, tags=tags)
+        self._tracker.trial_ended(row)
         self._tracker.study_reported(self._ledger.count, self._ledger.progress())
         self._progress.trial_ended(failed=row["status"] == "failed", front_size=self._ledger.front_size)
         self._outcomes.pop(trial.trial_id, None)
@@ -117,7 +107,7 @@ class Bookkeeper(tune.Callback):
 
 def _error_text(trial: Any) -> str:
     try:
-        return Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        return _COLOUR.sub("", Path(trial.error_file).read_text(encoding="utf-8")) if trial.error_file else ""
     except OSError:
         logger.debug("no error file for trial %s", trial.trial_id, exc_info=True)
         return ""

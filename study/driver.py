@@ -56,6 +56,7 @@ def run_study(config: StudyConfig, study_dir: Path, /) -> Tracker:
         experiment=config.tracking.experiment,
     )
     tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
+    tracker.settle(ledger.rows.values())
     missing = config.search.num_trials - ledger.count
     if missing <= 0:
         return tracker

@@ -64,7 +64,8 @@ def read_rows(study_dirs: Sequence[Path], /) -> Any:
     Raises:
         UsageError: A folder that is no study's, results of another schema, or damaged files.
     """
-    from analysis.results import ResultsError, read_studies
+    from analysis.results import read_studies
+    from analysis.schema import ResultsError
 
     for folder in study_dirs:
         open_config(folder)

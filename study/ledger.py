@@ -19,9 +19,6 @@ from trainables.spec import TrialSpec
 if TYPE_CHECKING:
     from trainables.outcome import Outcome
 
-# what a reader filters runs by, in MLflow's table
-_TAGS = ("study", "method", "dataset", "model", "norm", "proposal", "status", "reason")
-
 
 class Ledger:
     """Writes each trial's files once and keeps count.
@@ -72,21 +69,18 @@ class Ledger:
             "hypervolume": volume,
         }
 
-    def describe(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the parameters and tags of a trial that starts, under the names of the result row."""
-        row = self._identity(config) | _spec_columns(config)
-        params = {name: value for name, value in row.items() if value is not None and name not in _TAGS}
-        return params, {name: row[name] for name in _TAGS if row.get(name) is not None}
-
-    def summarise(self, row: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-        """Return the final metrics and tags of a trial that ended."""
-        numbers = {
-            column.name: row[column.name]
-            for column in RESULT.columns
-            if column.type == "float64" and not column.name.endswith("_epsilon") and row.get(column.name) is not None
-        }
-        tags = {name: row[name] for name in _TAGS if row.get(name) is not None}
-        return numbers, {**tags, "flags": ", ".join(row["flags"])}
+    def asked(self, config: Mapping[str, Any], /) -> dict[str, Any]:
+        """Return the columns of a trial that are known before it starts."""
+        spec = TrialSpec.from_dict(config["spec"])
+        return (
+            self._identity(config)
+            | spec_columns(spec, build_method(spec.method, spec.params))
+            | {
+                "dataset": Path(spec.dataset.name).name,
+                "examples": spec.evaluation.examples,
+                "lipschitz_examples": spec.evaluation.lipschitz.examples,
+            }
+        )
 
     def record(self, config: Mapping[str, Any], outcome: Outcome, *, status: str, run_id: str | None) -> dict[str, Any]:
         """Write a trial's per-example outcomes, epochs and, last, its result row.
@@ -124,7 +118,7 @@ class Ledger:
         self, config: Mapping[str, Any], *, reason: str, traceback: str, run_id: str | None
     ) -> dict[str, Any]:
         """Write the row of a trial that ended without an outcome, and its traceback beside the results."""
-        row = self._identity(config) | _spec_columns(config)
+        row = self.asked(config)
         row |= {"status": "failed", "reason": reason, "flags": [], "epochs": 0, "mlflow_run_id": run_id}
         row |= {"code_revision": code_revision()}
         if traceback:
@@ -144,14 +138,6 @@ class Ledger:
     def _points(self) -> list[Any]:
         rows = [row for row in self.rows.values() if row["status"] == "completed" and not row["flags"]]
         return [values(row, FRONT) for row in rows]
-
-
-def _spec_columns(config: Mapping[str, Any]) -> dict[str, Any]:
-    spec = TrialSpec.from_dict(config["spec"])
-    return spec_columns(spec, build_method(spec.method, spec.params)) | {
-        "examples": spec.evaluation.examples,
-        "lipschitz_examples": spec.evaluation.lipschitz.examples,
-    }
 
 
 @cache

@@ -29,3 +29,5 @@ def quiet_ray() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"ray\..*")
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # it repeats which trials failed, without saying why
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)

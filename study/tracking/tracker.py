@@ -7,9 +7,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from study.tracking.rows import metrics, params, tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +29,9 @@ DEFAULT_EXPERIMENT = "robust-study"
 def default_uri() -> str:
     """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
     return f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+_OPEN = ("", "RUNNING", "SCHEDULED")
 
 
 class Tracker:
@@ -52,7 +57,7 @@ class Tracker:
         self._parent = ""
         self._experiment_id = ""
         self._client: MlflowClient | None = None
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     @property
@@ -78,18 +83,28 @@ class Tracker:
         stamp = _now()
         self._jobs.put(lambda: self._log(self._runs[trial_id], metrics, step=epoch, timestamp=stamp))
 
-    def trial_ended(
-        self, trial_id: str, status: str, *, step: int, metrics: Mapping[str, Any], tags: Mapping[str, Any]
-    ) -> None:
-        """Log a trial's final numbers and close its run."""
+    def trial_ended(self, row: Mapping[str, Any]) -> None:
+        """Log a trial's result row and close its run."""
         stamp = _now()
+        self._jobs.put(lambda: self._end(self._runs[row["trial_id"]], row, timestamp=stamp))
 
-        def end() -> None:
-            run = self._runs[trial_id]
-            self._log(run, metrics, step=step, timestamp=stamp, tags=tags)
-            self._mlflow.set_terminated(run, status="FAILED" if status == "failed" else "FINISHED")
+    def settle(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Close the runs that a dead driver left open though their trials' rows are on disk.
 
-        self._jobs.put(end)
+        A run that was never opened is opened and closed.
+        """
+        by_trial = {row["trial_id"]: row for row in rows}
+
+        def repair() -> None:
+            states = self._children()
+            for trial_id, row in by_trial.items():
+                run_id, status = states.get(trial_id, ("", ""))
+                if status in _OPEN:
+                    run_id = run_id or self._open_trial(trial_id, params(row), tags(row))
+                    self._end(run_id, row, timestamp=_now())
+
+        if by_trial:
+            self._jobs.put(repair)
 
     def tag_trial(self, trial_id: str, tags: Mapping[str, str]) -> None:
         """Set tags on a trial's run, also after it ended."""
@@ -148,10 +163,30 @@ class Tracker:
         self._parent = self._find_or_create("", run_name=self._study, tags=tags)
         self._log(self._parent, {}, step=0, timestamp=_now(), params=params)
 
-    def _open_trial(self, trial_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
+    def _open_trial(self, trial_id: str, asked: Mapping[str, Any], tags: Mapping[str, Any]) -> str:
         all_tags = {**tags, PARENT_TAG: self._parent}
-        self._runs[trial_id] = self._find_or_create(trial_id, run_name=f"{self._study}-{trial_id}", tags=all_tags)
-        self._log(self._runs[trial_id], {}, step=0, timestamp=_now(), params=params)
+        run_id = self._find_or_create(trial_id, run_name=f"{self._study}-{trial_id}", tags=all_tags)
+        self._runs[trial_id] = run_id
+        self._log(run_id, {}, step=0, timestamp=_now(), params=asked)
+        return run_id
+
+    def _end(self, run_id: str, row: Mapping[str, Any], *, timestamp: int) -> None:
+        self._log(run_id, metrics(row), step=row["epochs"] or 0, timestamp=timestamp, tags=tags(row))
+        self._mlflow.set_terminated(run_id, status="FAILED" if row["status"] == "failed" else "FINISHED")
+
+    def _children(self) -> dict[str, tuple[str, str]]:
+        """Return run id and status of each trial's run."""
+        query = f"tags.`{STUDY_TAG}` = '{self._study_id}' and tags.`{TRIAL_TAG}` != '{STUDY}'"
+        found: dict[str, tuple[str, str]] = {}
+        token = None
+        while True:
+            page = self._mlflow.search_runs(
+                [self._experiment_id], filter_string=query, max_results=1000, page_token=token
+            )
+            found |= {run.data.tags[TRIAL_TAG]: (run.info.run_id, run.info.status) for run in page}
+            token = page.token
+            if not token:
+                return found
 
     def _find(self, trial_id: str) -> str | None:
         query = f"tags.`{STUDY_TAG}` = '{self._study_id}' and tags.`{TRIAL_TAG}` = '{trial_id or STUDY}'"

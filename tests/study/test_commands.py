@@ -76,11 +76,11 @@ def test_a_study_that_exists_is_never_overwritten(command, tmp_path):
 
 
 def test_results_of_another_schema_are_refused_before_anything_starts(command, tmp_path):
-    from study.configfile import load_config
-    from study.folder import create
-
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from study.configfile import load_config
+    from study.folder import create
 
     folder = create(load_config("quickstart"), tmp_path)
     (folder / "results").mkdir()

@@ -1,16 +1,32 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 
 from study.tracking.tracker import PARENT_TAG, STUDY_TAG, Tracker, default_uri
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A store with its tables made, which takes seconds, to be copied by each test."""
+    from study.tracking.client import connect
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def uri(tmp_path, monkeypatch):
+def uri(tmp_path, monkeypatch, empty_store):
     monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     return default_uri()
+
+
+def row(trial_id, *, status="completed"):
+    return {"trial_id": trial_id, "status": status, "epochs": 2, "clean_gap": 0.1, "flags": [], "method": "trades"}
 
 
 def run_study(uri, *, trials=("00000", "00001"), status="FINISHED", study_id="abc"):
@@ -20,9 +36,7 @@ def run_study(uri, *, trials=("00000", "00001"), status="FINISHED", study_id="ab
         tracker.trial_started(trial, {"method": "trades", "param.beta": 6.0, "absent": None}, {"method": "trades"})
         for epoch in (1, 2):
             tracker.trial_reported(trial, epoch, {"loss": 1 / epoch, "val_robust_accuracy": None})
-        tracker.trial_ended(
-            trial, "failed" if number else "completed", step=2, metrics={"clean_gap": 0.1}, tags={"status": "x"}
-        )
+        tracker.trial_ended(row(trial, status="failed" if number else "completed"))
         tracker.study_reported(number + 1, {"front_size": number + 1})
     return tracker, tracker.close(status)
 
@@ -89,3 +103,24 @@ def test_not_finite_metrics_do_not_stop_a_batch(uri):
     metrics = MlflowClient(tracking_uri=uri).get_run(tracker.run_id("00000")).data.metrics
     assert metrics["lr"] == 0.1
     assert math.isnan(metrics["loss"])
+
+
+def test_runs_that_a_dead_driver_left_open_are_closed_from_the_rows(uri):
+    from mlflow import MlflowClient
+
+    dead = Tracker(study="s", study_id="abc", uri=uri)
+    dead.start({"name": "s"}, {"study": "s"})
+    dead.trial_started("00000", {}, {})
+    assert dead.close("KILLED") is None
+    later = Tracker(study="s", study_id="abc", uri=uri)
+    later.start({"name": "s"}, {"study": "s"})
+    later.settle([row("00000"), row("00001", status="failed")])
+    assert later.close("FINISHED") is None
+    client = MlflowClient(tracking_uri=uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "robust-study"]
+    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.status for name, run in found.items()} == {
+        "s": "FINISHED", "s-00000": "FINISHED", "s-00001": "FAILED",
+    }  # fmt: skip
+    assert found["s-00000"].data.metrics == {"clean_gap": 0.1}
+    assert found["s-00001"].data.tags["status"] == "failed"

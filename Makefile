@@ -1,0 +1,55 @@
+# Every target first builds .venv where it is missing or out of date. `make help` lists the targets.
+PYTHON ?= python3
+STAMP := .venv/.stamp
+BIN := .venv/bin
+# The Dockerfile installs with this very line (tests/test_setup.py compares them).
+INSTALL := uv pip install --constraints constraints.txt --requirements pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint bench ui chaos clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## build .venv: this project, editable, with its pinned dependencies and development tools
+
+quickstart: $(STAMP) ## run the quickstart study, or go on with the one found
+	@if [ -d studies/quickstart ]; then $(BIN)/robust-study resume studies/quickstart; else $(BIN)/robust-study launch quickstart; fi
+
+test: $(STAMP) ## run the tests, all but those marked chaos, browser or postgres
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## check style, types and the Dockerfile
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/hadolint Dockerfile
+
+bench: $(STAMP) ## run every benchmark
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+ui: $(STAMP) ## open the MLflow UI on the studies of this folder
+	@$(BIN)/robust-study ui
+
+chaos: $(STAMP) ## kill running studies at random and check that nothing is lost (minutes)
+	@$(BIN)/python -m pytest -m chaos
+
+clean: ## remove .venv and caches; studies and MLflow's files stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build ./*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp holds the folder it was made in: an environment that was copied or moved points at the old place.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robust-study needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Choose another: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	@# pip separates several places by spaces, uv by commas.
+	@if [ -n "$$PIP_FIND_LINKS" ]; then UV_FIND_LINKS=$$(echo "$$PIP_FIND_LINKS" | tr -s ' ' ','); export UV_FIND_LINKS; fi; \
+	set -ex; export VIRTUAL_ENV=.venv; \
+	$(BIN)/$(INSTALL) --extra dev; \
+	$(BIN)/uv pip install --no-deps --editable .
+	@printf '%s' "$(CURDIR)" > $@

@@ -1,0 +1,1 @@
+"""Result files, objectives, fronts, tables and figures of a study. Imports nothing else of this project."""

@@ -1,0 +1,132 @@
+"""The objectives of a study: name, column, direction, unit, transform and wording, each declared once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from analysis.schema import ResultsError
+
+if TYPE_CHECKING:
+    # A config that only names objectives needs no pyarrow.
+    from analysis.results import Table
+
+LIPSCHITZ_FLOOR = 1e-3
+"""Lipschitz estimates below this count as this before their log10: a constant network has 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One number a search improves or a figure shows.
+
+    Args:
+        name: What configs and `--objectives` call it.
+        column: The result column it is read from.
+        maximise: Whether larger is better.
+        label: What it is, for axes and tables, without the split.
+        split: "val" or "test". Only val objectives may steer a search.
+        unit: Unit of the transformed value.
+        log10_floor: With a number, the objective is log10 of the column's value, values below this counting as this.
+    """
+
+    name: str
+    column: str
+    maximise: bool
+    label: str
+    split: Literal["val", "test"]
+    unit: str
+    log10_floor: float | None = None
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Return the direction in Optuna's words."""
+        return "maximize" if self.maximise else "minimize"
+
+    def transform(self, measured: Any, /) -> np.ndarray:
+        """Return the objective's values for measured ones (any shape, null or NaN gives NaN)."""
+        numbers = np.asarray(measured, dtype=np.float64)
+        if self.log10_floor is None:
+            return numbers
+        # np.maximum keeps NaN, so a missing estimate never turns into the floor, the best value there is.
+        return np.asarray(np.log10(np.maximum(numbers, self.log10_floor)))
+
+
+def _of_split(split: Literal["val", "test"]) -> list[Objective]:
+    def accuracy(kind: str) -> Objective:
+        name = f"{split}_{kind}_accuracy"
+        return Objective(name=name, column=name, maximise=True, label=f"{kind} accuracy", split=split, unit="fraction")
+
+    def lipschitz(name: str, column: str, label: str, unit: str) -> Objective:
+        return Objective(
+            name=f"{split}_{name}",
+            column=f"{split}_{column}",
+            maximise=False,
+            label=f"log10 {label}",
+            split=split,
+            unit=f"log10 of {unit}",
+            log10_floor=LIPSCHITZ_FLOOR,
+        )
+
+    return [
+        accuracy("clean"),
+        accuracy("robust"),
+        lipschitz("lipschitz_log10", "lipschitz_mean", "empirical local Lipschitz", "logits per pixel unit"),
+        lipschitz(
+            "lipschitz_scale_free_log10",
+            "lipschitz_scale_free_mean",
+            "scale-free local Lipschitz",
+            "mean margins per pixel unit",
+        ),
+    ]
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    objective.name: objective for split in ("val", "test") for objective in _of_split(split)
+}
+
+FRONT: tuple[str, str] = ("val_clean_accuracy", "val_robust_accuracy")
+"""The objectives of "the front" wherever a study, command or figure speaks of it."""
+
+
+def objective(name: str, /) -> Objective:
+    """Return the objective called `name`.
+
+    Raises:
+        ValueError: Unknown name; the message gives the valid ones and the nearest.
+    """
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    close = difflib.get_close_matches(name, OBJECTIVES, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(f"unknown objective {name!r}{hint}; valid: {', '.join(OBJECTIVES)}")
+
+
+def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.ndarray:
+    """Return the objectives' values of a result table, shape (n, k), or of one result row, shape (k,).
+
+    Nulls become NaN.
+
+    Raises:
+        ValueError: No objective, an unknown one, or one whose column the source does not have.
+    """
+    if not names:
+        raise ValueError("at least one objective is needed, got none")
+    wanted = [objective(name) for name in names]
+    present = source.keys() if isinstance(source, Mapping) else source.column_names
+    for entry in wanted:
+        if entry.column not in present:
+            raise ResultsError(f"objective {entry.name!r} needs the column {entry.column!r}, which these results lack")
+    if isinstance(source, Mapping):
+        measured = [np.nan if source[entry.column] is None else source[entry.column] for entry in wanted]
+    else:
+        measured = [source[entry.column].to_numpy(zero_copy_only=False) for entry in wanted]
+    return np.stack([entry.transform(numbers) for entry, numbers in zip(wanted, measured, strict=True)], axis=-1)
+
+
+def directions(names: Sequence[str], /) -> list[bool]:
+    """Return for each objective whether it is maximised."""
+    return [objective(name).maximise for name in names]

@@ -1,0 +1,200 @@
+"""The Pareto figure for papers: clean against robust accuracy, coloured by measured local Lipschitzness."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
+
+from analysis.objectives import FRONT
+from analysis.plots.style import COLUMN_WIDTH, MethodStyle, paper_style, styles_for
+from analysis.plots.view import ColourScale, ParetoView, pareto_view
+from analysis.results import Table
+from analysis.tables import pareto_csv
+from analysis.wording import L_2, L_INF
+
+FORMATS = ("png", "pdf", "svg", "html")
+_UNMEASURED = "0.6"
+
+
+def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
+    """Draw a Pareto figure into `ax`, with a colour bar below it; `legend_handles` gives what a legend needs.
+
+    Front members are large and outlined, dominated trials small and faint, flagged or early-stopped ones hollow;
+    failed ones have no coordinates and are counted in the small print. The line bounds the region the front attains.
+
+    Returns:
+        `ax`.
+    """
+    ax.set_xlim(*view.limits(0))
+    ax.set_ylim(*view.limits(1))
+    ax.set_xlabel(_lines(view.x_label, 48))
+    ax.set_ylabel(_lines(view.y_label, 42))
+    ax.locator_params(nbins=6)
+    ax.grid(visible=True, linewidth=0.3, color="0.9")
+    ax.set_axisbelow(True)
+    (low_x, high_x), (low_y, high_y) = ax.get_xlim(), ax.get_ylim()
+    stairs = view.staircase((low_x, low_y), (high_x, high_y))
+    ax.plot(stairs[:, 0], stairs[:, 1], color="0.25", linewidth=0.9, zorder=3)
+    styles = styles_for(view.methods)
+    scale = view.colour_scale()
+    colours = _colours(scale) if scale else None
+    for method, style in styles.items():
+        _draw_method(view, ax, np.asarray(view.methods) == method, style, colours)
+    if scale and colours:
+        _add_colour_bar(view, ax, colours, scale)
+    if not view.drawn.any():
+        ax.text(0.5, 0.5, "no measured trial", ha="center", va="center", transform=ax.transAxes, color="0.4")
+    return ax
+
+
+def legend_handles(view: ParetoView, /) -> list[Line2D]:
+    """Return legend entries: each method's marker with its number of trials, the front, and hollow or grey points."""
+    trials = Counter(view.methods)
+
+    def sample(marker: str, label: str, **look: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, markersize=4.5, markeredgewidth=0.6, label=label, **look)
+
+    handles = [
+        sample(style.marker, f"{style.label} ({trials[method]})", markerfacecolor="0.75", markeredgecolor="black")
+        for method, style in styles_for(view.methods).items()
+    ]
+    if view.front.any() and len(view.objectives) == 2:
+        handles.append(Line2D([], [], color="0.25", linewidth=0.9, label="front"))
+    if view.doubtful.any():
+        handles.append(sample("o", "flagged or stopped", markerfacecolor="none", markeredgecolor="0.45"))
+    if view.drawn.any() and not np.isfinite(view.lipschitz[view.drawn]).all():
+        handles.append(sample("o", "Lipschitz not measured", markerfacecolor=_UNMEASURED, markeredgecolor="none"))
+    return handles
+
+
+def pareto_figure(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> Figure:
+    """Return the column-width figure of a result table; draw and save it inside `paper_style`."""
+    view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
+    figure = Figure(figsize=(COLUMN_WIDTH, 1.1 * COLUMN_WIDTH), layout="constrained")
+    draw_pareto(view, figure.add_subplot())
+    # "outside" makes the layout give the legend its own room; four narrow entries fit the column, or three wide ones.
+    handles = legend_handles(view)
+    columns = 4 if len(handles) > 6 else 3
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="outside upper center",
+            ncols=columns,
+            frameon=False,
+            handletextpad=0.2,
+            handlelength=1.4,
+            columnspacing=0.8,
+        )
+    unbroken = "\n".join(textwrap.wrap(view.small_print.replace(" ", "\xa0").replace("\xa0·\xa0", " · "), 96))
+    figure.supxlabel(_lines(unbroken, 96), fontsize=5, color="0.35")
+    return figure
+
+
+def write_pareto(
+    table: Table,
+    out_dir: str | Path,
+    /,
+    *,
+    formats: Sequence[str] = FORMATS,
+    objectives: Sequence[str] = FRONT,
+    allow_mixed: bool = False,
+) -> list[Path]:
+    """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
+
+    Args:
+        table: Result rows; no rows, one row or only failed trials give a figure that says so.
+        out_dir: Made if missing.
+        formats: Some of png (300 dpi), pdf, svg and html.
+        objectives: At least two; the first two are the axes.
+        allow_mixed: Draw rows together though they were measured differently.
+
+    Returns:
+        The files written. The same table gives the same bytes, no file holds a time.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        ValueError: Unknown format or objective.
+    """
+    unknown = [entry for entry in formats if entry not in FORMATS]
+    if unknown:
+        raise ValueError(f"unknown figure format {unknown[0]!r}; valid: {', '.join(FORMATS)}")
+    folder = Path(out_dir)
+    data = pareto_csv(table, objectives=objectives, allow_mixed=allow_mixed)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"pareto.{entry}" for entry in (*formats, "csv")]
+    if printed := [path for path in written if path.suffix in {".png", ".pdf", ".svg"}]:
+        with paper_style():
+            figure = pareto_figure(table, objectives=objectives, allow_mixed=allow_mixed)
+            for path in printed:
+                figure.savefig(path, metadata=_metadata(path))
+    if "html" in formats:
+        from analysis.plots.interactive import pareto_html
+
+        html = pareto_html(table, objectives=objectives, allow_mixed=allow_mixed)
+        (folder / "pareto.html").write_text(html, encoding="utf-8")
+    (folder / "pareto.csv").write_text(data, encoding="utf-8")
+    return written
+
+
+def _draw_method(
+    view: ParetoView, ax: Axes, mine: np.ndarray, style: MethodStyle, colours: ScalarMappable | None
+) -> None:
+    crowd = min(1.0, (150 / max(len(mine), 1)) ** 0.25)
+
+    def scatter(chosen: np.ndarray, **look: Any) -> None:
+        ax.scatter(view.points[chosen, 0], view.points[chosen, 1], marker=style.marker, **look)
+
+    dominated, front, doubtful = view.dominated & mine, view.front & mine, view.doubtful & mine
+    scatter(dominated, s=16 * crowd, c=_faces(view.lipschitz[dominated], colours), alpha=0.6, linewidths=0.0, zorder=2)
+    scatter(doubtful, s=16 * crowd, facecolors="none", edgecolors="0.45", linewidths=0.6, zorder=2.5)
+    scatter(front, s=26, c=_faces(view.lipschitz[front], colours), edgecolors="black", linewidths=0.6, zorder=4)
+
+
+def _faces(lipschitz: np.ndarray, colours: ScalarMappable | None) -> np.ndarray:
+    known = np.isfinite(lipschitz)
+    faces = np.tile(to_rgba(_UNMEASURED), (len(lipschitz), 1))
+    if colours is not None:
+        faces[known] = colours.to_rgba(lipschitz[known])
+    return faces
+
+
+def _colours(scale: ColourScale) -> ScalarMappable:
+    # The palest end of the map would vanish on white paper.
+    shades = colormaps["cividis_r"](np.linspace(0.15, 1.0, 256))
+    # Clipped, else a log scale takes an estimate of 0 for a bad value instead of the lowest.
+    norm = LogNorm(scale.low, scale.high, clip=True) if scale.log else Normalize(scale.low, scale.high)
+    return ScalarMappable(norm=norm, cmap=ListedColormap(shades))
+
+
+def _add_colour_bar(view: ParetoView, ax: Axes, colours: ScalarMappable, scale: ColourScale) -> None:
+    extend = "min" if scale.below else "neither"
+    bar = ax.figure.colorbar(colours, ax=ax, location="bottom", extend=extend, aspect=38, pad=0.02)
+    bar.set_label(_lines(view.colour_label, 60), fontsize=7)
+    bar.ax.tick_params(labelsize=6.5, width=0.5, which="both")
+    if scale.log:
+        bar.set_ticks(scale.ticks(), labels=[f"{tick:g}" for tick in scale.ticks()])
+        bar.ax.xaxis.set_minor_formatter(NullFormatter())
+    bar.outline.set_linewidth(0.5)
+
+
+def _lines(text: str, width: int) -> str:
+    """Break text that would outgrow the figure, and set the norms with a subscript."""
+    broken = "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
+    return broken.replace("$", r"\$").replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
+
+
+def _metadata(path: Path) -> dict[str, None]:
+    """Return metadata without a date, so that the same table gives the same bytes."""
+    return {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]

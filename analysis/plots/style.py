@@ -1,0 +1,92 @@
+"""One look for all figures: a marker and colour for each method, column widths, embedded fonts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+
+COLUMN_WIDTH = 3.4
+"""Width of a figure that fills one column of a two-column paper, inches."""
+
+_PAPER: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.labelsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "robust-study",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodStyle:
+    """How a method looks in every figure.
+
+    Args:
+        label: Short name for legends.
+        marker: Matplotlib's marker, filled.
+        symbol: Plotly's name of the same shape.
+        colour: For figures whose colour stands for the method; from Okabe and Ito's colour-blind safe set.
+    """
+
+    label: str
+    marker: str
+    symbol: str
+    colour: str
+
+
+STYLES: dict[str, MethodStyle] = {
+    "natural": MethodStyle(label="natural", marker="o", symbol="circle", colour="#000000"),
+    "gradient_regularization": MethodStyle(label="GR", marker="s", symbol="square", colour="#E69F00"),
+    "locally_linear": MethodStyle(label="LLR", marker="D", symbol="diamond", colour="#009E73"),
+    "adversarial_training": MethodStyle(label="AT", marker="^", symbol="triangle-up", colour="#0072B2"),
+    "robust_self_training": MethodStyle(label="RST", marker="v", symbol="triangle-down", colour="#CC79A7"),
+    "trades": MethodStyle(label="TRADES", marker="P", symbol="cross", colour="#D55E00"),
+}
+
+_FREE = (
+    ("X", "x", "#56B4E9"),
+    ("*", "star", "#F0E442"),
+    ("p", "pentagon", "#882255"),
+    ("h", "hexagon", "#44AA99"),
+    ("<", "triangle-left", "#999933"),
+    (">", "triangle-right", "#332288"),
+)
+
+
+def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
+    """Return a style for each method: the table's, or for unknown ones the free ones in order of name.
+
+    The result is ordered as the table is, unknown methods last. With more unknown methods than free styles, shapes
+    repeat.
+    """
+    present = set(methods)
+    styles = {method: style for method, style in STYLES.items() if method in present}
+    for position, method in enumerate(sorted(present - set(STYLES))):
+        marker, symbol, colour = _FREE[position % len(_FREE)]
+        label = method.rpartition(":")[2]
+        styles[method] = MethodStyle(label=label, marker=marker, symbol=symbol, colour=colour)
+    return styles
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw and save within this context; the user's own matplotlib settings neither enter nor are changed."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_PAPER)
+        yield

@@ -1,0 +1,157 @@
+"""What the Pareto figures show, worked out once for the printed and the interactive one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.fronts import feasible, on_front
+from analysis.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, objective, values
+from analysis.results import Table
+from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourScale:
+    """Ends of a colour scale, whether it is logarithmic, and whether values lie below its low end."""
+
+    low: float
+    high: float
+    log: bool = False
+    below: bool = False
+
+    def ticks(self) -> list[float]:
+        """Return round values to mark on a logarithmic scale: powers of ten, with 2 and 5 where they are few."""
+        powers = 10.0 ** np.arange(np.floor(np.log10(self.low)), np.ceil(np.log10(self.high)) + 1)
+        steps = (1, 2, 5) if self.high < 200 * self.low else (1,)
+        return [float(step * power) for power in powers for step in steps if self.low <= step * power <= self.high]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoView:
+    """The points of a Pareto figure, what they are called, and which are what.
+
+    Args:
+        points: Shape (n, 2), the first two objectives; NaN where not measured.
+        methods: One per point.
+        lipschitz: Mean empirical local Lipschitz lower bound on validation, shape (n,), NaN where not measured.
+        front: Members of the front, shape (n,).
+        doubtful: Measured but flagged or stopped early, so never on the front, shape (n,).
+        objectives: All objectives the front was taken over.
+        x_label: Metric, split and, for a robust one, the attack.
+        y_label: Likewise.
+        colour_label: What the colour shows.
+        small_print: Study, data set, counts.
+    """
+
+    points: np.ndarray
+    methods: list[str]
+    lipschitz: np.ndarray
+    front: np.ndarray
+    doubtful: np.ndarray
+    objectives: tuple[Objective, ...]
+    x_label: str
+    y_label: str
+    colour_label: str
+    small_print: str
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Mark the points that have both coordinates, shape (n,)."""
+        drawn: np.ndarray = np.isfinite(self.points).all(axis=1)
+        return drawn
+
+    @property
+    def dominated(self) -> np.ndarray:
+        """Mark the drawn points that are sound but not on the front, shape (n,)."""
+        dominated: np.ndarray = self.drawn & ~self.front & ~self.doubtful
+        return dominated
+
+    def staircase(self, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+        """Return the boundary of the region that the front attains, as corners shape (m, 2).
+
+        The region is all that some member is at least as good as; between two members it has a step, not a slope,
+        because no trial attained what lies on a slope. The ends run on to the worst values of the plane shown.
+
+        Args:
+            low: Smallest x and y shown.
+            high: Largest x and y shown.
+
+        Returns:
+            Corners in order; empty for no member, or for a front over more than the two objectives drawn.
+        """
+        if len(self.objectives) != 2 or not self.front.any():
+            return np.empty((0, 2))
+        up_x, up_y = (entry.maximise for entry in self.objectives)
+        members = np.unique(self.points[self.front], axis=0)
+        members = members if up_x else members[::-1]
+        worst_x, worst_y = (low[axis] if up else high[axis] for axis, up in enumerate((up_x, up_y)))
+        x = np.concatenate([[worst_x], np.repeat(members[:, 0], 2)])
+        y = np.concatenate([np.repeat(members[:, 1], 2), [worst_y]])
+        return np.stack([x, y], axis=1)
+
+    def limits(self, axis: int) -> tuple[float, float]:
+        """Return limits for an axis: all points with a margin, at least 0.05 wide; accuracies stay near [0, 1]."""
+        shown = self.points[self.drawn, axis]
+        fraction = self.objectives[axis].unit == "fraction"
+        if not len(shown):
+            return (0.0, 1.0)
+        low, high = float(shown.min()), float(shown.max())
+        margin = max(0.07 * (high - low), 0.025)
+        low, high = low - margin, high + margin
+        return (max(low, -0.03), min(high, 1.03)) if fraction else (low, high)
+
+    def colour_scale(self) -> ColourScale | None:
+        """Return how Lipschitz estimates map to colour, or None if no drawn trial has one.
+
+        Values under the floor (a constant network has 0) do not stretch a log scale.
+        """
+        known = self.lipschitz[self.drawn & np.isfinite(self.lipschitz)]
+        if not len(known):
+            return None
+        positive = known[known >= LIPSCHITZ_FLOOR]
+        low, high = float(known.min()), float(known.max())
+        if len(positive) and high >= 10 * positive.min():
+            return ColourScale(low=float(positive.min()), high=high, log=True, below=low < LIPSCHITZ_FLOOR)
+        return ColourScale(low=low, high=high) if high > low else ColourScale(low=0.9 * low, high=1.1 * high or 1.0)
+
+
+def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> ParetoView:
+    """Work out what a Pareto figure of a result table shows.
+
+    Args:
+        table: Result rows.
+        objectives: Names of those the front is taken over, at least two; the first two are the axes.
+        allow_mixed: Draw rows together though they were measured differently.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        ValueError: Fewer than two objectives, or unknown ones.
+    """
+    if len(objectives) < 2:
+        raise ValueError(f"a Pareto figure needs at least two objectives, got {list(objectives)}")
+    entries = tuple(objective(name) for name in objectives)
+    points = values(table, objectives)[:, :2]
+    measured = np.isfinite(points).all(axis=1)
+    return ParetoView(
+        points=points,
+        methods=table["method"].to_pylist(),
+        lipschitz=table["val_lipschitz_mean"].to_numpy(zero_copy_only=False),
+        front=on_front(table, objectives=objectives, allow_mixed=allow_mixed),
+        doubtful=measured & ~feasible(table),
+        objectives=entries,
+        x_label=_axis_label(entries[0], table),
+        y_label=_axis_label(entries[1], table),
+        colour_label=f"{LOWER_BOUND}\n(val mean, radius {radius_phrase(table)})",
+        small_print=provenance(table),
+    )
+
+
+def _axis_label(entry: Objective, table: Table) -> str:
+    if entry.column.endswith("robust_accuracy"):
+        return f"{entry.label} ({entry.split})\n{measured_by(table)}"
+    if "lipschitz" in entry.column:
+        return f"{entry.label}\n(lower bound, {entry.split} mean, {radius_phrase(table)})"
+    return f"{entry.label} ({entry.split})"

@@ -1,0 +1,163 @@
+"""The front as a table: for terminals, plain text, Markdown and CSV; and a figure's data as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.fronts import front_hypervolume, front_of, on_front
+from analysis.objectives import FRONT, objective, values
+from analysis.results import Table
+from analysis.schema import RESULT
+from analysis.wording import LOWER_BOUND, measured_by, own_parameters, provenance
+
+Cell = str | float | int | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """Rows with a heading for each column, numbers at full precision, and notes.
+
+    Args:
+        title: One line above.
+        headings: One per column.
+        formats: One per column, a format specification for numbers such as ".3f", empty for text.
+        rows: Cells; None and NaN show as a dash.
+        notes: Lines below; what was measured and how.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    formats: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def cells(self) -> list[list[str]]:
+        """Return the rows as formatted text."""
+        return [[_shown(cell, spec) for cell, spec in zip(row, self.formats, strict=True)] for row in self.rows]
+
+    def plain(self) -> str:
+        """Return the table as aligned plain text, numbers to the right."""
+        lines = [list(self.headings), *self.cells()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = [
+            "  ".join(
+                cell.rjust(width) if spec else cell.ljust(width)
+                for cell, width, spec in zip(line, widths, self.formats, strict=True)
+            ).rstrip()
+            for line in lines
+        ]
+        rule = "-" * max(map(len, aligned))
+        return "\n".join([self.title, aligned[0], rule, *aligned[1:], *self.notes]) + "\n"
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, the notes as a paragraph below."""
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in [list(self.headings), *self.cells()]]
+        rule = ["---:" if spec else ":---" for spec in self.formats]
+        lines = [f"| {' | '.join(row)} |" for row in [escaped[0], rule, *escaped[1:]]]
+        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"{note}  " for note in self.notes)]) + "\n"
+
+    def csv(self) -> str:
+        """Return headings and rows as CSV: full precision, missing values empty, no notes."""
+        return csv_text(self.headings, self.rows)
+
+    def __rich__(self) -> Any:
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table as RichTable
+
+        # Narrow enough for 80 columns: texts may fold, numbers never.
+        table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title_justify="left")
+        table.title, table.caption = escape(self.title), escape("\n".join(self.notes))
+        table.caption_justify = "left"
+        for heading, spec in zip(self.headings, self.formats, strict=True):
+            shown = escape(heading.replace(" ", "\n"))
+            table.add_column(shown, justify="right" if spec else "left", no_wrap=bool(spec), overflow="fold")
+        for row in self.cells():
+            table.add_row(*(escape(cell.replace(", ", ",\n")) for cell in row))
+        return table
+
+
+_Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
+_FRONT_COLUMNS: tuple[_Column, ...] = (
+    ("trial", "", lambda row: row["trial_id"]),
+    ("method", "", lambda row: row["method"]),
+    ("dropout", ".3f", lambda row: row.get("param.dropout")),
+    ("strength", "", lambda row: own_parameters(row)),
+    ("train ε", ".4f", lambda row: row["train_epsilon"]),
+    ("clean (val)", ".4f", lambda row: row["val_clean_accuracy"]),
+    ("robust (val)", ".4f", lambda row: row["val_robust_accuracy"]),
+    ("Lipschitz (val)", ".4g", lambda row: row["val_lipschitz_mean"]),
+)
+
+
+def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> TextTable:
+    """Return the front of a result table: one line a member, best in the first objective first.
+
+    The notes give the attack, how many trials there were and failed, and for the front over clean and robust accuracy
+    its hypervolume with the reference point; other objectives have a column each and are named in the title.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+    """
+    members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
+    several = len(set(table["study"].to_pylist())) > 1
+    columns = ((("study", "", lambda row: row["study"]),) if several else ()) + _FRONT_COLUMNS + _extra(objectives)
+    notes = (
+        [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)] if table.num_rows else []
+    )
+    over = ""
+    if set(objectives) == set(FRONT):
+        volume = front_hypervolume(table, allow_mixed=allow_mixed)
+        reference = ", ".join(f"{value:g}" for value in volume.reference)
+        notes.insert(0, f"hypervolume {volume.value:.4f} over (clean, robust), reference point ({reference})")
+    else:
+        over = f" over {', '.join(objectives)}"
+    size = members.num_rows
+    return TextTable(
+        title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {table.num_rows} trials",
+        headings=tuple(heading for heading, _, _ in columns),
+        formats=tuple(spec for _, spec, _ in columns),
+        rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
+        notes=tuple(notes),
+    )
+
+
+def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
+    """Return a column for each objective that is not an accuracy, its transformed value."""
+    return tuple(
+        (name, ".3f", lambda row, name=name: float(values(row, [name])[0]))
+        for name in objectives
+        if objective(name).log10_floor is not None
+    )
+
+
+def pareto_csv(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> str:
+    """Return all rows of a result table as CSV with `on_front` added, without times and machines."""
+    mask = on_front(table, objectives=objectives, allow_mixed=allow_mixed)
+    names = [name for name in table.column_names if name not in RESULT.by_name or RESULT.by_name[name].deterministic]
+    rows = table.select(names).to_pylist()
+    cells = [
+        [bool(member), *(" ".join(value) if isinstance(value, list) else value for value in row.values())]
+        for member, row in zip(mask, rows, strict=True)
+    ]
+    return csv_text(["on_front", *names], cells)
+
+
+def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:
+    """Return CSV with Unix line ends; floats as the shortest text that reads back the same, None empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _shown(cell: Cell, spec: str) -> str:
+    if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
+        return "-"
+    return format(cell, spec)

@@ -1,0 +1,100 @@
+"""How tables and figures word what was measured: radii, threat model, attack, counts, hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.results import Table
+
+SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs")
+"""Hyperparameters that every method has; the other `param.*` columns are a method's own."""
+
+LOWER_BOUND = "empirical local Lipschitz, lower bound"
+"""What every number from the Lipschitz estimator is called."""
+
+L_INF, L_2 = "\u2113∞", "\u21132"
+"""The norms as texts write them; figures set the subscript."""
+
+_NORMS = {"linf": L_INF, "l2": L_2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many trials a table holds, and how many of them count for nothing."""
+
+    trials: int
+    failed: int
+    stopped_early: int
+    flagged: int
+
+    def __str__(self) -> str:
+        parts = [f"{self.failed} failed", f"{self.flagged} flagged"]
+        parts += [f"{self.stopped_early} stopped early"] if self.stopped_early else []
+        return f"n = {self.trials} trial{'s' * (self.trials != 1)} ({', '.join(parts)})"
+
+
+def count(table: Table, /) -> Counts:
+    """Return how many trials there are, failed, were stopped early, or completed with flags."""
+    statuses = table["status"].to_pylist()
+    flagged = [
+        bool(flags) and status == "completed"
+        for flags, status in zip(table["flags"].to_pylist(), statuses, strict=True)
+    ]
+    return Counts(
+        trials=len(statuses),
+        failed=statuses.count("failed"),
+        stopped_early=statuses.count("stopped_early"),
+        flagged=sum(flagged),
+    )
+
+
+def radius(epsilon: float, /) -> str:
+    """Return a radius as people write it: `8/255` for whole pixel steps, else a short decimal."""
+    if len(f"{epsilon:.12g}") <= 5:
+        return f"{epsilon:g}"
+    steps = epsilon * 255
+    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 else f"{epsilon:.4g}"
+
+
+def measured_by(table: Table, /) -> str:
+    """Return attack, effort, norm and radius in one phrase, "PGD, 10 steps, 1 restart, norm, ε = 0.1"."""
+    parts = [
+        _each(table, "attack", lambda attack: attack.upper() if attack == "pgd" else attack),
+        _each(table, "steps", lambda steps: f"{steps} step{'s' * (steps != 1)}"),
+        _each(table, "restarts", lambda restarts: f"{restarts} restart{'s' * (restarts != 1)}"),
+        _each(table, "norm", lambda norm: _NORMS.get(norm, norm)),
+        radius_phrase(table),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def radius_phrase(table: Table, /) -> str:
+    """Return "ε = 0.1", or "ε = 0.1 | 0.2" for a mixed table."""
+    known = _each(table, "eval_epsilon", radius)
+    return f"ε = {known}" if known else ""
+
+
+def provenance(table: Table, /) -> str:
+    """Return study, data set, counts and examples in one phrase, the small print of figures and tables."""
+    parts = [
+        _each(table, "study", lambda study: f"study {study}", most=3),
+        _each(table, "dataset", str),
+        str(count(table)),
+        _each(table, "examples", lambda examples: f"≤ {examples} examples per split"),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def own_parameters(row: Mapping[str, Any], /) -> str:
+    """Return the hyperparameters that only the row's method has, "beta 6", or an empty string."""
+    own = {name.removeprefix("param."): value for name, value in row.items() if name.startswith("param.")}
+    return ", ".join(
+        f"{name} {value:.4g}" for name, value in own.items() if value is not None and name not in SHARED_PARAMETERS
+    )
+
+
+def _each(table: Table, column: str, say: Any, *, most: int = 5) -> str:
+    known = list(dict.fromkeys(table[column].drop_null().to_pylist()))
+    return " | ".join(say(value) for value in known) if len(known) <= most else f"{len(known)} values of {column}"

@@ -1,0 +1,50 @@
+"""How long `robust-study --help` takes beyond an empty Python: the median of several runs of each, one after the other.
+
+python benchmarks/startup.py [--runs 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def seconds(command: Sequence[str], /) -> float:
+    """Return the wall time of one run of `command`, in seconds.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of each command")
+    runs = parser.parse_args().runs
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "robust-study --help": [str(Path(sys.executable).parent / "robust-study"), "--help"],
+    }
+    for command in commands.values():
+        seconds(command)  # the first run reads the files and writes the bytecode
+    # Taken in turns, so that a busy moment of the machine falls on both.
+    rounds = [{name: seconds(command) for name, command in commands.items()} for _ in range(runs)]
+    medians = {name: statistics.median(one[name] for one in rounds) for name in commands}
+    for name, median in medians.items():
+        print(f"{name:>20}: {median:6.3f} s (median of {runs})")
+    empty, helped = medians.values()
+    print(f"{'difference':>20}: {helped - empty:6.3f} s on Python {platform.python_version()}, {platform.machine()}")
+
+
+if __name__ == "__main__":
+    main()

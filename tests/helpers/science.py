@@ -1,0 +1,70 @@
+"""Small data, networks and specs whose answers can be worked out, for the tests of `trainables`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainables.data.base import ImageData, Split
+from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
+
+IMAGE_SHAPE = (1, 8, 8)
+
+# Columns that may differ between two runs of one spec.
+NONDETERMINISTIC = {
+    "started_at", "seconds", "seconds_training", "seconds_attack", "seconds_lipschitz", "examples_per_second",
+    "peak_memory_mb", "device",
+}  # fmt: skip
+
+
+def linear(weights: Tensor, bias: Tensor | None = None) -> nn.Module:
+    """Return x -> W x + b on flattened images."""
+    layer = nn.Linear(weights.shape[1], weights.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(weights)
+        layer.bias.copy_(torch.zeros(len(weights)) if bias is None else bias)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def blobs(*, train: int = 90, val: int = 40, classes: int = 3, noise: float = 0.15, seed: int = 0) -> ImageData:
+    """Return images of 8x8: one random picture a class, plus noise; easy to learn."""
+    rng = np.random.RandomState(seed)
+    pictures = rng.uniform(0.1, 0.9, size=(classes, *IMAGE_SHAPE))
+
+    def split(size: int, first: int) -> Split:
+        labels = np.arange(size) % classes
+        pixels = np.clip(pictures[labels] + noise * rng.randn(size, *IMAGE_SHAPE), 0, 1)
+        return Split(np.round(16 * pixels).astype(np.uint8), labels.astype(np.int64), np.arange(first, first + size))
+
+    names = tuple(map(str, range(classes)))
+    return ImageData("blobs", names, 16, split(train, 0), split(val, train), None, "blobs")
+
+
+def tiny_spec(method: str = "natural", *, train_epsilon: float | None = None, **changes: Any) -> TrialSpec:
+    """Return a spec that trains on `blobs` in a second, batch norm and dropout on.
+
+    Args:
+        method: Method name.
+        train_epsilon: Radius of training attacks.
+        **changes: `params`, `seed`, or fields of the training, evaluation and model specs (`name` is the model).
+    """
+    training = {"epochs": 2, "batch_size": 16, "lr": 0.05, "attack_steps": 3}
+    evaluation = {"epsilon": 0.1, "steps": 3, "examples": 30, "every": 1}
+    model = {"name": "cnn_small", "dropout": 0.3}
+    trial: dict[str, Any] = {}
+    homes = ((TrainingSpec, training), (EvaluationSpec, evaluation), (ModelSpec, model), (TrialSpec, trial))
+    for key, value in changes.items():
+        next(values for spec, values in homes if key in spec.__dataclass_fields__)[key] = value
+    evaluation.setdefault("lipschitz", LipschitzSpec(steps=3, examples=8))
+    return TrialSpec(
+        dataset=DatasetSpec(name="blobs"), method=method, train_epsilon=train_epsilon, model=ModelSpec(**model),
+        training=TrainingSpec(**training), evaluation=EvaluationSpec(**evaluation), **trial,
+    )  # fmt: skip
+
+
+def deterministic(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns that two runs of one spec must share."""
+    return {name: value for name, value in row.items() if name not in NONDETERMINISTIC}

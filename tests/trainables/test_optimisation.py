@@ -1,0 +1,74 @@
+"""Optimisers against torch's own, and the learning rate's course."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.optimisation import build_optimizer, learning_rate
+
+
+def net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Tanh(), nn.Linear(7, 3))
+    model[3].bias.requires_grad_(requires_grad=False)
+    return model
+
+
+def reference(model: nn.Module, name: str) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if name == "adam":
+        return torch.optim.Adam(parameters, weight_decay=0.01, foreach=False)
+    return torch.optim.SGD(parameters, lr=0.0, momentum=0.9, weight_decay=0.01, foreach=False)
+
+
+def backward(model: nn.Module, step: int) -> None:
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(step))
+    model(x).square().sum().backward()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_weights_are_torchs_bit_for_bit(name):
+    ours, theirs = net(), net()
+    optimizer, oracle = build_optimizer(ours, name=name, momentum=0.9, weight_decay=0.01), reference(theirs, name)
+    for step in range(20):
+        lr = 0.1 / (1 + step)
+        for model, each in ((ours, optimizer), (theirs, oracle)):
+            each.zero_grad()
+            backward(model, step)
+        oracle.param_groups[0]["lr"] = lr
+        optimizer.step(lr)
+        oracle.step()
+    for mine, reference_value in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, reference_value)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_state_goes_on_exactly(name):
+    straight, first, second = net(), net(), net()
+    settings = {"name": name, "momentum": 0.9, "weight_decay": 0.01}
+    optimizers = [build_optimizer(model, **settings) for model in (straight, first, second)]
+    for step in range(6):
+        if step == 3:
+            second.load_state_dict(first.state_dict())
+            optimizers[2].load_state_dict(optimizers[1].state_dict())
+        for model, optimizer in ((straight, optimizers[0]), ((first, second)[step >= 3], optimizers[1 + (step >= 3)])):
+            optimizer.zero_grad()
+            backward(model, step)
+            optimizer.step(0.1)
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [2.0, 2.0, 2.0, 2.0, 2.0]),
+        ("cosine", [2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5, 0.0]),
+        ("piecewise", [2.0, 2.0, 0.2, 0.02, 0.02]),
+    ],
+)
+def test_learning_rate_by_quarters(schedule, expected):
+    found = [learning_rate(quarter / 4, schedule=schedule, initial=2.0) for quarter in range(5)]
+    assert found == pytest.approx(expected)

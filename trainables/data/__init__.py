@@ -1,0 +1,81 @@
+"""Data sets as whole uint8 arrays with fixed splits. Importing this loads no array library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, data_root
+from trainables.registry import Registry
+
+if TYPE_CHECKING:
+    from trainables.data.base import ImageData, Loader
+    from trainables.spec import DatasetSpec
+
+__all__ = ["DATASETS", "ROOT_VARIABLE", "DataError", "DataNotFoundError", "check_available", "load_dataset"]
+
+DATASETS = Registry(
+    "data set",
+    {
+        "digits": "trainables.data.digits:digits",
+        "mnist": "trainables.data.torchvision_sets:mnist",
+        "fashion_mnist": "trainables.data.torchvision_sets:fashion_mnist",
+        "cifar10": "trainables.data.torchvision_sets:cifar10",
+        "svhn": "trainables.data.torchvision_sets:svhn",
+        "restricted_imagenet": "trainables.data.restricted_imagenet:restricted_imagenet",
+        "synthetic_separated": "trainables.data.synthetic:synthetic_separated",
+    },
+)
+
+
+def load_dataset(spec: DatasetSpec, /) -> ImageData:
+    """Read a data set and cut its fixed splits.
+
+    Args:
+        spec: Its name is a registered one, `package.module:object` for a loader of your own, or a folder of Parquet
+            files (looked for from the working folder, then from the data root).
+
+    Raises:
+        UnknownNameError: No such name.
+        DataNotFoundError: The data root or files are not there; the message says what to put where.
+        DataError: Files of another format, or sizes that contradict the spec.
+    """
+    from trainables.data.base import RawImages
+    from trainables.data.splits import split
+
+    root = data_root(spec.root)
+    loader, name = _resolve(spec.name, root)
+    raw = loader(root)
+    if not isinstance(raw, RawImages):
+        raise DataError(f"data set {name} must return trainables.data.base.RawImages, got {type(raw).__name__}")
+    return split(raw, name=name, val_fraction=spec.val_fraction, train_size=spec.train_size)
+
+
+def check_available(spec: DatasetSpec, /) -> None:
+    """Make sure that `load_dataset` will find its files; fetches what is missing and can be fetched.
+
+    Reads no pixels and, where the files are there, takes milliseconds.
+
+    Raises:
+        UnknownNameError: No such name.
+        DataNotFoundError: The data root or files are not there; the message says what to put where.
+    """
+    root = data_root(spec.root)
+    loader, _ = _resolve(spec.name, root)
+    check = getattr(loader, "check", None)
+    if check is not None:
+        check(root)
+
+
+def _resolve(name: str, root: Path) -> tuple[Loader, str]:
+    if name in DATASETS:
+        return DATASETS.load(name), name
+    folders = [folder for folder in (Path(name).expanduser(), root / name) if folder.is_dir()]
+    if folders:
+        from trainables.data.parquet import ParquetSet
+
+        return ParquetSet(folders[0]), folders[0].resolve().name
+    if os.sep in name:
+        raise DataNotFoundError(f"`dataset.name` must be a registered data set or an existing folder, got {name}")
+    return DATASETS.load(name), name

@@ -1,0 +1,38 @@
+"""The embedded default: scikit-learn's 1,797 handwritten digits, 8x8 grey, pixels 0..16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data.base import RawImages
+
+_NUM_TEST = 360
+_TEST_SEED = 1797
+
+
+def digits(root: Path, /) -> RawImages:
+    """Read the digits inside the scikit-learn package.
+
+    They have no official test split: a fixed 360 of them, drawn once, are it. Both parts keep the file's order.
+
+    Args:
+        root: Ignored.
+
+    Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), the test part of the original.
+    """
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = images.astype(np.uint8).reshape(-1, 1, 8, 8)
+    is_test = np.zeros(len(labels), dtype=bool)
+    is_test[np.random.RandomState(_TEST_SEED).permutation(len(labels))[:_NUM_TEST]] = True
+    return RawImages(
+        train_images=images[~is_test],
+        train_labels=labels[~is_test],
+        test_images=images[is_test],
+        test_labels=labels[is_test],
+        class_names=tuple("0123456789"),
+        scale=16,
+    )

@@ -1,0 +1,166 @@
+"""Image sets as Parquet files in the Hugging Face layout: train*.parquet and test*.parquet in one folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainables.data.base import Integers, Pixels, RawImages
+from trainables.data.roots import DataError, DataNotFoundError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_IMAGE_COLUMNS = ("img", "image")
+_LABEL_COLUMN = "label"
+_BATCH_ROWS = 1024
+
+
+def parquet_files(folder: Path, split: str, /) -> list[Path]:
+    """Return the files of one split ("train" or "test") in `folder`, in reading order."""
+    return sorted(folder.glob(f"{split}*.parquet"))
+
+
+def has_parquet(folder: Path, /) -> bool:
+    """Return whether `folder` holds files of both splits."""
+    return all(parquet_files(folder, split) for split in ("train", "test"))
+
+
+@dataclass(frozen=True)
+class ParquetSet:
+    """Loader of one folder of Parquet files.
+
+    Attributes:
+        folder: Holds train*.parquet and test*.parquet with a column `img` or `image`, struct<bytes, path>, and an
+            integer column `label`.
+        class_names: Names to use where the files carry none; None: the label numbers.
+    """
+
+    folder: Path
+    class_names: tuple[str, ...] | None = None
+
+    def check(self, root: Path, /) -> None:
+        """Raise `DataNotFoundError` unless files of both splits are there."""
+        for split in ("train", "test"):
+            if not parquet_files(self.folder, split):
+                raise DataNotFoundError(
+                    f"{self.folder} must hold train*.parquet and test*.parquet, found no {split}*.parquet"
+                )
+
+    def __call__(self, root: Path, /) -> RawImages:
+        """Decode all images; grey ones have 1 channel, others 3.
+
+        Raises:
+            DataNotFoundError: A split has no file.
+            DataError: A column is missing or of another type, an image cannot be decoded, sizes differ.
+        """
+        self.check(root)
+        train_images, train_labels, names = _read_split(parquet_files(self.folder, "train"))
+        test_images, test_labels, _ = _read_split(parquet_files(self.folder, "test"))
+        if train_images.shape[1] != test_images.shape[1]:
+            train_images, test_images = _as_rgb(train_images), _as_rgb(test_images)
+        names = names or self.class_names or _numbers(train_labels, test_labels)
+        return RawImages(
+            train_images=train_images,
+            train_labels=train_labels,
+            test_images=test_images,
+            test_labels=test_labels,
+            class_names=names,
+        )
+
+
+def _read_split(files: list[Path]) -> tuple[Pixels, Integers, tuple[str, ...] | None]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images: list[Pixels] = []
+    labels: list[Integers] = []
+    names = None
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as file:
+                column = _image_column(file.schema_arrow, path)
+                names = names or _class_names(file.schema_arrow)
+                for batch in file.iter_batches(_BATCH_ROWS, columns=[f"{column}.bytes", _LABEL_COLUMN]):
+                    images.extend(_decode(batch.column(column).field("bytes"), path, images))
+                    labels.append(_labels(batch.column(_LABEL_COLUMN), path))
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path} is no readable Parquet file: {error}") from error
+    if not images:
+        raise DataError(f"{files[0]} holds no images")
+    if len({image.ndim for image in images}) > 1:
+        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
+    stacked = np.stack(images)
+    channels_first = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(channels_first), np.concatenate(labels), names
+
+
+def _image_column(schema: pa.Schema, path: Path) -> str:
+    import pyarrow as pa
+
+    column = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
+    if column is None or _LABEL_COLUMN not in schema.names:
+        raise DataError(f"{path} must have columns `img` or `image` and `label`, got {', '.join(schema.names)}")
+    image_type, label_type = schema.field(column).type, schema.field(_LABEL_COLUMN).type
+    if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
+        raise DataError(f"{path}: column `{column}` must be struct<bytes, path>, got {image_type}")
+    if not pa.types.is_integer(label_type):
+        raise DataError(f"{path}: column `{_LABEL_COLUMN}` must be integers, got {label_type}")
+    return column
+
+
+def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:
+    text = (schema.metadata or {}).get(b"huggingface")
+    if text is None:
+        return None
+    features: dict[str, Any] = json.loads(text).get("info", {}).get("features", {})
+    names = features.get(_LABEL_COLUMN, {}).get("names")
+    return tuple(names) if names else None
+
+
+def _decode(column: pa.Array, path: Path, before: list[Pixels]) -> Iterator[Pixels]:
+    size = before[0].shape[:2] if before else None
+    for row, data in enumerate(column.to_pylist(), start=len(before)):
+        image = _pixels(data, where=f"{path}, image {row} of the split")
+        size = size or image.shape[:2]
+        if image.shape[:2] != size:
+            raise DataError(
+                f"{path}, image {row} of the split: all images of a data set must have one size, "
+                f"got {image.shape[0]}x{image.shape[1]} after {size[0]}x{size[1]}"
+            )
+        yield image
+
+
+def _pixels(data: bytes | None, *, where: str) -> Pixels:
+    from PIL import Image, UnidentifiedImageError
+
+    if data is None:
+        raise DataError(f"{where}: `bytes` must hold the encoded image, got null")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode.startswith(("I", "F")):
+                raise DataError(f"{where}: pixels must have 8 bits, got mode {image.mode}")
+            return np.asarray(image.convert("L" if image.mode in ("L", "LA", "1") else "RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{where} cannot be decoded: {error}") from error
+
+
+def _labels(column: pa.Array, path: Path) -> Integers:
+    if column.null_count:
+        raise DataError(f"{path}: column `{_LABEL_COLUMN}` must have no nulls, got {column.null_count}")
+    labels: Integers = column.to_numpy(zero_copy_only=False).astype(np.int64)
+    return labels
+
+
+def _as_rgb(images: Pixels) -> Pixels:
+    return images if images.shape[1] == 3 else np.repeat(images, 3, axis=1)
+
+
+def _numbers(*labels: Integers) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1 + max(int(part.max()) for part in labels)))

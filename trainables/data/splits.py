@@ -1,0 +1,65 @@
+"""Fixed splits: validation cut from the full training set, then nested subsamples of the rest."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from trainables.data.base import ImageData, Integers, RawImages, Split
+from trainables.data.roots import DataError
+
+
+def split(raw: RawImages, /, *, name: str, val_fraction: float, train_size: int | None) -> ImageData:
+    """Cut the fixed train, val and test splits.
+
+    The full training set is permuted once by the data set's own seed: its head is the validation split, whatever
+    `train_size` is, and the training split is a prefix of what follows. So a smaller training split is contained in
+    a larger one. The stream of `np.random.RandomState` is frozen by NumPy's compatibility policy.
+
+    Args:
+        raw: The data set as its source has it.
+        name: What results call it.
+        val_fraction: Share of the full training set held out for validation, in (0, 1).
+        train_size: Training images to keep; None keeps all.
+
+    Raises:
+        DataError: More training images are asked for than there are, or there is only one.
+    """
+    count = len(raw.train_labels)
+    if count < 2:
+        raise DataError(f"{name} must have at least 2 training images to cut a validation split, got {count}")
+    num_val = min(max(round(val_fraction * count), 1), count - 1)
+    available = count - num_val
+    if train_size is not None and train_size > available:
+        raise DataError(
+            f"`dataset.train_size` must be at most {available} ({count} training images of {name} less "
+            f"{num_val} for validation), got {train_size}"
+        )
+    order = np.random.RandomState(raw.split_seed).permutation(count).astype(np.int64)
+    train_stop = num_val + (available if train_size is None else train_size)
+    train = _take(raw, order[num_val:train_stop])
+    val = _take(raw, order[:num_val])
+    test = Split(raw.test_images, raw.test_labels.astype(np.int64), np.arange(len(raw.test_labels)))
+    return ImageData(
+        name=name,
+        class_names=raw.class_names,
+        scale=raw.scale,
+        train=train,
+        val=val,
+        test=test,
+        split_hash=_hash(train, val, test),
+    )
+
+
+def _take(raw: RawImages, index: Integers) -> Split:
+    return Split(raw.train_images[index], raw.train_labels[index].astype(np.int64), index)
+
+
+def _hash(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for part in splits:
+        digest.update(repr(part.images.shape).encode())
+        for array in (part.index, part.labels, part.images):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]

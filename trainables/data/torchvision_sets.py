@@ -1,0 +1,183 @@
+"""Data sets in torchvision's folder layouts, or under the same name as Parquet files."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainables.data.base import Integers, Pixels, RawImages
+from trainables.data.parquet import ParquetSet, has_parquet
+from trainables.data.roots import DataError, DataNotFoundError, require_root
+
+_CONNECT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionSet:
+    """Loader of one torchvision data set.
+
+    Complete files in torchvision's layout come first: they are the originals, Parquet copies may be lossy.
+
+    Attributes:
+        name: Registered name, and the folder of its Parquet form.
+        dataset: Name of the class in `torchvision.datasets`.
+        bases: Folders under the data root that torchvision may have been given; the first is where files are fetched.
+        folder: Folder under such a base that holds the files.
+        files: The files.
+        splits: Arguments that choose the training and the test part.
+        read: From torchvision's object to images (n, c, h, w) and labels (n,).
+        class_names: Names by label.
+    """
+
+    name: str
+    dataset: str
+    bases: tuple[str, ...] = (".",)
+    folder: str
+    files: tuple[str, ...]
+    splits: tuple[dict[str, Any], dict[str, Any]] = ({"train": True}, {"train": False})
+    read: Callable[[Any], tuple[Pixels, Integers]]
+    class_names: tuple[str, ...]
+
+    def check(self, root: Path, /) -> None:
+        """Make sure the files are there: quick when they are, else fetches them, once per node under a lock.
+
+        Raises:
+            DataNotFoundError: The data root does not exist, or the files are not there and cannot be fetched; the
+                message names the folder to fill.
+        """
+        require_root(root)
+        if self._base(root) is None and not has_parquet(root / self.name):
+            self._fetch(root)
+
+    def __call__(self, root: Path, /) -> RawImages:
+        """Read all images.
+
+        Raises:
+            DataNotFoundError: As `check` does.
+            DataError: The files are not what they should be.
+        """
+        self.check(root)
+        base = self._base(root)
+        if base is None:
+            return ParquetSet(root / self.name, class_names=self.class_names)(root)
+        try:
+            (train_images, train_labels), (test_images, test_labels) = map(self.read, self._parts(base, download=False))
+        except (RuntimeError, AssertionError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(
+                f"{self.name}: files in {base / self.folder} are corrupted or of another format ({_last_line(error)}); "
+                f"remove them to have them fetched again"
+            ) from error
+        return RawImages(
+            train_images=train_images,
+            train_labels=train_labels,
+            test_images=test_images,
+            test_labels=test_labels,
+            class_names=self.class_names,
+        )
+
+    def _base(self, root: Path) -> Path | None:
+        """Return the base folder that holds all files, if any does."""
+        bases = (root / base for base in self.bases)
+        return next((base for base in bases if all((base / self.folder / file).is_file() for file in self.files)), None)
+
+    def _parts(self, base: Path, *, download: bool) -> list[Any]:
+        from trainables.data.torchvision_import import torchvision
+
+        dataset = getattr(torchvision().datasets, self.dataset)
+        return [dataset(str(base), download=download, **chosen) for chosen in self.splits]
+
+    def _fetch(self, root: Path) -> None:
+        from filelock import FileLock
+
+        base = root / self.bases[0]
+        try:
+            with FileLock(root / f".{self.name}.lock"), _connect_timeout(_CONNECT_SECONDS):
+                if self._base(root) is None:
+                    self._parts(base, download=True)
+        except (RuntimeError, OSError) as error:
+            raise DataNotFoundError(
+                f"{self.name} is not in {root} and could not be fetched ({_last_line(error)}); fill "
+                f"{base / self.folder} with {', '.join(self.files)} (torchvision's layout), or {root / self.name} "
+                f"with train*.parquet and test*.parquet (Hugging Face layout)"
+            ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+@contextmanager
+def _connect_timeout(seconds: float) -> Iterator[None]:
+    # torchvision opens URLs without a timeout: behind a silent firewall it would wait for minutes per mirror.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read_grey(part: Any) -> tuple[Pixels, Integers]:
+    return part.data.numpy()[:, None], part.targets.numpy()
+
+
+def _read_colour(part: Any) -> tuple[Pixels, Integers]:
+    return np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)), np.array(part.targets, dtype=np.int64)
+
+
+def _read_svhn(part: Any) -> tuple[Pixels, Integers]:
+    return np.ascontiguousarray(part.data), part.labels
+
+
+_IDX_FILES = tuple(
+    f"{split}-{content}-ubyte" for split in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
+)
+
+mnist = TorchvisionSet(
+    name="mnist",
+    dataset="MNIST",
+    folder="MNIST/raw",
+    files=_IDX_FILES,
+    read=_read_grey,
+    class_names=tuple("0123456789"),
+)
+
+fashion_mnist = TorchvisionSet(
+    name="fashion_mnist",
+    dataset="FashionMNIST",
+    folder="FashionMNIST/raw",
+    files=_IDX_FILES,
+    read=_read_grey,
+    class_names=(
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
+)  # fmt: skip
+
+cifar10 = TorchvisionSet(
+    name="cifar10",
+    dataset="CIFAR10",
+    folder="cifar-10-batches-py",
+    files=(*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
+    read=_read_colour,
+    class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+)
+
+# Its files lie in the base itself, under names that say nothing: they get a folder of their own when fetched.
+svhn = TorchvisionSet(
+    name="svhn",
+    dataset="SVHN",
+    bases=("svhn", "."),
+    folder=".",
+    files=("train_32x32.mat", "test_32x32.mat"),
+    splits=({"split": "train"}, {"split": "test"}),
+    read=_read_svhn,
+    class_names=tuple("0123456789"),
+)

@@ -1,0 +1,160 @@
+"""Empirical local Lipschitzness, a lower bound found by ascent.
+
+Source: Yang et al. 2020, "A Closer Look at Accuracy vs. Robustness" (arXiv 2003.02460), equation 3.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainables.attacks.base import input_gradient, values_at
+from trainables.modes import mode
+from trainables.seeding import generator
+from trainables.threat import ThreatModel
+
+BATCH_SIZE = 128
+"""Examples searched together (each in both forms). Fixed, so that a result depends on no machine's memory."""
+
+MIN_DISTANCE = 1e-3
+"""Smallest distance of a witness from its image, in input units (a tenth of the radius where that is less).
+
+fp32 logits of size 10 carry round-off near 1e-5. A network with a local constant of 10 moves its logits by 1e-2
+over this distance, so round-off changes the ratio the search compares by a thousandth; much nearer, noise would
+win the search. Reported values do not depend on it: they are computed in float64.
+"""
+
+
+@dataclass(frozen=True)
+class LocalLipschitz:
+    """Estimates for m examples; each is a ratio that was really found, so a lower bound on the supremum.
+
+    Attributes:
+        raw: sup ||f(x) - f(x')|| / ||x - x'|| as found, (m,) float64.
+        scale_free: The same of logits centred per example, over `mean_margin`; None where that is not positive.
+        mean_margin: Mean over examples and k != y of |z_y - z_k| at the images.
+        points: Witnesses of `raw`, shaped as the images.
+        points_scale_free: Witnesses of the centred form.
+    """
+
+    raw: Tensor
+    scale_free: Tensor | None
+    mean_margin: float
+    points: Tensor
+    points_scale_free: Tensor
+
+
+def local_lipschitz(
+    model: nn.Module, images: Tensor, labels: Tensor, /, *, threat: ThreatModel, steps: int, restarts: int, seed: int
+) -> LocalLipschitz:
+    """Estimate sup over x' in B(x, epsilon) of ||f(x) - f(x')||_1 / ||x - x'||_inf (l2 over l2 for `l2`).
+
+    Projected ascent in eval mode on the numerator, the iterate of the best ratio kept per example. Restarts
+    alternate between the whole ball and one that shrinks towards x during the ascent: at a given distance the
+    ratio grows with the numerator, so this searches the ratio at every scale, where ascent on the ratio itself
+    stalls at the distance it starts from. Logits centred per example have their own search, so that form does not
+    see shifts of all logits that depend on x. Values are those of the witnesses in float64.
+
+    Args:
+        model: Maps (n, ...) to logits (n, K).
+        images: (m, ...) in [0, 1].
+        labels: (m,) int64; used by the mean margin alone.
+        threat: Ball and box; the radius must be positive.
+        steps: Ascent steps of each restart.
+        restarts: Random restarts.
+        seed: Each batch draws from its own generator, made from this and the batch's number.
+
+    Raises:
+        ValueError: The radius is 0.
+    """
+    if threat.epsilon <= 0:
+        raise ValueError(f"`epsilon` must be positive to measure Lipschitzness, got {threat.epsilon:g}")
+    found = []
+    with mode(model):
+        for batch, begin in enumerate(range(0, len(images), BATCH_SIZE)):
+            draws = generator(seed, "lipschitz", batch, device=images.device)
+            x = images[begin : begin + BATCH_SIZE]
+            found.append(_search(model, x, threat=threat, steps=steps, restarts=restarts, draws=draws))
+        points, points_centred = (torch.cat(form) for form in zip(*found, strict=True))
+        return _reevaluate(model, images, labels, points, points_centred, threat=threat)
+
+
+def _numerator(difference: Tensor, centring: Tensor | float, *, threat: ThreatModel) -> Tensor:
+    difference = difference - centring * difference.mean(1, keepdim=True)
+    return difference.abs().sum(1) if threat.norm == "linf" else torch.linalg.vector_norm(difference, dim=1)
+
+
+def _search(
+    model: nn.Module, x: Tensor, *, threat: ThreatModel, steps: int, restarts: int, draws: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return the witnesses of the raw and of the centred form, each shaped as `x`.
+
+    Both forms share each forward pass as two halves of one batch.
+    """
+    with torch.no_grad():
+        logits = model(x).repeat(2, 1)
+    centring = torch.cat([torch.zeros(len(x), 1), torch.ones(len(x), 1)]).to(x)
+
+    def climb(new: Tensor) -> Tensor:
+        return _numerator(new - logits, centring, threat=threat)
+
+    centres = torch.cat([x, x])
+    smallest = min(MIN_DISTANCE, threat.epsilon / 10)
+    witness = torch.cat([threat.random_start(x, generator=draws)] * 2)
+    best = torch.full((len(centres),), -torch.inf).to(x)
+    for restart in range(restarts):
+        balls = _balls(threat, smallest, steps, shrinking=restart % 2 == 1)
+        start = balls[0].random_start(x, generator=draws)
+        points = torch.cat([start, start])
+        for taken, ball in enumerate(balls):
+            if taken < steps:
+                gradient, rise, _ = input_gradient(model, points, climb)
+            else:
+                rise, _ = values_at(model, points, climb)
+            distance = threat.distance(points, centres)
+            ratio = rise / distance
+            better = (distance >= smallest) & (ratio > best)
+            best = torch.where(better, ratio, best)
+            witness = torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), points, witness)
+            if taken < steps:
+                moved = threat.ascend(points, gradient, step=ball.epsilon * _share(taken / steps))
+                narrower = balls[taken + 1].epsilon / ball.epsilon
+                points = balls[taken + 1].project(centres + narrower * (moved - centres), centres)
+    raw, centred = witness.chunk(2)
+    return raw, centred
+
+
+def _balls(threat: ThreatModel, smallest: float, steps: int, /, *, shrinking: bool) -> list[ThreatModel]:
+    """Return the ball of each iterate: the whole one throughout, or shrinking geometrically to twice the smallest."""
+    narrowest = min(1.0, 2 * smallest / threat.epsilon) if shrinking else 1.0
+    return [ThreatModel(threat.norm, threat.epsilon * narrowest ** (taken / steps)) for taken in range(steps + 1)]
+
+
+def _share(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _reevaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, points: Tensor, points_centred: Tensor, *, threat: ThreatModel
+) -> LocalLipschitz:
+    exact = copy.deepcopy(model).double()
+    raw: list[Tensor] = []
+    centred: list[Tensor] = []
+    margins: list[Tensor] = []
+    with torch.no_grad():
+        for begin in range(0, len(images), BATCH_SIZE):
+            part = slice(begin, begin + BATCH_SIZE)
+            x, y = images[part].double(), labels[part]
+            logits = exact(x)
+            for values, found, centring in ((raw, points, 0.0), (centred, points_centred, 1.0)):
+                witness = found[part].double()
+                rise = _numerator(exact(witness) - logits, centring, threat=threat)
+                values.append(rise / threat.distance(witness, x))
+            margins.append((logits.gather(1, y[:, None]) - logits).abs().sum(1) / max(1, logits.shape[1] - 1))
+    mean_margin = float(torch.cat(margins).mean())
+    scale_free = torch.cat(centred) / mean_margin if mean_margin > 0 else None
+    return LocalLipschitz(torch.cat(raw), scale_free, mean_margin, points, points_centred)

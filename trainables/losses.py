@@ -1,0 +1,44 @@
+"""Losses per example; the caller reduces them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, /) -> Tensor:
+    """Return -log softmax(logits)[label].
+
+    Args:
+        logits: (n, K).
+        labels: (n,) int64 in [0, K).
+
+    Returns:
+        Loss per example in nats, (n,); NaN where the logits are.
+    """
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def kl_divergence(logits_p: Tensor, logits_q: Tensor, /) -> Tensor:
+    """Return KL(softmax(logits_p) || softmax(logits_q)), differentiable in both.
+
+    Args:
+        logits_p: (n, K).
+        logits_q: (n, K).
+
+    Returns:
+        Divergence per example in nats, (n,).
+    """
+    log_p, log_q = F.log_softmax(logits_p, dim=1), F.log_softmax(logits_q, dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def cross_entropy_against(labels: Tensor, /) -> Callable[[Tensor], Tensor]:
+    """Return cross-entropy as a function of the logits alone, as attacks want their objective."""
+
+    def objective(logits: Tensor, /) -> Tensor:
+        return cross_entropy(logits, labels)
+
+    return objective

@@ -1,0 +1,136 @@
+"""What a method gets, what it returns, and how one is built from a spec's plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from trainables.attacks.pgd import craft
+from trainables.methods import METHODS
+from trainables.modes import Mode, mode
+from trainables.registry import nearest
+from trainables.seeding import seeded
+from trainables.settings import check, settings_of
+from trainables.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The parts of a loss, unweighted and per example, and their weights.
+
+    Attributes:
+        parts: Name to values, (n,). A part of weight 0 is left out rather than computed.
+        weights: Name to the factor the part has in the loss; 1 where a name is missing.
+    """
+
+    parts: Mapping[str, Tensor]
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum of the parts, (n,)."""
+        return functools.reduce(torch.add, (self.weights.get(name, 1) * part for name, part in self.parts.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One training step as a method sees it.
+
+    Attributes:
+        model: In training mode, inside the step's own dropout stream.
+        x: Images, (n, c, h, w) in [0, 1].
+        y: Labels, (n,) int64.
+        threat: Ball of the training attack; None for methods without one.
+        attack_steps: PGD steps.
+        bn: Batch norm's mode while crafting.
+        dropout: Dropout's mode while crafting.
+        generator: For random starts; on the device of `x`.
+        craft_seed: Seeds the dropout masks drawn while crafting.
+    """
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    threat: ThreatModel | None
+    attack_steps: int
+    bn: Mode
+    dropout: Mode
+    generator: torch.Generator
+    craft_seed: int
+
+    @property
+    def attacks(self) -> bool:
+        """Whether the training ball holds more than `x`."""
+        return self.threat is not None and self.threat.epsilon > 0
+
+    @contextmanager
+    def crafting(self) -> Iterator[None]:
+        """Put the model in its craft mode; dropout masks drawn inside take nothing from the training pass's stream."""
+        with mode(self.model, bn=self.bn, dropout=self.dropout), seeded(self.craft_seed, device=self.x.device):
+            yield
+
+    def craft(self, objective: Callable[[Tensor], Tensor], /) -> Tensor:
+        """Return PGD's last iterate on `objective` (logits to values (n,)); `x` itself without a ball."""
+        if self.threat is None or not self.attacks:
+            return self.x
+        with self.crafting():
+            return craft(
+                self.model, self.x, objective, threat=self.threat, steps=self.attack_steps, generator=self.generator
+            )
+
+
+class Method(Protocol):
+    """A robust loss: a frozen dataclass of its hyperparameters that maps a step to its loss."""
+
+    attacks: ClassVar[bool]
+    """Whether it takes a `train_epsilon`."""
+
+    def __call__(self, step: Step, /) -> LossTerms:
+        """Return the loss of one batch in named parts."""
+
+
+def build_method(name: str, params: Mapping[str, Any], /) -> Method:
+    """Return the method `name` with its hyperparameters.
+
+    Args:
+        name: Registered name or `package.module:object`.
+        params: Hyperparameters by setting name; what is missing takes its default.
+
+    Raises:
+        ValueError: Unknown method or parameter, or a value out of bounds.
+    """
+    cls = METHODS.load(name)
+    valid = list(settings_of(cls))
+    for key in params:
+        if key not in valid:
+            listed = ", ".join(valid) or "none"
+            raise ValueError(f"method {name!r} has no parameter `{key}`{nearest(key, valid)}; it has: {listed}")
+    fields = {field.name.rstrip("_"): field.name for field in dataclasses.fields(cls)}
+    method: Method = cls(**{fields[key]: value for key, value in params.items()})
+    check(method)
+    return method
+
+
+def hyperparameters(method: Method, /) -> dict[str, Any]:
+    """Return the method's hyperparameters by setting name."""
+    fields = dataclasses.fields(method)  # type: ignore[arg-type]
+    return {field.name.rstrip("_"): getattr(method, field.name) for field in fields}
+
+
+def check_radius(name: str, method: Method, train_epsilon: float | None, /) -> None:
+    """Check that a training radius is there exactly where the method attacks.
+
+    Raises:
+        ValueError: Otherwise.
+    """
+    if method.attacks and train_epsilon is None:
+        raise ValueError(f"`train_epsilon` must be a number in [0, 1] for method {name!r}, got null")
+    if not method.attacks and train_epsilon is not None:
+        raise ValueError(f"`train_epsilon` must be null for method {name!r}, got {train_epsilon:g}")

@@ -1,0 +1,66 @@
+"""Networks by name. Importing this does not import torch."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainables.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["MODELS", "build_model"]
+
+MODELS = Registry(
+    "model",
+    {
+        "mlp": "trainables.models.mlp:mlp",
+        "cnn_small": "trainables.models.cnn:cnn_small",
+        "cnn1": "trainables.models.cnn:cnn1",
+        "cnn2": "trainables.models.cnn:cnn2",
+        "preact_resnet18": "trainables.models.preact:preact_resnet18",
+        "resnet50": "trainables.models.resnet50:resnet50",
+        "wrn_28_10": "trainables.models.preact:wrn_28_10",
+        "wrn_40_10": "trainables.models.preact:wrn_40_10",
+    },
+)
+
+
+def build_model(
+    name: str,
+    /,
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    dropout: float,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> nn.Module:
+    """Build a network that normalises its input itself.
+
+    Weights are drawn from torch's global generator: seed it around the call.
+
+    Args:
+        name: Registered model, or `package.module:object`, which is called with `image_shape`, `num_classes` and
+            `dropout` as keywords and returns a module.
+        image_shape: (c, h, w).
+        num_classes: Number of logits K.
+        dropout: Dropout rate, in [0, 1); 0 switches it off.
+        mean: Per channel, in [0, 1] units.
+        std: Per channel, in [0, 1] units, positive.
+
+    Returns:
+        Module from images in [0, 1] (n, c, h, w) to logits (n, K), with children `normalize` and `network`.
+
+    Raises:
+        UnknownNameError: No such model.
+        ValueError: The model does not take images of this size; the message says which it takes.
+    """
+    from torch import nn
+
+    from trainables.models.normalize import Normalize
+
+    network = MODELS.load(name)(image_shape=image_shape, num_classes=num_classes, dropout=dropout)
+    return nn.Sequential(OrderedDict(normalize=Normalize(mean, std), network=network))

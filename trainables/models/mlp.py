@@ -1,0 +1,32 @@
+"""A multilayer perceptron for images of any size."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+_WIDTH = 256
+
+
+def mlp(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Sequential:
+    """Build two hidden layers of 256 units with ReLU, each followed by dropout.
+
+    Args:
+        image_shape: (c, h, w), any.
+        num_classes: Number of logits K.
+        dropout: Rate of both dropout layers, in [0, 1).
+
+    Returns:
+        Network from (n, c, h, w) to (n, K), with torch's default initialisation.
+    """
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(image_shape), _WIDTH),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(_WIDTH, _WIDTH),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(_WIDTH, num_classes),
+    )

@@ -1,0 +1,57 @@
+"""Train and eval mode, set for a block and given back module by module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+Mode = Literal["eval", "train"]
+
+
+@contextmanager
+def mode(model: nn.Module, /, *, bn: Mode = "eval", dropout: Mode = "eval") -> Iterator[None]:
+    """Put the model in eval mode inside the block, but for what `bn` and `dropout` say.
+
+    Every module's own flag is restored afterwards, exceptions included. With `bn="train"` running
+    statistics move with each forward pass; otherwise no buffer does.
+
+    Args:
+        model: Any module; the choice reaches torch's own normalisation and dropout modules.
+        bn: Mode of modules that keep running statistics.
+        dropout: Mode of dropout modules.
+    """
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        for module, _ in before:
+            if isinstance(module, _NormBase):
+                module.training = bn == "train"
+            elif isinstance(module, _DropoutNd):
+                module.training = dropout == "train"
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module, /) -> Iterator[None]:
+    """Let batch norm use each batch's statistics inside the block without moving the running ones."""
+    before = [(module, module.track_running_stats) for module in model.modules() if isinstance(module, _NormBase)]
+    try:
+        for module, _ in before:
+            module.track_running_stats = False
+        yield
+    finally:
+        for module, tracks in before:
+            module.track_running_stats = tracks
+
+
+def has_batch_statistics(model: nn.Module, /) -> bool:
+    """Tell whether a training pass of `model` normalises over the batch."""
+    return any(isinstance(module, _NormBase) for module in model.modules())

@@ -1,0 +1,98 @@
+"""What a trial ends in: one result row, its epochs, and its per-example outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data.base import ImageData
+from trainables.evaluation import SUMMARIES, Measures
+from trainables.methods.base import Method, hyperparameters
+from trainables.spec import TrialSpec
+
+ATTACK = "pgd"
+"""The attack every trial is measured with; stronger ones are run on chosen trials afterwards."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial's results.
+
+    Attributes:
+        status: `completed`; `stopped_early`, asked for before the last epoch; or `failed`.
+        reason: Why it failed (`diverged`), else None.
+        row: The result row's scientific columns.
+        epochs: One row an epoch.
+        examples: Split name to columns with one entry per measured image; empty where nothing was measured.
+        flags: What is suspicious about the measurements, sorted.
+    """
+
+    status: str
+    reason: str | None
+    row: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    examples: dict[str, dict[str, NDArray[Any]]]
+    flags: list[str]
+
+
+def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
+    """Return the columns that repeat what the trial was asked to do."""
+    training, evaluation = spec.training, spec.evaluation
+    params: dict[str, Any] = {
+        "dropout": spec.model.dropout,
+        "lr": training.lr,
+        "weight_decay": training.weight_decay,
+        "batch_size": training.batch_size,
+        "epochs": training.epochs,
+    }
+    params |= hyperparameters(method)
+    return {
+        "method": spec.method,
+        "model": spec.model.name,
+        "seed": spec.seed,
+        "norm": evaluation.norm,
+        **{f"param.{name}": value for name, value in params.items()},
+        "train_epsilon": spec.train_epsilon,
+        "eval_epsilon": evaluation.epsilon,
+        "attack": ATTACK,
+        "steps": evaluation.steps,
+        "restarts": evaluation.restarts,
+        "lipschitz_steps": evaluation.lipschitz.steps,
+        "lipschitz_restarts": evaluation.lipschitz.restarts,
+        "craft_mode": str(training.craft_mode) if method.attacks else None,
+        "checkpoint_kind": "last",
+        "threads": training.threads,
+    }
+
+
+def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, float | None]:
+    """Return each split's summary under its name, and the gaps between train and val."""
+    row: dict[str, float | None] = {}
+    for split in ("train", "val"):
+        found = measures.get(split)
+        summary = dict.fromkeys(SUMMARIES) if found is None else found.summary()
+        row |= {f"{split}_{name}": value for name, value in summary.items()}
+    for kind in ("clean", "robust"):
+        train, val = row[f"train_{kind}_accuracy"], row[f"val_{kind}_accuracy"]
+        row[f"{kind}_gap"] = None if train is None or val is None else train - val
+    return row
+
+
+def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
+    """Return the data's name and hash, and how many validation images are measured, which their number may limit."""
+    examples = min(spec.evaluation.examples, len(data.val))
+    return {
+        "dataset": data.name,
+        "split_hash": data.split_hash,
+        "examples": examples,
+        "lipschitz_examples": min(spec.evaluation.lipschitz.examples, examples),
+    }
+
+
+def example_columns(measures: Measures, index: NDArray[np.int64], /) -> dict[str, NDArray[Any]]:
+    """Return one entry per measured image."""
+    return measures.examples(index[: len(measures.clean_correct)])

@@ -1,0 +1,47 @@
+"""The machine underneath: threads, arithmetic, memory."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+
+import torch
+
+_LIBRARIES = ("torch", "numpy", "ray", "optuna", "mlflow")
+
+
+@contextmanager
+def computing(*, threads: int) -> Iterator[None]:
+    """Give torch so many CPU threads, and full fp32 convolutions that repeat exactly, for the block.
+
+    On a GPU torch's own default rounds the inputs of convolutions to 10 bits (TF32), too coarse for measurements.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def peak_memory_mb(device: torch.device, /) -> float:
+    """Return the peak memory in MB: allocated on a GPU since its statistics were reset, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def machine_columns() -> dict[str, str]:
+    """Return the host's name, and the versions installed there as JSON; a library that is not there is left out."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {"host": platform.node(), "versions": json.dumps(versions)}

@@ -1,0 +1,316 @@
+"""The plain training loop: one trial, epoch by epoch, without any cluster or tracker."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.batches import TrainingBatches
+from trainables.checkpoints import check_spec, read_checkpoint, write_checkpoint
+from trainables.data import load_dataset
+from trainables.data.base import ImageData, Split
+from trainables.evaluation import Measures, clean_measures, evaluate
+from trainables.inputs import memory_format, to_device, to_unit
+from trainables.methods.base import LossTerms, Step, build_method, check_radius
+from trainables.models import build_model
+from trainables.modes import has_batch_statistics
+from trainables.optimisation import build_optimizer, learning_rate
+from trainables.outcome import (
+    ATTACK,
+    Outcome,
+    data_columns,
+    example_columns,
+    measure_columns,
+    spec_columns,
+)
+from trainables.runtime import computing, machine_columns, peak_memory_mb
+from trainables.seeding import derive, generator, seeded
+from trainables.spec import TrialSpec
+from trainables.threat import ThreatModel
+
+CARRIED = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
+
+
+def fit(
+    spec: TrialSpec,
+    /,
+    *,
+    data: ImageData | None = None,
+    device: torch.device | str | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    resume_from: Path | str | None = None,
+) -> Outcome:
+    """Train and measure one trial.
+
+    Args:
+        spec: What to run.
+        data: The data set of `spec.dataset`; loaded when None.
+        device: Where to compute; CUDA if there is any when None.
+        report: Called with each epoch's row.
+        resume_from: A checkpoint of this spec to go on from.
+
+    Raises:
+        ValueError: The spec contradicts itself or the data.
+        CheckpointError: `resume_from` is damaged or of another spec.
+    """
+    trainer = Trainer(spec, data=data, device=device)
+    if resume_from is not None:
+        trainer.load(resume_from)
+    while not trainer.done:
+        row = trainer.run_epoch()
+        if report is not None:
+            report(row)
+    return trainer.outcome()
+
+
+class Trainer:
+    """One trial, cut at its epochs.
+
+    Its state between two epochs is what `save` writes: every draw is a function of the spec's seed, the
+    epoch and the batch, so a trial that was saved and loaded goes on as if nothing had happened.
+
+    Args:
+        spec: What to run.
+        data: The data set of `spec.dataset`; loaded when None. The test split is not looked at.
+        device: Where to compute; CUDA if there is any when None.
+
+    Raises:
+        ValueError: The spec contradicts itself or the data.
+    """
+
+    def __init__(
+        self, spec: TrialSpec, /, *, data: ImageData | None = None, device: torch.device | str | None = None
+    ) -> None:
+        self._begun = time.perf_counter()
+        self.spec = spec
+        self.method = build_method(spec.method, spec.params)
+        check_radius(spec.method, self.method, spec.train_epsilon)
+        data = load_dataset(spec.dataset) if data is None else data
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        with seeded(spec.seed, "init", device=self.device):
+            model = build_model(
+                spec.model.name,
+                image_shape=data.image_shape,
+                num_classes=data.num_classes,
+                dropout=spec.model.dropout,
+                mean=data.mean,
+                std=data.std,
+            )
+        self._layout = memory_format(model)
+        self.model = model.to(self.device).to(memory_format=self._layout)  # type: ignore[call-overload]
+        training = spec.training
+        self.optimizer = build_optimizer(
+            self.model,
+            name=training.optimizer,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+        self._train, self._val, self._scale = data.train, data.val, data.scale
+        self._batches = TrainingBatches(
+            data.train,
+            scale=data.scale,
+            size=training.batch_size,
+            augmentation=training.augment,
+            seed=spec.seed,
+            device=self.device,
+            layout=self._layout,
+            keep_single=not has_batch_statistics(model),
+        )
+        self._val_images, self._val_labels = self._measured_part(data.val)
+        self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
+        self.epoch = 0
+        self.reason: str | None = None
+        self.history: list[dict[str, Any]] = []
+        self._val_measures: Measures | None = None
+        self._train_measures: Measures | None = None
+        self._measured_epoch = 0
+        self._started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._seconds = {"total": time.perf_counter() - self._begun, "training": 0.0, "attack": 0.0, "lipschitz": 0.0}
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are run, or the trial has failed."""
+        return self.reason is not None or self.epoch >= self.spec.training.epochs
+
+    def run_epoch(self) -> dict[str, Any]:
+        """Train one epoch, measure what is due, and return the epoch's row.
+
+        A loss that is not finite ends the trial as `diverged`.
+
+        Raises:
+            RuntimeError: The trial is done.
+        """
+        if self.done:
+            raise RuntimeError(f"the trial is done after epoch {self.epoch}; there is no epoch to run")
+        begun = time.perf_counter()
+        with computing(threads=self.spec.training.threads):
+            row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self._learning_rate(0)}
+            parts = self._train_epoch()
+            self.epoch += 1
+            row |= {name: value if math.isfinite(value) else None for name, value in parts.items()}
+            self._seconds["training"] += time.perf_counter() - begun
+            accuracy, loss = clean_measures(self.model, self._val_images, self._val_labels)
+            if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
+                self.reason = "diverged"
+            elif self.epoch % self.spec.evaluation.every == 0 or self.done:
+                self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
+                self._measured_epoch = self.epoch
+        row |= {"val_clean_accuracy": accuracy, "val_loss": loss if math.isfinite(loss) else None}
+        carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
+        row |= {f"val_{name}": carried.get(name) for name in CARRIED}
+        row["stale"] = self._measured_epoch != self.epoch
+        row["seconds"] = time.perf_counter() - begun
+        self._seconds["total"] += row["seconds"]
+        self.history.append(row)
+        return dict(row)
+
+    def outcome(self) -> Outcome:
+        """Return the trial's results as it stands.
+
+        Validation is measured now if the current epoch has not been; the training split only once
+        all epochs are run, so until then its columns and the gaps are null.
+
+        Raises:
+            RuntimeError: No epoch has been run.
+        """
+        if self.epoch == 0:
+            raise RuntimeError("there is no outcome before the first epoch")
+        begun = time.perf_counter()
+        measures: dict[str, Measures | None] = {}
+        if self.reason is None:
+            val = self._val_measures
+            with computing(threads=self.spec.training.threads):
+                if self._measured_epoch != self.epoch:
+                    val = self._measure(self._val_images, self._val_labels, split="val")
+                if self.done and self._train_measures is None:
+                    self._train_measures = self._measure(*self._measured_part(self._train), split="train")
+            measures = {"train": self._train_measures, "val": val}
+        self._seconds["total"] += time.perf_counter() - begun
+        flags = sorted({flag for found in measures.values() if found is not None for flag in found.flags})
+        status = "failed" if self.reason else "completed" if self.done else "stopped_early"
+        row = {"status": status, "reason": self.reason, "flags": flags}
+        row |= self._columns | measure_columns(measures) | self._run_columns()
+        splits = {"train": self._train, "val": self._val}
+        examples = {name: example_columns(m, splits[name].index) for name, m in measures.items() if m is not None}
+        return Outcome(status, self.reason, row, [dict(epoch) for epoch in self.history], examples, flags)
+
+    def save(self, path: Path | str, /) -> None:
+        """Write the state between two epochs to `path`, whole or not at all."""
+        write_checkpoint(
+            path,
+            {
+                "spec": self.spec.to_json(),
+                "epoch": self.epoch,
+                "reason": self.reason,
+                "history": self.history,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "val_measures": None if self._val_measures is None else self._val_measures.to_dict(),
+                "measured_epoch": self._measured_epoch,
+                "seconds": self._seconds,
+                "started_at": self._started_at,
+            },
+        )
+
+    def load(self, path: Path | str, /) -> None:
+        """Go on from what `save` wrote for this spec.
+
+        Raises:
+            CheckpointError: The file is damaged or of another spec; the trainer is then as it was.
+        """
+        state = read_checkpoint(path, device=self.device)
+        check_spec(path, json.loads(state["spec"]), json.loads(self.spec.to_json()))
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.reason, self.history = state["epoch"], state["reason"], state["history"]
+        carried = state["val_measures"]
+        self._val_measures = None if carried is None else Measures.from_dict(carried)
+        self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
+        self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
+
+    def _train_epoch(self) -> dict[str, float]:
+        """Train on every batch; return the mean objective as `loss` and the mean of each part."""
+        self.model.train()
+        sums: dict[str, Tensor] = {}
+        for batch, (x, y) in enumerate(self._batches.epoch(self.epoch)):
+            terms = self._train_batch(x, y, batch)
+            for name, values in {"loss": terms.total, **{f"part.{k}": v for k, v in terms.parts.items()}}.items():
+                # Summed on the device: reading each batch's loss would stall a GPU at every step.
+                sums[name] = sums.get(name, 0) + values.detach().sum(dtype=torch.float64)
+        means = torch.stack(list(sums.values())) / self._batches.num_images
+        return dict(zip(sums, means.tolist(), strict=True))
+
+    def _train_batch(self, x: Tensor, y: Tensor, batch: int) -> LossTerms:
+        spec, epoch = self.spec, self.epoch
+        step = Step(
+            model=self.model,
+            x=x,
+            y=y,
+            threat=None if spec.train_epsilon is None else ThreatModel(spec.evaluation.norm, spec.train_epsilon),
+            attack_steps=spec.training.attack_steps,
+            bn=spec.training.craft_mode.bn,
+            dropout=spec.training.craft_mode.dropout,
+            generator=generator(spec.seed, "craft", epoch, batch, device=self.device),
+            craft_seed=derive(spec.seed, "craft dropout", epoch, batch),
+        )
+        self.optimizer.zero_grad()
+        with seeded(spec.seed, "dropout", epoch, batch, device=self.device):
+            terms = self.method(step)
+        torch.autograd.backward(terms.total.mean())
+        self.optimizer.step(self._learning_rate(batch))
+        return terms
+
+    def _learning_rate(self, batch: int) -> float:
+        training = self.spec.training
+        progress = (self.epoch + batch / len(self._batches)) / training.epochs
+        return learning_rate(progress, schedule=training.schedule, initial=training.lr)
+
+    def _measured_part(self, split: Split) -> tuple[Tensor, Tensor]:
+        first = self.spec.evaluation.examples
+        images = to_device(split.images[:first], device=self.device)
+        return (
+            to_unit(images, scale=self._scale, layout=self._layout),
+            to_device(split.labels[:first], device=self.device),
+        )
+
+    def _measure(self, images: Tensor, labels: Tensor, /, *, split: str) -> Measures:
+        wanted = self.spec.evaluation
+        found = evaluate(
+            self.model,
+            images,
+            labels,
+            attack=ATTACK,
+            threat=ThreatModel(wanted.norm, wanted.epsilon),
+            steps=wanted.steps,
+            restarts=wanted.restarts,
+            lipschitz_steps=wanted.lipschitz.steps,
+            lipschitz_restarts=wanted.lipschitz.restarts,
+            lipschitz_examples=wanted.lipschitz.examples,
+            seed=derive(self.spec.seed, "evaluate", split),
+        )
+        self._seconds["attack"] += found.seconds_attack
+        self._seconds["lipschitz"] += found.seconds_lipschitz
+        return found
+
+    def _run_columns(self) -> dict[str, Any]:
+        seconds = self._seconds
+        return {
+            "epochs": self.epoch,
+            "started_at": self._started_at,
+            "seconds": seconds["total"],
+            **{f"seconds_{name}": seconds[name] for name in ("training", "attack", "lipschitz")},
+            "examples_per_second": self.epoch * self._batches.num_images / seconds["training"],
+            "peak_memory_mb": peak_memory_mb(self.device),
+            "device": str(self.device),
+            **machine_columns(),
+        }
