@@ -91,7 +91,7 @@ class TrialTrainable(tune.Trainable):
             self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)
             if self._checkpoint is not None and self._checkpoint.exists():
                 self._resume(self._checkpoint)
-        except Exception as error:  # reset_config must not raise; step does instead
+        except Exception as error:  # noqa: BLE001 - reset_config must not raise; step does instead
             self._failure = error
 
     def _resume(self, checkpoint: Path) -> None:
