@@ -9,6 +9,8 @@ import warnings
 _SETTINGS = {
     # Tune's tables would fight with the study's own live line
     "RAY_AIR_NEW_OUTPUT": "0",
+    # a failed try's stack trace: the study says which trial failed and why, and keeps the trace in errors/
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # no tensorboardX, no three log files a trial
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # a report between two measurements has no new objective values, and the searcher takes none
