@@ -147,8 +147,7 @@ def _slots(config: StudyConfig) -> int:
 def _ray_session(config: StudyConfig) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.cluster.address is None:
-        # nothing listens to other machines
-        options |= {"num_cpus": os.cpu_count(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
         # Ray starts workers through a shell and leaves this one path unquoted
         if shlex.quote(sys.executable) != sys.executable:
             options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}

@@ -12,6 +12,7 @@ from study.configfile import load_config
 from study.console import notes
 from study.errors import UsageError
 from study.folder import create, free_folder, open_config, read_rows, resolved
+from study.quiet import listen_locally
 from trainables.data import DataError, check_available, load_dataset
 from trainables.models import build_model
 from trainables.registry import UnknownNameError
@@ -104,6 +105,8 @@ def _run(config: StudyConfig, study_dir: Path, *, data: ImageData | None = None)
     notes().print(
         f"study {config.name}: {config.search.num_trials} trials in {study_dir}, tracked in {config.tracking.uri}",
     )
+    if config.cluster.address is None:
+        listen_locally()
     # imported here: Ray takes seconds, and bad input is answered without it
     from study.driver import run_study
     from study.finish import finish
