@@ -69,6 +69,7 @@ def draw_distances(table: Table, /, ax: Axes, *, epsilon: float) -> Axes:
         ax.stairs(heights, edges, color=_COLOURS[kind], linewidth=0.9, label=f"{kind} (n = {heights.sum():,})")
     ax.set_yscale("symlog", linthresh=1)
     ax.set_ylim(0, None)
+    ax.set_xlim(0, None)
     ax.axvline(2 * epsilon, color="black", linewidth=0.9, linestyle="--", label=f"2ε, ε = {radius(epsilon)}")
     values = _values(table, "distance")
     if not np.isnan(values).all():
