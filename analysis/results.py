@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.schema import EPOCH, EXAMPLE, RESULT, Column, ResultsError, Schema, differing_columns
+from analysis.schema import EPOCH, EXAMPLE, RESULT, SEPARATION, Column, ResultsError, Schema, differing_columns
 
 Table: TypeAlias = pa.Table
 
@@ -183,6 +183,11 @@ def read_examples(source: str | Path, /, *, trials: Collection[str] | None = Non
         skip_damaged: As in `read_results`.
     """
     return _read(Path(source), EXAMPLE, skip_damaged=skip_damaged, trials=trials)
+
+
+def read_separation(source: str | Path, /) -> Table:
+    """Return the distances that `robust-study separation` wrote to a file, in file order; see `read_results`."""
+    return _read(Path(source), SEPARATION, skip_damaged=False)
 
 
 _PLAIN: dict[str, Callable[[Any], bool]] = {

@@ -218,7 +218,29 @@ EXAMPLE = Schema(
     ),
 )
 
-SCHEMAS = {schema.name: schema for schema in (RESULT, EPOCH, EXAMPLE)}
+SEPARATION = Schema(
+    name="separation",
+    version=1,
+    folder="separation",
+    columns=(
+        _string("dataset", "data set"),
+        _setting("norm", "norm of the distances", type="string"),
+        _setting("scale", "level that stands for 1.0"),
+        _string("pairs", "what was compared with what", choices=("train-train", "test-train", "test-test")),
+        _string("split", "split the example belongs to", choices=("train", "test")),
+        Column(name="index", type="int32", doc="the example's position in the source's file order"),
+        Column(name="label", type="int32", doc="the example's label"),
+        _metric("distance", "to the nearest image of another label; null where there is none", unit="pixel range"),
+        Column(name="levels", type="int64", doc="the same exactly, in levels (squared for l2)", nullable=True),
+        Column(name="nearest_index", type="int32", doc="position of that image, the first on ties", nullable=True),
+        Column(name="nearest_label", type="int32", doc="label of that image", nullable=True),
+        Column(name="contradicting", type="bool", doc="an identical image has another label"),
+        _metric("own_distance", "of a test image to the nearest training image of its label", unit="pixel range"),
+        _metric("certified_radius", "of the separated-data classifier; null but for test-train", unit="pixel range"),
+    ),
+)
+
+SCHEMAS = {schema.name: schema for schema in (RESULT, EPOCH, EXAMPLE, SEPARATION)}
 
 
 def differing_columns(

@@ -34,6 +34,20 @@ class Split(StrEnum):
     test = "test"
 
 
+class Norm(StrEnum):
+    """Norms distances are measured in."""
+
+    linf = "linf"
+    l2 = "l2"
+
+
+class Device(StrEnum):
+    """What may compute distances."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class Catalogue(StrEnum):
     """What `list` lists."""
 
@@ -143,6 +157,47 @@ def pareto(
         allow_mixed=allow_mixed,
         formats=formats.split(","),
         out=out,
+    )
+
+
+@app.command()
+def separation(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="A data set's name (see `list datasets`), or a folder of Parquet files."
+        ),
+    ],
+    norm: Annotated[Norm, typer.Option(help="Norm of the distances.")] = Norm.linf,
+    data_root: DataRoot = None,
+    train_size: Annotated[
+        int | None, typer.Option("--train", metavar="N", help="Take the first N training images; else all.")
+    ] = None,
+    test_size: Annotated[
+        int | None, typer.Option("--test", metavar="N", help="Take the first N test images; else all.")
+    ] = None,
+    epsilon: Annotated[
+        str | None, typer.Option(metavar="E", help="Radius to judge by, such as 8/255; else a study's default, 0.1.")
+    ] = None,
+    device: Annotated[
+        Device, typer.Option(help="cuda compares through torch (checked on the CPU's torch only).")
+    ] = Device.cpu,
+    out: Annotated[Path, typer.Option(help="Where the folder of the results is made.")] = Path("separation"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure exactly how far apart a data set's classes are, and what that certifies."""
+    from study.separation import separation as measure
+
+    measure(
+        dataset,
+        norm=norm.value,
+        data_root=data_root,
+        train=train_size,
+        test=test_size,
+        epsilon=epsilon,
+        device=device.value,
+        out=out,
+        as_json=as_json,
     )
 
 

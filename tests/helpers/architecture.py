@@ -33,6 +33,7 @@ HOMES = {
     "matplotlib": ["analysis/plots/"],
     "plotly": ["analysis/plots/"],
     "moocore": ["analysis/fronts.py"],
+    "numba": ["trainables/kernels.py"],
     "torchvision": ["trainables/data/torchvision_import.py"],
     "torch": ["trainables/", "study/"],
     "sklearn": ["trainables/data/"],
@@ -53,6 +54,7 @@ HEAVY = {
     "plotly",
     "sklearn",
     "scipy",
+    "numba",
 }
 # What loading these modules must not load, neither directly nor through modules of ours.
 COLD = {

@@ -10,10 +10,10 @@ from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, d
 from trainables.registry import Registry
 
 if TYPE_CHECKING:
-    from trainables.data.base import ImageData, Loader
+    from trainables.data.base import ImageData, Loader, RawImages
     from trainables.spec import DatasetSpec
 
-__all__ = ["DATASETS", "ROOT_VARIABLE", "DataError", "DataNotFoundError", "check_available", "load_dataset"]
+__all__ = ["DATASETS", "ROOT_VARIABLE", "DataError", "DataNotFoundError", "check_available", "load_dataset", "load_raw"]
 
 DATASETS = Registry(
     "data set",
@@ -41,15 +41,32 @@ def load_dataset(spec: DatasetSpec, /) -> ImageData:
         DataNotFoundError: The data root or files are not there; the message says what to put where.
         DataError: Files of another format, or sizes that contradict the spec.
     """
-    from trainables.data.base import RawImages
     from trainables.data.splits import split
 
-    root = data_root(spec.root)
-    loader, name = _resolve(spec.name, root)
-    raw = loader(root)
+    raw, name = load_raw(spec.name, root=spec.root)
+    return split(raw, name=name, val_fraction=spec.val_fraction, train_size=spec.train_size)
+
+
+def load_raw(name: str, /, *, root: str | None) -> tuple[RawImages, str]:
+    """Read a data set as its source has it, before any split of ours, and return it with the name results use.
+
+    Args:
+        name: As `load_dataset` takes it.
+        root: Folder that holds the data set's files, as `DatasetSpec.root`.
+
+    Raises:
+        UnknownNameError: No such name.
+        DataNotFoundError: The data root or files are not there; the message says what to put where.
+        DataError: Files of another format.
+    """
+    from trainables.data.base import RawImages
+
+    folder = data_root(root)
+    loader, name = _resolve(name, folder)
+    raw = loader(folder)
     if not isinstance(raw, RawImages):
         raise DataError(f"data set {name} must return trainables.data.base.RawImages, got {type(raw).__name__}")
-    return split(raw, name=name, val_fraction=spec.val_fraction, train_size=spec.train_size)
+    return raw, name
 
 
 def check_available(spec: DatasetSpec, /) -> None:
