@@ -121,6 +121,20 @@ def test_bounds_grow_with_the_radius(seed, norm):
         assert (upper <= wider_upper).all()
 
 
+def test_a_contested_maximum_is_bounded_by_its_highest_candidate():
+    """Sums of pixel pairs: 1 +- 0.1 where the box cuts (1, 0), 1 +- 0.2 for (0.5, 0.5). The maximum is at most 1.2."""
+    pairs, last = nn.Conv2d(1, 1, (1, 2), stride=(1, 2), bias=False), nn.Linear(1, 2)
+    for layer, values in ((pairs, [1.0, 1.0]), (last, [-1.0, 0.0])):
+        layer.weight.data = torch.tensor(values).reshape(layer.weight.shape)
+    last.bias.data.zero_()
+    model = nn.Sequential(pairs, nn.MaxPool2d((1, 2)), nn.Flatten(), last)
+    images = torch.tensor([1.0, 0.0, 0.5, 0.5]).reshape(1, 1, 1, 4)
+    proved = certify(model, images, torch.tensor([0]), threat=LINF)
+    assert proved.margin.item() == pytest.approx(-1.2, abs=1e-5)
+    # One pair moves by 2 per unit of distance, whichever wins.
+    assert proved.lipschitz_upper.item() == pytest.approx(2.0, rel=1e-8)
+
+
 def test_relaxations_tighten():
     model, images = random_net(7), random_images(8)
     labels = model(images).argmax(1)
