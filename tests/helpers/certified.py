@@ -1,0 +1,51 @@
+"""Random networks that between them have every layer whose bounds can be certified."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trainables.models.normalize import Normalize
+from trainables.seeding import seeded
+
+SHAPE = (1, 5, 5)
+BUDGETS = [0.0, 1e8]
+"""Multiplications that tightening may take: intervals alone, and all that is implemented."""
+
+
+def random_images(count: int, seed: int = 0) -> torch.Tensor:
+    """Some pixels on the border of the box."""
+    return (torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed)) * 1.4 - 0.2).clamp(0, 1)
+
+
+def shaken(network: nn.Sequential) -> nn.Sequential:
+    """Give batch norm statistics and weights of its own, and every bias a value."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.5)
+            nn.init.uniform_(module.running_var, 0.2, 2)
+            nn.init.normal_(module.weight)
+        if getattr(module, "bias", None) is not None:
+            nn.init.normal_(module.bias, std=0.3)
+    return network.eval()
+
+
+def random_net(seed: int) -> nn.Sequential:
+    """One of eight architectures that between them have every supported layer, with random weights."""
+    with seeded(seed):
+        width, classes = 2 + seed % 5, 2 + seed % 3
+        normalize = Normalize([0.4], [0.3])
+        conv = nn.Conv2d(1, width, 3, stride=1 + seed % 2, padding=seed % 3, bias=seed % 4 < 2)
+        bodies = [
+            (nn.Flatten(), nn.Linear(25, width), nn.ReLU()),
+            (nn.Flatten(), nn.Linear(25, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, width), nn.ReLU()),
+            (conv, nn.ReLU(), nn.Flatten()),
+            (conv, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2, stride=1), nn.Flatten()),
+            (nn.MaxPool2d(2, padding=1), conv, nn.ReLU(), nn.Conv2d(width, 3, 1), nn.ReLU(), nn.Flatten()),
+            (conv, nn.AvgPool2d(2, stride=1, padding=1), nn.ReLU(), nn.Dropout2d(0.5), nn.Flatten()),
+            (nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Conv2d(4, 4, 2, groups=2, dilation=2), nn.MaxPool2d(2), nn.Flatten()),
+            (nn.Flatten(), nn.Linear(25, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU()),
+        ]
+        body = nn.Sequential(*bodies[seed % 8]).eval()
+        features = body(torch.zeros(1, *SHAPE)).shape[1]
+        return shaken(nn.Sequential(normalize, body, nn.Linear(features, classes)))
