@@ -51,6 +51,12 @@ def assert_same_state(a: Trainer, b: Trainer) -> None:
         ("trades", {"params": {"beta": 6.0}, "train_epsilon": 0.0}),
         ("adversarial_training", {"train_epsilon": 0.0}),
         ("adversarial_training", {"train_epsilon": 0.0, "craft_mode": CraftMode(bn="train", dropout="train")}),
+        ("gradient_regularization", {"params": {"lambda": 0.0}}),
+        ("locally_linear", {"params": {"lambda": 0.0, "mu": 0.0}, "train_epsilon": 0.1}),
+        ("locally_linear", {"params": {"lambda": 0.0, "variant": "as_run"}, "train_epsilon": 0.1}),
+        ("locally_linear", {"train_epsilon": 0.0}),
+        ("robust_self_training", {"params": {"lambda": 0.0}, "train_epsilon": 0.1}),
+        ("robust_self_training", {"train_epsilon": 0.0}),
     ],
 )
 def test_methods_are_natural_training_step_for_step_where_they_should(method, settings, batch_size):
@@ -63,13 +69,13 @@ def test_methods_are_natural_training_step_for_step_where_they_should(method, se
         assert_same_state(natural, other)
 
 
-def test_attacking_methods_are_not_natural_training_otherwise():
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"natural"}))
+def test_methods_are_not_natural_training_otherwise(method):
     natural = run(tiny_spec("natural", epochs=1))
-    for method in ("trades", "adversarial_training"):
-        other = run(tiny_spec(method, train_epsilon=0.1, epochs=1))
-        assert any(
-            not torch.equal(value, other.model.state_dict()[name]) for name, value in natural.model.state_dict().items()
-        )
+    other = run(tiny_spec(method, train_epsilon=default_radius(method), epochs=1))
+    assert any(
+        not torch.equal(value, other.model.state_dict()[name]) for name, value in natural.model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
