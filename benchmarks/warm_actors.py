@@ -40,7 +40,9 @@ class Clock(tune.Callback):
         self.ends: list[float] = []
         self.computing: list[float] = []
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         """Take the outcome out of Tune's result, as the study's own bookkeeper does."""
         outcome = ray.get(result.pop("outcome"))
         self.computing.append(outcome.row["seconds"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -145,6 +147,9 @@ def _ray_session(config: StudyConfig) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.cluster.address is None:
         options |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
+        # Ray starts workers through a shell and leaves this one path unquoted
+        if shlex.quote(sys.executable) != sys.executable:
+            options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
     ray.init(address=config.cluster.address or "local", **options)
     try:
         yield

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trainables.attacks import ATTACKS
 from trainables.attacks.base import BATCH_SIZE, input_gradient, is_correct, run_attack
-from trainables.lipschitz import LocalLipschitz, local_lipschitz
+from trainables.lipschitz import local_lipschitz
 from trainables.losses import cross_entropy, cross_entropy_against
 from trainables.modes import mode
 from trainables.seeding import derive
@@ -157,44 +157,41 @@ def evaluate(
     """
     clean, loss, seen = _clean_pass(model, images, labels)
     begun = time.perf_counter()
-    robust, _ = run_attack(
-        ATTACKS.load(attack),
-        model,
-        images,
-        labels,
-        threat=threat,
-        steps=steps,
-        restarts=restarts,
-        seed=derive(seed, "attack"),
-    )
+    chosen, draws = ATTACKS.load(attack), derive(seed, "attack")
+    robust, _ = run_attack(chosen, model, images, labels, threat=threat, steps=steps, restarts=restarts, seed=draws)
     robust_correct = (robust & clean).cpu().numpy()
-    seconds_attack = time.perf_counter() - begun
-
-    begun = time.perf_counter()
-    measured = min(lipschitz_examples, len(images)) if threat.epsilon > 0 else 0
-    found: LocalLipschitz | None = None
-    if measured:
-        found = local_lipschitz(
-            model,
-            images[:measured],
-            labels[:measured],
-            threat=threat,
-            steps=lipschitz_steps,
-            restarts=lipschitz_restarts,
-            seed=derive(seed, "lipschitz"),
-        )
-        seen["scale_free_undefined"] = found.scale_free is None
-    scale_free = found.scale_free if found is not None else None
+    attacked = time.perf_counter()
+    first = lipschitz_examples if threat.epsilon > 0 else 0
+    raw, scale_free = _lipschitz(
+        model,
+        images[:first],
+        labels[:first],
+        threat=threat,
+        steps=lipschitz_steps,
+        restarts=lipschitz_restarts,
+        seed=derive(seed, "lipschitz"),
+    )
+    seen["scale_free_undefined"] = scale_free is None and len(raw) > 0
     return Measures(
         clean_correct=clean.cpu().numpy(),
         robust_correct=robust_correct,
         loss=loss.double().cpu().numpy(),
-        lipschitz=np.empty(0) if found is None else found.raw.cpu().numpy(),
-        lipschitz_scale_free=None if scale_free is None else scale_free.cpu().numpy(),
+        lipschitz=raw,
+        lipschitz_scale_free=scale_free,
         flags=tuple(sorted(name for name, is_seen in seen.items() if is_seen)),
-        seconds_attack=seconds_attack,
-        seconds_lipschitz=time.perf_counter() - begun,
+        seconds_attack=attacked - begun,
+        seconds_lipschitz=time.perf_counter() - attacked,
     )
+
+
+def _lipschitz(
+    model: nn.Module, images: Tensor, labels: Tensor, *, threat: ThreatModel, steps: int, restarts: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the raw values (m,) and the scale-free ones, or None where those do not exist; m may be 0."""
+    if len(images) == 0:
+        return np.empty(0), None
+    found = local_lipschitz(model, images, labels, threat=threat, steps=steps, restarts=restarts, seed=seed)
+    return found.raw.cpu().numpy(), None if found.scale_free is None else found.scale_free.cpu().numpy()
 
 
 def _clean_pass(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, dict[str, bool]]:

@@ -20,7 +20,7 @@ from trainables.spec import EvaluationSpec, TrialSpec
 from trainables.threat import ThreatModel
 
 TRAINING_FLAGS = {
-    "catastrophic_overfitting": "a single step of the radius leaves over a fifth of the images correct that PGD does not",
+    "catastrophic_overfitting": "a single step leaves over a fifth of the images correct that PGD does not",
 }
 """Flags that doubt the training rather than the measurement; those of the measurement are `evaluation.FLAGS`."""
 

@@ -93,7 +93,7 @@ class ParetoView:
         return np.stack([x, y], axis=1)
 
     def limits(self, axis: int) -> tuple[float, float]:
-        """Return limits for an axis: all points with a margin, at least 0.05 wide; accuracies stay near [0, 1]."""
+        """Return limits for an axis: all points and a margin; accuracies leave [0, 1] by no more than a marker."""
         shown = self.points[self.drawn, axis]
         fraction = self.objectives[axis].unit == "fraction"
         if not len(shown):
@@ -101,7 +101,8 @@ class ParetoView:
         low, high = float(shown.min()), float(shown.max())
         margin = max(0.07 * (high - low), 0.025)
         low, high = low - margin, high + margin
-        return (max(low, -0.03), min(high, 1.03)) if fraction else (low, high)
+        beyond = 0.05 * (high - low)
+        return (max(low, -beyond), min(high, 1 + beyond)) if fraction else (low, high)
 
     def colour_scale(self) -> ColourScale | None:
         """Return how Lipschitz estimates map to colour, or None if no drawn trial has one.
