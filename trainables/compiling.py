@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -23,21 +24,25 @@ class Compiled(nn.Module):
         super().__init__()
         self.model = model
         self.compiles = True
-        self._run = torch.compile(model, options={"fallback_random": True})
+        self._run: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images to logits as the network does."""
         if self.compiles:
             try:
-                logits: Tensor = self._run(x)
+                if self._run is None:
+                    # What earlier trials of a warm worker compiled counts towards the compiler's limit per function.
+                    torch.compiler.reset()
+                    self._run = torch.compile(self.model, options={"fallback_random": True})
+                logits = self._run(x)
             except Exception as error:  # noqa: BLE001 - compilers fail in ways that share no class
                 self.compiles = False
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 logger.warning("`training.compile`: torch.compile failed, training goes on without it: %s", reason)
             else:
                 return logits
-        logits = self.model(x)
-        return logits
+        plain: Tensor = self.model(x)
+        return plain
 
 
 def compiled(model: nn.Module, /, *, second_order: bool) -> nn.Module:

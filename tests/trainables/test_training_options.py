@@ -123,6 +123,11 @@ class TestPrecision:
 
 
 class TestCompile:
+    @pytest.fixture(autouse=True)
+    def no_compiler(self, monkeypatch):
+        """Resetting it would import it, which takes seconds."""
+        monkeypatch.setattr(torch.compiler, "reset", lambda: None)
+
     def test_falls_back_with_one_message(self, monkeypatch, caplog):
         def broken(model, **_):
             def call(x):
@@ -144,6 +149,14 @@ class TestCompile:
         made = run(tiny_spec("adversarial_training", train_epsilon=0.1, epochs=1, compile=True))
         assert_equal(made.model, run(tiny_spec("adversarial_training", train_epsilon=0.1, epochs=1)).model)
         assert len(calls) == 6 * (3 + 1)
+
+    def test_platforms_without_it_train_too(self, monkeypatch, caplog):
+        def refused(*_, **__):
+            raise RuntimeError("torch.compile is not supported here")
+
+        monkeypatch.setattr(torch, "compile", refused)
+        assert run(tiny_spec(epochs=1, compile=True)).done
+        assert "not supported here" in caplog.text
 
     def test_second_order_methods_train_without(self, caplog):
         with caplog.at_level(logging.WARNING):
