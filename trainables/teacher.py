@@ -103,7 +103,7 @@ def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -
     """Return where the teacher is cached: a name made of all that its weights depend on."""
     tree = teacher_spec(spec).to_dict()
     tree["dataset"]["root"] = None
-    facts = [tree, data.name, data.split_hash, device.type, torch.__version__]
+    facts = [tree, data.name, data.split_hash, len(data.train), device.type, torch.__version__]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     return cache_folder("teachers") / f"{digest}.pt"
 

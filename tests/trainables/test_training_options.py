@@ -16,6 +16,7 @@ from trainables.checkpoints import read_checkpoint
 from trainables.compiling import Compiled
 from trainables.evaluation import Measures, clean_measures
 from trainables.measuring import TRAINING_FLAGS, catastrophic_overfitting, fgsm, measure
+from trainables.methods import METHODS
 from trainables.outcome import Best
 from trainables.spec import EvaluationSpec, TrialSpec
 from trainables.threat import ThreatModel
@@ -277,3 +278,16 @@ def test_options_that_are_no_numbers_have_a_column_of_their_own():
     assert row["param.lambda"] == 4.0
     assert "param.variant" not in row
     assert trainer(tiny_spec())._columns["options"] is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize(
+    "settings", [{"precision": "bf16", "ema": 0.9}, {"compile": True}], ids=["bf16 ema", "compile"]
+)
+def test_options_on_a_gpu(method, settings):
+    radius = 0.1 if METHODS.load(method).attacks else None
+    spec = tiny_spec(method, train_epsilon=radius, epochs=3, **settings)
+    outcome = fit(spec, data=blobs(), device="cuda")
+    assert outcome.status == "completed"
+    assert outcome.row["val_clean_accuracy"] > 0.5
