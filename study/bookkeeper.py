@@ -57,6 +57,12 @@ class Bookkeeper(tune.Callback):
         if result["status"] != "running":
             self._close(trial, result["status"])
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say that a trial is tried again; Tune has put it back in the queue."""
+        self._outcomes.pop(trial.trial_id, None)
+        reason = _last_line(_error_text(trial))
+        self._progress.say(f"trial {trial.config['trial_id']} goes on from its last checkpoint after: {reason}")
+
     def before_tell(self, tune_id: str, *, error: bool) -> None:
         """Make the row of an ending trial durable before Optuna hears of the end."""
         trial = self._trials.get(tune_id)

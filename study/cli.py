@@ -163,6 +163,8 @@ def main() -> None:
         for problem in error.problems:
             print(f"robust-study: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own voice
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -36,12 +36,13 @@ logger = logging.getLogger(__name__)
 MAX_RETRIES = 2
 
 
-def run_study(config: StudyConfig, study_dir: Path, /) -> Tracker:
+def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> Tracker:
     """Run the trials a study still lacks.
 
     Args:
         config: The study's config.
         study_dir: Its folder, with `study.yaml` in place.
+        data: The data set without its test split; loaded when None and there are trials to run.
 
     Returns:
         The tracker, still open: figures are logged to the same parent run.
@@ -66,7 +67,7 @@ def run_study(config: StudyConfig, study_dir: Path, /) -> Tracker:
         config.search.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size
     )
     with progress, _ray_session(config):
-        data = load_dataset(config.dataset).without_test()
+        data = data or load_dataset(config.dataset).without_test()
         keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
         searcher = StudySearcher(
             optuna_study,

@@ -10,14 +10,13 @@ from pathlib import Path
 from study.config import StudyConfig
 from study.console import results
 from study.progress import duration
-from trainables.data import load_dataset
 from trainables.data.base import ImageData, Split
 from trainables.spec import TrialSpec
 from trainables.training import Trainer
 
 # enough images that a step's fixed costs do not dominate, few enough to be measured in seconds
-PROBE_BATCHES = 4
-PROBE_EXAMPLES = 64
+PROBE_BATCHES = 2
+PROBE_EXAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,13 @@ class Estimate:
     disk_bytes: int
 
 
-def estimate(config: StudyConfig, /) -> Estimate:
+def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
     """Time a few batches of each method on this machine and scale them up to the study.
 
     Args:
-        config: The study's config; its data set is loaded.
+        config: The study's config.
+        data: Its data set.
     """
-    data = load_dataset(config.dataset).without_test()
     seconds: dict[str, float] = {}
     size = 0
     for method in config.search.methods:
@@ -63,9 +62,9 @@ def estimate(config: StudyConfig, /) -> Estimate:
     )
 
 
-def print_estimate(config: StudyConfig, folder: Path, /) -> None:
+def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> None:
     """Print what launching would do and take."""
-    found = estimate(config)
+    found = estimate(config, data=data)
     console = results()
     console.print(f"study {config.name} would run {config.search.num_trials} trials in {folder}")
     for method, seconds in found.seconds_per_trial.items():

@@ -5,14 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.config import StudyConfig
 from study.configfile import load_config
 from study.console import notes
 from study.errors import UsageError
 from study.folder import create, free_folder, open_config, read_rows, resolved
-from trainables.data import DataError, check_available
+from study.quiet import listen_locally
+from trainables.data import DataError, check_available, load_dataset
+from trainables.models import build_model
 from trainables.registry import UnknownNameError
+from trainables.seeding import seeded
+
+if TYPE_CHECKING:
+    from trainables.data.base import ImageData
 
 
 def launch(
@@ -31,7 +38,9 @@ def launch(
         UsageError: Bad input of any kind, before anything is started or written.
     """
     config = _checked(source, assignments=assignments, data_root=data_root, address=address)
-    _run(config, create(config, out))
+    free_folder(config, out)
+    data = _loaded(config)
+    _run(config, create(config, out), data=data)
 
 
 def dry_run(
@@ -41,7 +50,7 @@ def dry_run(
     from study.estimate import print_estimate
 
     config = _checked(source, assignments=assignments, data_root=data_root, address=address)
-    print_estimate(config, free_folder(config, out))
+    print_estimate(config, free_folder(config, out), data=_loaded(config))
 
 
 def resume(study_dir: Path, /) -> None:
@@ -70,14 +79,38 @@ def _check_data(config: StudyConfig) -> None:
         raise UsageError(str(error)) from error
 
 
-def _run(config: StudyConfig, study_dir: Path) -> None:
+def _loaded(config: StudyConfig) -> ImageData:
+    """Return the data set without its test split, once the model is known to take its images.
+
+    Raises:
+        UsageError: The data set or the model does not fit the config.
+    """
+    try:
+        data = load_dataset(config.dataset).without_test()
+        with seeded(config.search.seed, "check"):
+            build_model(
+                config.model.name,
+                image_shape=data.image_shape,
+                num_classes=data.num_classes,
+                dropout=config.model.dropout,
+                mean=data.mean,
+                std=data.std,
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return data
+
+
+def _run(config: StudyConfig, study_dir: Path, *, data: ImageData | None = None) -> None:
     notes().print(
         f"study {config.name}: {config.search.num_trials} trials in {study_dir}, tracked in {config.tracking.uri}",
     )
+    if config.cluster.address is None:
+        listen_locally()
     # imported here: Ray takes seconds, and bad input is answered without it
     from study.driver import run_study
     from study.finish import finish
 
-    tracker = run_study(config, study_dir)
+    tracker = run_study(config, study_dir, data=data)
     if not finish(config, study_dir, tracker=tracker):
         sys.exit(1)

@@ -1,4 +1,7 @@
-"""Keeps Ray's chatter off the user's screen; what goes wrong reaches it through the study's own lines."""
+"""Ray's environment: keeps its chatter off the user's screen and its listeners off the network.
+
+What goes wrong reaches the user through the study's own lines.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import warnings
 _SETTINGS = {
     # Tune's tables would fight with the study's own live line
     "RAY_AIR_NEW_OUTPUT": "0",
+    # a failed try's stack trace: the study says which trial failed and why, and keeps the trace in errors/
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # no tensorboardX, no three log files a trial
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # a report between two measurements has no new objective values, and the searcher takes none
@@ -31,3 +36,12 @@ def quiet_ray() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # it repeats which trials failed, without saying why
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+
+
+def listen_locally() -> None:
+    """Let a Ray that is started here listen on 127.0.0.1 alone; call it before Ray is imported.
+
+    The variable is Ray's own way to keep a machine from being part of a cluster; its name tells for which systems that
+    is the default. Asked for 127.0.0.1 as its address, Ray takes the outward one instead.
+    """
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -20,7 +20,7 @@ from helpers.shell_blocks import Command, commands
 ROOT = Path(__file__).resolve().parents[1]
 
 # How many commands of each kind the documents show. A new one is counted here once it is accounted for.
-SHOWN = {"make": 2, "cheap": 4, "small": 5, "serves": 1, "elsewhere": 1}
+SHOWN = {"make": 2, "cheap": 5, "small": 6, "serves": 1, "elsewhere": 1}
 
 # A command that takes long, and the smaller one that is run for it. They run in this order, in one folder, so that
 # what works on a study finds the one that was launched small; there the command itself can stand in its place.
@@ -31,13 +31,14 @@ SMALL = {
     "robust-study status studies/mnist": "robust-study status studies/mnist",
     "robust-study resume studies/mnist": "robust-study resume studies/mnist",
     "robust-study pareto studies/mnist": "robust-study pareto studies/mnist",
+    "robust-study train studies/mnist --trial 0": "robust-study train studies/mnist --trial 0",
     "robust-study launch study.yaml": (
         "cp studies/mnist/study.yaml . && robust-study launch study.yaml --set name=again --dry-run"
     ),
 }
 
 # Commands that serve a page until they are interrupted; they run on a free port.
-SERVES = {"robust-study ui": "robust-study ui --port {port}"}
+SERVES = {"robust-study ui studies/mnist": "robust-study ui studies/mnist --port {port}"}
 
 # What cannot be run by a test of this checkout, and why that is no gap.
 ELSEWHERE = {"source .venv/bin/activate": "the commands here run with .venv/bin first on the PATH"}

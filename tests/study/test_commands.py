@@ -47,6 +47,8 @@ def command(tmp_path, monkeypatch, capsys):
             ["launch", "quickstart", "--set", "search.num_trials=0"],
             "`search.num_trials`: input should be greater than or",
         ),
+        (["launch", "quickstart", "--set", "model.name=cnn2"], "cnn2"),
+        (["launch", "quickstart", "--set", "dataset.train_size=9999"], "`dataset.train_size`"),
         (["launch", "mnist", "--data-root", "nowhere"], "`dataset.root` must be an existing folder"),
         (["launch", "quickstart", "--dry-run", "--set", "training.lr=-1"], "`training.lr` must be in [0, 100], got -1"),
         (["resume", "nowhere"], "study folder nowhere does not exist"),

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -114,3 +117,11 @@ def test_a_proposal_becomes_a_spec_that_survives_json_shaped_dicts():
     assert spec.seed == config.trial_spec({"method": "natural"}, number=7).seed
     assert spec.seed != config.trial_spec(proposal, number=8).seed
     assert TrialSpec.from_dict(spec.to_dict()) == spec
+
+
+def test_the_studies_that_the_readme_shows_are_valid():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        parse_config(with_numbers(yaml.safe_load(block)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -35,6 +36,28 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
 
 
+def open_to_others(root: int) -> list[str]:
+    """Return the TCP addresses, other than loopback, on which a process or its descendants listen."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    family = {root}
+    while grown := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= grown
+    sockets = set()
+    for pid in family:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(descriptor))
+    rows = [
+        line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    loopback = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
+    own = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    return [address for address in own if not address.startswith(loopback)]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A study whose driver was killed with SIGKILL after its first row, then resumed."""
@@ -50,8 +73,10 @@ def finished(tmp_path_factory):
             assert driver.poll() is None, (folder / "launch.log").read_text()
             assert time.monotonic() < deadline, (folder / "launch.log").read_text()
             time.sleep(0.05)
+        listening = open_to_others(driver.pid)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
+    assert listening == []
     before = {path.name: path.read_bytes() for path in (folder / "studies/small/results").glob("*.parquet")}
     resumed = command(folder, "resume", "studies/small")
     assert resumed.returncode == 0, resumed.stderr
