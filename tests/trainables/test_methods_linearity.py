@@ -84,24 +84,26 @@ def test_gradient_regularization_does_not_differentiate_its_direction():
     assert torch.allclose(found, (2 * rise * ((x * direction).sum(1) + 0.05 / 2)).sum(), rtol=1e-8)
 
 
+@pytest.mark.parametrize("bend", [0.7, -0.7])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_locally_linear_by_hand(norm):
+def test_locally_linear_by_hand(norm, bend):
     """On q the deviation at delta is bend/2 |delta|^2: ascent goes from the start straight to the ball's boundary."""
-    method, model = build_method("locally_linear", {"lambda": 4.0, "mu": 3.0}), ExactLoss(bend=0.7)
+    method, model = build_method("locally_linear", {"lambda": 4.0, "mu": 3.0}), ExactLoss(bend=bend)
     step = exact_step(model, method, norm=norm, attack_steps=7)
     terms = method(step)
     start = ThreatModel(norm, EPSILON).random_start(step.x, generator=generator(0, "craft")) - step.x
     start = start.flatten(1)
     delta = EPSILON * (start.sign() if norm == "linf" else start / start.norm(dim=1, keepdim=True))
     x = step.x.flatten(1)
-    gamma = 0.35 * delta.square().sum(1)
-    linear = (delta * (SLOPE + 0.7 * x)).sum(1)
+    gamma = abs(bend) / 2 * delta.square().sum(1)
+    linear = (delta * (SLOPE + bend * x)).sum(1)
     assert torch.allclose(terms.parts["nonlinearity"], gamma, rtol=1e-6)
     assert torch.allclose(terms.parts["linear_change"], linear.abs(), rtol=1e-6)
     assert torch.allclose(terms.total, terms.parts["clean"] + 4 * gamma + 3 * linear.abs(), rtol=1e-6)
     # With g held fixed the derivative of gamma would hold delta.x too.
     (found,) = torch.autograd.grad(terms.total.sum(), model.bend)
-    expected = x.square().sum(1) / 2 + 4 * delta.square().sum(1) / 2 + 3 * linear.sign() * (delta * x).sum(1)
+    curved = delta.square().sum(1) / 2 * (1 if bend > 0 else -1)
+    expected = x.square().sum(1) / 2 + 4 * curved + 3 * linear.sign() * (delta * x).sum(1)
     assert torch.allclose(found, expected.sum(), rtol=1e-6)
 
 
