@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from analysis.results import Table
 
-SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs")
+SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema")
 """Hyperparameters that every method has; the other `param.*` columns are a method's own."""
 
 LOWER_BOUND = "empirical local Lipschitz, lower bound"
@@ -90,9 +91,9 @@ def provenance(table: Table, /) -> str:
 def own_parameters(row: Mapping[str, Any], /) -> str:
     """Return the hyperparameters that only the row's method has, "beta 6", or an empty string."""
     own = {name.removeprefix("param."): value for name, value in row.items() if name.startswith("param.")}
-    return ", ".join(
-        f"{name} {value:.4g}" for name, value in own.items() if value is not None and name not in SHARED_PARAMETERS
-    )
+    said = [f"{name} {value:.4g}" for name, value in own.items() if value is not None and name not in SHARED_PARAMETERS]
+    options = json.loads(row.get("options") or "{}")
+    return ", ".join([*said, *(f"{name} {value}" for name, value in options.items())])
 
 
 def _each(table: Table, column: str, say: Any, *, most: int = 5) -> str:

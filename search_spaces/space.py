@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces import SPACES
 from search_spaces.dimensions import Dimension, SpaceError, Values, from_setting, narrow
+from trainables.methods import METHODS
 from trainables.registry import nearest
 from trainables.settings import Setting, settings_of
 from trainables.spec import EvaluationSpec, ModelSpec, TrainingSpec
@@ -67,7 +68,8 @@ def build_space(
         methods: Names of the methods.
         evaluation: The study's evaluation.
         ranges: Ranges or lists that replace a dimension's own, by setting name or `method.setting`;
-            a searchable training setting (`lr`, `weight_decay`) named here joins the search.
+            a searchable training setting (`lr`, `weight_decay`) or a method's own one that is not searched by
+            default (`locally_linear.variant`) named here joins the search.
         fixed: Values that are not searched, keyed likewise.
 
     Raises:
@@ -82,30 +84,46 @@ def build_space(
         for index in matching:
             dimensions[index] = narrow(dimensions[index], values)
         if not matching:
-            dimensions.append(narrow(_joining(key, dimensions), values))
+            dimensions += [narrow(joining, values) for joining in _joining(key, dimensions, methods)]
     for key, value in fixed.items():
-        setting = _fixable(key, dimensions)
+        setting = _fixable(key, dimensions, methods)
         problem = setting.problem(value)
         if problem:
             raise SpaceError(problem.replace(f"`{setting.name}`", f"`search.fixed.{key}`", 1))
     free = [dimension for dimension in dimensions if not {dimension.name, dimension.key} & set(fixed)]
-    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, dimensions))
+    known = [*dimensions, *_unsearched(methods, dimensions)]
+    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, known))
 
 
 def _trial_settings() -> dict[str, Setting]:
     return {**settings_of(ModelSpec), **settings_of(TrainingSpec)}
 
 
-def _joining(key: str, dimensions: Sequence[Dimension]) -> Dimension:
+def _unsearched(methods: Sequence[str], dimensions: Sequence[Dimension]) -> list[Dimension]:
+    """Return the methods' own settings that the space does not search: a variant, a finite difference's step."""
+    searched = {dimension.key for dimension in dimensions}
+    found = []
+    for method in methods:
+        for setting in settings_of(METHODS.load(method)).values():
+            dimension = Dimension(name=setting.name, setting=setting, methods=(method,), owner=method)
+            if dimension.key not in searched:
+                found.append(dimension)
+    return found
+
+
+def _joining(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) -> list[Dimension]:
+    own = [one for one in _unsearched(methods, dimensions) if key in (one.name, one.key)]
+    if own:
+        return own
     setting = _trial_settings().get(key)
     if setting is None or (setting.low is None and setting.search is None):
         raise _unknown(f"search.ranges.{key}", key, dimensions)
     low, high = setting.search or (setting.low or 0.0, setting.high or 1.0)
-    return from_setting(Setting(**{**vars(setting), "search": (low, high)}))
+    return [from_setting(Setting(**{**vars(setting), "search": (low, high)}))]
 
 
-def _fixable(key: str, dimensions: Sequence[Dimension]) -> Setting:
-    for dimension in dimensions:
+def _fixable(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) -> Setting:
+    for dimension in (*dimensions, *_unsearched(methods, dimensions)):
         if key in (dimension.name, dimension.key):
             return dimension.setting
     setting = _trial_settings().get(key)

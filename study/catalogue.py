@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 from rich.table import Table
 
 from study.console import results
 from trainables.registry import Registry
+from trainables.settings import Setting
 
 
 def show(kind: str, /) -> None:
@@ -26,8 +28,9 @@ def _methods() -> Table:
             name, "train_epsilon" if method.attacks else "-", "", "[0, 1]" if method.attacks else "", _summary(method)
         )
         for setting in settings_of(method).values():
-            bounds = ", ".join(map(str, setting.choices)) if setting.choices else f"[{setting.low:g}, {setting.high:g}]"
-            table.add_row("", setting.name, str(setting.default), bounds, _with_unit(setting.doc, setting.unit))
+            table.add_row(
+                "", setting.name, str(setting.default), _bounds(setting), _with_unit(setting.doc, setting.unit)
+            )
     return table
 
 
@@ -79,6 +82,16 @@ def _registry(kind: str) -> Registry:
 
 def _summary(item: object) -> str:
     return (inspect.getdoc(item) or "").partition("\n")[0]
+
+
+def _bounds(setting: Setting) -> str:
+    if setting.choices:
+        return ", ".join(map(str, setting.choices))
+    if setting.low is None and setting.high is None:
+        return ""
+    low = -math.inf if setting.low is None else setting.low
+    high = math.inf if setting.high is None else setting.high
+    return f"[{low:g}, {high:g}]"
 
 
 def _with_unit(doc: str, unit: str) -> str:

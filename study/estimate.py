@@ -27,7 +27,7 @@ class Estimate:
         seconds_per_trial: Mean over the methods of one trial alone, by method.
         concurrent: Trials that run at once.
         seconds: Wall time of the whole study, start-up left out.
-        checkpoint_bytes: Size of one trial's checkpoint.
+        checkpoint_bytes: Size of one trial's checkpoints.
         disk_bytes: Checkpoints and result files of all trials.
     """
 
@@ -71,7 +71,7 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
         console.print(f"  {method}: about {duration(seconds)} a trial")
     console.print(f"time: about {duration(found.seconds)}, {found.concurrent} at a time, as fast as this machine")
     console.print(
-        f"disk: about {_size(found.disk_bytes)}, of it {_size(found.checkpoint_bytes)} a trial for its checkpoint"
+        f"disk: about {_size(found.disk_bytes)}, of it {_size(found.checkpoint_bytes)} a trial for its checkpoints"
     )
     console.print("nothing was started")
 
@@ -94,9 +94,8 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     attack = row["seconds_attack"] / 2 * spec.evaluation.examples / measured * times
     lipschitz = row["seconds_lipschitz"] / 2 * spec.evaluation.lipschitz.examples / measured * times
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "probe.pt"
-        trainer.save(path)
-        return training + attack + lipschitz, path.stat().st_size
+        trainer.keep(folder)
+        return training + attack + lipschitz, sum(path.stat().st_size for path in Path(folder).iterdir())
 
 
 def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:

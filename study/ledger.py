@@ -100,14 +100,14 @@ class Ledger:
         row |= {"status": status, "reason": outcome.reason, "flags": list(outcome.flags), "mlflow_run_id": run_id}
         row |= {"checkpoint_path": config.get("checkpoint_dir"), "code_revision": code_revision()}
         shared = {key: identity[key] for key in ("study", "trial_id")}
-        if outcome.examples:
-            columns = example_columns(
-                outcome.examples,
-                **shared,
-                checkpoint=row["checkpoint_kind"],
-                attack=row["attack"],
-                epsilon=row["eval_epsilon"],
-            )
+        kinds = {row["checkpoint_kind"]: outcome.examples, "best": outcome.best_examples}
+        parts = [
+            example_columns(found, **shared, checkpoint=kind, attack=row["attack"], epsilon=row["eval_epsilon"])
+            for kind, found in kinds.items()
+            if found
+        ]
+        if parts:
+            columns = {name: [value for part in parts for value in part[name]] for name in parts[0]}
             write_columns(trial_file(self._dir, trial, schema=EXAMPLE), columns, EXAMPLE)
         epochs = [{**shared, "number": identity["number"], **epoch} for epoch in outcome.epochs]
         if epochs:

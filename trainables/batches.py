@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainables.augment import augment
-from trainables.data.base import Split
+from trainables.data.base import Integers, Pixels, Split
 from trainables.inputs import to_device, to_unit
 from trainables.seeding import generator
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images from elsewhere, with labels somebody guessed.
+
+    Attributes:
+        images: uint8 (n, c, h, w), values 0..scale.
+        labels: int64 (n,).
+        scale: The stored value that stands for 1.0.
+    """
+
+    images: Pixels
+    labels: Integers
+    scale: int
+
+
+class _OnDevice(NamedTuple):
+    images: Tensor
+    labels: Tensor
+    scale: int
 
 
 class TrainingBatches:
@@ -28,6 +51,8 @@ class TrainingBatches:
         device: Where the split lives and the batches are made.
         layout: Memory format of the batches.
         keep_single: Whether a batch of one image is served.
+        pool: Further images with labels, on whatever scale their source has: as many as a batch has images of the
+            split join it, in an order of their own, used again where the split is the larger.
 
     Raises:
         ValueError: No batch is left.
@@ -45,10 +70,14 @@ class TrainingBatches:
         device: torch.device,
         layout: torch.memory_format,
         keep_single: bool,
+        pool: Pool | None = None,
     ) -> None:
-        self._images = to_device(split.images, device=device)
-        self._labels = to_device(split.labels, device=device)
-        self._scale, self._augmentation, self._seed, self._layout = scale, augmentation, seed, layout
+        self._split = _OnDevice(to_device(split.images, device=device), to_device(split.labels, device=device), scale)
+        self._pool = None
+        if pool is not None:
+            images, labels = (to_device(array, device=device) for array in (pool.images, pool.labels))
+            self._pool = _OnDevice(images, labels, pool.scale)
+        self._augmentation, self._seed, self._layout = augmentation, seed, layout
         bounds = [(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
         self._bounds = [(begin, end) for begin, end in bounds if keep_single or end - begin > 1]
         if not self._bounds:
@@ -62,8 +91,8 @@ class TrainingBatches:
 
     @property
     def num_images(self) -> int:
-        """Images served in an epoch."""
-        return self._bounds[-1][1]
+        """Images served in an epoch, those of the pool included."""
+        return self._bounds[-1][1] * (1 if self._pool is None else 2)
 
     def epoch(self, epoch: int, /) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, c, h, w) float32 in [0, 1] and labels (n,) of each batch.
@@ -71,10 +100,21 @@ class TrainingBatches:
         Args:
             epoch: Epochs already run; each has its own order and augmentation.
         """
-        device = self._images.device
-        order = torch.randperm(len(self._images), generator=generator(self._seed, "shuffle", epoch)).to(device)
+        order = self._order(self._split, "shuffle", epoch)
+        pool_order = None if self._pool is None else self._order(self._pool, "shuffle pool", epoch)
         for batch, (begin, end) in enumerate(self._bounds):
-            chosen = order[begin:end]
-            draws = generator(self._seed, "augment", epoch, batch)
-            images = augment(self._images[chosen], self._augmentation, generator=draws)
-            yield to_unit(images, scale=self._scale, layout=self._layout), self._labels[chosen]
+            images, labels = self._take(self._split, order[begin:end], "augment", epoch, batch)
+            if self._pool is not None and pool_order is not None:
+                places = torch.arange(begin, end, device=pool_order.device) % len(pool_order)
+                more, guessed = self._take(self._pool, pool_order[places], "augment pool", epoch, batch)
+                images, labels = torch.cat([images, more]), torch.cat([labels, guessed])
+            yield images, labels
+
+    def _order(self, source: _OnDevice, purpose: str, epoch: int) -> Tensor:
+        draws = generator(self._seed, purpose, epoch)
+        return torch.randperm(len(source.labels), generator=draws).to(source.labels.device)
+
+    def _take(self, source: _OnDevice, chosen: Tensor, purpose: str, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
+        draws = generator(self._seed, purpose, epoch, batch)
+        images = augment(source.images[chosen], self._augmentation, generator=draws)
+        return to_unit(images, scale=source.scale, layout=self._layout), source.labels[chosen]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +19,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, /) -> Tensor:
     Returns:
         Loss per example in nats, (n,); NaN where the logits are.
     """
-    return F.cross_entropy(logits, labels, reduction="none")
+    return F.cross_entropy(_at_least_fp32(logits), labels, reduction="none")
 
 
 def kl_divergence(logits_p: Tensor, logits_q: Tensor, /) -> Tensor:
@@ -31,7 +32,7 @@ def kl_divergence(logits_p: Tensor, logits_q: Tensor, /) -> Tensor:
     Returns:
         Divergence per example in nats, (n,).
     """
-    log_p, log_q = F.log_softmax(logits_p, dim=1), F.log_softmax(logits_q, dim=1)
+    log_p, log_q = (F.log_softmax(_at_least_fp32(logits), dim=1) for logits in (logits_p, logits_q))
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
@@ -42,3 +43,8 @@ def cross_entropy_against(labels: Tensor, /) -> Callable[[Tensor], Tensor]:
         return cross_entropy(logits, labels)
 
     return objective
+
+
+def _at_least_fp32(logits: Tensor) -> Tensor:
+    # Mixed precision hands over bf16 logits; a loss needs more than their 8 significant bits.
+    return logits.float() if logits.dtype == torch.bfloat16 else logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,25 @@ ATTACK = "pgd"
 
 
 @dataclass(frozen=True)
+class Best:
+    """The checkpoint that validation chose: of highest robust accuracy, the earliest such, among measured epochs.
+
+    Attributes:
+        epoch: Epochs trained.
+        measures: On validation.
+    """
+
+    epoch: int
+    measures: Measures
+
+    def or_before(self, earlier: Best | None, /) -> Best:
+        """Return the better of this and an earlier one, if there is one."""
+        if earlier is None or self.measures.robust_correct.mean() > earlier.measures.robust_correct.mean():
+            return self
+        return earlier
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One trial's results.
 
@@ -27,8 +47,10 @@ class Outcome:
         reason: Why it failed (`diverged`), else None.
         row: The result row's scientific columns.
         epochs: One row an epoch.
-        examples: Split name to columns with one entry per measured image; empty where nothing was measured.
-        flags: What is suspicious about the measurements, sorted.
+        examples: Split name to columns with one entry per measured image, of the last checkpoint; empty where nothing
+            was measured.
+        best_examples: The same of the best checkpoint, on validation.
+        flags: What is suspicious about the measurements of the last checkpoint, sorted.
     """
 
     status: str
@@ -36,6 +58,7 @@ class Outcome:
     row: dict[str, Any]
     epochs: list[dict[str, Any]]
     examples: dict[str, dict[str, NDArray[Any]]]
+    best_examples: dict[str, dict[str, NDArray[Any]]]
     flags: list[str]
 
 
@@ -48,14 +71,18 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
         "weight_decay": training.weight_decay,
         "batch_size": training.batch_size,
         "epochs": training.epochs,
+        "ema": training.ema,
     }
-    params |= hyperparameters(method)
+    own = {name: value for name, value in hyperparameters(method).items() if value is not None}
+    params |= {name: value for name, value in own.items() if _is_number(value)}
+    options = {name: value for name, value in own.items() if not _is_number(value)}
     return {
         "method": spec.method,
         "model": spec.model.name,
         "seed": spec.seed,
         "norm": evaluation.norm,
         **{f"param.{name}": value for name, value in params.items()},
+        "options": json.dumps(options, sort_keys=True, default=str) if options else None,
         "train_epsilon": spec.train_epsilon,
         "eval_epsilon": evaluation.epsilon,
         "attack": ATTACK,
@@ -82,6 +109,17 @@ def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, flo
     return row
 
 
+def best_columns(best: Best | None, /) -> dict[str, Any]:
+    """Return which epoch's checkpoint is the best and its accuracies on validation; None where none was measured."""
+    found = None if best is None else best.measures.summary()
+    return {
+        "best_epoch": None if best is None else best.epoch,
+        **{
+            f"best_val_{name}": None if found is None else found[name] for name in ("clean_accuracy", "robust_accuracy")
+        },
+    }
+
+
 def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
     """Return the data's name and hash, and how many validation images are measured, which their number may limit."""
     examples = min(spec.evaluation.examples, len(data.val))
@@ -96,3 +134,7 @@ def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
 def example_columns(measures: Measures, index: NDArray[np.int64], /) -> dict[str, NDArray[Any]]:
     """Return one entry per measured image."""
     return measures.examples(index[: len(measures.clean_correct)])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

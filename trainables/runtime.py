@@ -7,8 +7,9 @@ import platform
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -28,6 +29,14 @@ def computing(*, threads: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def mixed_precision(precision: str, device: torch.device, /) -> AbstractContextManager[Any]:
+    """Return the context that a training pass runs in: `bf16`, where that is accurate enough, or plain `fp32`."""
+    if precision == "fp32":
+        return nullcontext()
+    # Without the cache: a weight cast in a pass without gradients would have none in the next one either.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def peak_memory_mb(device: torch.device, /) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,3 +41,25 @@ def seeded(seed: int, /, *path: str | int, device: torch.device | str = "cpu") -
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, *path))
         yield
+
+
+def replay(*, device: torch.device | str = "cpu") -> Callable[[], AbstractContextManager[None]]:
+    """Remember where torch's global generators stand now, and return a context that draws from there again.
+
+    The generators are given back as they were when the context was entered.
+    """
+    import torch
+
+    device = torch.device(device)
+    on_cpu = torch.get_rng_state()
+    on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    @contextmanager
+    def again() -> Iterator[None]:
+        with torch.random.fork_rng(devices=[] if on_gpu is None else [device]):
+            torch.set_rng_state(on_cpu)
+            if on_gpu is not None:
+                torch.cuda.set_rng_state(on_gpu, device)
+            yield
+
+    return again

@@ -83,6 +83,22 @@ class TrainingSpec:
         "none", doc="random augmentation of training images", choices=("none", "crop", "crop_flip")
     )
     attack_steps: int = setting(10, doc="PGD steps of training attacks", unit="steps", low=1)
+    ema: float | None = setting(
+        None,
+        doc="decay of an average of the weights, which is then what is measured; null: none",
+        low=0.0,
+        high=0.99999,
+    )
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32",
+        doc="arithmetic of training; measurement, and methods that difference two passes, stay in fp32",
+        choices=("fp32", "bf16"),
+    )
+    compile: bool = setting(
+        False,  # noqa: FBT003 - a default, not a flag passed by position
+        doc="train through torch.compile; goes on without it where it fails",
+        choices=(False, True),
+    )
     craft_mode: CraftMode = setting(factory=CraftMode, doc="model's mode while a training attack is crafted")
     threads: int = setting(1, doc="CPU threads of torch", unit="threads", low=1)
 

@@ -11,30 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from trainables.batches import TrainingBatches
+from trainables.averaging import WeightAverage
+from trainables.batches import Pool, TrainingBatches
 from trainables.checkpoints import check_spec, read_checkpoint, write_checkpoint
+from trainables.compiling import compiled
 from trainables.data import load_dataset
 from trainables.data.base import ImageData, Split
-from trainables.evaluation import Measures, clean_measures, evaluate
-from trainables.inputs import memory_format, to_device, to_unit
+from trainables.evaluation import Measures, clean_measures
+from trainables.measuring import measure, measured_part
 from trainables.methods.base import LossTerms, Step, build_method, check_radius
-from trainables.models import build_model
 from trainables.modes import has_batch_statistics
+from trainables.network import network
 from trainables.optimisation import build_optimizer, learning_rate
 from trainables.outcome import (
-    ATTACK,
+    Best,
     Outcome,
+    best_columns,
     data_columns,
     example_columns,
     measure_columns,
     spec_columns,
 )
-from trainables.runtime import computing, machine_columns, peak_memory_mb
+from trainables.runtime import computing, machine_columns, mixed_precision, peak_memory_mb
 from trainables.seeding import derive, generator, seeded
 from trainables.spec import TrialSpec
 from trainables.threat import ThreatModel
+
+LAST, BEST = "last.pt", "best.pt"
+"""Files that `Trainer.keep` writes: the whole state, and the network that validation chose."""
 
 CARRIED = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
 
@@ -47,6 +53,7 @@ def fit(
     device: torch.device | str | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
     resume_from: Path | str | None = None,
+    checkpoint_dir: Path | str | None = None,
 ) -> Outcome:
     """Train and measure one trial.
 
@@ -56,6 +63,7 @@ def fit(
         device: Where to compute; CUDA if there is any when None.
         report: Called with each epoch's row.
         resume_from: A checkpoint of this spec to go on from.
+        checkpoint_dir: Where `last.pt` and `best.pt` are kept; nowhere when None.
 
     Raises:
         ValueError: The spec contradicts itself or the data.
@@ -66,6 +74,8 @@ def fit(
         trainer.load(resume_from)
     while not trainer.done:
         row = trainer.run_epoch()
+        if checkpoint_dir is not None:
+            trainer.keep(checkpoint_dir)
         if report is not None:
             report(row)
     return trainer.outcome()
@@ -82,6 +92,10 @@ class Trainer:
         data: The data set of `spec.dataset`; loaded when None. The test split is not looked at.
         device: Where to compute; CUDA if there is any when None.
 
+    Attributes:
+        model: The network that is trained.
+        best: The best checkpoint so far, None before the first measured epoch.
+
     Raises:
         ValueError: The spec contradicts itself or the data.
     """
@@ -97,18 +111,12 @@ class Trainer:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        with seeded(spec.seed, "init", device=self.device):
-            model = build_model(
-                spec.model.name,
-                image_shape=data.image_shape,
-                num_classes=data.num_classes,
-                dropout=spec.model.dropout,
-                mean=data.mean,
-                std=data.std,
-            )
-        self._layout = memory_format(model)
-        self.model = model.to(self.device).to(memory_format=self._layout)  # type: ignore[call-overload]
+        self.model, self._layout = network(spec, data, device=self.device)
         training = spec.training
+        self._average = None if training.ema is None else WeightAverage(self.model, decay=training.ema)
+        self._trained = self.model
+        if training.compile:
+            self._trained = compiled(self.model, second_order=getattr(self.method, "second_order", False))
         self.optimizer = build_optimizer(
             self.model,
             name=training.optimizer,
@@ -124,18 +132,25 @@ class Trainer:
             seed=spec.seed,
             device=self.device,
             layout=self._layout,
-            keep_single=not has_batch_statistics(model),
+            keep_single=not has_batch_statistics(self.model),
+            pool=self._pool(data),
         )
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self.epoch = 0
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []
+        self.best: Best | None = None
         self._val_measures: Measures | None = None
         self._train_measures: Measures | None = None
         self._measured_epoch = 0
         self._started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._seconds = {"total": time.perf_counter() - self._begun, "training": 0.0, "attack": 0.0, "lipschitz": 0.0}
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured: the average where `training.ema` asks for one."""
+        return self.model if self._average is None else self._average.model
 
     @property
     def done(self) -> bool:
@@ -159,12 +174,13 @@ class Trainer:
             self.epoch += 1
             row |= {name: value if math.isfinite(value) else None for name, value in parts.items()}
             self._seconds["training"] += time.perf_counter() - begun
-            accuracy, loss = clean_measures(self.model, self._val_images, self._val_labels)
+            accuracy, loss = clean_measures(self.measured, self._val_images, self._val_labels)
             if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
                 self.reason = "diverged"
             elif self.epoch % self.spec.evaluation.every == 0 or self.done:
                 self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
                 self._measured_epoch = self.epoch
+                self.best = Best(self.epoch, self._val_measures).or_before(self.best)
         row |= {"val_clean_accuracy": accuracy, "val_loss": loss if math.isfinite(loss) else None}
         carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
         row |= {f"val_{name}": carried.get(name) for name in CARRIED}
@@ -199,13 +215,21 @@ class Trainer:
         flags = sorted({flag for found in measures.values() if found is not None for flag in found.flags})
         status = "failed" if self.reason else "completed" if self.done else "stopped_early"
         row = {"status": status, "reason": self.reason, "flags": flags}
-        row |= self._columns | measure_columns(measures) | self._run_columns()
+        row |= self._columns | measure_columns(measures) | best_columns(self.best) | self._run_columns()
         splits = {"train": self._train, "val": self._val}
         examples = {name: example_columns(m, splits[name].index) for name, m in measures.items() if m is not None}
-        return Outcome(status, self.reason, row, [dict(epoch) for epoch in self.history], examples, flags)
+        best = {} if self.best is None else {"val": example_columns(self.best.measures, self._val.index)}
+        return Outcome(status, self.reason, row, [dict(epoch) for epoch in self.history], examples, best, flags)
+
+    def keep(self, folder: Path | str, /) -> None:
+        """Write the state to `last.pt` in `folder`, and the network to `best.pt` if validation chose this epoch."""
+        if self.best is not None and self.best.epoch == self.epoch:
+            state = {"spec": self.spec.to_json(), "epoch": self.epoch, "model": self.measured.state_dict()}
+            write_checkpoint(Path(folder) / BEST, state)
+        self.save(Path(folder) / LAST)
 
     def save(self, path: Path | str, /) -> None:
-        """Write the state between two epochs to `path`, whole or not at all."""
+        """Write the state between two epochs to `path`, whole or not at all; `model` there is what is measured."""
         write_checkpoint(
             path,
             {
@@ -213,8 +237,10 @@ class Trainer:
                 "epoch": self.epoch,
                 "reason": self.reason,
                 "history": self.history,
-                "model": self.model.state_dict(),
+                "model": self.measured.state_dict(),
+                "unaveraged": None if self._average is None else self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "best": None if self.best is None else [self.best.epoch, self.best.measures.to_dict()],
                 "val_measures": None if self._val_measures is None else self._val_measures.to_dict(),
                 "measured_epoch": self._measured_epoch,
                 "seconds": self._seconds,
@@ -230,11 +256,15 @@ class Trainer:
         """
         state = read_checkpoint(path, device=self.device)
         check_spec(path, json.loads(state["spec"]), json.loads(self.spec.to_json()))
-        self.model.load_state_dict(state["model"])
+        self.measured.load_state_dict(state["model"])
+        if self._average is not None:
+            self.model.load_state_dict(state["unaveraged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.reason, self.history = state["epoch"], state["reason"], state["history"]
         carried = state["val_measures"]
         self._val_measures = None if carried is None else Measures.from_dict(carried)
+        best = state["best"]
+        self.best = None if best is None else Best(best[0], Measures.from_dict(best[1]))
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
         self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
 
@@ -253,9 +283,10 @@ class Trainer:
     def _train_batch(self, x: Tensor, y: Tensor, batch: int) -> LossTerms:
         spec, epoch = self.spec, self.epoch
         step = Step(
-            model=self.model,
+            model=self._trained,
             x=x,
             y=y,
+            norm=spec.evaluation.norm,
             threat=None if spec.train_epsilon is None else ThreatModel(spec.evaluation.norm, spec.train_epsilon),
             attack_steps=spec.training.attack_steps,
             bn=spec.training.craft_mode.bn,
@@ -264,11 +295,20 @@ class Trainer:
             craft_seed=derive(spec.seed, "craft dropout", epoch, batch),
         )
         self.optimizer.zero_grad()
-        with seeded(spec.seed, "dropout", epoch, batch, device=self.device):
+        masks = seeded(spec.seed, "dropout", epoch, batch, device=self.device)
+        with masks, mixed_precision(spec.training.precision, self.device):
             terms = self.method(step)
         torch.autograd.backward(terms.total.mean())
         self.optimizer.step(self._learning_rate(batch))
+        if self._average is not None:
+            self._average.update(self.model, step=epoch * len(self._batches) + batch)
         return terms
+
+    def _pool(self, data: ImageData) -> Pool | None:
+        from trainables.teacher import labelled_pool  # which trains the teacher with this very class
+
+        name = getattr(self.method, "pool", None)
+        return None if name is None else labelled_pool(name, spec=self.spec, data=data, device=self.device)
 
     def _learning_rate(self, batch: int) -> float:
         training = self.spec.training
@@ -277,27 +317,10 @@ class Trainer:
 
     def _measured_part(self, split: Split) -> tuple[Tensor, Tensor]:
         first = self.spec.evaluation.examples
-        images = to_device(split.images[:first], device=self.device)
-        return (
-            to_unit(images, scale=self._scale, layout=self._layout),
-            to_device(split.labels[:first], device=self.device),
-        )
+        return measured_part(split, first, scale=self._scale, layout=self._layout, device=self.device)
 
     def _measure(self, images: Tensor, labels: Tensor, /, *, split: str) -> Measures:
-        wanted = self.spec.evaluation
-        found = evaluate(
-            self.model,
-            images,
-            labels,
-            attack=ATTACK,
-            threat=ThreatModel(wanted.norm, wanted.epsilon),
-            steps=wanted.steps,
-            restarts=wanted.restarts,
-            lipschitz_steps=wanted.lipschitz.steps,
-            lipschitz_restarts=wanted.lipschitz.restarts,
-            lipschitz_examples=wanted.lipschitz.examples,
-            seed=derive(self.spec.seed, "evaluate", split),
-        )
+        found = measure(self.measured, images, labels, spec=self.spec, split=split)
         self._seconds["attack"] += found.seconds_attack
         self._seconds["lipschitz"] += found.seconds_lipschitz
         return found

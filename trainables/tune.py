@@ -16,11 +16,9 @@ from ray import tune
 from trainables.checkpoints import CheckpointError
 from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
-from trainables.training import Trainer
+from trainables.training import LAST, Trainer
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINT_FILE = "last.pt"
 
 
 class TrialTrainable(tune.Trainable):
@@ -65,8 +63,8 @@ class TrialTrainable(tune.Trainable):
             row = dict(trainer.history[-1])
         else:
             row = trainer.run_epoch()
-            if self._checkpoint is not None:
-                trainer.save(self._checkpoint)
+            if self._folder is not None:
+                trainer.keep(self._folder)
         result: dict[str, Any] = {**row, "status": "running", "done": trainer.done}
         if trainer.done or not row["stale"]:
             outcome = trainer.outcome()
@@ -77,20 +75,20 @@ class TrialTrainable(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the trial's state into `checkpoint_dir`."""
-        self._trainer.save(Path(checkpoint_dir) / CHECKPOINT_FILE)
+        self._trainer.save(Path(checkpoint_dir) / LAST)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on from what `save_checkpoint` wrote into a folder."""
         if checkpoint is not None:
-            self._trainer.load(Path(checkpoint) / CHECKPOINT_FILE)
+            self._trainer.load(Path(checkpoint) / LAST)
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
-        self._checkpoint = Path(config["checkpoint_dir"]) / CHECKPOINT_FILE if config.get("checkpoint_dir") else None
+        self._folder = Path(config["checkpoint_dir"]) if config.get("checkpoint_dir") else None
         try:
             self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)
-            if self._checkpoint is not None and self._checkpoint.exists():
-                self._resume(self._checkpoint)
+            if self._folder is not None and (self._folder / LAST).exists():
+                self._resume(self._folder / LAST)
         except Exception as error:  # noqa: BLE001 - reset_config must not raise; step does instead
             self._failure = error
 

@@ -160,3 +160,5 @@ def test_counts_and_phrases() -> None:
 def test_own_parameters_leave_out_what_every_method_has() -> None:
     row = {"param.beta": 6.0, "param.lr": 0.1, "param.mu": None, "param.lambda": 0.5, "seed": 1}
     assert own_parameters(row) == "beta 6, lambda 0.5"
+    assert own_parameters({**row, "options": '{"variant": "as_run"}'}) == "beta 6, lambda 0.5, variant as_run"
+    assert own_parameters({"param.ema": 0.9, "options": None}) == ""

@@ -69,6 +69,35 @@ def test_fixed_values_are_not_searched_and_reach_only_their_method():
         assert not {"dropout", "trades.beta"} & set(trial.params)
 
 
+def test_settings_that_no_range_is_declared_for_are_left_alone_unless_asked_for():
+    methods = ["natural", "locally_linear", "gradient_regularization", "robust_self_training"]
+    untouched = {"variant", "h", "pool"}
+    assert not [proposal for proposal in draws(space(methods)) if untouched & set(proposal)]
+    variants = {"values": ["published", "as_run"]}
+    for ranges in ({"variant": variants}, {"locally_linear.variant": variants}):
+        found = draws(space(methods, ranges={**ranges, "h": [0.001, 0.1]}), 100)
+        seen = {proposal["method"]: set() for proposal in found}
+        for proposal in found:
+            seen[proposal["method"]] |= untouched & set(proposal)
+        assert seen == {
+            "natural": set(), "locally_linear": {"variant"}, "gradient_regularization": {"h"},
+            "robust_self_training": set(),
+        }  # fmt: skip
+        assert {proposal["variant"] for proposal in found if "variant" in proposal} == {"published", "as_run"}
+        assert all(0.001 <= proposal["h"] <= 0.1 for proposal in found if "h" in proposal)
+    for key in ("pool", "robust_self_training.pool"):
+        for proposal in draws(space(methods, fixed={key: "digits", "variant": "as_run"})):
+            assert proposal.get("pool") == ("digits" if proposal["method"] == "robust_self_training" else None)
+            assert proposal.get("variant") == ("as_run" if proposal["method"] == "locally_linear" else None)
+
+
+def test_one_name_in_several_methods_is_each_methods_own():
+    methods = ["gradient_regularization", "locally_linear", "robust_self_training"]
+    found = draws(space(methods, ranges={"locally_linear.lambda": [6, 7]}), 100)
+    assert all((6 <= proposal["lambda"] <= 7) == (proposal["method"] == "locally_linear") for proposal in found)
+    assert not [p for p in draws(space(["natural"], ranges={}, fixed={})) if "lambda" in p]
+
+
 @pytest.mark.parametrize(
     ("ranges", "fixed", "message"),
     [
@@ -85,6 +114,7 @@ def test_fixed_values_are_not_searched_and_reach_only_their_method():
             r"`search\.fixed\.train_epsilon` must be in \[0, 1\], got 8 \(did you mean 8/255\?\)",
         ),
         ({}, {"lrr": 0.1}, r"did you mean lr\?"),
+        ({"variant": {"values": ["as_run"]}}, {}, "`search.ranges.variant` names nothing this space can draw"),
         ({"dropout": [0, 0.1]}, {"dropout": 0.1}, "exclude each other"),
     ],
 )

@@ -96,7 +96,7 @@ def test_no_trial_is_lost_or_twice_and_rows_already_written_are_untouched(finish
 def test_rows_are_whole(finished):
     folder, _, _ = finished
     rows = read_results(folder / "studies/small").to_pylist()
-    nullable = {"reason", "train_epsilon", "craft_mode"}
+    nullable = {"reason", "train_epsilon", "craft_mode", "options"}
     for row in rows:
         missing = [column.name for column in RESULT.columns if row[column.name] is None and column.name not in nullable]
         assert missing == []
@@ -105,10 +105,13 @@ def test_rows_are_whole(finished):
         assert json.loads(row["versions"])["torch"]
     assert read_epochs(folder / "studies/small").num_rows == 12
     examples = read_examples(folder / "studies/small")
-    assert examples.num_rows == 6 * 2 * 64
+    # The last checkpoint on train and val, the best one on val.
+    assert examples.num_rows == 6 * 3 * 64
     for row in rows:
-        mine = [e for e in examples.to_pylist() if e["trial_id"] == row["trial_id"] and e["split"] == "val"]
-        assert sum(e["robust_correct"] for e in mine) / len(mine) == row["val_robust_accuracy"]
+        for checkpoint, prefix in (("last", "val"), ("best", "best_val")):
+            wanted = (row["trial_id"], "val", checkpoint)
+            mine = [e for e in examples.to_pylist() if (e["trial_id"], e["split"], e["checkpoint"]) == wanted]
+            assert sum(e["robust_correct"] for e in mine) / len(mine) == row[f"{prefix}_robust_accuracy"]
 
 
 def test_optuna_holds_the_same_values_and_no_running_trial(finished):

@@ -24,6 +24,14 @@ def test_kl_divergence_by_hand():
     assert torch.equal(kl_divergence(p.log(), p.log()), torch.zeros(1))
 
 
+def test_losses_of_bf16_logits_are_computed_in_fp32():
+    p, q = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    labels = torch.arange(8) % 3
+    assert torch.equal(cross_entropy(p, labels), cross_entropy(p.float(), labels))
+    assert torch.equal(kl_divergence(p, q), kl_divergence(p.float(), q.float()))
+    assert cross_entropy(p.double(), labels).dtype == torch.float64
+
+
 def test_kl_divergence_is_differentiated_in_both_arguments():
     draws = torch.Generator().manual_seed(0)
     p, q = (torch.randn(4, 3, dtype=torch.float64, generator=draws).requires_grad_() for _ in range(2))

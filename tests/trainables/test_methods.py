@@ -11,46 +11,17 @@ import pkgutil
 
 import pytest
 import torch
+from helpers.steps import make_step, network, run
 from torch import nn
 
 import trainables.methods
 from trainables.losses import cross_entropy, kl_divergence
 from trainables.methods import METHODS
-from trainables.methods.base import LossTerms, Method, Step, build_method, check_radius, hyperparameters
-from trainables.seeding import generator, seeded
+from trainables.methods.base import Method, build_method, check_radius, hyperparameters
+from trainables.seeding import seeded
 from trainables.settings import settings_of
-from trainables.threat import ThreatModel
 
 NORMS = ("linf", "l2")
-
-
-def network() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.4), nn.Linear(144, 3)
-        ).train()
-
-
-def make_step(model: nn.Module, method: Method, *, norm: str = "linf", epsilon: float = 0.1, **changes) -> Step:
-    draws = torch.Generator().manual_seed(7)
-    values = {
-        "model": model,
-        "x": torch.rand(6, 1, 8, 8, generator=draws),
-        "y": torch.tensor([0, 1, 2, 0, 1, 2]),
-        "threat": ThreatModel(norm, epsilon) if method.attacks else None,
-        "attack_steps": 3,
-        "bn": "eval",
-        "dropout": "eval",
-        "generator": generator(0, "craft"),
-        "craft_seed": 11,
-    }
-    return Step(**(values | changes))
-
-
-def run(method: Method, model: nn.Module, **changes) -> LossTerms:
-    with seeded(0, "dropout"):
-        return method(make_step(model, method, **changes))
 
 
 @pytest.fixture(params=sorted(METHODS))
@@ -193,7 +164,7 @@ def test_trades_measures_its_second_pass_on_batch_statistics():
     assert terms.parts["divergence"].abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("method", ["adversarial_training", "trades"])
+@pytest.mark.parametrize("method", ["adversarial_training", "robust_self_training", "trades"])
 @pytest.mark.parametrize("bn", ["eval", "train"])
 def test_buffers_move_while_crafting_only_in_that_craft_mode(method, bn):
     model = network()
@@ -220,4 +191,18 @@ def test_parts_of_weight_zero_are_not_computed():
     run(build_method("trades", {"beta": 0.0}), model)
     run(build_method("trades", {}), model, epsilon=0.0)
     run(build_method("adversarial_training", {}), model, epsilon=0.0)
-    assert len(calls) == 3
+    run(build_method("gradient_regularization", {"lambda": 0.0}), model)
+    run(build_method("robust_self_training", {"lambda": 0.0}), model)
+    run(build_method("robust_self_training", {}), model, epsilon=0.0)
+    run(build_method("locally_linear", {"lambda": 0.0, "mu": 0.0}), model)
+    run(build_method("locally_linear", {"lambda": 0.0, "variant": "as_run"}), model)
+    run(build_method("locally_linear", {}), model, epsilon=0.0)
+    assert len(calls) == 9
+
+
+def test_locally_linear_crafts_in_its_craft_mode():
+    """In train mode crafting moves the running statistics too: x once, then each step."""
+    method = build_method("locally_linear", {})
+    model = network()
+    run(method, model, bn="train")
+    assert model[1].num_batches_tracked == 1 + 3 + 1

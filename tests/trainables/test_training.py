@@ -42,17 +42,24 @@ def assert_same_state(a: Trainer, b: Trainer) -> None:
         assert torch.equal(value, b.model.state_dict()[name]), name
 
 
+# Each method's settings that leave natural training.
+NATURAL = [
+    ("trades", {"params": {"beta": 0.0}, "train_epsilon": 0.1}),
+    ("trades", {"params": {"beta": 6.0}, "train_epsilon": 0.0}),
+    ("adversarial_training", {"train_epsilon": 0.0}),
+    ("adversarial_training", {"train_epsilon": 0.0, "craft_mode": CraftMode(bn="train", dropout="train")}),
+    ("gradient_regularization", {"params": {"lambda": 0.0}}),
+    ("locally_linear", {"params": {"lambda": 0.0, "mu": 0.0}, "train_epsilon": 0.1}),
+    ("locally_linear", {"params": {"lambda": 0.0, "variant": "as_run"}, "train_epsilon": 0.1}),
+    ("locally_linear", {"train_epsilon": 0.0}),
+    ("robust_self_training", {"params": {"lambda": 0.0}, "train_epsilon": 0.1}),
+    ("robust_self_training", {"train_epsilon": 0.0}),
+]
+
+
 # As one batch an epoch, so that every single step is compared, and as many.
 @pytest.mark.parametrize("batch_size", [90, 16])
-@pytest.mark.parametrize(
-    ("method", "settings"),
-    [
-        ("trades", {"params": {"beta": 0.0}, "train_epsilon": 0.1}),
-        ("trades", {"params": {"beta": 6.0}, "train_epsilon": 0.0}),
-        ("adversarial_training", {"train_epsilon": 0.0}),
-        ("adversarial_training", {"train_epsilon": 0.0, "craft_mode": CraftMode(bn="train", dropout="train")}),
-    ],
-)
+@pytest.mark.parametrize(("method", "settings"), NATURAL)
 def test_methods_are_natural_training_step_for_step_where_they_should(method, settings, batch_size):
     """Bit for bit, with batch norm and dropout on."""
     common = {"epochs": 3, "batch_size": batch_size, "augment": "crop_flip", "every": 9, "steps": 1}
@@ -63,13 +70,17 @@ def test_methods_are_natural_training_step_for_step_where_they_should(method, se
         assert_same_state(natural, other)
 
 
-def test_attacking_methods_are_not_natural_training_otherwise():
+def test_every_method_is_compared_with_natural_training():
+    assert {method for method, _ in NATURAL} == set(METHODS) - {"natural"}
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"natural"}))
+def test_methods_are_not_natural_training_otherwise(method):
     natural = run(tiny_spec("natural", epochs=1))
-    for method in ("trades", "adversarial_training"):
-        other = run(tiny_spec(method, train_epsilon=0.1, epochs=1))
-        assert any(
-            not torch.equal(value, other.model.state_dict()[name]) for name, value in natural.model.state_dict().items()
-        )
+    other = run(tiny_spec(method, train_epsilon=default_radius(method), epochs=1))
+    assert any(
+        not torch.equal(value, other.model.state_dict()[name]) for name, value in natural.model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -50,13 +50,13 @@ def require_root(root: Path, /) -> Path:
     return root
 
 
-def cache_folder() -> Path:
-    """Return the per-user cache folder for data, created if need be."""
-    folder = _cache_root()
+def cache_folder(kind: str = "data") -> Path:
+    """Return the per-user cache folder for data, or for something else that can be made again, created if need be."""
+    folder = _cache_root(kind)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _cache_root() -> Path:
+def _cache_root(kind: str = "data") -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "robust-study" / "data"
+    return (Path(base) if base else Path.home() / ".cache") / "robust-study" / kind

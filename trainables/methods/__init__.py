@@ -6,7 +6,10 @@ METHODS = Registry(
     "method",
     {
         "natural": "trainables.methods.natural:Natural",
+        "gradient_regularization": "trainables.methods.gradient_regularization:GradientRegularization",
+        "locally_linear": "trainables.methods.locally_linear:LocallyLinear",
         "adversarial_training": "trainables.methods.adversarial_training:AdversarialTraining",
+        "robust_self_training": "trainables.methods.robust_self_training:RobustSelfTraining",
         "trades": "trainables.methods.trades:Trades",
     },
 )

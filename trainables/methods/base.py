@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from trainables.attacks.pgd import craft
 from trainables.methods import METHODS
-from trainables.modes import Mode, mode
+from trainables.modes import Mode, frozen_statistics, mode
 from trainables.registry import nearest
-from trainables.seeding import seeded
+from trainables.seeding import replay, seeded
 from trainables.settings import check, settings_of
-from trainables.threat import ThreatModel
+from trainables.threat import Norm, ThreatModel
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Step:
         model: In training mode, inside the step's own dropout stream.
         x: Images, (n, c, h, w) in [0, 1].
         y: Labels, (n,) int64.
+        norm: Norm of the threat model that the trial is measured under.
         threat: Ball of the training attack; None for methods without one.
         attack_steps: PGD steps.
         bn: Batch norm's mode while crafting.
@@ -58,6 +59,7 @@ class Step:
     model: nn.Module
     x: Tensor
     y: Tensor
+    norm: Norm
     threat: ThreatModel | None
     attack_steps: int
     bn: Mode
@@ -76,6 +78,25 @@ class Step:
         with mode(self.model, bn=self.bn, dropout=self.dropout), seeded(self.craft_seed, device=self.x.device):
             yield
 
+    def twin_pass(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return a context, made before the clean pass, for a pass through the very same network.
+
+        Inside it dropout draws the masks that the clean pass draws, and running statistics do not move.
+        What differences two passes needs it, or it penalises dropout noise.
+        """
+        again = replay(device=self.x.device)
+
+        @contextmanager
+        def twin() -> Iterator[None]:
+            with again(), frozen_statistics(self.model):
+                yield
+
+        return twin
+
+    def full_precision(self) -> AbstractContextManager[Any]:
+        """Return a context without mixed precision: the difference of two bf16 passes is mostly rounding."""
+        return torch.autocast(self.x.device.type, enabled=False)
+
     def craft(self, objective: Callable[[Tensor], Tensor], /) -> Tensor:
         """Return PGD's last iterate on `objective` (logits to values (n,)); `x` itself without a ball."""
         if self.threat is None or not self.attacks:
@@ -87,7 +108,11 @@ class Step:
 
 
 class Method(Protocol):
-    """A robust loss: a frozen dataclass of its hyperparameters that maps a step to its loss."""
+    """A robust loss: a frozen dataclass of its hyperparameters that maps a step to its loss.
+
+    Two attributes are optional. `second_order = True` says that gradients of the input are differentiated again,
+    which compiled networks cannot do. `pool` names a data set whose images join each batch with pseudo-labels.
+    """
 
     attacks: ClassVar[bool]
     """Whether it takes a `train_epsilon`."""

@@ -1,0 +1,77 @@
+"""The ledger writes whatever a method's hyperparameters are, and both checkpoints' outcomes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+from helpers.science import blobs, tiny_spec
+
+from analysis.results import read_examples, read_results
+from study.ledger import Ledger
+from study.tracking.rows import params
+from trainables.losses import cross_entropy
+from trainables.methods.base import LossTerms, Step
+from trainables.settings import setting
+from trainables.training import fit
+
+METHOD = "plugin_of_a_user:Weighted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """CE(x), times a number that comes with settings of every other kind."""
+
+    attacks: ClassVar[bool] = False
+    weight: float = setting(1.0, doc="a number", low=0.0, high=2.0, search=(0.5, 1.5))
+    times: int = setting(1, doc="an integer", low=1, high=3)
+    kind: str = setting("plain", doc="a name", choices=("plain", "fancy"))
+    quick: bool = setting(True, doc="a flag", choices=(False, True))
+    source: str | None = setting(None, doc="may be absent")
+
+    def __call__(self, step: Step, /) -> LossTerms:
+        """Return the loss in one part."""
+        return LossTerms({"clean": cross_entropy(step.model(step.x), step.y)}, {"clean": self.weight * self.times})
+
+
+@pytest.fixture
+def config(monkeypatch):
+    monkeypatch.setitem(sys.modules, "plugin_of_a_user", sys.modules[__name__])
+    spec = tiny_spec(METHOD, params={"weight": 0.5, "kind": "fancy"}, epochs=3)
+    return {"trial_id": "00000", "number": 0, "proposal": "random", "spec": spec.to_dict()}, spec
+
+
+def test_hyperparameters_that_are_no_numbers_are_kept(config, tmp_path):
+    tree, spec = config
+    ledger = Ledger(tmp_path, study="s")
+    ledger.record(tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None)
+    (row,) = read_results(tmp_path).to_pylist()
+    assert (row["param.weight"], row["param.times"]) == (0.5, 1.0)
+    assert json.loads(row["options"]) == {"kind": "fancy", "quick": True}
+    assert not {"param.kind", "param.quick", "param.source"} & set(row)
+    assert params(ledger.asked(tree))["options"] == row["options"]
+
+
+def test_outcomes_of_both_checkpoints_are_kept(config, tmp_path):
+    tree, spec = config
+    Ledger(tmp_path, study="s").record(tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None)
+    (row,) = read_results(tmp_path).to_pylist()
+    examples = read_examples(tmp_path).to_pylist()
+    found = {(e["checkpoint"], e["split"]) for e in examples}
+    assert found == {("last", "train"), ("last", "val"), ("best", "val")}
+    for checkpoint, prefix in (("last", "val"), ("best", "best_val")):
+        mine = [e for e in examples if (e["checkpoint"], e["split"]) == (checkpoint, "val")]
+        for kind in ("clean", "robust"):
+            assert sum(e[f"{kind}_correct"] for e in mine) / len(mine) == row[f"{prefix}_{kind}_accuracy"]
+    assert row["best_epoch"] in (1, 2, 3)
+
+
+def test_a_failure_is_a_row_too(config, tmp_path):
+    ledger = Ledger(tmp_path, study="s")
+    ledger.record_failure(config[0], reason="out of memory", traceback="", run_id=None)
+    (row,) = read_results(tmp_path).to_pylist()
+    assert row["best_epoch"] is None
+    assert json.loads(row["options"])["kind"] == "fancy"

@@ -1,0 +1,39 @@
+"""A running average of a network's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """a = d * a + (1 - d) * w after every step, with d = min(decay, (1 + t) / (10 + t)) at the t-th step from 0.
+
+    The short memory at first keeps the untrained weights from lasting. Floating-point buffers, batch norm's running
+    statistics among them, are averaged as weights are; counters are copied.
+
+    Args:
+        model: Averaged from its present weights on.
+        decay: Share of the average that a step keeps, in [0, 1).
+
+    Attributes:
+        model: A network with the averaged weights; gradients are not computed for them.
+
+    Source: the schedule of d is that of TensorFlow's ExponentialMovingAverage.
+    """
+
+    def __init__(self, model: nn.Module, /, *, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(requires_grad=False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, /, *, step: int) -> None:
+        """Take in the weights of `model` after its training step `step`, counted from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)

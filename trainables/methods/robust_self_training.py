@@ -1,0 +1,42 @@
+"""Robust self-training.
+
+Source: Raghunathan et al. 2020, "Understanding and Mitigating the Tradeoff between Robustness and Accuracy"
+(arXiv 2002.10716); Carmon et al. 2019, "Unlabeled Data Improves Adversarial Robustness" (arXiv 1905.13736),
+algorithm 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.losses import cross_entropy, cross_entropy_against
+from trainables.methods.base import LossTerms, Step
+from trainables.modes import frozen_statistics
+from trainables.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustSelfTraining:
+    """CE(x) + lambda * CE(x'), x' found by PGD on CE; each pass draws its own dropout mask.
+
+    With a pool, as many of its images as there are labelled ones join each batch, labelled by a natural model that
+    saw the training split only. Without one it is what Yang et al. 2020 ran as RST. Natural training at lambda 0
+    or radius 0.
+    """
+
+    attacks: ClassVar[bool] = True
+    lambda_: float = setting(1.0, doc="weight of the loss at x'", low=0.0, high=1000.0, search=(0.25, 4.0), log=True)
+    pool: str | None = setting(
+        None, doc="data set of unlabelled images: a registered one, a folder of Parquet files, package.module:object"
+    )
+
+    def __call__(self, step: Step, /) -> LossTerms:
+        """Return the loss in the parts `clean` and `adversarial`."""
+        if self.lambda_ == 0 or not step.attacks:
+            return LossTerms({"clean": cross_entropy(step.model(step.x), step.y)})
+        x_adv = step.craft(cross_entropy_against(step.y))
+        clean = cross_entropy(step.model(step.x), step.y)
+        with frozen_statistics(step.model):
+            adversarial = cross_entropy(step.model(x_adv), step.y)
+        return LossTerms({"clean": clean, "adversarial": adversarial}, {"adversarial": self.lambda_})

@@ -1,0 +1,129 @@
+"""Pseudo-labels for an unlabelled pool, from a natural model that saw the training split only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import nn
+
+from trainables.attacks.base import BATCH_SIZE
+from trainables.batches import Pool
+from trainables.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from trainables.data import DataError, load_dataset
+from trainables.data.base import ImageData, Integers, Pixels
+from trainables.data.roots import cache_folder
+from trainables.inputs import to_device, to_unit
+from trainables.modes import mode
+from trainables.runtime import computing
+from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, TrialSpec
+from trainables.training import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device) -> Pool:
+    """Return the images of a pool with the classes that the trial's teacher sees in them.
+
+    The pool is the training part of the data set `name`; its own labels are not looked at. Images that lie in the
+    trial's training or validation split, pixel by pixel, are left out: a data set can be the pool of a trial on
+    part of itself, and no validation image is trained on.
+
+    Args:
+        name: Registered data set, folder of Parquet files, or `package.module:object`.
+        spec: The trial's spec.
+        data: The trial's data.
+        device: Where the teacher is trained and asked.
+
+    Raises:
+        DataError: The pool cannot be read, has images of another shape, or none that are not in the trial's splits.
+        RuntimeError: The teacher diverged.
+    """
+    images, scale = _unlabelled(name, spec.dataset.root, spec.dataset.val_fraction)
+    if images.shape[1:] != data.image_shape:
+        raise DataError(f"`pool` must hold images of shape {data.image_shape}, {name} has {images.shape[1:]}")
+    known = set(_digests((*data.train.images, *data.val.images), scale=data.scale))
+    fresh = np.array([digest not in known for digest in _digests(images, scale=scale)])
+    if not fresh.any():
+        raise DataError(f"`pool` must hold images beyond those of the trial's splits; all {len(images)} are in them")
+    images = images[fresh]
+    model = teacher(spec, data=data, device=device)
+    return Pool(images, _classify(model, images, scale=scale, threads=spec.training.threads, device=device), scale)
+
+
+def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
+    """Return the spec of the natural model that labels a trial's pool.
+
+    It has the trial's data, network and training settings, but neither its seed nor its dropout: trials that do
+    not differ in more share one teacher. It is not measured.
+    """
+    return TrialSpec(
+        dataset=spec.dataset,
+        method="natural",
+        model=replace(spec.model, dropout=0.0),
+        training=spec.training,
+        evaluation=EvaluationSpec(epsilon=0.0, steps=1, examples=1, lipschitz=LipschitzSpec(steps=1, examples=1)),
+    )
+
+
+def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.Module:
+    """Return the trial's teacher: from the per-user cache, else trained now while other processes wait for it.
+
+    Raises:
+        RuntimeError: It diverged.
+    """
+    trainer = Trainer(teacher_spec(spec), data=data, device=device)
+    path = teacher_file(spec, data=data, device=device)
+    with FileLock(f"{path}.lock"):
+        if path.exists():
+            try:
+                trainer.measured.load_state_dict(read_checkpoint(path, device=device)["model"])
+            except (CheckpointError, KeyError, RuntimeError) as error:
+                logger.warning("%s: the teacher is trained again", error)
+            else:
+                return trainer.measured
+        logger.info("training the natural model that labels the pool, once for all trials of its spec: %s", path)
+        while not trainer.done:
+            trainer.run_epoch()
+        if trainer.reason is not None:
+            raise RuntimeError(f"the natural model that labels `pool` {trainer.reason}: lower `training.lr`")
+        write_checkpoint(path, {"spec": trainer.spec.to_json(), "model": trainer.measured.state_dict()})
+    return trainer.measured
+
+
+def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> Path:
+    """Return where the teacher is cached: a name made of all that its weights depend on."""
+    tree = teacher_spec(spec).to_dict()
+    tree["dataset"]["root"] = None
+    facts = [tree, data.name, data.split_hash, len(data.train), device.type, torch.__version__]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return cache_folder("teachers") / f"{digest}.pt"
+
+
+@lru_cache(maxsize=1)
+def _unlabelled(name: str, root: str | None, val_fraction: float) -> tuple[Pixels, int]:
+    # Kept between the trials that one worker runs. The trial's own val_fraction makes the same data set cut alike.
+    found = load_dataset(DatasetSpec(name=name, root=root, val_fraction=val_fraction))
+    return found.train.images, found.scale
+
+
+def _digests(images: Iterable[Pixels], *, scale: int) -> list[bytes]:
+    return [hashlib.blake2b(image.tobytes() + b"%d" % scale, digest_size=16).digest() for image in images]
+
+
+def _classify(model: nn.Module, images: Pixels, *, scale: int, threads: int, device: torch.device) -> Integers:
+    classes = []
+    with computing(threads=threads), mode(model), torch.no_grad():
+        for begin in range(0, len(images), BATCH_SIZE):
+            batch = to_device(images[begin : begin + BATCH_SIZE], device=device)
+            classes.append(model(to_unit(batch, scale=scale)).argmax(1).cpu())
+    found: Integers = torch.cat(classes).numpy()
+    return found
