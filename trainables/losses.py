@@ -42,3 +42,17 @@ def cross_entropy_against(labels: Tensor, /) -> Callable[[Tensor], Tensor]:
         return cross_entropy(logits, labels)
 
     return objective
+
+
+def margin_against(labels: Tensor, targets: Tensor, /) -> Callable[[Tensor], Tensor]:
+    """Return z_target - z_label as a function of the logits alone: positive where the target wins.
+
+    Args:
+        labels: (n,) int64.
+        targets: (n,) int64.
+    """
+
+    def objective(logits: Tensor, /) -> Tensor:
+        return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+
+    return objective
