@@ -129,8 +129,7 @@ def evaluate(
         lipschitz_examples: It is measured on the first so many images.
         seed: Result depends on it, on the arguments, and on nothing else.
         attack: Registered attack or `package.module:object`.
-        checks: `cheap` flags cost a few percent; `full` ones run attack and estimate again, with more steps and at
-            a larger radius, for three to four times the time.
+        checks: `cheap` ones cost a few percent, `full` ones three to four times the measurement itself.
         report: Hears of each stage's progress.
     """
     first = _clean_pass(model, images, labels, threat=threat)
