@@ -48,6 +48,13 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Normalise(StrEnum):
+    """What is put before a bare network."""
+
+    none = "none"
+    data = "data"
+
+
 class Catalogue(StrEnum):
     """What `list` lists."""
 
@@ -108,12 +115,55 @@ def train(
         Path, typer.Argument(metavar="STUDY_DIR|SPEC.yaml", help="A study's folder, or one trial's spec.")
     ],
     trial: Annotated[str | None, typer.Option(metavar="ID", help="The trial of the study to train again.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the trained network here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the row as JSON.")] = False,
 ) -> None:
     """Train one trial alone, without Ray, and print its row; for a study's trial, say whether the rows agree."""
     from study.retrain import retrain
 
-    retrain(source, trial=trial, as_json=as_json)
+    retrain(source, trial=trial, save=save, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Option(metavar="FILE", help="A torch checkpoint: a state dict, or a trial's own.")
+    ],
+    model: Annotated[str, typer.Option(metavar="NAME", help="Registered model, or package.module:object.")],
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Data set whose test split is measured.")],
+    epsilon: Annotated[str, typer.Option(metavar="RADIUS", help="Radius in [0, 1] units, such as 0.1 or 8/255.")],
+    norm: Annotated[Norm, typer.Option(help="Norm of the radius.")] = Norm.linf,
+    attack: Annotated[
+        str, typer.Option(metavar="NAME", help="Attack run beside FGSM and PGD: multi_targeted, autoattack, pgd, all.")
+    ] = "all",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of PGD and the multi-targeted attack.")] = 20,
+    restarts: Annotated[int, typer.Option(min=1, help="Their random restarts.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Measure the first so many test images in file order.")
+    ] = None,
+    data_root: DataRoot = None,
+    normalize: Annotated[
+        Normalise, typer.Option(help="Before a bare network: pixels in [0, 1], or standardised by the training split.")
+    ] = Normalise.none,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure any torch checkpoint on a test split: clean, under attacks, local Lipschitzness, suspicious signs."""
+    from study.evaluate import Request, evaluate_checkpoint, parse_attacks, parse_radius
+
+    request = Request(
+        checkpoint=checkpoint,
+        model=model,
+        dataset=dataset,
+        data_root=data_root,
+        norm=norm.value,
+        epsilon=parse_radius(epsilon),
+        attacks=parse_attacks(attack),
+        steps=steps,
+        restarts=restarts,
+        limit=limit,
+        normalisation=normalize.value,
+    )
+    evaluate_checkpoint(request, as_json=as_json)
 
 
 @app.command()

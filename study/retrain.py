@@ -14,12 +14,13 @@ from study.progress import duration
 from trainables.spec import TrialSpec
 
 
-def retrain(source: Path, /, *, trial: str | None, as_json: bool) -> None:
+def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: bool) -> None:
     """Train one trial and print its row; exit code 1 when it does not agree with the study's.
 
     Args:
         source: A study's folder, or a spec as YAML.
         trial: Id of the study's trial.
+        save: Where its last checkpoint is written, if anywhere.
         as_json: Print the row as one JSON object.
 
     Raises:
@@ -34,7 +35,9 @@ def retrain(source: Path, /, *, trial: str | None, as_json: bool) -> None:
         raise UsageError(f"--trial needs a study's folder, got {source}")
     else:
         spec = _spec_file(source)
-    row = _train(spec)
+    if save is not None and save.is_dir():
+        raise UsageError(f"--save must name a file, got the folder {save}")
+    row = _train(spec, save=save)
     if as_json:
         results().print_json(json.dumps(row))
     else:
@@ -43,9 +46,9 @@ def retrain(source: Path, /, *, trial: str | None, as_json: bool) -> None:
         _compare(recorded, row, source=source)
 
 
-def _train(spec: TrialSpec) -> dict[str, Any]:
+def _train(spec: TrialSpec, *, save: Path | None) -> dict[str, Any]:
     from trainables.data import DataError
-    from trainables.training import fit
+    from trainables.training import Trainer
 
     said = notes()
 
@@ -56,9 +59,15 @@ def _train(spec: TrialSpec) -> dict[str, Any]:
         )
 
     try:
-        outcome = fit(spec, report=report)
+        trainer = Trainer(spec)
+        while not trainer.done:
+            report(trainer.run_epoch())
+        outcome = trainer.outcome()
     except (DataError, ValueError) as error:
         raise UsageError(str(error)) from error
+    if save is not None:
+        trainer.save(save)
+        said.print(f"wrote {save}")
     return {"status": outcome.status, "reason": outcome.reason, "flags": list(outcome.flags), **outcome.row}
 
 

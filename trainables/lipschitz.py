@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,16 @@ class LocalLipschitz:
 
 
 def local_lipschitz(
-    model: nn.Module, images: Tensor, labels: Tensor, /, *, threat: ThreatModel, steps: int, restarts: int, seed: int
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    /,
+    *,
+    threat: ThreatModel,
+    steps: int,
+    restarts: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
 ) -> LocalLipschitz:
     """Estimate sup over x' in B(x, epsilon) of ||f(x) - f(x')||_1 / ||x - x'||_inf (l2 over l2 for `l2`).
 
@@ -67,6 +77,7 @@ def local_lipschitz(
         steps: Ascent steps of each restart.
         restarts: Random restarts.
         seed: Each batch draws from its own generator, made from this and the batch's number.
+        progress: Called with the number of images done, after each batch.
 
     Raises:
         ValueError: The radius is 0.
@@ -79,6 +90,8 @@ def local_lipschitz(
             draws = generator(seed, "lipschitz", batch, device=images.device)
             x = images[begin : begin + BATCH_SIZE]
             found.append(_search(model, x, threat=threat, steps=steps, restarts=restarts, draws=draws))
+            if progress is not None:
+                progress(begin + len(x))
         points, points_centred = (torch.cat(form) for form in zip(*found, strict=True))
         return _reevaluate(model, images, labels, points, points_centred, threat=threat)
 

@@ -48,3 +48,17 @@ def cross_entropy_against(labels: Tensor, /) -> Callable[[Tensor], Tensor]:
 def _at_least_fp32(logits: Tensor) -> Tensor:
     # Mixed precision hands over bf16 logits; a loss needs more than their 8 significant bits.
     return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+
+def margin_against(labels: Tensor, targets: Tensor, /) -> Callable[[Tensor], Tensor]:
+    """Return z_target - z_label as a function of the logits alone: positive where the target wins.
+
+    Args:
+        labels: (n,) int64.
+        targets: (n,) int64.
+    """
+
+    def objective(logits: Tensor, /) -> Tensor:
+        return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+
+    return objective

@@ -8,12 +8,12 @@ import time
 import torch
 from torch import Tensor, nn
 
-from trainables.attacks.base import Attack, input_gradient, run_attack
+from trainables.attacks.base import Attack, run_attack
+from trainables.attacks.fgsm import fgsm
 from trainables.attacks.pgd import pgd
 from trainables.data.base import Split
 from trainables.evaluation import Measures, evaluate
 from trainables.inputs import to_device, to_unit
-from trainables.losses import cross_entropy_against
 from trainables.outcome import ATTACK
 from trainables.seeding import derive
 from trainables.spec import EvaluationSpec, TrialSpec
@@ -78,25 +78,6 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor, /, *, spec: TrialS
         flags=tuple(sorted((*found.flags, *(["catastrophic_overfitting"] if overfitted else [])))),
         seconds_attack=found.seconds_attack + time.perf_counter() - begun,
     )
-
-
-def fgsm(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    /,
-    *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Return each image moved by one step of the whole radius along its gradient; steps, restarts and draws are unused.
-
-    Source: Goodfellow et al. 2015, "Explaining and Harnessing Adversarial Examples" (arXiv 1412.6572).
-    """
-    gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
-    return threat.project(threat.ascend(x, gradient, step=threat.epsilon), x)
 
 
 def catastrophic_overfitting(

@@ -8,7 +8,7 @@ import torch
 from helpers.science import linear
 from torch import nn
 
-from trainables.evaluation import FLAGS, SUMMARIES, Measures, clean_measures, evaluate
+from trainables.evaluation import SUMMARIES, Measures, clean_measures, evaluate
 from trainables.threat import ThreatModel
 
 SHAPE = (1, 3, 4)
@@ -61,10 +61,10 @@ def test_healthy_network_raises_no_flag_and_has_every_summary():
     assert all(value is not None for value in found.summary().values())
 
 
-@pytest.mark.parametrize(("share", "flags"), [(1.0, ("zero_gradient",)), (0.05, ("zero_gradient",)), (0.0, ())])
-def test_zero_gradient_flag(share, flags):
+@pytest.mark.parametrize(("share", "flagged"), [(1.0, True), (0.05, True), (0.0, False)])
+def test_zero_gradient_flag(share, flagged):
     model = Saturated(share)
-    assert measure(model, labels=own_labels(model)).flags == flags
+    assert ("zero_gradient" in measure(model, labels=own_labels(model)).flags) == flagged
 
 
 def test_zero_gradient_flag_allows_one_percent():
@@ -89,11 +89,6 @@ def test_constant_network_has_lipschitz_zero_and_no_scale_free_form():
     assert found.flags == ("scale_free_undefined", "zero_gradient")
     assert found.summary()["lipschitz_max"] == 0
     assert found.summary()["lipschitz_scale_free_mean"] is None
-
-
-def test_every_raised_flag_is_documented():
-    raised = {flag for model in (linear(torch.zeros(3, 12)), NanFor()) for flag in measure(model).flags}
-    assert raised == set(FLAGS)
 
 
 def test_robust_is_clean_at_radius_zero_and_never_more_elsewhere():

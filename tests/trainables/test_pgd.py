@@ -6,50 +6,23 @@ import itertools
 
 import pytest
 import torch
-from helpers.science import linear
-from hypothesis import given
-from hypothesis import strategies as st
+from helpers.linear_attacks import LINEAR_SHAPE, SHORT, exact_margin, linear_problem
 from torch import nn
 
-from trainables.attacks import ATTACKS
 from trainables.attacks.base import input_gradient, is_correct, run_attack
 from trainables.attacks.pgd import craft, pgd
 from trainables.losses import cross_entropy_against
 from trainables.optimisation import build_optimizer
 from trainables.threat import ThreatModel
 
-SHAPE = (1, 3, 4)
-DUAL = {"linf": 1, "l2": 2}
-# Share of the radius that PGD may fall short by on a linear model: see `step_length`.
-SHORT = {"linf": 0, "l2": 0.002}
-
-
-def problem(classes: int, seed: int, n: int = 400):
-    """A linear model on images far enough from the box's walls, labelled by itself."""
-    draws = torch.Generator().manual_seed(seed)
-    weights = torch.randn(classes, 12, generator=draws)
-    x = 0.25 + 0.5 * torch.rand(n, *SHAPE, generator=draws)
-    bias = -weights @ torch.full((12,), 0.5)
-    model = linear(weights, bias)
-    return model, x, model(x).argmax(1), weights.double()
-
-
-@torch.no_grad()
-def exact_margin(model, x, y, weights, threat) -> tuple[torch.Tensor, torch.Tensor]:
-    """The least logit margin over the ball, by duality (positive means robust), and the largest reach."""
-    logits = model.double()(x.double())
-    model.float()
-    own = logits.gather(1, y[:, None])
-    reach = threat.epsilon * (weights[y][:, None] - weights[None]).norm(p=DUAL[threat.norm], dim=2)
-    margin = own - logits - reach
-    return margin.scatter(1, y[:, None], torch.inf).amin(1), reach.amax(1)
+SHAPE = LINEAR_SHAPE
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.01), ("linf", 0.03), ("l2", 0.03), ("l2", 0.1)])
 @pytest.mark.parametrize("classes", [2, 5])
 def test_pgd_agrees_with_the_closed_form_of_a_linear_model(norm, epsilon, classes):
     threat = ThreatModel(norm, epsilon)
-    model, x, y, weights = problem(classes, seed=classes)
+    model, x, y, weights = linear_problem(classes, seed=classes)
     margin, reach = exact_margin(model, x, y, weights, threat)
     robust, points = run_attack(pgd, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
     clear = margin.abs() > 1e-4 + SHORT[norm] * reach
@@ -110,20 +83,6 @@ def test_more_radius_steps_or_restarts_never_help_the_network(trained, norm):
     assert by_radius[-1] < by_radius[0] - 0.5
     # The first restart is the same whatever their number, so here there is no noise at all.
     assert by_restarts == sorted(by_restarts, reverse=True)
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@given(epsilon=st.floats(0, 1), seed=st.integers(0, 99), steps=st.integers(1, 3), wild=st.booleans())
-def test_no_attack_leaves_ball_or_box(attack, norm, epsilon, seed, steps, wild):
-    x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(seed))
-    model = linear(torch.randn(3, 12, generator=torch.Generator().manual_seed(seed)) * (1e6 if wild else 1))
-    y = model(x).argmax(1)
-    threat = ThreatModel(norm, epsilon)
-    _, points = run_attack(ATTACKS.load(attack), model, x, y, threat=threat, steps=steps, restarts=2, seed=seed)
-    assert (threat.distance(points.double(), x.double()) <= epsilon + 6e-7).all()
-    assert points.min() >= 0
-    assert points.max() <= 1
 
 
 def test_wrapper_brings_a_cheating_attack_back_and_classifies_afresh(trained):
@@ -192,7 +151,7 @@ def test_worst_point_is_kept_over_steps_and_restarts(trained):
 
 
 def test_craft_reaches_the_vertex_of_a_linear_model():
-    model, x, y, weights = problem(2, seed=0, n=20)
+    model, x, y, weights = linear_problem(2, seed=0, n=20)
     made = craft(
         model, x, cross_entropy_against(y), threat=ThreatModel("linf", 0.1), steps=4,
         generator=torch.Generator().manual_seed(0),
@@ -214,3 +173,15 @@ def test_input_gradient_of_a_constant_network_is_zero():
         assert torch.equal(gradient, torch.zeros_like(x))
         assert values.tolist() == [2, 2]
         assert not logits.requires_grad
+
+
+def test_craft_without_a_generator_starts_at_the_image():
+    model, x, y, _ = linear_problem(3, seed=0, n=20)
+    threat, loss = ThreatModel("l2", 0.1), cross_entropy_against(y)
+    gradient, _, _ = input_gradient(model, x, loss)
+    step = craft(model, x, loss, threat=threat, steps=8, generator=None)
+    first = threat.ascend(x, gradient, step=4 * 0.1 / 8)
+    one = craft(model, x, loss, threat=ThreatModel("l2", 0.1 / 4), steps=1, generator=None)
+    assert torch.allclose(one, threat.ascend(x, gradient, step=0.1 / 4), atol=1e-6)
+    assert not torch.allclose(step, first, atol=1e-3)
+    assert torch.equal(step, craft(model, x, loss, threat=threat, steps=8, generator=None))

@@ -34,9 +34,9 @@ def craft(
     *,
     threat: ThreatModel,
     steps: int,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
 ) -> Tensor:
-    """Return the last iterate of PGD on `objective` from a random start, for training.
+    """Return the last iterate of PGD on `objective`, for training, and for comparison with other libraries.
 
     The model's mode is the caller's choice. At radius 0 the result is `x` itself and nothing is drawn.
 
@@ -46,18 +46,94 @@ def craft(
         objective: Logits to the value to raise, per example, (n,).
         threat: Ball and box.
         steps: Ascent steps.
-        generator: For the start; on the device of `x`.
+        generator: For the random start; on the device of `x`. None starts from `x` itself.
 
     Returns:
         Points in ball and box without gradient history, shaped as `x`.
     """
     if threat.epsilon == 0:
         return x
-    points = threat.random_start(x, generator=generator)
+    points = x if generator is None else threat.random_start(x, generator=generator)
     for _ in range(steps):
         gradient, _, _ = input_gradient(model, points, objective)
         points = threat.project(threat.ascend(points, gradient, step=step_length(threat, steps)), x)
     return points.detach()
+
+
+class Worst:
+    """The worst point met so far for each image, and which images still stand.
+
+    Worst: the first misclassified one, else the one of highest objective. An image leaves the search once it is
+    misclassified: the caller asks for accuracy, and a higher objective would not change it.
+
+    Args:
+        x: Images, (n, ...).
+
+    Attributes:
+        points: Shaped as the images; an image itself where nothing was met.
+        alive: Positions of the images that stand, (m,) int64.
+    """
+
+    def __init__(self, x: Tensor, /) -> None:
+        self.points = x.clone()
+        self.alive = torch.arange(len(x), device=x.device)
+        self._highest = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
+
+    def meet(self, points: Tensor, values: Tensor, logits: Tensor, labels: Tensor, /) -> Tensor:
+        """Take note of one point for each image that stands.
+
+        Args:
+            points: (m, ...).
+            values: Objective there, (m,).
+            logits: (m, K).
+            labels: (m,).
+
+        Returns:
+            Which of the m still stand, (m,) bool.
+        """
+        fooled = ~is_correct(logits, labels)
+        better = fooled | (values > self._highest[self.alive])
+        self.points[self.alive[better]] = points[better]
+        self._highest[self.alive[better]] = values[better]
+        self.alive = self.alive[~fooled]
+        return ~fooled
+
+
+def climb(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    start: Tensor,
+    objective_of: Callable[[Tensor], Callable[[Tensor], Tensor]],
+    /,
+    *,
+    threat: ThreatModel,
+    steps: int,
+    worst: Worst,
+) -> None:
+    """Climb once from `start`, telling `worst` of every point, until no image stands or the steps are done.
+
+    Args:
+        model: Maps (n, ...) to logits (n, K).
+        x: Images, (n, ...) in [0, 1].
+        y: Labels, (n,) int64.
+        start: A start for every image, (n, ...); those of images that have fallen are not used.
+        objective_of: Positions of m images to their objective, which maps logits (m, K) to values (m,).
+        threat: Ball and box.
+        steps: Ascent steps.
+        worst: Of these images.
+    """
+    points = start[worst.alive]
+    for taken in range(steps + 1):
+        if len(worst.alive) == 0:
+            return
+        centres, labels, objective = x[worst.alive], y[worst.alive], objective_of(worst.alive)
+        if taken == steps:
+            worst.meet(points, *values_at(model, points, objective), labels)
+            return
+        gradient, values, logits = input_gradient(model, points, objective)
+        standing = worst.meet(points, values, logits, labels)
+        points = threat.project(threat.ascend(points, gradient, step=step_length(threat, steps)), centres)[standing]
 
 
 def pgd(
@@ -71,11 +147,9 @@ def pgd(
     restarts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return for each image the worst point PGD on cross-entropy meets.
+    """Return for each image the worst point (see `Worst`) that PGD on cross-entropy meets.
 
-    Worst: the first misclassified one, else the one of highest loss. An example leaves the batch once it is
-    misclassified: the caller asks for accuracy, and a higher loss would not change it. Every restart draws
-    starts for all images, so that none depends on which others have fallen.
+    Every restart draws starts for all images, so that none depends on which others have fallen.
 
     Args:
         model: Maps (n, ...) to logits (n, K); in the mode to be attacked.
@@ -91,26 +165,10 @@ def pgd(
     """
     if threat.epsilon == 0:
         return x
-    worst = x.clone()
-    highest = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
-    alive = torch.arange(len(x), device=x.device)
+    worst = Worst(x)
     for _ in range(restarts):
-        points = threat.random_start(x, generator=generator)[alive]
-        for taken in range(steps + 1):
-            centres, labels = x[alive], y[alive]
-            objective = cross_entropy_against(labels)
-            if taken < steps:
-                gradient, loss, logits = input_gradient(model, points, objective)
-            else:
-                loss, logits = values_at(model, points, objective)
-            fooled = ~is_correct(logits, labels)
-            better = fooled | (loss > highest[alive])
-            worst[alive[better]] = points[better]
-            highest[alive[better]] = loss[better]
-            if taken < steps:
-                points = threat.project(threat.ascend(points, gradient, step=step_length(threat, steps)), centres)
-            standing = ~fooled
-            alive, points = alive[standing], points[standing]
-            if len(alive) == 0:
-                return worst
-    return worst
+        start = threat.random_start(x, generator=generator)
+        climb(
+            model, x, y, start, lambda alive: cross_entropy_against(y[alive]), threat=threat, steps=steps, worst=worst
+        )
+    return worst.points

@@ -1,0 +1,220 @@
+"""AutoAttack, from its authors' package, on what PGD leaves standing.
+
+Source: Croce & Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+attacks" (arXiv 2003.01690); the package `pyautoattack`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from trainables.attacks.base import BATCH_SIZE, Found, is_correct
+from trainables.attacks.pgd import pgd
+from trainables.inputs import memory_format
+from trainables.threat import ThreatModel
+
+TARGET_CLASSES = 9
+"""Of the standard set, at most; K - 1 where there are fewer."""
+
+SQUARE_QUERIES = 5000
+"""Of the standard set, for each image."""
+
+SMALLEST_SIDE = 5
+"""Of images; Square's first l2 steps divide them by five."""
+
+_LOGGER = "auto-attack"
+_NORMS = {"linf": "Linf", "l2": "L2"}
+_FLAGS = {
+    "randomized defense": "nondeterministic",
+    "probability distribution": "probabilities",
+    "zero gradient": "autoattack_zero_gradient",
+    "Square Attack has decreased": "autoattack_square_stronger",
+    "dynamic defense": "autoattack_dynamic",
+    "classes it is not possible": "autoattack_reduced",
+}
+"""Words in the package's own warnings, and the flag each is to us."""
+
+
+class MissingExtraError(ImportError):
+    """An attack's package is not installed; the message names the extra that brings it."""
+
+
+def require_package() -> None:
+    """Check that `pyautoattack` is installed, without importing it.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if importlib.util.find_spec("pyautoattack") is None:
+        raise MissingExtraError(
+            "attack autoattack needs the package pyautoattack, which is not installed: "
+            "pip install 'robust-study[autoattack]'"
+        )
+
+
+def autoattack(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    /,
+    *,
+    threat: ThreatModel,
+    steps: int,
+    restarts: int,
+    generator: torch.Generator,
+) -> Found:
+    """Return for each image a misclassified point if PGD or, after it, AutoAttack's standard set finds one.
+
+    Given the draws that `pgd` is given, its PGD is that one: an image that falls to PGD falls here too. The
+    standard set is APGD on cross-entropy, targeted APGD on DLR, targeted FAB and Square, against at most K - 1
+    classes. Targeted DLR needs 4 classes: with 3 untargeted DLR stands in, with 2 nothing does, and the result
+    carries the flag `autoattack_reduced`.
+
+    Args:
+        model: Maps (n, c, h, w) to logits (n, K); in the mode to be attacked.
+        x: Images, (n, c, h, w) in [0, 1].
+        y: Labels, (n,) int64.
+        threat: Ball and box.
+        steps: PGD's ascent steps; AutoAttack has its own settings.
+        restarts: PGD's restarts.
+        generator: PGD's starts, then the seed of AutoAttack, are drawn from it.
+
+    Returns:
+        Points shaped as `x`, and the package's own warnings as flags.
+
+    Raises:
+        MissingExtraError: `pyautoattack` is not installed.
+        ValueError: Images without the dimensions channel, height and width, or too small ones.
+    """
+    require_package()
+    if x.ndim != 4 or min(x.shape[2:]) < SMALLEST_SIDE:
+        smallest = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+        raise ValueError(f"attack autoattack takes images (n, c, h, w) of {smallest} and up, got {tuple(x.shape)}")
+    points = pgd(model, x, y, threat=threat, steps=steps, restarts=restarts, generator=generator)
+    with torch.no_grad():
+        alive = is_correct(model(points), y).nonzero().squeeze(1)
+    if threat.epsilon == 0 or len(alive) == 0:
+        return Found(points, frozenset())
+    seed = int(torch.randint(2**31, (), generator=generator, device=x.device))
+    found, flags = _standard_set(model, x[alive], y[alive], threat=threat, seed=seed)
+    points = points.clone()
+    points[alive] = found
+    return Found(points, flags)
+
+
+def _standard_set(
+    model: nn.Module, x: Tensor, y: Tensor, *, threat: ThreatModel, seed: int
+) -> tuple[Tensor, frozenset[str]]:
+    from pyautoattack import AutoAttack
+
+    with torch.no_grad():
+        classes = model(x[:1]).shape[1]
+    with _undisturbed(model, x.device), _warnings() as flags:
+        attack = AutoAttack(
+            _as_the_package_expects(model),
+            attacks=_attacks(classes),
+            device=x.device,
+            eps=threat.epsilon,
+            norm=_NORMS[threat.norm],
+            seed=seed,
+            version="custom",
+        )
+        attack.verbose = False
+        attack.apgd.n_restarts = attack.apgd_targeted.n_restarts = attack.fab.n_restarts = 1
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(TARGET_CLASSES, classes - 1)
+        attack.square.n_queries = SQUARE_QUERIES
+        points, _ = attack.run_standard_evaluation(x.contiguous(), y, batch_size=BATCH_SIZE)
+    if classes < 4:
+        flags.add("autoattack_reduced")
+    return points, frozenset(flags)
+
+
+def _attacks(classes: int) -> list[str]:
+    dlr = {2: [], 3: ["apgd-dlr"]}.get(classes, ["apgd-t"])
+    return ["apgd-ce", *dlr, "fab-t", "square"]
+
+
+def _as_the_package_expects(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the model for code that calls `view` on gradients and `backward` on any output.
+
+    Gradients come back contiguous whatever layout the model computes in, and a model that cuts its input off
+    from its logits has a gradient, which is zero.
+    """
+    layout = memory_format(model)
+
+    def forward(x: Tensor) -> Tensor:
+        logits: Tensor = model(_ContiguousGradient.apply(x).contiguous(memory_format=layout))  # type: ignore[no-untyped-call]
+        return logits if logits.requires_grad or not x.requires_grad else logits + 0 * x.sum()
+
+    return forward
+
+
+class _ContiguousGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()
+
+
+@contextlib.contextmanager
+def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Undo what the package does beside its work.
+
+    It seeds torch's global generators, accumulates gradients of the parameters, prints, and switches tracing off
+    (a debugger's, or that of coverage).
+    """
+    trace = sys.gettrace()
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad = False
+    try:
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad = True
+        sys.settrace(trace)
+
+
+@contextlib.contextmanager
+def _warnings() -> Iterator[set[str]]:
+    """Collect the package's warnings as flags; none reaches the screen."""
+    from pyautoattack import checks
+
+    # It counts calls of all its life, so one dynamic model would make every later one look dynamic.
+    checks.funcs.update(dict.fromkeys(checks.funcs, 0))
+    logger = logging.getLogger(_LOGGER)
+    collected = _Collected()
+    propagated, level = logger.propagate, logger.level
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(collected)
+    try:
+        yield collected.flags
+    finally:
+        logger.removeHandler(collected)
+        logger.propagate = propagated
+        logger.setLevel(level)
+
+
+class _Collected(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.flags: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        known = [flag for words, flag in _FLAGS.items() if words in text]
+        self.flags.update(known or ["autoattack_warning"])

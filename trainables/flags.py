@@ -1,0 +1,218 @@
+"""Flags: signs that a measurement says more about the attack, or the code, than about the network.
+
+Sources: Carlini et al. 2019, "On Evaluating Adversarial Robustness" (arXiv 1902.06705); Athalye, Carlini & Wagner
+2018, "Obfuscated Gradients Give a False Sense of Security" (arXiv 1802.00420); the checks of AutoAttack's package.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainables.attacks.base import BATCH_SIZE, Attack, is_correct, run_attack
+from trainables.lipschitz import LocalLipschitz, local_lipschitz
+from trainables.modes import mode
+from trainables.progress import Report, stage
+from trainables.seeding import generator
+from trainables.threat import ThreatModel
+
+Checks = Literal["cheap", "full"]
+
+FLAGS = {
+    "zero_gradient": "more than 1% of the attacked images have an exactly zero input gradient of cross-entropy",
+    "nan_logits": "some logits are NaN; those images count as misclassified",
+    "scale_free_undefined": "the mean margin is 0, so scale-free Lipschitzness does not exist",
+    "probabilities": "the outputs are probabilities, not logits: their gradients vanish where the network is confident",
+    "nondeterministic": "two passes over the same images give different logits",
+    "radius_exceeded": "the attack returned points outside ball or box; they were brought back before they counted",
+    "robust_above_clean": "some images survived the attack that the clean pass misclassifies",
+    "noise_stronger": "random noise in the ball fools images that survived the attack, more than 0.5% of all",
+    "fgsm_stronger": "FGSM's single step fools more images than the attack, by more than 0.5% of all",
+    "large_radius_survived": "at a radius that reaches a plain grey image, accuracy stays above chance",
+    "steps_not_converged": "twice the attack steps fool more than another 2% of all images",
+    "lipschitz_not_converged": "twice the steps raise the mean Lipschitz estimate by more than 5%",
+    "autoattack_zero_gradient": "AutoAttack met images with an exactly zero gradient of its own losses",
+    "autoattack_square_stronger": "AutoAttack's black-box Square fools images that its gradient attacks leave",
+    "autoattack_dynamic": "AutoAttack saw the network compute gradients in its forward pass",
+    "autoattack_reduced": "with fewer than 4 classes AutoAttack ran without its targeted DLR attack",
+    "autoattack_warning": "AutoAttack gave a warning that this version does not know",
+}
+"""What each flag says about a measurement that carries it."""
+
+ZERO_GRADIENT_SHARE = 0.01
+STRONGER_SHARE = 0.005
+STEPS_SHARE = 0.02
+LIPSCHITZ_RISE = 0.05
+
+NOISE_DRAWS = {"cheap": 2, "full": 20}
+"""Random points for each image that survived the attack."""
+
+LARGE_RADIUS = 0.5
+"""In linf; in l2 times the square root of the number of pixels. From anywhere in the box it reaches the grey image."""
+
+LARGE_RADIUS_IMAGES = 256
+"""The large radius is tried on so many images at most."""
+
+_SUM_SLACK = 1e-4
+_REPEAT_SLACK = 1e-4
+
+
+def look_like_probabilities(logits: Tensor, /) -> bool:
+    """Tell whether all outputs (n, K) are non-negative and each row sums to 1, to 1e-4."""
+    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() <= _SUM_SLACK).all())
+
+
+def differ(first: Tensor, second: Tensor, /) -> bool:
+    """Tell whether two passes gave different logits (n, K), by more than 1e-4 of an example's largest.
+
+    What is not finite in both counts as equal.
+    """
+    first, second = (torch.nan_to_num(logits.double()) for logits in (first, second))
+    size = first.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+    return bool(((first - second).abs().amax(1) > _REPEAT_SLACK * size).any())
+
+
+def noticeable(images: int, of: int, /, *, share: float) -> bool:
+    """Tell whether `images` is more than `share` of `of`, and more than one image."""
+    return images > max(1.0, share * of)
+
+
+def gradient_flags(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    /,
+    *,
+    clean: Tensor,
+    robust: Tensor,
+    fgsm: Tensor,
+    threat: ThreatModel,
+    draws: int,
+    seed: int,
+) -> set[str]:
+    """Return the flags of what should be weaker than an attack and is not.
+
+    Args:
+        model: Maps (n, ...) to logits (n, K).
+        images: (n, ...) in [0, 1].
+        labels: (n,) int64.
+        clean: Correct on the image, (n,) bool.
+        robust: Correct under the attack, as its wrapper says, (n,) bool.
+        fgsm: Correct on the image and at FGSM's point, (n,) bool.
+        threat: Ball and box.
+        draws: Random points tried for each image that survived.
+        seed: Of the random points.
+    """
+    flags = set()
+    if (robust & ~clean).any():
+        flags.add("robust_above_clean")
+    robust = robust & clean
+    if noticeable(int(robust.sum() - fgsm.sum()), len(images), share=STRONGER_SHARE):
+        flags.add("fgsm_stronger")
+    fooled = _fooled_by_noise(model, images[robust], labels[robust], threat=threat, draws=draws, seed=seed)
+    if noticeable(fooled, len(images), share=STRONGER_SHARE):
+        flags.add("noise_stronger")
+    return flags
+
+
+@torch.no_grad()
+def _fooled_by_noise(
+    model: nn.Module, images: Tensor, labels: Tensor, *, threat: ThreatModel, draws: int, seed: int
+) -> int:
+    fooled = 0
+    with mode(model):
+        for batch, begin in enumerate(range(0, len(images), BATCH_SIZE)):
+            x, y = images[begin : begin + BATCH_SIZE], labels[begin : begin + BATCH_SIZE]
+            source = generator(seed, "noise", batch, device=x.device)
+            standing = torch.ones_like(y, dtype=torch.bool)
+            for _ in range(draws):
+                standing &= is_correct(model(threat.random_start(x, generator=source)), y)
+            fooled += int((~standing).sum())
+    return fooled
+
+
+def strength_flags(
+    attack: Attack,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    /,
+    *,
+    robust: Tensor,
+    threat: ThreatModel,
+    steps: int,
+    restarts: int,
+    seed: int,
+    report: Report | None = None,
+) -> set[str]:
+    """Return the flags of an attack that more effort or a larger ball shows to be weak: about three times its cost.
+
+    Args:
+        attack: The attack that was run.
+        model: Maps (n, ...) to logits (n, K).
+        images: (n, ...) in [0, 1].
+        labels: (n,) int64.
+        robust: Correct on the image and under the attack, (n,) bool.
+        threat: Ball and box.
+        steps: Its steps.
+        restarts: Its restarts.
+        seed: Its seed.
+        report: Hears of the progress.
+    """
+    flags = set()
+    options: dict[str, Any] = {"restarts": restarts, "seed": seed}
+    # On what survived, so that images the first run fooled do not count as fooled by the doubling.
+    x, y = images[robust], labels[robust]
+    progress = stage(report, "check: twice the steps", len(x))
+    longer, _ = run_attack(attack, model, x, y, threat=threat, steps=2 * steps, progress=progress, **options)
+    if noticeable(int((~longer).sum()), len(images), share=STEPS_SHARE):
+        flags.add("steps_not_converged")
+    x, y = images[:LARGE_RADIUS_IMAGES], labels[:LARGE_RADIUS_IMAGES]
+    unit = 1.0 if threat.norm == "linf" else x[0].numel() ** 0.5
+    large = ThreatModel(threat.norm, max(LARGE_RADIUS * unit, threat.epsilon))
+    progress = stage(report, "check: a large radius", len(x))
+    survived, _ = run_attack(attack, model, x, y, threat=large, steps=steps, progress=progress, **options)
+    with torch.no_grad(), mode(model):
+        classes = model(x[:1]).shape[1]
+    if noticeable(int(survived.sum()), len(x), share=1 / classes):
+        flags.add("large_radius_survived")
+    return flags
+
+
+def lipschitz_flags(
+    found: LocalLipschitz,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    /,
+    *,
+    threat: ThreatModel,
+    steps: int,
+    restarts: int,
+    seed: int,
+    report: Report | None = None,
+) -> set[str]:
+    """Return `lipschitz_not_converged` if twice the steps raise the mean of either form by more than 5%.
+
+    Args:
+        found: The estimate.
+        model: Its model.
+        images: Its images.
+        labels: Their labels.
+        threat: Its ball.
+        steps: Its steps.
+        restarts: Its restarts.
+        seed: Its seed.
+        report: Hears of the progress.
+    """
+    progress = stage(report, "check: twice the Lipschitz steps", len(images))
+    longer = local_lipschitz(
+        model, images, labels, threat=threat, steps=2 * steps, restarts=restarts, seed=seed, progress=progress
+    )
+    pairs = [(found.raw, longer.raw)]
+    if found.scale_free is not None and longer.scale_free is not None:
+        pairs.append((found.scale_free, longer.scale_free))
+    risen = any(bool(more.mean() > (1 + LIPSCHITZ_RISE) * less.mean()) for less, more in pairs)
+    return {"lipschitz_not_converged"} if risen else set()

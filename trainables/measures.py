@@ -1,0 +1,103 @@
+"""What a measurement is: arrays over images, and their summary for result rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SUMMARIES = (
+    "clean_accuracy",
+    "robust_accuracy",
+    "loss",
+    "lipschitz_mean",
+    "lipschitz_median",
+    "lipschitz_p95",
+    "lipschitz_max",
+    "lipschitz_scale_free_mean",
+)
+"""What `Measures.summary` holds; result columns put the split's name before each."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured on n images, the first m of them for Lipschitzness too.
+
+    Attributes:
+        clean_correct: (n,) bool.
+        robust_correct: (n,) bool, correct on the image and under the attack.
+        loss: Cross-entropy on the image in nats, (n,) float64.
+        lipschitz: (m,) float64; NaN where the logits are.
+        lipschitz_scale_free: (m,) float64, or None where it is undefined.
+        flags: Names from `trainables.flags.FLAGS`, sorted.
+        seconds_attack: Spent attacking.
+        seconds_lipschitz: Spent on Lipschitzness.
+    """
+
+    clean_correct: NDArray[np.bool_]
+    robust_correct: NDArray[np.bool_]
+    loss: NDArray[np.float64]
+    lipschitz: NDArray[np.float64]
+    lipschitz_scale_free: NDArray[np.float64] | None
+    flags: tuple[str, ...]
+    seconds_attack: float
+    seconds_lipschitz: float
+
+    def summary(self) -> dict[str, float | None]:
+        """Return the `SUMMARIES`; None where a value is undefined or not finite."""
+        values = {
+            "clean_accuracy": self.clean_correct.mean(),
+            "robust_accuracy": self.robust_correct.mean(),
+            "loss": self.loss.mean(),
+        }
+        if len(self.lipschitz):
+            values |= {
+                "lipschitz_mean": self.lipschitz.mean(),
+                "lipschitz_median": np.median(self.lipschitz),
+                "lipschitz_p95": np.quantile(self.lipschitz, 0.95),
+                "lipschitz_max": self.lipschitz.max(),
+            }
+        if self.lipschitz_scale_free is not None and len(self.lipschitz_scale_free):
+            values["lipschitz_scale_free_mean"] = self.lipschitz_scale_free.mean()
+        return {name: _finite(values.get(name)) for name in SUMMARIES}
+
+    def examples(self, index: NDArray[np.int64], /) -> dict[str, NDArray[Any]]:
+        """Return one row per image as columns; Lipschitz values are NaN where none was measured.
+
+        Args:
+            index: Position of each image in its source, (n,).
+        """
+        return {
+            "index": index,
+            "clean_correct": self.clean_correct,
+            "robust_correct": self.robust_correct,
+            "lipschitz": _padded(self.lipschitz, len(index)),
+            "lipschitz_scale_free": _padded(self.lipschitz_scale_free, len(index)),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain tensors, numbers and strings, for a checkpoint."""
+        tree = dict(vars(self)) | {"flags": list(self.flags)}
+        return {k: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for k, v in tree.items()}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any], /) -> Measures:
+        """Return what `to_dict` was called on."""
+        plain = {k: v.cpu().numpy() if isinstance(v, Tensor) else v for k, v in tree.items()}
+        return cls(**(plain | {"flags": tuple(plain["flags"])}))
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def _padded(values: NDArray[np.float64] | None, length: int) -> NDArray[np.float64]:
+    padded = np.full(length, np.nan)
+    if values is not None:
+        padded[: len(values)] = values
+    return padded

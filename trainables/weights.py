@@ -1,0 +1,108 @@
+"""Weights of a trained network from any torch checkpoint, put into a network of ours or of the user's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.checkpoints import CheckpointError
+
+_NESTED = ("model", "state_dict", "model_state_dict")
+"""Keys under which training scripts put a state dict beside other things."""
+
+_SHOWN = 3
+
+
+def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Return a checkpoint's state dict, on the CPU, and the spec if it is a trial's own checkpoint.
+
+    A state dict may lie under `model`, `state_dict` or `model_state_dict`. The prefix `module.` of a data-parallel
+    wrapper is dropped. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: The file is missing, cannot be loaded as weights only, or holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} is no file")
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no common class for what unreadable files raise
+        raise CheckpointError(
+            f"{path} cannot be loaded as weights only ({type(error).__name__}); "
+            f"save a state dict: torch.save(model.state_dict(), {path.name!r})"
+        ) from error
+    spec = json.loads(tree["spec"]) if isinstance(tree, dict) and isinstance(tree.get("spec"), str) else None
+    state = next((tree[key] for key in _NESTED if isinstance(tree.get(key), Mapping)), tree) if _is_tree(tree) else None
+    if state is None or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {_kind(tree)}")
+    state = dict(state)
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state, spec
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], /, *, source: Path | str) -> str | None:
+    """Put a state dict into a model, or into the one of its children that it fits.
+
+    Args:
+        model: The network; a wrapped one, such as `trainables.models.build_model` returns, has its bare network as
+            a child.
+        state: Names to tensors.
+        source: Where it comes from, for messages.
+
+    Returns:
+        None if it fitted the model; else the name of the child it fitted. The other children are as they were.
+
+    Raises:
+        CheckpointError: It fits neither; the message names keys that are missing, unexpected, or of another shape.
+    """
+    found = misfit(model, state)
+    if found is None:
+        model.load_state_dict(state, strict=False)
+        return None
+    for name, child in model.named_children():
+        if misfit(child, state) is None and any(True for _ in child.parameters()):
+            child.load_state_dict(state, strict=False)
+            return name
+    inner = dict(model.named_children()).get("network")
+    bare = not any(key.startswith("network.") for key in state)
+    raise CheckpointError(f"{source} does not fit the model: {misfit(inner, state) if inner and bare else found}")
+
+
+def misfit(model: nn.Module, state: Mapping[str, Tensor], /) -> str | None:
+    """Return what keeps a state dict from fitting a model exactly, or None.
+
+    Counters of batches that batch norm has seen may be missing: they change no output.
+    """
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    missing = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in given if name not in wanted]
+    shapes = [
+        f"{name} {given[name]} where {wanted[name]} is wanted"
+        for name in wanted
+        if name in given and given[name] != wanted[name]
+    ]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in problems.items() if names) or None
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_tree(tree: object) -> bool:
+    return isinstance(tree, Mapping)
+
+
+def _kind(tree: object) -> str:
+    if not isinstance(tree, Mapping):
+        return type(tree).__name__
+    return f"a mapping of {_listed([str(key) for key in tree]) or 'nothing'}"
