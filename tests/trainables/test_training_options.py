@@ -11,11 +11,12 @@ import torch
 from helpers.science import blobs, deterministic, linear, tiny_spec
 from torch import nn
 
+from trainables.attacks.fgsm import fgsm
 from trainables.averaging import WeightAverage
 from trainables.checkpoints import read_checkpoint
 from trainables.compiling import Compiled
 from trainables.evaluation import Measures, clean_measures
-from trainables.measuring import TRAINING_FLAGS, catastrophic_overfitting, fgsm, measure
+from trainables.measuring import TRAINING_FLAGS, catastrophic_overfitting, measure
 from trainables.methods import METHODS
 from trainables.outcome import Best
 from trainables.spec import EvaluationSpec, TrialSpec
