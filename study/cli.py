@@ -148,7 +148,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure any torch checkpoint on a test split: clean, under attacks, local Lipschitzness, suspicious signs."""
-    from study.evaluate import Request, evaluate_checkpoint, parse_attacks, parse_radius
+    from study.candidate import Request
+    from study.evaluate import evaluate_checkpoint, parse_attacks, parse_radius
 
     request = Request(
         checkpoint=checkpoint,

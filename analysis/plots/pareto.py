@@ -86,7 +86,7 @@ def pareto_figure(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_m
     draw_pareto(view, figure.add_subplot())
     # "outside" makes the layout give the legend its own room; four narrow entries fit the column, or three wide ones.
     handles = legend_handles(view)
-    columns = 4 if len(handles) > 6 else 3
+    columns = 4 if len(handles) > 6 or len(handles) == 4 else 3
     if handles:
         figure.legend(
             handles=handles,

@@ -78,7 +78,9 @@ def test_state_dict_is_measured_as_a_table_and_as_json(command, network):
     assert list(robust) == ["fgsm", "pgd", "multi_targeted"]
     assert found["clean_accuracy"] >= max(robust.values())
     assert found["robust_accuracy_worst_case"] <= min(robust.values())
-    assert found["lipschitz_mean"] > 0
+    assert found["certified_examples"] == 30
+    assert found["certified_robust_accuracy"] <= found["robust_accuracy_worst_case"]
+    assert found["certified_lipschitz_mean"] >= found["lipschitz_mean"] > 0
     assert isinstance(found["flags"], dict)
     assert "pgd: 30 images" in err
     code, out, _ = command("--checkpoint", "net.pt", "--model", "mlp", *OPTIONS)

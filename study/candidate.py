@@ -1,0 +1,140 @@
+"""What `evaluate --checkpoint` measures: a network with its weights, and the test images, made to fit each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from study.console import notes
+from study.errors import UsageError
+from trainables.registry import UnknownNameError
+from trainables.spec import DatasetSpec, Norm
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from trainables.data.base import ImageData
+
+Normalisation = Literal["none", "data"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to measure.
+
+    Attributes:
+        checkpoint: A torch checkpoint.
+        model: Registered model, or `package.module:object`, which is called without arguments.
+        dataset: Registered data set, folder of Parquet files, or `package.module:object`.
+        data_root: Where its files lie; None for the usual places.
+        norm: Of the threat model.
+        epsilon: Its radius, in input units.
+        attacks: Attacks run beside FGSM and PGD.
+        steps: Of PGD and the multi-targeted attack.
+        restarts: Theirs.
+        limit: The first so many test images in file order; None for all.
+        normalisation: What a bare network, whose checkpoint brings none, gets before it: `none` takes pixels in
+            [0, 1] as they are, `data` subtracts the training split's mean and divides by its deviation.
+    """
+
+    checkpoint: Path
+    model: str
+    dataset: str
+    data_root: Path | None
+    norm: Norm
+    epsilon: float
+    attacks: tuple[str, ...]
+    steps: int
+    restarts: int
+    limit: int | None
+    normalisation: Normalisation
+
+
+def prepare(request: Request, /) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return the network with its weights, and the test images and labels, on the device.
+
+    Raises:
+        UsageError: No such checkpoint, model or data set, or ones that do not fit each other.
+    """
+    import torch
+
+    from trainables.checkpoints import CheckpointError
+    from trainables.data import DataError, load_dataset
+    from trainables.inputs import memory_format, to_device, to_unit
+    from trainables.weights import read_weights
+
+    root = None if request.data_root is None else str(request.data_root)
+    try:
+        state, spec = read_weights(request.checkpoint)
+        data = load_dataset(DatasetSpec(name=request.dataset, root=root))
+        trained = None if spec is None else spec["model"]["name"]
+        if trained not in (None, request.model):
+            raise UsageError(f"{request.checkpoint} holds model {trained}, got --model {request.model}")
+        model = _network(request, data, state)
+    except (CheckpointError, DataError, UnknownNameError) as error:
+        raise UsageError(str(error)) from error
+    if data.test is None:
+        raise UsageError(f"data set {data.name} has no test split")
+    _check_radius(request, data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    layout = memory_format(model)
+    model = cast("nn.Module", model.to(device).to(memory_format=layout)).eval()  # type: ignore[call-overload]
+    images = to_unit(to_device(data.test.images[: request.limit], device=device), scale=data.scale, layout=layout)
+    labels = to_device(data.test.labels[: request.limit], device=device)
+    _check_logits(model, images, classes=data.num_classes, name=request.model)
+    return model, images, labels
+
+
+def _network(request: Request, data: ImageData, state: dict[str, Tensor]) -> nn.Module:
+    from torch import nn
+
+    from trainables.models import MODELS, build_model
+    from trainables.models.normalize import Normalize
+    from trainables.weights import load_weights
+
+    zeros, ones = [0.0] * data.image_shape[0], [1.0] * data.image_shape[0]
+    mean, std = (data.mean, data.std) if request.normalisation == "data" else (zeros, ones)
+    try:
+        if MODELS.check(request.model) in MODELS:
+            shapes = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+            model = build_model(request.model, dropout=0.0, mean=mean, std=std, **shapes)  # type: ignore[arg-type]
+        else:
+            model = MODELS.load(request.model)()
+            if not isinstance(model, nn.Module):
+                raise UsageError(f"--model {request.model} must return a torch.nn.Module, got {type(model).__name__}")
+            if request.normalisation == "data":
+                model = nn.Sequential(Normalize(mean, std), model)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UnknownNameError):
+            raise
+        raise UsageError(f"--model {request.model} cannot be built: {error}") from error
+    child = load_weights(model, state, source=request.checkpoint)
+    if child is not None:
+        takes = (
+            "the training split's mean and deviation" if request.normalisation == "data" else "none: pixels in [0, 1]"
+        )
+        notes().print(f"{request.checkpoint} is a bare network; normalisation before it: {takes} (--normalize)")
+    return model
+
+
+def _check_radius(request: Request, data: ImageData) -> None:
+    largest = 1.0 if request.norm == "linf" else math.sqrt(math.prod(data.image_shape))
+    if not 0 < request.epsilon <= largest:
+        hint = f" (did you mean {request.epsilon:g}/255?)" if largest < request.epsilon <= 255 else ""
+        raise UsageError(f"--epsilon must be in (0, {largest:g}] for {request.norm}, got {request.epsilon:g}{hint}")
+
+
+def _check_logits(model: nn.Module, images: Tensor, *, classes: int, name: str) -> None:
+    import torch
+
+    try:
+        with torch.no_grad():
+            logits = model(images[:2])
+    except RuntimeError as error:
+        shape = "x".join(map(str, images.shape[1:]))
+        raise UsageError(f"--model {name} does not take images of {shape}: {str(error).splitlines()[0]}") from error
+    found, wanted = tuple(getattr(logits, "shape", ())), (len(images[:2]), classes)
+    if found != wanted:
+        raise UsageError(f"--model {name} must map {wanted[0]} images to logits {wanted}, got shape {found}")
