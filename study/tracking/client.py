@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# Without it MLflow's UI opens on its pages for language models, which know no charts of runs.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
 
 def connect(uri: str, /) -> MlflowClient:
     """Return a client of the store at `uri`; a SQLite store is created and migrated by this first use."""
@@ -38,4 +41,4 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
     location = None
     if uri.startswith("sqlite:///"):
         location = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name).resolve().as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+    return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))

@@ -21,6 +21,8 @@ from study.tracking.tracker import DEFAULT_EXPERIMENT, STUDY, STUDY_TAG, TRIAL_T
 HOST = "127.0.0.1"
 PORT = 5000
 START_SECONDS = 120.0
+_PAGES = "workflowType=machine_learning"
+"""Chooses MLflow's pages for trained models over those for language models."""
 
 
 def serve(study_dir: Path | None, /, *, port: int | None) -> None:
@@ -82,7 +84,7 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     query = f"tags.`{STUDY_TAG}` = '{study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
     runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=1)
     page = f"/#/experiments/{experiment.experiment_id}"
-    return uri, f"{page}/runs/{runs[0].info.run_id}" if runs else page
+    return uri, f"{page}/runs/{runs[0].info.run_id}?{_PAGES}" if runs else f"{page}?{_PAGES}"
 
 
 def _require_store(uri: str) -> None:
