@@ -14,7 +14,7 @@ help: ## list the targets
 setup: $(STAMP) ## build .venv: this project, editable, with its pinned dependencies and development tools
 
 quickstart: $(STAMP) ## run the quickstart study, or go on with the one found
-	@if [ -d studies/quickstart ]; then $(BIN)/robust-study resume studies/quickstart; else $(BIN)/robust-study launch quickstart; fi
+	@if [ -f studies/quickstart/study.yaml ]; then $(BIN)/robust-study resume studies/quickstart; else $(BIN)/robust-study launch quickstart; fi
 
 test: $(STAMP) ## run the tests, all but those marked chaos, browser or postgres
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile

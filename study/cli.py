@@ -183,7 +183,7 @@ def ui(
 
 @app.command()
 def pareto(
-    study_dirs: Annotated[list[Path], typer.Argument(metavar="STUDY_DIR...", help="One or several studies' folders.")],
+    study_dirs: Annotated[list[Path], typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders.")],
     split: Annotated[
         Split, typer.Option(help="Split whose accuracies are drawn; selection is always on val.")
     ] = Split.val,

@@ -100,7 +100,9 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> StudyConfig:
-        if not Path(self.dataset.name).is_dir():
+        if "/" in self.dataset.name and not Path(self.dataset.name).expanduser().is_dir():
+            raise ValueError(f"`dataset.name`: folder {self.dataset.name} of Parquet files does not exist")
+        if not Path(self.dataset.name).expanduser().is_dir():
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
         return self

@@ -47,7 +47,7 @@ def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None
     Returns:
         The tracker, still open: figures are logged to the same parent run.
     """
-    ledger = Ledger(study_dir, study=config.name)
+    ledger = Ledger(study_dir, study=config.name, methods=config.search.methods)
     optuna_study = open_study(study_url(study_dir), config.name, config.search)
     pending = unfinished(optuna_study, ledger.rows, config.search.objectives)
     if "study_id" not in optuna_study.user_attrs:

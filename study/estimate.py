@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.config import StudyConfig
-from study.console import results
+from study.console import notes, results
 from study.progress import duration
 from trainables.data.base import ImageData, Split
 from trainables.spec import TrialSpec
@@ -17,6 +18,8 @@ from trainables.training import Trainer
 # enough images that a step's fixed costs do not dominate, few enough to be measured in seconds
 PROBE_BATCHES = 2
 PROBE_EXAMPLES = 32
+# one to warm up, one that is timed, one at whose end validation is measured
+PROBE_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
     seconds: dict[str, float] = {}
     size = 0
     for method in config.search.methods:
+        notes().print(f"measuring {method} ...")
         seconds[method], size = _probe(config, method, data=data)
     concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
     concurrent = min(concurrent, config.search.num_trials)
@@ -86,9 +90,13 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(PROBE_EXAMPLES, len(data.val))
     trainer = Trainer(_shortened(spec, measured), data=replace(data, train=_first(data.train, images)))
+    trainer.run_epoch()  # the first one also pays for what torch sets up once
+    begun = time.perf_counter()
+    trainer.run_epoch()
+    seconds = time.perf_counter() - begun
     trainer.run_epoch()
     row = trainer.outcome().row
-    training = row["seconds_training"] * len(data.train) / images * spec.training.epochs
+    training = seconds * len(data.train) / images * spec.training.epochs
     # val at every measured epoch, train once at the end; the probe measured both once
     times = -(-spec.training.epochs // spec.evaluation.every) + 1
     attack = row["seconds_attack"] / 2 * spec.evaluation.examples / measured * times
@@ -100,8 +108,8 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
 
 def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:
     lipschitz = replace(spec.evaluation.lipschitz, examples=measured)
-    evaluation = replace(spec.evaluation, examples=measured, lipschitz=lipschitz)
-    return replace(spec, training=replace(spec.training, epochs=1), evaluation=evaluation)
+    evaluation = replace(spec.evaluation, every=PROBE_EPOCHS, examples=measured, lipschitz=lipschitz)
+    return replace(spec, training=replace(spec.training, epochs=PROBE_EPOCHS), evaluation=evaluation)
 
 
 def _first(split: Split, count: int) -> Split:

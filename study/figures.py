@@ -40,7 +40,9 @@ def draw(
     if unknown:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
     if split == "test":
-        raise UsageError("--split test shows members measured on test, and this study has none: measure them first")
+        raise UsageError(
+            "--split test needs members measured on test; this version measures studies on validation only"
+        )
     table = read_rows(study_dirs)
     if not table.num_rows:
         raise UsageError(f"{study_dirs[0]} has no results yet: run `robust-study resume {study_dirs[0]}`")

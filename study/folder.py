@@ -21,7 +21,7 @@ def create(config: StudyConfig, out: Path, /) -> Path:
         UsageError: A study of this name is there already.
     """
     folder = free_folder(config, out)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_yaml(folder / CONFIG_FILE, config.to_dict())
     return folder
 

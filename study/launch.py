@@ -12,6 +12,7 @@ from study.configfile import load_config
 from study.console import notes
 from study.errors import UsageError
 from study.folder import create, free_folder, open_config, read_rows, resolved
+from study.preflight import check_resources
 from study.quiet import listen_locally
 from trainables.data import DataError, check_available, load_dataset
 from trainables.models import build_model
@@ -69,6 +70,7 @@ def _checked(source: str, *, assignments: Sequence[str], data_root: Path | None,
     root = None if data_root is None else str(data_root)
     config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))
     _check_data(config)
+    check_resources(config)
     return config
 
 

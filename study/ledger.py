@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume, non_dominated
 from analysis.objectives import FRONT, directions, values
 from analysis.results import example_columns, read_results, trial_file, write_columns, write_rows
 from analysis.schema import EPOCH, EXAMPLE, RESULT
+from trainables.methods import METHODS
 from trainables.methods.base import build_method
 from trainables.outcome import spec_columns
+from trainables.settings import settings_of
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -26,10 +28,13 @@ class Ledger:
     Args:
         study_dir: The study's folder.
         study: The study's name.
+        methods: The methods it searches.
     """
 
-    def __init__(self, study_dir: Path, *, study: str) -> None:
+    def __init__(self, study_dir: Path, *, study: str, methods: Sequence[str] = ()) -> None:
         self._dir = study_dir
+        # every file has every method's columns, so that any Parquet reader sees them whichever file comes first
+        self._params = dict.fromkeys(f"param.{name}" for method in methods for name in _numeric_settings(method))
         self._study = study
         self.rows: dict[int, dict[str, Any]] = {}
         if any((study_dir / RESULT.folder).glob("*.parquet")):
@@ -128,7 +133,7 @@ class Ledger:
         return self._write(row)
 
     def _write(self, row: dict[str, Any]) -> dict[str, Any]:
-        write_rows(trial_file(self._dir, row["trial_id"]), [row], RESULT)
+        write_rows(trial_file(self._dir, row["trial_id"]), [self._params | row], RESULT)
         self.rows[row["number"]] = row
         return row
 
@@ -138,6 +143,10 @@ class Ledger:
     def _points(self) -> list[Any]:
         rows = [row for row in self.rows.values() if row["status"] == "completed" and not row["flags"]]
         return [values(row, FRONT) for row in rows]
+
+
+def _numeric_settings(method: str) -> list[str]:
+    return [name for name, setting in settings_of(METHODS.load(method)).items() if setting.low is not None]
 
 
 @cache

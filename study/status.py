@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from analysis.fronts import front_hypervolume
+from analysis.fronts import front_hypervolume, front_of
 from study.console import results
 from study.figures import print_front
 from study.folder import open_config, read_rows
@@ -35,7 +35,9 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "num_trials": config.search.num_trials,
             **{status: by_status[status] for status in STATUSES},
             "left": max(0, config.search.num_trials - rows.num_rows),
+            "methods": dict(Counter(record["method"] for record in records)),
             "failures": dict(causes),
+            "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
             "hypervolume_reference": list(volume.reference),
         }

@@ -49,6 +49,13 @@ def command(tmp_path, monkeypatch, capsys):
         ),
         (["launch", "quickstart", "--set", "model.name=cnn2"], "cnn2"),
         (["launch", "quickstart", "--set", "dataset.train_size=9999"], "`dataset.train_size`"),
+        (["launch", "quickstart", "--set", "dataset.name=no/such"], "folder no/such of Parquet files does not exist"),
+        (
+            ["launch", "quickstart", "--set", "resources.cpus=9999"],
+            "`resources.cpus` asks 9999 for each trial and this",
+        ),
+        (["launch", "quickstart", "--address", "127.0.0.1:1"], "no Ray head answers at 127.0.0.1:1"),
+        (["launch", "quickstart", "--address", "somewhere"], "`cluster.address` must be auto or HOST:PORT"),
         (["launch", "mnist", "--data-root", "nowhere"], "`dataset.root` must be an existing folder"),
         (["launch", "quickstart", "--dry-run", "--set", "training.lr=-1"], "`training.lr` must be in [0, 100], got -1"),
         (["resume", "nowhere"], "study folder nowhere does not exist"),

@@ -75,3 +75,15 @@ def test_a_failure_is_a_row_too(config, tmp_path):
     (row,) = read_results(tmp_path).to_pylist()
     assert row["best_epoch"] is None
     assert json.loads(row["options"])["kind"] == "fancy"
+
+
+def test_every_file_has_every_methods_columns_for_any_parquet_reader(tmp_path):
+    import pyarrow.dataset
+
+    ledger = Ledger(tmp_path, study="s", methods=["natural", "trades"])
+    for number, method in enumerate(("natural", "trades")):
+        spec = tiny_spec(method, train_epsilon=0.1 if method == "trades" else None, epochs=1)
+        tree = {"trial_id": f"{number:05d}", "number": number, "proposal": "random", "spec": spec.to_dict()}
+        ledger.record_failure(tree, reason="test", traceback="", run_id=None)
+    rows = pyarrow.dataset.dataset(tmp_path / "results").to_table().to_pylist()
+    assert [row["param.beta"] for row in sorted(rows, key=lambda row: row["number"])] == [None, 6.0]
