@@ -224,6 +224,7 @@ def test_quickstart_goes_on_with_the_study_it_finds(copy: Path, *, exists: bool)
     command.chmod(0o755)
     if exists:
         (copy / "studies" / "quickstart").mkdir(parents=True)
+        (copy / "studies" / "quickstart" / "study.yaml").touch()
     assert make(copy, "quickstart").stdout == ("resume studies/quickstart\n" if exists else "launch quickstart\n")
 
 
