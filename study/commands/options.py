@@ -1,0 +1,22 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyDir = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, such as studies/quickstart.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the data sets; else dataset.root, ROBUST_STUDY_DATA, a per-user cache.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class Norm(StrEnum):
+    """Norms distances are measured in."""
+
+    linf = "linf"
+    l2 = "l2"

@@ -1,0 +1,81 @@
+"""Commands that show what is there."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+class Split(StrEnum):
+    """Splits a front may be shown on."""
+
+    val = "val"
+    test = "test"
+
+
+class Catalogue(StrEnum):
+    """What `list` lists."""
+
+    methods = "methods"
+    datasets = "datasets"
+    models = "models"
+    spaces = "spaces"
+    attacks = "attacks"
+    presets = "presets"
+
+
+@app.command()
+def ui(
+    study_dir: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY_DIR]", help="Open at this study's run; else the working folder's store."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; a free one is picked when not given.")] = None,
+) -> None:
+    """Show the runs in MLflow's UI on 127.0.0.1 until Ctrl-C."""
+    from study.tracking.ui import serve
+
+    serve(study_dir, port=port)
+
+
+@app.command()
+def pareto(
+    study_dirs: Annotated[list[Path], typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders.")],
+    split: Annotated[
+        Split, typer.Option(help="Split whose accuracies are drawn; selection is always on val.")
+    ] = Split.val,
+    objectives: Annotated[
+        str, typer.Option(metavar="A,B[,C]", help="Objectives that span the front.")
+    ] = "val_clean_accuracy,val_robust_accuracy",
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Draw studies on one front though they measured different things.")
+    ] = False,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="Of png, pdf, svg, html.")
+    ] = "png,pdf,svg,html",
+    out: Annotated[Path | None, typer.Option(help="Where the figures go; else figures/ in the first study.")] = None,
+) -> None:
+    """Draw the Pareto front of clean against robust accuracy, coloured by measured Lipschitzness."""
+    from study.figures import draw
+
+    draw(
+        study_dirs,
+        split=split.value,
+        objectives=objectives.split(","),
+        allow_mixed=allow_mixed,
+        formats=formats.split(","),
+        out=out,
+    )
+
+
+@app.command(name="list")
+def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
+    """List methods, datasets, models, spaces, attacks or presets, with ranges and units."""
+    from study.catalogue import show
+
+    show(kind.value)

@@ -1,0 +1,55 @@
+"""Commands that run studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.commands.options import AsJson, DataRoot, StudyDir
+
+app = typer.Typer()
+
+
+@app.command()
+def launch(
+    config: Annotated[str, typer.Argument(metavar="CONFIG|PRESET", help="A study's YAML file, or a preset's name.")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key, e.g. search.num_trials=4."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to run on: auto or HOST:PORT; else Ray starts on this machine.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the study's folder is made.")] = Path("studies"),
+    data_root: DataRoot = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, estimate time and disk, start nothing.")
+    ] = False,
+) -> None:
+    """Run a new study: search, train, measure, track; then draw its Pareto front."""
+    from study.launch import dry_run as estimate
+    from study.launch import launch as start
+
+    action = estimate if dry_run else start
+    action(config, assignments=assignments or [], out=out, data_root=data_root, address=address)
+
+
+@app.command()
+def resume(study_dir: StudyDir) -> None:
+    """Finish a study that was interrupted; one that is complete is shown again."""
+    from study.launch import resume as go_on
+
+    go_on(study_dir)
+
+
+@app.command()
+def status(
+    study_dir: StudyDir,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far a study is: trials by status and method, the front so far."""
+    from study.status import show_status
+
+    show_status(study_dir, as_json=as_json)
