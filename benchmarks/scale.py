@@ -120,7 +120,7 @@ def measure(folder: Path, *, trials: int, window: int, sampler: str) -> None:
     written = np.sort([path.stat().st_mtime_ns for path in (study_dir / "results").glob("*.parquet")]) / 1e9
     first = (written[WARM_UP + window] - written[WARM_UP]) / window
     last = (written[-1] - written[-1 - window]) / window
-    print(f"{trials} trials that train nothing, sampler {sampler}: {ran:.0f} s, and {waited:.0f} s until MLflow had all")
+    print(f"{trials} idle trials, sampler {sampler}: {ran:.0f} s, then {waited:.0f} s until MLflow had all")
     print(f"a trial takes {1e3 * first:.0f} ms among the first {window}, {1e3 * last:.0f} ms among the last {window}")
     print(f"growth: {last / first:.2f}")
     print(f"driver memory: {resident_mb():.0f} MB at the end, {1e3 * memory.growth(window):.1f} kB more a trial")
