@@ -29,13 +29,21 @@ from trainables.tune import TrialTrainable  # noqa: E402
 MAX_RETRIES = 2
 
 
-def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> Tracker:
+def run_study(
+    config: StudyConfig,
+    study_dir: Path,
+    /,
+    *,
+    data: ImageData | None = None,
+    trainable: type[tune.Trainable] = TrialTrainable,
+) -> Tracker:
     """Run the trials a study still lacks.
 
     Args:
         config: The study's config.
         study_dir: Its folder, with `study.yaml` in place.
         data: The data set without its test split; loaded when None and there are trials to run.
+        trainable: What runs a trial; takes the config and `data`, and reports, as `TrialTrainable` does.
 
     Returns:
         The tracker, still open: figures are logged to the same parent run.
@@ -70,7 +78,7 @@ def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None
             before_tell=keeper.before_tell,
             pending=pending,
         )
-        _fit(config, data=data, searcher=searcher, keeper=keeper, num_trials=missing)
+        _fit(config, tune.with_parameters(trainable, data=data), searcher=searcher, keeper=keeper, num_trials=missing)
     return tracker
 
 
@@ -96,9 +104,10 @@ class _Configure:
         }
 
 
-def _fit(config: StudyConfig, *, data: ImageData, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int) -> None:
+def _fit(
+    config: StudyConfig, trainable: Any, /, *, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int
+) -> None:
     resources = config.resources
-    trainable = tune.with_parameters(TrialTrainable, data=data)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
