@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+import signal
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
+from study.drivers import BEAT_SECONDS
+from study.interrupts import Interrupts
 from study.ledger import Ledger
 from study.progress import StudyProgress
 from study.tracking.rows import epoch_metrics, params, tags
@@ -31,12 +35,25 @@ class Bookkeeper(tune.Callback):
         ledger: Writes the result files.
         tracker: Hands runs and metrics to MLflow.
         progress: The live line.
+        interrupts: What asks for a stop.
+        beat: Called every few seconds: shows that this driver is alive.
     """
 
-    def __init__(self, *, ledger: Ledger, tracker: Tracker, progress: StudyProgress) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        tracker: Tracker,
+        progress: StudyProgress,
+        interrupts: Interrupts,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self._ledger = ledger
         self._tracker = tracker
         self._progress = progress
+        self._interrupts = interrupts
+        self._beat, self._last_beat = beat, time.monotonic()
+        self._saved: set[str] = set()
         self._trials: dict[str, Any] = {}
         self._outcomes: dict[str, ray.ObjectRef[Any]] = {}
 
@@ -53,6 +70,8 @@ class Bookkeeper(tune.Callback):
         reference = result.pop("outcome", None)
         if reference is not None:
             self._outcomes[trial.trial_id] = reference
+        if self._interrupts.requested:
+            self._saved.add(trial.trial_id)
         self._tracker.trial_reported(trial.config["trial_id"], result["epoch"], epoch_metrics(result))
         if result["status"] != "running":
             self._close(trial, result["status"])
@@ -74,11 +93,18 @@ class Bookkeeper(tune.Callback):
             self._close(trial, "stopped_early")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Refresh the live line."""
+        """Refresh the live line; end the run when it is to stop and running trials have saved, or had their time."""
         for trial in trials:
             # errors before a trial's start reach Optuna without on_trial_start
             self._trials.setdefault(trial.trial_id, trial)
-        self._progress.tick(running=sum(trial.status == "RUNNING" for trial in trials))
+        running = [trial.trial_id for trial in trials if trial.status == "RUNNING"]
+        self._progress.tick(running=len(running))
+        if time.monotonic() - self._last_beat > BEAT_SECONDS:
+            self._last_beat = time.monotonic()
+            self._beat()
+        if self._interrupts.requested and (self._interrupts.patience_over or self._saved.issuperset(running)):
+            # Tune's own way out: it leaves the running trials as they are
+            signal.raise_signal(signal.SIGUSR1)
 
     def _close(self, trial: Any, status: str) -> None:
         reference = self._outcomes.pop(trial.trial_id, None)

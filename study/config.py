@@ -66,9 +66,14 @@ class ResourcesConfig(_Section):
 
 
 class ClusterConfig(_Section):
-    """Which Ray cluster runs the trials; null starts one on this machine."""
+    """Which Ray cluster runs the trials; null starts one on this machine.
+
+    After `trials_per_driver` trials a fresh driver takes over, which bounds its memory; null: 1,000, or 20 for each
+    trial that runs at once if that is more.
+    """
 
     address: str | None = None
+    trials_per_driver: Annotated[int, Field(ge=1)] | None = None
 
 
 class StorageConfig(_Section):

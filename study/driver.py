@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,14 @@ from ray import tune  # noqa: E402 - its chatter is turned off by variables that
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
+from study.console import notes  # noqa: E402
+from study.drivers import beat  # noqa: E402
+from study.generations import Generation, size  # noqa: E402
+from study.interrupts import Interrupts  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
+from study.meaning import flat  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
-from study.searcher import StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
+from study.searcher import CONFIG_ATTRIBUTE, StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
 from study.session import ray_session, slots  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
@@ -29,6 +35,18 @@ from trainables.tune import TrialTrainable  # noqa: E402
 MAX_RETRIES = 2
 
 
+class RunBrokeError(Exception):
+    """A run that ended before its trials did; what was written stays true.
+
+    Attributes:
+        tracker: The study's tracker, still open.
+    """
+
+    def __init__(self, message: str, *, tracker: Tracker) -> None:
+        super().__init__(message)
+        self.tracker = tracker
+
+
 def run_study(
     config: StudyConfig,
     study_dir: Path,
@@ -36,40 +54,66 @@ def run_study(
     *,
     data: ImageData | None = None,
     trainable: type[tune.Trainable] = TrialTrainable,
+    interrupts: Interrupts | None = None,
+    generation: Generation | None = None,
 ) -> Tracker:
-    """Run the trials a study still lacks.
+    """Run the trials a study still lacks, or as many of them as one driver runs.
 
     Args:
         config: The study's config.
         study_dir: Its folder, with `study.yaml` in place.
         data: The data set without its test split; loaded when None and there are trials to run.
         trainable: What runs a trial; takes the config and `data`, and reports, as `TrialTrainable` does.
+        interrupts: What asks for a stop; nothing does when None.
+        generation: Which driver of this run it is; one that runs all trials when None.
 
     Returns:
         The tracker, still open: figures are logged to the same parent run.
+
+    Raises:
+        RunBrokeError: Ray or the disk failed the driver itself; rows written before are whole.
     """
     ledger = Ledger(study_dir, study=config.name, methods=config.search.methods)
     optuna_study = open_study(study_url(study_dir), config.name, config.search)
     pending = unfinished(optuna_study, ledger.rows, config.search.objectives)
     if "study_id" not in optuna_study.user_attrs:
         optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
+    if optuna_study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
+        optuna_study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
     tracker = Tracker(
         study=config.name,
         study_id=optuna_study.user_attrs["study_id"],
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
     )
-    tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
+    tracker.start(params=flat(config.to_dict()), tags={"study": config.name})
     tracker.settle(ledger.rows.values())
     missing = config.search.num_trials - ledger.count
     if missing <= 0:
         return tracker
+    if ledger.count + len(pending) and (generation is None or generation.number == 1):
+        retry = min(missing, len(pending))
+        notes().print(
+            f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new"
+        )
+    interrupts = interrupts or Interrupts()
     progress = StudyProgress(
-        config.search.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size
+        config.search.num_trials,
+        done=ledger.count,
+        failed=ledger.failed,
+        front_size=ledger.front_size,
+        run=None if generation is None else (generation.started, generation.done),
     )
     with progress, ray_session(config):
+        interrupts.listen()  # Ray has put its own handlers
         data = data or load_dataset(config.dataset).without_test()
-        keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
+        keeper = Bookkeeper(
+            ledger=ledger,
+            tracker=tracker,
+            progress=progress,
+            interrupts=interrupts,
+            beat=lambda: beat(study_dir),
+        )
         searcher = StudySearcher(
             optuna_study,
             space=config.space(),
@@ -77,9 +121,29 @@ def run_study(
             configure=_Configure(config, checkpoints=checkpoint_root(config, study_dir)),
             before_tell=keeper.before_tell,
             pending=pending,
+            closing=lambda: interrupts.requested,
         )
-        _fit(config, tune.with_parameters(trainable, data=data), searcher=searcher, keeper=keeper, num_trials=missing)
+        if generation is not None:
+            missing = min(missing, size(config.cluster.trials_per_driver, slots=slots(config)))
+        shared = tune.with_parameters(trainable, data=data)
+        try:
+            _fit(config, shared, searcher=searcher, keeper=keeper, num_trials=missing)
+        except Exception as error:
+            raise RunBrokeError(_broken(error, study_dir), tracker=tracker) from error
     return tracker
+
+
+def _broken(error: BaseException, study_dir: Path) -> str:
+    """Keep what happened beside the trials' own errors and return it in a line."""
+    text = "".join(traceback.format_exception(error))
+    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    path = study_dir / "errors" / "driver.txt"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return said
+    return f"{said} ({path})"
 
 
 def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path:
@@ -135,10 +199,3 @@ def _fit(
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["trial_id"])
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return flat

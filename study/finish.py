@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from analysis.fronts import front_of
 from study.config import StudyConfig
@@ -11,14 +12,23 @@ from study.figures import print_front, write_figures
 from study.folder import read_rows
 from study.tracking.tracker import Tracker
 
+HURRIED_SECONDS = 10.0
+"""Longest wait for uploads when whoever asked for the stop is about to end the process."""
 
-def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool:
+
+def count_rows(study_dir: Path, /) -> int:
+    """Return how many trials of a study have their row."""
+    return int(read_rows([study_dir]).num_rows)
+
+
+def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried: bool = False) -> bool:
     """Draw what the study found, log it to the parent run and close it.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         tracker: The study's open tracker.
+        hurried: Wait for uploads for a few seconds only.
 
     Returns:
         Whether the study has all its trials and at least one that did not fail.
@@ -28,11 +38,12 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
     complete = table.num_rows >= config.search.num_trials
     written: list[Path] = []
     if table.num_rows:
-        written = write_figures(table, study_dir / "figures")
+        written = _drawn(table, study_dir / "figures")
         tracker.artifacts(written, "figures")
         for trial_id in front_of(table)["trial_id"].to_pylist():
             tracker.tag_trial(trial_id, {"on_front": "true"})
-    problem = tracker.close("FINISHED" if complete else "KILLED")
+    status = "FINISHED" if complete else "KILLED"
+    problem = tracker.close(status, timeout=HURRIED_SECONDS) if hurried else tracker.close(status)
     if table.num_rows:
         print_front(table, console=shown)
     if written:
@@ -51,3 +62,11 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
     shown.print(f"  robust-study ui {study_dir}")
     shown.print(f"  robust-study status {study_dir}")
     return "completed" in table["status"].to_pylist()
+
+
+def _drawn(table: Any, folder: Path) -> list[Path]:
+    try:
+        return write_figures(table, folder)
+    except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the rows are what matters
+        notes().print(f"the figures could not be drawn ({type(error).__name__}: {error}); later: robust-study pareto")
+        return []

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.config import StudyConfig
-from study.configfile import load_config
-from study.console import notes
+from study.configfile import load_config, write_yaml
+from study.detached import detach
+from study.drivers import refusal, running_driver
 from study.errors import UsageError
-from study.folder import create, free_folder, open_config, read_rows, resolved
+from study.folder import CONFIG_FILE, create, free_folder, open_config, read_rows, resolved
+from study.generations import inherited
+from study.meaning import check_unchanged
 from study.preflight import check_resources
-from study.quiet import listen_locally
+from study.run import run
 from trainables.data import DataError, check_available, load_dataset
 from trainables.models import build_model
 from trainables.registry import UnknownNameError
@@ -24,7 +27,14 @@ if TYPE_CHECKING:
 
 
 def launch(
-    source: str, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+    source: str,
+    /,
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
+    detached: bool = False,
 ) -> None:
     """Run a new study and draw its front.
 
@@ -34,6 +44,7 @@ def launch(
         out: Folder in which the study's folder is made.
         data_root: Replaces `dataset.root`.
         address: Replaces `cluster.address`.
+        detached: Return once a driver in the background has taken the study.
 
     Raises:
         UsageError: Bad input of any kind, before anything is started or written.
@@ -41,7 +52,11 @@ def launch(
     config = _checked(source, assignments=assignments, data_root=data_root, address=address)
     free_folder(config, out)
     data = _loaded(config)
-    _run(config, create(config, out), data=data)
+    folder = create(config, out)
+    if detached:
+        detach(folder)
+    else:
+        run(config, folder, data=data)
 
 
 def dry_run(
@@ -54,16 +69,55 @@ def dry_run(
     print_estimate(config, free_folder(config, out), data=_loaded(config))
 
 
-def resume(study_dir: Path, /) -> None:
+def resume(
+    study_dir: Path,
+    /,
+    *,
+    add_trials: int = 0,
+    assignments: Sequence[str] = (),
+    address: str | None = None,
+    detached: bool = False,
+) -> None:
     """Finish an interrupted study, or show a complete one again.
 
+    Args:
+        study_dir: The study's folder.
+        add_trials: Trials it is to have beyond those it was to have.
+        assignments: `key=value` replacements of keys that do not change what its trials mean.
+        address: Replaces `cluster.address`.
+        detached: Return once a driver in the background has taken the study.
+
     Raises:
-        UsageError: The folder holds no study, or its data set is not there.
+        UsageError: The folder holds no study, its config changed in what its trials mean, its data set is not there,
+            or another driver runs it.
     """
-    config = open_config(study_dir)
+    before = inherited()
+    stored = open_config(study_dir)
+    other = running_driver(study_dir)
+    if other is not None and other.pid != os.getpid():
+        raise refusal(study_dir, other)
+    config = load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address)
+    if add_trials:
+        more = {"num_trials": config.search.num_trials + add_trials}
+        config = config.model_copy(update={"search": config.search.model_copy(update=more)})
     read_rows([study_dir])
+    if before is None:
+        _check_meaning(config, study_dir)
     _check_data(config)
-    _run(config, study_dir)
+    if config != stored:
+        write_yaml(study_dir / CONFIG_FILE, config.to_dict())
+    if detached:
+        detach(study_dir)
+    else:
+        run(config, study_dir, before=before)
+
+
+def _check_meaning(config: StudyConfig, study_dir: Path) -> None:
+    from study.searcher import recorded_config, study_url
+
+    recorded = recorded_config(study_url(study_dir), config.name)
+    if recorded is not None:
+        check_unchanged(recorded, config, where=str(study_dir / CONFIG_FILE))
 
 
 def _checked(source: str, *, assignments: Sequence[str], data_root: Path | None, address: str | None) -> StudyConfig:
@@ -101,18 +155,3 @@ def _loaded(config: StudyConfig) -> ImageData:
     except ValueError as error:
         raise UsageError(str(error)) from error
     return data
-
-
-def _run(config: StudyConfig, study_dir: Path, *, data: ImageData | None = None) -> None:
-    notes().print(
-        f"study {config.name}: {config.search.num_trials} trials in {study_dir}, tracked in {config.tracking.uri}",
-    )
-    if config.cluster.address is None:
-        listen_locally()
-    # imported here: Ray takes seconds, and bad input is answered without it
-    from study.driver import run_study
-    from study.finish import finish
-
-    tracker = run_study(config, study_dir, data=data)
-    if not finish(config, study_dir, tracker=tracker):
-        sys.exit(1)

@@ -15,6 +15,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from analysis.objectives import OBJECTIVES, values
@@ -24,6 +25,9 @@ from study.errors import UsageError
 from study.samplers import SharedSampler
 
 ID_DIGITS = 5
+
+CONFIG_ATTRIBUTE = "config"
+"""Attribute of the Optuna study that holds the config it began with."""
 
 
 def trial_id(number: int) -> str:
@@ -64,6 +68,17 @@ def open_study(url: str, name: str, search: SearchConfig, /) -> optuna.Study:
 def study_url(study_dir: Path, /) -> str:
     """Return the SQLAlchemy URL of a study's own storage, a SQLite file in its folder."""
     return f"sqlite:///{(study_dir / 'optuna.db').resolve()}"
+
+
+def recorded_config(url: str, name: str, /) -> dict[str, Any] | None:
+    """Return the config a study began with, None when its storage holds none yet."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.load_study(study_name=name, storage=optuna.storages.RDBStorage(url))
+    except KeyError:
+        return None
+    found: dict[str, Any] | None = study.user_attrs.get(CONFIG_ATTRIBUTE)
+    return found
 
 
 def proposal_of(study: optuna.Study, space: SearchSpace, number: int, /) -> dict[str, Any]:
@@ -120,6 +135,7 @@ class StudySearcher(OptunaSearch):
         before_tell: Called with Tune's trial id and whether the trial errored, before Optuna is told:
             the result row must be durable first.
         pending: Numbers of trials that Optuna holds unfinished; they are proposed first, as they were.
+        closing: Asked before each proposal whether the study is to stop; then there is none.
     """
 
     def __init__(
@@ -132,6 +148,7 @@ class StudySearcher(OptunaSearch):
         configure: Callable[[int, Mapping[str, Any], str], dict[str, Any]],
         before_tell: Callable[..., None],
         pending: list[int],
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
         # No space for the parent, which would open a study of its own from it.
         super().__init__(space=None, metric=objectives, mode=[_mode(name) for name in objectives])
@@ -142,9 +159,12 @@ class StudySearcher(OptunaSearch):
         self._configure = configure
         self._before_tell = before_tell
         self._pending = list(pending)
+        self._closing = closing
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the config of the next trial: first those left unfinished, then new ones."""
+        if self._closing():
+            return Searcher.FINISHED  # type: ignore[return-value] # a name that Tune knows, typed as a config
         if trial_id not in self._ot_trials and self._pending:
             frozen = self._study.get_trials(deepcopy=False)[self._pending.pop(0)]
             self._ot_trials[trial_id] = optuna.trial.Trial(self._study, frozen._trial_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from analysis.fronts import front_hypervolume, front_of
 from study.console import results
+from study.drivers import running_driver
 from study.figures import print_front
 from study.folder import open_config, read_rows
 
@@ -29,11 +31,13 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     by_status = Counter(record["status"] for record in records)
     causes = Counter(record["reason"] for record in records if record["status"] == "failed")
     volume = front_hypervolume(rows)
+    driver = running_driver(study_dir)
     if as_json:
         summary: dict[str, Any] = {
             "study": config.name,
             "num_trials": config.search.num_trials,
             **{status: by_status[status] for status in STATUSES},
+            "driver": None if driver is None else asdict(driver),
             "left": max(0, config.search.num_trials - rows.num_rows),
             "methods": dict(Counter(record["method"] for record in records)),
             "failures": dict(causes),
@@ -50,7 +54,9 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{count} failed: {reason}")
     if rows.num_rows:
         print_front(rows, console=console)
-    if rows.num_rows < config.search.num_trials:
+    if driver is not None:
+        console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
+    elif rows.num_rows < config.search.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
 
 

@@ -124,17 +124,19 @@ class Tracker:
 
         self._jobs.put(upload)
 
-    def close(self, status: str, *, timeout: float = 60.0) -> str | None:
+    def close(self, status: str | None, *, timeout: float = 60.0) -> str | None:
         """Close the parent run and wait until everything is uploaded.
 
         Args:
-            status: MLflow's run status: `FINISHED`, `FAILED` or `KILLED`.
+            status: MLflow's run status: `FINISHED`, `FAILED` or `KILLED`; None leaves the run open, because
+                another driver goes on in it.
             timeout: Longest wait in seconds.
 
         Returns:
             What went wrong first, or None when everything arrived.
         """
-        self._jobs.put(lambda: self._mlflow.set_terminated(self._parent, status=status))
+        if status is not None:
+            self._jobs.put(lambda: self._mlflow.set_terminated(self._parent, status=status))
         self._jobs.put(None)
         self._thread.join(timeout)
         if self._thread.is_alive():
