@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import traceback
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +21,19 @@ from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.drivers import beat  # noqa: E402
+from study.errors import UsageError  # noqa: E402
 from study.generations import Generation, size  # noqa: E402
 from study.interrupts import Interrupts  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.meaning import flat  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
+from study.retention import Retention  # noqa: E402
 from study.searcher import CONFIG_ATTRIBUTE, StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
 from study.session import ray_session, slots  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
-
-# A worker that dies, or a node: the trial goes on elsewhere from its checkpoint.
-MAX_RETRIES = 2
 
 
 class RunBrokeError(Exception):
@@ -97,41 +98,80 @@ def run_study(
         notes().print(
             f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new"
         )
-    interrupts = interrupts or Interrupts()
-    progress = StudyProgress(
-        config.search.num_trials,
-        done=ledger.count,
-        failed=ledger.failed,
-        front_size=ledger.front_size,
-        run=None if generation is None else (generation.started, generation.done),
+    run = _Run(
+        config=config,
+        study_dir=study_dir,
+        ledger=ledger,
+        tracker=tracker,
+        study=optuna_study,
+        pending=pending,
+        interrupts=interrupts or Interrupts(),
+        generation=generation,
     )
-    with progress, ray_session(config):
-        interrupts.listen()  # Ray has put its own handlers
-        data = data or load_dataset(config.dataset).without_test()
-        keeper = Bookkeeper(
-            ledger=ledger,
-            tracker=tracker,
-            progress=progress,
-            interrupts=interrupts,
-            beat=lambda: beat(study_dir),
-        )
-        searcher = StudySearcher(
-            optuna_study,
-            space=config.space(),
-            search=search,
-            configure=_Configure(config, checkpoints=checkpoint_root(config, study_dir)),
-            before_tell=keeper.before_tell,
-            pending=pending,
-            closing=lambda: interrupts.requested,
-        )
-        if generation is not None:
-            missing = min(missing, size(config.cluster.trials_per_driver, slots=slots(config)))
-        shared = tune.with_parameters(trainable, data=data)
-        try:
-            _fit(config, shared, searcher=searcher, keeper=keeper, num_trials=missing)
-        except Exception as error:
-            raise RunBrokeError(_broken(error, study_dir), tracker=tracker) from error
+    try:
+        run.run(missing, data=data, trainable=trainable)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise RunBrokeError(_broken(error, study_dir), tracker=tracker) from error
     return tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One driver's trials, from Ray's start to its end."""
+
+    config: StudyConfig
+    study_dir: Path
+    ledger: Ledger
+    tracker: Tracker
+    study: Any
+    pending: list[int]
+    interrupts: Interrupts
+    generation: Generation | None
+
+    def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
+        config, ledger, interrupts, before = self.config, self.ledger, self.interrupts, self.generation
+        progress = StudyProgress(
+            config.search.num_trials,
+            done=ledger.count,
+            failed=ledger.failed,
+            front_size=ledger.front_size,
+            run=None if before is None else (before.started, before.done),
+        )
+        with progress, ray_session(config):
+            interrupts.listen()  # Ray has put its own handlers
+            data = data or load_dataset(config.dataset).without_test()
+            keeper = Bookkeeper(
+                ledger=ledger,
+                tracker=self.tracker,
+                progress=progress,
+                interrupts=interrupts,
+                beat=lambda: beat(self.study_dir),
+                retention=self._retention(),
+            )
+            searcher = StudySearcher(
+                self.study,
+                space=config.space(),
+                search=config.search,
+                configure=_Configure(config, checkpoints=checkpoint_root(config, self.study_dir)),
+                before_tell=keeper.before_tell,
+                pending=self.pending,
+                closing=lambda: interrupts.requested,
+            )
+            if before is not None:
+                missing = min(missing, size(config.cluster.trials_per_driver, slots=slots(config)))
+            shared = tune.with_parameters(trainable, data=data)
+            _fit(config, shared, searcher=searcher, keeper=keeper, num_trials=missing)
+
+    def _retention(self) -> Retention:
+        root = checkpoint_root(self.config, self.study_dir)
+        return Retention(
+            self.config.storage.keep,
+            objectives=self.config.search.objectives,
+            remove=lambda trial: shutil.rmtree(root / trial, ignore_errors=True),
+            rows=self.ledger.rows.values(),
+        )
 
 
 def _broken(error: BaseException, study_dir: Path) -> str:
@@ -166,6 +206,7 @@ class _Configure:
             "proposal": kind,
             "spec": self._config.trial_spec(proposal, number=number).to_dict(),
             "checkpoint_dir": str(self._checkpoints / trial_id(number)),
+            "checkpoint_minutes": self._config.storage.checkpoint_minutes,
         }
 
 
@@ -191,7 +232,8 @@ def _fit(
                 name=f"tune-{uuid.uuid4().hex[:8]}",
                 storage_path=str(storage),
                 callbacks=[keeper],
-                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                # the bookkeeper counts, because a node that is lost is no failure of its trials
+                failure_config=tune.FailureConfig(max_failures=-1),
                 verbose=0,
             ),
         )

@@ -8,6 +8,7 @@ from typing import Any
 from analysis.fronts import front_of
 from study.config import StudyConfig
 from study.console import notes, results
+from study.failures import causes, failure_table
 from study.figures import print_front, write_figures
 from study.folder import read_rows
 from study.tracking.tracker import Tracker
@@ -50,6 +51,9 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
         shown.print(
             f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
         )
+    found = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
+    if found:
+        shown.print(failure_table(found))
     if problem:
         said.print(f"tracking: {problem}; every result is in {study_dir}")
     if not complete:
@@ -58,6 +62,7 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
             f"go on with: robust-study resume {study_dir}",
         )
         return False
+    _compacted(study_dir)
     shown.print("next:")
     shown.print(f"  robust-study ui {study_dir}")
     shown.print(f"  robust-study status {study_dir}")
@@ -70,3 +75,13 @@ def _drawn(table: Any, folder: Path) -> list[Path]:
     except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the rows are what matters
         notes().print(f"the figures could not be drawn ({type(error).__name__}: {error}); later: robust-study pareto")
         return []
+
+
+def _compacted(study_dir: Path) -> None:
+    from analysis.compaction import compact
+    from analysis.schema import ResultsError
+
+    try:
+        compact(study_dir)
+    except (OSError, ResultsError) as error:
+        notes().print(f"the result files stay one a trial: {error}")

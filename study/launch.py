@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from study.config import StudyConfig
 from study.configfile import load_config, write_yaml
+from study.console import notes
 from study.detached import detach
 from study.drivers import refusal, running_driver
 from study.errors import UsageError
@@ -16,6 +17,7 @@ from study.folder import CONFIG_FILE, create, free_folder, open_config, read_row
 from study.generations import inherited
 from study.meaning import check_unchanged
 from study.preflight import check_resources
+from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
 from trainables.data import DataError, check_available, load_dataset
 from trainables.models import build_model
@@ -51,7 +53,11 @@ def launch(
     """
     config = _checked(source, assignments=assignments, data_root=data_root, address=address)
     free_folder(config, out)
-    data = _loaded(config)
+    data, weights = _loaded(config)
+    need = disk_need(config, checkpoint=checkpoint_bytes(weights, config), val_size=len(data.val))
+    warning = check_disk(need, out / config.name)
+    if warning:
+        notes().print(warning)
     folder = create(config, out)
     if detached:
         detach(folder)
@@ -66,7 +72,7 @@ def dry_run(
     from study.estimate import print_estimate
 
     config = _checked(source, assignments=assignments, data_root=data_root, address=address)
-    print_estimate(config, free_folder(config, out), data=_loaded(config))
+    print_estimate(config, free_folder(config, out), data=_loaded(config)[0])
 
 
 def resume(
@@ -135,8 +141,8 @@ def _check_data(config: StudyConfig) -> None:
         raise UsageError(str(error)) from error
 
 
-def _loaded(config: StudyConfig) -> ImageData:
-    """Return the data set without its test split, once the model is known to take its images.
+def _loaded(config: StudyConfig) -> tuple[ImageData, int]:
+    """Return the data set without its test split, once the model is known to take its images, and its weights' bytes.
 
     Raises:
         UsageError: The data set or the model does not fit the config.
@@ -144,7 +150,7 @@ def _loaded(config: StudyConfig) -> ImageData:
     try:
         data = load_dataset(config.dataset).without_test()
         with seeded(config.search.seed, "check"):
-            build_model(
+            model = build_model(
                 config.model.name,
                 image_shape=data.image_shape,
                 num_classes=data.num_classes,
@@ -154,4 +160,4 @@ def _loaded(config: StudyConfig) -> ImageData:
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return data
+    return data, sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())

@@ -91,7 +91,15 @@ class Ledger:
             }
         )
 
-    def record(self, config: Mapping[str, Any], outcome: Outcome, *, status: str, run_id: str | None) -> dict[str, Any]:
+    def record(
+        self,
+        config: Mapping[str, Any],
+        outcome: Outcome,
+        *,
+        status: str,
+        run_id: str | None,
+        attempts: int | None = None,
+    ) -> dict[str, Any]:
         """Write a trial's per-example outcomes, epochs and, last, its result row.
 
         Args:
@@ -99,6 +107,7 @@ class Ledger:
             outcome: What the worker measured.
             status: How the trial ended.
             run_id: Its MLflow run, where one is known.
+            attempts: How often it was begun, where that is known.
 
         Returns:
             The result row. It is written last: where it is, the trial's other files are.
@@ -108,6 +117,7 @@ class Ledger:
         row = identity | outcome.row
         row |= {"status": status, "reason": outcome.reason, "flags": list(outcome.flags), "mlflow_run_id": run_id}
         row |= {"checkpoint_path": config.get("checkpoint_dir"), "code_revision": code_revision()}
+        row["attempts"] = attempts
         shared = {key: identity[key] for key in ("study", "trial_id")}
         kinds = {row["checkpoint_kind"]: outcome.examples, "best": outcome.best_examples}
         parts = [
@@ -117,19 +127,25 @@ class Ledger:
         ]
         if parts:
             columns = {name: [value for part in parts for value in part[name]] for name in parts[0]}
-            write_columns(trial_file(self._dir, trial, schema=EXAMPLE), columns, EXAMPLE)
+            write_columns(trial_file(self._dir, trial, schema=EXAMPLE), columns, EXAMPLE, replace=True)
         epochs = [{**shared, "number": identity["number"], **epoch} for epoch in outcome.epochs]
         if epochs:
-            write_rows(trial_file(self._dir, trial, schema=EPOCH), epochs, EPOCH)
+            write_rows(trial_file(self._dir, trial, schema=EPOCH), epochs, EPOCH, replace=True)
         return self._write(row)
 
     def record_failure(
-        self, config: Mapping[str, Any], *, reason: str, traceback: str, run_id: str | None
+        self,
+        config: Mapping[str, Any],
+        *,
+        reason: str,
+        traceback: str,
+        run_id: str | None,
+        attempts: int | None = None,
     ) -> dict[str, Any]:
         """Write the row of a trial that ended without an outcome, and its traceback beside the results."""
         row = self.asked(config)
         row |= {"status": "failed", "reason": reason, "flags": [], "epochs": 0, "mlflow_run_id": run_id}
-        row |= {"code_revision": code_revision()}
+        row |= {"code_revision": code_revision(), "attempts": attempts}
         if traceback:
             path = self._dir / "errors" / f"{row['trial_id']}.txt"
             path.parent.mkdir(exist_ok=True)

@@ -147,15 +147,22 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], searc
         search: The study's search settings.
 
     Returns:
-        Numbers of the trials to run again, as they were proposed. Open trials whose row is on disk are told.
+        Numbers of the trials to run again, as they were proposed: the open ones, and ended ones whose row was
+        lost. Open trials whose row is on disk are told.
     """
     pending = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+    for trial in study.get_trials(deepcopy=False):
+        open_ = trial.state in (TrialState.RUNNING, TrialState.WAITING)
         if trial.number in rows:
-            tell(study, trial.number, ending(search, rows[trial.number]))
-        else:
+            if open_:
+                tell(study, trial.number, ending(search, rows[trial.number]))
+        elif open_ or trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             pending.append(trial.number)
     return pending
+
+
+class StillOpenError(Exception):
+    """A trial that ended without a row it ought to have: it is to be run again, so Optuna is told nothing."""
 
 
 class StudySearcher(OptunaSearch):
@@ -194,24 +201,32 @@ class StudySearcher(OptunaSearch):
         self._before_tell = before_tell
         self._pending = list(pending)
         self._closing = closing
+        self._told: set[str] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the config of the next trial: first those left unfinished, then new ones."""
         if self._closing():
             return Searcher.FINISHED  # type: ignore[return-value] # a name that Tune knows, typed as a config
+        before = 0
         if trial_id not in self._ot_trials and self._pending:
             frozen = self._study.get_trials(deepcopy=False)[self._pending.pop(0)]
-            self._ot_trials[trial_id] = optuna.trial.Trial(self._study, frozen._trial_id)
+            trial = self._ot_trials[trial_id] = optuna.trial.Trial(self._study, frozen._trial_id)
+            if frozen.state.is_finished():
+                self._told.add(trial_id)
+            elif frozen.state == TrialState.RUNNING:
+                before = frozen.user_attrs.get("attempts", 1)
+                trial.set_user_attr("attempts", before + 1)
         proposal = super().suggest(trial_id)
         if proposal is None:
             return None
         trial = self._ot_trials[trial_id]
         sampler = self._study.sampler
         kind = sampler.proposal(trial.number) if isinstance(sampler, SharedSampler) else "sampler"
-        trial.set_user_attr("proposal", kind)
+        if trial_id not in self._told:
+            trial.set_user_attr("proposal", kind)
         # captured Optuna names such as `trades.beta` stand beside the proposal's own `beta`
         drawn = {name: value for name, value in proposal.items() if "." not in name}
-        return self._configure(trial.number, drawn, kind)
+        return {**self._configure(trial.number, drawn, kind), "attempts": before}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ignore intermediate results: Optuna takes none when there are several objectives."""
@@ -229,8 +244,12 @@ class StudySearcher(OptunaSearch):
         """
         if trial_id not in self._ot_trials or trial_id in self._completed_trials:
             return
-        row = self._before_tell(trial_id, error=error)
-        tell(self._study, self._ot_trials[trial_id].number, ending(self._search, row or {"status": "failed"}))
+        try:
+            row = self._before_tell(trial_id, error=error)
+        except StillOpenError:
+            return
+        if trial_id not in self._told:
+            tell(self._study, self._ot_trials[trial_id].number, ending(self._search, row or {"status": "failed"}))
         self._completed_trials.add(trial_id)
 
     def save(self, checkpoint_path: str) -> None:

@@ -18,11 +18,11 @@ import ray  # noqa: E402 - its chatter is turned off by variables that it reads 
 
 from study.config import StudyConfig  # noqa: E402
 
-# A node that does not answer is given up after about 3 * (1 + 2) s; Ray's own settings take a minute.
+# A node that does not answer is given up after about 3 * (1 + 3) s; Ray's own settings take a minute.
 _HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "5000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
 }
 
@@ -42,11 +42,22 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
         # Ray starts workers through a shell and leaves this one path unquoted
         if shlex.quote(sys.executable) != sys.executable:
             options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
-    ray.init(address=config.cluster.address or "local", **options)
+    _connect(config.cluster.address or "local", options)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(address: str, options: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **options)
+    except Exception:
+        if address != "local":
+            raise
+        # on a busy machine Ray's own parts miss each other's deadlines when they start
+        ray.shutdown()
+        ray.init(address=address, **options)
 
 
 def slots(config: StudyConfig, /) -> int:

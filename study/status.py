@@ -13,6 +13,7 @@ from rich.table import Table
 from analysis.fronts import front_hypervolume, front_of
 from study.console import results
 from study.drivers import running_driver
+from study.failures import causes, failure_table
 from study.figures import print_front
 from study.folder import open_config, read_rows
 
@@ -27,9 +28,9 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     """
     config = open_config(study_dir)
     rows = read_rows([study_dir])
-    records = rows.select(["method", "status", "reason"]).to_pylist()
+    records = rows.select(["trial_id", "method", "status", "reason"]).to_pylist()
     by_status = Counter(record["status"] for record in records)
-    causes = Counter(record["reason"] for record in records if record["status"] == "failed")
+    failures = causes(records, study_dir)
     volume = front_hypervolume(rows)
     driver = running_driver(study_dir)
     if as_json:
@@ -40,7 +41,10 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "driver": None if driver is None else asdict(driver),
             "left": max(0, config.search.num_trials - rows.num_rows),
             "methods": dict(Counter(record["method"] for record in records)),
-            "failures": dict(causes),
+            "failures": [
+                {**asdict(cause), "traceback": None if cause.traceback is None else str(cause.traceback)}
+                for cause in failures
+            ],
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
             "hypervolume_reference": list(volume.reference),
@@ -50,8 +54,8 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     console = results()
     console.print(f"study {config.name}: {rows.num_rows} of {config.search.num_trials} trials done")
     console.print(_by_method(records))
-    for reason, count in causes.most_common():
-        console.print(f"{count} failed: {reason}")
+    if failures:
+        console.print(failure_table(failures))
     if rows.num_rows:
         print_front(rows, console=console)
     if driver is not None:

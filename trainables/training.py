@@ -39,8 +39,8 @@ from trainables.seeding import derive, generator, seeded
 from trainables.spec import TrialSpec
 from trainables.threat import ThreatModel
 
-LAST, BEST = "last.pt", "best.pt"
-"""Files that `Trainer.keep` writes: the whole state, and the network that validation chose."""
+LAST, BEST, PARTIAL = "last.pt", "best.pt", "partial.pt"
+"""The whole state after an epoch, the network that validation chose, and the state within a long epoch."""
 
 CARRIED = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
 
@@ -138,6 +138,8 @@ class Trainer:
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self.epoch = 0
+        self._batch = 0
+        self._sums: dict[str, Tensor] = {}
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []
         self.best: Best | None = None
@@ -157,10 +159,11 @@ class Trainer:
         """Whether all epochs are run, or the trial has failed."""
         return self.reason is not None or self.epoch >= self.spec.training.epochs
 
-    def run_epoch(self) -> dict[str, Any]:
-        """Train one epoch, measure what is due, and return the epoch's row.
+    def run_epoch(self, *, between: Callable[[], None] | None = None) -> dict[str, Any]:
+        """Train one epoch, or what is left of it, measure what is due, and return the epoch's row.
 
-        A loss that is not finite ends the trial as `diverged`.
+        A loss that is not finite ends the trial as `diverged`. `between` is called between two batches; `save`
+        may be used there.
 
         Raises:
             RuntimeError: The trial is done.
@@ -170,7 +173,7 @@ class Trainer:
         begun = time.perf_counter()
         with computing(threads=self.spec.training.threads):
             row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self._learning_rate(0)}
-            parts = self._train_epoch()
+            parts = self._train_epoch(between)
             self.epoch += 1
             row |= {name: value if math.isfinite(value) else None for name, value in parts.items()}
             self._seconds["training"] += time.perf_counter() - begun
@@ -229,12 +232,14 @@ class Trainer:
         self.save(Path(folder) / LAST)
 
     def save(self, path: Path | str, /) -> None:
-        """Write the state between two epochs to `path`, whole or not at all; `model` there is what is measured."""
+        """Write the state between two batches to `path`, whole or not at all; `model` there is what is measured."""
         write_checkpoint(
             path,
             {
                 "spec": self.spec.to_json(),
                 "epoch": self.epoch,
+                "batch": self._batch,
+                "sums": self._sums,
                 "reason": self.reason,
                 "history": self.history,
                 "model": self.measured.state_dict(),
@@ -261,6 +266,7 @@ class Trainer:
             self.model.load_state_dict(state["unaveraged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.reason, self.history = state["epoch"], state["reason"], state["history"]
+        self._batch, self._sums = state.get("batch", 0), state.get("sums", {})
         carried = state["val_measures"]
         self._val_measures = None if carried is None else Measures.from_dict(carried)
         best = state["best"]
@@ -268,16 +274,20 @@ class Trainer:
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
         self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
 
-    def _train_epoch(self) -> dict[str, float]:
-        """Train on every batch; return the mean objective as `loss` and the mean of each part."""
+    def _train_epoch(self, between: Callable[[], None] | None) -> dict[str, float]:
+        """Train on every batch left; return the mean objective as `loss` and the mean of each part."""
         self.model.train()
-        sums: dict[str, Tensor] = {}
-        for batch, (x, y) in enumerate(self._batches.epoch(self.epoch)):
-            terms = self._train_batch(x, y, batch)
+        sums = self._sums
+        for x, y in self._batches.epoch(self.epoch, begin=self._batch):
+            terms = self._train_batch(x, y, self._batch)
             for name, values in {"loss": terms.total, **{f"part.{k}": v for k, v in terms.parts.items()}}.items():
                 # Summed on the device: reading each batch's loss would stall a GPU at every step.
                 sums[name] = sums.get(name, 0) + values.detach().sum(dtype=torch.float64)
+            self._batch += 1
+            if between is not None and self._batch < len(self._batches):
+                between()
         means = torch.stack(list(sums.values())) / self._batches.num_images
+        self._batch, self._sums = 0, {}
         return dict(zip(sums, means.tolist(), strict=True))
 
     def _train_batch(self, x: Tensor, y: Tensor, batch: int) -> LossTerms:

@@ -29,7 +29,7 @@ HOMES = {
     "ray": ["trainables/tune.py", "study/"],
     "mlflow": ["study/tracking/"],
     "optuna": ["search_spaces/", "study/searcher.py", "study/samplers.py"],
-    "pyarrow": ["analysis/results.py", "trainables/data/parquet.py"],
+    "pyarrow": ["analysis/results.py", "analysis/files.py", "analysis/compaction.py", "trainables/data/parquet.py"],
     "matplotlib": ["analysis/plots/"],
     "plotly": ["analysis/plots/"],
     "moocore": ["analysis/fronts.py"],
