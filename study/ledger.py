@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume, non_dominated
-from analysis.objectives import FRONT, directions, values
+from analysis.objectives import FRONT, constraints_text, directions, is_feasible, values
 from analysis.results import example_columns, read_results, trial_file, write_columns, write_rows
 from analysis.schema import EPOCH, EXAMPLE, RESULT
 from trainables.methods import METHODS
@@ -30,13 +30,17 @@ class Ledger:
         study_dir: The study's folder.
         study: The study's name.
         methods: The methods it searches.
+        constraints: What a trial must keep to be on the front.
     """
 
-    def __init__(self, study_dir: Path, *, study: str, methods: Sequence[str] = ()) -> None:
+    def __init__(
+        self, study_dir: Path, *, study: str, methods: Sequence[str] = (), constraints: Sequence[str] = ()
+    ) -> None:
         self._dir = study_dir
         # every file has every method's columns, so that any Parquet reader sees them whichever file comes first
         self._params = dict.fromkeys(f"param.{name}" for method in methods for name in _numeric_settings(method))
         self._study = study
+        self._constraints = constraints_text(constraints)
         self.rows: dict[int, dict[str, Any]] = {}
         self._statuses: Counter[str] = Counter()
         self._front: list[Any] = []
@@ -139,13 +143,15 @@ class Ledger:
         return row
 
     def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {"study": self._study, **{key: config[key] for key in ("trial_id", "number", "proposal")}}
+        known = {key: config[key] for key in ("trial_id", "number", "proposal")}
+        shared = {"study": self._study, "constraints": self._constraints}
+        return shared | known | {"replicate_of": config.get("replicate_of")}
 
     def _count(self, row: dict[str, Any]) -> None:
         """Take up a row. Its cost does not grow with the study: only members of the front can still be dominated."""
         self.rows[row["number"]] = row
         self._statuses[row["status"]] += 1
-        if row["status"] == "completed" and not row["flags"]:
+        if is_feasible(row):
             candidates = [*self._front, values(row, FRONT)]
             kept = non_dominated(candidates, maximise=directions(FRONT))
             self._front = [point for point, stays in zip(candidates, kept, strict=True) if stays]

@@ -92,12 +92,13 @@ class Cluster:
 
     def add(self, name: str, *options: str) -> Node:
         """Start a node; the head when it is the first."""
-        where = ["--head", "--port", str(self.port)] if not self.nodes else ["--address", self.address]
+        head = ["--head", "--port", str(self.port), "--include-dashboard", "false", "--include-log-monitor", "false"]
+        where = ["--address", self.address] if self.nodes else head
         line = [
             *own_host_name(name), sys.executable, str(LAUNCHER), "start", "--block", *where,
             "--node-ip-address", "127.0.0.1", "--temp-dir", str(self.folder / name),
             "--object-store-memory", str(OBJECT_STORE_BYTES), "--dashboard-agent-listen-port", str(free_port()),
-            "--include-dashboard", "false", "--include-log-monitor", "false", "--disable-usage-stats", *options,
+            "--disable-usage-stats", *options,
         ]  # fmt: skip
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(line, env=self.environment, stdout=log, stderr=log, start_new_session=True)
