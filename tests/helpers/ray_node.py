@@ -1,4 +1,4 @@
-"""`ray start`, but a node that is told to be at 127.0.0.1 stays there: several nodes then share this machine's loopback.
+"""`ray start`, but a node that is told to be at 127.0.0.1 stays there, so that several share this machine's loopback.
 
 Ray itself replaces a loopback address by the machine's outward one, where everybody could reach the node.
 """
