@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine: each node a process tree of its own, which can be killed or frozen."""
+"""A Ray cluster of several nodes on this machine: each node a tree of processes, which can be killed or frozen."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Cluster:
 
 
 def own_host_name(name: str) -> list[str]:
-    """Return what to put before a command so that it sees `name` as the machine's; nothing where that is not allowed."""
+    """Return what makes a command see `name` as the host; nothing where this machine does not allow it."""
     line = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
     allowed = shutil.which("unshare") and subprocess.run([*line, "true"], capture_output=True, check=False)
     return line if allowed and allowed.returncode == 0 else []
