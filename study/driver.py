@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import shlex
-import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +13,10 @@ from study.quiet import quiet_ray
 
 quiet_ray()
 
-import ray  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
-from ray import tune  # noqa: E402
+from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
+from study.cluster.start import ray_session, reserved  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
@@ -66,7 +62,7 @@ def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None
     progress = StudyProgress(
         config.search.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size
     )
-    with progress, _ray_session(config):
+    with progress, ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
         keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
         searcher = StudySearcher(
@@ -104,18 +100,18 @@ class _Configure:
 
 
 def _fit(config: StudyConfig, *, data: ImageData, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int) -> None:
-    resources = config.resources
+    wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
     trainable = tune.with_parameters(TrialTrainable, data=data)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
         storage = config.storage.checkpoints or scratch
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(trainable, tune.PlacementGroupFactory([wanted])),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=num_trials,
-                max_concurrent_trials=resources.max_concurrent or _slots(config),
+                max_concurrent_trials=config.resources.max_concurrent or slots,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -133,29 +129,6 @@ def _fit(config: StudyConfig, *, data: ImageData, searcher: StudySearcher, keepe
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["trial_id"])
-
-
-def _slots(config: StudyConfig) -> int:
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call] # Ray leaves it untyped
-    slots = [total.get("CPU", 0) / config.resources.cpus]
-    if config.resources.gpus:
-        slots.append(total.get("GPU", 0) / config.resources.gpus)
-    return max(1, int(min(slots)))
-
-
-@contextmanager
-def _ray_session(config: StudyConfig) -> Iterator[None]:
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if config.cluster.address is None:
-        options |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
-        # Ray starts workers through a shell and leaves this one path unquoted
-        if shlex.quote(sys.executable) != sys.executable:
-            options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
-    ray.init(address=config.cluster.address or "local", **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
