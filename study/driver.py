@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -16,29 +15,35 @@ quiet_ray()
 from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
-from study.cluster.start import ray_session, reserved  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.searcher import StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
+from study.session import ray_session, reserved  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
-logger = logging.getLogger(__name__)
-
 # A worker that dies, or a node: the trial goes on elsewhere from its checkpoint.
 MAX_RETRIES = 2
 
 
-def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> Tracker:
+def run_study(
+    config: StudyConfig,
+    study_dir: Path,
+    /,
+    *,
+    data: ImageData | None = None,
+    trainable: type[tune.Trainable] = TrialTrainable,
+) -> Tracker:
     """Run the trials a study still lacks.
 
     Args:
         config: The study's config.
         study_dir: Its folder, with `study.yaml` in place.
         data: The data set without its test split; loaded when None and there are trials to run.
+        trainable: What runs a trial; takes the config and `data`, and reports, as `TrialTrainable` does.
 
     Returns:
         The tracker, still open: figures are logged to the same parent run.
@@ -73,7 +78,7 @@ def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None
             before_tell=keeper.before_tell,
             pending=pending,
         )
-        _fit(config, data=data, searcher=searcher, keeper=keeper, num_trials=missing)
+        _fit(config, tune.with_parameters(trainable, data=data), searcher=searcher, keeper=keeper, num_trials=missing)
     return tracker
 
 
@@ -99,9 +104,10 @@ class _Configure:
         }
 
 
-def _fit(config: StudyConfig, *, data: ImageData, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int) -> None:
+def _fit(
+    config: StudyConfig, trainable: Any, /, *, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int
+) -> None:
     wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
-    trainable = tune.with_parameters(TrialTrainable, data=data)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
