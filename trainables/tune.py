@@ -15,6 +15,7 @@ from ray import tune
 
 from trainables.checkpoints import CheckpointError
 from trainables.data.base import ImageData
+from trainables.runtime import release_memory
 from trainables.spec import TrialSpec
 from trainables.training import LAST, Trainer
 
@@ -84,6 +85,8 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
+        vars(self).pop("_trainer", None)
+        release_memory()  # the trial before may have left the device full of cached pieces
         self._folder = Path(config["checkpoint_dir"]) if config.get("checkpoint_dir") else None
         try:
             self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)

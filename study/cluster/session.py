@@ -43,11 +43,10 @@ def connect(address: str, /, **options: Any) -> None:
     quiet_ray()
     import ray
 
-    logging_options = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         # Ray prints where it found the cluster, which belongs on neither of our streams
         with contextlib.redirect_stdout(io.StringIO()):
-            ray.init(address=address, **logging_options, **options)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"no Ray cluster can be used at {address}: {first}") from error
@@ -121,7 +120,7 @@ def by_value(module: Any, /) -> None:
     """Send this module's functions to workers as code, not as names that a node may not be able to import."""
     from ray import cloudpickle
 
-    cloudpickle.register_pickle_by_value(module)
+    cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call] # Ray leaves it untyped
 
 
 def _distinct(nodes: list[Node]) -> list[Node]:

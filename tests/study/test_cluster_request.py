@@ -48,7 +48,7 @@ def test_shares_are_counted_as_ray_would_whatever_their_rounding():
 )
 def test_what_no_single_node_has_is_refused_with_what_nodes_have(resources):
     config = parsed(resources=resources)
-    with pytest.raises(UsageError, match="no node has that; nodes have: 10.0.0.1: 8 cpus, 0 gpus; 10.0.0.2: 16 cpus"):
+    with pytest.raises(UsageError, match=r"no node has that; nodes have: 10\.0\.0\.1: 8 cpus, 0 gpus; 10\.0\.0\.2: 16"):
         check_satisfiable(bundle(config, gpus=config.gpus), [SMALL, GPU])
 
 
