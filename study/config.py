@@ -12,7 +12,7 @@ from analysis.objectives import OBJECTIVES
 from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
-from study.cluster.address import check_address
+from study.cluster.address import check_address, check_location
 from study.errors import UsageError
 from study.explain import explain
 from trainables.data import DATASETS
@@ -100,9 +100,14 @@ class ClusterConfig(_Section):
 
 
 class StorageConfig(_Section):
-    """Where checkpoints are written; null is `checkpoints/` in the study's folder."""
+    """Where checkpoints are written: a path, an s3:// or gs:// URL; null is `checkpoints/` in the study's folder."""
 
     checkpoints: str | None = None
+
+    @model_validator(mode="after")
+    def _location_is_known(self) -> StorageConfig:
+        check_location(self.checkpoints)
+        return self
 
 
 class TrackingConfig(_Section):

@@ -23,6 +23,7 @@ from study.session import ray_session, reserved  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.storage import is_url, join  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 # A worker that dies, or a node: the trial goes on elsewhere from its checkpoint.
@@ -82,15 +83,16 @@ def run_study(
     return tracker
 
 
-def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path:
-    """Return the folder that holds one folder of checkpoints a trial."""
-    return Path(config.storage.checkpoints or study_dir / "checkpoints").resolve()
+def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path | str:
+    """Return what holds one folder of checkpoints a trial: a path, or an object store's URL."""
+    root = config.storage.checkpoints or study_dir / "checkpoints"
+    return root if is_url(root) else Path(root).expanduser().resolve()
 
 
 class _Configure:
     """Makes a trial's Tune config from what the searcher proposed."""
 
-    def __init__(self, config: StudyConfig, *, checkpoints: Path) -> None:
+    def __init__(self, config: StudyConfig, *, checkpoints: Path | str) -> None:
         self._config = config
         self._checkpoints = checkpoints
 
@@ -100,7 +102,7 @@ class _Configure:
             "number": number,
             "proposal": kind,
             "spec": self._config.trial_spec(proposal, number=number).to_dict(),
-            "checkpoint_dir": str(self._checkpoints / trial_id(number)),
+            "checkpoint_dir": str(join(self._checkpoints, trial_id(number))),
         }
 
 

@@ -38,6 +38,7 @@ from trainables.outcome import (
 )
 from trainables.runtime import computing, machine_columns, peak_memory_mb
 from trainables.spec import TrialSpec
+from trainables.storage import join
 
 LAST, BEST = "last.pt", "best.pt"
 """Files that `Trainer.keep` writes: the whole state, and the network that validation chose."""
@@ -221,8 +222,8 @@ class Trainer:
         """Write the state to `last.pt` in `folder`, and the network to `best.pt` if validation chose this epoch."""
         if self.best is not None and self.best.epoch == self.epoch:
             state = {"spec": self.spec.to_json(), "epoch": self.epoch, "model": self.measured.state_dict()}
-            write_checkpoint(Path(folder) / BEST, state)
-        self.save(Path(folder) / LAST)
+            write_checkpoint(join(folder, BEST), state)
+        self.save(join(folder, LAST))
 
     def save(self, path: Path | str, /) -> None:
         """Write the state between two epochs to `path`, whole or not at all; `model` there is what is measured."""

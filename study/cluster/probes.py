@@ -21,13 +21,12 @@ from typing import Any
 CONNECT_SECONDS = 3.0
 
 
-def facts(*, packages: Sequence[str], libraries: Sequence[str], gpus: bool) -> dict[str, Any]:
+def facts(*, packages: Sequence[str], libraries: Sequence[str]) -> dict[str, Any]:
     """Return what this machine has.
 
     Args:
         packages: Importable names whose code is compared between machines.
         libraries: Distributions whose versions are.
-        gpus: Whether to ask torch for its devices, which takes seconds.
     """
     sys.path_importer_cache.clear()
     versions: dict[str, str | None] = {"python": platform.python_version()}
@@ -42,7 +41,6 @@ def facts(*, packages: Sequence[str], libraries: Sequence[str], gpus: bool) -> d
         "code": {name: code_digest(name) for name in packages},
         "memory": _memory(),
         "shm": shutil.disk_usage("/dev/shm").total if os.path.isdir("/dev/shm") else None,
-        "gpus": _gpus() if gpus else None,
     }
 
 
@@ -77,7 +75,7 @@ def write(*, location: str, name: str, text: str) -> None:
     """Write a file in a folder or bucket the way checkpoints are written, whole under its name.
 
     Args:
-        location: A path, or a URL of an object store.
+        location: A folder's path, or a URL of an object store.
         name: The file's name.
         text: Its content.
     """
@@ -86,7 +84,8 @@ def write(*, location: str, name: str, text: str) -> None:
         with system.open_output_stream(f"{path}/{name}") as stream:
             stream.write(text.encode())
         return
-    os.makedirs(location, exist_ok=True)
+    if not os.path.isdir(location):
+        raise FileNotFoundError("there is no such folder here")
     temporary = os.path.join(location, f".{name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
@@ -133,9 +132,17 @@ def reachable(*, targets: Sequence[tuple[str, int]]) -> list[str | None]:
     return problems
 
 
-def folder_exists(*, path: str) -> bool:
-    """Return whether a folder is there with something in it."""
-    return os.path.isdir(path) and bool(os.listdir(path))
+def gpus() -> list[dict[str, Any]]:
+    """Return the name, free and total memory in bytes of each GPU that torch sees; loading torch takes seconds."""
+    try:
+        import torch
+    except ImportError:
+        return []
+    found = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        found.append({"name": torch.cuda.get_device_name(index), "free": free, "total": total})
+    return found
 
 
 def _object_store(location: str) -> tuple[Any, str]:
@@ -152,15 +159,3 @@ def _memory() -> dict[str, int] | None:
         return None
     amounts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
     return {"total": amounts["MemTotal"], "available": amounts["MemAvailable"]}
-
-
-def _gpus() -> list[dict[str, Any]]:
-    try:
-        import torch
-    except ImportError:
-        return []
-    found = []
-    for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        found.append({"name": torch.cuda.get_device_name(index), "free": free, "total": total})
-    return found

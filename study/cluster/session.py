@@ -14,7 +14,7 @@ from study.cluster.request import Node
 from study.errors import UsageError
 from study.quiet import quiet_ray
 
-TASK_SECONDS = 90.0
+TASK_SECONDS = 180.0
 """A first task on a node waits for a fresh worker process, which takes seconds to tens of seconds."""
 
 

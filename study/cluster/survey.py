@@ -73,11 +73,11 @@ def survey(address: str, packages: tuple[str, ...], /) -> Survey:
         return ask(packages)
 
 
-def ask(packages: tuple[str, ...], /, *, gpus: bool = False) -> Survey:
+def ask(packages: tuple[str, ...], /) -> Survey:
     """Ask every node of the cluster this process is connected to; see `survey`."""
     by_value(probes)
     found = nodes()
-    wanted = {"packages": packages, "libraries": LIBRARIES, "gpus": gpus}
+    wanted = {"packages": packages, "libraries": LIBRARIES}
     answers = on_nodes(probes.facts, found, arguments=lambda node: wanted)
     silent = {key: _first_line(answer) for key, answer in answers.items() if isinstance(answer, Exception)}
     return Survey(tuple(found), {key: answer for key, answer in answers.items() if key not in silent}, silent)
@@ -85,7 +85,7 @@ def ask(packages: tuple[str, ...], /, *, gpus: bool = False) -> Survey:
 
 def here(packages: tuple[str, ...], /) -> dict[str, Any]:
     """Return the same facts of this machine."""
-    return probes.facts(packages=packages, libraries=LIBRARIES, gpus=False)
+    return probes.facts(packages=packages, libraries=LIBRARIES)
 
 
 def study_packages(config: StudyConfig, /) -> tuple[str, ...]:

@@ -63,6 +63,17 @@ def test_what_no_single_node_has_is_refused_with_what_nodes_have(resources):
         ("cluster", {"address": "ray://head:10001"}, "ray job submit --address http://HEAD:8265"),
         ("cluster", {"address": "head"}, "`cluster.address` must be auto or HOST:PORT of the cluster's head, got"),
         ("cluster", {"address": "head:0"}, "`cluster.address` must be auto or HOST:PORT of the cluster's head, got"),
+        (
+            "storage",
+            {"checkpoints": "hdfs://a/b"},
+            "must be a path, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, got 'hdfs",
+        ),
+        ("storage", {"checkpoints": "s3://id:key@bucket/a"}, "must hold no credentials, got some in 's3://bucket/a'"),
+        (
+            "storage",
+            {"checkpoints": "s3://bucket/a?secret_key=x"},
+            "must hold no credentials, got some in 's3://bucket/a'",
+        ),
     ],
 )
 def test_wrong_resources_and_addresses_get_one_line_each(section, values, message):
