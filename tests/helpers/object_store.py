@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -28,9 +29,9 @@ def bucket(name: str) -> Iterator[str]:
     }
     try:
         with patch.dict(os.environ, settings):
-            from pyarrow import fs
-
-            fs.S3FileSystem(allow_bucket_creation=True).create_dir(name)
+            urllib.request.urlopen(
+                urllib.request.Request(f"http://{host}:{port}/{name}", method="PUT"), timeout=30
+            ).close()
             yield f"s3://{name}"
     finally:
         server.stop()
