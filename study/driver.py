@@ -49,9 +49,10 @@ def run_study(
     Returns:
         The tracker, still open: figures are logged to the same parent run.
     """
-    ledger = Ledger(study_dir, study=config.name, methods=config.search.methods)
+    search = config.search
+    ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
     optuna_study = open_study(study_url(study_dir), config.name, config.search)
-    pending = unfinished(optuna_study, ledger.rows, config.search.objectives)
+    pending = unfinished(optuna_study, ledger.rows, search)
     if "study_id" not in optuna_study.user_attrs:
         optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
     tracker = Tracker(
@@ -74,7 +75,7 @@ def run_study(
         searcher = StudySearcher(
             optuna_study,
             space=config.space(),
-            objectives=config.search.objectives,
+            search=search,
             configure=_Configure(config, checkpoints=checkpoint_root(config, study_dir)),
             before_tell=keeper.before_tell,
             pending=pending,
