@@ -23,7 +23,7 @@ from study.session import ray_session, reserved  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.storage import is_url, join  # noqa: E402
+from trainables.storage import is_url, join, remove_folder  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 # A worker that dies, or a node: the trial goes on elsewhere from its checkpoint.
@@ -80,7 +80,9 @@ def run_study(
             before_tell=keeper.before_tell,
             pending=pending,
         )
-        _fit(config, tune.with_parameters(trainable, data=data), searcher=searcher, keeper=keeper, num_trials=missing)
+        shared = None if config.cluster.address is None else checkpoint_root(config, study_dir)
+        fitted = tune.with_parameters(trainable, data=data)
+        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared)
     return tracker
 
 
@@ -108,13 +110,21 @@ class _Configure:
 
 
 def _fit(
-    config: StudyConfig, trainable: Any, /, *, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int
+    config: StudyConfig,
+    trainable: Any,
+    /,
+    *,
+    searcher: StudySearcher,
+    keeper: Bookkeeper,
+    num_trials: int,
+    shared: Path | str | None,
 ) -> None:
     wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
-        storage = config.storage.checkpoints or scratch
+        storage = shared or scratch
+        name = f"tune-{uuid.uuid4().hex[:8]}"
         tuner = tune.Tuner(
             tune.with_resources(trainable, tune.PlacementGroupFactory([wanted])),
             tune_config=tune.TuneConfig(
@@ -126,14 +136,17 @@ def _fit(
                 trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
-                name=f"tune-{uuid.uuid4().hex[:8]}",
+                name=name,
                 storage_path=str(storage),
                 callbacks=[keeper],
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            remove_folder(join(storage, name))
 
 
 def _trial_name(trial: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
+from pathlib import Path
 
 from study.cluster.address import AUTO
 from study.config import StudyConfig
@@ -12,11 +14,16 @@ from study.errors import UsageError
 CONNECT_SECONDS = 5.0
 
 
-def check_resources(config: StudyConfig, /) -> None:
+def check_resources(config: StudyConfig, study_dir: Path, /) -> None:
     """Check that the cluster answers and can hold a trial, or that this machine has what one trial asks for.
 
+    Args:
+        config: The study's config.
+        study_dir: The folder that the study would have.
+
     Raises:
-        UsageError: No cluster answers at `cluster.address`, or `resources` exceeds what every node has.
+        UsageError: No cluster answers at `cluster.address`, `resources` exceeds what every node has, or its machines
+            do not share the place of the checkpoints.
     """
     address = config.cluster.address
     if address is None:
@@ -26,6 +33,8 @@ def check_resources(config: StudyConfig, /) -> None:
         _check_answers(address)
     # imported here: Ray takes seconds, and bad input is answered without it
     from study.cluster.request import bundle, check_satisfiable
+    from study.cluster.session import connected
+    from study.cluster.shared import check_shared
     from study.cluster.survey import study_packages, survey
 
     found = survey(address, study_packages(config))
@@ -33,6 +42,9 @@ def check_resources(config: StudyConfig, /) -> None:
     # what `auto` will come to is measured later; no more than a whole one
     needed = (1.0 if any("GPU" in node.resources for node in found.nodes) else 0.0) if gpus == "auto" else gpus
     check_satisfiable(bundle(config.resources, gpus=needed), found.nodes)
+    if len({one["host"] for one in found.facts.values()} | {platform.node()}) > 1:
+        with connected(address):
+            check_shared(config, study_dir, [node for node in found.nodes if node.id in found.facts])
 
 
 def _check_machine(config: StudyConfig) -> None:

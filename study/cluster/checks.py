@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+HERE = "here"
+"""The name of the machine the command runs on."""
+
 MAX_SKEW_SECONDS = 2.0
 MIN_MEMORY_PER_SLOT = 1e9
 """Bytes: a worker holds torch and Ray (0.5 GB) before its first batch."""

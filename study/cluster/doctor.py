@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from study.cluster import checks, probes
-from study.cluster.checks import Finding
+from study.cluster.checks import HERE, Finding
 from study.cluster.request import Node, bundle, check_satisfiable, slots
+from study.cluster.shared import everywhere, exchange, place
 from study.config import StudyConfig
 from study.console import notes, results
 from study.errors import UsageError
 
-HERE = "here"
 _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
 
@@ -87,18 +86,11 @@ def _examine(config: StudyConfig, study_dir: Path) -> Iterator[Finding]:
     data, size = _data(config)
     yield data
     yield _tracking(config)
-    location = config.storage.checkpoints or str(study_dir / "checkpoints")
-    if "://" not in location:
-        location = str(_existing(Path(location).expanduser().resolve()))
+    location = place(config, study_dir)
     if config.cluster.address is None:
         yield from _machine(config, location, data=size)
     else:
         yield from _cluster(config, location, data=size)
-
-
-def _existing(path: Path) -> Path:
-    """Return the first folder above `path` that is there: looking leaves nothing behind, not even a folder."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _machine(config: StudyConfig, location: str, *, data: int | None) -> Iterator[Finding]:
@@ -108,7 +100,7 @@ def _machine(config: StudyConfig, location: str, *, data: int | None) -> Iterato
     facts = here(study_packages(config))
     yield checks.versions(HERE, facts, facts)
     try:
-        check_resources(config)
+        check_resources(config, Path())
     except UsageError as error:
         yield checks.wrong("resources", HERE, str(error))
     else:
@@ -120,7 +112,7 @@ def _machine(config: StudyConfig, location: str, *, data: int | None) -> Iterato
         if finding is not None:
             yield finding
     yield checks.shared_memory(HERE, facts, store=0, data=data)
-    yield from _storage({}, location, ask=lambda function, wanted: {})
+    yield from exchange({}, location, ask=lambda function, wanted: {})
 
 
 def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterator[Finding]:
@@ -157,10 +149,7 @@ def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterato
         yield _resources(config, nodes)
         yield from _ports(nodes, on_nodes)
 
-        def everywhere(function: Callable[..., Any], wanted: Callable[[Node], dict[str, Any]]) -> dict[str, Any]:
-            return on_nodes(function, nodes, arguments=wanted)
-
-        yield from _storage({node.id: node.name for node in nodes}, location, ask=everywhere)
+        yield from everywhere(nodes, location)
 
 
 def _resources(config: StudyConfig, nodes: list[Node]) -> Finding:
@@ -202,49 +191,6 @@ def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterat
     ]
     said = f"cannot reach {', '.join(closed)}: run the study on a machine inside the cluster's network (ray job submit)"
     yield checks.wrong("ports", HERE, said) if closed else checks.fine("ports", HERE, f"reaches {len(raylets)} raylets")
-
-
-def _storage(
-    names: dict[str, str],
-    location: str,
-    *,
-    ask: Callable[[Callable[..., Any], Callable[[Node], dict[str, Any]]], dict[str, Any]],
-) -> Iterator[Finding]:
-    """Have every machine write a file, then every machine read all of them.
-
-    Args:
-        names: Nodes' names by id; this machine takes part besides.
-        location: Where checkpoints would lie.
-        ask: Runs a probe on every node.
-    """
-    token = uuid.uuid4().hex[:8]
-    files = {key: f"doctor-{token}-{number}" for number, key in enumerate([HERE, *names])}
-    shown = {HERE: "this machine", **names}
-    written = ask(probes.write, lambda node: {"location": location, "name": files[node.id], "text": token})
-    written[HERE] = _tried(probes.write, location=location, name=files[HERE], text=token)
-    wanted = list(files.values())
-    read = ask(probes.read, lambda node: {"location": location, "names": wanted})
-    read[HERE] = _tried(probes.read, location=location, names=wanted)
-    for key in files:
-        problem = written[key] if isinstance(written[key], Exception) else None
-        answer = read[key] if isinstance(read[key], dict) else {}
-        missing = [
-            shown[other]
-            for other, name in files.items()
-            if not isinstance(written[other], Exception) and answer.get(name) != token
-        ]
-        said = None if problem is None else str(problem).strip().splitlines()[-1]
-        yield checks.storage(HERE if key == HERE else names[key], location, written=said, missing=missing)
-    # each removes its own: without a common place nobody else can
-    ask(probes.remove, lambda node: {"location": location, "names": [files[node.id]]})
-    _tried(probes.remove, location=location, names=[files[HERE]])
-
-
-def _tried(function: Callable[..., Any], **arguments: Any) -> Any:
-    try:
-        return function(**arguments)
-    except Exception as error:  # noqa: BLE001 - what this machine cannot do is a finding
-        return error
 
 
 def _data(config: StudyConfig) -> tuple[Finding, int | None]:
