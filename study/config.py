@@ -12,6 +12,7 @@ from analysis.objectives import OBJECTIVES, parse_constraint
 from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
+from study.cluster.address import check_address, check_location
 from study.errors import UsageError
 from study.explain import explain
 from trainables.data import DATASETS
@@ -67,12 +68,34 @@ class ResourcesConfig(_Section):
     """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
 
     cpus: Annotated[float, Field(gt=0)] = 1
-    gpus: Annotated[float, Field(ge=0)] = 0
+    # `auto`: the smallest share of a GPU that holds every method's trials, measured before the first one
+    gpus: float | Literal["auto"] = 0
+    custom: dict[str, Annotated[float, Field(gt=0)]] = {}
+    accelerator_type: str | None = None
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gpus_are_known(cls, tree: Any) -> Any:
+        gpus = tree.get("gpus", 0) if isinstance(tree, Mapping) else 0
+        if gpus != "auto" and (isinstance(gpus, bool) or not isinstance(gpus, (int, float)) or not gpus >= 0):
+            raise ValueError(f"`gpus` must be auto or a number, 0 or more, got {gpus!r}")
+        return tree
+
+    @model_validator(mode="after")
+    def _fits_ray(self) -> ResourcesConfig:
+        if self.gpus != "auto" and self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"`gpus` must be a fraction up to 1 or a whole number, got {self.gpus:g}")
+        for name in self.custom:
+            if name.lower() in {"cpu", "gpu", "memory", "object_store_memory"}:
+                raise ValueError(f"`custom` must name the cluster's own resources, got {name!r} (use `cpus`, `gpus`)")
+        if self.accelerator_type is not None and not self.gpus:
+            raise ValueError(f"`accelerator_type` {self.accelerator_type!r} needs `gpus` above 0, got {self.gpus:g}")
+        return self
 
 
 class ClusterConfig(_Section):
-    """Which Ray cluster runs the trials; null starts one on this machine.
+    """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
 
     After `trials_per_driver` trials a fresh driver takes over, which bounds its memory; null: 1,000, or 20 for each
     trial that runs at once if that is more.
@@ -81,18 +104,28 @@ class ClusterConfig(_Section):
     address: str | None = None
     trials_per_driver: Annotated[int, Field(ge=1)] | None = None
 
+    @model_validator(mode="after")
+    def _address_is_known(self) -> ClusterConfig:
+        check_address(self.address)
+        return self
+
 
 class StorageConfig(_Section):
     """Where checkpoints are written, how often, and which are kept.
 
-    `checkpoints`: null is `checkpoints/` in the study's folder. A trial is saved after each epoch, and within an
-    epoch every `checkpoint_minutes`. `keep`: `all`; `contenders`, not those of failed trials nor of trials that
-    another one beats by more than 0.05 in both clean and robust accuracy; or `front`, those of the front alone.
+    `checkpoints`: a path, an s3:// or gs:// URL; null is `checkpoints/` in the study's folder. A trial is saved
+    after each epoch, and within an epoch every `checkpoint_minutes`. `keep`: `all`; `contenders`, not those of failed
+    trials nor of trials that another one beats by more than 0.05 in every objective; or `front`, the front's alone.
     """
 
     checkpoints: str | None = None
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 10
     keep: Literal["all", "contenders", "front"] = "contenders"
+
+    @model_validator(mode="after")
+    def _location_is_known(self) -> StorageConfig:
+        check_location(self.checkpoints)
+        return self
 
 
 class TrackingConfig(_Section):

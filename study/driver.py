@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import traceback
 import uuid
@@ -29,10 +28,11 @@ from study.meaning import flat  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.retention import Retention  # noqa: E402
 from study.searcher import CONFIG_ATTRIBUTE, StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
-from study.session import ray_session, slots  # noqa: E402
+from study.session import ray_session, reserved  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.storage import is_url, join, remove_folder  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 
@@ -159,17 +159,22 @@ class _Run:
                 pending=self.pending,
                 closing=lambda: interrupts.requested,
             )
+            wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
+            slots = config.resources.max_concurrent or slots
             if before is not None:
-                missing = min(missing, size(config.cluster.trials_per_driver, slots=slots(config)))
-            shared = tune.with_parameters(trainable, data=data)
-            _fit(config, shared, searcher=searcher, keeper=keeper, num_trials=missing)
+                missing = min(missing, size(config.cluster.trials_per_driver, slots=slots))
+            shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
+            fitted = tune.with_resources(
+                tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([wanted])
+            )
+            _fit(fitted, searcher=searcher, keeper=keeper, num_trials=missing, slots=slots, shared=shared)
 
     def _retention(self) -> Retention:
         root = checkpoint_root(self.config, self.study_dir)
         return Retention(
             self.config.storage.keep,
             objectives=self.config.search.objectives,
-            remove=lambda trial: shutil.rmtree(root / trial, ignore_errors=True),
+            remove=lambda trial: remove_folder(join(root, trial)),
             rows=self.ledger.rows.values(),
         )
 
@@ -187,15 +192,16 @@ def _broken(error: BaseException, study_dir: Path) -> str:
     return f"{said} ({path})"
 
 
-def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path:
-    """Return the folder that holds one folder of checkpoints a trial."""
-    return Path(config.storage.checkpoints or study_dir / "checkpoints").resolve()
+def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path | str:
+    """Return what holds one folder of checkpoints a trial: a path, or an object store's URL."""
+    root = config.storage.checkpoints or study_dir / "checkpoints"
+    return root if is_url(root) else Path(root).expanduser().resolve()
 
 
 class _Configure:
     """Makes a trial's Tune config from what the searcher proposed."""
 
-    def __init__(self, config: StudyConfig, *, checkpoints: Path) -> None:
+    def __init__(self, config: StudyConfig, *, checkpoints: Path | str) -> None:
         self._config = config
         self._checkpoints = checkpoints
 
@@ -205,31 +211,38 @@ class _Configure:
             "number": number,
             "proposal": kind,
             "spec": self._config.trial_spec(proposal, number=number).to_dict(),
-            "checkpoint_dir": str(self._checkpoints / trial_id(number)),
+            "checkpoint_dir": str(join(self._checkpoints, trial_id(number))),
             "checkpoint_minutes": self._config.storage.checkpoint_minutes,
         }
 
 
 def _fit(
-    config: StudyConfig, trainable: Any, /, *, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int
+    trainable: Any,
+    /,
+    *,
+    searcher: StudySearcher,
+    keeper: Bookkeeper,
+    num_trials: int,
+    slots: int,
+    shared: Path | str | None,
 ) -> None:
-    resources = config.resources
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
-        storage = config.storage.checkpoints or scratch
+        storage = shared or scratch
+        name = f"tune-{uuid.uuid4().hex[:8]}"
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=num_trials,
-                max_concurrent_trials=slots(config),
+                max_concurrent_trials=slots,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
-                name=f"tune-{uuid.uuid4().hex[:8]}",
+                name=name,
                 storage_path=str(storage),
                 callbacks=[keeper],
                 # the bookkeeper counts, because a node that is lost is no failure of its trials
@@ -237,7 +250,10 @@ def _fit(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            remove_folder(join(storage, name))
 
 
 def _trial_name(trial: Any) -> str:

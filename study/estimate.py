@@ -60,7 +60,6 @@ def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
         seconds_per_trial=seconds,
         concurrent=concurrent,
         seconds=mean * config.search.num_trials / concurrent,
-        checkpoint_bytes=size,
         disk=need,
     )
 

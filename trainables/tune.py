@@ -16,7 +16,9 @@ from ray import tune
 
 from trainables.checkpoints import CheckpointError
 from trainables.data.base import ImageData
+from trainables.runtime import release_memory
 from trainables.spec import TrialSpec
+from trainables.storage import exists, join, remove
 from trainables.training import LAST, PARTIAL, Trainer
 
 
@@ -32,6 +34,10 @@ class TrialTrainable(tune.Trainable):
     epochs that measured, `outcome`: a reference to the trial's `Outcome` in the object store, because
     per-example arrays have no place in Tune's own records. `note`, where there is one, is for the user.
     """
+
+    _trainer: Trainer
+    _folder: str | None
+    _note: str
 
     def setup(self, config: dict[str, Any], *, data: ImageData | None = None) -> None:
         """Begin the first trial of this actor.
@@ -69,7 +75,7 @@ class TrialTrainable(tune.Trainable):
             row = trainer.run_epoch(between=self._save_in_time)
             if self._folder is not None:
                 trainer.keep(self._folder)
-                (self._folder / PARTIAL).unlink(missing_ok=True)
+                remove(join(self._folder, PARTIAL))
                 self._saved = time.monotonic()
         result: dict[str, Any] = {**row, "status": "running", "done": trainer.done}
         if self._note:
@@ -93,12 +99,14 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
-        self._note: str = ""
-        self._given_up: bool = bool(config.get("given_up"))
-        self._folder: Path | None = Path(config["checkpoint_dir"]) if config.get("checkpoint_dir") else None
+        self._note = ""
+        self._given_up = bool(config.get("given_up"))
+        self._folder = config.get("checkpoint_dir")
         minutes = config.get("checkpoint_minutes")
-        self._save_seconds: float = math.inf if minutes is None else 60 * float(minutes)
+        self._save_seconds = math.inf if minutes is None else 60 * float(minutes)
         self._saved = time.monotonic()
+        vars(self).pop("_trainer", None)
+        release_memory()  # the trial before may have left the device full of cached pieces
         if self._given_up:
             return
         try:
@@ -108,14 +116,14 @@ class TrialTrainable(tune.Trainable):
         except Exception as error:  # noqa: BLE001 - reset_config must not raise; step does instead
             self._failure = error
 
-    def _resume(self, folder: Path) -> None:
+    def _resume(self, folder: str) -> None:
         """Go on from the newest checkpoint that can be read; a damaged one costs what it held, never the trial."""
         damaged: CheckpointError | None = None
         for name in (PARTIAL, LAST):
-            if not (folder / name).exists():
+            if not exists(join(folder, name)):
                 continue
             try:
-                self._trainer.load(folder / name)
+                self._trainer.load(join(folder, name))
             except CheckpointError as error:
                 damaged = error
                 continue
@@ -125,5 +133,5 @@ class TrialTrainable(tune.Trainable):
 
     def _save_in_time(self) -> None:
         if self._folder is not None and time.monotonic() - self._saved >= self._save_seconds:
-            self._trainer.save(self._folder / PARTIAL)
+            self._trainer.save(join(self._folder, PARTIAL))
             self._saved = time.monotonic()
