@@ -38,13 +38,14 @@ def paper_points(space: SearchSpace, /, *, epsilon: float) -> tuple[list[dict[st
     points: list[dict[str, Any]] = []
     left_out = []
     for method in space.methods:
+        declared: tuple[Mapping[str, Any], ...] = getattr(METHODS.load(method), "paper", ({},))
         searched = {own.name: own for own in space.dimensions if own.applies_to(method)}
-        for settings in getattr(METHODS.load(method), "paper", ({},)):
+        for settings in declared:
             different = _held_elsewhere(space, method, settings, searched)
             if different:
                 left_out.append(f"{method} {_written(settings)} is left out, because {different}")
                 continue
-            point = {"method": method} if len(space.methods) > 1 else {}
+            point: dict[str, Any] = {"method": method} if len(space.methods) > 1 else {}
             point |= {searched[name].key: value for name, value in settings.items() if name in searched}
             for name, value in {**SHARED, "train_epsilon": epsilon}.items():
                 if name in searched and searched[name].holds(value):

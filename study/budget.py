@@ -8,7 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import optuna
+
+    from study.config import StudyConfig
 
 SPENT = "seconds_spent"
 SAVE_EVERY = 30.0
@@ -77,3 +81,16 @@ class TimeBudget:
 def spent(study: optuna.Study, /) -> float:
     """Return how many seconds a study's drivers have searched, 0 where none were counted."""
     return float(study.user_attrs.get(SPENT, 0.0))
+
+
+def out_of_time(config: StudyConfig, study_dir: Path, /) -> bool:
+    """Return whether a study is over because its time budget is: it is spent, and nothing that was begun is open."""
+    if config.search.time_limit is None:
+        return False
+    from optuna.trial import TrialState
+
+    from study.searcher import open_search
+
+    study = open_search(config, study_dir)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return spent(study) >= config.search.time_limit and not running

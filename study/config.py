@@ -47,6 +47,11 @@ class SearchConfig(_Section):
     fixed: dict[str, Any] = {}
     start_from: Literal["paper"] | None = None
 
+    @property
+    def time_limit(self) -> float | None:
+        """Return the seconds that the search may take; None for no limit."""
+        return None if self.time_budget is None else parse_duration(self.time_budget)
+
     @field_validator("time_budget", mode="after")
     @classmethod
     def _time_parses(cls, duration: str | None) -> str | None:
@@ -228,12 +233,12 @@ def _storage_problem(storage: str) -> str | None:
     elif scheme in ("postgresql", "postgresql+psycopg"):
         user, at, _ = rest.partition("/")[0].rpartition("@")
         if (at and ":" in user) or "password=" in rest:
-            return "`optuna` must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
+            return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
         return None
     else:
         got = f"{scheme}://..."
     return (
-        "`optuna` must be null (SQLite in the study's folder), journal, journal:PATH or "
+        "must be null (SQLite in the study's folder), journal, journal:PATH or "
         f"postgresql://USER@HOST/DATABASE, got {got!r}"
     )
 

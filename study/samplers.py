@@ -91,7 +91,7 @@ SAMPLERS: dict[str, Kind] = {
     ),
     "gp": Kind(
         build=_gp,
-        best_for="few, expensive trials: at most about 100, of one method or few",
+        best_for="few, expensive trials: at most about 100",
         cost="seconds, growing with the cube of the trials: 1 s at 50",
         limits="ignores failed and stopped trials; far behind tpe in speed beyond 100 trials",
         flat=True,

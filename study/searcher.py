@@ -7,6 +7,7 @@ a trial that a dead driver left running is proposed again under its own number.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import warnings
@@ -22,10 +23,12 @@ from ray.tune.search.optuna import OptunaSearch
 
 from analysis.objectives import OBJECTIVES, parse_constraint, values
 from search_spaces.space import SearchSpace
+from search_spaces.start_points import paper_points
 from study.budget import TimeBudget
-from study.config import SearchConfig
+from study.config import SearchConfig, StudyConfig
 from study.errors import UsageError
 from study.samplers import SAMPLERS, SharedSampler
+from study.storage import open_storage
 
 ID_DIGITS = 5
 
@@ -66,15 +69,30 @@ def open_study(
     return study
 
 
-def enqueue(study: optuna.Study, points: Sequence[Mapping[str, Any]], /) -> None:
-    """Queue start points, each once, however often this is called; a trial of one is marked `start_point`.
+def open_search(config: StudyConfig, study_dir: Path, /) -> optuna.Study:
+    """Open a study's search where its config keeps it; see `open_study`.
 
-    Args:
-        study: The study's Optuna study.
-        points: Values by Optuna parameter; what a point lacks is drawn.
+    Raises:
+        UsageError: The storage cannot be used, or holds another study.
     """
-    for point in points:
-        study.enqueue_trial(dict(point), user_attrs={"proposal": "start_point"}, skip_if_exists=True)
+    grid = config.space().grid() if config.search.sampler == "grid" else ()
+    return open_study(open_storage(config, study_dir), config.name, config.search, grid=grid)
+
+
+def enqueue(study: optuna.Study, config: StudyConfig, /) -> list[str]:
+    """Queue the start points that the config asks for, each once, however often this is called.
+
+    A trial of one is marked `start_point`; what the point does not hold is drawn.
+
+    Returns:
+        One line for each point that is left out, saying why.
+    """
+    if config.search.start_from is None:
+        return []
+    points, left_out = paper_points(config.space(), epsilon=config.evaluation.epsilon)
+    for point in points[: config.num_trials]:
+        study.enqueue_trial(point, user_attrs={"proposal": "start_point"}, skip_if_exists=True)
+    return left_out
 
 
 def proposal_of(study: optuna.Study, space: SearchSpace, number: int, /) -> dict[str, Any]:
@@ -184,8 +202,9 @@ class StudySearcher(OptunaSearch):
         self._study = study
         self._search = search
         self._ot_study = study  # type: ignore[assignment] # declared None there, set once a space is known
-        flat = SAMPLERS[search.sampler].flat
-        self._space = lambda trial: space.draw(trial, flat=flat)
+        # Tune would make a space of its own where it sees none
+        self._space = space.draw
+        self._draw = functools.partial(space.draw, flat=SAMPLERS[search.sampler].flat)
         self._configure = configure
         self._before_tell = before_tell
         self._pending = list(pending)
@@ -197,13 +216,14 @@ class StudySearcher(OptunaSearch):
         trial = self._next(trial_id)
         if trial is None:
             return str(Searcher.FINISHED)
-        proposal = self._space(trial)
+        proposal = self._draw(trial)
         self._budget.note(at_once=True)
         sampler = self._study.sampler
         kind = trial.user_attrs.get("proposal") or (
             sampler.proposal(trial.number) if isinstance(sampler, SharedSampler) else "sampler"
         )
-        trial.set_user_attr("proposal", kind)
+        if "proposal" not in trial.user_attrs:
+            trial.set_user_attr("proposal", kind)
         config = self._configure(trial.number, proposal, kind)
         return config | {"replicate_of": self._replicated(trial.number, proposal)}
 

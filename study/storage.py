@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.errors import UsageError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from study.config import StudyConfig
 
 JOURNAL = "journal"
+CONNECT_SECONDS = 10
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs", "fuse.s3fs",
@@ -113,16 +114,19 @@ def _require_local(study_dir: Path) -> None:
 
 def _open_server(url: str) -> optuna.storages.BaseStorage:
     import optuna
-    import sqlalchemy
 
-    scheme, _, rest = url.partition("://")
     try:
-        # psycopg is named, because SQLAlchemy's own choice is another driver
-        storage: Any = optuna.storages.get_storage(f"{scheme.partition('+')[0]}+psycopg://{rest}")
+        import psycopg
     except ModuleNotFoundError as error:
-        raise UsageError(f"`storage.optuna` {url} needs the extra `postgres` ({error})") from error
-    except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise UsageError(
+            f"`storage.optuna` {url} needs the extra `postgres`: pip install robust-study[postgres]"
+        ) from error
+    rest = url.partition("://")[2]
+    try:
+        psycopg.connect(f"postgresql://{rest}", connect_timeout=CONNECT_SECONDS).close()
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[-1].strip()
         hint = "" if os.environ.get("PGPASSWORD") else "; a password is read from PGPASSWORD or ~/.pgpass"
         raise UsageError(f"`storage.optuna` {url} cannot be used: {reason}{hint}") from error
-    return storage
+    # psycopg is named, because SQLAlchemy's own choice is another driver
+    return optuna.storages.get_storage(f"postgresql+psycopg://{rest}")

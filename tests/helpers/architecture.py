@@ -28,7 +28,7 @@ PACKAGES = tuple(ORDER)
 HOMES = {
     "ray": ["trainables/tune.py", "study/"],
     "mlflow": ["study/tracking/"],
-    "optuna": ["search_spaces/", "study/searcher.py", "study/samplers.py"],
+    "optuna": ["search_spaces/", "study/searcher.py", "study/samplers.py", "study/storage.py", "study/budget.py"],
     "pyarrow": ["analysis/results.py", "trainables/data/parquet.py"],
     "matplotlib": ["analysis/plots/"],
     "plotly": ["analysis/plots/"],

@@ -59,9 +59,10 @@ class Server:
 
 def programs() -> Path | None:
     """Return the folder of the newest PostgreSQL server's programs; None where none is installed."""
-    found = shutil.which("pg_ctl")
-    installed = [Path(found)] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    return installed[-1].parent if installed else None
+    found = [Path(path).resolve() for path in (shutil.which("pg_ctl"),) if path]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)
+    # some systems put wrappers of a few of them on the path
+    return next((path.parent for path in found if (path.parent / "initdb").exists()), None)
 
 
 @contextmanager
@@ -85,7 +86,9 @@ def postgres(folder: Path) -> Iterator[Server]:
     subprocess.run([*as_server, found / "initdb", "-D", data, "-U", USER, "--no-sync", *access], **run)
     options = f"-h 127.0.0.1 -p {server.port} -k {folder} -F"
     # its log is no pipe of ours, or `pg_ctl start` would never end
-    subprocess.run([*as_server, found / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **run)
+    subprocess.run(
+        [*as_server, found / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **run
+    )
     try:
         yield server
     finally:
