@@ -81,7 +81,7 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
         console.print(f"stopped {driver}")
     from study.finish import count_rows
 
-    done, wanted = count_rows(study_dir), config.search.num_trials
+    done, wanted = count_rows(study_dir), config.num_trials
     console.print(f"{done} of {wanted} trials are done")
     if done < wanted:
         console.print(f"go on with: robust-study resume {study_dir}")

@@ -17,6 +17,7 @@ quiet_ray()
 from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
+from study.budget import TimeBudget  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.drivers import beat  # noqa: E402
@@ -27,7 +28,14 @@ from study.ledger import Ledger  # noqa: E402
 from study.meaning import flat  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.retention import Retention  # noqa: E402
-from study.searcher import CONFIG_ATTRIBUTE, StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
+from study.searcher import (  # noqa: E402
+    CONFIG_ATTRIBUTE,
+    StudySearcher,
+    enqueue,
+    open_search,
+    trial_id,
+    unfinished,
+)
 from study.session import ray_session, reserved  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
@@ -76,8 +84,11 @@ def run_study(
     """
     search = config.search
     ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
-    optuna_study = open_study(study_url(study_dir), config.name, config.search)
+    optuna_study = open_search(config, study_dir)
     pending = unfinished(optuna_study, ledger.rows, search)
+    for line in enqueue(optuna_study, config):
+        notes().print(line)
+    budget = TimeBudget(optuna_study, limit=search.time_limit)
     if "study_id" not in optuna_study.user_attrs:
         optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
     if optuna_study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
@@ -90,8 +101,8 @@ def run_study(
     )
     tracker.start(params=flat(config.to_dict()), tags={"study": config.name})
     tracker.settle(ledger.rows.values())
-    missing = config.search.num_trials - ledger.count
-    if missing <= 0:
+    missing = config.num_trials - ledger.count
+    if missing <= 0 or (budget.is_over and not pending):
         return tracker
     if ledger.count + len(pending) and (generation is None or generation.number == 1):
         retry = min(missing, len(pending))
@@ -105,6 +116,7 @@ def run_study(
         tracker=tracker,
         study=optuna_study,
         pending=pending,
+        budget=budget,
         interrupts=interrupts or Interrupts(),
         generation=generation,
     )
@@ -127,13 +139,14 @@ class _Run:
     tracker: Tracker
     study: Any
     pending: list[int]
+    budget: TimeBudget
     interrupts: Interrupts
     generation: Generation | None
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, ledger, interrupts, before = self.config, self.ledger, self.interrupts, self.generation
         progress = StudyProgress(
-            config.search.num_trials,
+            config.num_trials,
             done=ledger.count,
             failed=ledger.failed,
             front_size=ledger.front_size,
@@ -157,6 +170,7 @@ class _Run:
                 configure=_Configure(config, checkpoints=checkpoint_root(config, self.study_dir)),
                 before_tell=keeper.before_tell,
                 pending=self.pending,
+                budget=self.budget,
                 closing=lambda: interrupts.requested,
             )
             wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)

@@ -19,6 +19,7 @@ from study.meaning import check_unchanged
 from study.preflight import check_resources
 from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
+from study.storage import check_storage
 from trainables.data import DataError, check_available, load_dataset
 from trainables.models import build_model
 from trainables.registry import UnknownNameError
@@ -52,7 +53,7 @@ def launch(
         UsageError: Bad input of any kind, before anything is started or written.
     """
     config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
-    free_folder(config, out)
+    check_storage(config, free_folder(config, out))
     data, weights = _loaded(config)
     need = disk_need(config, checkpoint=checkpoint_bytes(weights, config), val_size=len(data.val))
     warning = check_disk(need, out / config.name)
@@ -72,7 +73,9 @@ def dry_run(
     from study.estimate import print_estimate
 
     config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
-    print_estimate(config, free_folder(config, out), data=_loaded(config)[0])
+    folder = free_folder(config, out)
+    check_storage(config, folder)
+    print_estimate(config, folder, data=_loaded(config)[0])
 
 
 def resume(
@@ -119,9 +122,9 @@ def resume(
 
 
 def _check_meaning(config: StudyConfig, study_dir: Path) -> None:
-    from study.searcher import recorded_config, study_url
+    from study.searcher import recorded_config
 
-    recorded = recorded_config(study_url(study_dir), config.name)
+    recorded = recorded_config(config, study_dir)
     if recorded is not None:
         check_unchanged(recorded, config, where=str(study_dir / CONFIG_FILE))
 

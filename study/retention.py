@@ -122,7 +122,7 @@ def disk_need(config: StudyConfig, /, *, checkpoint: int, val_size: int) -> Disk
         checkpoint: Bytes of one trial's checkpoints.
         val_size: Images of the validation split.
     """
-    trials = config.search.num_trials
+    trials = config.num_trials
     rows = trials * (_BYTES_PER_EXAMPLE * (val_size + config.evaluation.examples) + _BYTES_PER_TRIAL)
     share = max(KEPT_AT_LEAST, round(KEPT_SHARE * trials))
     kept = trials if config.storage.keep == "all" else min(trials, share)

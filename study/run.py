@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.budget import out_of_time
 from study.config import StudyConfig
 from study.console import notes
 from study.drivers import only_driver
@@ -49,8 +50,7 @@ def _turn(
     """Run one driver's share; return its generation when a fresh one is to go on."""
     said = notes()
     if before is None:
-        wanted = config.search.num_trials
-        said.print(f"study {config.name}: {wanted} trials in {study_dir}, tracked in {config.tracking.uri}")
+        said.print(f"study {config.name}: {_trials(config)} in {study_dir}, tracked in {config.tracking.uri}")
     if config.cluster.address is None:
         listen_locally()
     # imported here: Ray takes seconds, and bad input is answered without it
@@ -67,7 +67,7 @@ def _turn(
         said.print(f"the run broke off: {error}")
         tracker, broke = error.tracker, True
     now = count_rows(study_dir)
-    if done < now < config.search.num_trials and not broke and not interrupts.requested:
+    if done < now < config.num_trials and not out_of_time(config, study_dir) and not broke and not interrupts.requested:
         said.print(
             f"driver {generation.number} ran {now - done} trials and held {peak_memory_mb():.0f} MB at most; "
             "a fresh one goes on"
@@ -77,3 +77,12 @@ def _turn(
     if not finish(config, study_dir, tracker=tracker, hurried=interrupts.requested):
         sys.exit(interrupts.exit_code or 1)
     return None
+
+
+def _trials(config: StudyConfig) -> str:
+    search = config.search
+    found = f"{config.num_trials} trials"
+    if search.sampler == "grid":
+        size = len(config.space().grid())
+        found += f" of a grid of {size} points" if config.num_trials < size else f", all of a grid of {size} points"
+    return found if search.time_budget is None else f"{found} or {search.time_budget}, whichever comes first,"

@@ -30,6 +30,8 @@ _HEALTH_CHECKS = {
     "RAY_health_check_failure_threshold": "3",
 }
 
+_STARTS = 3
+
 
 @contextmanager
 def ray_session(config: StudyConfig, /) -> Iterator[None]:
@@ -64,12 +66,17 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
 
 
 def _start(options: dict[str, Any]) -> None:
-    options |= {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        ray.init(address="local", **options)
-    except Exception:  # noqa: BLE001 - on a busy machine Ray's own parts miss each other's deadlines when they start
-        ray.shutdown()
-        ray.init(address="local", **options)
+    """Start Ray here, again where it did not come up: it gives itself 30 s, which a busy machine may not keep."""
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                raise
+            notes().print(f"Ray did not start ({str(error).splitlines()[0]}); trying again")
+        else:
+            return
 
 
 def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], int]:

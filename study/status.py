@@ -28,18 +28,20 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     """
     config = open_config(study_dir)
     rows = read_rows([study_dir])
-    records = rows.select(["trial_id", "method", "status", "reason"]).to_pylist()
+    records = rows.select(["trial_id", "method", "status", "reason", "replicate_of"]).to_pylist()
     by_status = Counter(record["status"] for record in records)
     failures = causes(records, study_dir)
+    replicates = sum(record["replicate_of"] is not None for record in records)
     volume = front_hypervolume(rows)
     driver = running_driver(study_dir)
     if as_json:
         summary: dict[str, Any] = {
             "study": config.name,
-            "num_trials": config.search.num_trials,
+            "num_trials": config.num_trials,
             **{status: by_status[status] for status in STATUSES},
             "driver": None if driver is None else asdict(driver),
-            "left": max(0, config.search.num_trials - rows.num_rows),
+            "left": max(0, config.num_trials - rows.num_rows),
+            "replicates": replicates,
             "methods": dict(Counter(record["method"] for record in records)),
             "failures": [
                 {**asdict(cause), "traceback": None if cause.traceback is None else str(cause.traceback)}
@@ -52,15 +54,17 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         results().print_json(json.dumps(summary))
         return
     console = results()
-    console.print(f"study {config.name}: {rows.num_rows} of {config.search.num_trials} trials done")
+    console.print(f"study {config.name}: {rows.num_rows} of {config.num_trials} trials done")
     console.print(_by_method(records))
+    if replicates:
+        console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
     if failures:
         console.print(failure_table(failures))
     if rows.num_rows:
         print_front(rows, console=console)
     if driver is not None:
         console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
-    elif rows.num_rows < config.search.num_trials:
+    elif rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
 
 
