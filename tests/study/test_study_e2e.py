@@ -28,6 +28,7 @@ training: {epochs: 2, batch_size: 64, attack_steps: 2}
 evaluation: {epsilon: 0.1, steps: 3, examples: 64, lipschitz: {steps: 3, examples: 16}}
 search: {space: core, num_trials: 6, methods: [natural, adversarial_training, trades], random_fraction: 0.5}
 resources: {max_concurrent: 2}
+cluster: {trials_per_driver: 4}
 """
 
 
@@ -74,10 +75,13 @@ def finished(tmp_path_factory):
             assert time.monotonic() < deadline, (folder / "launch.log").read_text()
             time.sleep(0.05)
         listening = open_to_others(driver.pid)
+        second = command(folder, "resume", "studies/small")
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     assert listening == []
-    before = {path.name: path.read_bytes() for path in (folder / "studies/small/results").glob("*.parquet")}
+    assert second.returncode == 2
+    assert f"is being run by process {driver.pid} on" in second.stderr
+    before = read_results(folder / "studies/small").to_pylist()
     resumed = command(folder, "resume", "studies/small")
     assert resumed.returncode == 0, resumed.stderr
     return folder, before, resumed
@@ -89,8 +93,26 @@ def test_no_trial_is_lost_or_twice_and_rows_already_written_are_untouched(finish
     assert table["number"].to_pylist() == list(range(6))
     assert set(table["status"].to_pylist()) == {"completed"}
     assert before
-    for name, content in before.items():
-        assert (folder / "studies/small/results" / name).read_bytes() == content
+    rows = table.to_pylist()
+    assert [row for row in rows if row["trial_id"] in {old["trial_id"] for old in before}] == before
+    assert [path.name for path in (folder / "studies/small/results").iterdir()] == ["compacted.parquet"]
+
+
+def test_the_resumed_driver_says_what_is_left_and_a_fresh_one_takes_over(finished):
+    folder, before, resumed = finished
+    assert f"{len(before)} trials finished (0 failed), " in resumed.stderr
+    if len(before) == 1:  # five are left, one more than a driver runs
+        assert "driver 1 ran 4 trials and held " in resumed.stderr
+    assert set(read_results(folder / "studies/small")["attempts"].to_pylist()) <= {1, 2}
+    assert not (folder / "studies/small/driver.json").exists()
+
+
+def test_a_changed_config_is_refused_with_the_difference(finished):
+    folder, _, _ = finished
+    refused = command(folder, "resume", "studies/small", "--set", "training.lr=0.5", "--add-trials", "2")
+    assert refused.returncode == 2
+    assert "`training.lr` was 0.1 when the study began and is 0.5 now" in refused.stderr
+    assert json.loads(command(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
 
 
 def test_rows_are_whole(finished):
