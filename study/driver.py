@@ -100,7 +100,7 @@ def run_study(
         experiment=config.tracking.experiment,
     )
     tracker.start(params=flat(config.to_dict()), tags={"study": config.name})
-    tracker.settle(ledger.rows.values())
+    tracker.settle(ledger.stored())
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
         return tracker

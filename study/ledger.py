@@ -31,6 +31,9 @@ class Ledger:
         study: The study's name.
         methods: The methods it searches.
         constraints: What a trial must keep to be on the front.
+
+    Attributes:
+        rows: By trial number what each result row says of the trial's end: a driver of many trials keeps no more.
     """
 
     def __init__(
@@ -44,9 +47,15 @@ class Ledger:
         self.rows: dict[int, dict[str, Any]] = {}
         self._statuses: Counter[str] = Counter()
         self._front: list[Any] = []
-        if any((study_dir / RESULT.folder).glob("*.parquet")):
-            for row in read_results(study_dir).to_pylist():
-                self._count(row)
+        for row in self.stored():
+            self._count(row)
+
+    def stored(self) -> list[dict[str, Any]]:
+        """Return the result rows on disk with all their columns."""
+        found: list[dict[str, Any]] = []
+        if any((self._dir / RESULT.folder).glob("*.parquet")):
+            found = read_results(self._dir).to_pylist()
+        return found
 
     @property
     def count(self) -> int:
@@ -165,12 +174,15 @@ class Ledger:
 
     def _count(self, row: dict[str, Any]) -> None:
         """Take up a row. Its cost does not grow with the study: only members of the front can still be dominated."""
-        self.rows[row["number"]] = row
+        self.rows[row["number"]] = {name: row[name] for name in row if name in _END or name.startswith("val_")}
         self._statuses[row["status"]] += 1
         if is_feasible(row):
             candidates = [*self._front, values(row, FRONT)]
             kept = non_dominated(candidates, maximise=directions(FRONT))
             self._front = [point for point, stays in zip(candidates, kept, strict=True) if stays]
+
+
+_END = ("trial_id", "number", "status", "reason", "flags", "constraints")
 
 
 def _numeric_settings(method: str) -> list[str]:
