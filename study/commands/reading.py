@@ -27,6 +27,7 @@ class Catalogue(StrEnum):
     spaces = "spaces"
     attacks = "attacks"
     presets = "presets"
+    templates = "templates"
 
 
 @app.command()
@@ -75,7 +76,7 @@ def pareto(
 
 @app.command(name="list")
 def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
-    """List methods, datasets, models, spaces, attacks or presets, with ranges and units."""
+    """List methods, datasets, models, spaces, attacks, presets or cluster templates, with ranges and units."""
     from study.catalogue import show
 
     show(kind.value)
