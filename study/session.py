@@ -63,6 +63,11 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
         ray.shutdown()
 
 
+def sum_of(resource: str, /) -> float:
+    """Return how much of a resource, in Ray's name for it, the connected cluster's nodes have together."""
+    return sum(node.resources.get(resource, 0) for node in nodes())
+
+
 def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], int]:
     """Return what Tune reserves for each trial, and how many trials the connected cluster holds at once.
 
