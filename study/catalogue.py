@@ -15,12 +15,15 @@ from trainables.settings import Setting
 
 
 def show(kind: str, /) -> None:
-    """Print one of: methods, datasets, models, spaces, attacks, presets."""
-    results().print(
-        {"methods": _methods, "spaces": _spaces, "presets": _presets, "templates": _templates}.get(
-            kind, lambda: _named(kind)
-        )()
-    )
+    """Print one of: methods, datasets, models, spaces, attacks, samplers, presets, templates."""
+    own = {
+        "methods": _methods,
+        "spaces": _spaces,
+        "samplers": _samplers,
+        "presets": _presets,
+        "templates": _templates,
+    }
+    results().print(own.get(kind, lambda: _named(kind))())
 
 
 def _methods() -> Table:
@@ -55,6 +58,16 @@ def _spaces() -> Table:
             owners = "all" if dimension.methods is None else ", ".join(dimension.methods)
             meaning = _with_unit(dimension.setting.doc, dimension.setting.unit)
             table.add_row("", dimension.key, dimension.describe(), owners, meaning)
+    return table
+
+
+def _samplers() -> Table:
+    from study.samplers import SAMPLERS
+
+    table = Table("sampler", "choose it for", "cost of a proposal", "limits", "random share")
+    for name, kind in SAMPLERS.items():
+        share = "search.random_fraction" if kind.adaptive else "all" if name == "random" else "none"
+        table.add_row(name, kind.best_for, kind.cost, kind.limits, share)
     return table
 
 
