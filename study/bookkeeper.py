@@ -26,6 +26,7 @@ from study.retention import Retention
 from study.searcher import StillOpenError
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
+from trainables.outcome import OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
 
@@ -210,4 +211,6 @@ def _error_text(trial: Any) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and lines[-1].startswith("torch.OutOfMemoryError"):
+        return OUT_OF_MEMORY  # before the first epoch; from then on the trial says so itself
     return lines[-1] if lines else "the worker died without a word"

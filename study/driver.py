@@ -18,6 +18,7 @@ from ray import tune  # noqa: E402 - its chatter is turned off by variables that
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.budget import TimeBudget  # noqa: E402
+from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.drivers import beat  # noqa: E402
@@ -36,7 +37,7 @@ from study.searcher import (  # noqa: E402
     trial_id,
     unfinished,
 )
-from study.session import ray_session, reserved  # noqa: E402
+from study.session import ray_session, reserved, sum_of  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -173,7 +174,8 @@ class _Run:
                 budget=self.budget,
                 closing=lambda: interrupts.requested,
             )
-            wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
+            gpus = gpus_per_trial(config, self.study_dir, data=data, num_gpus=sum_of("GPU"))
+            wanted, slots = reserved(config, gpus=gpus)
             slots = config.resources.max_concurrent or slots
             if before is not None:
                 missing = min(missing, size(config.cluster.trials_per_driver, slots=slots))

@@ -118,7 +118,7 @@ def test_a_changed_config_is_refused_with_the_difference(finished):
 def test_rows_are_whole(finished):
     folder, _, _ = finished
     rows = read_results(folder / "studies/small").to_pylist()
-    nullable = {"reason", "train_epsilon", "craft_mode", "options"}
+    nullable = {"reason", "train_epsilon", "craft_mode", "options", "replicate_of", "constraints", "micro_batch"}
     for row in rows:
         missing = [column.name for column in RESULT.columns if row[column.name] is None and column.name not in nullable]
         assert missing == []
