@@ -46,7 +46,7 @@ def launch(
 @app.command()
 def resume(
     study_dir: StudyDir,
-    add_trials: Annotated[int, typer.Option(min=1, metavar="N", help="Run so many trials more.")] = 0,
+    add_trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Run so many trials more.")] = None,
     assignments: Assignments = None,
     address: Address = None,
     detach: Detach = False,
@@ -54,7 +54,7 @@ def resume(
     """Finish a study that was interrupted, or add trials to it; one that is complete is shown again."""
     from study.launch import resume as go_on
 
-    go_on(study_dir, add_trials=add_trials, assignments=assignments or [], address=address, detached=detach)
+    go_on(study_dir, add_trials=add_trials or 0, assignments=assignments or [], address=address, detached=detach)
 
 
 @app.command()
