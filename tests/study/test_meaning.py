@@ -19,7 +19,7 @@ HARMLESS = [
     "tracking.uri=http://tracking.example:5000",
     "storage.checkpoints=/shared/checkpoints",
     "storage.checkpoint_minutes=1",
-    "storage.keep=all",
+    "storage.keep=front",
     "dataset.root=/data",
 ]
 

@@ -81,7 +81,7 @@ def test_a_resumed_study_knows_the_front_it_had():
 
 
 def config(*assignments):
-    return load_config("quickstart", assignments=["search.num_trials=1000", *assignments])
+    return load_config("quickstart", assignments=["search.num_trials=1000", "storage.keep=contenders", *assignments])
 
 
 def test_what_a_disk_must_hold(tmp_path, monkeypatch):
