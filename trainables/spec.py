@@ -112,7 +112,9 @@ class LipschitzSpec:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     steps: int = setting(20, doc="ascent steps", unit="steps", low=1)
-    restarts: int = setting(2, doc="random restarts, alternating the numerator and the ratio", low=1)
+    restarts: int = setting(
+        2, doc="ascents from other starts, in the whole ball and a shrinking one by turns", low=1
+    )
     examples: int = setting(500, doc="examples measured per split", unit="images", low=1)
 
     def __post_init__(self) -> None:
