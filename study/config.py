@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from analysis.objectives import OBJECTIVES
+from analysis.objectives import OBJECTIVES, parse_constraint
 from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
@@ -38,9 +38,15 @@ class SearchConfig(_Section):
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"
     seed: int = 0
     objectives: list[str] = Field(default=["val_clean_accuracy", "val_robust_accuracy"], min_length=1)
+    constraints: list[str] = []
     random_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
     ranges: dict[str, Range] = {}
     fixed: dict[str, Any] = {}
+
+    @field_validator("constraints", mode="after")
+    @classmethod
+    def _constraints_parse(cls, declared: list[str]) -> list[str]:
+        return list(dict.fromkeys(str(parse_constraint(text)) for text in declared))
 
     @model_validator(mode="after")
     def _names_exist(self) -> SearchConfig:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import shlex
-import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +12,46 @@ from study.quiet import quiet_ray
 
 quiet_ray()
 
-import ray  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
-from ray import tune  # noqa: E402
+from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.searcher import StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
+from study.session import ray_session, slots  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
-logger = logging.getLogger(__name__)
-
 # A worker that dies, or a node: the trial goes on elsewhere from its checkpoint.
 MAX_RETRIES = 2
 
 
-def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> Tracker:
+def run_study(
+    config: StudyConfig,
+    study_dir: Path,
+    /,
+    *,
+    data: ImageData | None = None,
+    trainable: type[tune.Trainable] = TrialTrainable,
+) -> Tracker:
     """Run the trials a study still lacks.
 
     Args:
         config: The study's config.
         study_dir: Its folder, with `study.yaml` in place.
         data: The data set without its test split; loaded when None and there are trials to run.
+        trainable: What runs a trial; takes the config and `data`, and reports, as `TrialTrainable` does.
 
     Returns:
         The tracker, still open: figures are logged to the same parent run.
     """
-    ledger = Ledger(study_dir, study=config.name, methods=config.search.methods)
+    search = config.search
+    ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
     optuna_study = open_study(study_url(study_dir), config.name, config.search)
-    pending = unfinished(optuna_study, ledger.rows, config.search.objectives)
+    pending = unfinished(optuna_study, ledger.rows, search)
     if "study_id" not in optuna_study.user_attrs:
         optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
     tracker = Tracker(
@@ -66,18 +68,18 @@ def run_study(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None
     progress = StudyProgress(
         config.search.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size
     )
-    with progress, _ray_session(config):
+    with progress, ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
         keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
         searcher = StudySearcher(
             optuna_study,
             space=config.space(),
-            objectives=config.search.objectives,
+            search=search,
             configure=_Configure(config, checkpoints=checkpoint_root(config, study_dir)),
             before_tell=keeper.before_tell,
             pending=pending,
         )
-        _fit(config, data=data, searcher=searcher, keeper=keeper, num_trials=missing)
+        _fit(config, tune.with_parameters(trainable, data=data), searcher=searcher, keeper=keeper, num_trials=missing)
     return tracker
 
 
@@ -103,9 +105,10 @@ class _Configure:
         }
 
 
-def _fit(config: StudyConfig, *, data: ImageData, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int) -> None:
+def _fit(
+    config: StudyConfig, trainable: Any, /, *, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int
+) -> None:
     resources = config.resources
-    trainable = tune.with_parameters(TrialTrainable, data=data)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
@@ -115,7 +118,7 @@ def _fit(config: StudyConfig, *, data: ImageData, searcher: StudySearcher, keepe
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=num_trials,
-                max_concurrent_trials=resources.max_concurrent or _slots(config),
+                max_concurrent_trials=slots(config),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -133,29 +136,6 @@ def _fit(config: StudyConfig, *, data: ImageData, searcher: StudySearcher, keepe
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["trial_id"])
-
-
-def _slots(config: StudyConfig) -> int:
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call] # Ray leaves it untyped
-    slots = [total.get("CPU", 0) / config.resources.cpus]
-    if config.resources.gpus:
-        slots.append(total.get("GPU", 0) / config.resources.gpus)
-    return max(1, int(min(slots)))
-
-
-@contextmanager
-def _ray_session(config: StudyConfig) -> Iterator[None]:
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if config.cluster.address is None:
-        options |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
-        # Ray starts workers through a shell and leaves this one path unquoted
-        if shlex.quote(sys.executable) != sys.executable:
-            options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
-    ray.init(address=config.cluster.address or "local", **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

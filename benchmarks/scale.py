@@ -1,0 +1,134 @@
+"""What a study of many trials costs its driver: seconds and memory per trial, at the beginning and at the end.
+
+Trials that train nothing go through the real driver: searcher, Optuna's storage, result files, MLflow, Ray Tune.
+The times are those at which the result rows were written; the first few trials, which wait for Ray's workers to
+start, are left out.
+
+    python benchmarks/scale.py [--trials 2000] [--window 200] [--sampler random]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from study.configfile import load_config
+from study.folder import create
+from study.quiet import listen_locally
+
+listen_locally()
+
+import ray  # noqa: E402 - where it listens is decided when it is imported
+from ray import tune  # noqa: E402
+
+from study.driver import run_study  # noqa: E402
+from trainables.data.base import ImageData  # noqa: E402
+from trainables.methods.base import build_method  # noqa: E402
+from trainables.outcome import Outcome, best_columns, data_columns, measure_columns, spec_columns  # noqa: E402
+from trainables.spec import TrialSpec  # noqa: E402
+
+WARM_UP = 10
+
+
+class Idle(tune.Trainable):
+    """Reports what a trial reports, without training."""
+
+    def setup(self, config: dict[str, Any], *, data: ImageData) -> None:
+        """Keep the data set, from which a row takes its name and hash."""
+        self._data = data
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Serve the next trial in this process."""
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return a completed trial with accuracies drawn from its number."""
+        spec = TrialSpec.from_dict(self.config["spec"])
+        clean, robust = np.sort(np.random.default_rng(self.config["number"]).uniform(size=2))[::-1].tolist()
+        reached = {"val_clean_accuracy": clean, "val_robust_accuracy": robust}
+        row = spec_columns(spec, build_method(spec.method, spec.params)) | data_columns(spec, self._data)
+        row |= measure_columns({}) | best_columns(None) | reached | {"epochs": 1}
+        epoch = {"epoch": 1, "stale": False, **reached}
+        outcome = Outcome("completed", None, row, [epoch], {}, {}, [])
+        return {**epoch, "status": "completed", "done": True, "outcome": ray.put(outcome)}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Keep nothing."""
+
+
+class Memory(threading.Thread):
+    """Notes this process's resident memory beside the number of rows on disk."""
+
+    def __init__(self, rows: Path) -> None:
+        super().__init__(daemon=True)
+        self._rows = rows
+        self._over = threading.Event()
+        self.seen: list[tuple[int, float]] = []
+
+    def run(self) -> None:
+        """Look once a second until `stop`."""
+        while not self._over.wait(1.0):
+            self.seen.append((len(list(self._rows.glob("*.parquet"))), resident_mb()))
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._over.set()
+        self.join()
+
+    def growth(self, first: int) -> float:
+        """Return the MB a trial that a straight line through what was seen after `first` trials rises by."""
+        points = np.array([point for point in self.seen if point[0] >= first])
+        return float(np.polyfit(points[:, 0], points[:, 1], 1)[0])
+
+
+def resident_mb() -> float:
+    """Return this process's resident memory in MB."""
+    fields = Path("/proc/self/status").read_text(encoding="utf-8").split("VmRSS:")[1].split()
+    return int(fields[0]) / 1e3
+
+
+def main() -> None:
+    """Run the study and print what a trial cost."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--window", type=int, default=200, help="trials at either end that are compared")
+    parser.add_argument("--sampler", default="random")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder), trials=options.trials, window=options.window, sampler=options.sampler)
+
+
+def measure(folder: Path, *, trials: int, window: int, sampler: str) -> None:
+    """Run one study of `trials` trials in `folder` and print its figures."""
+    changes = [f"search.num_trials={trials}", f"search.sampler={sampler}", f"tracking.uri=sqlite:///{folder}/mlflow.db"]
+    config = load_config("quickstart", assignments=changes)
+    study_dir = create(config, folder)
+    memory = Memory(study_dir / "results")
+    memory.start()
+    begun = time.perf_counter()
+    tracker = run_study(config, study_dir, trainable=Idle)
+    ran = time.perf_counter() - begun
+    problem = tracker.close("FINISHED", timeout=3600)
+    waited = time.perf_counter() - begun - ran
+    memory.stop()
+    written = np.sort([path.stat().st_mtime_ns for path in (study_dir / "results").glob("*.parquet")]) / 1e9
+    first = (written[WARM_UP + window] - written[WARM_UP]) / window
+    last = (written[-1] - written[-1 - window]) / window
+    print(f"{trials} idle trials, sampler {sampler}: {ran:.0f} s, then {waited:.0f} s until MLflow had all")
+    print(f"a trial takes {1e3 * first:.0f} ms among the first {window}, {1e3 * last:.0f} ms among the last {window}")
+    print(f"growth: {last / first:.2f}")
+    print(f"driver memory: {resident_mb():.0f} MB at the end, {1e3 * memory.growth(window):.1f} kB more a trial")
+    print(f"optuna.db: {(study_dir / 'optuna.db').stat().st_size / trials / 1e3:.1f} kB a trial, "
+          f"mlflow.db: {(folder / 'mlflow.db').stat().st_size / trials / 1e3:.1f} kB a trial")  # fmt: skip
+    if problem:
+        print(f"tracking: {problem}")
+
+
+if __name__ == "__main__":
+    main()
