@@ -88,4 +88,5 @@ def _by_singular_vector(jacobian: Tensor) -> Tensor:
     """Return the first right singular vector times its value, (n, d)."""
     # of K x K products: the d x d ones have the same values and are far larger
     _, vectors = torch.linalg.eigh(jacobian @ jacobian.mT)
-    return (vectors[:, None, :, -1] @ jacobian).squeeze(1)
+    direction: Tensor = (vectors[:, None, :, -1] @ jacobian).squeeze(1)
+    return direction

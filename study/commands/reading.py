@@ -18,17 +18,6 @@ class Split(StrEnum):
     test = "test"
 
 
-class Catalogue(StrEnum):
-    """What `list` lists."""
-
-    methods = "methods"
-    datasets = "datasets"
-    models = "models"
-    spaces = "spaces"
-    attacks = "attacks"
-    presets = "presets"
-
-
 @app.command()
 def ui(
     study_dir: Annotated[
@@ -74,8 +63,12 @@ def pareto(
 
 
 @app.command(name="list")
-def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
+def list_(
+    kind: Annotated[
+        str, typer.Argument(metavar="WHAT", help="Of methods, datasets, models, spaces, attacks, presets.")
+    ],
+) -> None:
     """List methods, datasets, models, spaces, attacks or presets, with ranges and units."""
     from study.catalogue import show
 
-    show(kind.value)
+    show(kind)
