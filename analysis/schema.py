@@ -179,6 +179,12 @@ RESULT = Schema(
         ),
         *_measures("val", of="best"),
         Column(name="epochs", type="int32", doc="epochs run"),
+        Column(
+            name="micro_batch",
+            type="int32",
+            nullable=True,
+            doc="images a training pass, halved once memory ran out, which halves batch norm's batches; null without",
+        ),
         _circumstance("started_at", "start of the trial, UTC, ISO 8601"),
         _circumstance("seconds", "wall time of the whole trial", type="float64", unit="s"),
         _circumstance("seconds_training", "wall time of training", type="float64", unit="s"),

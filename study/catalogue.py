@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+from importlib import resources
+from pathlib import Path
 
 from rich.table import Column, Table
 
@@ -13,7 +15,7 @@ from study.errors import UsageError
 from trainables.registry import Registry, nearest
 from trainables.settings import Setting
 
-KINDS = ("methods", "datasets", "models", "spaces", "attacks", "presets")
+KINDS = ("methods", "datasets", "models", "spaces", "attacks", "samplers", "presets", "templates")
 
 IMAGES = ((3, 32, 32), (1, 28, 28))
 """Shapes of images: a model's parameters are counted for the first that it takes, with ten classes."""
@@ -27,8 +29,15 @@ def show(kind: str, /) -> None:
     """
     if kind not in KINDS:
         raise UsageError(f"list takes one of {', '.join(KINDS)}, got {kind!r}{nearest(kind, list(KINDS))}")
-    tables = {"methods": _methods, "spaces": _spaces, "presets": _presets, "models": _models}
-    results().print(tables.get(kind, lambda: _named(kind))())
+    own = {
+        "methods": _methods,
+        "spaces": _spaces,
+        "models": _models,
+        "samplers": _samplers,
+        "presets": _presets,
+        "templates": _templates,
+    }
+    results().print(own.get(kind, lambda: _named(kind))())
 
 
 def _methods() -> Table:
@@ -67,6 +76,16 @@ def _spaces() -> Table:
             owners = "all" if dimension.methods is None else ", ".join(dimension.methods)
             meaning = _with_unit(dimension.setting.doc, dimension.setting.unit)
             table.add_row("", dimension.key, dimension.describe(), owners, meaning)
+    return table
+
+
+def _samplers() -> Table:
+    from study.samplers import SAMPLERS
+
+    table = Table("sampler", "choose it for", "cost of a proposal", "limits", "random share")
+    for name, kind in SAMPLERS.items():
+        share = "search.random_fraction" if kind.adaptive else "all" if name == "random" else "none"
+        table.add_row(name, kind.best_for, kind.cost, kind.limits, share)
     return table
 
 
@@ -138,3 +157,20 @@ def _bounds(setting: Setting) -> str:
 
 def _with_unit(doc: str, unit: str) -> str:
     return f"{doc} ({unit})" if unit else doc
+
+
+def templates() -> dict[Path, str]:
+    """Return the files that start a cluster, to be copied and filled in, each with what it is."""
+    folder = Path(str(resources.files("study") / "cluster" / "templates"))
+    found = {}
+    for path in sorted(folder.iterdir()):
+        comments = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
+        found[path] = next(comments).removeprefix("# ")
+    return found
+
+
+def _templates() -> Table:
+    table = Table("template (cp it from here)", "what it is")
+    for path, said in templates().items():
+        table.add_row(str(path), said)
+    return table

@@ -15,14 +15,18 @@ quiet_ray()
 from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
+from study.budget import TimeBudget  # noqa: E402
+from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
+from study.console import notes  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
-from study.searcher import StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
-from study.session import ray_session, slots  # noqa: E402
+from study.searcher import StudySearcher, enqueue, open_search, trial_id, unfinished  # noqa: E402
+from study.session import ray_session, reserved, sum_of  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.storage import is_url, join, remove_folder  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 # A worker that dies, or a node: the trial goes on elsewhere from its checkpoint.
@@ -50,8 +54,11 @@ def run_study(
     """
     search = config.search
     ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
-    optuna_study = open_study(study_url(study_dir), config.name, config.search)
+    optuna_study = open_search(config, study_dir)
     pending = unfinished(optuna_study, ledger.rows, search)
+    for line in enqueue(optuna_study, config):
+        notes().print(line)
+    budget = TimeBudget(optuna_study, limit=search.time_limit)
     if "study_id" not in optuna_study.user_attrs:
         optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
     tracker = Tracker(
@@ -62,12 +69,10 @@ def run_study(
     )
     tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
     tracker.settle(ledger.rows.values())
-    missing = config.search.num_trials - ledger.count
-    if missing <= 0:
+    missing = config.num_trials - ledger.count
+    if missing <= 0 or (budget.is_over and not pending):
         return tracker
-    progress = StudyProgress(
-        config.search.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size
-    )
+    progress = StudyProgress(config.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size)
     with progress, ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
         keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
@@ -78,20 +83,25 @@ def run_study(
             configure=_Configure(config, checkpoints=checkpoint_root(config, study_dir)),
             before_tell=keeper.before_tell,
             pending=pending,
+            budget=budget,
         )
-        _fit(config, tune.with_parameters(trainable, data=data), searcher=searcher, keeper=keeper, num_trials=missing)
+        gpus = gpus_per_trial(config, study_dir, data=data, num_gpus=sum_of("GPU"))
+        shared = None if config.cluster.address is None else checkpoint_root(config, study_dir)
+        fitted = tune.with_parameters(trainable, data=data)
+        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared, gpus=gpus)
     return tracker
 
 
-def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path:
-    """Return the folder that holds one folder of checkpoints a trial."""
-    return Path(config.storage.checkpoints or study_dir / "checkpoints").resolve()
+def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path | str:
+    """Return what holds one folder of checkpoints a trial: a path, or an object store's URL."""
+    root = config.storage.checkpoints or study_dir / "checkpoints"
+    return root if is_url(root) else Path(root).expanduser().resolve()
 
 
 class _Configure:
     """Makes a trial's Tune config from what the searcher proposed."""
 
-    def __init__(self, config: StudyConfig, *, checkpoints: Path) -> None:
+    def __init__(self, config: StudyConfig, *, checkpoints: Path | str) -> None:
         self._config = config
         self._checkpoints = checkpoints
 
@@ -101,37 +111,49 @@ class _Configure:
             "number": number,
             "proposal": kind,
             "spec": self._config.trial_spec(proposal, number=number).to_dict(),
-            "checkpoint_dir": str(self._checkpoints / trial_id(number)),
+            "checkpoint_dir": str(join(self._checkpoints, trial_id(number))),
         }
 
 
 def _fit(
-    config: StudyConfig, trainable: Any, /, *, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int
+    config: StudyConfig,
+    trainable: Any,
+    /,
+    *,
+    searcher: StudySearcher,
+    keeper: Bookkeeper,
+    num_trials: int,
+    shared: Path | str | None,
+    gpus: float,
 ) -> None:
-    resources = config.resources
+    wanted, slots = reserved(config, gpus=gpus)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
-        storage = config.storage.checkpoints or scratch
+        storage = shared or scratch
+        name = f"tune-{uuid.uuid4().hex[:8]}"
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(trainable, tune.PlacementGroupFactory([wanted])),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=num_trials,
-                max_concurrent_trials=slots(config),
+                max_concurrent_trials=config.resources.max_concurrent or slots,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
-                name=f"tune-{uuid.uuid4().hex[:8]}",
+                name=name,
                 storage_path=str(storage),
                 callbacks=[keeper],
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            remove_folder(join(storage, name))
 
 
 def _trial_name(trial: Any) -> str:

@@ -88,8 +88,12 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
     search = config.search.model_copy(
         update={"fixed": _absolute_pools(config.search.fixed), "ranges": _absolute_pools(config.search.ranges)}
     )
+    storage = config.storage
+    if storage.checkpoints is not None and "://" not in storage.checkpoints:
+        path = str(Path(storage.checkpoints).expanduser().resolve())
+        storage = storage.model_copy(update={"checkpoints": path})
     tracking = config.tracking.model_copy(update={"uri": config.tracking.uri or default_uri()})
-    return config.model_copy(update={"dataset": dataset, "search": search, "tracking": tracking})
+    return config.model_copy(update={"dataset": dataset, "search": search, "storage": storage, "tracking": tracking})
 
 
 def pools(config: StudyConfig, /) -> list[str]:

@@ -65,10 +65,13 @@ def pareto(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        str, typer.Argument(metavar="WHAT", help="Of methods, datasets, models, spaces, attacks, presets.")
+        str,
+        typer.Argument(
+            metavar="WHAT", help="Of methods, datasets, models, spaces, attacks, samplers, presets, templates."
+        ),
     ],
 ) -> None:
-    """List methods, datasets, models, spaces, attacks or presets, with ranges and units."""
+    """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
     from study.catalogue import show
 
     show(kind)

@@ -20,12 +20,12 @@ LAUNCHER = Path(__file__).with_name("ray_node.py")
 OBJECT_STORE_BYTES = 80_000_000
 START_SECONDS = 180
 
-# A frozen node is given up after about four seconds, not a minute.
+# A frozen node is given up within seconds, not a minute, and a slow one is not.
 HEALTH = {
-    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_initial_delay_ms": "5000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "4",
 }
 
 
@@ -53,11 +53,26 @@ class Node:
 
     Attributes:
         name: What the rows of its trials say as `host`, where this machine lets a process have a host name of its own.
+        line: The command that starts it.
+        log: What it says.
+        environment: Its environment.
         process: Its `ray start --block`.
     """
 
     name: str
-    process: subprocess.Popen[bytes]
+    line: list[str]
+    log: Path
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.line, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def signal(self, number: int) -> None:
         """Send a signal to every process of the node at once: a machine does not die piece by piece."""
@@ -70,6 +85,15 @@ class Node:
         self.signal(signal.SIGKILL)
         self.process.wait(30)
 
+    def wait(self) -> None:
+        """Wait until it has joined; start it again when it gave up, as it does on a machine that is very busy."""
+        deadline = time.monotonic() + START_SECONDS
+        while "Ray runtime started" not in (said := self.log.read_text(errors="replace")):
+            assert time.monotonic() < deadline, said
+            if self.process.poll() is not None:
+                self.start()
+            time.sleep(0.1)
+
 
 @dataclass
 class Cluster:
@@ -78,6 +102,7 @@ class Cluster:
     Attributes:
         folder: Logs and temporary folders, short enough for Ray's sockets.
         port: The head's.
+        environment: What every process of the cluster, its driver too, must have in common.
         nodes: The head first.
     """
 
@@ -90,6 +115,11 @@ class Cluster:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def driver_environment(self) -> dict[str, str]:
+        """What a driver needs to listen on the loopback address alone, as the nodes do."""
+        return self.environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
     def add(self, name: str, *options: str) -> Node:
         """Start a node; the head when it is the first."""
         head = ["--head", "--port", str(self.port), "--include-dashboard", "false", "--include-log-monitor", "false"]
@@ -100,21 +130,8 @@ class Cluster:
             "--object-store-memory", str(OBJECT_STORE_BYTES), "--dashboard-agent-listen-port", str(free_port()),
             "--disable-usage-stats", *options,
         ]  # fmt: skip
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(line, env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        self.nodes.append(Node(name, process))
+        self.nodes.append(Node(name, line, self.folder / f"{name}.log", self.environment))
         return self.nodes[-1]
-
-    def wait_for_head(self) -> None:
-        """Wait until the head answers."""
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            said = (self.folder / f"{self.nodes[0].name}.log").read_text(errors="replace")
-            assert self.nodes[0].process.poll() is None, said
-            assert time.monotonic() < deadline, said
-            time.sleep(0.1)
 
 
 def own_host_name(name: str) -> list[str]:
@@ -125,21 +142,26 @@ def own_host_name(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def cluster(nodes: int, *options: str) -> Iterator[Cluster]:
+def cluster(nodes: int, *options: str, impatient: bool = False) -> Iterator[Cluster]:
     """Start a head without CPUs and `nodes` others named node-1, node-2 and so on; end them all afterwards.
 
     Args:
         nodes: How many run trials.
         options: Of `ray start` for each of them, such as `--num-gpus`.
+        impatient: Give up a node that does not answer within seconds. A killed one is noticed anyway.
     """
     folder = Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp"))
-    environment = os.environ | HEALTH | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = (
+        os.environ | (HEALTH if impatient else {}) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    )
     made = Cluster(folder, free_port(), environment)
     try:
         made.add("head", "--num-cpus", "0", "--num-gpus", "0")
-        made.wait_for_head()
+        made.nodes[0].wait()
         for number in range(1, nodes + 1):
             made.add(f"node-{number}", *options)
+        for node in made.nodes[1:]:
+            node.wait()
         yield made
     finally:
         for node in made.nodes:
