@@ -39,7 +39,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
         elif found["type"] == "value_error":
             first, *more = str(found["ctx"]["error"]).split("; `")
             lines.extend(_with_section(part, path) for part in (first, *(f"`{part}" for part in more)))
-        elif found["type"] == "string_pattern_mismatch":
+        elif found.get("ctx", {}).get("pattern") in _PATTERNS:
             lines.append(f"`{where}` {_PATTERNS[found['ctx']['pattern']]}, got {found['input']!r}")
         else:
             lines.append(f"`{where}`: {_plain(found['msg'])}, got {found['input']!r}")
