@@ -77,7 +77,7 @@ def read_rows(study_dirs: Sequence[Path], /) -> Any:
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
     """Return the config with paths that depend on the working folder made absolute, so that it can be resumed."""
-    from study.tracking.tracker import default_uri
+    from study.tracking.client import default_uri
 
     dataset = config.dataset
     if dataset.root is not None:

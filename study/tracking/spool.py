@@ -42,7 +42,9 @@ class Spool:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise SpoolBusyError(f"another process runs or uploads the study in {study_dir}: wait for it, or stop it") from error
+            raise SpoolBusyError(
+                f"another process runs or uploads the study in {study_dir}: wait for it, or stop it"
+            ) from error
         self.path = folder / "spool.jsonl"
         self._position_path = folder / "position"
         self._drop_torn_line()

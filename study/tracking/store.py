@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.results import read_epochs, trial_file
-from analysis.schema import EPOCH, EXAMPLE
+from analysis.schema import EPOCH, EXAMPLE, differing_columns
 from study.tracking.client import connect, experiment_id, is_refusal, short
 from study.tracking.models import log_model
-from study.tracking.rows import ROW_TAG, epoch_metrics, metrics, params, row_tags, tags
+from study.tracking.names import ON_FRONT, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.rows import epoch_metrics, metrics, params, row_from_tags, row_tags, tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STUDY_TAG = "robust_study.study_id"
-TRIAL_TAG = "robust_study.trial_id"
-STUDY = "study"
-"""The parent run's `TRIAL_TAG`."""
-PARENT_TAG = "mlflow.parentRunId"
 OPEN = ("RUNNING", "SCHEDULED")
 PAGE = 1000
 
@@ -51,7 +47,8 @@ class TrackedRun:
     Attributes:
         run_id: MLflow's id.
         open: Whether MLflow shows it as running.
-        ended: Whether it has its trial's result row.
+        row: Its trial's result row, where it has one.
+        on_front: Whether it is tagged as a member of the front.
         params: Parameters it had when it was found.
         steps: Epochs it has metrics of; None until asked for.
         waiting: Metrics of epochs to be sent with the next batch: step to time and values.
@@ -59,7 +56,8 @@ class TrackedRun:
 
     run_id: str
     open: bool = True
-    ended: bool = False
+    row: dict[str, Any] | None = None
+    on_front: bool = False
     params: dict[str, str] = field(default_factory=dict)
     steps: set[int] | None = None
     waiting: dict[int, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
@@ -144,19 +142,19 @@ class Store:
 
     def _on_start(self, event: Mapping[str, Any]) -> None:
         run = self._child(event["trial"], tags=event["tags"])
-        if not run.ended:
+        if run.row is None:
             self._reopen(run)
             self._send_params(run, event["params"])
 
     def _on_epoch(self, event: Mapping[str, Any]) -> None:
         run = self._child(event["trial"])
-        if event["step"] not in self.steps(run):
+        if run.row is None and event["step"] not in self.steps(run):
             run.waiting.setdefault(event["step"], (event["time"], event["metrics"]))
 
     def _on_end(self, event: Mapping[str, Any]) -> None:
         row = event["row"]
         run = self._child(row["trial_id"], tags=tags(row))
-        if not run.ended:
+        if run.row is None or differing_columns(run.row, row, columns={*run.row, *row}):
             self._send_params(run, params(row))
             self._wait_for_missing(run, row, time=event["time"] - 1)
             self._send_epochs(run)
@@ -164,7 +162,7 @@ class Store:
             # the row last: where it is, everything else is
             self._log(run, metrics=metrics(row), step=row["epochs"] or 0, time=event["time"], tags=tags(row))
             self._log(run, tags=row_tags(row))
-            run.ended = True
+            run.row = dict(row)
         if run.open:
             self.client.set_terminated(run.run_id, status="FAILED" if row["status"] == "failed" else "FINISHED")
             run.open = False
@@ -172,19 +170,23 @@ class Store:
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])
 
-    def _on_tags(self, event: Mapping[str, Any]) -> None:
-        run = self.runs[event["trial"]]
-        self._log(run, tags=event["tags"])
-        for name in [name for name, value in event["tags"].items() if value is None]:
-            if name in self.client.get_run(run.run_id).data.tags:
-                self.client.delete_tag(run.run_id, name)
+    def _on_front(self, event: Mapping[str, Any]) -> None:
+        for trial_id, run in self.runs.items():
+            if trial_id in event["trials"] and not run.on_front:
+                self.client.set_tag(run.run_id, ON_FRONT, "true")
+            elif run.on_front and trial_id not in event["trials"]:
+                self.client.delete_tag(run.run_id, ON_FRONT)
+            run.on_front = trial_id in event["trials"]
 
     def _on_artifact(self, event: Mapping[str, Any]) -> None:
-        self.client.log_artifact(self.runs[event["trial"]].run_id, str(self._dir / event["path"]), event["folder"])
+        path = self._dir / event["path"]
+        if path.exists():  # one that was removed since is made and handed over again by `publish`
+            self.client.log_artifact(self.runs[event["trial"]].run_id, str(path), event["folder"])
 
     def _on_model(self, event: Mapping[str, Any]) -> None:
-        run = self.runs[event["trial"]]
-        log_model(self.client, self._dir / event["path"], run_id=run.run_id, experiment_id=self.experiment_id)
+        run, folder = self.runs[event["trial"]], self._dir / event["path"]
+        if folder.exists():
+            log_model(self.client, folder, run_id=run.run_id, experiment_id=self.experiment_id)
 
     def _on_close(self, event: Mapping[str, Any]) -> None:
         for run in self.runs.values():
@@ -276,7 +278,13 @@ class Store:
 
 def _known(run: Run) -> TrackedRun:
     open_now = run.info.status in OPEN
-    return TrackedRun(run.info.run_id, open=open_now, ended=ROW_TAG in run.data.tags, params=dict(run.data.params))
+    return TrackedRun(
+        run.info.run_id,
+        open=open_now,
+        row=row_from_tags(run.data.tags),
+        on_front=ON_FRONT in run.data.tags,
+        params=dict(run.data.params),
+    )
 
 
 def _user() -> str:

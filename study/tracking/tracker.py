@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.tracking.client import DEFAULT_EXPERIMENT, default_uri, short
+from study.tracking.names import STUDY
 from study.tracking.rows import params, tags
-from study.tracking.spool import Spool
+from study.tracking.spool import FOLDER, Spool
 from study.tracking.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STUDY = "study"
-"""The parent run, where a trial's id would name a child."""
-
+ID_FILE = "study_id"
 FLUSH_SECONDS = 60.0
 SHOWN = 5
+
+
+def known_study_id(study_dir: Path, /) -> str | None:
+    """Return the id under which a study's runs are found; None where it was never tracked."""
+    try:
+        return (study_dir / FOLDER / ID_FILE).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
 
 
 class Tracker:
@@ -37,13 +44,21 @@ class Tracker:
         study_dir: The study's folder.
         uri: Tracking URI; None is SQLite in the working folder.
         experiment: Experiment name; None is `robust-study`.
+        from_start: Send the whole spool again; what has arrived is recognised.
 
     Raises:
         SpoolBusyError: Another process tracks this study.
     """
 
     def __init__(
-        self, *, study: str, study_id: str, study_dir: Path, uri: str | None = None, experiment: str | None = None
+        self,
+        *,
+        study: str,
+        study_id: str,
+        study_dir: Path,
+        uri: str | None = None,
+        experiment: str | None = None,
+        from_start: bool = False,
     ) -> None:
         self.uri = uri or default_uri()
         self.experiment = experiment or DEFAULT_EXPERIMENT
@@ -51,6 +66,9 @@ class Tracker:
         self._study_id = study_id
         self._dir = study_dir
         self._spool = Spool(study_dir)
+        if from_start:
+            self._spool.uploaded(0)
+        (study_dir / FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
         self._uploader = Uploader(self._spool, open_store=self._open_store)
         self._steps: dict[str, int] = {}
         self._ended: set[str] = set()
@@ -96,9 +114,9 @@ class Tracker:
                 self.trial_started(row["trial_id"], params(row), tags(row))
                 self.trial_ended(row)
 
-    def tag_trial(self, trial_id: str, tags: Mapping[str, str | None]) -> None:
-        """Set tags on a trial's run, also after it ended; None removes one."""
-        self._put("tags", trial=trial_id, tags=tags)
+    def front(self, trial_ids: Iterable[str]) -> None:
+        """Tag the front's members `on_front=true`, and nobody else."""
+        self._put("front", trials=list(trial_ids))
 
     def study_reported(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Log the study's own progress on the parent run; `step` counts finished trials."""
@@ -107,11 +125,11 @@ class Tracker:
     def artifacts(self, paths: Iterable[Path], folder: str, *, trial_id: str = STUDY) -> None:
         """Upload files to a folder of the parent run, or of a trial's."""
         for path in paths:
-            self._put("artifact", trial=trial_id, path=str(path.resolve()), folder=folder)
+            self._put("artifact", trial=trial_id, path=self._inside(path), folder=folder)
 
     def model(self, trial_id: str, folder: Path) -> None:
         """Upload a folder that holds an MLflow model as the model of a trial's run."""
-        self._put("model", trial=trial_id, path=str(folder.resolve()))
+        self._put("model", trial=trial_id, path=self._inside(folder))
 
     def close(self, status: str, *, reason: str | None = None, timeout: float = FLUSH_SECONDS) -> str | None:
         """Close the parent run and what is open of the trials', send everything, and read it back.
@@ -164,6 +182,11 @@ class Tracker:
             elif event["kind"] == "end":
                 self._ended.add(event["row"]["trial_id"])
 
+    def _inside(self, path: Path) -> str:
+        """Return a path as seen from the study's folder, which may be moved before the upload."""
+        path, root = path.resolve(), self._dir.resolve()
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
     def _run_id(self, trial_id: str) -> str | None:
         store = self._uploader.store
         run = None if store is None else store.runs.get(trial_id)
@@ -173,5 +196,5 @@ class Tracker:
         try:
             self._spool.append({"kind": kind, "time": int(time.time() * 1000), **event})
             self._uploader.wake()
-        except Exception as error:  # a full disk costs tracking, not the study
+        except Exception as error:  # noqa: BLE001 - a full disk costs tracking, not the study
             logger.warning("tracking lost an update: %s", short(error))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.results import read_epochs, read_results
 from analysis.schema import EPOCH, RESULT, differing_columns
+from study.tracking.names import STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.rows import metrics, row_from_tags
-from study.tracking.store import STUDY, STUDY_TAG, TRIAL_TAG, runs_of
+from study.tracking.store import runs_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
