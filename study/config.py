@@ -14,6 +14,7 @@ from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
 from study.errors import UsageError
 from study.explain import explain
+from study.tracking.uris import uri_problem
 from trainables.data import DATASETS
 from trainables.methods import METHODS
 from trainables.models import MODELS
@@ -81,7 +82,14 @@ class TrackingConfig(_Section):
     """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder."""
 
     uri: str | None = None
-    experiment: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _store_and_no_secret(self) -> TrackingConfig:
+        problem = None if self.uri is None else uri_problem(self.uri)
+        if problem:
+            raise ValueError(f"`uri` {problem}")
+        return self
 
 
 class StudyConfig(_Section):

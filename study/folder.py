@@ -78,11 +78,12 @@ def read_rows(study_dirs: Sequence[Path], /) -> Any:
 def resolved(config: StudyConfig, /) -> StudyConfig:
     """Return the config with paths that depend on the working folder made absolute, so that it can be resumed."""
     from study.tracking.client import default_uri
+    from study.tracking.uris import absolute
 
     dataset = config.dataset
     if dataset.root is not None:
         dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
     if Path(dataset.name).expanduser().is_dir():
         dataset = replace(dataset, name=str(Path(dataset.name).expanduser().resolve()))
-    tracking = config.tracking.model_copy(update={"uri": config.tracking.uri or default_uri()})
+    tracking = config.tracking.model_copy(update={"uri": absolute(config.tracking.uri or default_uri())})
     return config.model_copy(update={"dataset": dataset, "tracking": tracking})

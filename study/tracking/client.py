@@ -6,7 +6,6 @@ import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,11 +36,6 @@ _REFUSALS = {
 def default_uri() -> str:
     """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
     return f"sqlite:///{Path('mlflow.db').resolve()}"
-
-
-def is_server(uri: str, /) -> bool:
-    """Return whether a tracking URI names a server rather than a database."""
-    return urlsplit(uri).scheme in ("http", "https")
 
 
 def connect(uri: str, /) -> MlflowClient:

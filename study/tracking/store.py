@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILED"}
+"""MLflow's status of a trial's run."""
 OPEN = ("RUNNING", "SCHEDULED")
 PAGE = 1000
 
@@ -46,7 +48,7 @@ class TrackedRun:
 
     Attributes:
         run_id: MLflow's id.
-        open: Whether MLflow shows it as running.
+        status: MLflow's status of it.
         row: Its trial's result row, where it has one.
         on_front: Whether it is tagged as a member of the front.
         params: Parameters it had when it was found.
@@ -55,7 +57,7 @@ class TrackedRun:
     """
 
     run_id: str
-    open: bool = True
+    status: str = "RUNNING"
     row: dict[str, Any] | None = None
     on_front: bool = False
     params: dict[str, str] = field(default_factory=dict)
@@ -163,9 +165,7 @@ class Store:
             self._log(run, metrics=metrics(row), step=row["epochs"] or 0, time=event["time"], tags=tags(row))
             self._log(run, tags=row_tags(row))
             run.row = dict(row)
-        if run.open:
-            self.client.set_terminated(run.run_id, status="FAILED" if row["status"] == "failed" else "FINISHED")
-            run.open = False
+        self._terminate(run, STATUS[row["status"]])
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])
@@ -190,14 +190,12 @@ class Store:
 
     def _on_close(self, event: Mapping[str, Any]) -> None:
         for run in self.runs.values():
-            if run.open and run is not self.parent:
+            if run.status in OPEN and run is not self.parent:
                 self._send_epochs(run)
                 self._log(run, tags={"status": "unfinished", "reason": event["reason"]})
-                self.client.set_terminated(run.run_id, status="KILLED")
-                run.open = False
+                self._terminate(run, "KILLED")
         self._log(self.parent, tags={"status": event["status"].lower(), "reason": event["reason"]})
-        self.client.set_terminated(self.parent.run_id, status=event["status"])
-        self.parent.open = False
+        self._terminate(self.parent, event["status"])
 
     def _child(self, trial_id: str, *, tags: Mapping[str, Any] | None = None) -> TrackedRun:
         parent = {PARENT_TAG: self.parent.run_id}
@@ -212,9 +210,14 @@ class Store:
         return self.runs[trial_id]
 
     def _reopen(self, run: TrackedRun) -> None:
-        if not run.open:
+        if run.status not in OPEN:
             self.client.update_run(run.run_id, status="RUNNING")
-            run.open = True
+            run.status = "RUNNING"
+
+    def _terminate(self, run: TrackedRun, status: str) -> None:
+        if run.status != status:
+            self.client.set_terminated(run.run_id, status=status)
+            run.status = status
 
     def _send_params(self, run: TrackedRun, asked: Mapping[str, Any]) -> None:
         fresh = {name: value for name, value in asked.items() if name not in run.params and value is not None}
@@ -277,10 +280,9 @@ class Store:
 
 
 def _known(run: Run) -> TrackedRun:
-    open_now = run.info.status in OPEN
     return TrackedRun(
         run.info.run_id,
-        open=open_now,
+        status=run.info.status,
         row=row_from_tags(run.data.tags),
         on_front=ON_FRONT in run.data.tags,
         params=dict(run.data.params),

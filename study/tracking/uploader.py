@@ -42,6 +42,7 @@ class Uploader:
         self.error: str | None = None
         self.refused: list[str] = []
         self._connected = False
+        self._limit = BATCH
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._asked = self._deadline = 0.0
@@ -106,19 +107,21 @@ class Uploader:
         if self.store is None or not self._connected:
             self.store = self._open_store()
             self._connected = True
-        events, position = self._spool.pending(limit=BATCH)
+        events, position = self._spool.pending(limit=self._limit)
         if not events:
             return False
         try:
             self.store.apply(events)
         except Exception:
             # what is half done is found again by looking
-            self._connected = False
+            # after a failure one by one, then ever more, so that each that arrives is one less to try again
+            self._connected, self._limit = False, 1
             raise
         finally:
             self.refused += self.store.refused
             self.store.refused.clear()
         self._spool.uploaded(position)
+        self._limit = min(2 * self._limit, BATCH)
         return True
 
     def _given_up(self, failing_since: float) -> bool:

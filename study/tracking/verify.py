@@ -11,15 +11,12 @@ from analysis.results import read_epochs, read_results
 from analysis.schema import EPOCH, RESULT, differing_columns
 from study.tracking.names import STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.rows import metrics, row_from_tags
-from study.tracking.store import runs_of
+from study.tracking.store import STATUS, runs_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from study.tracking.store import Store
-
-STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILED"}
-"""MLflow's status of a trial's run."""
 
 
 def missing(store: Store, study_dir: Path, /, *, study_id: str) -> dict[str, str]:

@@ -52,7 +52,7 @@ def write(study_dir: Path, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def tracker(study_dir: Path, uri: str, **options: Any) -> Tracker:
-    return Tracker(study="s", study_id=STUDY_ID, study_dir=study_dir, uri=uri, **options)
+    return Tracker(**{"study": "s", "study_id": STUDY_ID, "study_dir": study_dir, "uri": uri, **options})
 
 
 def report(tracker: Tracker, row: dict[str, Any], *, upto: int | None = None) -> None:
