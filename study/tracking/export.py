@@ -131,7 +131,7 @@ def _examples(client: MlflowClient, runs: list[Run]) -> Any:
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             list(pool.map(fetch, runs))
         # one file a run: trials of two studies share their ids
-        tables = [read_examples(path) for path in sorted(Path(scratch).glob(f"*/{EXAMPLE.folder}/*.parquet"))]
+        tables = [read_examples(path) for path in sorted(Path(scratch).rglob("*.parquet"))]
         names = list(EXAMPLE.by_name)
         columns = {name: [value for table in tables for value in table[name].to_pylist()] for name in names}
     return to_table(columns, EXAMPLE)
