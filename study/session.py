@@ -16,7 +16,11 @@ quiet_ray()
 
 import ray  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
+from study.cluster.request import bundle, check_satisfiable, slots  # noqa: E402
+from study.cluster.session import connected, nodes  # noqa: E402
+from study.cluster.survey import shipped  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
+from study.console import notes  # noqa: E402
 
 # A node that does not answer is given up after about 3 * (1 + 2) s; Ray's own settings take a minute.
 _HEALTH_CHECKS = {
@@ -31,30 +35,45 @@ _HEALTH_CHECKS = {
 def ray_session(config: StudyConfig, /) -> Iterator[None]:
     """Start Ray on this machine, or connect to `cluster.address`; leave it when the block ends.
 
+    Code of ours or the user's that nodes of a cluster lack is on its way to their workers then.
+
     Args:
         config: The study's config.
+
+    Raises:
+        UsageError: No cluster answers there, or its nodes cannot run the study's code.
     """
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if config.cluster.address is None:
-        for name, value in _HEALTH_CHECKS.items():
-            os.environ.setdefault(name, value)
-        options |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
-        # Ray starts workers through a shell and leaves this one path unquoted
-        if shlex.quote(sys.executable) != sys.executable:
-            options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
-    ray.init(address=config.cluster.address or "local", **options)
+    if config.cluster.address is not None:
+        environment, remarks = shipped(config, config.cluster.address)
+        for line in remarks:
+            notes().print(line)
+        with connected(config.cluster.address, runtime_env=environment or None):
+            yield
+        return
+    for name, value in _HEALTH_CHECKS.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    # Ray starts workers through a shell and leaves this one path unquoted
+    if shlex.quote(sys.executable) != sys.executable:
+        options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
+    ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def slots(config: StudyConfig, /) -> int:
-    """Return how many trials the connected cluster runs at once, at least 1."""
-    if config.resources.max_concurrent is not None:
-        return config.resources.max_concurrent
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call] # Ray leaves it untyped
-    found = [total.get("CPU", 0) / config.resources.cpus]
-    if config.resources.gpus:
-        found.append(total.get("GPU", 0) / config.resources.gpus)
-    return max(1, int(min(found)))
+def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], int]:
+    """Return what Tune reserves for each trial, and how many trials the connected cluster holds at once.
+
+    Args:
+        config: The study's config.
+        gpus: GPUs a trial.
+
+    Raises:
+        UsageError: No node can ever hold a trial.
+    """
+    found = nodes()
+    wanted = bundle(config.resources, gpus=gpus)
+    check_satisfiable(wanted, found)
+    return wanted, slots(wanted, found)
