@@ -114,7 +114,7 @@ def best_against_last(epochs: Sequence[Mapping[str, Any]], /, *, best_epoch: int
         ax.plot(list(robust), list(robust.values()), marker="o", markersize=3, color=_RIGHT, label="robust")
         marks = [(best_epoch, "best", "^"), (max(robust, default=None), "last", "s")]
         for epoch, name, marker in marks:
-            if epoch in robust:
+            if epoch is not None and epoch in robust:
                 ax.plot(
                     [epoch],
                     [robust[epoch]],

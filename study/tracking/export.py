@@ -88,8 +88,8 @@ def from_mlflow(uri: str, experiment: str, /) -> tuple[Any, Any]:
     except Exception as error:  # MLflow has no common class for what a store that is not there raises
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
     chosen = [(run, row) for run in _newest(runs) if (row := row_from_tags(run.data.tags)) is not None]
-    names = dict.fromkeys(name for _, row in chosen for name in row)
-    rows = to_table({name: [row.get(name) for _, row in chosen] for name in names}, RESULT, where=uri)
+    columns = dict.fromkeys(column for _, row in chosen for column in row)
+    rows = to_table({column: [row.get(column) for _, row in chosen] for column in columns}, RESULT, where=uri)
     rows = rows.sort_by([(name, "ascending") for name in RESULT.order])
     return rows, _examples(client, [run for run, _ in chosen])
 

@@ -74,10 +74,11 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
     from trainables.measuring import measured_part
     from trainables.network import network
     from trainables.spec import TrialSpec
+    from trainables.storage import join
     from trainables.training import LAST
     from trainables.weights import load_weights, read_weights
 
-    checkpoint = Path(row["checkpoint_path"]) / LAST
+    checkpoint = join(row["checkpoint_path"], LAST)
     state, tree = read_weights(checkpoint)
     if tree is None:
         raise ValueError(f"{checkpoint} has no spec")

@@ -86,7 +86,7 @@ def row_from_tags(found: Mapping[str, str], /) -> dict[str, Any] | None:
     Raises:
         ValueError: What is there is no whole row.
     """
-    pieces = []
+    pieces: list[str] = []
     while (name := ROW_TAG + (f".{len(pieces)}" if pieces else "")) in found:
         pieces.append(found[name])
     if not pieces:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 from helpers.tracked import STUDY_ID, report, row, run_trial, tracker, write
@@ -250,6 +252,31 @@ def test_the_read_back_says_what_is_missing_and_a_second_upload_repairs_it(uri, 
     assert said in problem[1]
     tracking._spool.close()
     assert run_study(uri, folder, [], from_start=True) is None
+
+
+def test_the_filters_of_the_docs_find_what_they_say(uri, folder):
+    text = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
+    filters = re.findall(r"^\| [^|]+ \| `(.+)` \|$", text, flags=re.MULTILINE)
+    rows = [
+        row(0, study="quickstart", val_lipschitz_mean=10.0, proposal="random"),
+        row(1, study="quickstart", method="natural", flags=["a"], val_lipschitz_mean=90.0),
+        row(
+            2, study="quickstart", status="failed", reason="diverged", val_robust_accuracy=None, val_lipschitz_mean=None
+        ),
+    ]
+    tracking = tracker(folder, uri, study="quickstart")
+    tracking.start({}, {"study": "quickstart"})
+    for one in rows:
+        run_trial(tracking, folder, one)
+    tracking.front(["00001"])
+    assert tracking.close("FINISHED") is None
+    client, found = runs(uri)[1], {}
+    for query in filters:
+        answer = client.search_runs(["1"], filter_string=query)
+        found[query] = sorted(run.data.tags[TRIAL_TAG] for run in answer)
+    assert list(found.values()) == [
+        ["00001"], ["00000", "00001", "00002"], ["00000"], ["00000"], ["00001"], ["00002"], ["00000"], ["study"],
+    ]  # fmt: skip
 
 
 def test_a_second_process_may_not_upload_the_same_spool(folder):
