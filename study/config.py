@@ -118,10 +118,14 @@ class StorageConfig(_Section):
 
 
 class TrackingConfig(_Section):
-    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder."""
+    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder.
+
+    `models` is how many members of the front, at most, get figures, weights and a model there.
+    """
 
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] | None = None
+    models: Annotated[int, Field(ge=0)] = 10
 
     @model_validator(mode="after")
     def _store_and_no_secret(self) -> TrackingConfig:

@@ -208,8 +208,8 @@ def _data(config: StudyConfig) -> tuple[Finding, int | None]:
 
 
 def _tracking(config: StudyConfig) -> Finding:
-    from study.tracking.reach import unreachable
     from study.tracking.client import default_uri
+    from study.tracking.reach import unreachable
 
     uri = config.tracking.uri or default_uri()
     problem = unreachable(uri)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from study.tracking.tracker import Tracker
     from trainables.data.base import ImageData
 
-CAP = 10
-"""Most members shown; spread along the front."""
 CURVE_IMAGES, GRID_IMAGES = 200, 10
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Radii of the accuracy curve, times the study's own."""
@@ -33,7 +31,7 @@ SEED = 0
 
 
 def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, tracker: Tracker) -> None:
-    """Draw and pack at most `CAP` front members and hand the files to the tracker.
+    """Draw and pack at most `tracking.models` front members, spread along it, and hand the files to the tracker.
 
     A member whose checkpoint is gone, or that cannot be shown, is left out with a note.
 
@@ -43,9 +41,10 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
         front: Rows on the front.
         tracker: Open.
     """
-    if not front.num_rows:
+    cap = config.tracking.models
+    if not front.num_rows or not cap:
         return
-    chosen = front.take(list(spread_along(values(front, FRONT), cap=CAP))).to_pylist()
+    chosen = front.take(list(spread_along(values(front, FRONT), cap=cap))).to_pylist()
     said = notes()
     data: ImageData | None = None
     for row in chosen:

@@ -30,8 +30,8 @@ def save_model(model: nn.Module, images: np.ndarray, folder: Path, /) -> None:
 
     with torch.no_grad():
         logits = model(torch.from_numpy(images)).numpy()
-    image = TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]), name="images")
-    output = TensorSpec(np.dtype(np.float32), (-1, *logits.shape[1:]), name="logits")
+    image = TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]))
+    output = TensorSpec(np.dtype(np.float32), (-1, *logits.shape[1:]))
     mlflow.pytorch.save_model(
         model,
         str(folder),
