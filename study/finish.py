@@ -9,7 +9,7 @@ from study.console import notes, results
 from study.figures import print_front, write_figures
 from study.folder import read_rows
 from study.tracking.publish import publish
-from study.tracking.tracker import Tracker
+from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
 
 def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool:
@@ -31,7 +31,7 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
         written = write_figures(table, study_dir / "figures")
         publish(config, study_dir, table, tracker=tracker, figures=written)
     reason = None if complete else "the study was stopped before all trials were done"
-    problem = tracker.close("FINISHED" if complete else "KILLED", reason=reason)
+    problem = tracker.close("FINISHED" if complete else "KILLED", reason=reason, timeout=FLUSH_SECONDS + table.num_rows)
     if table.num_rows:
         print_front(table, console=shown)
     if written:

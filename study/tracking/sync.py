@@ -10,7 +10,7 @@ from study.figures import write_figures
 from study.folder import open_config, read_rows
 from study.tracking.describe import study_params, study_tags
 from study.tracking.publish import publish
-from study.tracking.tracker import Tracker, known_study_id
+from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
 
 SECONDS_A_TRIAL = 5.0
 """What the bounded wait grows by: models and figures of front members are slow to send."""
@@ -47,7 +47,7 @@ def sync(study_dir: Path, /) -> None:
     problem = tracker.close(
         "FINISHED" if complete else "KILLED",
         reason=None if complete else "the study is not finished",
-        timeout=60 + SECONDS_A_TRIAL * table.num_rows,
+        timeout=FLUSH_SECONDS + SECONDS_A_TRIAL * table.num_rows,
     )
     if problem:
         notes().print(f"tracking in {tracker.uri} still lacks: {problem}", soft_wrap=True)
