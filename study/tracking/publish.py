@@ -19,7 +19,16 @@ from study.tracking.tracker import Tracker
 REPORT = "report.html"
 
 
-def publish(config: StudyConfig, study_dir: Path, table: Any, /, *, tracker: Tracker, figures: list[Path]) -> None:
+def publish(
+    config: StudyConfig,
+    study_dir: Path,
+    table: Any,
+    /,
+    *,
+    tracker: Tracker,
+    figures: list[Path],
+    hurried: bool = False,
+) -> None:
     """Hand a study's front, figures and report to its tracker; what cannot be made is left out with a note.
 
     Args:
@@ -28,6 +37,7 @@ def publish(config: StudyConfig, study_dir: Path, table: Any, /, *, tracker: Tra
         table: Its result rows.
         tracker: Open.
         figures: Files drawn of the front.
+        hurried: Leave out what takes time: the members' own figures and models.
     """
     try:
         front = front_of(table)
@@ -37,7 +47,8 @@ def publish(config: StudyConfig, study_dir: Path, table: Any, /, *, tracker: Tra
         tracker.artifacts(_front_files(front, study_dir / FOLDER), "front")
         if (study_dir / REPORT).exists():
             tracker.artifacts([study_dir / REPORT], "report")
-        publish_members(config, study_dir, front, tracker=tracker)
+        if not hurried:
+            publish_members(config, study_dir, front, tracker=tracker)
     except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
         notes().print(f"tracking shows less than it could: {short(error)}")
 

@@ -131,24 +131,27 @@ class Tracker:
         """Upload a folder that holds an MLflow model as the model of a trial's run."""
         self._put("model", trial=trial_id, path=self._inside(folder))
 
-    def close(self, status: str, *, reason: str | None = None, timeout: float = FLUSH_SECONDS) -> str | None:
+    def close(self, status: str | None, *, reason: str | None = None, timeout: float = FLUSH_SECONDS) -> str | None:
         """Close the parent run and what is open of the trials', send everything, and read it back.
 
         Args:
-            status: MLflow's run status: `FINISHED`, `FAILED` or `KILLED`.
+            status: MLflow's run status: `FINISHED`, `FAILED` or `KILLED`; None leaves the runs open and reads nothing
+                back, because another driver goes on in them.
             reason: Why a study is closed that is not finished.
             timeout: Longest wait in seconds; a store that does not answer is given up earlier.
 
         Returns:
             What tracking lacks, or None when everything was read back as it is on disk.
         """
-        self._put("close", status=status, reason=reason)
+        if status is not None:
+            self._put("close", status=status, reason=reason)
         lacking: dict[str, str] = {}
 
         def read_back(store: Store) -> None:
             from study.tracking.verify import missing
 
-            lacking.update(missing(store, self._dir, study_id=self._study_id))
+            if status is not None:
+                lacking.update(missing(store, self._dir, study_id=self._study_id))
 
         try:
             done = self._uploader.finish(timeout=timeout, afterwards=read_back)

@@ -279,6 +279,27 @@ def test_the_filters_of_the_docs_find_what_they_say(uri, folder):
     ]  # fmt: skip
 
 
+def test_no_secret_of_the_environment_reaches_runs_artifacts_or_spool(uri, folder, tmp_path, monkeypatch):
+    from study.config import parse_config
+    from study.tracking.describe import study_params, study_tags
+
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY")
+    for name in (*names, "MY_API_KEY"):
+        monkeypatch.setenv(name, f"planted-{name}")
+    config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
+    tracking = tracker(folder, uri)
+    tracking.start(study_params(config), study_tags(config))
+    run_trial(tracking, folder, row(0))
+    assert tracking.close("FINISHED") is None
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"mlflow.db", "spool.jsonl", "00000.parquet"} <= {path.name for path in written}
+    assert [path for path in written if b"planted-" in path.read_bytes()] == []
+    parent = runs(uri)[0]["study"]
+    assert parent.data.params["search.num_trials"] == "100"
+    assert "space.dropout" in parent.data.params
+    assert parent.data.tags["version.mlflow"].startswith("3.")
+
+
 def test_a_second_process_may_not_upload_the_same_spool(folder):
     held = Spool(folder)
     with pytest.raises(UsageError, match="another process"):
