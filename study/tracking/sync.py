@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from study.budget import out_of_time
 from study.console import notes, results
 from study.errors import UsageError
 from study.figures import write_figures
@@ -43,7 +44,7 @@ def sync(study_dir: Path, /) -> None:
     if table.num_rows:
         figures = write_figures(table, study_dir / "figures")
         publish(config, study_dir, table, tracker=tracker, figures=figures)
-    complete = table.num_rows >= config.search.num_trials
+    complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     problem = tracker.close(
         "FINISHED" if complete else "KILLED",
         reason=None if complete else "the study is not finished",

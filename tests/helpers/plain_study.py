@@ -31,7 +31,7 @@ def run_plain(source: Path, out: Path) -> Path:
     tracker.start(study_params(config), study_tags(config))
     tracker.dataset(**dataset_event(data))
     search = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
-    for number in range(config.search.num_trials):
+    for number in range(config.num_trials):
         name = trial_id(number)
         spec = config.trial_spec(config.space().draw(search.ask()), number=number)
         keys = {"trial_id": name, "number": number, "proposal": "random", "spec": spec.to_dict()}
