@@ -78,7 +78,8 @@ def read_rows(study_dirs: Sequence[Path], /) -> Any:
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
     """Return the config with paths that depend on the working folder made absolute, so that it can be resumed."""
-    from study.tracking.tracker import default_uri
+    from study.tracking.client import default_uri
+    from study.tracking.uris import absolute
 
     dataset = config.dataset
     if dataset.root is not None:
@@ -92,7 +93,7 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
     if storage.checkpoints is not None and "://" not in storage.checkpoints:
         path = str(Path(storage.checkpoints).expanduser().resolve())
         storage = storage.model_copy(update={"checkpoints": path})
-    tracking = config.tracking.model_copy(update={"uri": config.tracking.uri or default_uri()})
+    tracking = config.tracking.model_copy(update={"uri": absolute(config.tracking.uri or default_uri())})
     return config.model_copy(update={"dataset": dataset, "search": search, "storage": storage, "tracking": tracking})
 
 
@@ -110,12 +111,12 @@ def _is_pool(key: str) -> bool:
 def _absolute_pools(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with the paths among their pools made absolute."""
 
-    def absolute(value: Any) -> Any:
+    def path_made_absolute(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: absolute(inner) for key, inner in value.items()}
+            return {key: path_made_absolute(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            return [absolute(inner) for inner in value]
+            return [path_made_absolute(inner) for inner in value]
         path = Path(value).expanduser() if isinstance(value, str) else None
         return str(path.resolve()) if path is not None and path.exists() and value not in DATASETS else value
 
-    return {key: absolute(value) if _is_pool(key) else value for key, value in settings.items()}
+    return {key: path_made_absolute(value) if _is_pool(key) else value for key, value in settings.items()}
