@@ -137,14 +137,8 @@ def evaluate(
     """
     first = _clean_pass(model, images, labels, threat=threat)
     begun = time.perf_counter()
-    attack_options: dict[str, Any] = {
-        "attack": attack,
-        "threat": threat,
-        "steps": steps,
-        "restarts": restarts,
-        "seed": seed,
-    }
-    robust, flags = _attack_stage(model, images, labels, first, checks=checks, report=report, **attack_options)
+    attacking: dict[str, Any] = {"attack": attack, "threat": threat, "steps": steps, "restarts": restarts, "seed": seed}
+    robust, flags = _attack_stage(model, images, labels, first, checks=checks, report=report, **attacking)
     seconds_attack = time.perf_counter() - begun
     begun = time.perf_counter()
     part = slice(lipschitz_examples if threat.epsilon > 0 else 0)

@@ -185,8 +185,7 @@ class Trainer:
                 self.epoch, self.reason = number, OUT_OF_MEMORY
         carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
         row |= {f"val_{name}": carried.get(name) for name in CARRIED}
-        best = best_columns(self.best)
-        row |= {name: best[name] for name in BEST_CURVE}
+        row |= {name: value for name, value in best_columns(self.best).items() if name in BEST_CURVE}
         row["stale"] = self._measured_epoch != self.epoch
         row["seconds"] = time.perf_counter() - begun
         self._seconds["total"] += row["seconds"]
