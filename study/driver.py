@@ -26,7 +26,6 @@ from study.errors import UsageError  # noqa: E402
 from study.generations import Generation, size  # noqa: E402
 from study.interrupts import Interrupts  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
-from study.meaning import flat  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.retention import Retention  # noqa: E402
 from study.searcher import (  # noqa: E402
@@ -38,6 +37,7 @@ from study.searcher import (  # noqa: E402
     unfinished,
 )
 from study.session import ray_session, reserved, sum_of  # noqa: E402
+from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -97,10 +97,11 @@ def run_study(
     tracker = Tracker(
         study=config.name,
         study_id=optuna_study.user_attrs["study_id"],
+        study_dir=study_dir,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
     )
-    tracker.start(params=flat(config.to_dict()), tags={"study": config.name})
+    tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(ledger.stored())
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
@@ -156,6 +157,7 @@ class _Run:
         with progress, ray_session(config):
             interrupts.listen()  # Ray has put its own handlers
             data = data or load_dataset(config.dataset).without_test()
+            self.tracker.dataset(**dataset_event(data))
             keeper = Bookkeeper(
                 ledger=ledger,
                 tracker=self.tracker,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from analysis.fronts import front_of
 from study.budget import out_of_time
 from study.config import StudyConfig
 from study.console import notes, results
 from study.failures import causes, failure_table
 from study.figures import print_front, write_figures
 from study.folder import read_rows
-from study.tracking.tracker import Tracker
+from study.tracking.publish import publish
+from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
 HURRIED_SECONDS = 10.0
 """Longest wait for uploads when whoever asked for the stop is about to end the process."""
@@ -41,11 +41,10 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     written: list[Path] = []
     if table.num_rows:
         written = _drawn(table, study_dir / "figures")
-        tracker.artifacts(written, "figures")
-        for trial_id in front_of(table)["trial_id"].to_pylist():
-            tracker.tag_trial(trial_id, {"on_front": "true"})
-    status = "FINISHED" if complete else "KILLED"
-    problem = tracker.close(status, timeout=HURRIED_SECONDS) if hurried else tracker.close(status)
+        publish(config, study_dir, table, tracker=tracker, figures=written, hurried=hurried)
+    status, reason = ("FINISHED", None) if complete else ("KILLED", "the study was stopped before all trials were done")
+    patience = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
+    problem = tracker.close(status, reason=reason, timeout=patience)
     if table.num_rows:
         print_front(table, console=shown)
     if written:
@@ -56,7 +55,13 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     if found:
         shown.print(failure_table(found))
     if problem:
-        said.print(f"tracking: {problem}; every result is in {study_dir}")
+        said.print(
+            f"tracking lacks: {problem}. Every result is in {study_dir}; upload them with: "
+            f"robust-study sync {study_dir}",
+            soft_wrap=True,
+        )
+    else:
+        said.print("tracking verified")
     if not complete:
         said.print(
             f"{table.num_rows} of {config.num_trials} trials are done; go on with: robust-study resume {study_dir}",

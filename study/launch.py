@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from study.console import notes
 from study.detached import detach
 from study.drivers import refusal, running_driver
 from study.errors import UsageError
-from study.folder import CONFIG_FILE, create, free_folder, open_config, read_rows, resolved
+from study.folder import CONFIG_FILE, create, free_folder, open_config, pools, read_rows, resolved
 from study.generations import inherited
 from study.meaning import check_unchanged
 from study.preflight import check_resources
@@ -21,6 +22,7 @@ from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
 from study.storage import check_storage
 from trainables.data import DataError, check_available, load_dataset
+from trainables.data.unlabelled import check_images
 from trainables.models import build_model
 from trainables.registry import UnknownNameError
 from trainables.seeding import seeded
@@ -142,6 +144,8 @@ def _checked(
 def _check_data(config: StudyConfig) -> None:
     try:
         check_available(config.dataset)
+        for pool in pools(config):
+            check_images(pool, root=config.dataset.root)
     except (DataError, UnknownNameError) as error:
         raise UsageError(str(error)) from error
 
@@ -152,8 +156,15 @@ def _loaded(config: StudyConfig) -> tuple[ImageData, int]:
     Raises:
         UsageError: The data set or the model does not fit the config.
     """
+    evaluation = config.evaluation
     try:
         data = load_dataset(config.dataset).without_test()
+        largest = math.sqrt(math.prod(data.image_shape))
+        if evaluation.norm == "l2" and evaluation.epsilon > largest:
+            raise UsageError(
+                f"`evaluation.epsilon` must be in [0, {largest:g}] in l2 on images of {data.image_shape}, "
+                f"got {evaluation.epsilon:g}"
+            )
         with seeded(config.search.seed, "check"):
             model = build_model(
                 config.model.name,

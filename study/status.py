@@ -32,6 +32,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     by_status = Counter(record["status"] for record in records)
     failures = causes(records, study_dir)
     replicates = sum(record["replicate_of"] is not None for record in records)
+    flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
     volume = front_hypervolume(rows)
     driver = running_driver(study_dir)
     if as_json:
@@ -47,6 +48,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
                 {**asdict(cause), "traceback": None if cause.traceback is None else str(cause.traceback)}
                 for cause in failures
             ],
+            "flags": dict(flags),
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
             "hypervolume_reference": list(volume.reference),
@@ -60,12 +62,22 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
     if failures:
         console.print(failure_table(failures))
+    for flag, count in flags.most_common():
+        console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console)
     if driver is not None:
         console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
     elif rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
+
+
+def _meaning(flag: str) -> str:
+    from trainables.flags import FLAGS
+    from trainables.measuring import TRAINING_FLAGS
+
+    meaning = {**FLAGS, **TRAINING_FLAGS}.get(flag)
+    return f" ({meaning})" if meaning else ""
 
 
 def _by_method(records: list[dict[str, Any]]) -> Table:

@@ -211,8 +211,8 @@ def _data(config: StudyConfig) -> tuple[Finding, int | None]:
 
 
 def _tracking(config: StudyConfig) -> Finding:
+    from study.tracking.client import default_uri
     from study.tracking.reach import unreachable
-    from study.tracking.tracker import default_uri
 
     uri = config.tracking.uri or default_uri()
     problem = unreachable(uri)

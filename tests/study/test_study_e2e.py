@@ -29,6 +29,7 @@ evaluation: {epsilon: 0.1, steps: 3, examples: 64, lipschitz: {steps: 3, example
 search: {space: core, num_trials: 6, methods: [natural, adversarial_training, trades], random_fraction: 0.5}
 resources: {max_concurrent: 2}
 cluster: {trials_per_driver: 4}
+tracking: {models: 0}
 """
 
 
@@ -167,6 +168,7 @@ def test_the_front_lies_on_disk_and_is_printed(finished):
     for kind in ("png", "pdf", "svg", "html", "csv"):
         assert (figures / f"pareto.{kind}").stat().st_size > 0
     assert "hypervolume" in resumed.stdout
+    assert "tracking verified" in resumed.stderr
     assert "robust-study ui studies/small" in resumed.stdout
     assert "Warning" not in resumed.stderr
 
