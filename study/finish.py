@@ -67,7 +67,8 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
             f"{table.num_rows} of {config.num_trials} trials are done; go on with: robust-study resume {study_dir}",
         )
         return False
-    _compacted(study_dir)
+    if problem is None:  # uploads of a trial are made from its own files
+        _compacted(study_dir)
     shown.print("next:")
     shown.print(f"  robust-study ui {study_dir}")
     shown.print(f"  robust-study status {study_dir}")

@@ -123,10 +123,7 @@ class Trainer:
         if training.compile:
             self._trained = compiled(self.model, second_order=getattr(self.method, "second_order", False))
         self.optimizer = build_optimizer(
-            self.model,
-            name=training.optimizer,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
+            self.model, name=training.optimizer, momentum=training.momentum, weight_decay=training.weight_decay
         )
         self._train, self._val, self._scale = data.train, data.val, data.scale
         self._batches = TrainingBatches(
@@ -143,8 +140,7 @@ class Trainer:
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self._micro = MicroBatches(self.model)
-        self.epoch = 0
-        self._batch, self._sums = 0, dict[str, Tensor]()
+        self.epoch, self._batch, self._sums = 0, 0, dict[str, Tensor]()
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []
         self.best: Best | None = None
@@ -169,7 +165,7 @@ class Trainer:
 
         A loss that is not finite ends the trial as `diverged`. A device without memory for a batch gets its halves
         from then on (`MicroBatches`); without memory for those, or to measure, the trial ends as `out of memory`.
-        `save` may be used in `between`, which is called between two batches.
+        Between two batches `between` is called, which may `save`.
 
         Raises:
             RuntimeError: The trial is done.
@@ -238,8 +234,7 @@ class Trainer:
             {
                 "spec": self.spec.to_json(),
                 "epoch": self.epoch,
-                "batch": self._batch,
-                "sums": self._sums,
+                "within": [self._batch, self._sums],
                 "reason": self.reason,
                 "history": self.history,
                 "model": self.measured.state_dict(),
@@ -267,9 +262,9 @@ class Trainer:
             self.model.load_state_dict(state["unaveraged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.reason, self.history = state["epoch"], state["reason"], state["history"]
-        self._batch, self._sums, carried = state.get("batch", 0), state.get("sums", {}), state["val_measures"]
+        self._batch, self._sums = state.get("within", (0, {}))
+        carried, best = state["val_measures"], state["best"]
         self._val_measures = None if carried is None else Measures.from_dict(carried)
-        best = state["best"]
         self.best = None if best is None else Best(best[0], Measures.from_dict(best[1]))
         self._micro.size = state.get("micro_batch")
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
@@ -289,10 +284,8 @@ class Trainer:
             self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
             self._measured_epoch = self.epoch
             self.best = Best(self.epoch, self._val_measures).or_before(self.best)
-        parts |= {"val_loss": loss}
-        return {name: value if math.isfinite(value) else None for name, value in parts.items()} | {
-            "val_clean_accuracy": accuracy
-        }
+        found = {name: value if math.isfinite(value) else None for name, value in (parts | {"val_loss": loss}).items()}
+        return found | {"val_clean_accuracy": accuracy}
 
     def _train_epoch(self, between: Callable[[], None] | None) -> dict[str, float]:
         """Train on every batch left; return the mean objective as `loss` and the mean of each part."""
