@@ -16,12 +16,14 @@ from ray import tune  # noqa: E402 - its chatter is turned off by variables that
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.budget import TimeBudget  # noqa: E402
+from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.searcher import StudySearcher, enqueue, open_search, trial_id, unfinished  # noqa: E402
-from study.session import ray_session, reserved  # noqa: E402
+from study.session import ray_session, reserved, sum_of  # noqa: E402
+from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -63,10 +65,11 @@ def run_study(
     tracker = Tracker(
         study=config.name,
         study_id=optuna_study.user_attrs["study_id"],
+        study_dir=study_dir,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
     )
-    tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
+    tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(ledger.rows.values())
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
@@ -74,6 +77,7 @@ def run_study(
     progress = StudyProgress(config.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size)
     with progress, ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
+        tracker.dataset(**dataset_event(data))
         keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
         searcher = StudySearcher(
             optuna_study,
@@ -84,9 +88,10 @@ def run_study(
             pending=pending,
             budget=budget,
         )
+        gpus = gpus_per_trial(config, study_dir, data=data, num_gpus=sum_of("GPU"))
         shared = None if config.cluster.address is None else checkpoint_root(config, study_dir)
         fitted = tune.with_parameters(trainable, data=data)
-        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared)
+        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared, gpus=gpus)
     return tracker
 
 
@@ -122,8 +127,9 @@ def _fit(
     keeper: Bookkeeper,
     num_trials: int,
     shared: Path | str | None,
+    gpus: float,
 ) -> None:
-    wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
+    wanted, slots = reserved(config, gpus=gpus)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
@@ -155,10 +161,3 @@ def _fit(
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["trial_id"])
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return flat
