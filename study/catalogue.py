@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+from importlib import resources
+from pathlib import Path
 
 from rich.table import Table
 
@@ -13,12 +15,15 @@ from trainables.settings import Setting
 
 
 def show(kind: str, /) -> None:
-    """Print one of: methods, datasets, models, spaces, attacks, samplers, presets."""
-    results().print(
-        {"methods": _methods, "spaces": _spaces, "samplers": _samplers, "presets": _presets}.get(
-            kind, lambda: _named(kind)
-        )()
-    )
+    """Print one of: methods, datasets, models, spaces, attacks, samplers, presets, templates."""
+    own = {
+        "methods": _methods,
+        "spaces": _spaces,
+        "samplers": _samplers,
+        "presets": _presets,
+        "templates": _templates,
+    }
+    results().print(own.get(kind, lambda: _named(kind))())
 
 
 def _methods() -> Table:
@@ -110,3 +115,20 @@ def _bounds(setting: Setting) -> str:
 
 def _with_unit(doc: str, unit: str) -> str:
     return f"{doc} ({unit})" if unit else doc
+
+
+def templates() -> dict[Path, str]:
+    """Return the files that start a cluster, to be copied and filled in, each with what it is."""
+    folder = Path(str(resources.files("study") / "cluster" / "templates"))
+    found = {}
+    for path in sorted(folder.iterdir()):
+        comments = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
+        found[path] = next(comments).removeprefix("# ")
+    return found
+
+
+def _templates() -> Table:
+    table = Table("template (cp it from here)", "what it is")
+    for path, said in templates().items():
+        table.add_row(str(path), said)
+    return table

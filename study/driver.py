@@ -16,12 +16,13 @@ from ray import tune  # noqa: E402 - its chatter is turned off by variables that
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.budget import TimeBudget  # noqa: E402
+from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.searcher import StudySearcher, enqueue, open_search, trial_id, unfinished  # noqa: E402
-from study.session import ray_session, reserved  # noqa: E402
+from study.session import ray_session, reserved, sum_of  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -84,9 +85,10 @@ def run_study(
             pending=pending,
             budget=budget,
         )
+        gpus = gpus_per_trial(config, study_dir, data=data, num_gpus=sum_of("GPU"))
         shared = None if config.cluster.address is None else checkpoint_root(config, study_dir)
         fitted = tune.with_parameters(trainable, data=data)
-        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared)
+        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared, gpus=gpus)
     return tracker
 
 
@@ -122,8 +124,9 @@ def _fit(
     keeper: Bookkeeper,
     num_trials: int,
     shared: Path | str | None,
+    gpus: float,
 ) -> None:
-    wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
+    wanted, slots = reserved(config, gpus=gpus)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:

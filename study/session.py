@@ -79,6 +79,11 @@ def _start(options: dict[str, Any]) -> None:
             return
 
 
+def sum_of(resource: str, /) -> float:
+    """Return how much of a resource, in Ray's name for it, the connected cluster's nodes have together."""
+    return sum(node.resources.get(resource, 0) for node in nodes())
+
+
 def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], int]:
     """Return what Tune reserves for each trial, and how many trials the connected cluster holds at once.
 

@@ -28,6 +28,7 @@ class Catalogue(StrEnum):
     attacks = "attacks"
     samplers = "samplers"
     presets = "presets"
+    templates = "templates"
 
 
 @app.command()
@@ -76,7 +77,7 @@ def pareto(
 
 @app.command(name="list")
 def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
-    """List methods, datasets, models, spaces, attacks, samplers or presets, with ranges and units."""
+    """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
     from study.catalogue import show
 
     show(kind.value)
