@@ -17,6 +17,7 @@ from study.budget import parse_duration
 from study.cluster.address import check_address, check_location
 from study.errors import UsageError
 from study.explain import explain
+from study.tracking.uris import uri_problem
 from trainables.data import DATASETS
 from trainables.methods import METHODS
 from trainables.models import MODELS
@@ -147,10 +148,21 @@ class StorageConfig(_Section):
 
 
 class TrackingConfig(_Section):
-    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder."""
+    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder.
+
+    `models` is how many members of the front, at most, get figures, weights and a model there.
+    """
 
     uri: str | None = None
-    experiment: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+    models: Annotated[int, Field(ge=0)] = 10
+
+    @model_validator(mode="after")
+    def _store_and_no_secret(self) -> TrackingConfig:
+        problem = None if self.uri is None else uri_problem(self.uri)
+        if problem:
+            raise ValueError(f"`uri` {problem}")
+        return self
 
 
 class StudyConfig(_Section):

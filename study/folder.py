@@ -77,7 +77,8 @@ def read_rows(study_dirs: Sequence[Path], /) -> Any:
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
     """Return the config with paths that depend on the working folder made absolute, so that it can be resumed."""
-    from study.tracking.tracker import default_uri
+    from study.tracking.client import default_uri
+    from study.tracking.uris import absolute
 
     dataset = config.dataset
     if dataset.root is not None:
@@ -88,5 +89,5 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
     if storage.checkpoints is not None and "://" not in storage.checkpoints:
         path = str(Path(storage.checkpoints).expanduser().resolve())
         storage = storage.model_copy(update={"checkpoints": path})
-    tracking = config.tracking.model_copy(update={"uri": config.tracking.uri or default_uri()})
+    tracking = config.tracking.model_copy(update={"uri": absolute(config.tracking.uri or default_uri())})
     return config.model_copy(update={"dataset": dataset, "storage": storage, "tracking": tracking})

@@ -18,6 +18,9 @@ from trainables.spec import TrialSpec
 ATTACK = "pgd"
 """The attack every trial is measured with; stronger ones are run on chosen trials afterwards."""
 
+OUT_OF_MEMORY = "out of memory"
+"""Reason of a trial that does not fit its device even with halved batches."""
+
 
 @dataclass(frozen=True)
 class Best:
@@ -44,7 +47,7 @@ class Outcome:
 
     Attributes:
         status: `completed`; `stopped_early`, asked for before the last epoch; or `failed`.
-        reason: Why it failed (`diverged`), else None.
+        reason: Why it failed (`diverged`, `out of memory`), else None.
         row: The result row's scientific columns.
         epochs: One row an epoch.
         examples: Split name to columns with one entry per measured image, of the last checkpoint; empty where nothing

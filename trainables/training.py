@@ -23,11 +23,12 @@ from trainables.data.base import ImageData, Split
 from trainables.evaluation import Measures, clean_measures
 from trainables.measuring import measure, measured_part
 from trainables.methods.base import LossTerms, build_method, check_radius
-from trainables.micro import OUT_OF_MEMORY, MicroBatches, loss_terms
+from trainables.micro import MicroBatches, loss_terms
 from trainables.modes import has_batch_statistics
 from trainables.network import network
 from trainables.optimisation import build_optimizer, learning_rate
 from trainables.outcome import (
+    OUT_OF_MEMORY,
     Best,
     Outcome,
     best_columns,
