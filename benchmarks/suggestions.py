@@ -1,7 +1,8 @@
 """What a suggestion costs as a search grows: milliseconds for each sampler at several numbers of finished trials.
 
 The quickstart's space, two objectives, trials in memory: the sampler's own time, without storage or Ray. The
-trials already finished were drawn at random and have random accuracies.
+trials already finished have random accuracies and were drawn at random; those of the genetic samplers by
+themselves, because they build on generations of their own alone.
 
     python benchmarks/suggestions.py [--samplers tpe nsga2 random] [--trials 100 1000 2000] [--repeats 10]
 """
@@ -40,7 +41,8 @@ def suggestion_ms(sampler: str, *, sizes: list[int], repeats: int) -> dict[int, 
     config = load_config("quickstart", assignments=changes)
     space = config.space()
     study = open_study(optuna.storages.InMemoryStorage(), "suggestions", config.search)
-    proposing, filling = study.sampler, optuna.samplers.RandomSampler(seed=0)
+    proposing = study.sampler
+    filling = proposing if sampler.startswith("nsga") else optuna.samplers.RandomSampler(seed=0)
     draw = np.random.default_rng(0)
     found = {}
     for size in sizes:
