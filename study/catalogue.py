@@ -169,8 +169,5 @@ def templates() -> dict[Path, str]:
     return found
 
 
-def _templates() -> Table:
-    table = Table("template (cp it from here)", "what it is")
-    for path, said in templates().items():
-        table.add_row(str(path), said)
-    return table
+def _templates() -> str:
+    return "\n".join(f"{path}\n    {said}" for path, said in templates().items())
