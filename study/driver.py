@@ -90,19 +90,7 @@ def run_study(
     for line in enqueue(optuna_study, config):
         notes().print(line)
     budget = TimeBudget(optuna_study, limit=search.time_limit)
-    if "study_id" not in optuna_study.user_attrs:
-        optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
-    if optuna_study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
-        optuna_study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
-    tracker = Tracker(
-        study=config.name,
-        study_id=optuna_study.user_attrs["study_id"],
-        study_dir=study_dir,
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-    )
-    tracker.start(params=study_params(config), tags=study_tags(config))
-    tracker.settle(ledger.stored())
+    tracker = _opened(config, study_dir, study=optuna_study, ledger=ledger)
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
@@ -128,6 +116,24 @@ def run_study(
         raise
     except Exception as error:
         raise RunBrokeError(_broken(error, study_dir), tracker=tracker) from error
+    return tracker
+
+
+def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger) -> Tracker:
+    """Write into Optuna's study what names it and what it began with, and open the tracker."""
+    if "study_id" not in study.user_attrs:
+        study.set_user_attr("study_id", uuid.uuid4().hex)
+    if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
+        study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
+    tracker = Tracker(
+        study=config.name,
+        study_id=study.user_attrs["study_id"],
+        study_dir=study_dir,
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+    )
+    tracker.start(params=study_params(config), tags=study_tags(config))
+    tracker.settle(ledger.stored())
     return tracker
 
 
