@@ -14,6 +14,7 @@ from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
 from study.errors import UsageError
 from study.explain import explain
+from study.stopping import SchedulerConfig, check_stopping
 from trainables.data import DATASETS
 from trainables.methods import METHODS
 from trainables.models import MODELS
@@ -93,6 +94,7 @@ class StudyConfig(_Section):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     search: SearchConfig
+    scheduler: SchedulerConfig = SchedulerConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
@@ -105,6 +107,7 @@ class StudyConfig(_Section):
         if not Path(self.dataset.name).expanduser().is_dir():
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
+        check_stopping(self.scheduler, self.training, self.evaluation)
         return self
 
     def space(self) -> SearchSpace:

@@ -24,6 +24,7 @@ from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
+from study.scheduler import StudyScheduler, informed_scheduler  # noqa: E402
 from study.searcher import StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
@@ -76,7 +77,8 @@ def run_study(
     )
     with progress, _ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
-        keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
+        scheduler = informed_scheduler(config, study_dir, ledger.rows.values())
+        keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress, stop_reason=scheduler.reason)
         searcher = StudySearcher(
             optuna_study,
             space=config.space(),
@@ -85,7 +87,14 @@ def run_study(
             before_tell=keeper.before_tell,
             pending=pending,
         )
-        _fit(config, tune.with_parameters(trainable, data=data), searcher=searcher, keeper=keeper, num_trials=missing)
+        _fit(
+            config,
+            tune.with_parameters(trainable, data=data),
+            searcher=searcher,
+            scheduler=scheduler,
+            keeper=keeper,
+            num_trials=missing,
+        )
     return tracker
 
 
@@ -112,7 +121,14 @@ class _Configure:
 
 
 def _fit(
-    config: StudyConfig, trainable: Any, /, *, searcher: StudySearcher, keeper: Bookkeeper, num_trials: int
+    config: StudyConfig,
+    trainable: Any,
+    /,
+    *,
+    searcher: StudySearcher,
+    scheduler: StudyScheduler,
+    keeper: Bookkeeper,
+    num_trials: int,
 ) -> None:
     resources = config.resources
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
@@ -123,6 +139,7 @@ def _fit(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=scheduler,
                 num_samples=num_trials,
                 max_concurrent_trials=resources.max_concurrent or _slots(config),
                 reuse_actors=True,

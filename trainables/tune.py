@@ -28,8 +28,10 @@ class TrialTrainable(tune.Trainable):
     trial's own folder, where every epoch is saved and from where a trial that ran before goes on.
 
     A result is the epoch's row with `status` (`running`, `completed` or `failed`), `done`, and, after
-    epochs that measured, `outcome`: a reference to the trial's `Outcome` in the object store, because
-    per-example arrays have no place in Tune's own records.
+    epochs that measured, `flags` and `outcome`: a reference to the trial's `Outcome` in the object store,
+    because per-example arrays have no place in Tune's own records. The first result of a trial that went on
+    from a checkpoint also has `earlier`: the rows of the epochs measured before, which a new scheduler
+    has not seen.
     """
 
     def setup(self, config: dict[str, Any], *, data: ImageData | None = None) -> None:
@@ -66,9 +68,11 @@ class TrialTrainable(tune.Trainable):
             if self._folder is not None:
                 trainer.keep(self._folder)
         result: dict[str, Any] = {**row, "status": "running", "done": trainer.done}
+        if self._earlier:
+            result["earlier"], self._earlier = self._earlier, []
         if trainer.done or not row["stale"]:
             outcome = trainer.outcome()
-            result["outcome"] = ray.put(outcome)
+            result |= {"outcome": ray.put(outcome), "flags": outcome.flags}
             if trainer.done:
                 result["status"] = outcome.status
         return result
@@ -84,6 +88,7 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
+        self._earlier: list[dict[str, Any]] = []
         self._folder = Path(config["checkpoint_dir"]) if config.get("checkpoint_dir") else None
         try:
             self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)
@@ -95,5 +100,6 @@ class TrialTrainable(tune.Trainable):
     def _resume(self, checkpoint: Path) -> None:
         try:
             self._trainer.load(checkpoint)
+            self._earlier = [dict(row) for row in self._trainer.history if not row["stale"]]
         except CheckpointError as error:
             logger.warning("%s: the trial starts again from its first epoch", error)
