@@ -108,6 +108,14 @@ class StudyConfig(_Section):
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
         check_stopping(self.scheduler, self.training, self.evaluation)
+        if self.scheduler.name != "none":
+            for place in ("ranges", "fixed"):
+                for key in ("epochs", "schedule"):
+                    if key in getattr(self.search, place):
+                        raise ValueError(
+                            f"`search.{place}.{key}` and `scheduler.name: {self.scheduler.name}` exclude each other: "
+                            f"trials are compared at equal epochs of one schedule; set `training.{key}` instead"
+                        )
         return self
 
     def space(self) -> SearchSpace:
