@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import moocore
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.objectives import FRONT, directions, values
+from analysis.objectives import FRONT, directions, is_feasible, meets_constraints, values
 from analysis.results import Table
 from analysis.schema import RESULT, ResultsError
 
 HYPERVOLUME_REFERENCE = (0.0, 0.0)
 """Reference point of hypervolumes over (clean, robust) accuracy: nothing classified correctly."""
+
+
+_JUDGING = ("status", "flags", "constraints")
 
 
 class MixedStudiesError(ResultsError):
@@ -65,13 +69,21 @@ def non_dominated(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> n
 
 
 def feasible(table: Table, /) -> np.ndarray:
-    """Mark the rows that may be on a front: completed and without flags. Boolean, shape (n,)."""
-    rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), strict=True)
-    return np.asarray([status == "completed" and not flags for status, flags in rows], dtype=bool)
+    """Mark the rows that may be on a front: completed, unflagged, their own study's constraints kept.
+
+    Returns:
+        Boolean mask, shape (n,); see `analysis.objectives.is_feasible`.
+    """
+    return np.asarray([is_feasible(row) for row in _judged(table)], dtype=bool)
+
+
+def keeping_constraints(table: Table, /) -> np.ndarray:
+    """Mark the rows that keep their own study's constraints, whatever else speaks against them; shape (n,)."""
+    return np.asarray([meets_constraints(row) for row in _judged(table)], dtype=bool)
 
 
 def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> np.ndarray:
-    """Mark the rows on the front: feasible, unflagged, all objectives measured, and dominated by no such row.
+    """Mark the rows on the front: feasible (so unflagged), all objectives measured, and dominated by no such row.
 
     Args:
         table: Result rows.
@@ -183,6 +195,12 @@ def require_like_for_like(table: Table, /) -> None:
             f"these results differ in {'; '.join(mixed)}, so they share no front; "
             f"give them apart, or insist with --allow-mixed"
         )
+
+
+def _judged(table: Table) -> list[dict[str, Any]]:
+    names = [name for name in table.column_names if name in _JUDGING or name.startswith("val_")]
+    rows: list[dict[str, Any]] = table.select(names).to_pylist()
+    return rows
 
 
 def _checked(points: ArrayLike, *, maximise: bool | Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,15 +1,19 @@
-"""The objectives of a study: name, column, direction, unit, transform and wording, each declared once."""
+"""The objectives of a study, each declared once, and the constraints that say which trials are feasible."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from analysis.schema import ResultsError
+from analysis.schema import RESULT, ResultsError
 
 if TYPE_CHECKING:
     # A config that only names objectives needs no pyarrow.
@@ -90,6 +94,91 @@ OBJECTIVES: Mapping[str, Objective] = {
 
 FRONT: tuple[str, str] = ("val_clean_accuracy", "val_robust_accuracy")
 """The objectives of "the front" wherever a study, command or figure speaks of it."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound that a trial must keep to be on the front.
+
+    Attributes:
+        column: A validation measure: a numeric `val_` column of the result rows, or an objective's name.
+        op: Which side is allowed.
+        bound: The bound itself is allowed; in the unit of the column or objective.
+    """
+
+    column: str
+    op: Literal[">=", "<="]
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.op} {self.bound:g}"
+
+    def violation(self, row: Mapping[str, Any], /) -> float:
+        """Return by how much a row misses the bound, in the unit of the measure.
+
+        At most 0 where the bound is kept; infinite where the measure is missing, NaN, or the row lacks it.
+        """
+        declared = OBJECTIVES.get(self.column)
+        measured = row.get(declared.column if declared else self.column)
+        if measured is None or math.isnan(measured):
+            return math.inf
+        value = float(declared.transform(measured)) if declared else float(measured)
+        return self.bound - value if self.op == ">=" else value - self.bound
+
+
+def parse_constraint(text: str, /) -> Constraint:
+    """Return the constraint that a text such as `val_clean_accuracy >= 0.9` states.
+
+    Raises:
+        ValueError: Another form, a measure that no validation column or objective gives, or an impossible bound.
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*(\S*?[<>=≤≥]+)\s*(\S+)\s*", text)
+    if found is None or found[2] not in (">=", "<="):
+        got = f"the comparison {found[2]!r}" if found else repr(text)
+        raise ValueError(f"a constraint must read MEASURE >= NUMBER or MEASURE <= NUMBER, got {got}")
+    name, op, number = found.groups()
+    valid = _constrainable()
+    if name not in valid:
+        close = difflib.get_close_matches(name, valid, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"a constraint on {name!r} is not known{hint}; valid: {', '.join(valid)}")
+    try:
+        bound = float(number)
+    except ValueError:
+        raise ValueError(f"a constraint's bound must be a number, got {number!r} in {text!r}") from None
+    if not math.isfinite(bound):
+        raise ValueError(f"a constraint's bound must be finite, got {text!r}")
+    if name.endswith("_accuracy") and not 0 <= bound <= 1:
+        hint = f" (did you mean {bound / 100:g}?)" if 1 < bound <= 100 else ""
+        raise ValueError(f"an accuracy is a fraction in [0, 1], got {text!r}{hint}")
+    return Constraint(name, ">=" if op == ">=" else "<=", bound)
+
+
+def meets_constraints(row: Mapping[str, Any], /) -> bool:
+    """Return whether a result row keeps the constraints its own study declared, read from `constraints`."""
+    return all(constraint.violation(row) <= 0 for constraint in _declared(row.get("constraints")))
+
+
+def is_feasible(row: Mapping[str, Any], /) -> bool:
+    """Return whether a result row may be on a front: completed, without flags, its study's constraints kept."""
+    return row["status"] == "completed" and not row["flags"] and meets_constraints(row)
+
+
+def constraints_text(constraints: Sequence[str | Constraint], /) -> str | None:
+    """Return constraints as the result column `constraints` holds them; None where there are none."""
+    return json.dumps([str(constraint) for constraint in constraints]) if constraints else None
+
+
+@functools.cache
+def _declared(text: str | None) -> tuple[Constraint, ...]:
+    return tuple(parse_constraint(entry) for entry in json.loads(text)) if text else ()
+
+
+@functools.cache
+def _constrainable() -> tuple[str, ...]:
+    columns = [column.name for column in RESULT.columns if column.type == "float64" and column.name.startswith("val_")]
+    derived = [name for name, entry in OBJECTIVES.items() if entry.split == "val" and name not in columns]
+    return (*columns, *derived)
 
 
 def objective(name: str, /) -> Objective:

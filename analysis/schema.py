@@ -121,7 +121,7 @@ def _measures(split: str) -> tuple[Column, ...]:
 
 RESULT = Schema(
     name="result",
-    version=2,
+    version=3,
     folder="results",
     dynamic="param.",
     dynamic_doc="numeric hyperparameter; null where the method has none of this name",
@@ -134,6 +134,13 @@ RESULT = Schema(
         _string("reason", "why the trial did not complete", nullable=True),
         Column(name="flags", type="list<string>", doc="doubts about the measurement; empty for none"),
         _string("proposal", "who chose the settings", choices=("sampler", "random", "start_point", "grid")),
+        Column(
+            name="replicate_of",
+            type="int32",
+            nullable=True,
+            doc="number of the study's first trial with these very settings, of which this is another seed",
+        ),
+        _string("constraints", "the study's constraints as declared, a JSON list; null without", nullable=True),
         _string("method", "training method"),
         _string("options", "the method's hyperparameters that are no numbers, JSON; null without them", nullable=True),
         _setting("dataset", "data set", type="string"),
@@ -167,6 +174,12 @@ RESULT = Schema(
         _metric("best_val_clean_accuracy", "val_clean_accuracy of the checkpoint of best_epoch"),
         _metric("best_val_robust_accuracy", "val_robust_accuracy of the checkpoint of best_epoch"),
         Column(name="epochs", type="int32", doc="epochs run"),
+        Column(
+            name="micro_batch",
+            type="int32",
+            nullable=True,
+            doc="images a training pass, halved once memory ran out, which halves batch norm's batches; null without",
+        ),
         _circumstance("started_at", "start of the trial, UTC, ISO 8601"),
         _circumstance("seconds", "wall time of the whole trial", type="float64", unit="s"),
         _circumstance("seconds_training", "wall time of training", type="float64", unit="s"),

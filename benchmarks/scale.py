@@ -4,7 +4,7 @@ Trials that train nothing go through the real driver: searcher, Optuna's storage
 The times are those at which the result rows were written; the first few trials, which wait for Ray's workers to
 start, are left out.
 
-    python benchmarks/scale.py [--trials 2000] [--window 200] [--sampler random]
+    python benchmarks/scale.py [--trials 2000] [--window 200] [--sampler random] [--epochs 1]
 """
 
 from __future__ import annotations
@@ -48,13 +48,15 @@ class Idle(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return a completed trial with accuracies drawn from its number."""
-        spec = TrialSpec.from_dict(self.config["spec"])
+        """Return an epoch's report; the last one is that of a completed trial, accuracies drawn from its number."""
+        spec, number = TrialSpec.from_dict(self.config["spec"]), self.iteration + 1
+        if number < spec.training.epochs:
+            return {"epoch": number, "stale": True, "val_clean_accuracy": 0.5, "status": "running", "done": False}
         clean, robust = np.sort(np.random.default_rng(self.config["number"]).uniform(size=2))[::-1].tolist()
         reached = {"val_clean_accuracy": clean, "val_robust_accuracy": robust}
         row = spec_columns(spec, build_method(spec.method, spec.params)) | data_columns(spec, self._data)
-        row |= measure_columns({}) | best_columns(None) | reached | {"epochs": 1}
-        epoch = {"epoch": 1, "stale": False, **reached}
+        row |= measure_columns({}) | best_columns(None) | reached | {"epochs": number}
+        epoch = {"epoch": number, "stale": False, **reached}
         outcome = Outcome("completed", None, row, [epoch], {}, {}, [])
         return {**epoch, "status": "completed", "done": True, "outcome": ray.put(outcome)}
 
@@ -62,29 +64,30 @@ class Idle(tune.Trainable):
         """Keep nothing."""
 
 
-class Memory(threading.Thread):
-    """Notes this process's resident memory beside the number of rows on disk."""
+class Watch(threading.Thread):
+    """Notes this process's resident memory and CPU time beside the number of rows on disk."""
 
     def __init__(self, rows: Path) -> None:
         super().__init__(daemon=True)
         self._rows = rows
         self._over = threading.Event()
-        self.seen: list[tuple[int, float]] = []
+        self.seen: list[tuple[int, float, float]] = []
 
     def run(self) -> None:
         """Look once a second until `stop`."""
         while not self._over.wait(1.0):
-            self.seen.append((len(list(self._rows.glob("*.parquet"))), resident_mb()))
+            rows = sum(1 for _ in self._rows.glob("*.parquet"))
+            self.seen.append((rows, resident_mb(), time.process_time()))
 
     def stop(self) -> None:
         """End the thread."""
         self._over.set()
         self.join()
 
-    def growth(self, first: int) -> float:
-        """Return the MB a trial that a straight line through what was seen after `first` trials rises by."""
-        points = np.array([point for point in self.seen if point[0] >= first])
-        return float(np.polyfit(points[:, 0], points[:, 1], 1)[0])
+    def slope(self, quantity: int, *, first: int, last: int) -> float:
+        """Return by how much a quantity rises with each trial, by a straight line between two numbers of trials."""
+        points = np.array([point for point in self.seen if first <= point[0] <= last])
+        return float(np.polyfit(points[:, 0], points[:, quantity], 1)[0])
 
 
 def resident_mb() -> float:
@@ -99,31 +102,36 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--window", type=int, default=200, help="trials at either end that are compared")
     parser.add_argument("--sampler", default="random")
+    parser.add_argument("--epochs", type=int, default=1, help="reports of each trial")
     options = parser.parse_args()
+    changes = [f"search.sampler={options.sampler}", f"training.epochs={options.epochs}"]
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), trials=options.trials, window=options.window, sampler=options.sampler)
+        measure(Path(folder), trials=options.trials, window=options.window, changes=changes)
 
 
-def measure(folder: Path, *, trials: int, window: int, sampler: str) -> None:
+def measure(folder: Path, *, trials: int, window: int, changes: list[str]) -> None:
     """Run one study of `trials` trials in `folder` and print its figures."""
-    changes = [f"search.num_trials={trials}", f"search.sampler={sampler}", f"tracking.uri=sqlite:///{folder}/mlflow.db"]
-    config = load_config("quickstart", assignments=changes)
+    own = [f"search.num_trials={trials}", f"tracking.uri=sqlite:///{folder}/mlflow.db"]
+    config = load_config("quickstart", assignments=[*own, *changes])
     study_dir = create(config, folder)
-    memory = Memory(study_dir / "results")
-    memory.start()
+    watch = Watch(study_dir / "results")
+    watch.start()
     begun = time.perf_counter()
     tracker = run_study(config, study_dir, trainable=Idle)
     ran = time.perf_counter() - begun
     problem = tracker.close("FINISHED", timeout=3600)
     waited = time.perf_counter() - begun - ran
-    memory.stop()
+    watch.stop()
     written = np.sort([path.stat().st_mtime_ns for path in (study_dir / "results").glob("*.parquet")]) / 1e9
     first = (written[WARM_UP + window] - written[WARM_UP]) / window
     last = (written[-1] - written[-1 - window]) / window
-    print(f"{trials} idle trials, sampler {sampler}: {ran:.0f} s, then {waited:.0f} s until MLflow had all")
+    print(f"{trials} idle trials ({', '.join(changes)}): {ran:.0f} s, then {waited:.0f} s until MLflow had all")
     print(f"a trial takes {1e3 * first:.0f} ms among the first {window}, {1e3 * last:.0f} ms among the last {window}")
     print(f"growth: {last / first:.2f}")
-    print(f"driver memory: {resident_mb():.0f} MB at the end, {1e3 * memory.growth(window):.1f} kB more a trial")
+    cpu = [watch.slope(2, first=start, last=start + window) for start in (WARM_UP, trials - window)]
+    print(f"CPU time of the driver: {1e3 * cpu[0]:.0f} ms a trial, at the end {1e3 * cpu[1]:.0f} ms")
+    growth = 1e3 * watch.slope(1, first=window, last=trials)
+    print(f"memory of the driver: {resident_mb():.0f} MB at the end, {growth:.1f} kB more a trial")
     print(f"optuna.db: {(study_dir / 'optuna.db').stat().st_size / trials / 1e3:.1f} kB a trial, "
           f"mlflow.db: {(folder / 'mlflow.db').stat().st_size / trials / 1e3:.1f} kB a trial")  # fmt: skip
     if problem:

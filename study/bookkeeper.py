@@ -72,15 +72,17 @@ class Bookkeeper(tune.Callback):
         reason = _last_line(_error_text(trial))
         self._progress.say(f"trial {trial.config['trial_id']} goes on from its last checkpoint after: {reason}")
 
-    def before_tell(self, tune_id: str, *, error: bool) -> None:
-        """Make the row of an ending trial durable before Optuna hears of the end."""
+    def before_tell(self, tune_id: str, *, error: bool) -> Mapping[str, Any] | None:
+        """Make the row of an ending trial durable before Optuna hears of the end, and return it."""
         trial = self._trials.get(tune_id)
-        if trial is None or self._ledger.has(trial.config["trial_id"]):
-            return
-        if error:
-            self._fail(trial)
-        else:
-            self._close(trial, "stopped_early", reason=self._stop_reason(tune_id))
+        if trial is None:
+            return None
+        if not self._ledger.has(trial.config["trial_id"]):
+            if error:
+                self._fail(trial)
+            else:
+                self._close(trial, "stopped_early", reason=self._stop_reason(tune_id))
+        return self._ledger.rows[trial.config["number"]]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Refresh the live line."""

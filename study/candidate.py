@@ -25,7 +25,7 @@ class Request:
     """What to measure.
 
     Attributes:
-        checkpoint: A torch checkpoint.
+        checkpoint: A torch checkpoint: a path, or an s3:// or gs:// URL.
         model: Registered model, or `package.module:object`, which is called without arguments.
         dataset: Registered data set, folder of Parquet files, or `package.module:object`.
         data_root: Where its files lie; None for the usual places.
@@ -39,7 +39,7 @@ class Request:
             [0, 1] as they are, `data` subtracts the training split's mean and divides by its deviation.
     """
 
-    checkpoint: Path
+    checkpoint: Path | str
     model: str
     dataset: str
     data_root: Path | None

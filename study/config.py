@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from analysis.objectives import OBJECTIVES
+from analysis.objectives import OBJECTIVES, parse_constraint
 from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
+from study.cluster.address import check_address, check_location
 from study.errors import UsageError
 from study.explain import explain
 from study.stopping import SchedulerConfig, check_stopping
@@ -39,9 +40,15 @@ class SearchConfig(_Section):
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"
     seed: int = 0
     objectives: list[str] = Field(default=["val_clean_accuracy", "val_robust_accuracy"], min_length=1)
+    constraints: list[str] = []
     random_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
     ranges: dict[str, Range] = {}
     fixed: dict[str, Any] = {}
+
+    @field_validator("constraints", mode="after")
+    @classmethod
+    def _constraints_parse(cls, declared: list[str]) -> list[str]:
+        return list(dict.fromkeys(str(parse_constraint(text)) for text in declared))
 
     @model_validator(mode="after")
     def _names_exist(self) -> SearchConfig:
@@ -62,20 +69,52 @@ class ResourcesConfig(_Section):
     """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
 
     cpus: Annotated[float, Field(gt=0)] = 1
-    gpus: Annotated[float, Field(ge=0)] = 0
+    # `auto`: the smallest share of a GPU that holds every method's trials, measured before the first one
+    gpus: float | Literal["auto"] = 0
+    custom: dict[str, Annotated[float, Field(gt=0)]] = {}
+    accelerator_type: str | None = None
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gpus_are_known(cls, tree: Any) -> Any:
+        gpus = tree.get("gpus", 0) if isinstance(tree, Mapping) else 0
+        if gpus != "auto" and (isinstance(gpus, bool) or not isinstance(gpus, (int, float)) or not gpus >= 0):
+            raise ValueError(f"`gpus` must be auto or a number, 0 or more, got {gpus!r}")
+        return tree
+
+    @model_validator(mode="after")
+    def _fits_ray(self) -> ResourcesConfig:
+        if self.gpus != "auto" and self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"`gpus` must be a fraction up to 1 or a whole number, got {self.gpus:g}")
+        for name in self.custom:
+            if name.lower() in {"cpu", "gpu", "memory", "object_store_memory"}:
+                raise ValueError(f"`custom` must name the cluster's own resources, got {name!r} (use `cpus`, `gpus`)")
+        if self.accelerator_type is not None and not self.gpus:
+            raise ValueError(f"`accelerator_type` {self.accelerator_type!r} needs `gpus` above 0, got {self.gpus:g}")
+        return self
 
 
 class ClusterConfig(_Section):
-    """Which Ray cluster runs the trials; null starts one on this machine."""
+    """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine."""
 
     address: str | None = None
 
+    @model_validator(mode="after")
+    def _address_is_known(self) -> ClusterConfig:
+        check_address(self.address)
+        return self
+
 
 class StorageConfig(_Section):
-    """Where checkpoints are written; null is `checkpoints/` in the study's folder."""
+    """Where checkpoints are written: a path, an s3:// or gs:// URL; null is `checkpoints/` in the study's folder."""
 
     checkpoints: str | None = None
+
+    @model_validator(mode="after")
+    def _location_is_known(self) -> StorageConfig:
+        check_location(self.checkpoints)
+        return self
 
 
 class TrackingConfig(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable
@@ -41,6 +42,19 @@ def load_config(
     tree = read_yaml(_find(source))
     if not isinstance(tree, dict):
         raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
+    return config_of(tree, assignments=assignments, data_root=data_root, address=address)
+
+
+def config_of(
+    tree: dict[str, Any],
+    /,
+    *,
+    assignments: Iterable[str] = (),
+    data_root: str | None = None,
+    address: str | None = None,
+) -> StudyConfig:
+    """Check a config that is given as nested values, with replacements as `load_config` takes them."""
+    tree = copy.deepcopy(tree)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:

@@ -84,5 +84,9 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
         dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
     if Path(dataset.name).expanduser().is_dir():
         dataset = replace(dataset, name=str(Path(dataset.name).expanduser().resolve()))
+    storage = config.storage
+    if storage.checkpoints is not None and "://" not in storage.checkpoints:
+        path = str(Path(storage.checkpoints).expanduser().resolve())
+        storage = storage.model_copy(update={"checkpoints": path})
     tracking = config.tracking.model_copy(update={"uri": config.tracking.uri or default_uri()})
-    return config.model_copy(update={"dataset": dataset, "tracking": tracking})
+    return config.model_copy(update={"dataset": dataset, "storage": storage, "tracking": tracking})

@@ -38,7 +38,7 @@ def launch(
     Raises:
         UsageError: Bad input of any kind, before anything is started or written.
     """
-    config = _checked(source, assignments=assignments, data_root=data_root, address=address)
+    config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
     free_folder(config, out)
     data = _loaded(config)
     _run(config, create(config, out), data=data)
@@ -50,7 +50,7 @@ def dry_run(
     """Check what `launch` would check and print what the study would take; see `launch` for the arguments."""
     from study.estimate import print_estimate
 
-    config = _checked(source, assignments=assignments, data_root=data_root, address=address)
+    config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
     print_estimate(config, free_folder(config, out), data=_loaded(config))
 
 
@@ -66,11 +66,13 @@ def resume(study_dir: Path, /) -> None:
     _run(config, study_dir)
 
 
-def _checked(source: str, *, assignments: Sequence[str], data_root: Path | None, address: str | None) -> StudyConfig:
+def _checked(
+    source: str, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+) -> StudyConfig:
     root = None if data_root is None else str(data_root)
     config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))
     _check_data(config)
-    check_resources(config)
+    check_resources(config, out / config.name)
     return config
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume, non_dominated
-from analysis.objectives import FRONT, directions, values
+from analysis.objectives import FRONT, constraints_text, directions, is_feasible, values
 from analysis.results import example_columns, read_results, trial_file, write_columns, write_rows
 from analysis.schema import EPOCH, EXAMPLE, RESULT
 from trainables.methods import METHODS
@@ -29,17 +30,23 @@ class Ledger:
         study_dir: The study's folder.
         study: The study's name.
         methods: The methods it searches.
+        constraints: What a trial must keep to be on the front.
     """
 
-    def __init__(self, study_dir: Path, *, study: str, methods: Sequence[str] = ()) -> None:
+    def __init__(
+        self, study_dir: Path, *, study: str, methods: Sequence[str] = (), constraints: Sequence[str] = ()
+    ) -> None:
         self._dir = study_dir
         # every file has every method's columns, so that any Parquet reader sees them whichever file comes first
         self._params = dict.fromkeys(f"param.{name}" for method in methods for name in _numeric_settings(method))
         self._study = study
+        self._constraints = constraints_text(constraints)
         self.rows: dict[int, dict[str, Any]] = {}
+        self._statuses: Counter[str] = Counter()
+        self._front: list[Any] = []
         if any((study_dir / RESULT.folder).glob("*.parquet")):
             for row in read_results(study_dir).to_pylist():
-                self.rows[row["number"]] = row
+                self._count(row)
 
     @property
     def count(self) -> int:
@@ -49,13 +56,12 @@ class Ledger:
     @property
     def failed(self) -> int:
         """Return how many of them failed."""
-        return sum(row["status"] == "failed" for row in self.rows.values())
+        return self._statuses["failed"]
 
     @property
     def front_size(self) -> int:
         """Return how many trials are on the front so far."""
-        points = self._points()
-        return int(non_dominated(points, maximise=directions(FRONT)).sum()) if points else 0
+        return len(self._front)
 
     def has(self, trial_id: str) -> bool:
         """Return whether the trial's row is on disk."""
@@ -63,13 +69,12 @@ class Ledger:
 
     def progress(self) -> dict[str, float]:
         """Return the study's own metrics: trials by status, front size, hypervolume."""
-        statuses = [row["status"] for row in self.rows.values()]
-        points = self._points()
-        volume = hypervolume(points, reference=HYPERVOLUME_REFERENCE, maximise=directions(FRONT)).value if points else 0
+        front, senses = self._front, directions(FRONT)
+        volume = hypervolume(front, reference=HYPERVOLUME_REFERENCE, maximise=senses).value if front else 0
         return {
-            "trials_completed": statuses.count("completed"),
-            "trials_stopped_early": statuses.count("stopped_early"),
-            "trials_failed": statuses.count("failed"),
+            "trials_completed": self._statuses["completed"],
+            "trials_stopped_early": self._statuses["stopped_early"],
+            "trials_failed": self._statuses["failed"],
             "front_size": self.front_size,
             "hypervolume": volume,
         }
@@ -148,15 +153,22 @@ class Ledger:
 
     def _write(self, row: dict[str, Any]) -> dict[str, Any]:
         write_rows(trial_file(self._dir, row["trial_id"]), [self._params | row], RESULT)
-        self.rows[row["number"]] = row
+        self._count(row)
         return row
 
     def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {"study": self._study, **{key: config[key] for key in ("trial_id", "number", "proposal")}}
+        known = {key: config[key] for key in ("trial_id", "number", "proposal")}
+        shared = {"study": self._study, "constraints": self._constraints}
+        return shared | known | {"replicate_of": config.get("replicate_of")}
 
-    def _points(self) -> list[Any]:
-        rows = [row for row in self.rows.values() if row["status"] == "completed" and not row["flags"]]
-        return [values(row, FRONT) for row in rows]
+    def _count(self, row: dict[str, Any]) -> None:
+        """Take up a row. Its cost does not grow with the study: only members of the front can still be dominated."""
+        self.rows[row["number"]] = row
+        self._statuses[row["status"]] += 1
+        if is_feasible(row):
+            candidates = [*self._front, values(row, FRONT)]
+            kept = non_dominated(candidates, maximise=directions(FRONT))
+            self._front = [point for point, stays in zip(candidates, kept, strict=True) if stays]
 
 
 def _numeric_settings(method: str) -> list[str]:

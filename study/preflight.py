@@ -1,47 +1,75 @@
-"""What can be known of the machines before Ray is asked: whether a head answers, whether a trial fits."""
+"""What can be known of the machines before a study starts: whether a cluster answers, whether a trial fits."""
 
 from __future__ import annotations
 
 import os
+import platform
 import socket
+from pathlib import Path
 
+from study.cluster.address import AUTO
 from study.config import StudyConfig
 from study.errors import UsageError
 
 CONNECT_SECONDS = 5.0
 
 
-def check_resources(config: StudyConfig, /) -> None:
-    """Check that the cluster answers, or that this machine has what one trial asks for.
+def check_resources(config: StudyConfig, study_dir: Path, /) -> None:
+    """Check that the cluster answers and can hold a trial, or that this machine has what one trial asks for.
+
+    Args:
+        config: The study's config.
+        study_dir: The folder that the study would have.
 
     Raises:
-        UsageError: Nothing listens at `cluster.address`, or `resources` exceeds this machine.
+        UsageError: No cluster answers at `cluster.address`, `resources` exceeds what every node has, or its machines
+            do not share the place of the checkpoints.
     """
     address = config.cluster.address
     if address is None:
         _check_machine(config)
-    elif address != "auto":
+        return
+    if address != AUTO:
         _check_answers(address)
+    # imported here: Ray takes seconds, and bad input is answered without it
+    from study.cluster.request import bundle, check_satisfiable
+    from study.cluster.session import connected
+    from study.cluster.shared import check_shared
+    from study.cluster.survey import study_packages, survey
+
+    found = survey(address, study_packages(config))
+    gpus = config.resources.gpus
+    # what `auto` will come to is measured later; no more than a whole one
+    needed = (1.0 if any("GPU" in node.resources for node in found.nodes) else 0.0) if gpus == "auto" else gpus
+    check_satisfiable(bundle(config.resources, gpus=needed), found.nodes)
+    if len({one["host"] for one in found.facts.values()} | {platform.node()}) > 1:
+        with connected(address):
+            check_shared(config, study_dir, [node for node in found.nodes if node.id in found.facts])
 
 
 def _check_machine(config: StudyConfig) -> None:
     cpus, gpus = os.cpu_count() or 1, 0
-    if config.resources.gpus:
+    wanted_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
+    if wanted_gpus:
         import torch
 
         gpus = torch.cuda.device_count()
-    for name, wanted, found in (("cpus", config.resources.cpus, cpus), ("gpus", config.resources.gpus, gpus)):
+    for name, wanted, found in (("cpus", config.resources.cpus, cpus), ("gpus", wanted_gpus, gpus)):
         if wanted > found:
             raise UsageError(
                 f"`resources.{name}` asks {wanted:g} for each trial and this machine has {found}: "
                 f"set fewer with --set resources.{name}={found}, or name a cluster with --address"
             )
+    if config.resources.custom:
+        name = next(iter(config.resources.custom))
+        raise UsageError(
+            f"`resources.custom` asks for {name!r}, which a Ray started on this machine does not have: "
+            "name the cluster that has it with --address"
+        )
 
 
 def _check_answers(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"`cluster.address` must be auto or HOST:PORT, got {address!r}")
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from analysis.objectives import OBJECTIVES, values
+from analysis.objectives import OBJECTIVES, parse_constraint, values
 from search_spaces.space import SearchSpace
 from study.config import SearchConfig
 from study.errors import UsageError
@@ -31,11 +32,11 @@ def trial_id(number: int) -> str:
     return f"{number:0{ID_DIGITS}d}"
 
 
-def open_study(url: str, name: str, search: SearchConfig, /) -> optuna.Study:
+def open_study(storage: str | optuna.storages.BaseStorage, name: str, search: SearchConfig, /) -> optuna.Study:
     """Open the study's Optuna storage, creating it on first use.
 
     Args:
-        url: SQLAlchemy URL of the storage.
+        storage: The storage, or its SQLAlchemy URL.
         name: The study's name.
         search: The study's search settings.
 
@@ -44,12 +45,12 @@ def open_study(url: str, name: str, search: SearchConfig, /) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [OBJECTIVES[name].direction for name in search.objectives]
-    storage = optuna.storages.RDBStorage(url)
     study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     found = [direction.name.lower() for direction in study.directions]
     if found != directions or (study.metric_names or search.objectives) != search.objectives:
+        where = storage if isinstance(storage, str) else "the storage"
         raise UsageError(
-            f"{url} holds a study {name!r} of other objectives ({study.metric_names or found}); "
+            f"{where} holds a study {name!r} of other objectives ({study.metric_names or found}); "
             f"required: {search.objectives}. Choose a new study name"
         )
     with warnings.catch_warnings():
@@ -71,30 +72,64 @@ def proposal_of(study: optuna.Study, space: SearchSpace, number: int, /) -> dict
     return space.draw(optuna.trial.FixedTrial(study.get_trials(deepcopy=False)[number].params))
 
 
-def ending(objectives: list[str], row: Mapping[str, Any], /) -> tuple[TrialState, list[float] | None]:
+@dataclass(frozen=True)
+class Ending:
+    """What Optuna is told of a trial.
+
+    Attributes:
+        state: Complete, failed or pruned.
+        values: The objectives' values when complete, else None.
+        violations: By how much each constraint is missed, at most 0 where kept; empty unless complete.
+    """
+
+    state: TrialState
+    values: list[float] | None = None
+    violations: Mapping[str, float] = field(default_factory=dict)
+
+
+def ending(search: SearchConfig, row: Mapping[str, Any], /) -> Ending:
     """Return what Optuna is told of a trial, from its result row or last report.
 
     Args:
-        objectives: Names of the study's objectives.
+        search: The study's search settings.
         row: Its columns; `status` says how it ended, `running` that it was stopped early.
 
     Returns:
-        Complete and the objectives' values when it ran to its end and all of them are finite, failed
-        when it did not give them, pruned (without values of an unfinished network) when stopped early.
+        Complete, with the objectives' values and the constraints' violations, when it ran to its end and all of
+        them are finite; failed when it did not give them; pruned (without values of an unfinished network) when
+        stopped early.
     """
     if row["status"] in ("running", "stopped_early"):
-        return TrialState.PRUNED, None
-    found = [float(value) for value in values(row, objectives)] if row["status"] == "completed" else [math.nan]
-    return (TrialState.COMPLETE, found) if all(map(math.isfinite, found)) else (TrialState.FAIL, None)
+        return Ending(TrialState.PRUNED)
+    if row["status"] != "completed":
+        return Ending(TrialState.FAIL)
+    found = [float(value) for value in values(row, search.objectives)]
+    violations = {text: parse_constraint(text).violation(row) for text in search.constraints}
+    if not all(map(math.isfinite, [*found, *violations.values()])):
+        return Ending(TrialState.FAIL)
+    return Ending(TrialState.COMPLETE, found, violations)
 
 
-def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], objectives: list[str], /) -> list[int]:
+def tell(study: optuna.Study, number: int, end: Ending, /) -> None:
+    """Tell Optuna how a trial ended: the constraints first, since a finished trial takes none.
+
+    A driver that died between the two has set them already; they are the same values.
+    """
+    frozen = study.get_trials(deepcopy=False)[number]
+    trial = optuna.trial.Trial(study, frozen._trial_id)
+    for name, violation in end.violations.items():
+        if name not in trial.constraints:
+            trial.set_constraint(name, violation)
+    study.tell(number, end.values, state=end.state)
+
+
+def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], search: SearchConfig, /) -> list[int]:
     """Settle what a dead driver left open in Optuna's storage.
 
     Args:
         study: The study's Optuna study.
         rows: Result rows on disk by trial number.
-        objectives: Names of the study's objectives.
+        search: The study's search settings.
 
     Returns:
         Numbers of the trials to run again, as they were proposed. Open trials whose row is on disk are told.
@@ -102,8 +137,7 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], objec
     pending = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
         if trial.number in rows:
-            state, told = ending(objectives, rows[trial.number])
-            study.tell(trial.number, told, state=state)
+            tell(study, trial.number, ending(search, rows[trial.number]))
         else:
             pending.append(trial.number)
     return pending
@@ -115,10 +149,10 @@ class StudySearcher(OptunaSearch):
     Args:
         study: The study's Optuna study, its sampler set.
         space: What is drawn.
-        objectives: Names of the objectives, in the study's order.
+        search: The study's search settings.
         configure: Makes a trial's Tune config from its number, proposal and kind of proposal.
-        before_tell: Called with Tune's trial id and whether the trial errored, before Optuna is told:
-            the result row must be durable first.
+        before_tell: Called with Tune's trial id and whether the trial errored; makes its result row durable and
+            returns it, None when it has none. Optuna is told what that row says.
         pending: Numbers of trials that Optuna holds unfinished; they are proposed first, as they were.
     """
 
@@ -128,15 +162,15 @@ class StudySearcher(OptunaSearch):
         /,
         *,
         space: SearchSpace,
-        objectives: list[str],
+        search: SearchConfig,
         configure: Callable[[int, Mapping[str, Any], str], dict[str, Any]],
-        before_tell: Callable[..., None],
+        before_tell: Callable[..., Mapping[str, Any] | None],
         pending: list[int],
     ) -> None:
         # No space for the parent, which would open a study of its own from it.
-        super().__init__(space=None, metric=objectives, mode=[_mode(name) for name in objectives])
+        super().__init__(space=None, metric=search.objectives, mode=[_mode(name) for name in search.objectives])
         self._study = study
-        self._objectives = objectives
+        self._search = search
         self._ot_study = study  # type: ignore[assignment] # declared None there, set once a space is known
         self._space = space.draw
         self._configure = configure
@@ -175,9 +209,8 @@ class StudySearcher(OptunaSearch):
         """
         if trial_id not in self._ot_trials or trial_id in self._completed_trials:
             return
-        self._before_tell(trial_id, error=error)
-        state, told = ending(self._objectives, {"status": "failed"} if error or result is None else result)
-        self._study.tell(self._ot_trials[trial_id], told, state=state)
+        row = self._before_tell(trial_id, error=error)
+        tell(self._study, self._ot_trials[trial_id].number, ending(self._search, row or {"status": "failed"}))
         self._completed_trials.add(trial_id)
 
     def save(self, checkpoint_path: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from trainables.storage import is_url, read_bytes, write_bytes
 
 FORMAT = "robust-study checkpoint 1"
 
@@ -18,29 +19,15 @@ class CheckpointError(Exception):
 
 
 def write_checkpoint(path: Path | str, state: Mapping[str, Any], /) -> None:
-    """Write `state` to `path`: a temporary name, fsync, then a rename, so no reader sees half a file.
+    """Write `state` to `path` so that no reader sees half a file.
 
     Args:
-        path: Its folder is made if missing.
+        path: A path, whose folder is made if missing, or an object store's URL.
         state: Plain containers, tensors, numbers, strings and None.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, content)
+    write_bytes(path, content.getbuffer())
 
 
 def read_checkpoint(path: Path | str, /, *, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -50,7 +37,8 @@ def read_checkpoint(path: Path | str, /, *, device: torch.device | str = "cpu") 
         CheckpointError: The file is missing, damaged, or not one of ours.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        content: Any = io.BytesIO(read_bytes(path)) if is_url(path) else path
+        state = torch.load(content, map_location=device, weights_only=True)
     except Exception as error:  # torch has no common class for what damaged files raise
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -55,3 +55,13 @@ def frozen_statistics(model: nn.Module, /) -> Iterator[None]:
 def has_batch_statistics(model: nn.Module, /) -> bool:
     """Tell whether a training pass of `model` normalises over the batch."""
     return any(isinstance(module, _NormBase) for module in model.modules())
+
+
+def batch_statistics(model: nn.Module, /) -> list[Tensor]:
+    """Return the running statistics that training passes of `model` move."""
+    return [
+        buffer
+        for module in model.modules()
+        if isinstance(module, _NormBase)
+        for buffer in module.buffers(recurse=False)
+    ]

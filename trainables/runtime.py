@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import platform
 import resource
@@ -37,6 +38,13 @@ def mixed_precision(precision: str, device: torch.device, /) -> AbstractContextM
         return nullcontext()
     # Without the cache: a weight cast in a pass without gradients would have none in the next one either.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def release_memory() -> None:
+    """Give cached GPU memory back to the device, that of unreachable tensors too; without a GPU, do nothing."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call] # torch leaves it untyped
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def peak_memory_mb(device: torch.device, /) -> float:

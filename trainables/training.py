@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from trainables.data import load_dataset
 from trainables.data.base import ImageData, Split
 from trainables.evaluation import Measures, clean_measures
 from trainables.measuring import measure, measured_part
-from trainables.methods.base import LossTerms, Step, build_method, check_radius
+from trainables.methods.base import LossTerms, build_method, check_radius
+from trainables.micro import OUT_OF_MEMORY, MicroBatches, loss_terms
 from trainables.modes import has_batch_statistics
 from trainables.network import network
 from trainables.optimisation import build_optimizer, learning_rate
@@ -34,10 +36,9 @@ from trainables.outcome import (
     measure_columns,
     spec_columns,
 )
-from trainables.runtime import computing, machine_columns, mixed_precision, peak_memory_mb
-from trainables.seeding import derive, generator, seeded
+from trainables.runtime import computing, machine_columns, peak_memory_mb
 from trainables.spec import TrialSpec
-from trainables.threat import ThreatModel
+from trainables.storage import join
 
 LAST, BEST = "last.pt", "best.pt"
 """Files that `Trainer.keep` writes: the whole state, and the network that validation chose."""
@@ -137,6 +138,7 @@ class Trainer:
         )
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
+        self._micro = MicroBatches(self.model)
         self.epoch = 0
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []
@@ -160,7 +162,8 @@ class Trainer:
     def run_epoch(self) -> dict[str, Any]:
         """Train one epoch, measure what is due, and return the epoch's row.
 
-        A loss that is not finite ends the trial as `diverged`.
+        A loss that is not finite ends the trial as `diverged`. A device without memory for a batch gets its halves
+        from then on (`MicroBatches`); without memory for those, or to measure, the trial ends as `out of memory`.
 
         Raises:
             RuntimeError: The trial is done.
@@ -168,20 +171,14 @@ class Trainer:
         if self.done:
             raise RuntimeError(f"the trial is done after epoch {self.epoch}; there is no epoch to run")
         begun = time.perf_counter()
+        number = self.epoch + 1
+        row: dict[str, Any] = {"epoch": number, "lr": self._learning_rate(0)}
+        row |= dict.fromkeys(("loss", "val_clean_accuracy", "val_loss"))
         with computing(threads=self.spec.training.threads):
-            row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self._learning_rate(0)}
-            parts = self._train_epoch()
-            self.epoch += 1
-            row |= {name: value if math.isfinite(value) else None for name, value in parts.items()}
-            self._seconds["training"] += time.perf_counter() - begun
-            accuracy, loss = clean_measures(self.measured, self._val_images, self._val_labels)
-            if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
-                self.reason = "diverged"
-            elif self.epoch % self.spec.evaluation.every == 0 or self.done:
-                self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
-                self._measured_epoch = self.epoch
-                self.best = Best(self.epoch, self._val_measures).or_before(self.best)
-        row |= {"val_clean_accuracy": accuracy, "val_loss": loss if math.isfinite(loss) else None}
+            try:
+                row |= self._run_epoch(begun)
+            except torch.OutOfMemoryError:
+                self.epoch, self.reason = number, OUT_OF_MEMORY
         carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
         row |= {f"val_{name}": carried.get(name) for name in CARRIED}
         row["stale"] = self._measured_epoch != self.epoch
@@ -225,8 +222,8 @@ class Trainer:
         """Write the state to `last.pt` in `folder`, and the network to `best.pt` if validation chose this epoch."""
         if self.best is not None and self.best.epoch == self.epoch:
             state = {"spec": self.spec.to_json(), "epoch": self.epoch, "model": self.measured.state_dict()}
-            write_checkpoint(Path(folder) / BEST, state)
-        self.save(Path(folder) / LAST)
+            write_checkpoint(join(folder, BEST), state)
+        self.save(join(folder, LAST))
 
     def save(self, path: Path | str, /) -> None:
         """Write the state between two epochs to `path`, whole or not at all; `model` there is what is measured."""
@@ -243,6 +240,7 @@ class Trainer:
                 "best": None if self.best is None else [self.best.epoch, self.best.measures.to_dict()],
                 "val_measures": None if self._val_measures is None else self._val_measures.to_dict(),
                 "measured_epoch": self._measured_epoch,
+                "micro_batch": self._micro.size,
                 "seconds": self._seconds,
                 "started_at": self._started_at,
             },
@@ -265,8 +263,28 @@ class Trainer:
         self._val_measures = None if carried is None else Measures.from_dict(carried)
         best = state["best"]
         self.best = None if best is None else Best(best[0], Measures.from_dict(best[1]))
+        self._micro.size = state.get("micro_batch")
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
         self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
+
+    def _run_epoch(self, begun: float) -> dict[str, Any]:
+        """Train and measure; return what the epoch's row says of it."""
+        try:
+            parts = self._train_epoch()
+        finally:
+            self._seconds["training"] += time.perf_counter() - begun
+        self.epoch += 1
+        accuracy, loss = clean_measures(self.measured, self._val_images, self._val_labels)
+        if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
+            self.reason = "diverged"
+        elif self.epoch % self.spec.evaluation.every == 0 or self.done:
+            self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
+            self._measured_epoch = self.epoch
+            self.best = Best(self.epoch, self._val_measures).or_before(self.best)
+        parts |= {"val_loss": loss}
+        return {name: value if math.isfinite(value) else None for name, value in parts.items()} | {
+            "val_clean_accuracy": accuracy
+        }
 
     def _train_epoch(self) -> dict[str, float]:
         """Train on every batch; return the mean objective as `loss` and the mean of each part."""
@@ -281,27 +299,12 @@ class Trainer:
         return dict(zip(sums, means.tolist(), strict=True))
 
     def _train_batch(self, x: Tensor, y: Tensor, batch: int) -> LossTerms:
-        spec, epoch = self.spec, self.epoch
-        step = Step(
-            model=self._trained,
-            x=x,
-            y=y,
-            norm=spec.evaluation.norm,
-            threat=None if spec.train_epsilon is None else ThreatModel(spec.evaluation.norm, spec.train_epsilon),
-            attack_steps=spec.training.attack_steps,
-            bn=spec.training.craft_mode.bn,
-            dropout=spec.training.craft_mode.dropout,
-            generator=generator(spec.seed, "craft", epoch, batch, device=self.device),
-            craft_seed=derive(spec.seed, "craft dropout", epoch, batch),
-        )
-        self.optimizer.zero_grad()
-        masks = seeded(spec.seed, "dropout", epoch, batch, device=self.device)
-        with masks, mixed_precision(spec.training.precision, self.device):
-            terms = self.method(step)
-        torch.autograd.backward(terms.total.mean())
+        place = (self.epoch, batch)
+        compute = partial(loss_terms, self.method, self._trained, spec=self.spec, place=place)
+        terms = self._micro.run(compute, x, y, clear=self.optimizer.zero_grad)
         self.optimizer.step(self._learning_rate(batch))
         if self._average is not None:
-            self._average.update(self.model, step=epoch * len(self._batches) + batch)
+            self._average.update(self.model, step=self.epoch * len(self._batches) + batch)
         return terms
 
     def _pool(self, data: ImageData) -> Pool | None:
@@ -329,6 +332,7 @@ class Trainer:
         seconds = self._seconds
         return {
             "epochs": self.epoch,
+            "micro_batch": self._micro.size,
             "started_at": self._started_at,
             "seconds": seconds["total"],
             **{f"seconds_{name}": seconds[name] for name in ("training", "attack", "lipschitz")},

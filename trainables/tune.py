@@ -15,7 +15,9 @@ from ray import tune
 
 from trainables.checkpoints import CheckpointError
 from trainables.data.base import ImageData
+from trainables.runtime import release_memory
 from trainables.spec import TrialSpec
+from trainables.storage import exists, join
 from trainables.training import LAST, Trainer
 
 logger = logging.getLogger(__name__)
@@ -89,15 +91,17 @@ class TrialTrainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
         self._earlier: list[dict[str, Any]] = []
-        self._folder = Path(config["checkpoint_dir"]) if config.get("checkpoint_dir") else None
+        vars(self).pop("_trainer", None)
+        release_memory()  # the trial before may have left the device full of cached pieces
+        self._folder: str | None = config.get("checkpoint_dir")
         try:
             self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)
-            if self._folder is not None and (self._folder / LAST).exists():
-                self._resume(self._folder / LAST)
+            if self._folder is not None and exists(last := join(self._folder, LAST)):
+                self._resume(last)
         except Exception as error:  # noqa: BLE001 - reset_config must not raise; step does instead
             self._failure = error
 
-    def _resume(self, checkpoint: Path) -> None:
+    def _resume(self, checkpoint: Path | str) -> None:
         try:
             self._trainer.load(checkpoint)
             self._earlier = [dict(row) for row in self._trainer.history if not row["stale"]]

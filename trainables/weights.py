@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoints import CheckpointError
+from trainables.storage import exists, is_url, read_bytes
 
 _NESTED = ("model", "state_dict", "model_state_dict")
 """Keys under which training scripts put a state dict beside other things."""
@@ -21,21 +23,25 @@ _SHOWN = 3
 def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Return a checkpoint's state dict, on the CPU, and the spec if it is a trial's own checkpoint.
 
-    A state dict may lie under `model`, `state_dict` or `model_state_dict`. The prefix `module.` of a data-parallel
-    wrapper is dropped. Nothing in the file is executed.
+    It is read from a path or an object store's URL. A state dict may lie under `model`, `state_dict` or
+    `model_state_dict`. The prefix `module.` of a data-parallel wrapper is dropped. Nothing in the file is executed.
 
     Raises:
         CheckpointError: The file is missing, cannot be loaded as weights only, or holds no state dict.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} is no file")
+    name = str(path).rpartition("/")[2]
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
+        if not exists(path):
+            raise CheckpointError(f"checkpoint {path} is no file")
+        content: Any = io.BytesIO(read_bytes(path)) if is_url(path) else path
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+    try:
+        tree = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no common class for what unreadable files raise
         raise CheckpointError(
             f"{path} cannot be loaded as weights only ({type(error).__name__}); "
-            f"save a state dict: torch.save(model.state_dict(), {path.name!r})"
+            f"save a state dict: torch.save(model.state_dict(), {name!r})"
         ) from error
     spec = json.loads(tree["spec"]) if isinstance(tree, dict) and isinstance(tree.get("spec"), str) else None
     state = next((tree[key] for key in _NESTED if isinstance(tree.get(key), Mapping)), tree) if _is_tree(tree) else None

@@ -45,7 +45,7 @@ def train(
 @app.command()
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Option(metavar="FILE", help="A torch checkpoint: a state dict, or a trial's own.")
+        str, typer.Option(metavar="FILE|URL", help="A torch checkpoint: a state dict, or a trial's own.")
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="Registered model, or package.module:object.")],
     dataset: Annotated[str, typer.Option(metavar="NAME", help="Data set whose test split is measured.")],

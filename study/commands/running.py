@@ -53,3 +53,24 @@ def status(
     from study.status import show_status
 
     show_status(study_dir, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[CONFIG|PRESET|STUDY_DIR]", help="What a study would use; else the defaults."),
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to look at: auto or HOST:PORT.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the study's folder would be made.")] = Path("studies"),
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at every machine a study would use: versions, storage, data, memory, GPUs, tracking, clocks, ports."""
+    from study.cluster.doctor import examined, look
+
+    config, study_dir = examined(source, assignments=assignments or [], out=out, data_root=data_root, address=address)
+    look(config, study_dir, as_json=as_json)

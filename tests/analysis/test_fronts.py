@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from analysis.fronts import (
     MixedStudiesError,
+    feasible,
     front_hypervolume,
     front_of,
     hypervolume,
+    keeping_constraints,
     non_dominated,
     on_front,
     require_like_for_like,
@@ -135,6 +137,21 @@ def test_front_leaves_out_failed_stopped_flagged_and_unmeasured() -> None:
     assert np.flatnonzero(on_front(table)).tolist() == [5, 6]
     assert front_of(table)["number"].to_pylist() == [6, 5]
     assert front_hypervolume(table).value == pytest.approx(0.9 * 0.3 + 0.8 * 0.1)
+
+
+def test_front_leaves_out_what_its_own_study_calls_infeasible() -> None:
+    floor = '["val_clean_accuracy >= 0.85"]'
+    table = as_table(
+        [
+            result_row(0, constraints=floor, val_clean_accuracy=0.84, val_robust_accuracy=0.8),
+            result_row(1, constraints=floor, val_clean_accuracy=0.85, val_robust_accuracy=0.4),
+            result_row(2, constraints=None, val_clean_accuracy=0.2, val_robust_accuracy=0.5),
+            result_row(3, constraints=floor, val_clean_accuracy=0.9, val_robust_accuracy=0.7, status="failed"),
+        ]
+    )
+    assert keeping_constraints(table).tolist() == [False, True, True, True]
+    assert feasible(table).tolist() == [False, True, True, False]
+    assert front_of(table)["number"].to_pylist() == [1, 2]
 
 
 def test_lipschitz_objective_is_minimised_and_its_null_is_off_the_front() -> None:

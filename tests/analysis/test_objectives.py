@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row
 
-from analysis.objectives import FRONT, LIPSCHITZ_FLOOR, OBJECTIVES, directions, objective, values
+from analysis.objectives import (
+    FRONT,
+    LIPSCHITZ_FLOOR,
+    OBJECTIVES,
+    constraints_text,
+    directions,
+    is_feasible,
+    objective,
+    parse_constraint,
+    values,
+)
 from analysis.results import ResultsError
 from analysis.schema import RESULT
 
@@ -62,3 +72,59 @@ def test_bad_names_and_absent_columns_are_refused() -> None:
         values(as_table([result_row(0)]), ["test_clean_accuracy"])
     with pytest.raises(ValueError, match="at least one objective"):
         values(as_table([]), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "violation"),
+    [
+        ("val_clean_accuracy >= 0.9", 0.0),
+        ("val_clean_accuracy>=0.95", 0.05),
+        (" val_robust_accuracy <= 0.3 ", 0.2),
+        ("val_lipschitz_mean <= 12", -2.0),
+        ("val_lipschitz_log10 <= 0.5", 0.5),
+        ("val_lipschitz_p95 <= 5", math.inf),
+    ],
+)
+def test_a_violation_is_in_the_unit_of_its_measure(text: str, violation: float) -> None:
+    assert parse_constraint(text).violation(result_row()) == pytest.approx(violation)
+
+
+def test_what_was_not_measured_keeps_no_constraint() -> None:
+    floor = parse_constraint("val_clean_accuracy >= 0")
+    for missing in (None, math.nan):
+        assert floor.violation(result_row(val_clean_accuracy=missing)) == math.inf
+    assert floor.violation({}) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("val_clean_accuracy > 0.9", "MEASURE >= NUMBER or MEASURE <= NUMBER, got the comparison '>'"),
+        ("val_clean_accuracy = 0.9", "must read MEASURE"),
+        ("val_clean_accuracy", "must read MEASURE"),
+        ("0.9 <= val_clean_accuracy", "must read MEASURE"),
+        ("val_clean_acuracy >= 0.9", r"did you mean val_clean_accuracy\?"),
+        ("test_clean_accuracy >= 0.9", "'test_clean_accuracy' is not known"),
+        ("val_clean_accuracy >= 90", r"fraction in \[0, 1\], got .* \(did you mean 0\.9\?\)"),
+        ("val_clean_accuracy >= 90%", "must be a number, got '90%'"),
+        ("val_lipschitz_mean <= nan", "finite"),
+    ],
+)
+def test_what_is_no_constraint_is_one_clear_line(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_constraint(text)
+
+
+def test_a_row_is_judged_by_the_constraints_it_carries() -> None:
+    declared = constraints_text(["val_clean_accuracy >= 0.9", "val_lipschitz_mean <= 10"])
+    assert is_feasible(result_row(constraints=declared))
+    assert is_feasible(result_row(constraints=None, val_clean_accuracy=0.1))
+    for change in (
+        {"val_clean_accuracy": 0.899},
+        {"val_lipschitz_mean": 10.1},
+        {"val_lipschitz_mean": None},
+        {"status": "failed"},
+        {"flags": ["zero_gradients"]},
+    ):
+        assert not is_feasible(result_row(constraints=declared, **change))
+    assert constraints_text([]) is None

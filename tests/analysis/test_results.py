@@ -59,7 +59,7 @@ def test_every_declared_column_is_stored_with_its_type(tmp_path: Path) -> None:
     assert schema.field("number").type == pa.int32()
     assert not schema.field("trial_id").nullable
     assert schema.field("reason").nullable
-    assert schema.metadata[b"robust_study.schema_version"] == b"2"
+    assert schema.metadata[b"robust_study.schema_version"] == b"3"
 
 
 def test_reading_sorts_by_number_and_unifies_hyperparameters(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_damage_inside_the_data_pages_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "message"),
-    [(b"1", "has result schema version 1, this robust-study reads version 2"), (b"", "version unknown")],
+    [(b"1", "has result schema version 1, this robust-study reads version 3"), (b"", "version unknown")],
 )
 def test_other_schema_version_is_refused_whatever_is_skipped(tmp_path: Path, version: bytes, message: str) -> None:
     path = write_trial(tmp_path, 0)

@@ -29,7 +29,13 @@ HOMES = {
     "ray": ["trainables/tune.py", "study/"],
     "mlflow": ["study/tracking/"],
     "optuna": ["search_spaces/", "study/searcher.py", "study/samplers.py"],
-    "pyarrow": ["analysis/results.py", "trainables/data/parquet.py"],
+    # beside Parquet: its file systems, for checkpoints in object stores, on the trials' side and as a node checks them
+    "pyarrow": [
+        "analysis/results.py",
+        "trainables/data/parquet.py",
+        "trainables/storage.py",
+        "study/cluster/probes.py",
+    ],
     "matplotlib": ["analysis/plots/"],
     "plotly": ["analysis/plots/"],
     "moocore": ["analysis/fronts.py"],

@@ -7,9 +7,12 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from helpers.science import blobs, tiny_spec
 
+from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume, non_dominated
+from analysis.objectives import FRONT, values
 from analysis.results import read_examples, read_results
 from study.ledger import Ledger
 from study.tracking.rows import params
@@ -87,3 +90,21 @@ def test_every_file_has_every_methods_columns_for_any_parquet_reader(tmp_path):
         ledger.record_failure(tree, reason="test", traceback="", run_id=None)
     rows = pyarrow.dataset.dataset(tmp_path / "results").to_table().to_pylist()
     assert [row["param.beta"] for row in sorted(rows, key=lambda row: row["number"])] == [None, 6.0]
+
+
+def test_the_running_count_equals_counting_everything_again(tmp_path):
+    ledger = Ledger(tmp_path, study="s")
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(120):
+        clean, robust = draw.integers(0, 30, size=2) / 30
+        status = ["completed", "completed", "failed", "stopped_early"][number % 4]
+        measured = {"val_clean_accuracy": clean, "val_robust_accuracy": None if number % 13 == 0 else robust}
+        rows.append({"number": number, "status": status, "flags": ["doubt"] * (number % 7 == 0), **measured})
+        ledger._count(rows[-1])
+        points = [values(row, FRONT) for row in rows if row["status"] == "completed" and not row["flags"]]
+        if points:
+            assert ledger.front_size == non_dominated(points, maximise=True).sum()
+            volume = hypervolume(points, reference=HYPERVOLUME_REFERENCE, maximise=True)
+            assert ledger.progress()["hypervolume"] == pytest.approx(volume.value)
+    assert (ledger.count, ledger.failed, ledger.progress()["trials_stopped_early"]) == (120, 30, 30)

@@ -226,7 +226,11 @@ def test_an_empty_study_folder_tells_nothing(name, tmp_path):
 
 def test_it_is_one_of_tunes_schedulers_and_starts_trials_in_order(scheduler):
     assert isinstance(scheduler, FIFOScheduler)
-    waiting = [SimpleNamespace(status="TERMINATED"), SimpleNamespace(status="PENDING"), SimpleNamespace(status="PENDING")]
+    waiting = [
+        SimpleNamespace(status="TERMINATED"),
+        SimpleNamespace(status="PENDING"),
+        SimpleNamespace(status="PENDING"),
+    ]
     assert scheduler.choose_trial_to_run(SimpleNamespace(get_trials=lambda: waiting)) is waiting[1]
     assert scheduler.set_search_properties(None, None)
     assert scheduler.debug_string()

@@ -21,28 +21,41 @@ def search(**changes):
 
 @pytest.fixture
 def make(tmp_path):
-    told = []
-
-    def build(config=None, pending=(), *, name="study"):
+    def build(config=None, pending=(), *, name="study", on_disk=False):
         config = config or search()
-        study = open_study(study_url(tmp_path), name, config)
+        storage = study_url(tmp_path) if on_disk else optuna.storages.InMemoryStorage()
+        study = open_study(storage, name, config)
+        rows, told = {}, []
+
+        def before_tell(tune_id, *, error):
+            told.append((tune_id, error))
+            return rows.get(tune_id)
+
         searcher = StudySearcher(
             study,
             space=load_config("quickstart").space(),
-            objectives=OBJECTIVES,
+            search=config,
             configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
-            before_tell=lambda tune_id, *, error: told.append((tune_id, error)),
+            before_tell=before_tell,
             pending=list(pending),
         )
-        searcher.told_before = told
+        searcher.told_before, searcher.rows = told, rows
         return study, searcher
 
     return build
 
 
-def finish(searcher, name, result, *, error=False):
-    searcher.suggest(name)
-    searcher.on_trial_complete(name, result, error=error)
+def finish(searcher, name, row, *, error=False):
+    """Ask for a trial and end it with this result row; None: nothing was ever written."""
+    config = searcher.suggest(name)
+    end(searcher, name, row, error=error)
+    return config
+
+
+def end(searcher, name, row, *, error=False):
+    if row is not None:
+        searcher.rows[name] = row
+    searcher.on_trial_complete(name, {"epoch": 1}, error=error)
 
 
 def test_five_outcomes_leave_no_trial_running(make):
@@ -51,7 +64,7 @@ def test_five_outcomes_leave_no_trial_running(make):
     finish(searcher, "b", {**GOOD, "val_robust_accuracy": math.nan})
     finish(searcher, "c", {**GOOD, "val_robust_accuracy": None})
     finish(searcher, "d", None, error=True)
-    finish(searcher, "e", {**GOOD, "status": "running"})
+    finish(searcher, "e", {**GOOD, "status": "stopped_early"})
     finish(searcher, "f", {**GOOD, "status": "failed"})
     finish(searcher, "g", None)
     states = [trial.state for trial in study.trials]
@@ -63,7 +76,7 @@ def test_five_outcomes_leave_no_trial_running(make):
 def test_the_row_is_written_before_optuna_is_told(make):
     study, searcher = make()
     seen = []
-    searcher._before_tell = lambda tune_id, *, error: seen.append(study.trials[0].state)
+    searcher._before_tell = lambda tune_id, *, error: seen.append(study.trials[0].state) or GOOD
     finish(searcher, "a", GOOD)
     assert seen == [TrialState.RUNNING]
 
@@ -71,38 +84,38 @@ def test_the_row_is_written_before_optuna_is_told(make):
 def test_unknown_and_repeated_completions_are_ignored(make):
     study, searcher = make()
     finish(searcher, "a", GOOD)
-    searcher.on_trial_complete("a", {**GOOD, "val_clean_accuracy": 0.1})
-    searcher.on_trial_complete("never seen", GOOD)
+    end(searcher, "a", {**GOOD, "val_clean_accuracy": 0.1})
+    end(searcher, "never seen", GOOD)
     assert [trial.values for trial in study.trials] == [[0.9, 0.4]]
     assert searcher.told_before == [("a", False)]
 
 
 def test_a_driver_that_died_leaves_its_trials_to_the_next_one(make):
-    study, searcher = make()
+    study, searcher = make(on_disk=True)
     configs = [searcher.suggest(name) for name in "abcd"]
-    searcher.on_trial_complete("b", GOOD)
+    end(searcher, "b", GOOD)
 
     rows = {1: GOOD, 2: {**GOOD, "status": "failed"}}  # the row of 2 was written, Optuna never heard
     again = open_study(study._storage._backend.url, "study", search())
-    pending = unfinished(again, rows, OBJECTIVES)
+    pending = unfinished(again, rows, search())
     assert pending == [0, 3]
     assert again.trials[2].state == TrialState.FAIL
 
-    _, second = make(pending=pending)
+    _, second = make(pending=pending, on_disk=True)
     resumed = [second.suggest(name) for name in ("x", "y", "z")]
     assert resumed[:2] == [configs[0], configs[3]]
     assert resumed[2]["number"] == 4
     for name in "xyz":
-        second.on_trial_complete(name, GOOD)
+        end(second, name, GOOD)
     states = [trial.state for trial in open_study(study._storage._backend.url, "study", search()).trials]
     assert TrialState.RUNNING not in states
     assert len(states) == 5
 
 
 def test_a_resumed_search_does_not_repeat_its_first_proposals(make):
-    _, first = make(search(random_fraction=0.0))
+    _, first = make(search(random_fraction=0.0), on_disk=True)
     early = [first.suggest(name)["spec"] for name in "abc"]
-    _, second = make(search(random_fraction=0.0))
+    _, second = make(search(random_fraction=0.0), on_disk=True)
     assert not [spec for spec in (second.suggest(name)["spec"] for name in "xyz") if spec in early]
 
 
@@ -110,7 +123,7 @@ def test_a_resumed_search_does_not_repeat_its_first_proposals(make):
 def test_every_sampler_takes_completed_failed_and_stopped_trials(make, sampler):
     study, searcher = make(search(sampler=sampler), name=sampler)
     for number in range(30):
-        status = ["completed", "failed", "running"][number % 3]
+        status = ["completed", "failed", "stopped_early"][number % 3]
         accuracy = (number % 7) / 7
         finish(
             searcher,
@@ -119,6 +132,51 @@ def test_every_sampler_takes_completed_failed_and_stopped_trials(make, sampler):
         )
     assert len(study.trials) == 30
     assert not [trial for trial in study.trials if trial.state == TrialState.RUNNING]
+
+
+FLOOR = ["val_clean_accuracy >= 0.8"]
+
+
+def dropout_decides(dropout):
+    """More dropout, more robust and less accurate: the floor of 0.8 leaves dropout below 0.2."""
+    return {**GOOD, "val_clean_accuracy": 1 - dropout, "val_robust_accuracy": dropout}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_constraints_move_the_search_and_optunas_own_front(make, sampler):
+    inside = {}
+    for name, constraints in (("free", []), ("floor", FLOOR)):
+        study, searcher = make(
+            search(sampler=sampler, constraints=constraints, random_fraction=0.0), name=f"{sampler}-{name}"
+        )
+        for number in range(120):
+            config = searcher.suggest(str(number))
+            end(searcher, str(number), dropout_decides(config["spec"]["dropout"]))
+        late = [trial.params["dropout"] < 0.2 for trial in study.trials[60:]]
+        inside[name] = sum(late) / len(late)
+        if constraints:
+            assert study.trials[0].constraints == {FLOOR[0]: pytest.approx(0.8 - study.trials[0].values[0])}
+            assert min(trial.values[0] for trial in study.best_trials) >= 0.8
+    assert inside["floor"] > inside["free"] + 0.2
+
+
+def test_only_complete_trials_carry_constraints(make):
+    study, searcher = make(search(constraints=FLOOR))
+    finish(searcher, "a", GOOD)
+    finish(searcher, "b", {**GOOD, "status": "stopped_early"})
+    finish(searcher, "c", {**GOOD, "status": "failed"})
+    assert [trial.constraints for trial in study.trials] == [{FLOOR[0]: pytest.approx(-0.1)}, {}, {}]
+    unmeasured = search(constraints=["val_lipschitz_mean <= 10"])
+    assert ending(unmeasured, GOOD).state == TrialState.FAIL
+
+
+def test_a_driver_that_died_between_constraints_and_tell(make):
+    config = search(constraints=FLOOR)
+    study, searcher = make(config)
+    searcher.suggest("a")
+    searcher._ot_trials["a"].set_constraint(FLOOR[0], -0.1)
+    assert unfinished(study, {0: GOOD}, config) == []
+    assert study.trials[0].state == TrialState.COMPLETE
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.25, 1 / 3, 1.0])
@@ -136,8 +194,8 @@ def test_random_proposals_are_marked_and_do_not_depend_on_results(make, tmp_path
             config = searcher.suggest(str(number))
             if config["proposal"] == "random":
                 found[number] = config["spec"]
-            result = {"val_clean_accuracy": accuracy(number), "val_robust_accuracy": 0.5, "status": "completed"}
-            searcher.on_trial_complete(str(number), result)
+            row = {"val_clean_accuracy": accuracy(number), "val_robust_accuracy": 0.5, "status": "completed"}
+            end(searcher, str(number), row)
         marked = [trial.number for trial in study.trials if trial.user_attrs["proposal"] == "random"]
         assert marked == list(found)
         return found
@@ -157,16 +215,16 @@ def test_a_trials_proposal_can_be_read_back(make):
 def test_another_studys_storage_is_refused(make):
     from study.errors import UsageError
 
-    make()
+    make(on_disk=True)
     with pytest.raises(UsageError, match="other objectives"):
-        make(search(objectives=["val_clean_accuracy", "val_lipschitz_scale_free_log10"]))
+        make(search(objectives=["val_clean_accuracy", "val_lipschitz_scale_free_log10"]), on_disk=True)
 
 
 def test_ending_takes_three_objectives_from_a_row():
     row = {**GOOD, "val_lipschitz_scale_free_mean": 10.0}
-    state, told = ending([*OBJECTIVES, "val_lipschitz_scale_free_log10"], row)
-    assert state == TrialState.COMPLETE
-    assert told == [0.9, 0.4, pytest.approx(1.0)]
+    end = ending(search(objectives=[*OBJECTIVES, "val_lipschitz_scale_free_log10"]), row)
+    assert end.state == TrialState.COMPLETE
+    assert end.values == [0.9, 0.4, pytest.approx(1.0)]
 
 
 def test_trial_ids_sort_as_their_numbers():
@@ -174,7 +232,7 @@ def test_trial_ids_sort_as_their_numbers():
 
 
 def test_the_storage_opens_with_plain_optuna(make, tmp_path):
-    _, searcher = make()
+    _, searcher = make(on_disk=True)
     finish(searcher, "a", GOOD)
     loaded = optuna.load_study(study_name="study", storage=study_url(tmp_path))
     assert loaded.best_trials[0].values == [0.9, 0.4]

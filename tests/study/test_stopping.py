@@ -53,8 +53,14 @@ def test_rungs_are_measured_epochs_between_grace_period_and_end(every, epochs, s
         ({"name": "none", "metric": "val_robust_accuracy"}, "`scheduler.metric` is a setting of asha and median"),
         ({"grace_period": 3}, "`scheduler.grace_period` is a setting of moasha and asha and median"),
         ({"name": "moasha", "metric": "val_robust_accuracy"}, "got it with `name: moasha`"),
-        ({"name": "median", "metric": "val_robust_accuracy", "reduction_factor": 2}, "`scheduler.reduction_factor` is a setting"),
-        ({"name": "asha", "metric": "val_robust_accuracy", "objectives": ["val_clean_accuracy"]}, "`scheduler.objectives` is"),
+        (
+            {"name": "median", "metric": "val_robust_accuracy", "reduction_factor": 2},
+            "`scheduler.reduction_factor` is a setting",
+        ),
+        (
+            {"name": "asha", "metric": "val_robust_accuracy", "objectives": ["val_clean_accuracy"]},
+            "`scheduler.objectives` is",
+        ),
         ({"name": "asha"}, "`scheduler.metric` is required by asha, got none; one of: val_clean_accuracy"),
         ({"name": "asha", "metric": "val_robst_accuracy"}, "did you mean val_robust_accuracy"),
         ({"name": "asha", "metric": "test_robust_accuracy"}, "`scheduler.metric` has no 'test_robust_accuracy'"),

@@ -1,0 +1,161 @@
+"""What runs on each node to see how it is: the standard library alone, since a node may lack our packages.
+
+The functions are sent to nodes as code (`session.by_value`), so they use nothing of ours and import where they run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CONNECT_SECONDS = 3.0
+
+
+def facts(*, packages: Sequence[str], libraries: Sequence[str]) -> dict[str, Any]:
+    """Return what this machine has.
+
+    Args:
+        packages: Importable names whose code is compared between machines.
+        libraries: Distributions whose versions are.
+    """
+    sys.path_importer_cache.clear()
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in libraries:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "host": platform.node(),
+        "versions": versions,
+        "code": {name: code_digest(name) for name in packages},
+        "memory": _memory(),
+        "shm": shutil.disk_usage("/dev/shm").total if os.path.isdir("/dev/shm") else None,
+    }
+
+
+def code_digest(name: str) -> str | None:
+    """Return a digest of a top-level package's or module's files as they would be imported here; None if it cannot."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        root = Path(next(iter(spec.submodule_search_locations)))
+        files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    elif spec.origin is not None and Path(spec.origin).is_file():
+        root, files = Path(spec.origin).parent, [Path(spec.origin)]
+    else:
+        return None
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def clock() -> float:
+    """Return this machine's time in seconds since the epoch."""
+    return time.time()
+
+
+def write(*, location: str, name: str, text: str) -> None:
+    """Write a file in a folder or bucket the way checkpoints are written, whole under its name.
+
+    Args:
+        location: A folder's path, or a URL of an object store.
+        name: The file's name.
+        text: Its content.
+    """
+    if "://" in location:
+        system, path = _object_store(location)
+        with system.open_output_stream(f"{path}/{name}") as stream:
+            stream.write(text.encode())
+        return
+    if not os.path.isdir(location):
+        raise FileNotFoundError("there is no such folder here")
+    temporary = os.path.join(location, f".{name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, os.path.join(location, name))
+
+
+def read(*, location: str, names: Sequence[str]) -> dict[str, str | None]:
+    """Return the content of files that `write` wrote, by name; None where this machine does not see one."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            if "://" in location:
+                system, path = _object_store(location)
+                with system.open_input_stream(f"{path}/{name}") as stream:
+                    found[name] = stream.read().decode()
+            else:
+                found[name] = Path(location, name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            found[name] = None
+    return found
+
+
+def remove(*, location: str, names: Sequence[str]) -> None:
+    """Remove what `write` wrote."""
+    for name in names:
+        if "://" in location:
+            system, path = _object_store(location)
+            system.delete_file(f"{path}/{name}")
+        else:
+            Path(location, name).unlink(missing_ok=True)
+
+
+def reachable(*, targets: Sequence[tuple[str, int]]) -> list[str | None]:
+    """Return for each (host, port) why no connection to it is made from here, or None where one is."""
+    problems: list[str | None] = []
+    for host, port in targets:
+        try:
+            socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+            problems.append(None)
+        except OSError as error:
+            problems.append(str(error))
+    return problems
+
+
+def gpus() -> list[dict[str, Any]]:
+    """Return the name, free and total memory in bytes of each GPU that torch sees; loading torch takes seconds."""
+    try:
+        import torch
+    except ImportError:
+        return []
+    found = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        found.append({"name": torch.cuda.get_device_name(index), "free": free, "total": total})
+    return found
+
+
+def _object_store(location: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    system, path = fs.FileSystem.from_uri(location)
+    return system, path.rstrip("/")
+
+
+def _memory() -> dict[str, int] | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    amounts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+    return {"total": amounts["MemTotal"], "available": amounts["MemAvailable"]}

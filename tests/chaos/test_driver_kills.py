@@ -1,0 +1,108 @@
+"""A study whose driver is killed ten times, at moments that its own progress picks, and resumed each time."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+import pytest
+from helpers.small_study import SmallStudy
+
+from study.retrain import retrain
+from trainables.checkpoints import CheckpointError, read_checkpoint
+
+pytestmark = pytest.mark.chaos
+
+SEED = 7
+KILLS = 10
+TRIALS = 36
+MOMENTS = ("a row was just written", "a trial is in its middle", "an upload is under way", "Optuna is being told")
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory):
+    """The study, complete, the rows' bytes as each kill found them, and when the kills came."""
+    study = SmallStudy(tmp_path_factory.mktemp("kills"), {"search": {"num_trials": TRIALS}})
+    draw = random.Random(SEED)
+    moments = [*MOMENTS, *draw.choices(MOMENTS, k=KILLS - len(MOMENTS))]
+    draw.shuffle(moments)
+    found: list[dict[str, bytes]] = []
+    for kill, moment in enumerate(moments):
+        driver = study.resume() if kill else study.launch()
+        rows = len(study.written())
+        study.wait_until(lambda: len(study.written()) > rows, driver)  # noqa: B023 - called within this turn
+        wait_for(moment, study, driver, epoch=draw.randrange(2, study.epochs - 2))
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+        found.append({path.name: path.read_bytes() for path in (study.dir / "results").glob("*.parquet")})
+    assert len(found[-1]) < TRIALS, "the study ended before the last kill: give it more trials"
+    last = study.resume()
+    assert last.wait(600) == 0, study.said
+    return study, found, Counter(moments)
+
+
+def wait_for(moment, study, driver, *, epoch):
+    """Wait for a moment; one that lasts milliseconds is missed at times, and then comes with the next trial."""
+    if moment == "a row was just written":
+        rows = len(study.written())
+        study.wait_until(lambda: len(study.written()) > rows, driver)
+    elif moment == "a trial is in its middle":
+        study.wait_until(lambda: any(epochs_of(study, trial) >= epoch for trial in study.running()), driver)
+    else:
+        # SQLite's journal lies beside the file for as long as something is being written
+        name = study.folder / "mlflow.db-journal" if "upload" in moment else study.dir / "optuna.db-journal"
+        deadline = time.monotonic() + 120
+        while not name.exists():
+            assert driver.poll() is None, study.said
+            assert time.monotonic() < deadline, f"no {name.name} was seen"
+            time.sleep(0.0005)
+
+
+def epochs_of(study, trial):
+    try:
+        return read_checkpoint(study.dir / "checkpoints" / trial / "last.pt")["epoch"]
+    except CheckpointError:
+        return 0
+
+
+def test_no_row_is_lost_and_none_is_written_twice(survived, note):
+    study, found, moments = survived
+    for rows in found:
+        for name, content in rows.items():
+            assert (study.dir / "results" / name).read_bytes() == content
+    rows = study.rows()
+    assert [row["number"] for row in rows] == list(range(TRIALS))
+    assert {row["status"] for row in rows} == {"completed"}
+    seen = ", ".join(f"{count} x while {moment}" for moment, count in moments.items())
+    note(f"driver killed {KILLS} times", seen, f"{len(rows)} of {TRIALS} rows")
+
+
+def test_optuna_holds_exactly_these_trials_and_none_is_left_running(survived):
+    study, _, _ = survived
+    trials = study.optuna().trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * TRIALS
+    for row, trial in zip(study.rows(), trials, strict=True):
+        assert trial.values == [row["val_clean_accuracy"], row["val_robust_accuracy"]]
+
+
+def test_no_spec_was_tried_twice(survived):
+    study, _, _ = survived
+    specs = Counter(tuple(sorted(trial.params.items())) for trial in study.optuna().trials)
+    assert max(specs.values()) == 1
+
+
+def test_mlflow_has_one_finished_run_a_trial(survived):
+    study, _, _ = survived
+    runs = study.runs()
+    assert set(runs) == {"study", *(row["trial_id"] for row in study.rows())}
+    assert {tuple(states) for states in runs.values()} == {("FINISHED",)}
+
+
+def test_rows_are_reproduced_alone(survived, capsys):
+    study, _, _ = survived
+    for row in study.rows():
+        retrain(study.dir, trial=row["trial_id"], save=None, as_json=False)
+    assert capsys.readouterr().out.count("agrees with trial") == TRIALS

@@ -1,0 +1,251 @@
+"""One fault each: what the user sees, and that nothing which was finished is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from helpers.ray_cluster import cluster, descendants
+from helpers.small_study import SmallStudy
+
+pytestmark = pytest.mark.chaos
+
+# A network of a user that fails in a third of the trials, as the search space has it.
+FAULTY = """
+from torch import nn
+class Faulty(nn.Module):
+    def __init__(self, inputs, classes, dropout):
+        super().__init__()
+        self.bad = dropout > 0.3
+        self.layer = nn.Linear(inputs, classes)
+    def forward(self, x):
+        {fault}
+        return self.layer(x.flatten(1))
+def net(image_shape, num_classes, dropout):
+    return Faulty(image_shape[0] * image_shape[1] * image_shape[2], num_classes, dropout)
+"""
+
+
+def started(study, driver, rows=1):
+    """Wait until some rows are written and a trial is in its middle; return the rows' bytes."""
+    study.wait_until(lambda: len(study.written()) >= rows and study.running(), driver)
+    return contents(study)
+
+
+def contents(study):
+    return {path.name: path.read_bytes() for path in (study.dir / "results").glob("*.parquet")}
+
+
+def unchanged(study, before):
+    now = contents(study)
+    assert before
+    assert {name: now.get(name) for name in before} == before
+
+
+def complete(study, statuses=("completed",)):
+    rows = study.rows()
+    assert [row["number"] for row in rows] == list(range(study.config["search"]["num_trials"]))
+    assert {row["status"] for row in rows} <= set(statuses), study.said
+    assert not [trial for trial in study.optuna().trials if trial.state.name in ("RUNNING", "WAITING")]
+    return f"{len(rows)} of {len(rows)} rows, {sum(row['status'] == 'failed' for row in rows)} failed"
+
+
+def line(study, *words):
+    """Return the last line that a driver said with all of these words in it."""
+    found = [text.strip() for text in study.said.splitlines() if all(word in text for word in words)]
+    assert found, f"nothing with {words} in:\n{study.said}"
+    return found[-1]
+
+
+def no_traceback(study):
+    assert "Traceback" not in study.said, study.said
+
+
+def killed(study, rows=1):
+    """Launch a study and kill its driver in mid-study; return the rows' bytes."""
+    driver = study.launch()
+    before = started(study, driver, rows)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    return before
+
+
+def finished(driver, study):
+    assert driver.wait(600) == 0, study.said
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "seen"),
+    [
+        ("worker exception", "if self.bad: raise RuntimeError('the net broke')", "the net broke"),
+        ("NaN loss", "if self.bad: return self.layer(x.flatten(1)) * float('nan')", "diverged"),
+    ],
+)
+def test_trials_that_fail(tmp_path, note, fault, code, seen):
+    changes = {"model": {"name": "faulty:net"}, "search": {"num_trials": 8, "random_fraction": 1.0}}
+    study = SmallStudy(tmp_path, changes)
+    (tmp_path / "faulty.py").write_text(FAULTY.format(fault=code))
+    finished(study.launch(), study)
+    outcome = complete(study, ("completed", "failed"))
+    failed = [row for row in study.rows() if row["status"] == "failed"]
+    assert failed
+    assert len(failed) < 8
+    assert all(seen in row["reason"] for row in failed)
+    no_traceback(study)
+    note(fault, line(study, "failed", seen), outcome)
+
+
+def test_killed_worker(tmp_path, note):
+    study = SmallStudy(tmp_path)
+    driver = study.launch()
+    before = started(study, driver)
+    workers = [pid for pid in descendants(driver.pid) if b"TrialTrainable" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    finished(driver, study)
+    unchanged(study, before)
+    no_traceback(study)
+    note("killed worker process", line(study, "goes on from its last checkpoint"), complete(study))
+
+
+@pytest.mark.parametrize("fault", ["killed node", "frozen node"])
+def test_lost_node(tmp_path, note, fault):
+    with cluster(2, "--num-cpus", "1", impatient=True) as ray:
+        study = SmallStudy(tmp_path, {"search": {"num_trials": 6}}, environment=ray.driver_environment)
+        driver = study.launch("--address", ray.address)
+        study.wait_until(lambda: study.written() and len(study.running()) == 2, driver)
+        before = contents(study)
+        begun = time.monotonic()
+        if fault == "killed node":
+            ray.nodes[1].kill()
+        else:
+            ray.nodes[1].signal(signal.SIGSTOP)
+        study.wait_until(lambda: "goes on from its last checkpoint" in study.said, driver)
+        seconds = time.monotonic() - begun
+        finished(driver, study)
+    assert seconds < 45
+    unchanged(study, before)
+    seen = line(study, "goes on from its last checkpoint")
+    note(fault, f"after {seconds:.0f} s: {seen}", complete(study))
+
+
+def test_killed_driver(tmp_path, note):
+    study = SmallStudy(tmp_path)
+    before = killed(study)
+    finished(study.resume(), study)
+    unchanged(study, before)
+    note("killed driver", "nothing; then `resume`: " + line(study, "trials"), complete(study))
+
+
+@contextlib.contextmanager
+def mounted(folder, options):
+    """A small file system of its own; skips where none may be mounted."""
+    folder.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_full_disk(tmp_path, note):
+    study = SmallStudy(tmp_path, {"search": {"num_trials": 6}})
+    with mounted(tmp_path / "studies", "size=24m"):
+        driver = study.launch()
+        before = started(study, driver)
+        filler = tmp_path / "studies" / "filler"
+        with contextlib.suppress(OSError):
+            filler.write_bytes(b"\0" * 30_000_000)
+        assert driver.wait(600) == 1, study.said
+        unchanged(study, before)
+        seen = line(study, "No space left on device")
+        no_traceback(study)
+        filler.unlink()
+        finished(study.resume(), study)
+        unchanged(study, before)
+        note("full disk", seen, "space made, then `resume`: " + complete(study))
+
+
+def test_storage_read_only(tmp_path, note):
+    study = SmallStudy(tmp_path, {"search": {"num_trials": 6}})
+    with mounted(tmp_path / "studies", "size=60m"):
+        driver = study.launch()
+        before = started(study, driver)
+        # files that are open for writing keep the system from being remounted; an immutable one does not have to wait
+        while subprocess.run(
+            ["mount", "-o", "remount,ro", tmp_path / "studies"], capture_output=True, check=False
+        ).returncode:
+            assert driver.poll() is None, study.said
+        assert driver.wait(600) == 1, study.said
+        unchanged(study, before)
+        seen = line(study, "Read-only file system")
+        no_traceback(study)
+        subprocess.run(["mount", "-o", "remount,rw", tmp_path / "studies"], check=True)
+        finished(study.resume(), study)
+        unchanged(study, before)
+        note("storage read-only", seen, "made writable, then `resume`: " + complete(study))
+
+
+def test_truncated_checkpoint(tmp_path, note):
+    study = SmallStudy(tmp_path)
+    before = killed(study)
+    trials = study.running()
+    for trial in trials:
+        path = study.dir / "checkpoints" / trial / "last.pt"
+        path.write_bytes(path.read_bytes()[:1000])
+    finished(study.resume(), study)
+    unchanged(study, before)
+    outcome = complete(study)
+    for trial in trials:
+        assert [row["epoch"] for row in study.epoch_rows(trial)] == list(range(1, study.epochs + 1))
+    seen = [text for text in study.said.splitlines() if "cannot be read as a checkpoint" in text]
+    note("truncated checkpoint", seen[-1] if seen else "nothing: the trial starts again", outcome)
+
+
+def test_rays_experiment_folder_deleted(tmp_path, note):
+    study = SmallStudy(tmp_path, environment={"TMPDIR": str(tmp_path / "scratch")})
+    (tmp_path / "scratch").mkdir()
+    driver = study.launch()
+    before = started(study, driver)
+    for folder in (tmp_path / "scratch").glob("robust-study-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    code = driver.wait(600)
+    unchanged(study, before)
+    ended = [text for text in study.said.splitlines() if text.strip()][-1]
+    finished(study.resume(), study)
+    unchanged(study, before)
+    no_traceback(study)
+    note("Ray's experiment folder deleted", f"exit code {code}: {ended}", "then `resume`: " + complete(study))
+
+
+def test_unreadable_parquet(tmp_path, note):
+    study = SmallStudy(tmp_path)
+    before = killed(study)
+    damaged = study.dir / "results" / sorted(before)[0]
+    damaged.write_bytes(before[damaged.name][:500])
+    refused = study.call("resume", str(study.dir))
+    assert refused.returncode == 2, refused.stderr
+    assert damaged.name in refused.stderr
+    assert "Traceback" not in refused.stderr
+    damaged.unlink()
+    finished(study.resume(), study)
+    unchanged(study, {name: content for name, content in before.items() if name != damaged.name})
+    note("unreadable Parquet", refused.stderr.strip(), "moved away, then `resume`: " + complete(study))
+
+
+def test_tracking_server_down(tmp_path, note):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        uri = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        study = SmallStudy(tmp_path, {"tracking": {"uri": uri}})
+        finished(study.launch(), study)
+    no_traceback(study)
+    note("tracking server down", line(study, "tracking:"), complete(study))

@@ -1,0 +1,208 @@
+"""What `doctor` says: each check fires on its fault, names what to do, and is quiet on a healthy machine."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import threading
+
+import pytest
+from typer.testing import CliRunner
+
+from study.cli import app
+from study.cluster import checks, probes
+from study.cluster.request import Node
+from study.cluster.shared import exchange
+from study.cluster.survey import Survey, study_packages
+from study.config import parse_config
+from study.tracking.reach import unreachable
+
+HERE = {"versions": {"python": "3.11.7", "torch": "2.13.0"}, "code": {"study": "aa", "trainables": "bb"}}
+GPU = {"name": "H100", "free": 70e9, "total": 80e9}
+
+
+def facts(**changes) -> dict:
+    return {**HERE, "memory": {"total": 16e9, "available": 12e9}, "shm": 8e9, **changes}
+
+
+def test_a_healthy_node_is_fine_in_every_check():
+    found = [
+        checks.versions("n", facts(), HERE),
+        checks.memory("n", facts(), slots=8),
+        checks.gpus("n", [GPU], declared=1, wanted=True),
+        checks.shared_memory("n", facts(), store=7e9, data=150_000_000),
+        checks.clock("n", 100.0, 100.1, 100.2),
+        checks.storage("n", "/shared", written=None, missing=[]),
+    ]
+    assert [one.ok for one in found] == [True] * len(found)
+    assert checks.gpus("n", [], declared=0, wanted=False) is None
+
+
+@pytest.mark.parametrize(
+    ("finding", "words"),
+    [
+        (
+            checks.versions("n", facts(versions={"python": "3.11.7", "torch": "2.11.0"}), HERE),
+            ["torch 2.11.0 (here 2.13.0)", "run every node from one image"],
+        ),
+        (checks.versions("n", facts(versions={"python": "3.11.7", "torch": None}), HERE), ["torch missing"]),
+        (checks.memory("n", facts(), slots=13), ["12.0 GB of 16.0 GB", "13.0 GB needed", "raise resources.cpus"]),
+        (checks.gpus("n", [], declared=2, wanted=True), ["Ray counts 2, torch sees 0", "--gpus all"]),
+        (checks.gpus("n", [{**GPU, "free": 10e9}], declared=1, wanted=True), ["10.0 GB of 80.0 GB free", "nvidia-smi"]),
+        (checks.shared_memory("n", facts(shm=64e6), store=2e9, data=None), ["64 MB", "--shm-size=3g"]),
+        (
+            checks.shared_memory("n", facts(), store=100e6, data=150_000_000),
+            ["150 MB", "--object-store-memory=300000000"],
+        ),
+        (checks.clock("n", 100.0, 90.0, 100.2), ["10.0 s behind", "NTP"]),
+        (checks.clock("n", 100.0, 110.0, 100.2), ["9.8 s ahead", "NTP"]),
+        (
+            checks.storage("n", "/x", written="Permission denied", missing=[]),
+            ["cannot write to /x (Permission denied)"],
+        ),
+        (checks.storage("n", "/x", written=None, missing=["m"]), ["does not see in /x what m wrote", "s3://BUCKET"]),
+    ],
+)
+def test_each_fault_is_found_and_the_way_out_is_said(finding, words):
+    assert not finding.ok
+    for word in words:
+        assert word in finding.said
+
+
+def test_missing_code_is_no_fault_since_a_study_ships_it():
+    finding = checks.versions("n", facts(code={"study": None, "trainables": "other"}), HERE)
+    assert finding.ok
+    assert "lacks study, which a study ships; another revision of trainables" in finding.said
+
+
+def machines(folders: dict[str, str]):
+    """Nodes that each see a folder of their own under the one name."""
+
+    def ask(function, wanted):
+        answers = {}
+        for node_id, folder in folders.items():
+            try:
+                answers[node_id] = function(**{**wanted(Node(node_id, node_id, {})), "location": folder})
+            except OSError as error:
+                answers[node_id] = error
+        return answers
+
+    return ask
+
+
+def test_machines_that_share_a_folder_see_each_others_files_and_leave_none(tmp_path):
+    found = exchange({"a": "A", "b": "B"}, str(tmp_path), ask=machines({"a": str(tmp_path), "b": str(tmp_path)}))
+    assert [(one.node, one.ok) for one in found] == [("here", True), ("A", True), ("B", True)]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_node_with_a_folder_of_its_own_is_noticed_by_everybody(tmp_path):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    shared.mkdir()
+    own.mkdir()
+    found = exchange({"a": "A", "b": "B"}, str(shared), ask=machines({"a": str(shared), "b": str(own)}))
+    assert {one.node: one.said.split(" wrote")[0].split("what ")[-1] for one in found} == {
+        "here": "B",
+        "A": "B",
+        "B": "this machine, A",
+    }
+    assert not list(shared.iterdir())
+
+
+def test_a_node_without_the_folder_cannot_write(tmp_path):
+    found = exchange({"a": "A"}, str(tmp_path), ask=machines({"a": str(tmp_path / "none")}))
+    assert [one.ok for one in found] == [True, False]
+    assert "there is no such folder here" in found[1].said
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self):
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def server(status: int):
+    handler = type("Handler", (_Answers,), {"status": status})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{one.server_port}"
+        one.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(200, None), (401, None), (403, "--allowed-hosts"), (500, "status 500")],
+)
+def test_a_tracking_server_is_asked(status, words):
+    with server(status) as uri:
+        problem = unreachable(uri)
+    assert problem is None if words is None else words in problem
+
+
+def test_a_server_that_is_down_and_files_that_cannot_be(tmp_path):
+    assert "does not answer" in unreachable("http://127.0.0.1:1")
+    assert unreachable(f"sqlite:///{tmp_path}/mlflow.db") is None
+    assert "does not exist" in unreachable(f"sqlite:///{tmp_path}/none/mlflow.db")
+    assert unreachable("postgresql://somewhere/db") is None
+
+
+def test_code_is_compared_by_content_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "one_module.py").write_text("x = 1\n")
+    package = tmp_path / "one_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    before = probes.code_digest("one_module"), probes.code_digest("one_package")
+    assert None not in before
+    (package / "more.py").write_text("y = 2\n")
+    assert probes.code_digest("one_package") != before[1]
+    assert probes.code_digest("one_module") == before[0]
+    assert probes.code_digest("no_such_module") is None
+
+
+def test_what_nodes_lack_is_what_differs_from_here():
+    nodes = (Node("a", "A", {}), Node("b", "B", {}))
+    found = Survey(nodes, {"a": facts(), "b": facts(code={"study": "aa", "trainables": None})})
+    assert found.lacking(HERE["code"]) == {"trainables": ["B"]}
+    assert found.differing_versions({"python": "3.11.7", "torch": "2.13.1"}) == [
+        "torch is 2.13.0 on A and 2.13.1 here",
+        "torch is 2.13.0 on B and 2.13.1 here",
+    ]
+
+
+def test_the_users_own_modules_are_shipped_and_installed_ones_are_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_models.py").write_text("def tiny(**options): ...\n")
+    tree = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core", "methods": ["natural"]}}
+    ours = ("analysis", "search_spaces", "study", "trainables")
+    assert study_packages(parse_config(tree)) == ours
+    own = parse_config({**tree, "model": {"name": "my_models:tiny"}})
+    assert study_packages(own) == (*ours, "my_models")
+    installed = parse_config({**tree, "model": {"name": "torch.nn:Identity"}})
+    assert study_packages(installed) == ours
+
+
+def test_the_command_looks_at_this_machine_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    healthy = CliRunner().invoke(app, ["doctor", "--json"])
+    found = json.loads(healthy.stdout)
+    assert healthy.exit_code == 0
+    assert found["ok"]
+    assert {"data", "tracking", "versions", "resources", "memory", "storage"} <= {
+        one["check"] for one in found["checks"]
+    }
+    assert not list(tmp_path.iterdir())
+    ill = CliRunner().invoke(
+        app, ["doctor", "quickstart", "--set", "resources.cpus=999", "--set", "tracking.uri=http://127.0.0.1:1"]
+    )
+    assert ill.exit_code == 1
+    problems = [line for line in ill.stdout.splitlines() if line.startswith("PROBLEM")]
+    assert [line.split()[1] for line in problems] == ["tracking", "resources"]
+    assert not list(tmp_path.iterdir())

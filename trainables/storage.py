@@ -1,0 +1,99 @@
+"""Files of trials on a path that every node sees, or in an object store behind a URL (s3://, gs://)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def is_url(location: Path | str, /) -> bool:
+    """Return whether a location is an object store's URL rather than a path."""
+    return "://" in str(location)
+
+
+def join(location: Path | str, /, *names: str) -> Path | str:
+    """Return the location of something inside another."""
+    return "/".join([str(location).rstrip("/"), *names]) if is_url(location) else Path(location, *names)
+
+
+def exists(location: Path | str, /) -> bool:
+    """Return whether a file is there."""
+    if not is_url(location):
+        return Path(location).is_file()
+    from pyarrow import fs
+
+    system, path = _system(location)
+    return bool(system.get_file_info(path).type == fs.FileType.File)
+
+
+def read_bytes(location: Path | str, /) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not is_url(location):
+        return Path(location).read_bytes()
+    system, path = _system(location)
+    with system.open_input_file(path) as file:
+        return bytes(file.read())
+
+
+def write_bytes(location: Path | str, content: bytes | memoryview, /) -> None:
+    """Write a file whole or not at all: no reader ever sees half of it, whatever dies meanwhile.
+
+    On a path: a temporary name, fsync, rename. In an object store an object appears when its upload is complete.
+
+    Args:
+        location: Its folder is made if missing.
+        content: All of it; it is in memory before the upload begins, so that only the connection can fail midway.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if is_url(location):
+        system, key = _system(location)
+        with system.open_output_stream(key) as stream:
+            stream.write(content)
+        return
+    path = Path(location)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove_folder(location: Path | str, /) -> None:
+    """Remove everything below a location; nothing there is no error."""
+    if is_url(location):
+        system, path = _system(location)
+        from pyarrow import fs
+
+        if system.get_file_info(path).type != fs.FileType.NotFound:
+            system.delete_dir(path)
+        return
+    import shutil
+
+    shutil.rmtree(location, ignore_errors=True)
+
+
+def _system(location: Path | str) -> tuple[Any, str]:
+    """Return the file system and the path in it; who we are comes from the environment or the machine's role."""
+    from pyarrow import fs
+
+    system, path = fs.FileSystem.from_uri(str(location))
+    return system, path
