@@ -173,7 +173,7 @@ class RandomStopping(StudyScheduler):
     """Stops as many at the same rungs as halving does, by lot."""
 
     def __init__(self, *, rungs: list[int], reduction_factor: float, seed: int) -> None:
-        super().__init__([], epochs=rungs)
+        super().__init__(list(FRONT), epochs=rungs)
         self._factor = reduction_factor
         self._random = random.Random(seed)
         self._lots: dict[int, dict[str, tuple[float]]] = {}

@@ -43,7 +43,7 @@ REDUCTION_FACTOR = 3.0
 DROPS: Mapping[str, tuple[float, ...]] = {"constant": (), "cosine": (), "piecewise": (0.5, 0.75)}
 """Shares of training at which a schedule's learning rate falls at once."""
 
-GRACE_SHARE = 0.3
+GRACE_SHARE = 0.2
 """Grace period under a schedule that never falls at once, as a share of training."""
 
 

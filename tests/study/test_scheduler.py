@@ -1,4 +1,4 @@
-"""Every scheduler through a whole study as Ray drives it: reports, stops, ends, errors, removals, copies, resumption."""
+"""Every scheduler through a study as Ray drives it: reports, stops, ends, errors, removals, copies, resumption."""
 
 from __future__ import annotations
 
