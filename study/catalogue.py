@@ -13,8 +13,9 @@ from trainables.settings import Setting
 
 
 def show(kind: str, /) -> None:
-    """Print one of: methods, datasets, models, spaces, attacks, presets."""
-    results().print({"methods": _methods, "spaces": _spaces, "presets": _presets}.get(kind, lambda: _named(kind))())
+    """Print one of: methods, datasets, models, spaces, attacks, presets, schedulers."""
+    special = {"methods": _methods, "spaces": _spaces, "presets": _presets, "schedulers": _schedulers}
+    results().print(special.get(kind, lambda: _named(kind))())
 
 
 def _methods() -> Table:
@@ -61,6 +62,15 @@ def _presets() -> Table:
         about = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
         epsilon = f"{config.evaluation.epsilon:.4g} ({config.evaluation.norm})"
         table.add_row(name, config.dataset.name, config.model.name, str(config.search.num_trials), epsilon, about)
+    return table
+
+
+def _schedulers() -> Table:
+    from study.stopping import SCHEDULERS, SETTINGS
+
+    table = Table("scheduler", "settings", "about")
+    for name, about in SCHEDULERS.items():
+        table.add_row(name, ", ".join(SETTINGS[name]) or "-", about)
     return table
 
 

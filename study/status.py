@@ -37,6 +37,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "left": max(0, config.search.num_trials - rows.num_rows),
             "methods": dict(Counter(record["method"] for record in records)),
             "failures": dict(causes),
+            "epochs_saved": _epochs_saved(rows),
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
             "hypervolume_reference": list(volume.reference),
@@ -48,6 +49,9 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     console.print(_by_method(records))
     for reason, count in causes.most_common():
         console.print(f"{count} failed: {reason}")
+    if by_status["stopped_early"]:
+        saved = 100 * _epochs_saved(rows)
+        console.print(f"{by_status['stopped_early']} stopped early: {saved:.0f}% of the epochs of all trials not run")
     if rows.num_rows:
         print_front(rows, console=console)
     if rows.num_rows < config.search.num_trials:
@@ -60,3 +64,16 @@ def _by_method(records: list[dict[str, Any]]) -> Table:
         counts = Counter(record["status"] for record in records if record["method"] == method)
         table.add_row(method, *(str(counts[status]) for status in STATUSES))
     return table
+
+
+def _epochs_saved(rows: Any) -> float:
+    """Return the share of the epochs asked for that trials stopped early did not run."""
+    if not rows.num_rows:
+        return 0.0
+    asked, run, statuses = (rows[name].to_pylist() for name in ("param.epochs", "epochs", "status"))
+    saved = [
+        planned - done
+        for planned, done, status in zip(asked, run, statuses, strict=True)
+        if status == "stopped_early" and planned is not None
+    ]
+    return sum(saved) / max(1, sum(planned for planned in asked if planned is not None))

@@ -22,7 +22,7 @@ SCHEDULERS: Mapping[str, str] = {
     "asha": "Ray's asynchronous successive halving on one named metric; for one best trial, not for a front",
     "median": (
         "Ray's median rule on one named metric: stops a trial whose best value is below the median of the others' "
-        "means so far; the mildest"
+        "means so far"
     ),
 }
 """The schedulers, and what each does."""
@@ -105,6 +105,18 @@ class SchedulerConfig(BaseModel):
         grace, factor, every = self.grace(training), self.halving(), evaluation.every
         due = (math.ceil(grace * factor**rung / every) * every for rung in itertools.count())
         return sorted(set(itertools.takewhile(lambda epoch: epoch < training.epochs, due)))
+
+    def describe(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> str:
+        """Return in words who is compared on what and when."""
+        if self.name == "none":
+            return "none: every trial runs all its epochs"
+        on, rungs = ", ".join(self.axes()), self.rungs(training, evaluation)
+        if self.name == "median":
+            return f"median on {on}: trials may end at measured epochs from {rungs[0]} of {training.epochs} on"
+        epochs = ", ".join(map(str, rungs))
+        return (
+            f"{self.name} on {on}: compared after epochs {epochs} of {training.epochs}, 1 in {self.halving():g} goes on"
+        )
 
 
 def check_stopping(scheduler: SchedulerConfig, training: TrainingSpec, evaluation: EvaluationSpec, /) -> None:

@@ -27,6 +27,7 @@ class Catalogue(StrEnum):
     spaces = "spaces"
     attacks = "attacks"
     presets = "presets"
+    schedulers = "schedulers"
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The claim for multi-objective early stopping, on the recorded curves of real trials: the front for half the epochs."""
+"""The claim for multi-objective early stopping, on recorded curves of real trials: the front for half the epochs."""
 
 from __future__ import annotations
 
