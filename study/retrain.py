@@ -112,7 +112,9 @@ def _print_row(row: dict[str, Any]) -> None:
 def _compare(recorded: dict[str, Any], row: dict[str, Any], *, source: Path) -> None:
     from analysis.schema import RESULT, differing_columns
 
-    own = ("study", "trial_id", "number", "proposal", "replicate_of", "constraints")
+    own = ["study", "trial_id", "number", "proposal", "replicate_of", "constraints"]
+    if recorded["status"] == "stopped_early":
+        own.append("reason")  # which the study's other trials decided
     columns = [name for name in (*RESULT.deterministic_columns(), *row) if name not in own]
     compared = [name for name in dict.fromkeys(columns) if (found := RESULT.find(name)) and found.deterministic]
     differing = differing_columns(recorded, row, columns=compared)

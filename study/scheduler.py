@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
 from analysis.objectives import OBJECTIVES, directions, values
 from analysis.results import read_epochs
@@ -38,7 +38,7 @@ class StudyScheduler(FIFOScheduler):
     """
 
     def __init__(self, objectives: list[str], *, epochs: Collection[int] | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # Ray leaves it untyped
         self.objectives = objectives
         self.epochs = epochs
         self.seen: dict[int, dict[str, tuple[float, ...]]] = {}
@@ -205,12 +205,12 @@ class OnOneMetric(StudyScheduler):
     """
 
     def __init__(
-        self, metric: str, *, make: Callable[[], TrialScheduler], rule: str, epochs: Collection[int] | None = None
+        self, metric: str, *, make: Callable[[], Any], rule: str, epochs: Collection[int] | None = None
     ) -> None:
         super().__init__([metric], epochs=epochs)
         self._make = make
         self._rule = rule
-        self._inner: TrialScheduler | None = None
+        self._inner: Any = None
         self._named: dict[str, _Named] = {}
         self._untold: list[tuple[str, int]] = []
 
@@ -243,12 +243,12 @@ class OnOneMetric(StudyScheduler):
         if not self._comparable(trial, epoch):
             return None
         decision = inner.on_trial_result(None, self._introduced(inner, trial), self._report(trial, epoch))
-        if decision != TrialScheduler.STOP:
+        if decision != STOP:
             return None
         value, others = self.seen[epoch][trial][0], len(self.seen[epoch]) - 1
         return f"epoch {epoch}: {self.objectives[0]} {value:.4g} {self._rule}, among {others} others"
 
-    def _informed(self, *, but: tuple[str, int]) -> TrialScheduler:
+    def _informed(self, *, but: tuple[str, int]) -> Any:
         """Return Ray's scheduler, told of everything seen except one value."""
         inner = self._inner
         if inner is None:
@@ -262,9 +262,9 @@ class OnOneMetric(StudyScheduler):
         self._untold = []
         return inner
 
-    def _introduced(self, inner: TrialScheduler, trial: str) -> Any:
+    def _introduced(self, inner: Any, trial: str) -> _Named:
         named = self._named.setdefault(trial, _Named(trial))
-        inner.on_trial_add(None, named)  # type: ignore[arg-type] # Ray's schedulers use the id alone
+        inner.on_trial_add(None, named)
         return named
 
     def _comparable(self, trial: str, epoch: int) -> bool:
@@ -302,10 +302,11 @@ def build_scheduler(config: StudyConfig, /) -> StudyScheduler:
     rungs = chosen.rungs(config.training, config.evaluation)
     if chosen.name == "moasha":
         return MultiObjectiveASHA(axes, rungs=rungs, reduction_factor=factor)
-    shared = {"time_attr": "epoch", "metric": "value", "mode": "max", "grace_period": rungs[0]}
+    make: Callable[[], Any]
+    shared: dict[str, Any] = {"time_attr": "epoch", "metric": "value", "mode": "max", "grace_period": rungs[0]}
     if chosen.name == "asha":
         make = partial(AsyncHyperBandScheduler, **shared, reduction_factor=factor, max_t=config.training.epochs)
         return OnOneMetric(axes[0], make=make, rule=f"misses the best 1 in {factor:g}", epochs=rungs)
-    # Ray's rule would pause trials while it has few to compare with; without an end to their time slice they go on
-    make = partial(MedianStoppingRule, **shared, min_time_slice=math.inf)
+    # Ray's rule would pause a trial while there are few to compare it with, had it not a time slice without end
+    make = partial(MedianStoppingRule, **shared | {"min_time_slice": math.inf})
     return OnOneMetric(axes[0], make=make, rule="and all before it miss the median of running means")

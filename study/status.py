@@ -76,4 +76,4 @@ def _epochs_saved(rows: Any) -> float:
         for planned, done, status in zip(asked, run, statuses, strict=True)
         if status == "stopped_early" and planned is not None
     ]
-    return sum(saved) / max(1, sum(planned for planned in asked if planned is not None))
+    return float(sum(saved) / max(1, sum(planned for planned in asked if planned is not None)))

@@ -36,6 +36,8 @@ class TrialTrainable(tune.Trainable):
     has not seen.
     """
 
+    _earlier: list[dict[str, Any]]
+
     def setup(self, config: dict[str, Any], *, data: ImageData | None = None) -> None:
         """Begin the first trial of this actor.
 
@@ -71,7 +73,8 @@ class TrialTrainable(tune.Trainable):
                 trainer.keep(self._folder)
         result: dict[str, Any] = {**row, "status": "running", "done": trainer.done}
         if self._earlier:
-            result["earlier"], self._earlier = self._earlier, []
+            result["earlier"] = self._earlier
+            self._earlier = []
         if trainer.done or not row["stale"]:
             outcome = trainer.outcome()
             result |= {"outcome": ray.put(outcome), "flags": outcome.flags}
@@ -90,7 +93,7 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
-        self._earlier: list[dict[str, Any]] = []
+        self._earlier = []
         vars(self).pop("_trainer", None)
         release_memory()  # the trial before may have left the device full of cached pieces
         self._folder: str | None = config.get("checkpoint_dir")
