@@ -26,8 +26,10 @@ class Catalogue(StrEnum):
     models = "models"
     spaces = "spaces"
     attacks = "attacks"
+    samplers = "samplers"
     presets = "presets"
     schedulers = "schedulers"
+    templates = "templates"
 
 
 @app.command()
@@ -76,7 +78,7 @@ def pareto(
 
 @app.command(name="list")
 def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
-    """List methods, datasets, models, spaces, attacks or presets, with ranges and units."""
+    """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
     from study.catalogue import show
 
     show(kind.value)
