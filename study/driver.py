@@ -60,15 +60,7 @@ def run_study(
     for line in enqueue(optuna_study, config):
         notes().print(line)
     budget = TimeBudget(optuna_study, limit=search.time_limit)
-    if "study_id" not in optuna_study.user_attrs:
-        optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
-    tracker = Tracker(
-        study=config.name,
-        study_id=optuna_study.user_attrs["study_id"],
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-    )
-    tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
+    tracker = _started_tracker(config, optuna_study)
     tracker.settle(ledger.rows.values())
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
@@ -100,6 +92,19 @@ def run_study(
             shared=shared,
             gpus=gpus,
         )
+    return tracker
+
+
+def _started_tracker(config: StudyConfig, optuna_study: Any) -> Tracker:
+    if "study_id" not in optuna_study.user_attrs:
+        optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
+    tracker = Tracker(
+        study=config.name,
+        study_id=optuna_study.user_attrs["study_id"],
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+    )
+    tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
     return tracker
 
 
