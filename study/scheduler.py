@@ -289,7 +289,8 @@ def informed_scheduler(config: StudyConfig, study_dir: Path, rows: Iterable[Mapp
     """
     scheduler = build_scheduler(config)
     if any((study_dir / EPOCH.folder).glob("*.parquet")):
-        scheduler.recall(rows, read_epochs(study_dir).to_pylist())
+        # a damaged file costs its trials their places at the rungs, not the study its resumption
+        scheduler.recall(rows, read_epochs(study_dir, skip_damaged=True).to_pylist())
     return scheduler
 
 
