@@ -29,6 +29,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     by_status = Counter(record["status"] for record in records)
     replicates = sum(record["replicate_of"] is not None for record in records)
     causes = Counter(record["reason"] for record in records if record["status"] == "failed")
+    flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
     volume = front_hypervolume(rows)
     if as_json:
         summary: dict[str, Any] = {
@@ -40,6 +41,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "methods": dict(Counter(record["method"] for record in records)),
             "failures": dict(causes),
             "epochs_saved": _epochs_saved(rows),
+            "flags": dict(flags),
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
             "hypervolume_reference": list(volume.reference),
@@ -56,10 +58,20 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     if by_status["stopped_early"]:
         saved = 100 * _epochs_saved(rows)
         console.print(f"{by_status['stopped_early']} stopped early: {saved:.0f}% of the epochs of all trials not run")
+    for flag, count in flags.most_common():
+        console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console)
     if rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
+
+
+def _meaning(flag: str) -> str:
+    from trainables.flags import FLAGS
+    from trainables.measuring import TRAINING_FLAGS
+
+    meaning = {**FLAGS, **TRAINING_FLAGS}.get(flag)
+    return f" ({meaning})" if meaning else ""
 
 
 def _by_method(records: list[dict[str, Any]]) -> Table:

@@ -25,6 +25,7 @@ CONFIG: dict[str, Any] = {
     "model": {"name": "cnn_small"},
     "training": {"epochs": 12, "batch_size": 64, "attack_steps": 3},
     "evaluation": {"every": 4, "steps": 2, "examples": 64, "lipschitz": {"steps": 2, "examples": 16}},
+    "tracking": {"models": 0},
     "search": {"space": "core", "num_trials": 4, "methods": ["adversarial_training", "trades"], "random_fraction": 0.5},
     "resources": {"max_concurrent": 2},
 }
@@ -52,7 +53,8 @@ class SmallStudy:
         self.config = merged(CONFIG, changes)
         self.dir = folder / "studies" / self.config["name"]
         self.log = folder / "driver.log"
-        self._environment = os.environ | environment
+        # Ray runs its workers at the lowest priority but one, which a busy machine then forgets
+        self._environment = os.environ | {"RAY_worker_niceness": "0"} | environment
         folder.mkdir(parents=True, exist_ok=True)
         write_yaml(folder / "study.yaml", self.config)
 
