@@ -13,7 +13,7 @@ from analysis.fronts import front_hypervolume, front_of, on_front
 from analysis.objectives import FRONT, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
-from analysis.wording import LOWER_BOUND, measured_by, own_parameters, provenance
+from analysis.wording import LOWER_BOUND, flagged, measured_by, own_parameters, provenance
 
 Cell = str | float | int | bool | None
 
@@ -111,6 +111,7 @@ def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)] if table.num_rows else []
     )
     over = ""
+    notes += [doubts] if (doubts := flagged(table)) else []
     if set(objectives) == set(FRONT):
         volume = front_hypervolume(table, allow_mixed=allow_mixed)
         reference = ", ".join(f"{value:g}" for value in volume.reference)

@@ -16,7 +16,7 @@ from search_spaces.start_points import paper_points
 from study.budget import parse_duration
 from study.cluster.address import check_address, check_location
 from study.errors import UsageError
-from study.explain import explain
+from study.explain import NAME_PATTERN, explain
 from study.tracking.uris import uri_problem
 from trainables.data import DATASETS
 from trainables.methods import METHODS
@@ -24,7 +24,7 @@ from trainables.models import MODELS
 from trainables.registry import Registry, UnknownNameError, nearest
 from trainables.seeding import derive
 from trainables.settings import settings_of
-from trainables.spec import DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
+from trainables.spec import CraftMode, DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
 
 Range = list[Any] | dict[str, Any]
 
@@ -168,7 +168,7 @@ class TrackingConfig(_Section):
 class StudyConfig(_Section):
     """A whole study. Every key has a default but `name`, `dataset.name` and `search.space`."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     dataset: DatasetSpec
     model: ModelSpec = ModelSpec()
     training: TrainingSpec = TrainingSpec()
@@ -202,6 +202,7 @@ class StudyConfig(_Section):
         """
         search = self.search
         try:
+            _check_craft_modes(search)
             return build_space(
                 search.space,
                 methods=search.methods,
@@ -225,6 +226,7 @@ class StudyConfig(_Section):
         train_epsilon = values.pop("train_epsilon", None)
         model = {**vars(self.model), **_taken(values, ModelSpec)}
         training = {**vars(self.training), **_taken(values, TrainingSpec)}
+        training["craft_mode"] = CraftMode.of(training["craft_mode"])
         return TrialSpec(
             dataset=self.dataset,
             model=ModelSpec(**model),
@@ -293,6 +295,18 @@ def _storage_problem(storage: str) -> str | None:
 
 def _taken(values: dict[str, Any], cls: type) -> dict[str, Any]:
     return {name: values.pop(name) for name in settings_of(cls) if name in values}
+
+
+def _check_craft_modes(search: SearchConfig) -> None:
+    listed = {f"fixed.{key}": [value] for key, value in search.fixed.items()}
+    listed |= {f"ranges.{key}": form["values"] for key, form in search.ranges.items() if "values" in form}  # type: ignore[call-overload]
+    for key, values in listed.items():
+        if key.rpartition(".")[2] == "craft_mode":
+            for value in values:
+                try:
+                    CraftMode.of(value)
+                except ValueError as error:
+                    raise SpaceError(f"`search.{key}`: {error}") from error
 
 
 def _check_names(field: str, names: Sequence[str], registry: Registry) -> None:

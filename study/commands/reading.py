@@ -20,19 +20,6 @@ class Split(StrEnum):
     test = "test"
 
 
-class Catalogue(StrEnum):
-    """What `list` lists."""
-
-    methods = "methods"
-    datasets = "datasets"
-    models = "models"
-    spaces = "spaces"
-    attacks = "attacks"
-    samplers = "samplers"
-    presets = "presets"
-    templates = "templates"
-
-
 @app.command()
 def ui(
     study_dir: Annotated[
@@ -103,8 +90,15 @@ def pareto(
 
 
 @app.command(name="list")
-def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
+def list_(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT", help="Of methods, datasets, models, spaces, attacks, samplers, presets, templates."
+        ),
+    ],
+) -> None:
     """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
     from study.catalogue import show
 
-    show(kind.value)
+    show(kind)
