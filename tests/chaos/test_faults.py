@@ -87,6 +87,7 @@ def finished(driver, study):
         ("worker exception", "if self.bad: raise RuntimeError('the net broke')", "the net broke"),
         ("NaN loss", "if self.bad: return self.layer(x.flatten(1)) * float('nan')", "diverged"),
     ],
+    ids=["worker-exception", "nan-loss"],
 )
 def test_trials_that_fail(tmp_path, note, fault, code, seen):
     changes = {"model": {"name": "faulty:net"}, "search": {"num_trials": 8, "random_fraction": 1.0}}
@@ -102,16 +103,25 @@ def test_trials_that_fail(tmp_path, note, fault, code, seen):
     note(fault, line(study, "failed", seen), outcome)
 
 
+def workers(driver):
+    """Return the processes that are running a trial: Ray puts the class in their titles."""
+    found = []
+    for pid in descendants(driver.pid):
+        with contextlib.suppress(OSError):
+            if b"Trainable" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
 def test_killed_worker(tmp_path, note):
     study = SmallStudy(tmp_path)
     driver = study.launch()
     before = started(study, driver)
-    workers = [pid for pid in descendants(driver.pid) if b"TrialTrainable" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(study.wait_until(lambda: workers(driver), driver)[0], signal.SIGKILL)
     finished(driver, study)
     unchanged(study, before)
     no_traceback(study)
-    note("killed worker process", line(study, "goes on from its last checkpoint"), complete(study))
+    note("killed worker process", line(study, "from its last checkpoint"), complete(study))
 
 
 @pytest.mark.parametrize("fault", ["killed node", "frozen node"])
@@ -126,12 +136,12 @@ def test_lost_node(tmp_path, note, fault):
             ray.nodes[1].kill()
         else:
             ray.nodes[1].signal(signal.SIGSTOP)
-        study.wait_until(lambda: "goes on from its last checkpoint" in study.said, driver)
+        study.wait_until(lambda: "from its last checkpoint" in study.said, driver)
         seconds = time.monotonic() - begun
         finished(driver, study)
     assert seconds < 45
     unchanged(study, before)
-    seen = line(study, "goes on from its last checkpoint")
+    seen = line(study, "from its last checkpoint")
     note(fault, f"after {seconds:.0f} s: {seen}", complete(study))
 
 
@@ -248,4 +258,4 @@ def test_tracking_server_down(tmp_path, note):
         study = SmallStudy(tmp_path, {"tracking": {"uri": uri}})
         finished(study.launch(), study)
     no_traceback(study)
-    note("tracking server down", line(study, "tracking:"), complete(study))
+    note("tracking server down", line(study, "tracking lacks"), complete(study))
