@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from analysis.fronts import front_hypervolume, front_of
+from study.budget import out_of_time
 from study.console import results
 from study.figures import print_front
 from study.folder import open_config, read_rows
@@ -62,7 +63,9 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console)
-    if rows.num_rows < config.num_trials:
+    if out_of_time(config, study_dir):
+        console.print(f"the time budget of {config.search.time_budget} is spent")
+    elif rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
 
 
