@@ -43,6 +43,7 @@ class Bookkeeper(tune.Callback):
         interrupts: What asks for a stop.
         beat: Called every few seconds: shows that this driver is alive.
         retention: Deletes checkpoints that are not to be kept; none are when None.
+        stop_reason: Says why the trial that Tune calls so was stopped early, None where that is not known.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Bookkeeper(tune.Callback):
         interrupts: Interrupts,
         beat: Callable[[], None] = lambda: None,
         retention: Retention | None = None,
+        stop_reason: Callable[[str], str | None] = lambda tune_id: None,
     ) -> None:
         self._ledger = ledger
         self._tracker = tracker
@@ -62,6 +64,7 @@ class Bookkeeper(tune.Callback):
         self._beat, self._last_beat = beat, time.monotonic()
         self._retention = retention
         self._saved: set[str] = set()
+        self._stop_reason = stop_reason
         self._trials: dict[str, Any] = {}
         self._attempts: dict[str, Attempts] = {}
         self._lost_at_start: dict[str, int] = {}
@@ -126,7 +129,7 @@ class Bookkeeper(tune.Callback):
             if error:
                 self._fail(trial)
             else:
-                self._close(trial, "stopped_early")
+                self._close(trial, "stopped_early", reason=self._stop_reason(tune_id))
                 if tune_id in self._unreachable:
                     raise StillOpenError
         return self._ledger.rows.get(trial.config["number"])
@@ -145,7 +148,7 @@ class Bookkeeper(tune.Callback):
             # Tune's own way out: it leaves the running trials as they are
             signal.raise_signal(signal.SIGUSR1)
 
-    def _close(self, trial: Any, status: str) -> None:
+    def _close(self, trial: Any, status: str, *, reason: str | None = None) -> None:
         reference = self._outcomes.pop(trial.trial_id, None)
         if reference is None:
             self._fail(trial, reason="stopped before anything was measured")
@@ -157,7 +160,12 @@ class Bookkeeper(tune.Callback):
             self._progress.say(f"trial {trial.config['trial_id']}: its worker died with its results; it is run again")
             return
         row = self._ledger.record(
-            trial.config, outcome, status=status, run_id=self._run_id(trial), attempts=self._tries(trial).count
+            trial.config,
+            outcome,
+            status=status,
+            reason=reason,
+            run_id=self._run_id(trial),
+            attempts=self._tries(trial).count,
         )
         self._end(trial, row)
 

@@ -28,6 +28,7 @@ from study.interrupts import Interrupts  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.retention import Retention  # noqa: E402
+from study.scheduler import StudyScheduler, informed_scheduler  # noqa: E402
 from study.searcher import (  # noqa: E402
     CONFIG_ATTRIBUTE,
     StudySearcher,
@@ -164,10 +165,12 @@ class _Run:
             interrupts.listen()  # Ray has put its own handlers
             data = data or load_dataset(config.dataset).without_test()
             self.tracker.dataset(**dataset_event(data))
+            scheduler = informed_scheduler(config, self.study_dir, ledger.stored())
             keeper = Bookkeeper(
                 ledger=ledger,
                 tracker=self.tracker,
                 progress=progress,
+                stop_reason=scheduler.reason,
                 interrupts=interrupts,
                 beat=lambda: beat(self.study_dir),
                 retention=self._retention(),
@@ -191,7 +194,15 @@ class _Run:
             fitted = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([wanted])
             )
-            _fit(fitted, searcher=searcher, keeper=keeper, num_trials=missing, slots=slots, shared=shared)
+            _fit(
+                fitted,
+                searcher=searcher,
+                scheduler=scheduler,
+                keeper=keeper,
+                num_trials=missing,
+                slots=slots,
+                shared=shared,
+            )
 
     def _retention(self) -> Retention:
         root = checkpoint_root(self.config, self.study_dir)
@@ -245,6 +256,7 @@ def _fit(
     /,
     *,
     searcher: StudySearcher,
+    scheduler: StudyScheduler,
     keeper: Bookkeeper,
     num_trials: int,
     slots: int,
@@ -259,6 +271,7 @@ def _fit(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=scheduler,
                 num_samples=num_trials,
                 max_concurrent_trials=slots,
                 reuse_actors=True,

@@ -72,6 +72,9 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     for method, seconds in found.seconds_per_trial.items():
         console.print(f"  {method}: about {duration(seconds)} a trial")
     console.print(f"time: about {duration(found.seconds)}, {found.concurrent} at a time, as fast as this machine")
+    if config.scheduler.name != "none":
+        console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
+        console.print("  the time above is without it")
     disk = found.disk
     console.print(
         f"disk: about {size_text(disk.likely)} (storage.keep: {config.storage.keep}), {size_text(disk.most)} if every "

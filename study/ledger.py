@@ -109,6 +109,7 @@ class Ledger:
         status: str,
         run_id: str | None,
         attempts: int | None = None,
+        reason: str | None = None,
     ) -> dict[str, Any]:
         """Write a trial's per-example outcomes, epochs and, last, its result row.
 
@@ -118,6 +119,7 @@ class Ledger:
             status: How the trial ended.
             run_id: Its MLflow run, where one is known.
             attempts: How often it was begun, where that is known.
+            reason: Why it ended so; the outcome's own reason when None.
 
         Returns:
             The result row. It is written last: where it is, the trial's other files are.
@@ -125,7 +127,12 @@ class Ledger:
         identity = self._identity(config)
         trial = identity["trial_id"]
         row = identity | outcome.row
-        row |= {"status": status, "reason": outcome.reason, "flags": list(outcome.flags), "mlflow_run_id": run_id}
+        row |= {
+            "status": status,
+            "reason": reason or outcome.reason,
+            "flags": list(outcome.flags),
+            "mlflow_run_id": run_id,
+        }
         row |= {"checkpoint_path": config.get("checkpoint_dir"), "code_revision": code_revision()}
         row["attempts"] = attempts
         shared = {key: identity[key] for key in ("study", "trial_id")}

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from analysis.fronts import front_hypervolume, front_of
+from study.budget import out_of_time
 from study.console import results
 from study.drivers import running_driver
 from study.failures import causes, failure_table
@@ -48,6 +49,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
                 {**asdict(cause), "traceback": None if cause.traceback is None else str(cause.traceback)}
                 for cause in failures
             ],
+            "epochs_saved": _epochs_saved(rows),
             "flags": dict(flags),
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
@@ -62,12 +64,17 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
     if failures:
         console.print(failure_table(failures))
+    if by_status["stopped_early"]:
+        saved = 100 * _epochs_saved(rows)
+        console.print(f"{by_status['stopped_early']} stopped early: {saved:.0f}% of the epochs of all trials not run")
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console)
     if driver is not None:
         console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
+    elif out_of_time(config, study_dir):
+        console.print(f"the time budget of {config.search.time_budget} is spent")
     elif rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
 
@@ -86,3 +93,16 @@ def _by_method(records: list[dict[str, Any]]) -> Table:
         counts = Counter(record["status"] for record in records if record["method"] == method)
         table.add_row(method, *(str(counts[status]) for status in STATUSES))
     return table
+
+
+def _epochs_saved(rows: Any) -> float:
+    """Return the share of the epochs asked for that trials stopped early did not run."""
+    if not rows.num_rows:
+        return 0.0
+    asked, run, statuses = (rows[name].to_pylist() for name in ("param.epochs", "epochs", "status"))
+    saved = [
+        planned - done
+        for planned, done, status in zip(asked, run, statuses, strict=True)
+        if status == "stopped_early" and planned is not None
+    ]
+    return float(sum(saved) / max(1, sum(planned for planned in asked if planned is not None)))

@@ -31,13 +31,16 @@ class TrialTrainable(tune.Trainable):
     not to be tried again, and its one result says `failed`.
 
     A result is the epoch's row with `status` (`running`, `completed` or `failed`), `done`, and, after
-    epochs that measured, `outcome`: a reference to the trial's `Outcome` in the object store, because
-    per-example arrays have no place in Tune's own records. `note`, where there is one, is for the user.
+    epochs that measured, `flags` and `outcome`: a reference to the trial's `Outcome` in the object store,
+    because per-example arrays have no place in Tune's own records. The first result of a trial that went on
+    from a checkpoint also has `earlier`: the rows of the epochs measured before, which a new scheduler
+    has not seen. `note`, where there is one, is for the user.
     """
 
     _trainer: Trainer
     _folder: str | None
     _note: str
+    _earlier: list[dict[str, Any]]
 
     def setup(self, config: dict[str, Any], *, data: ImageData | None = None) -> None:
         """Begin the first trial of this actor.
@@ -81,9 +84,12 @@ class TrialTrainable(tune.Trainable):
         if self._note:
             result["note"] = self._note
             self._note = ""
+        if self._earlier:
+            result["earlier"] = self._earlier
+            self._earlier = []
         if trainer.done or not row["stale"]:
             outcome = trainer.outcome()
-            result["outcome"] = ray.put(outcome)
+            result |= {"outcome": ray.put(outcome), "flags": outcome.flags}
             if trainer.done:
                 result["status"] = outcome.status
         return result
@@ -99,6 +105,7 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
+        self._earlier = []
         self._note = ""
         self._given_up = bool(config.get("given_up"))
         self._folder = config.get("checkpoint_dir")
@@ -127,6 +134,7 @@ class TrialTrainable(tune.Trainable):
             except CheckpointError as error:
                 damaged = error
                 continue
+            self._earlier = [dict(row) for row in self._trainer.history if not row["stale"]]
             break
         if damaged is not None:
             self._note = f"{damaged}: the trial goes on from epoch {self._trainer.epoch}"
