@@ -69,13 +69,15 @@ def finished(tmp_path_factory):
             [sys.executable, "-m", "study", "launch", "small.yaml"],
             cwd=folder, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
+        second = None
         deadline = time.monotonic() + 300
         while not list((folder / "studies/small/results").glob("*.parquet")):
             assert driver.poll() is None, (folder / "launch.log").read_text()
             assert time.monotonic() < deadline, (folder / "launch.log").read_text()
+            if second is None and (folder / "studies/small/driver.json").exists():
+                second = command(folder, "resume", "studies/small")  # while the first one's Ray starts
             time.sleep(0.05)
         listening = open_to_others(driver.pid)
-        second = command(folder, "resume", "studies/small")
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     assert listening == []
