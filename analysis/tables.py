@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.fronts import front_hypervolume, front_of, on_front
+from analysis.choice import knee_of
+from analysis.fronts import Hypervolume, front_hypervolume, front_of, on_front
 from analysis.objectives import FRONT, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
@@ -95,11 +96,24 @@ _FRONT_COLUMNS: tuple[_Column, ...] = (
 )
 
 
-def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> TextTable:
+def front_table(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    reference: Mapping[str, float] | None = None,
+    allow_mixed: bool = False,
+) -> TextTable:
     """Return the front of a result table: one line a member, best in the first objective first.
 
-    The notes give the attack, how many trials there were and failed, and for the front over clean and robust accuracy
-    its hypervolume with the reference point; other objectives have a column each and are named in the title.
+    The notes give the hypervolume with its reference point, the knee, the attack, and how many trials there were and
+    failed; objectives other than clean and robust accuracy have a column each and are named in the title.
+
+    Args:
+        table: Result rows.
+        objectives: Names from `OBJECTIVES`.
+        reference: Reference values of the hypervolume by objective; an objective's own where not given.
+        allow_mixed: Compare rows though they were measured differently.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
@@ -107,16 +121,12 @@ def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
     several = len(set(table["study"].to_pylist())) > 1
     columns = ((("study", "", lambda row: row["study"]),) if several else ()) + _FRONT_COLUMNS + _extra(objectives)
-    notes = (
-        [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)] if table.num_rows else []
-    )
-    over = ""
-    if set(objectives) == set(FRONT):
-        volume = front_hypervolume(table, allow_mixed=allow_mixed)
-        reference = ", ".join(f"{value:g}" for value in volume.reference)
-        notes.insert(0, f"hypervolume {volume.value:.4f} over (clean, robust), reference point ({reference})")
-    else:
-        over = f" over {', '.join(objectives)}"
+    volume = front_hypervolume(table, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+    knee = knee_of(members, objectives=objectives)
+    notes = [volume_note(volume, objectives) + (f"; knee: trial {knee}" if knee else "")]
+    if table.num_rows:
+        notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
+    over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     size = members.num_rows
     return TextTable(
         title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {table.num_rows} trials",
@@ -125,6 +135,14 @@ def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
         notes=tuple(notes),
     )
+
+
+def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
+    """Return a hypervolume in one phrase: value, objectives, reference point, members beyond it."""
+    over = "clean, robust" if tuple(objectives) == FRONT else ", ".join(objectives)
+    reference = ", ".join(f"{value:g}" for value in volume.reference)
+    beyond = f"; {volume.beyond} of its members beyond it count nothing" if volume.beyond else ""
+    return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
 
 
 def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:

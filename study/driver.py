@@ -50,7 +50,13 @@ def run_study(
         The tracker, still open: figures are logged to the same parent run.
     """
     search = config.search
-    ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
+    ledger = Ledger(
+        study_dir,
+        study=config.name,
+        methods=search.methods,
+        constraints=search.constraints,
+        reference=config.front.reference,
+    )
     optuna_study = open_study(study_url(study_dir), config.name, config.search)
     pending = unfinished(optuna_study, ledger.rows, search)
     if "study_id" not in optuna_study.user_attrs:

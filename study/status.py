@@ -28,7 +28,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     records = rows.select(["method", "status", "reason"]).to_pylist()
     by_status = Counter(record["status"] for record in records)
     causes = Counter(record["reason"] for record in records if record["status"] == "failed")
-    volume = front_hypervolume(rows)
+    volume = front_hypervolume(rows, reference=config.front.reference)
     if as_json:
         summary: dict[str, Any] = {
             "study": config.name,
@@ -49,7 +49,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for reason, count in causes.most_common():
         console.print(f"{count} failed: {reason}")
     if rows.num_rows:
-        print_front(rows, console=console)
+        print_front(rows, console=console, reference=config.front.reference)
     if rows.num_rows < config.search.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
 

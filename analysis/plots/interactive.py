@@ -66,7 +66,7 @@ def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_m
     for method, style in styles_for(view.methods).items():
         _add_method(figure, view, np.asarray(view.methods) == method, style, hover)
     scale = view.colour_scale()
-    hollow = "<br><sup>hollow: flagged or stopped early, never on the front</sup>" if view.doubtful.any() else ""
+    hollow = f"<br><sup>hollow: {view.hollow}, never on the front</sup>" if view.hollow else ""
     figure.update_layout(
         template="simple_white",
         title={"text": escape(view.small_print) + hollow, "font": {"size": 13}},

@@ -45,7 +45,10 @@ def ui(
 
 @app.command()
 def pareto(
-    study_dirs: Annotated[list[Path], typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders.")],
+    study_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders, or exported .parquet files."),
+    ],
     split: Annotated[
         Split, typer.Option(help="Split whose accuracies are drawn; selection is always on val.")
     ] = Split.val,
@@ -54,6 +57,9 @@ def pareto(
     ] = "val_clean_accuracy,val_robust_accuracy",
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Draw studies on one front though they measured different things.")
+    ] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
     ] = False,
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="Of png, pdf, svg, html.")
@@ -70,6 +76,7 @@ def pareto(
         allow_mixed=allow_mixed,
         formats=formats.split(","),
         out=out,
+        skip_damaged=skip_damaged,
     )
 
 
