@@ -4,10 +4,11 @@ FROM nvidia/cuda:13.0.2-base-ubuntu24.04
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 
+# ssh and rsync are what Ray's launcher reaches machines with, from its head's container; KubeRay probes pods with wget.
 # The distribution keeps only its newest versions, so a pinned one would soon not be found.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 python3-venv \
+    && apt-get install --yes --no-install-recommends openssh-client python3 python3-venv rsync wget \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv /opt/venv \
     && useradd --uid 10001 --create-home --shell /bin/bash study \
@@ -24,7 +25,7 @@ ENV VIRTUAL_ENV=/opt/venv \
 WORKDIR /opt/robust-study
 COPY pyproject.toml constraints.txt ./
 RUN python -m pip install --constraint constraints.txt uv \
-    && uv pip install --constraints constraints.txt --requirements pyproject.toml --extra autoattack --extra postgres
+    && uv pip install --constraints constraints.txt --requirements pyproject.toml --extra autoattack --extra cluster --extra postgres
 
 COPY README.md LICENSE ./
 COPY trainables/ trainables/

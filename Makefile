@@ -19,11 +19,12 @@ quickstart: $(STAMP) ## run the quickstart study, or go on with the one found
 test: $(STAMP) ## run the tests, all but those marked chaos, browser or postgres
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-lint: $(STAMP) ## check style, types and the Dockerfile
+lint: $(STAMP) ## check style, types, the Dockerfile and the batch script
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/shellcheck study/cluster/templates/slurm.sbatch
 
 bench: $(STAMP) ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

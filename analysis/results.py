@@ -326,6 +326,8 @@ def _check_schema(path: Path, found: Any, schema: Schema) -> None:
 
 def _drop_repeats(table: Table, origins: list[Path]) -> Table:
     """Keep one row per (study, trial); a compacted file may repeat rows that single files still hold."""
+    if table.group_by(["study", "trial_id"]).aggregate([]).num_rows == table.num_rows:
+        return table
     first: dict[tuple[str, str], int] = {}
     for index, key in enumerate(zip(table["study"].to_pylist(), table["trial_id"].to_pylist(), strict=True)):
         kept = first.setdefault(key, index)

@@ -1,4 +1,6 @@
-"""How long reading 100,000 result rows takes, and their front and hypervolume over three objectives, imports aside.
+"""How long reading 100,000 result rows takes, and their front and hypervolume over three objectives.
+
+Imports and writing the file are not counted.
 
 python benchmarks/fronts.py [--rows 100000]
 """

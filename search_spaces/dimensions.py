@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import optuna
 
 Values = Sequence[Any] | Mapping[str, Any]
+_KEYS = ("low", "high", "log", "points", "values")
 
 
 class SpaceError(ValueError):
@@ -48,6 +49,17 @@ class Dimension:
         """Return the name of the Optuna parameter: unique in the space, whatever methods share the name."""
         return self.name if self.owner is None else f"{self.owner}.{self.name}"
 
+    @property
+    def is_integer(self) -> bool:
+        """Return whether whole numbers are drawn."""
+        return isinstance(self.setting.default, int) and not isinstance(self.setting.default, bool)
+
+    def holds(self, value: Any, /) -> bool:
+        """Return whether `value` could be drawn."""
+        if self.values is not None:
+            return value in self.values
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
     def applies_to(self, method: str) -> bool:
         """Return whether trials of `method` have this quantity."""
         return self.methods is None or method in self.methods
@@ -56,7 +68,7 @@ class Dimension:
         """Draw a value through Optuna's define-by-run interface."""
         if self.values is not None:
             return trial.suggest_categorical(self.key, self.values)
-        if isinstance(self.setting.default, int) and not isinstance(self.setting.default, bool):
+        if self.is_integer:
             return trial.suggest_int(self.key, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(self.key, self.low, self.high, log=self.log)
 
@@ -89,19 +101,20 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
 
     Args:
         dimension: What to restrict.
-        values: `[low, high]`, `{low: ..., high: ..., log: ...}` or `{values: [...]}`.
+        values: `[low, high]`, `{low: ..., high: ..., log: ...}`, the same with `points: N` (N values spread evenly
+            over the range, on its scale), or `{values: [...]}`.
 
     Raises:
         SpaceError: The form is none of these, a bound is illegal for the setting, or low exceeds high.
     """
     where = f"search.ranges.{dimension.name}"
     if isinstance(values, Mapping):
-        unknown = [key for key in values if key not in ("low", "high", "log", "values")]
+        unknown = [key for key in values if key not in _KEYS]
         if unknown:
-            raise SpaceError(
-                f"unknown key `{where}.{unknown[0]}`{nearest(unknown[0], ['low', 'high', 'log', 'values'])}"
-            )
+            raise SpaceError(f"unknown key `{where}.{unknown[0]}`{nearest(unknown[0], list(_KEYS))}")
         if "values" in values:
+            if len(values) > 1:
+                raise SpaceError(f"`{where}` takes a list of values or a range, got both: {dict(values)}")
             listed = tuple(values["values"])
             _check_legal(dimension, listed, where=where)
             return replace(dimension, values=listed)
@@ -122,7 +135,24 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
         if isinstance(values, Mapping) and values.get("log"):
             raise SpaceError(f"`{where}` must have low > 0 on a log scale, got {low:g}")
         log = False
-    return replace(dimension, low=low, high=high, log=log, values=None)
+    found = replace(dimension, low=low, high=high, log=log, values=None)
+    points = values.get("points") if isinstance(values, Mapping) else None
+    return found if points is None else replace(found, values=_spread(found, points, where=where))
+
+
+def _spread(dimension: Dimension, points: object, *, where: str) -> tuple[Any, ...]:
+    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
+        raise SpaceError(f"`{where}.points` must be an integer of at least 2, got {points!r}")
+    low, high, steps = dimension.low, dimension.high, points - 1
+    if dimension.log:
+        spread = [low * (high / low) ** (step / steps) for step in range(points)]
+    else:
+        spread = [low + (high - low) * step / steps for step in range(points)]
+    # rounded, so that a grid reads 0.3 and not 0.30000000000000004; the ends stay as given
+    inner = [float(f"{value:.6g}") for value in spread[1:-1]]
+    if dimension.is_integer:
+        return tuple(dict.fromkeys(round(value) for value in (low, *inner, high)))
+    return tuple(dict.fromkeys((low, *inner, high)))
 
 
 def _check_legal(dimension: Dimension, values: Sequence[Any], *, where: str) -> None:

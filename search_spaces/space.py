@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,9 @@ from trainables.spec import EvaluationSpec, ModelSpec, TrainingSpec
 
 if TYPE_CHECKING:
     import optuna
+
+
+MAX_GRID = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +36,13 @@ class SearchSpace:
     dimensions: tuple[Dimension, ...]
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
-    def draw(self, trial: optuna.trial.BaseTrial, /) -> dict[str, Any]:
+    def draw(self, trial: optuna.trial.BaseTrial, /, *, flat: bool = False) -> dict[str, Any]:
         """Draw one proposal.
 
         Args:
             trial: An Optuna trial, or a `FixedTrial` with the values to use.
+            flat: Draw the other methods' quantities as well and throw them away: genetic and Gaussian-process
+                samplers learn only from parameters that every trial has.
 
         Returns:
             `method` and a value for each quantity that applies to it, by setting name.
@@ -45,11 +52,37 @@ class SearchSpace:
         for dimension in self.dimensions:
             if dimension.applies_to(method):
                 proposal[dimension.name] = dimension.draw(trial)
+            elif flat:
+                dimension.draw(trial)
         for key, value in self.fixed.items():
             owner, _, name = key.rpartition(".")
             if owner in ("", method):
                 proposal[name] = value
         return proposal
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Return every combination of the listed values, once, by Optuna parameter.
+
+        Raises:
+            SpaceError: A quantity is drawn from a range, so there is no list; or there are too many combinations.
+        """
+        for dimension in self.dimensions:
+            if dimension.values is None:
+                raise SpaceError(
+                    f"`search.sampler: grid` needs a list for every quantity it goes through, and `{dimension.key}` "
+                    f"is drawn from {dimension.describe()}: give `search.ranges.{dimension.key}` as "
+                    "{values: [...]} or {low: ..., high: ..., points: N}, or one value under `search.fixed`"
+                )
+        listed = {method: [own for own in self.dimensions if own.applies_to(method)] for method in self.methods}
+        size = sum(math.prod(len(own.values or ()) for own in found) for found in listed.values())
+        if size > MAX_GRID:
+            raise SpaceError(f"`search.sampler: grid` would have {size} points, at most {MAX_GRID} are allowed")
+        points = []
+        for method, dimensions in listed.items():
+            chosen = {"method": method} if len(self.methods) > 1 else {}
+            for values in itertools.product(*(own.values or () for own in dimensions)):
+                points.append(chosen | {own.key: value for own, value in zip(dimensions, values, strict=True)})
+        return points
 
 
 def build_space(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+from importlib import resources
+from pathlib import Path
 
 from rich.table import Table
 
@@ -13,8 +15,15 @@ from trainables.settings import Setting
 
 
 def show(kind: str, /) -> None:
-    """Print one of: methods, datasets, models, spaces, attacks, presets."""
-    results().print({"methods": _methods, "spaces": _spaces, "presets": _presets}.get(kind, lambda: _named(kind))())
+    """Print one of: methods, datasets, models, spaces, attacks, samplers, presets, templates."""
+    own = {
+        "methods": _methods,
+        "spaces": _spaces,
+        "samplers": _samplers,
+        "presets": _presets,
+        "templates": _templates,
+    }
+    results().print(own.get(kind, lambda: _named(kind))())
 
 
 def _methods() -> Table:
@@ -49,6 +58,16 @@ def _spaces() -> Table:
             owners = "all" if dimension.methods is None else ", ".join(dimension.methods)
             meaning = _with_unit(dimension.setting.doc, dimension.setting.unit)
             table.add_row("", dimension.key, dimension.describe(), owners, meaning)
+    return table
+
+
+def _samplers() -> Table:
+    from study.samplers import SAMPLERS
+
+    table = Table("sampler", "choose it for", "cost of a proposal", "limits", "random share")
+    for name, kind in SAMPLERS.items():
+        share = "search.random_fraction" if kind.adaptive else "all" if name == "random" else "none"
+        table.add_row(name, kind.best_for, kind.cost, kind.limits, share)
     return table
 
 
@@ -96,3 +115,20 @@ def _bounds(setting: Setting) -> str:
 
 def _with_unit(doc: str, unit: str) -> str:
     return f"{doc} ({unit})" if unit else doc
+
+
+def templates() -> dict[Path, str]:
+    """Return the files that start a cluster, to be copied and filled in, each with what it is."""
+    folder = Path(str(resources.files("study") / "cluster" / "templates"))
+    found = {}
+    for path in sorted(folder.iterdir()):
+        comments = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
+        found[path] = next(comments).removeprefix("# ")
+    return found
+
+
+def _templates() -> Table:
+    table = Table("template (cp it from here)", "what it is")
+    for path, said in templates().items():
+        table.add_row(str(path), said)
+    return table

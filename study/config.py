@@ -12,6 +12,8 @@ from analysis.objectives import OBJECTIVES, parse_constraint
 from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
+from search_spaces.start_points import paper_points
+from study.budget import parse_duration
 from study.cluster.address import check_address, check_location
 from study.errors import UsageError
 from study.explain import explain
@@ -36,13 +38,27 @@ class SearchConfig(_Section):
     space: str
     methods: list[str] = Field(default_factory=lambda: list(METHODS), min_length=1)
     num_trials: Annotated[int, Field(ge=1)] = 100
-    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    time_budget: str | None = None
+    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "random", "grid"] = "tpe"
     seed: int = 0
     objectives: list[str] = Field(default=["val_clean_accuracy", "val_robust_accuracy"], min_length=1)
     constraints: list[str] = []
     random_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
     ranges: dict[str, Range] = {}
     fixed: dict[str, Any] = {}
+    start_from: Literal["paper"] | None = None
+
+    @property
+    def time_limit(self) -> float | None:
+        """Return the seconds that the search may take; None for no limit."""
+        return None if self.time_budget is None else parse_duration(self.time_budget)
+
+    @field_validator("time_budget", mode="after")
+    @classmethod
+    def _time_parses(cls, duration: str | None) -> str | None:
+        if duration is not None:
+            parse_duration(duration)
+        return duration
 
     @field_validator("constraints", mode="after")
     @classmethod
@@ -56,6 +72,8 @@ class SearchConfig(_Section):
         repeated = {name for name in self.methods if self.methods.count(name) > 1}
         if repeated:
             raise ValueError(f"`methods` lists {sorted(repeated)[0]!r} more than once")
+        if self.sampler == "grid" and self.start_from is not None:
+            raise ValueError("`start_from` has no use with `sampler: grid`: list the paper's values in `ranges`")
         # a search never sees test data
         valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
         for name in self.objectives:
@@ -121,9 +139,21 @@ class ClusterConfig(_Section):
 
 
 class StorageConfig(_Section):
-    """Where checkpoints are written: a path, an s3:// or gs:// URL; null is `checkpoints/` in the study's folder."""
+    """Where checkpoints and Optuna's trials are kept; null is the study's folder, for Optuna a SQLite file there.
+
+    Checkpoints may go to a path or an s3:// or gs:// URL.
+    """
 
     checkpoints: str | None = None
+    optuna: str | None = None
+
+    @field_validator("optuna", mode="after")
+    @classmethod
+    def _storage_is_known(cls, storage: str | None) -> str | None:
+        problem = None if storage is None else _storage_problem(storage)
+        if problem:
+            raise ValueError(problem)
+        return storage
 
     @model_validator(mode="after")
     def _location_is_known(self) -> StorageConfig:
@@ -161,6 +191,12 @@ class StudyConfig(_Section):
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
         return self
+
+    @property
+    def num_trials(self) -> int:
+        """Return how many trials the study has when it is complete: a grid ends when it is through."""
+        wanted = self.search.num_trials
+        return min(wanted, len(self.space().grid())) if self.search.sampler == "grid" else wanted
 
     def space(self) -> SearchSpace:
         """Return the study's search space.
@@ -224,8 +260,39 @@ def parse_config(tree: Any, /) -> StudyConfig:
         config = StudyConfig.model_validate(tree)
     except ValidationError as error:
         raise UsageError(*explain(error, StudyConfig)) from error
-    config.space()
+    _check_space(config)
     return config
+
+
+def _check_space(config: StudyConfig) -> None:
+    space = config.space()
+    try:
+        if config.search.sampler == "grid":
+            space.grid()
+        if config.search.start_from is not None:
+            paper_points(space, epsilon=config.evaluation.epsilon)
+    except SpaceError as error:
+        raise UsageError(str(error)) from error
+
+
+def _storage_problem(storage: str) -> str | None:
+    """Return what is wrong with `storage.optuna`, or None. A password is never repeated in the answer."""
+    scheme, separator, rest = storage.partition("://")
+    if not separator:
+        if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
+            return None
+        got = storage
+    elif scheme in ("postgresql", "postgresql+psycopg"):
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        if (at and ":" in user) or "password=" in rest:
+            return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
+        return None
+    else:
+        got = f"{scheme}://..."
+    return (
+        "must be null (SQLite in the study's folder), journal, journal:PATH or "
+        f"postgresql://USER@HOST/DATABASE, got {got!r}"
+    )
 
 
 def _taken(values: dict[str, Any], cls: type) -> dict[str, Any]:

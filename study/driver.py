@@ -15,11 +15,14 @@ quiet_ray()
 from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
+from study.budget import TimeBudget  # noqa: E402
+from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
+from study.console import notes  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
-from study.searcher import StudySearcher, open_study, study_url, trial_id, unfinished  # noqa: E402
-from study.session import ray_session, reserved  # noqa: E402
+from study.searcher import StudySearcher, enqueue, open_search, trial_id, unfinished  # noqa: E402
+from study.session import ray_session, reserved, sum_of  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -50,6 +53,7 @@ def run_study(
         The tracker, still open: figures are logged to the same parent run.
     """
     search = config.search
+<<<<<<< HEAD
     ledger = Ledger(
         study_dir,
         study=config.name,
@@ -58,7 +62,14 @@ def run_study(
         reference=config.front.reference,
     )
     optuna_study = open_study(study_url(study_dir), config.name, config.search)
+=======
+    ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
+    optuna_study = open_search(config, study_dir)
+>>>>>>> main
     pending = unfinished(optuna_study, ledger.rows, search)
+    for line in enqueue(optuna_study, config):
+        notes().print(line)
+    budget = TimeBudget(optuna_study, limit=search.time_limit)
     if "study_id" not in optuna_study.user_attrs:
         optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
     tracker = Tracker(
@@ -69,12 +80,10 @@ def run_study(
     )
     tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
     tracker.settle(ledger.rows.values())
-    missing = config.search.num_trials - ledger.count
-    if missing <= 0:
+    missing = config.num_trials - ledger.count
+    if missing <= 0 or (budget.is_over and not pending):
         return tracker
-    progress = StudyProgress(
-        config.search.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size
-    )
+    progress = StudyProgress(config.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size)
     with progress, ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
         keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
@@ -85,10 +94,12 @@ def run_study(
             configure=_Configure(config, checkpoints=checkpoint_root(config, study_dir)),
             before_tell=keeper.before_tell,
             pending=pending,
+            budget=budget,
         )
+        gpus = gpus_per_trial(config, study_dir, data=data, num_gpus=sum_of("GPU"))
         shared = None if config.cluster.address is None else checkpoint_root(config, study_dir)
         fitted = tune.with_parameters(trainable, data=data)
-        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared)
+        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared, gpus=gpus)
     return tracker
 
 
@@ -124,8 +135,9 @@ def _fit(
     keeper: Bookkeeper,
     num_trials: int,
     shared: Path | str | None,
+    gpus: float,
 ) -> None:
-    wanted, slots = reserved(config, gpus=0 if config.resources.gpus == "auto" else config.resources.gpus)
+    wanted, slots = reserved(config, gpus=gpus)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:

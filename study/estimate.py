@@ -54,15 +54,15 @@ def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
         notes().print(f"measuring {method} ...")
         seconds[method], size = _probe(config, method, data=data)
     concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
-    concurrent = min(concurrent, config.search.num_trials)
+    concurrent = min(concurrent, config.num_trials)
     mean = sum(seconds.values()) / len(seconds)
     rows = 60 * (len(data.val) + config.evaluation.examples) + 40_000
     return Estimate(
         seconds_per_trial=seconds,
         concurrent=concurrent,
-        seconds=mean * config.search.num_trials / concurrent,
+        seconds=mean * config.num_trials / concurrent,
         checkpoint_bytes=size,
-        disk_bytes=config.search.num_trials * (size + rows),
+        disk_bytes=config.num_trials * (size + rows),
     )
 
 
@@ -70,7 +70,7 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     """Print what launching would do and take."""
     found = estimate(config, data=data)
     console = results()
-    console.print(f"study {config.name} would run {config.search.num_trials} trials in {folder}")
+    console.print(f"study {config.name} would run {config.num_trials} trials in {folder}")
     for method, seconds in found.seconds_per_trial.items():
         console.print(f"  {method}: about {duration(seconds)} a trial")
     console.print(f"time: about {duration(found.seconds)}, {found.concurrent} at a time, as fast as this machine")

@@ -30,18 +30,19 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
         elif found["type"] in _MISSING:
             lines.append(f"`{where}` is required")
         elif found["type"] == "value_error":
-            text = str(found["ctx"]["error"])
-            lines.extend(_with_section(part, path) for part in text.split("; `"))
+            first, *more = str(found["ctx"]["error"]).split("; `")
+            lines.extend(_with_section(part, path) for part in (first, *(f"`{part}" for part in more)))
         else:
             lines.append(f"`{where}`: {_plain(found['msg'])}, got {found['input']!r}")
     return lines
 
 
 def _with_section(text: str, path: list[str]) -> str:
-    """Put the section before the field that a dataclass's or section's own check named."""
-    text = text if text.startswith("`") else f"`{text}"
+    """Put the section before the field that a check named, or name the field whose own check did not."""
     section = ".".join(path)
-    return re.sub(r"^`", f"`{section}.", text) if section else text
+    if not section:
+        return text
+    return re.sub(r"^`", f"`{section}.", text) if text.startswith("`") else f"`{section}`: {text}"
 
 
 def _keys_at(root: type, path: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.fronts import front_of
+from study.budget import out_of_time
 from study.config import StudyConfig
 from study.console import notes, results
 from study.figures import print_front, write_figures
@@ -21,11 +22,11 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
         tracker: The study's open tracker.
 
     Returns:
-        Whether the study has all its trials and at least one that did not fail.
+        Whether the study has all its trials, or no time left for more, and at least one that did not fail.
     """
     said, shown = notes(), results()
     table = read_rows([study_dir])
-    complete = table.num_rows >= config.search.num_trials
+    complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     written: list[Path] = []
     if table.num_rows:
         written = write_figures(table, study_dir / "figures")
@@ -43,8 +44,7 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
         said.print(f"tracking: {problem}; every result is in {study_dir}")
     if not complete:
         said.print(
-            f"{table.num_rows} of {config.search.num_trials} trials are done; "
-            f"go on with: robust-study resume {study_dir}",
+            f"{table.num_rows} of {config.num_trials} trials are done; go on with: robust-study resume {study_dir}",
         )
         return False
     shown.print("next:")

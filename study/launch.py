@@ -14,6 +14,7 @@ from study.errors import UsageError
 from study.folder import create, free_folder, open_config, read_rows, resolved
 from study.preflight import check_resources
 from study.quiet import listen_locally
+from study.storage import check_storage
 from trainables.data import DataError, check_available, load_dataset
 from trainables.models import build_model
 from trainables.registry import UnknownNameError
@@ -39,7 +40,7 @@ def launch(
         UsageError: Bad input of any kind, before anything is started or written.
     """
     config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
-    free_folder(config, out)
+    check_storage(config, free_folder(config, out))
     data = _loaded(config)
     _run(config, create(config, out), data=data)
 
@@ -51,7 +52,9 @@ def dry_run(
     from study.estimate import print_estimate
 
     config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
-    print_estimate(config, free_folder(config, out), data=_loaded(config))
+    folder = free_folder(config, out)
+    check_storage(config, folder)
+    print_estimate(config, folder, data=_loaded(config))
 
 
 def resume(study_dir: Path, /) -> None:
@@ -105,9 +108,18 @@ def _loaded(config: StudyConfig) -> ImageData:
     return data
 
 
+def _trials(config: StudyConfig) -> str:
+    search = config.search
+    found = f"{config.num_trials} trials"
+    if search.sampler == "grid":
+        size = len(config.space().grid())
+        found += f" of a grid of {size} points" if config.num_trials < size else f", all of a grid of {size} points"
+    return found if search.time_budget is None else f"{found} or {search.time_budget}, whichever comes first,"
+
+
 def _run(config: StudyConfig, study_dir: Path, *, data: ImageData | None = None) -> None:
     notes().print(
-        f"study {config.name}: {config.search.num_trials} trials in {study_dir}, tracked in {config.tracking.uri}",
+        f"study {config.name}: {_trials(config)} in {study_dir}, tracked in {config.tracking.uri}",
     )
     if config.cluster.address is None:
         listen_locally()

@@ -84,7 +84,7 @@ def _spec_file(path: Path) -> TrialSpec:
 
 
 def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, Any]]:
-    from study.searcher import open_study, proposal_of, study_url
+    from study.searcher import open_search, proposal_of
 
     config = open_config(study_dir)
     rows = {row["trial_id"]: row for row in read_rows([study_dir]).to_pylist()}
@@ -93,9 +93,7 @@ def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, A
         known = f"{min(rows)} to {max(rows)}" if rows else "none yet"
         raise UsageError(f"{study_dir} has no result of trial {trial!r}; it has: {known}")
     recorded = rows[wanted]
-    proposal = proposal_of(
-        open_study(study_url(study_dir), config.name, config.search), config.space(), recorded["number"]
-    )
+    proposal = proposal_of(open_search(config, study_dir), config.space(), recorded["number"])
     return config.trial_spec(proposal, number=recorded["number"]), recorded
 
 

@@ -1,31 +1,115 @@
-"""Optuna samplers by name, and the share of proposals drawn independently of all results."""
+"""Optuna samplers by name, what each is for, and the share of proposals drawn independently of all results."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from study.config import SearchConfig
 from trainables.seeding import derive
 
+POPULATION = (10, 50)
+"""Smallest and largest population of the genetic samplers; between them it is a tenth of the trials."""
 
-def _tpe(seed: int) -> BaseSampler:
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One way to propose trials.
+
+    Attributes:
+        build: Makes Optuna's sampler from a seed and the number of trials; None where none is needed.
+        best_for: When to choose it.
+        cost: Seconds a proposal takes, and what it grows with.
+        limits: What it cannot do.
+        flat: Whether it needs every quantity in every trial, whatever the method; see `SearchSpace.draw`.
+        adaptive: Whether proposals depend on results, so that a random share is kept.
+    """
+
+    build: Callable[[int, int], BaseSampler] | None
+    best_for: str
+    cost: str
+    limits: str
+    flat: bool = False
+    adaptive: bool = True
+
+
+def _tpe(seed: int, trials: int) -> BaseSampler:
     # multivariate with groups, because the space is conditional on the method; both still carry a notice
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with _no_notices():
         return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": _tpe,
-    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
-    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+def _nsga2(seed: int, trials: int) -> BaseSampler:
+    return optuna.samplers.NSGAIISampler(population_size=_population(trials), seed=seed)
+
+
+def _nsga3(seed: int, trials: int) -> BaseSampler:
+    with _no_notices():
+        return optuna.samplers.NSGAIIISampler(population_size=_population(trials), seed=seed)
+
+
+def _gp(seed: int, trials: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+
+
+def _population(trials: int) -> int:
+    return min(max(POPULATION[0], trials // 10), POPULATION[1])
+
+
+def _no_notices() -> warnings.catch_warnings[None]:
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+SAMPLERS: dict[str, Kind] = {
+    "tpe": Kind(
+        build=_tpe,
+        best_for="the default: mixed and conditional spaces, 30 to some thousand trials, any number of objectives",
+        cost="tens of milliseconds, growing with the trials so far",
+        limits="learns each method's own hyperparameters from that method's trials alone",
+    ),
+    "nsga2": Kind(
+        build=_nsga2,
+        best_for="several hundred trials or more, many at once, two or three objectives",
+        cost="milliseconds, growing slowly",
+        limits="the first population (a tenth of the trials, 10 to 50) is random; a method's own hyperparameters "
+        "are not inherited but drawn",
+    ),
+    "nsga3": Kind(
+        build=_nsga3,
+        best_for="as nsga2, with three objectives or more to be spread evenly",
+        cost="as nsga2",
+        limits="as nsga2",
+    ),
+    "gp": Kind(
+        build=_gp,
+        best_for="few, expensive trials: at most about 100",
+        cost="seconds, growing with the cube of the trials: 1 s at 50",
+        limits="ignores failed and stopped trials; far behind tpe in speed beyond 100 trials",
+        flat=True,
+    ),
+    "random": Kind(
+        build=None,
+        best_for="statements about effects, baselines, as many trials at once as there are machines",
+        cost="none",
+        limits="learns nothing",
+        adaptive=False,
+    ),
+    "grid": Kind(
+        build=None,
+        best_for="every combination of a few listed values, once each, in a random order",
+        cost="none",
+        limits="every searched quantity needs a list or a number of points; search.num_trials ends it early",
+        adaptive=False,
+    ),
 }
 
 
@@ -46,20 +130,26 @@ class SharedSampler(BaseSampler):
     are, and what is drawn for them, are functions of (seed, trial number, parameter name).
 
     Args:
-        sampler: A name in `SAMPLERS`.
-        seed: The study's seed.
-        random_fraction: Share of independent proposals, in [0, 1].
+        search: The study's search settings.
         told: Trials the storage holds already; with the seed it gives the sampler's own stream, so
             that a resumed study does not draw its first proposals again.
+        grid: The points of the grid by Optuna parameter, for the sampler of that name. Trial n takes the n-th of
+            them in an order drawn from the seed, so that a part of the grid is a fair sample of it.
     """
 
-    def __init__(self, sampler: str, /, *, seed: int, random_fraction: float, told: int = 0) -> None:
-        self._seed = seed
-        self._fraction = 1.0 if sampler == "random" else random_fraction
-        self._sampler = SAMPLERS[sampler](derive(seed, "sampler", told) % 2**32)
+    def __init__(self, search: SearchConfig, /, *, told: int = 0, grid: Sequence[Mapping[str, Any]] = ()) -> None:
+        kind = SAMPLERS[search.sampler]
+        self._seed = search.seed
+        self._fraction = search.random_fraction if kind.adaptive else float(search.sampler == "random")
+        order = np.random.default_rng(derive(search.seed, "grid")).permutation(len(grid))
+        self._grid = [grid[index] for index in order]
+        stream = derive(search.seed, "sampler", told) % 2**32
+        self._sampler = kind.build(stream, search.num_trials) if kind.build else optuna.samplers.RandomSampler(stream)
 
     def proposal(self, number: int) -> str:
-        """Return how trial `number` is proposed: `random` or `sampler`."""
+        """Return how trial `number` is proposed: `random`, `grid` or `sampler`."""
+        if self._grid:
+            return "grid"
         return "random" if is_random(number, fraction=self._fraction) else "sampler"
 
     def reseed_rng(self) -> None:
@@ -68,7 +158,7 @@ class SharedSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the underlying sampler's joint space; empty for random proposals."""
-        if self.proposal(trial.number) == "random":
+        if self.proposal(trial.number) != "sampler":
             return {}
         return self._sampler.infer_relative_search_space(study, trial)
 
@@ -76,7 +166,7 @@ class SharedSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw jointly; nothing for random proposals."""
-        if self.proposal(trial.number) == "random":
+        if self.proposal(trial.number) != "sampler":
             return {}
         return self._sampler.sample_relative(study, trial, search_space)
 
@@ -84,7 +174,10 @@ class SharedSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Draw one parameter on its own."""
-        if self.proposal(trial.number) == "random":
+        kind = self.proposal(trial.number)
+        if kind == "grid":
+            return self._grid[trial.number][param_name]
+        if kind == "random":
             draw = optuna.samplers.RandomSampler(seed=derive(self._seed, "random", trial.number, param_name) % 2**32)
             return draw.sample_independent(study, trial, param_name, param_distribution)
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)

@@ -7,22 +7,28 @@ a trial that a dead driver left running is proposed again under its own number.
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from analysis.objectives import OBJECTIVES, parse_constraint, values
 from search_spaces.space import SearchSpace
-from study.config import SearchConfig
+from search_spaces.start_points import paper_points
+from study.budget import TimeBudget
+from study.config import SearchConfig, StudyConfig
 from study.errors import UsageError
-from study.samplers import SharedSampler
+from study.samplers import SAMPLERS, SharedSampler
+from study.storage import open_storage
 
 ID_DIGITS = 5
 
@@ -32,13 +38,16 @@ def trial_id(number: int) -> str:
     return f"{number:0{ID_DIGITS}d}"
 
 
-def open_study(storage: str | optuna.storages.BaseStorage, name: str, search: SearchConfig, /) -> optuna.Study:
-    """Open the study's Optuna storage, creating it on first use.
+def open_study(
+    storage: optuna.storages.BaseStorage, name: str, search: SearchConfig, /, *, grid: Sequence[Mapping[str, Any]] = ()
+) -> optuna.Study:
+    """Open a study in its Optuna storage, creating it on first use, with its sampler set.
 
     Args:
-        storage: The storage, or its SQLAlchemy URL.
+        storage: The storage; see `study.storage`.
         name: The study's name.
         search: The study's search settings.
+        grid: The points of its grid, for that sampler.
 
     Raises:
         UsageError: The storage holds a study of this name with other objectives or directions.
@@ -48,23 +57,42 @@ def open_study(storage: str | optuna.storages.BaseStorage, name: str, search: Se
     study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     found = [direction.name.lower() for direction in study.directions]
     if found != directions or (study.metric_names or search.objectives) != search.objectives:
-        where = storage if isinstance(storage, str) else "the storage"
         raise UsageError(
-            f"{where} holds a study {name!r} of other objectives ({study.metric_names or found}); "
+            f"the storage holds a study {name!r} of other objectives ({study.metric_names or found}); "
             f"required: {search.objectives}. Choose a new study name"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(search.objectives)
-    study.sampler = SharedSampler(
-        search.sampler, seed=search.seed, random_fraction=search.random_fraction, told=len(study.trials)
-    )
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(search.objectives)
+    study.sampler = SharedSampler(search, told=len(study.get_trials(deepcopy=False)), grid=grid)
     return study
 
 
-def study_url(study_dir: Path, /) -> str:
-    """Return the SQLAlchemy URL of a study's own storage, a SQLite file in its folder."""
-    return f"sqlite:///{(study_dir / 'optuna.db').resolve()}"
+def open_search(config: StudyConfig, study_dir: Path, /) -> optuna.Study:
+    """Open a study's search where its config keeps it; see `open_study`.
+
+    Raises:
+        UsageError: The storage cannot be used, or holds another study.
+    """
+    grid = config.space().grid() if config.search.sampler == "grid" else ()
+    return open_study(open_storage(config, study_dir), config.name, config.search, grid=grid)
+
+
+def enqueue(study: optuna.Study, config: StudyConfig, /) -> list[str]:
+    """Queue the start points that the config asks for, each once, however often this is called.
+
+    A trial of one is marked `start_point`; what the point does not hold is drawn.
+
+    Returns:
+        One line for each point that is left out, saying why.
+    """
+    if config.search.start_from is None:
+        return []
+    points, left_out = paper_points(config.space(), epsilon=config.evaluation.epsilon)
+    for point in points[: config.num_trials]:
+        study.enqueue_trial(point, user_attrs={"proposal": "start_point"}, skip_if_exists=True)
+    return left_out
 
 
 def proposal_of(study: optuna.Study, space: SearchSpace, number: int, /) -> dict[str, Any]:
@@ -110,17 +138,15 @@ def ending(search: SearchConfig, row: Mapping[str, Any], /) -> Ending:
     return Ending(TrialState.COMPLETE, found, violations)
 
 
-def tell(study: optuna.Study, number: int, end: Ending, /) -> None:
+def tell(study: optuna.Study, trial: optuna.Trial, end: Ending, /) -> None:
     """Tell Optuna how a trial ended: the constraints first, since a finished trial takes none.
 
     A driver that died between the two has set them already; they are the same values.
     """
-    frozen = study.get_trials(deepcopy=False)[number]
-    trial = optuna.trial.Trial(study, frozen._trial_id)
     for name, violation in end.violations.items():
         if name not in trial.constraints:
             trial.set_constraint(name, violation)
-    study.tell(number, end.values, state=end.state)
+    study.tell(trial, end.values, state=end.state)
 
 
 def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], search: SearchConfig, /) -> list[int]:
@@ -132,14 +158,15 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], searc
         search: The study's search settings.
 
     Returns:
-        Numbers of the trials to run again, as they were proposed. Open trials whose row is on disk are told.
+        Numbers of the trials to run again, as they were proposed. Those whose row is on disk are told.
     """
     pending = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-        if trial.number in rows:
-            tell(study, trial.number, ending(search, rows[trial.number]))
+    # a waiting one is a start point that nobody has asked for yet, and comes when its turn does
+    for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if frozen.number in rows:
+            tell(study, optuna.Trial(study, frozen._trial_id), ending(search, rows[frozen.number]))
         else:
-            pending.append(trial.number)
+            pending.append(frozen.number)
     return pending
 
 
@@ -150,10 +177,12 @@ class StudySearcher(OptunaSearch):
         study: The study's Optuna study, its sampler set.
         space: What is drawn.
         search: The study's search settings.
-        configure: Makes a trial's Tune config from its number, proposal and kind of proposal.
+        configure: Makes a trial's Tune config from its number, proposal and kind of proposal; `replicate_of` is
+            added to it.
         before_tell: Called with Tune's trial id and whether the trial errored; makes its result row durable and
             returns it, None when it has none. Optuna is told what that row says.
         pending: Numbers of trials that Optuna holds unfinished; they are proposed first, as they were.
+        budget: Ends the search when it is over: no new trial starts, and what was begun is finished.
     """
 
     def __init__(
@@ -165,36 +194,59 @@ class StudySearcher(OptunaSearch):
         search: SearchConfig,
         configure: Callable[[int, Mapping[str, Any], str], dict[str, Any]],
         before_tell: Callable[..., Mapping[str, Any] | None],
-        pending: list[int],
+        pending: Sequence[int],
+        budget: TimeBudget | None = None,
     ) -> None:
         # No space for the parent, which would open a study of its own from it.
         super().__init__(space=None, metric=search.objectives, mode=[_mode(name) for name in search.objectives])
         self._study = study
         self._search = search
         self._ot_study = study  # type: ignore[assignment] # declared None there, set once a space is known
+        # Tune would make a space of its own where it sees none
         self._space = space.draw
+        self._draw = functools.partial(space.draw, flat=SAMPLERS[search.sampler].flat)
         self._configure = configure
         self._before_tell = before_tell
         self._pending = list(pending)
+        self._budget = budget or TimeBudget(study, limit=None)
+        self._first = _first_of_each(study, space)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the config of the next trial: first those left unfinished, then new ones."""
-        if trial_id not in self._ot_trials and self._pending:
-            frozen = self._study.get_trials(deepcopy=False)[self._pending.pop(0)]
-            self._ot_trials[trial_id] = optuna.trial.Trial(self._study, frozen._trial_id)
-        proposal = super().suggest(trial_id)
-        if proposal is None:
-            return None
-        trial = self._ot_trials[trial_id]
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # Ray declares less than it takes
+        """Return the config of the next trial: first those left unfinished, then new ones; `FINISHED` for no more."""
+        trial = self._next(trial_id)
+        if trial is None:
+            return str(Searcher.FINISHED)
+        proposal = self._draw(trial)
+        self._budget.note(at_once=True)
         sampler = self._study.sampler
-        kind = sampler.proposal(trial.number) if isinstance(sampler, SharedSampler) else "sampler"
-        trial.set_user_attr("proposal", kind)
-        # captured Optuna names such as `trades.beta` stand beside the proposal's own `beta`
-        drawn = {name: value for name, value in proposal.items() if "." not in name}
-        return self._configure(trial.number, drawn, kind)
+        kind = trial.user_attrs.get("proposal") or (
+            sampler.proposal(trial.number) if isinstance(sampler, SharedSampler) else "sampler"
+        )
+        if "proposal" not in trial.user_attrs:
+            trial.set_user_attr("proposal", kind)
+        config = self._configure(trial.number, proposal, kind)
+        return config | {"replicate_of": self._replicated(trial.number, proposal)}
+
+    def _next(self, trial_id: str) -> optuna.Trial | None:
+        if trial_id not in self._ot_trials:
+            if self._pending:
+                frozen = self._study.get_trials(deepcopy=False)[self._pending.pop(0)]
+                self._ot_trials[trial_id] = optuna.Trial(self._study, frozen._trial_id)
+            elif self._budget.is_over:
+                return None
+            else:
+                self._ot_trials[trial_id] = self._study.ask()
+        trial: optuna.Trial = self._ot_trials[trial_id]
+        return trial
+
+    def _replicated(self, number: int, proposal: Mapping[str, Any]) -> int | None:
+        key = _key(proposal)
+        first = self._first[key] = min(number, self._first.get(key, number))
+        return first if first < number else None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ignore intermediate results: Optuna takes none when there are several objectives."""
+        """Note that time passes; Optuna takes no intermediate results when there are several objectives."""
+        self._budget.note(at_once=False)
 
     def on_trial_complete(
         self,
@@ -210,7 +262,8 @@ class StudySearcher(OptunaSearch):
         if trial_id not in self._ot_trials or trial_id in self._completed_trials:
             return
         row = self._before_tell(trial_id, error=error)
-        tell(self._study, self._ot_trials[trial_id].number, ending(self._search, row or {"status": "failed"}))
+        self._budget.note(at_once=True)
+        tell(self._study, self._ot_trials[trial_id], ending(self._search, row or {"status": "failed"}))
         self._completed_trials.add(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
@@ -220,6 +273,22 @@ class StudySearcher(OptunaSearch):
     def __getstate__(self) -> dict[str, Any]:
         """Keep the storage's URL, which may hold a password, out of Tune's own files."""
         return {}
+
+
+def _first_of_each(study: optuna.Study, space: SearchSpace) -> dict[str, int]:
+    """Return, for each distinct proposal of the study so far, the number of the first trial that has it.
+
+    A trial that runs may not be drawn to its end; it is proposed again, and counted then.
+    """
+    first: dict[str, int] = {}
+    for frozen in study.get_trials(deepcopy=False):
+        if frozen.state.is_finished():
+            first.setdefault(_key(space.draw(optuna.trial.FixedTrial(frozen.params))), frozen.number)
+    return first
+
+
+def _key(proposal: Mapping[str, Any]) -> str:
+    return json.dumps(proposal, sort_keys=True, default=str)
 
 
 def _mode(objective: str) -> str:

@@ -30,6 +30,8 @@ _HEALTH_CHECKS = {
     "RAY_health_check_failure_threshold": "3",
 }
 
+_STARTS = 3
+
 
 @contextmanager
 def ray_session(config: StudyConfig, /) -> Iterator[None]:
@@ -56,11 +58,30 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
     # Ray starts workers through a shell and leaves this one path unquoted
     if shlex.quote(sys.executable) != sys.executable:
         options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
-    ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
+    _start(options)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(options: dict[str, Any]) -> None:
+    """Start Ray here, again where it did not come up: it gives itself 30 s, which a busy machine may not keep."""
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                raise
+            notes().print(f"Ray did not start ({str(error).splitlines()[0]}); trying again")
+        else:
+            return
+
+
+def sum_of(resource: str, /) -> float:
+    """Return how much of a resource, in Ray's name for it, the connected cluster's nodes have together."""
+    return sum(node.resources.get(resource, 0) for node in nodes())
 
 
 def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], int]:

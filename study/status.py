@@ -25,16 +25,18 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     """
     config = open_config(study_dir)
     rows = read_rows([study_dir])
-    records = rows.select(["method", "status", "reason"]).to_pylist()
+    records = rows.select(["method", "status", "reason", "replicate_of"]).to_pylist()
     by_status = Counter(record["status"] for record in records)
+    replicates = sum(record["replicate_of"] is not None for record in records)
     causes = Counter(record["reason"] for record in records if record["status"] == "failed")
     volume = front_hypervolume(rows, reference=config.front.reference)
     if as_json:
         summary: dict[str, Any] = {
             "study": config.name,
-            "num_trials": config.search.num_trials,
+            "num_trials": config.num_trials,
             **{status: by_status[status] for status in STATUSES},
-            "left": max(0, config.search.num_trials - rows.num_rows),
+            "left": max(0, config.num_trials - rows.num_rows),
+            "replicates": replicates,
             "methods": dict(Counter(record["method"] for record in records)),
             "failures": dict(causes),
             "front": front_of(rows)["trial_id"].to_pylist(),
@@ -44,13 +46,20 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         results().print_json(json.dumps(summary))
         return
     console = results()
-    console.print(f"study {config.name}: {rows.num_rows} of {config.search.num_trials} trials done")
+    console.print(f"study {config.name}: {rows.num_rows} of {config.num_trials} trials done")
     console.print(_by_method(records))
+    if replicates:
+        console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
     for reason, count in causes.most_common():
         console.print(f"{count} failed: {reason}")
     if rows.num_rows:
+<<<<<<< HEAD
         print_front(rows, console=console, reference=config.front.reference)
     if rows.num_rows < config.search.num_trials:
+=======
+        print_front(rows, console=console)
+    if rows.num_rows < config.num_trials:
+>>>>>>> main
         console.print(f"go on with: robust-study resume {study_dir}")
 
 

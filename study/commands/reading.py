@@ -26,7 +26,9 @@ class Catalogue(StrEnum):
     models = "models"
     spaces = "spaces"
     attacks = "attacks"
+    samplers = "samplers"
     presets = "presets"
+    templates = "templates"
 
 
 @app.command()
@@ -47,7 +49,7 @@ def ui(
 def pareto(
     study_dirs: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders, or exported .parquet files."),
+        typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders or exported .parquet files."),
     ],
     split: Annotated[
         Split, typer.Option(help="Split whose accuracies are drawn; selection is always on val.")
@@ -82,7 +84,7 @@ def pareto(
 
 @app.command(name="list")
 def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
-    """List methods, datasets, models, spaces, attacks or presets, with ranges and units."""
+    """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
     from study.catalogue import show
 
     show(kind.value)

@@ -68,7 +68,7 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     if study_dir is None:
         return default_uri(), "/"
     from study.folder import open_config
-    from study.searcher import open_study, study_url
+    from study.searcher import open_search
     from study.tracking.client import connect
 
     config = open_config(study_dir)
@@ -76,7 +76,7 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     if uri.startswith(("http://", "https://")):
         return uri, "/"
     _require_store(uri)
-    study_id = open_study(study_url(study_dir), config.name, config.search).user_attrs.get("study_id", "")
+    study_id = open_search(config, study_dir).user_attrs.get("study_id", "")
     client = connect(uri)
     experiment = client.get_experiment_by_name(config.tracking.experiment or DEFAULT_EXPERIMENT)
     if experiment is None:

@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 from study.config import SearchConfig
 from study.configfile import load_config
 from study.samplers import SAMPLERS, is_random
-from study.searcher import StudySearcher, ending, open_study, proposal_of, study_url, trial_id, unfinished
+from study.searcher import StudySearcher, ending, open_study, proposal_of, trial_id, unfinished
+from study.storage import study_url
 
 OBJECTIVES = ["val_clean_accuracy", "val_robust_accuracy"]
 GOOD = {"val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4, "status": "completed"}
@@ -23,7 +24,7 @@ def search(**changes):
 def make(tmp_path):
     def build(config=None, pending=(), *, name="study", on_disk=False):
         config = config or search()
-        storage = study_url(tmp_path) if on_disk else optuna.storages.InMemoryStorage()
+        storage = optuna.storages.get_storage(study_url(tmp_path) if on_disk else None)
         study = open_study(storage, name, config)
         rows, told = {}, []
 
@@ -96,7 +97,7 @@ def test_a_driver_that_died_leaves_its_trials_to_the_next_one(make):
     end(searcher, "b", GOOD)
 
     rows = {1: GOOD, 2: {**GOOD, "status": "failed"}}  # the row of 2 was written, Optuna never heard
-    again = open_study(study._storage._backend.url, "study", search())
+    again = open_study(optuna.storages.get_storage(study._storage._backend.url), "study", search())
     pending = unfinished(again, rows, search())
     assert pending == [0, 3]
     assert again.trials[2].state == TrialState.FAIL
@@ -107,7 +108,10 @@ def test_a_driver_that_died_leaves_its_trials_to_the_next_one(make):
     assert resumed[2]["number"] == 4
     for name in "xyz":
         end(second, name, GOOD)
-    states = [trial.state for trial in open_study(study._storage._backend.url, "study", search()).trials]
+    states = [
+        trial.state
+        for trial in open_study(optuna.storages.get_storage(study._storage._backend.url), "study", search()).trials
+    ]
     assert TrialState.RUNNING not in states
     assert len(states) == 5
 

@@ -96,7 +96,7 @@ def test_no_trial_is_lost_or_twice_and_rows_already_written_are_untouched(finish
 def test_rows_are_whole(finished):
     folder, _, _ = finished
     rows = read_results(folder / "studies/small").to_pylist()
-    nullable = {"reason", "train_epsilon", "craft_mode", "options"}
+    nullable = {"reason", "train_epsilon", "craft_mode", "options", "replicate_of", "constraints", "micro_batch"}
     for row in rows:
         missing = [column.name for column in RESULT.columns if row[column.name] is None and column.name not in nullable]
         assert missing == []

@@ -6,6 +6,7 @@ the finite-difference form of the penalty.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,7 @@ class GradientRegularization:
     """
 
     attacks: ClassVar[bool] = False
+    paper: ClassVar[tuple[Mapping[str, float], ...]] = ({"lambda": 1.0, "h": 1.0},)
     lambda_: float = setting(
         0.1, doc="weight of the squared gradient norm", low=0.0, high=1000.0, search=(0.001, 1.0), log=True
     )

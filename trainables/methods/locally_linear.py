@@ -6,6 +6,7 @@ its algorithm 1; the variant `as_run` is what the code published with Yang et al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +42,7 @@ class LocallyLinear:
 
     attacks: ClassVar[bool] = True
     second_order: ClassVar[bool] = True
+    paper: ClassVar[tuple[Mapping[str, float], ...]] = ({"lambda": 4.0, "mu": 3.0}, {"lambda": 3.0, "mu": 6.0})
     lambda_: float = setting(
         4.0, doc="weight of the deviation from linearity", low=0.0, high=1000.0, search=(0.5, 10.0), log=True
     )

@@ -7,6 +7,7 @@ algorithm 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ class RobustSelfTraining:
     """
 
     attacks: ClassVar[bool] = True
+    paper: ClassVar[tuple[Mapping[str, float], ...]] = ({"lambda": 0.5}, {"lambda": 1.0}, {"lambda": 2.0})
     lambda_: float = setting(1.0, doc="weight of the loss at x'", low=0.0, high=1000.0, search=(0.25, 4.0), log=True)
     pool: str | None = setting(
         None, doc="data set of unlabelled images: a registered one, a folder of Parquet files, package.module:object"

@@ -6,6 +6,7 @@ equation 5 and algorithm 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ class Trades:
     """
 
     attacks: ClassVar[bool] = True
+    paper: ClassVar[tuple[Mapping[str, float], ...]] = ({"beta": 1.0}, {"beta": 3.0}, {"beta": 6.0})
     beta: float = setting(6.0, doc="weight of the divergence", low=0.0, high=1000.0, search=(0.5, 10.0), log=True)
 
     def __call__(self, step: Step, /) -> LossTerms:
