@@ -53,7 +53,6 @@ def run_study(
         The tracker, still open: figures are logged to the same parent run.
     """
     search = config.search
-<<<<<<< HEAD
     ledger = Ledger(
         study_dir,
         study=config.name,
@@ -61,11 +60,7 @@ def run_study(
         constraints=search.constraints,
         reference=config.front.reference,
     )
-    optuna_study = open_study(study_url(study_dir), config.name, config.search)
-=======
-    ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
     optuna_study = open_search(config, study_dir)
->>>>>>> main
     pending = unfinished(optuna_study, ledger.rows, search)
     for line in enqueue(optuna_study, config):
         notes().print(line)

@@ -53,13 +53,8 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for reason, count in causes.most_common():
         console.print(f"{count} failed: {reason}")
     if rows.num_rows:
-<<<<<<< HEAD
         print_front(rows, console=console, reference=config.front.reference)
-    if rows.num_rows < config.search.num_trials:
-=======
-        print_front(rows, console=console)
     if rows.num_rows < config.num_trials:
->>>>>>> main
         console.print(f"go on with: robust-study resume {study_dir}")
 
 
