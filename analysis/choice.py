@@ -106,4 +106,4 @@ def _gains(points: ArrayLike, *, maximise: bool | Sequence[bool]) -> np.ndarray:
         raise ValueError("`points` must be finite; leave out trials that are not on the front")
     better = np.where(maximise, array, -array)
     extent = np.ptp(better, axis=0)
-    return (better - better.min(axis=0)) / np.where(extent > 0, extent, 1.0)
+    return np.asarray((better - better.min(axis=0)) / np.where(extent > 0, extent, 1.0))

@@ -92,7 +92,7 @@ class FrontConfig(_Section):
         for name in self.reference:
             if name not in OBJECTIVES:
                 raise ValueError(
-                    f"`reference` has no objective {name!r}{nearest(name, OBJECTIVES)}; valid: {', '.join(OBJECTIVES)}"
+                    f"`reference` has no objective {name!r}{nearest(name, [*OBJECTIVES])}; valid: {', '.join(OBJECTIVES)}"
                 )
         return self
 

@@ -68,8 +68,8 @@ def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool = False) -> Any:
     Raises:
         UsageError: A source that is none of these, results of another schema, or damaged files.
     """
-    from analysis.results import read_studies
-    from analysis.schema import RESULT, ResultsError, SchemaError
+    from analysis.results import SchemaError, read_studies
+    from analysis.schema import RESULT, ResultsError
 
     for source in sources:
         if not source.is_file() and not (source / RESULT.folder).is_dir():
