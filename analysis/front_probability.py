@@ -41,12 +41,45 @@ def front_probability(
 ) -> np.ndarray:
     """Return for each trial the posterior probability that no other trial truly dominates it.
 
-    "Truly" means in accuracy on the distribution the examples came from. Model, with theta_t the logits of trial t's
-    true (clean, robust) accuracy: measured logits of all trials ~ Normal(theta, noise), the noise covariance being that
-    of the shared examples (so that trials that fail on the same examples are compared more sharply), and
-    theta_t ~ a mixture of `COMPONENTS` normals. Prior of the mixture: weights Dirichlet(1 / COMPONENTS); covariances
-    inverse-Wishart with 5 degrees of freedom and mean `SCATTER` x (covariance of the study's trials); means normal
-    around the study's mean with 1 / 0.05 times that covariance. Drawn by Gibbs sampling.
+    Args:
+        clean: As `true_accuracies` takes it.
+        robust: Likewise.
+        generator: Source of the draws.
+        draws: Posterior draws kept.
+        burn_in: Draws dropped before them.
+
+    Returns:
+        Shape (t,); 1 for a single trial.
+
+    Raises:
+        ValueError: Shapes differ, or there is no example.
+    """
+    drawn = true_accuracies(clean, robust, generator=generator, draws=draws, burn_in=burn_in)
+    return membership(drawn)
+
+
+def membership(drawn: np.ndarray, /) -> np.ndarray:
+    """Return how often each trial is on the front of drawn accuracies, shape (draws, t, 2) to (t,)."""
+    return np.asarray(np.mean([_undominated(points) for points in drawn], axis=0))
+
+
+def true_accuracies(
+    clean: ArrayLike,
+    robust: ArrayLike,
+    /,
+    *,
+    generator: np.random.Generator,
+    draws: int = 1000,
+    burn_in: int = 200,
+) -> np.ndarray:
+    """Draw the trials' true (clean, robust) accuracies from their joint posterior.
+
+    "True" means on the distribution the examples came from. Model, with theta_t the logits of trial t's true (clean,
+    robust) accuracy: measured logits of all trials ~ Normal(theta, noise), the noise covariance being that of the
+    shared examples (so that trials that fail on the same examples are compared more sharply), and theta_t ~ a mixture
+    of `COMPONENTS` normals. Prior of the mixture: weights Dirichlet(1 / COMPONENTS); covariances inverse-Wishart with 5
+    degrees of freedom and mean `SCATTER` x (covariance of the study's trials); means normal around the study's mean
+    with 1 / 0.05 times that covariance. Drawn by Gibbs sampling.
 
     Args:
         clean: Classified correctly, boolean, shape (t, n): t trials on the same n examples.
@@ -56,7 +89,7 @@ def front_probability(
         burn_in: Draws dropped before them.
 
     Returns:
-        Shape (t,); 1 for a single trial.
+        Shape (draws, t, 2).
 
     Raises:
         ValueError: Shapes differ, or there is no example.
@@ -67,20 +100,25 @@ def front_probability(
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
         raise ValueError(f"`clean` and `robust` must have shape (t, n) with n >= 1, got {np.shape(clean)}")
     trials = len(outcomes)
-    if trials < 2:
-        return np.ones(trials)
     measured = _measure(outcomes)
+    if trials < 2:
+        noise = np.linalg.cholesky(np.linalg.inv(measured.precision)) @ generator.standard_normal((2, draws))
+        return _accuracy((measured.logits.ravel() + noise.T).reshape(draws, trials, 2))
     scale = np.cov(measured.logits.T) + 1e-6 * np.eye(2)
     truth = measured.logits
     label = generator.integers(COMPONENTS, size=trials)
-    hits = np.zeros(trials)
+    kept = np.empty((draws, trials, 2))
     for step in range(burn_in + draws):
         weights, means, precisions = _draw_mixture(truth, label, measured.logits.mean(axis=0), scale, generator)
         label = _draw_labels(truth, weights, means, precisions, generator)
         truth = _draw_truth(measured, means[label], precisions[label], generator)
         if step >= burn_in:
-            hits += _undominated(truth)
-    return hits / draws
+            kept[step - burn_in] = truth
+    return _accuracy(kept)
+
+
+def _accuracy(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def _measure(outcomes: np.ndarray) -> _Measured:

@@ -91,9 +91,8 @@ class FrontConfig(_Section):
     def _names_exist(self) -> FrontConfig:
         for name in self.reference:
             if name not in OBJECTIVES:
-                raise ValueError(
-                    f"`reference` has no objective {name!r}{nearest(name, [*OBJECTIVES])}; valid: {', '.join(OBJECTIVES)}"
-                )
+                close = nearest(name, [*OBJECTIVES])
+                raise ValueError(f"`reference` has no objective {name!r}{close}; valid: {', '.join(OBJECTIVES)}")
         return self
 
 
