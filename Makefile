@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := uv pip install --constraints constraints.txt --requirements pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint bench ui chaos clean
+.PHONY: help setup quickstart test lint bench ui chaos postgres browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,14 @@ ui: $(STAMP) ## open the MLflow UI on the studies of this folder
 
 chaos: $(STAMP) ## kill running studies at random and check that nothing is lost (minutes)
 	@$(BIN)/python -m pytest -m chaos
+
+postgres: $(STAMP) ## track studies to mlflow server on PostgreSQL (minutes; needs PostgreSQL)
+	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra postgres
+	@$(BIN)/python -m pytest -m postgres
+
+browser: $(STAMP) ## look at a study in a headless browser (minutes; needs chromium)
+	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra browser
+	@$(BIN)/python -m pytest -m browser
 
 clean: ## remove .venv and caches; studies and MLflow's files stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build ./*.egg-info

@@ -68,11 +68,11 @@ def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws
         draws: Posterior draws.
 
     Returns:
-        With more than `CANDIDATES` trials only those nearest to the front enter: layer after layer of the
-        non-dominated sets of measured accuracies.
+        With more than `CANDIDATES` trials, or more than a tenth of the examples (whose noise could not be told apart),
+        only those nearest to the front enter: layer after layer of the non-dominated sets of measured accuracies.
     """
     measured = np.stack([outcomes.clean.mean(axis=1), outcomes.robust.mean(axis=1)], axis=1)
-    chosen = outermost(measured, most=CANDIDATES)
+    chosen = outermost(measured, most=min(CANDIDATES, max(outcomes.clean.shape[1] // 10, 2)))
     drawn = true_accuracies(outcomes.clean[chosen], outcomes.robust[chosen], generator=generator, draws=draws)
     return FrontBelief(
         trials=tuple(outcomes.trials[index] for index in chosen),

@@ -237,6 +237,11 @@ def _require_same(path: Path, table: Table, schema: Schema) -> None:
         )
 
 
+def write_table(path: str | Path, table: Table, /) -> None:
+    """Write a table as it is to `path` atomically, replacing what is there."""
+    _write_atomically(Path(path), table)
+
+
 def _write_atomically(path: Path, table: Table) -> None:
     # No ".parquet" suffix: readers must not pick up what a crash leaves behind.
     temporary = path.with_name(f".{path.name}.tmp")

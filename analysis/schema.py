@@ -6,7 +6,7 @@ Plain dataclasses, so listing columns needs no pyarrow; `analysis.results` reads
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -100,7 +100,13 @@ def _circumstance(name: str, doc: str, *, type: ColumnType = "string", unit: str
     return Column(name=name, type=type, doc=doc, unit=unit, nullable=True, deterministic=False)
 
 
-def _measures(split: str) -> tuple[Column, ...]:
+def _measures(split: str, *, of: str = "") -> tuple[Column, ...]:
+    """Return a split's measures; of the checkpoint that validation chose, with `of` before their names."""
+    if of:
+        return tuple(
+            replace(each, name=f"{of}_{each.name}", doc=f"{each.name} of the checkpoint of best_epoch")
+            for each in _measures(split)
+        )
     lipschitz = "logits (l1; l2 for l2) per pixel unit (linf; l2 for l2)"
     bound = f"of the per-example empirical local Lipschitz lower bounds at eval_epsilon on {split}"
     return (
@@ -171,8 +177,7 @@ RESULT = Schema(
             nullable=True,
             doc="epochs trained at the measured epoch of highest val robust accuracy, the earliest on ties",
         ),
-        _metric("best_val_clean_accuracy", "val_clean_accuracy of the checkpoint of best_epoch"),
-        _metric("best_val_robust_accuracy", "val_robust_accuracy of the checkpoint of best_epoch"),
+        *_measures("val", of="best"),
         Column(name="epochs", type="int32", doc="epochs run"),
         Column(
             name="micro_batch",
@@ -199,7 +204,7 @@ RESULT = Schema(
 
 EPOCH = Schema(
     name="epoch",
-    version=1,
+    version=2,
     folder="epochs",
     dynamic="part.",
     dynamic_doc="mean of one part of the loss over the epoch",
@@ -209,13 +214,16 @@ EPOCH = Schema(
         _string("trial_id", "the trial"),
         Column(name="number", type="int32", doc="the searcher's trial number, from 0"),
         Column(name="epoch", type="int32", doc="epochs finished, from 1"),
-        _metric("lr", "learning rate of the epoch's last step"),
+        _metric("lr", "learning rate of the epoch's first step"),
         _metric("loss", "mean training objective"),
         _metric("val_clean_accuracy", "fraction of val examples classified correctly"),
         _metric("val_loss", "mean cross-entropy on clean val examples", unit="nats"),
         _metric("val_robust_accuracy", "fraction of val examples still correct under the attack"),
         _metric("val_lipschitz_mean", "mean empirical local Lipschitz lower bound"),
         _metric("val_lipschitz_scale_free_mean", "mean scale-free empirical local Lipschitz lower bound"),
+        Column(name="best_epoch", type="int32", nullable=True, doc="measured epoch of highest robust accuracy so far"),
+        _metric("best_val_clean_accuracy", "val_clean_accuracy of the checkpoint of best_epoch"),
+        _metric("best_val_robust_accuracy", "val_robust_accuracy of the checkpoint of best_epoch, against the last's"),
         Column(name="stale", type="bool", doc="the robust and Lipschitz values are an earlier epoch's"),
         _circumstance("seconds", "wall time of the epoch", type="float64", unit="s"),
     ),

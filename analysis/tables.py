@@ -14,7 +14,7 @@ from analysis.fronts import Hypervolume, front_hypervolume, front_of, on_front
 from analysis.objectives import FRONT, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
-from analysis.wording import LOWER_BOUND, measured_by, own_parameters, provenance
+from analysis.wording import LOWER_BOUND, flagged, measured_by, own_parameters, provenance
 
 Cell = str | float | int | bool | None
 
@@ -127,6 +127,7 @@ def front_table(
     if table.num_rows:
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
+    notes += [doubts] if (doubts := flagged(table)) else []
     size = members.num_rows
     return TextTable(
         title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {table.num_rows} trials",

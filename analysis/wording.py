@@ -88,6 +88,14 @@ def provenance(table: Table, /) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def flagged(table: Table, /, *, most: int = 5) -> str:
+    """Return which measured trials are flagged, and so never on the front; an empty string for none."""
+    rows = table.select(["trial_id", "flags"]).to_pylist()
+    named = [f"{row['trial_id']} ({', '.join(row['flags'])})" for row in rows if row["flags"]]
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return f"flagged, never on the front: {', '.join(named[:most])}{more}" if named else ""
+
+
 def own_parameters(row: Mapping[str, Any], /) -> str:
     """Return the hyperparameters that only the row's method has, "beta 6", or an empty string."""
     own = {name.removeprefix("param."): value for name, value in row.items() if name.startswith("param.")}

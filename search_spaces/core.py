@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from search_spaces.dimensions import Dimension, from_setting
 from trainables.methods import METHODS
-from trainables.settings import settings_of
+from trainables.settings import largest_radius, settings_of
 from trainables.spec import EvaluationSpec, ModelSpec, TrialSpec
 
 # A radius is searched around the one it is judged at: well below it, where little robustness is
@@ -30,8 +31,9 @@ def core(*, methods: Sequence[str], evaluation: EvaluationSpec) -> list[Dimensio
     loaded = {name: METHODS.load(name) for name in methods}
     attacking = [name for name, method in loaded.items() if method.attacks]
     if attacking:
-        low, high = (min(1.0, factor * evaluation.epsilon) for factor in EPSILON_FACTORS)
-        setting = replace(settings_of(TrialSpec)["train_epsilon"], search=(low, high))
+        largest = largest_radius(evaluation.norm)
+        low, high = (min(largest or math.inf, factor * evaluation.epsilon) for factor in EPSILON_FACTORS)
+        setting = replace(settings_of(TrialSpec)["train_epsilon"], search=(low, high), high=largest)
         shared = replace(from_setting(setting), methods=tuple(attacking))
         dimensions.append(shared)
     for name, method in loaded.items():

@@ -101,9 +101,10 @@ def build_space(
         methods: Names of the methods.
         evaluation: The study's evaluation.
         ranges: Ranges or lists that replace a dimension's own, by setting name or `method.setting`;
-            a searchable training setting (`lr`, `weight_decay`) or a method's own one that is not searched by
-            default (`locally_linear.variant`) named here joins the search.
-        fixed: Values that are not searched, keyed likewise.
+            a training setting (`lr`, `weight_decay`, a list of `craft_mode`s) or a method's own one that is not
+            searched by default (`locally_linear.variant`) named here joins the search.
+        fixed: Values that are not searched, keyed likewise; a training setting may be fixed for one method
+            (`trades.craft_mode`).
 
     Raises:
         SpaceError: A key that names nothing searchable, an illegal value, or a key in both.
@@ -149,8 +150,10 @@ def _joining(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) 
     if own:
         return own
     setting = _trial_settings().get(key)
-    if setting is None or (setting.low is None and setting.search is None):
+    if setting is None:
         raise _unknown(f"search.ranges.{key}", key, dimensions)
+    if setting.low is None and setting.search is None:
+        return [Dimension(name=key, setting=setting)]
     low, high = setting.search or (setting.low or 0.0, setting.high or 1.0)
     return [from_setting(Setting(**{**vars(setting), "search": (low, high)}))]
 
@@ -159,7 +162,8 @@ def _fixable(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) 
     for dimension in (*dimensions, *_unsearched(methods, dimensions)):
         if key in (dimension.name, dimension.key):
             return dimension.setting
-    setting = _trial_settings().get(key)
+    owner, _, name = key.rpartition(".")
+    setting = _trial_settings().get(name if owner in methods else key)
     if setting is None:
         raise _unknown(f"search.fixed.{key}", key, dimensions)
     return setting

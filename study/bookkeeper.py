@@ -18,6 +18,7 @@ from study.ledger import Ledger
 from study.progress import StudyProgress
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
+from trainables.outcome import OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
 
@@ -123,4 +124,6 @@ def _error_text(trial: Any) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and lines[-1].startswith("torch.OutOfMemoryError"):
+        return OUT_OF_MEMORY  # before the first epoch; from then on the trial says so itself
     return lines[-1] if lines else "the worker died without a word"

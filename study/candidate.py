@@ -35,6 +35,7 @@ class Request:
         steps: Of PGD and the multi-targeted attack.
         restarts: Theirs.
         limit: The first so many test images in file order; None for all.
+        examples: Where each image's outcomes are written; None for nowhere.
         normalisation: What a bare network, whose checkpoint brings none, gets before it: `none` takes pixels in
             [0, 1] as they are, `data` subtracts the training split's mean and divides by its deviation.
     """
@@ -49,6 +50,7 @@ class Request:
     steps: int
     restarts: int
     limit: int | None
+    examples: Path | None
     normalisation: Normalisation
 
 
@@ -65,6 +67,8 @@ def prepare(request: Request, /) -> tuple[nn.Module, Tensor, Tensor]:
     from trainables.inputs import memory_format, to_device, to_unit
     from trainables.weights import read_weights
 
+    if request.examples is not None and not request.examples.parent.is_dir():
+        raise UsageError(f"--examples: folder {request.examples.parent} does not exist")
     root = None if request.data_root is None else str(request.data_root)
     try:
         state, spec = read_weights(request.checkpoint)
@@ -106,10 +110,10 @@ def _network(request: Request, data: ImageData, state: dict[str, Tensor]) -> nn.
                 raise UsageError(f"--model {request.model} must return a torch.nn.Module, got {type(model).__name__}")
             if request.normalisation == "data":
                 model = nn.Sequential(Normalize(mean, std), model)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, UnknownNameError):
-            raise
-        raise UsageError(f"--model {request.model} cannot be built: {error}") from error
+    except (UnknownNameError, UsageError):
+        raise
+    except Exception as error:  # a user's own model may raise anything
+        raise UsageError(f"--model {request.model} cannot be built: {_first_line(error)}") from error
     child = load_weights(model, state, source=request.checkpoint)
     if child is not None:
         takes = (
@@ -126,15 +130,21 @@ def _check_radius(request: Request, data: ImageData) -> None:
         raise UsageError(f"--epsilon must be in (0, {largest:g}] for {request.norm}, got {request.epsilon:g}{hint}")
 
 
+def _first_line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    told = isinstance(error, (RuntimeError, TypeError, ValueError)) and said
+    return said[0] if told else f"{type(error).__name__}{f': {said[0]}' if said else ''}"
+
+
 def _check_logits(model: nn.Module, images: Tensor, *, classes: int, name: str) -> None:
     import torch
 
     try:
         with torch.no_grad():
             logits = model(images[:2])
-    except RuntimeError as error:
+    except Exception as error:  # a user's own model may raise anything
         shape = "x".join(map(str, images.shape[1:]))
-        raise UsageError(f"--model {name} does not take images of {shape}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"--model {name} does not take images of {shape}: {_first_line(error)}") from error
     found, wanted = tuple(getattr(logits, "shape", ())), (len(images[:2]), classes)
     if found != wanted:
         raise UsageError(f"--model {name} must map {wanted[0]} images to logits {wanted}, got shape {found}")

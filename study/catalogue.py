@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from importlib import resources
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from study.console import results
-from trainables.registry import Registry
+from study.errors import UsageError
+from trainables.registry import Registry, nearest
 from trainables.settings import Setting
+
+KINDS = ("methods", "datasets", "models", "spaces", "attacks", "samplers", "presets", "templates")
+
+IMAGES = ((3, 32, 32), (1, 28, 28))
+"""Shapes of images: a model's parameters are counted for the first that it takes, with ten classes."""
 
 
 def show(kind: str, /) -> None:
-    """Print one of: methods, datasets, models, spaces, attacks, samplers, presets, templates."""
+    """Print one of `KINDS`.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"list takes one of {', '.join(KINDS)}, got {kind!r}{nearest(kind, list(KINDS))}")
     own = {
         "methods": _methods,
         "spaces": _spaces,
+        "models": _models,
         "samplers": _samplers,
         "presets": _presets,
         "templates": _templates,
@@ -34,7 +48,11 @@ def _methods() -> Table:
     for name in METHODS:
         method = METHODS.load(name)
         table.add_row(
-            name, "train_epsilon" if method.attacks else "-", "", "[0, 1]" if method.attacks else "", _summary(method)
+            name,
+            "train_epsilon" if method.attacks else "-",
+            "",
+            "[0, 1]; l2 beyond" if method.attacks else "",
+            _summary(method),
         )
         for setting in settings_of(method).values():
             table.add_row(
@@ -91,16 +109,40 @@ def _named(kind: str) -> Table:
     return table
 
 
+def _models() -> Table:
+    from trainables.models import MODELS
+
+    table = Table("model", Column("parameters", justify="right"), "for 10 classes of", "about")
+    for name in MODELS:
+        parameters, shape = _parameters(name)
+        table.add_row(name, f"{parameters:,}", "x".join(map(str, shape)), _summary(MODELS.load(name)))
+    return table
+
+
+def _parameters(name: str) -> tuple[int, tuple[int, int, int]]:
+    import torch
+
+    from trainables.models import MODELS
+
+    # without weights: the largest networks hold hundreds of megabytes of them
+    with torch.device("meta"):
+        for shape in IMAGES:
+            with contextlib.suppress(ValueError):
+                model = MODELS.load(name)(image_shape=shape, num_classes=10, dropout=0.0)
+                return sum(parameter.numel() for parameter in model.parameters()), shape
+    raise AssertionError(f"model {name} takes none of {IMAGES}")
+
+
 def _registry(kind: str) -> Registry:
     from trainables.attacks import ATTACKS
     from trainables.data import DATASETS
-    from trainables.models import MODELS
 
-    return {"datasets": DATASETS, "models": MODELS, "attacks": ATTACKS}[kind]
+    return {"datasets": DATASETS, "attacks": ATTACKS}[kind]
 
 
 def _summary(item: object) -> str:
-    return (inspect.getdoc(item) or "").partition("\n")[0]
+    about = getattr(item, "about", None)
+    return about if isinstance(about, str) else (inspect.getdoc(item) or "").partition("\n")[0]
 
 
 def _bounds(setting: Setting) -> str:
@@ -127,8 +169,5 @@ def templates() -> dict[Path, str]:
     return found
 
 
-def _templates() -> Table:
-    table = Table("template (cp it from here)", "what it is")
-    for path, said in templates().items():
-        table.add_row(str(path), said)
-    return table
+def _templates() -> str:
+    return "\n".join(f"{path}\n    {said}" for path, said in templates().items())

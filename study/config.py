@@ -16,14 +16,15 @@ from search_spaces.start_points import paper_points
 from study.budget import parse_duration
 from study.cluster.address import check_address, check_location
 from study.errors import UsageError
-from study.explain import explain
+from study.explain import NAME_PATTERN, explain
+from study.tracking.uris import uri_problem
 from trainables.data import DATASETS
 from trainables.methods import METHODS
 from trainables.models import MODELS
 from trainables.registry import Registry, UnknownNameError, nearest
 from trainables.seeding import derive
 from trainables.settings import settings_of
-from trainables.spec import DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
+from trainables.spec import CraftMode, DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
 
 Range = list[Any] | dict[str, Any]
 
@@ -161,16 +162,27 @@ class StorageConfig(_Section):
 
 
 class TrackingConfig(_Section):
-    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder."""
+    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder.
+
+    `models` is how many members of the front, at most, get figures, weights and a model there.
+    """
 
     uri: str | None = None
-    experiment: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+    models: Annotated[int, Field(ge=0)] = 10
+
+    @model_validator(mode="after")
+    def _store_and_no_secret(self) -> TrackingConfig:
+        problem = None if self.uri is None else uri_problem(self.uri)
+        if problem:
+            raise ValueError(f"`uri` {problem}")
+        return self
 
 
 class StudyConfig(_Section):
     """A whole study. Every key has a default but `name`, `dataset.name` and `search.space`."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     dataset: DatasetSpec
     model: ModelSpec = ModelSpec()
     training: TrainingSpec = TrainingSpec()
@@ -205,6 +217,7 @@ class StudyConfig(_Section):
         """
         search = self.search
         try:
+            _check_craft_modes(search)
             return build_space(
                 search.space,
                 methods=search.methods,
@@ -228,6 +241,7 @@ class StudyConfig(_Section):
         train_epsilon = values.pop("train_epsilon", None)
         model = {**vars(self.model), **_taken(values, ModelSpec)}
         training = {**vars(self.training), **_taken(values, TrainingSpec)}
+        training["craft_mode"] = CraftMode.of(training["craft_mode"])
         return TrialSpec(
             dataset=self.dataset,
             model=ModelSpec(**model),
@@ -296,6 +310,18 @@ def _storage_problem(storage: str) -> str | None:
 
 def _taken(values: dict[str, Any], cls: type) -> dict[str, Any]:
     return {name: values.pop(name) for name in settings_of(cls) if name in values}
+
+
+def _check_craft_modes(search: SearchConfig) -> None:
+    listed = {f"fixed.{key}": [value] for key, value in search.fixed.items()}
+    listed |= {f"ranges.{key}": form["values"] for key, form in search.ranges.items() if "values" in form}  # type: ignore[call-overload]
+    for key, values in listed.items():
+        if key.rpartition(".")[2] == "craft_mode":
+            for value in values:
+                try:
+                    CraftMode.of(value)
+                except ValueError as error:
+                    raise SpaceError(f"`search.{key}`: {error}") from error
 
 
 def _check_names(field: str, names: Sequence[str], registry: Registry) -> None:

@@ -23,6 +23,7 @@ from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
 from study.searcher import StudySearcher, enqueue, open_search, trial_id, unfinished  # noqa: E402
 from study.session import ray_session, reserved, sum_of  # noqa: E402
+from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -70,10 +71,11 @@ def run_study(
     tracker = Tracker(
         study=config.name,
         study_id=optuna_study.user_attrs["study_id"],
+        study_dir=study_dir,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
     )
-    tracker.start(params=_flat(config.to_dict()), tags={"study": config.name})
+    tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(ledger.rows.values())
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
@@ -81,6 +83,7 @@ def run_study(
     progress = StudyProgress(config.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size)
     with progress, ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
+        tracker.dataset(**dataset_event(data))
         keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
         searcher = StudySearcher(
             optuna_study,
@@ -164,10 +167,3 @@ def _fit(
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["trial_id"])
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return flat

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from study.candidate import Request, prepare
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from trainables.certified import Certificate
     from trainables.evaluation import Attacked, Measures
+    from trainables.lipschitz import LocalLipschitz
     from trainables.progress import Report
 
 ALL = "all"
@@ -38,25 +41,29 @@ class Evaluation:
     """What was measured: n images, each attack's outcome on them, bounds on the first, and the flags of all of it."""
 
     measures: Measures
+    lipschitz: LocalLipschitz
     certificate: Certificate | None
     attacks: dict[str, Attacked]
     flags: tuple[str, ...]
 
     @property
-    def worst(self) -> float:
-        """Share of images that are correct under every attack."""
+    def standing(self) -> NDArray[np.bool_]:
+        """Images that are correct under every attack, (n,)."""
         standing = [found.robust.cpu().numpy() for found in self.attacks.values()]
-        return float(np.logical_and.reduce([self.measures.robust_correct, *standing]).mean())
+        under_all: NDArray[np.bool_] = np.logical_and.reduce([self.measures.robust_correct, *standing])
+        return under_all
 
 
 def evaluate_checkpoint(request: Request, /, *, as_json: bool) -> None:
-    """Measure a checkpoint and print a table, or one JSON object.
+    """Measure a checkpoint and print a table, or one JSON object; on request, write each image's outcomes.
 
     Raises:
         UsageError: No such checkpoint, model or data set, or ones that do not fit each other.
     """
     model, images, labels = prepare(request)
     found = _measure(request, model, images, labels)
+    if request.examples is not None:
+        write_examples(request.examples, found)
     if as_json:
         results().print_json(json.dumps(_as_dict(request, found)))
     else:
@@ -83,6 +90,13 @@ def parse_attacks(name: str, /) -> tuple[str, ...]:
             raise UsageError(str(error)) from error
         notes().print(f"left out: {error}")
         wanted = tuple(attack for attack in wanted if attack != "autoattack")
+    for attack in wanted:
+        try:
+            loaded = ATTACKS.load(attack)
+        except UnknownNameError as error:
+            raise UsageError(f"--attack: {error}") from error
+        if not callable(loaded):
+            raise UsageError(f"--attack {attack} must be a function, got {type(loaded).__name__}")
     return tuple(attack for attack in wanted if attack not in ALWAYS)
 
 
@@ -107,6 +121,7 @@ def _measure(request: Request, model: nn.Module, images: Tensor, labels: Tensor)
     from trainables.threat import ThreatModel
 
     lipschitz = LipschitzSpec()
+    estimates: list[LocalLipschitz] = []
     options: dict[str, Any] = {
         "threat": ThreatModel(request.norm, request.epsilon),
         "steps": request.steps,
@@ -131,6 +146,7 @@ def _measure(request: Request, model: nn.Module, images: Tensor, labels: Tensor)
             lipschitz_examples=lipschitz.examples,
             checks="full",
             report=report,
+            on_lipschitz=estimates.append,
             **options,
         )
         others = {
@@ -138,7 +154,7 @@ def _measure(request: Request, model: nn.Module, images: Tensor, labels: Tensor)
         }
         certificate = _certificate(request, model, images, labels, report=report)
     flags = set(measures.flags).union(*(found.flags for found in others.values()))
-    return Evaluation(measures, certificate, {"fgsm": fgsm, **others}, tuple(sorted(flags)))
+    return Evaluation(measures, estimates[0], certificate, {"fgsm": fgsm, **others}, tuple(sorted(flags)))
 
 
 def _certificate(
@@ -195,7 +211,7 @@ def _as_dict(request: Request, found: Evaluation) -> dict[str, Any]:
         "clean_accuracy": summary["clean_accuracy"],
         "loss": summary["loss"],
         "robust_accuracy": {name: accuracy for name, (accuracy, _) in accuracies.items()},
-        "robust_accuracy_worst_case": found.worst,
+        "robust_accuracy_worst_case": float(found.standing.mean()),
         "seconds": {name: seconds for name, (_, seconds) in accuracies.items()},
         "lipschitz_examples": len(found.measures.lipschitz),
         "lipschitz_steps": lipschitz.steps,
@@ -207,15 +223,46 @@ def _as_dict(request: Request, found: Evaluation) -> dict[str, Any]:
 
 
 def _certified(found: Evaluation) -> dict[str, float]:
-    """Return what is proved of the first images; empty where nothing is."""
+    """Return what is proved of the first images, between what was found on the same ones; empty where nothing is."""
     if found.certificate is None:
         return {}
     correct, upper = found.certificate.certified_correct, found.certificate.lipschitz_upper
+    same = slice(len(correct))
     return {
         "certified_examples": len(correct),
         "certified_robust_accuracy": float(correct.double().mean()),
+        "robust_accuracy_worst_case_of_these": float(found.standing[same].mean()),
         "certified_lipschitz_mean": float(upper.mean()),
+        "lipschitz_mean_of_these": float(found.measures.lipschitz[same].mean()),
     }
+
+
+def write_examples(path: Path, found: Evaluation, /) -> None:
+    """Write each image's outcomes as NumPy arrays: accuracies of n images, Lipschitzness of the first m, bounds of k.
+
+    `clean`, `fgsm`, `pgd` and each other attack's name: correct, (n,) bool. `lipschitz`, `lipschitz_scale_free` (m,)
+    and the points where they were found, `witness` and `witness_scale_free`, (m, c, h, w). `certified` (k,) bool and
+    `certified_lipschitz` (k,).
+    """
+    lipschitz, measures = found.lipschitz, found.measures
+    arrays: dict[str, Any] = {
+        "clean": measures.clean_correct,
+        "pgd": measures.robust_correct,
+        "lipschitz": measures.lipschitz,
+    }
+    arrays |= {name: one.robust.cpu().numpy() for name, one in found.attacks.items()}
+    arrays |= {
+        "witness": lipschitz.points.cpu().numpy(),
+        "witness_scale_free": lipschitz.points_scale_free.cpu().numpy(),
+    }
+    if lipschitz.scale_free is not None:
+        arrays["lipschitz_scale_free"] = lipschitz.scale_free.cpu().numpy()
+    if found.certificate is not None:
+        arrays["certified"] = found.certificate.certified_correct.cpu().numpy()
+        arrays["certified_lipschitz"] = found.certificate.lipschitz_upper.cpu().numpy()
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    notes().print(f"wrote {path}", soft_wrap=True)
 
 
 def _print(request: Request, found: Evaluation) -> None:
@@ -229,15 +276,19 @@ def _print(request: Request, found: Evaluation) -> None:
     table.add_row("clean accuracy", f"{summary['clean_accuracy']:.4f}", "")
     for name, (accuracy, seconds) in _accuracies(found).items():
         table.add_row(f"under {name}", f"{accuracy:.4f}", f"{_settings(request, name)} · {duration(seconds)}")
-    table.add_row("under all of them", f"{found.worst:.4f}", "each image counts as its worst attack leaves it")
+    table.add_row(
+        "under all of them", f"{found.standing.mean():.4f}", "each image counts as its worst attack leaves it"
+    )
     budget = f"{len(found.measures.lipschitz)} images, {lipschitz.steps} steps x {lipschitz.restarts} restarts"
     for name, value in summary.items():
         if name.startswith("lipschitz"):
             shown = "undefined" if value is None else f"{value:.5g}"
             table.add_row(name.replace("_", " "), shown, f"empirical lower bound · {budget}")
-    for name, value in _certified(found).items():
-        if name != "certified_examples":
-            table.add_row(name.replace("_", " "), f"{value:.5g}", f"proved bound · first {CERTIFIED_EXAMPLES} images")
+    certified = _certified(found)
+    first = f"first {certified.pop('certified_examples', 0):g} images"
+    for name, value in certified.items():
+        how = f"found on the {first}" if name.endswith("of_these") else f"proved bound · {first}"
+        table.add_row(name.replace("_", " ").replace("of these", "there"), f"{value:.5g}", how)
     console.print(table)
     console.print("no flags" if not found.flags else "flags:")
     for flag in found.flags:

@@ -13,6 +13,13 @@ from trainables.registry import nearest
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _MISSING = {"missing", "missing_argument", "missing_keyword_only_argument"}
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_PATTERNS = {
+    NAME_PATTERN: "must be letters, digits, dots, dashes and underscores, at most 100, a letter or digit first: "
+    "it names a folder"
+}
+"""What the schema's patterns ask for, in words."""
+
 
 def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """Return one line for every mistake in a config.
@@ -32,6 +39,8 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
         elif found["type"] == "value_error":
             first, *more = str(found["ctx"]["error"]).split("; `")
             lines.extend(_with_section(part, path) for part in (first, *(f"`{part}" for part in more)))
+        elif found.get("ctx", {}).get("pattern") in _PATTERNS:
+            lines.append(f"`{where}` {_PATTERNS[found['ctx']['pattern']]}, got {found['input']!r}")
         else:
             lines.append(f"`{where}`: {_plain(found['msg'])}, got {found['input']!r}")
     return lines

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.fronts import front_of
 from study.budget import out_of_time
 from study.config import StudyConfig
 from study.console import notes, results
 from study.figures import print_front, write_figures
 from study.folder import read_rows
-from study.tracking.tracker import Tracker
+from study.tracking.publish import publish
+from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
 
 def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool:
@@ -30,10 +30,9 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
     written: list[Path] = []
     if table.num_rows:
         written = write_figures(table, study_dir / "figures")
-        tracker.artifacts(written, "figures")
-        for trial_id in front_of(table)["trial_id"].to_pylist():
-            tracker.tag_trial(trial_id, {"on_front": "true"})
-    problem = tracker.close("FINISHED" if complete else "KILLED")
+        publish(config, study_dir, table, tracker=tracker, figures=written)
+    reason = None if complete else "the study was stopped before all trials were done"
+    problem = tracker.close("FINISHED" if complete else "KILLED", reason=reason, timeout=FLUSH_SECONDS + table.num_rows)
     if table.num_rows:
         print_front(table, console=shown)
     if written:
@@ -41,7 +40,13 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
             f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
         )
     if problem:
-        said.print(f"tracking: {problem}; every result is in {study_dir}")
+        said.print(
+            f"tracking lacks: {problem}. Every result is in {study_dir}; upload them with: "
+            f"robust-study sync {study_dir}",
+            soft_wrap=True,
+        )
+    else:
+        said.print("tracking verified")
     if not complete:
         said.print(
             f"{table.num_rows} of {config.num_trials} trials are done; go on with: robust-study resume {study_dir}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,12 @@ from study.config import StudyConfig
 from study.configfile import load_config
 from study.console import notes
 from study.errors import UsageError
-from study.folder import create, free_folder, open_config, read_rows, resolved
+from study.folder import create, free_folder, open_config, pools, read_rows, resolved
 from study.preflight import check_resources
 from study.quiet import listen_locally
 from study.storage import check_storage
 from trainables.data import DataError, check_available, load_dataset
+from trainables.data.unlabelled import check_images
 from trainables.models import build_model
 from trainables.registry import UnknownNameError
 from trainables.seeding import seeded
@@ -82,6 +84,8 @@ def _checked(
 def _check_data(config: StudyConfig) -> None:
     try:
         check_available(config.dataset)
+        for pool in pools(config):
+            check_images(pool, root=config.dataset.root)
     except (DataError, UnknownNameError) as error:
         raise UsageError(str(error)) from error
 
@@ -92,8 +96,15 @@ def _loaded(config: StudyConfig) -> ImageData:
     Raises:
         UsageError: The data set or the model does not fit the config.
     """
+    evaluation = config.evaluation
     try:
         data = load_dataset(config.dataset).without_test()
+        largest = math.sqrt(math.prod(data.image_shape))
+        if evaluation.norm == "l2" and evaluation.epsilon > largest:
+            raise UsageError(
+                f"`evaluation.epsilon` must be in [0, {largest:g}] in l2 on images of {data.image_shape}, "
+                f"got {evaluation.epsilon:g}"
+            )
         with seeded(config.search.seed, "check"):
             build_model(
                 config.model.name,

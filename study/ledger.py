@@ -146,7 +146,8 @@ class Ledger:
         return self._write(row)
 
     def _write(self, row: dict[str, Any]) -> dict[str, Any]:
-        write_rows(trial_file(self._dir, row["trial_id"]), [self._params | row], RESULT)
+        row = self._params | row
+        write_rows(trial_file(self._dir, row["trial_id"]), [row], RESULT)
         self._count(row)
         return row
 

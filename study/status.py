@@ -29,6 +29,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     by_status = Counter(record["status"] for record in records)
     replicates = sum(record["replicate_of"] is not None for record in records)
     causes = Counter(record["reason"] for record in records if record["status"] == "failed")
+    flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
     volume = front_hypervolume(rows, reference=config.front.reference)
     if as_json:
         summary: dict[str, Any] = {
@@ -39,6 +40,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "replicates": replicates,
             "methods": dict(Counter(record["method"] for record in records)),
             "failures": dict(causes),
+            "flags": dict(flags),
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
             "hypervolume_reference": list(volume.reference),
@@ -52,10 +54,20 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
     for reason, count in causes.most_common():
         console.print(f"{count} failed: {reason}")
+    for flag, count in flags.most_common():
+        console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console, reference=config.front.reference)
     if rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
+
+
+def _meaning(flag: str) -> str:
+    from trainables.flags import FLAGS
+    from trainables.measuring import TRAINING_FLAGS
+
+    meaning = {**FLAGS, **TRAINING_FLAGS}.get(flag)
+    return f" ({meaning})" if meaning else ""
 
 
 def _by_method(records: list[dict[str, Any]]) -> Table:

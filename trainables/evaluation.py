@@ -6,6 +6,7 @@ Everything runs in fp32 and eval mode on given images and depends on no global s
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,7 @@ def evaluate(
     attack: str = "pgd",
     checks: Checks = "cheap",
     report: Report | None = None,
+    on_lipschitz: Callable[[LocalLipschitz], None] | None = None,
 ) -> Measures:
     """Measure a network on the given images.
 
@@ -131,22 +133,19 @@ def evaluate(
         attack: Registered attack or `package.module:object`.
         checks: `cheap` ones cost a few percent, `full` ones three to four times the measurement itself.
         report: Hears of each stage's progress.
+        on_lipschitz: Gets the Lipschitz estimate with its witnesses, which the measures leave out.
     """
     first = _clean_pass(model, images, labels, threat=threat)
     begun = time.perf_counter()
-    attack_options: dict[str, Any] = {
-        "attack": attack,
-        "threat": threat,
-        "steps": steps,
-        "restarts": restarts,
-        "seed": seed,
-    }
-    robust, flags = _attack_stage(model, images, labels, first, checks=checks, report=report, **attack_options)
+    attacking: dict[str, Any] = {"attack": attack, "threat": threat, "steps": steps, "restarts": restarts, "seed": seed}
+    robust, flags = _attack_stage(model, images, labels, first, checks=checks, report=report, **attacking)
     seconds_attack = time.perf_counter() - begun
     begun = time.perf_counter()
     part = slice(lipschitz_examples if threat.epsilon > 0 else 0)
     options: dict[str, Any] = {"threat": threat, "steps": lipschitz_steps, "restarts": lipschitz_restarts, "seed": seed}
     found, seen = _lipschitz_stage(model, images[part], labels[part], checks=checks, report=report, **options)
+    if found is not None and on_lipschitz is not None:
+        on_lipschitz(found)
     scale_free = None if found is None else found.scale_free
     return Measures(
         clean_correct=first.correct.cpu().numpy(),

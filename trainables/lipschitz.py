@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import input_gradient, values_at
+from trainables.linearised import steepest_points
 from trainables.modes import mode
 from trainables.seeding import generator
 from trainables.threat import ThreatModel
@@ -28,6 +29,9 @@ fp32 logits of size 10 carry round-off near 1e-5. A network with a local constan
 over this distance, so round-off changes the ratio the search compares by a thousandth; much nearer, noise would
 win the search. Reported values do not depend on it: they are computed in float64.
 """
+
+LINEARISED_RESTARTS = 2
+"""Restarts that start from the linearisation's best point: one in the whole ball, one in the shrinking one."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,11 @@ def local_lipschitz(
     Projected ascent in eval mode on the numerator, the iterate of the best ratio kept per example. Restarts
     alternate between the whole ball and one that shrinks towards x during the ascent: at a given distance the
     ratio grows with the numerator, so this searches the ratio at every scale, where ascent on the ratio itself
-    stalls at the distance it starts from. Logits centred per example have their own search, so that form does not
-    see shifts of all logits that depend on x. Values are those of the witnesses in float64.
+    stalls at the distance it starts from. The first of each kind start from the best point of the network's
+    linearisation at x (see `steepest_points`): linf has too many local maxima for a random start to find it. All
+    others start at random, and so do those where the linearisation says nothing: at a zero Jacobian, with over 12
+    classes. Logits centred per example have their own search, so that form does not see shifts of all logits that
+    depend on x. Values are those of the witnesses in float64.
 
     Args:
         model: Maps (n, ...) to logits (n, K).
@@ -75,7 +82,7 @@ def local_lipschitz(
         labels: (m,) int64; used by the mean margin alone.
         threat: Ball and box; the radius must be positive.
         steps: Ascent steps of each restart.
-        restarts: Random restarts.
+        restarts: Ascents from different starts.
         seed: Each batch draws from its own generator, made from this and the batch's number.
         progress: Called with the number of images done, after each batch.
 
@@ -119,10 +126,15 @@ def _search(
     smallest = min(MIN_DISTANCE, threat.epsilon / 10)
     witness = torch.cat([threat.random_start(x, generator=draws)] * 2)
     best = torch.full((len(centres),), -torch.inf).to(x)
+    sides = steepest_points(model, x, threat=threat)
+    rises = [values_at(model, side, climb)[0] for side in sides]
+    steepest = torch.where(_per_example(rises[0] >= rises[1], x), *sides)
+    moves = threat.distance(steepest, centres) >= smallest
     for restart in range(restarts):
         balls = _balls(threat, smallest, steps, shrinking=restart % 2 == 1)
-        start = balls[0].random_start(x, generator=draws)
-        points = torch.cat([start, start])
+        points = torch.cat([threat.random_start(x, generator=draws)] * 2)
+        if restart < LINEARISED_RESTARTS:
+            points = torch.where(_per_example(moves, x), steepest, points)
         for taken, ball in enumerate(balls):
             if taken < steps:
                 gradient, rise, _ = input_gradient(model, points, climb)
@@ -132,13 +144,17 @@ def _search(
             ratio = rise / distance
             better = (distance >= smallest) & (ratio > best)
             best = torch.where(better, ratio, best)
-            witness = torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), points, witness)
+            witness = torch.where(_per_example(better, x), points, witness)
             if taken < steps:
                 moved = threat.ascend(points, gradient, step=ball.epsilon * _share(taken / steps))
                 narrower = balls[taken + 1].epsilon / ball.epsilon
                 points = balls[taken + 1].project(centres + narrower * (moved - centres), centres)
     raw, centred = witness.chunk(2)
     return raw, centred
+
+
+def _per_example(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _balls(threat: ThreatModel, smallest: float, steps: int, /, *, shrinking: bool) -> list[ThreatModel]:

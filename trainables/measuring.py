@@ -13,6 +13,7 @@ from trainables.attacks.fgsm import fgsm
 from trainables.attacks.pgd import pgd
 from trainables.data.base import Split
 from trainables.evaluation import Measures, evaluate
+from trainables.flags import Checks
 from trainables.inputs import to_device, to_unit
 from trainables.outcome import ATTACK
 from trainables.seeding import derive
@@ -36,7 +37,9 @@ def measured_part(
     return to_unit(images, scale=scale, layout=layout), to_device(split.labels[:first], device=device)
 
 
-def measure(model: nn.Module, images: Tensor, labels: Tensor, /, *, spec: TrialSpec, split: str) -> Measures:
+def measure(
+    model: nn.Module, images: Tensor, labels: Tensor, /, *, spec: TrialSpec, split: str, checks: Checks = "cheap"
+) -> Measures:
     """Measure a trial's network as its spec says.
 
     Args:
@@ -45,6 +48,7 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor, /, *, spec: TrialS
         labels: (n,) int64.
         spec: The trial's spec.
         split: `train` or `val`; the sentinel for catastrophic overfitting watches `val`.
+        checks: How thoroughly the measurement itself is doubted, see `evaluate`.
     """
     wanted = spec.evaluation
     seed = derive(spec.seed, "evaluate", split)
@@ -60,6 +64,7 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor, /, *, spec: TrialS
         lipschitz_restarts=wanted.lipschitz.restarts,
         lipschitz_examples=wanted.lipschitz.examples,
         seed=seed,
+        checks=checks,
     )
     if split != "val" or not spec.train_epsilon or not wanted.epsilon:
         return found

@@ -14,9 +14,6 @@ from trainables.seeding import derive, generator, seeded
 from trainables.spec import TrialSpec
 from trainables.threat import ThreatModel
 
-OUT_OF_MEMORY = "out of memory"
-"""Reason of a trial that does not fit its device even with halved batches."""
-
 _SMALLEST = 4
 """Images below which a batch is not halved: batch norm needs two images in each part."""
 

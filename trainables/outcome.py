@@ -18,6 +18,9 @@ from trainables.spec import TrialSpec
 ATTACK = "pgd"
 """The attack every trial is measured with; stronger ones are run on chosen trials afterwards."""
 
+OUT_OF_MEMORY = "out of memory"
+"""Reason of a trial that does not fit its device even with halved batches."""
+
 
 @dataclass(frozen=True)
 class Best:
@@ -44,7 +47,7 @@ class Outcome:
 
     Attributes:
         status: `completed`; `stopped_early`, asked for before the last epoch; or `failed`.
-        reason: Why it failed (`diverged`), else None.
+        reason: Why it failed (`diverged`, `out of memory`), else None.
         row: The result row's scientific columns.
         epochs: One row an epoch.
         examples: Split name to columns with one entry per measured image, of the last checkpoint; empty where nothing
@@ -110,13 +113,11 @@ def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, flo
 
 
 def best_columns(best: Best | None, /) -> dict[str, Any]:
-    """Return which epoch's checkpoint is the best and its accuracies on validation; None where none was measured."""
-    found = None if best is None else best.measures.summary()
+    """Return which epoch's checkpoint is the best and its measures on validation; None where none was measured."""
+    found = dict.fromkeys(SUMMARIES) if best is None else best.measures.summary()
     return {
         "best_epoch": None if best is None else best.epoch,
-        **{
-            f"best_val_{name}": None if found is None else found[name] for name in ("clean_accuracy", "robust_accuracy")
-        },
+        **{f"best_val_{name}": value for name, value in found.items()},
     }
 
 
@@ -127,7 +128,7 @@ def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
         "dataset": data.name,
         "split_hash": data.split_hash,
         "examples": examples,
-        "lipschitz_examples": min(spec.evaluation.lipschitz.examples, examples),
+        "lipschitz_examples": min(spec.evaluation.lipschitz.examples, examples) if spec.evaluation.epsilon else 0,
     }
 
 

@@ -66,10 +66,12 @@ class Registry(Mapping[str, str]):
         module_name, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module_name), attribute)
-        except (ModuleNotFoundError, AttributeError) as error:
+        except Exception as error:  # a user's module may raise anything while it is imported
             if name in self._entries:
                 raise
-            raise UnknownNameError(f"{self.kind} {name!r} cannot be imported: {error}") from error
+            known = isinstance(error, (ModuleNotFoundError, AttributeError))
+            what = error if known else f"{type(error).__name__}: {error}"
+            raise UnknownNameError(f"{self.kind} {name!r} cannot be imported: {what}") from error
 
 
 def _is_import_string(name: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Setting:
             return f"`{self.name}` must be a number{self._in_bounds()}, got {value!r}"
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
-        if low <= value <= high:
+        if low <= value <= high and math.isfinite(value):
             return None
         hint = f" (did you mean {value:g}/255?)" if self.unit == INPUT_UNIT and 1 < value <= 255 else ""
         return f"`{self.name}` must be{self._in_bounds()}, got {value:g}{hint}"
@@ -69,6 +69,9 @@ class Setting:
 
 
 INPUT_UNIT = "input units, [0, 1]"
+
+LARGEST_LINF_RADIUS = 1.0
+"""From anywhere in [0, 1]^d it reaches everything; in l2 the square root of d does."""
 
 
 def setting(
@@ -92,8 +95,13 @@ def setting(
 
 
 def radius(default: Any = dataclasses.MISSING, *, doc: str, search: tuple[float, float] | None = None) -> Any:
-    """Return a setting in input units, bounded by [0, 1]."""
-    return setting(default, doc=doc, unit=INPUT_UNIT, low=0.0, high=1.0, search=search)
+    """Return a setting in input units, at least 0; how large it may be depends on the norm, which `check` is told."""
+    return setting(default, doc=doc, unit=INPUT_UNIT, low=0.0, search=search)
+
+
+def largest_radius(norm: str, /) -> float | None:
+    """Return the largest radius of a norm that says anything on images of any size; None where none does."""
+    return LARGEST_LINF_RADIUS if norm == "linf" else None
 
 
 def settings_of(cls: type) -> dict[str, Setting]:
@@ -106,8 +114,12 @@ def settings_of(cls: type) -> dict[str, Setting]:
     return found
 
 
-def check(instance: Any) -> None:
+def check(instance: Any, *, largest: Mapping[str, float | None] | None = None) -> None:
     """Check every setting of a dataclass instance against its declaration.
+
+    Args:
+        instance: Has fields made by `setting`.
+        largest: Upper bounds of settings whose bound depends on other fields, by name.
 
     Raises:
         ValueError: Naming every setting that is out of bounds, with the bounds and the value.
@@ -117,6 +129,8 @@ def check(instance: Any) -> None:
         if _KEY in field.metadata:
             name = field.name.rstrip("_")
             found = Setting(name=name, default=field.default, **field.metadata[_KEY])
+            if name in (largest or {}):
+                found = dataclasses.replace(found, high=(largest or {})[name])
             problem = found.problem(getattr(instance, field.name))
             if problem:
                 problems.append(problem)

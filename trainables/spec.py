@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from trainables.registry import nearest
-from trainables.settings import check, radius, setting
+from trainables.settings import check, largest_radius, radius, setting
 
 # Read by pydantic where a study's config nests these classes: unknown keys are mistakes.
 _FORBID: dict[str, Any] = {"extra": "forbid"}
@@ -61,6 +61,23 @@ class CraftMode:
 
     def __str__(self) -> str:
         return f"bn={self.bn},dropout={self.dropout}"
+
+    @classmethod
+    def of(cls, value: CraftMode | Mapping[str, Any] | str, /) -> CraftMode:
+        """Return the mode that is written as a mapping, or as results show it: `bn=eval,dropout=train`.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        if isinstance(value, CraftMode):
+            return value
+        if isinstance(value, str):
+            parts = (part.strip().partition("=") for part in value.split(","))
+            value = {name: mode for name, _, mode in parts}
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise ValueError(f"`craft_mode` must be such as bn=eval,dropout=train, got {value!r}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +129,7 @@ class LipschitzSpec:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     steps: int = setting(20, doc="ascent steps", unit="steps", low=1)
-    restarts: int = setting(2, doc="random restarts, alternating the numerator and the ratio", low=1)
+    restarts: int = setting(2, doc="ascents from other starts, in the whole ball and a shrinking one by turns", low=1)
     examples: int = setting(500, doc="examples measured per split", unit="images", low=1)
 
     def __post_init__(self) -> None:
@@ -131,9 +148,14 @@ class EvaluationSpec:
     examples: int = setting(1000, doc="examples measured per split", unit="images", low=1)
     every: int = setting(5, doc="epochs between two measurements on validation", unit="epochs", low=1)
     lipschitz: LipschitzSpec = setting(factory=LipschitzSpec, doc="local Lipschitz estimate")
+    checks: Literal["cheap", "full"] = setting(
+        "cheap",
+        doc="of the measurement of finished trials; full ones cost three to four times the measurement",
+        choices=("cheap", "full"),
+    )
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, largest={"epsilon": largest_radius(self.norm)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +172,7 @@ class TrialSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, largest={"train_epsilon": largest_radius(self.evaluation.norm)})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as nested plain dicts, ready for JSON or YAML."""

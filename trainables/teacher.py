@@ -18,13 +18,14 @@ from torch import nn
 from trainables.attacks.base import BATCH_SIZE
 from trainables.batches import Pool
 from trainables.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
-from trainables.data import DataError, load_dataset
+from trainables.data import DataError
 from trainables.data.base import ImageData, Integers, Pixels
 from trainables.data.roots import cache_folder
+from trainables.data.unlabelled import load_images
 from trainables.inputs import to_device, to_unit
 from trainables.modes import mode
 from trainables.runtime import computing
-from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, TrialSpec
+from trainables.spec import EvaluationSpec, LipschitzSpec, TrialSpec
 from trainables.training import Trainer
 
 logger = logging.getLogger(__name__)
@@ -33,12 +34,12 @@ logger = logging.getLogger(__name__)
 def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device) -> Pool:
     """Return the images of a pool with the classes that the trial's teacher sees in them.
 
-    The pool is the training part of the data set `name`; its own labels are not looked at. Images that lie in the
+    The pool is all training images of `name`; its own labels are not looked at. Images that lie in the
     trial's training or validation split, pixel by pixel, are left out: a data set can be the pool of a trial on
     part of itself, and no validation image is trained on.
 
     Args:
-        name: Registered data set, folder of Parquet files, or `package.module:object`.
+        name: Registered data set, Parquet file or folder of such, or `package.module:object`.
         spec: The trial's spec.
         data: The trial's data.
         device: Where the teacher is trained and asked.
@@ -47,7 +48,7 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
         DataError: The pool cannot be read, has images of another shape, or none that are not in the trial's splits.
         RuntimeError: The teacher diverged.
     """
-    images, scale = _unlabelled(name, spec.dataset.root, spec.dataset.val_fraction)
+    images, scale = _unlabelled(name, spec.dataset.root)
     if images.shape[1:] != data.image_shape:
         raise DataError(f"`pool` must hold images of shape {data.image_shape}, {name} has {images.shape[1:]}")
     known = set(_digests((*data.train.images, *data.val.images), scale=data.scale))
@@ -108,11 +109,9 @@ def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -
     return cache_folder("teachers") / f"{digest}.pt"
 
 
-@lru_cache(maxsize=1)
-def _unlabelled(name: str, root: str | None, val_fraction: float) -> tuple[Pixels, int]:
-    # Kept between the trials that one worker runs. The trial's own val_fraction makes the same data set cut alike.
-    found = load_dataset(DatasetSpec(name=name, root=root, val_fraction=val_fraction))
-    return found.train.images, found.scale
+@lru_cache(maxsize=1)  # kept between the trials that one worker runs
+def _unlabelled(name: str, root: str | None) -> tuple[Pixels, int]:
+    return load_images(name, root=root)
 
 
 def _digests(images: Iterable[Pixels], *, scale: int) -> list[bytes]:

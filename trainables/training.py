@@ -23,11 +23,12 @@ from trainables.data.base import ImageData, Split
 from trainables.evaluation import Measures, clean_measures
 from trainables.measuring import measure, measured_part
 from trainables.methods.base import LossTerms, build_method, check_radius
-from trainables.micro import OUT_OF_MEMORY, MicroBatches, loss_terms
+from trainables.micro import MicroBatches, loss_terms
 from trainables.modes import has_batch_statistics
 from trainables.network import network
 from trainables.optimisation import build_optimizer, learning_rate
 from trainables.outcome import (
+    OUT_OF_MEMORY,
     Best,
     Outcome,
     best_columns,
@@ -42,6 +43,9 @@ from trainables.storage import join
 
 LAST, BEST = "last.pt", "best.pt"
 """Files that `Trainer.keep` writes: the whole state, and the network that validation chose."""
+
+BEST_CURVE = ("best_epoch", "best_val_clean_accuracy", "best_val_robust_accuracy")
+"""What an epoch's row says of the best checkpoint so far, beside the same of the last."""
 
 CARRIED = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
 
@@ -181,6 +185,7 @@ class Trainer:
                 self.epoch, self.reason = number, OUT_OF_MEMORY
         carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
         row |= {f"val_{name}": carried.get(name) for name in CARRIED}
+        row |= {name: value for name, value in best_columns(self.best).items() if name in BEST_CURVE}
         row["stale"] = self._measured_epoch != self.epoch
         row["seconds"] = time.perf_counter() - begun
         self._seconds["total"] += row["seconds"]
@@ -323,7 +328,9 @@ class Trainer:
         return measured_part(split, first, scale=self._scale, layout=self._layout, device=self.device)
 
     def _measure(self, images: Tensor, labels: Tensor, /, *, split: str) -> Measures:
-        found = measure(self.measured, images, labels, spec=self.spec, split=split)
+        # the largest radius and doubled steps need showing once, of the network that a row describes
+        checks = self.spec.evaluation.checks if split == "val" and self.done else "cheap"
+        found = measure(self.measured, images, labels, spec=self.spec, split=split, checks=checks)
         self._seconds["attack"] += found.seconds_attack
         self._seconds["lipschitz"] += found.seconds_lipschitz
         return found

@@ -43,7 +43,7 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
             f"{path} cannot be loaded as weights only ({type(error).__name__}); "
             f"save a state dict: torch.save(model.state_dict(), {name!r})"
         ) from error
-    spec = json.loads(tree["spec"]) if isinstance(tree, dict) and isinstance(tree.get("spec"), str) else None
+    spec = _own_spec(tree)
     state = next((tree[key] for key in _NESTED if isinstance(tree.get(key), Mapping)), tree) if _is_tree(tree) else None
     if state is None or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {_kind(tree)}")
@@ -54,7 +54,7 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], /, *, source: Path | str) -> str | None:
-    """Put a state dict into a model, or into the one of its children that it fits.
+    """Put a state dict into a model, or into its one child that has learnt anything, such as a wrapped network.
 
     Args:
         model: The network; a wrapped one, such as `trainables.models.build_model` returns, has its bare network as
@@ -73,7 +73,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], /, *, source: Pa
         model.load_state_dict(state, strict=False)
         return None
     for name, child in model.named_children():
-        if misfit(child, state) is None and any(True for _ in child.parameters()):
+        if misfit(child, state) is None and _holds_all_learnt(child, model):
             child.load_state_dict(state, strict=False)
             return name
     inner = dict(model.named_children()).get("network")
@@ -99,9 +99,29 @@ def misfit(model: nn.Module, state: Mapping[str, Tensor], /) -> str | None:
     return "; ".join(f"{kind}: {_listed(names)}" for kind, names in problems.items() if names) or None
 
 
+def _holds_all_learnt(child: nn.Module, model: nn.Module) -> bool:
+    """Tell whether nothing outside `child` would stay as it was initialised: neither parameters nor statistics."""
+    inside = {id(each) for each in child.modules()}
+    outside = [each for each in model.modules() if id(each) not in inside]
+    learnt = {id(parameter) for parameter in child.parameters()}
+    statistics = any("running_mean" in dict(each.named_buffers(recurse=False)) for each in outside)
+    return bool(learnt) and learnt == {id(parameter) for parameter in model.parameters()} and not statistics
+
+
 def _listed(names: list[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _own_spec(tree: object) -> dict[str, Any] | None:
+    """Return a trial's spec; None for anything else that other people's checkpoints hold under that name."""
+    text = tree.get("spec") if isinstance(tree, Mapping) else None
+    try:
+        spec = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    model = spec.get("model") if isinstance(spec, dict) else None
+    return spec if isinstance(model, dict) and "name" in model else None
 
 
 def _is_tree(tree: object) -> bool:

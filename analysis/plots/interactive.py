@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -145,6 +146,7 @@ def _hover(row: dict[str, Any]) -> str:
     params = {name: value for name, value in row.items() if name.startswith("param.") and value is not None}
     lines = [f"<b>{escape(row['trial_id'])}</b> ({escape(row['study'])}, {row['proposal']})", escape(row["method"])]
     lines += [f"{escape(name.removeprefix('param.'))} = {value:.4g}" for name, value in params.items()]
+    lines += [f"{escape(name)} = {escape(str(value))}" for name, value in json.loads(row["options"] or "{}").items()]
     if row["train_epsilon"] is not None:
         lines.append(f"train ε = {row['train_epsilon']:.4g}")
     for label, column in (("clean", "val_clean_accuracy"), ("robust", "val_robust_accuracy")):

@@ -127,7 +127,7 @@ def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterato
         for node_id, reason in found.silent.items():
             yield checks.wrong("answers", found.name(node_id), f"{reason}: look at that node's raylet")
         with_gpus = [node for node in nodes if node.resources.get("GPU")]
-        seen = on_nodes(probes.gpus, with_gpus, gpus=0) if with_gpus else {}
+        seen = on_nodes(probes.gpus, with_gpus, fresh=True) if with_gpus else {}
         for node in nodes:
             facts = found.facts[node.id]
             yield checks.versions(node.name, facts, mine)
@@ -145,7 +145,10 @@ def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterato
             yield checks.shared_memory(node.name, facts, store=store, data=data)
             before = time.time()
             there = on_nodes(probes.clock, [node])[node.id]
-            yield checks.clock(node.name, before, float(there), time.time())
+            if isinstance(there, float):
+                yield checks.clock(node.name, before, there, time.time())
+            else:
+                yield checks.wrong("answers", node.name, f"stopped answering ({there}): look at that node's raylet")
         yield _resources(config, nodes)
         yield from _ports(nodes, on_nodes)
 
@@ -208,8 +211,8 @@ def _data(config: StudyConfig) -> tuple[Finding, int | None]:
 
 
 def _tracking(config: StudyConfig) -> Finding:
+    from study.tracking.client import default_uri
     from study.tracking.reach import unreachable
-    from study.tracking.tracker import default_uri
 
     uri = config.tracking.uri or default_uri()
     problem = unreachable(uri)

@@ -134,6 +134,8 @@ def reachable(*, targets: Sequence[tuple[str, int]]) -> list[str | None]:
 
 def gpus() -> list[dict[str, Any]]:
     """Return the name, free and total memory in bytes of each GPU that torch sees; loading torch takes seconds."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides all from a task that reserves none
     try:
         import torch
     except ImportError:

@@ -77,7 +77,7 @@ def on_nodes(
     /,
     *,
     arguments: Callable[[Node], Mapping[str, Any]] = lambda node: {},
-    gpus: float = 0,
+    fresh: bool = False,
     timeout: float = TASK_SECONDS,
 ) -> dict[str, Any]:
     """Run a function once on each node, all at the same time.
@@ -86,7 +86,7 @@ def on_nodes(
         function: Of a module that `by_value` was called for, so that nodes without our packages can run it.
         nodes: Where.
         arguments: Keyword arguments for a node.
-        gpus: GPUs each task holds.
+        fresh: End the worker process afterwards, with what it held of a GPU.
         timeout: Seconds after which a node is given up.
 
     Returns:
@@ -95,11 +95,10 @@ def on_nodes(
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(function)
+    task = ray.remote(max_calls=1 if fresh else 0)(function)
     references = {
         node.id: task.options(
             num_cpus=0,
-            num_gpus=gpus,
             max_retries=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
         ).remote(**arguments(node))

@@ -59,6 +59,10 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Measure the first so many test images in file order.")
     ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="Write each image's outcomes and the Lipschitz witnesses here."),
+    ] = None,
     data_root: DataRoot = None,
     normalize: Annotated[
         Normalise, typer.Option(help="Before a bare network: pixels in [0, 1], or standardised by the training split.")
@@ -80,6 +84,7 @@ def evaluate(
         steps=steps,
         restarts=restarts,
         limit=limit,
+        examples=examples,
         normalisation=normalize.value,
     )
     evaluate_checkpoint(request, as_json=as_json)

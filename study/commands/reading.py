@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from study.commands.options import StudyDir
+
 app = typer.Typer()
 
 
@@ -16,19 +18,6 @@ class Split(StrEnum):
 
     val = "val"
     test = "test"
-
-
-class Catalogue(StrEnum):
-    """What `list` lists."""
-
-    methods = "methods"
-    datasets = "datasets"
-    models = "models"
-    spaces = "spaces"
-    attacks = "attacks"
-    samplers = "samplers"
-    presets = "presets"
-    templates = "templates"
 
 
 @app.command()
@@ -43,6 +32,31 @@ def ui(
     from study.tracking.ui import serve
 
     serve(study_dir, port=port)
+
+
+@app.command()
+def sync(study_dir: StudyDir) -> None:
+    """Upload what tracking still lacks of a study, and read it back."""
+    from study.tracking.sync import sync as upload
+
+    upload(study_dir)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet|.csv", help="Where the rows go.")],
+    study_dir: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY_DIR]", help="A study's folder; none with --mlflow.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Rebuild the rows from this tracking store instead.")
+    ] = None,
+    experiment: Annotated[str | None, typer.Option(metavar="NAME", help="The experiment there.")] = None,
+) -> None:
+    """Write result rows to one file, and per-example outcomes beside it, from a folder or from MLflow alone."""
+    from study.tracking.export import export as write
+
+    write(study_dir, uri=mlflow, experiment=experiment, out=out)
 
 
 @app.command()
@@ -83,8 +97,15 @@ def pareto(
 
 
 @app.command(name="list")
-def list_(kind: Annotated[Catalogue, typer.Argument(metavar="WHAT", help=", ".join(Catalogue))]) -> None:
+def list_(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT", help="Of methods, datasets, models, spaces, attacks, samplers, presets, templates."
+        ),
+    ],
+) -> None:
     """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
     from study.catalogue import show
 
-    show(kind.value)
+    show(kind)

@@ -10,20 +10,47 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+DEFAULT_EXPERIMENT = "robust-study"
+
 # Without it MLflow's UI opens on its pages for language models, which know no charts of runs.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
+# One request waits seconds, not MLflow's minutes: what waits longer is retried from the spool.
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+_REFUSALS = {
+    "INVALID_PARAMETER_VALUE",
+    "BAD_REQUEST",
+    "INVALID_STATE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+}
+
+
+def default_uri() -> str:
+    """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
+    return f"sqlite:///{Path('mlflow.db').resolve()}"
+
 
 def connect(uri: str, /) -> MlflowClient:
-    """Return a client of the store at `uri`; a SQLite store is created and migrated by this first use."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    """Return a client of the store at `uri`; a SQLite store is created and migrated by this first use.
+
+    A server's user name and password or token are read by MLflow itself, from `MLFLOW_TRACKING_USERNAME` and
+    `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`, with every request.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     # after the import, which sets its own levels
     for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
 
     return MlflowClient(tracking_uri=uri)
 
@@ -42,3 +69,18 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
     if uri.startswith("sqlite:///"):
         location = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name).resolve().as_uri()
     return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
+
+
+def is_refusal(error: Exception, /) -> bool:
+    """Return whether trying again cannot help: the store understood and said no, or the event itself is at fault."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in _REFUSALS
+    return isinstance(error, (ValueError, TypeError, LookupError, FileNotFoundError))
+
+
+def short(error: BaseException, /) -> str:
+    """Return an error as one line."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__

@@ -16,7 +16,10 @@ from typing import IO
 
 from study.console import notes, results
 from study.errors import UsageError
-from study.tracking.tracker import DEFAULT_EXPERIMENT, STUDY, STUDY_TAG, TRIAL_TAG, default_uri
+from study.tracking.client import DEFAULT_EXPERIMENT, connect, default_uri, short
+from study.tracking.names import STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.tracker import known_study_id
+from study.tracking.uris import is_server
 
 HOST = "127.0.0.1"
 PORT = 5000
@@ -36,8 +39,8 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
         UsageError: The folder holds no study, the store is not there, or the port is taken.
     """
     uri, page = _target(study_dir)
-    if uri.startswith(("http://", "https://")):
-        results().print(f"the study is tracked at {uri}{page}")
+    if is_server(uri):
+        results().print(f"the study is tracked at {uri.rstrip('/')}{page}", soft_wrap=True)
         return
     _require_store(uri)
     chosen = _free_port(port)
@@ -68,21 +71,21 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     if study_dir is None:
         return default_uri(), "/"
     from study.folder import open_config
-    from study.searcher import open_search
-    from study.tracking.client import connect
 
     config = open_config(study_dir)
     uri = config.tracking.uri or default_uri()
-    if uri.startswith(("http://", "https://")):
-        return uri, "/"
-    _require_store(uri)
-    study_id = open_search(config, study_dir).user_attrs.get("study_id", "")
+    study_id = known_study_id(study_dir)
+    if not is_server(uri):
+        _require_store(uri)
     client = connect(uri)
-    experiment = client.get_experiment_by_name(config.tracking.experiment or DEFAULT_EXPERIMENT)
-    if experiment is None:
-        return uri, "/"
-    query = f"tags.`{STUDY_TAG}` = '{study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
-    runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=1)
+    try:
+        experiment = client.get_experiment_by_name(config.tracking.experiment or DEFAULT_EXPERIMENT)
+        if experiment is None:
+            return uri, "/"
+        query = f"tags.`{STUDY_TAG}` = '{study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
+        runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=1)
+    except Exception as error:  # MLflow has no common class for what a store that is not there raises
+        raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
     page = f"/#/experiments/{experiment.experiment_id}"
     return uri, f"{page}/runs/{runs[0].info.run_id}?{_PAGES}" if runs else f"{page}?{_PAGES}"
 

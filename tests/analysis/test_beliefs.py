@@ -51,8 +51,8 @@ def test_outermost_takes_layer_after_layer() -> None:
 
 def test_belief_of_a_front_names_its_trials_and_leaves_out_the_hopeless() -> None:
     rng = np.random.default_rng(4)
-    _, clean, robust = made_up_study(rng, trials=8, examples=200, scatter=0.02)
-    hopeless = np.zeros((CANDIDATES, 200), dtype=bool)
+    _, clean, robust = made_up_study(rng, trials=8, examples=1000, scatter=0.02)
+    hopeless = np.zeros((CANDIDATES, 1000), dtype=bool)
     found = front_belief(
         outcomes_of(np.vstack([clean, hopeless]), np.vstack([robust, hopeless])),
         generator=np.random.default_rng(0),

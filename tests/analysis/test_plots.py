@@ -249,9 +249,28 @@ def test_unknown_methods_get_free_styles_whatever_the_order() -> None:
 
 
 def test_hover_tells_trial_and_hyperparameters() -> None:
-    table = as_table([result_row(7, method="trades", train_epsilon=0.1, flags=["noisy"], **{"param.beta": 6.0})])
+    table = as_table(
+        [
+            result_row(
+                7,
+                method="trades",
+                train_epsilon=0.1,
+                flags=["noisy"],
+                options='{"variant": "a"}',
+                **{"param.beta": 6.0},
+            )
+        ]
+    )
     (trace,) = [trace for trace in pareto_plotly(table).data if trace.text]
-    for part in ("t00007", "beta = 6", "dropout = 0.1", "train ε = 0.1", "robust accuracy (val) = 0.5", "flags: noisy"):
+    for part in (
+        "t00007",
+        "beta = 6",
+        "variant = a",
+        "dropout = 0.1",
+        "train ε = 0.1",
+        "robust accuracy (val) = 0.5",
+        "flags: noisy",
+    ):
         assert part in trace.text[0]
 
 

@@ -45,9 +45,18 @@ def test_front_table_shows_members_and_how_they_were_measured() -> None:
     assert "study toy · digits · n = 4 trials (1 failed, 0 flagged)" in text
 
 
+def test_flagged_trials_are_named_below_the_front() -> None:
+    rows = [result_row(0), *(result_row(number, flags=["zero_gradient"]) for number in range(1, 8))]
+    notes = front_table(as_table(rows)).notes
+    assert any(note.startswith("flagged, never on the front: t00001 (zero_gradient), t00002 (") for note in notes)
+    assert any(note.endswith(" and 2 more") for note in notes)
+    assert not any("never" in note for note in front_table(as_table(TRADE_OFF)).notes)
+
+
 def test_columns_line_up() -> None:
-    lines = front_table(as_table(study_rows(24, seed=3))).plain().splitlines()
-    ends = {line.rindex(line.split()[-1]) + len(line.split()[-1]) for line in lines[3:-3]}
+    table = front_table(as_table(study_rows(24, seed=3)))
+    lines = table.plain().splitlines()
+    ends = {line.rindex(line.split()[-1]) + len(line.split()[-1]) for line in lines[3 : -len(table.notes)]}
     assert ends == {len(lines[1])}
 
 

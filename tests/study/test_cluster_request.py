@@ -87,3 +87,19 @@ def test_auto_and_a_whole_address_are_taken():
     config = parse_config({**CONFIG, "resources": {"gpus": "auto"}, "cluster": {"address": "10.0.0.1:6379"}})
     assert config.resources.gpus == "auto"
     assert parse_config(config.to_dict()) == config
+
+
+def test_no_cluster_is_one_line(monkeypatch):
+    import ray
+
+    from study.cluster.session import connect
+
+    def init(**options):
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        UsageError, match="no Ray cluster can be used at auto: Could not find any running Ray instance"
+    ) as caught:
+        connect("auto")
+    assert "\n" not in str(caught.value)

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from study.catalogue import templates
+from study.cli import app
 
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
 LAUNCHERS = ["aws.yaml", "gcp.yaml", "on-premise.yaml"]
@@ -40,6 +42,12 @@ def tree(name: str) -> dict:
 def test_every_template_is_tested_here_and_listed():
     assert {path.name for path in FOLDER.iterdir()} == {*LAUNCHERS, *KUBERAY, SLURM, COMPOSE}
     assert {path.name: said for path, said in templates().items()}.keys() == {*LAUNCHERS, *KUBERAY, SLURM, COMPOSE}
+
+
+def test_list_says_where_they_lie():
+    shown = CliRunner().invoke(app, ["list", "templates"]).stdout
+    for path in FOLDER.iterdir():
+        assert str(path) in "".join(shown.split())
 
 
 @pytest.mark.parametrize("name", [*LAUNCHERS, *KUBERAY, SLURM, COMPOSE])
@@ -206,7 +214,7 @@ def test_the_batch_script_is_sound_bash():
 
 def ports(job: int) -> list[int]:
     names = "GCS_PORT RAYLET_PORT OBJECT_PORT AGENT_GRPC_PORT AGENT_HTTP_PORT ENV_AGENT_PORT METRICS_PORT CLIENT_PORT"
-    shown = " ".join(f"${name}" for name in (*names.split(), "WORKER_MIN_PORT", "WORKER_MAX_PORT"))
+    shown = " ".join(f"${name}" for name in (*names.split(), "DASHBOARD_PORT", "WORKER_MIN_PORT", "WORKER_MAX_PORT"))
     found = bash(f"source {FOLDER / SLURM}; job_ports {job}; echo {shown}")
     assert found.returncode == 0, found.stderr
     *single, low, high = map(int, found.stdout.split())

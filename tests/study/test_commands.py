@@ -126,3 +126,12 @@ def test_list_names_everything_registered(monkeypatch, capsys, kind):
     }  # fmt: skip
     for name in known[kind]:
         assert name in out
+    said = {"datasets": "28x28 grey, 10 classes; 60,000", "models": "312,202", "attacks": "restarts"}
+    assert said.get(kind, "") in out
+
+
+def test_list_of_an_unknown_kind_is_one_line(command):
+    code, _, err = command("list", "modles")
+    assert code == 2
+    assert "got 'modles' (did you mean models?)" in err
+    assert err.count("\n") == 1

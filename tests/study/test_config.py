@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
 
 from study.config import parse_config
 from study.configfile import load_config, presets, with_numbers
 from study.errors import UsageError
+from study.folder import pools, resolved
 from trainables.spec import TrialSpec
 
 SMALL = {"name": "small", "dataset": {"name": "digits"}, "search": {"space": "core"}}
@@ -47,7 +50,7 @@ def test_only_name_dataset_and_space_are_required():
             "`training.craft_mode.bn`: input should be 'eval' or 'train', got 'on'",
         ),
         ("model", {"dropout": 1.5}, "`model.dropout` must be in [0, 0.95], got 1.5"),
-        ("name", "a/b", "`name`: string should match"),
+        ("name", "a/b", "`name` must be letters, digits, dots, dashes and underscores"),
         ("resources", {"cpus": 0}, "`resources.cpus`: input should be greater than 0, got 0"),
     ],
 )
@@ -125,3 +128,41 @@ def test_the_studies_that_the_readme_shows_are_valid():
     assert blocks
     for block in blocks:
         parse_config(with_numbers(yaml.safe_load(block)))
+
+
+def test_an_l2_radius_may_exceed_one():
+    config = parse_config({**SMALL, "evaluation": {"norm": "l2", "epsilon": 1.5}})
+    (drawn,) = [each for each in config.space().dimensions if each.name == "train_epsilon"]
+    assert (drawn.low, drawn.high) == (0.375, 3.0)
+    spec = config.trial_spec({"method": "trades", "train_epsilon": 2.5}, number=0)
+    assert spec.train_epsilon == 2.5
+    with pytest.raises(UsageError, match=r"`evaluation\.epsilon` must be at least 0, got inf"):
+        parse_config({**SMALL, "evaluation": {"norm": "l2", "epsilon": math.inf}})
+
+
+def test_craft_mode_is_set_per_method_and_searched():
+    search = SMALL["search"] | {"methods": ["adversarial_training", "trades"]}
+    fixed = {"adversarial_training.craft_mode": {"bn": "train", "dropout": "train"}}
+    config = parse_config({**SMALL, "search": search | {"fixed": fixed}})
+    modes = {}
+    values = {"train_epsilon": 0.1, "dropout": 0.0, "trades.beta": 1.0}
+    for method in search["methods"]:
+        drawn = config.space().draw(optuna.trial.FixedTrial({"method": method, **values}))
+        modes[method] = str(config.trial_spec(drawn, number=0).training.craft_mode)
+    assert modes == {"adversarial_training": "bn=train,dropout=train", "trades": "bn=eval,dropout=eval"}
+    listed = {"craft_mode": {"values": ["bn=eval,dropout=eval", "bn=train,dropout=train"]}}
+    config = parse_config({**SMALL, "search": search | {"ranges": listed}})
+    assert "craft_mode" in [each.name for each in config.space().dimensions]
+    for wrong in ({"fixed": {"trades.craft_mode": "on"}}, {"ranges": {"craft_mode": {"values": ["bn=maybe"]}}}):
+        with pytest.raises(UsageError, match="craft_mode"):
+            parse_config({**SMALL, "search": search | wrong})
+
+
+def test_paths_of_pools_are_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pool.parquet").write_bytes(b"")
+    search = SMALL["search"] | {"methods": ["robust_self_training"]}
+    for given in ({"fixed": {"pool": "pool.parquet"}}, {"ranges": {"pool": {"values": ["pool.parquet", "mnist"]}}}):
+        config = resolved(parse_config({**SMALL, "search": search | given}))
+        assert pools(config)[0] == str(tmp_path / "pool.parquet")
+        assert pools(config)[1:] in ([], ["mnist"])

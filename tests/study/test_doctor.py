@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from study.cli import app
 from study.cluster import checks, probes
 from study.cluster.request import Node
-from study.cluster.shared import exchange
+from study.cluster.shared import check_shared, exchange
 from study.cluster.survey import Survey, study_packages
 from study.config import parse_config
+from study.errors import UsageError
 from study.tracking.reach import unreachable
 
 HERE = {"versions": {"python": "3.11.7", "torch": "2.13.0"}, "code": {"study": "aa", "trainables": "bb"}}
@@ -108,6 +109,19 @@ def test_a_node_with_a_folder_of_its_own_is_noticed_by_everybody(tmp_path):
         "B": "this machine, A",
     }
     assert not list(shared.iterdir())
+
+
+def test_a_study_whose_nodes_share_no_folder_is_refused_before_it_starts(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.mkdir()
+
+    def on_nodes(function, nodes, *, arguments):
+        return machines({"a": str(own)})(function, arguments)
+
+    monkeypatch.setattr("study.cluster.session.on_nodes", on_nodes)
+    config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
+    with pytest.raises(UsageError, match=r"`storage.checkpoints`: this machine does not see in .* what A wrote there"):
+        check_shared(config, tmp_path / "studies" / "s", [Node("a", "A", {})])
 
 
 def test_a_node_without_the_folder_cannot_write(tmp_path):

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 from helpers.trained import trained_digits
@@ -34,6 +35,17 @@ def needs(width):
 
 def seven():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
+
+def halves():
+    return nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(64, 32)), nn.Sequential(nn.ReLU(), nn.Linear(32, 10)))
+
+def breaks():
+    raise KeyError("width")
+
+def flat():
+    return nn.Sequential(nn.BatchNorm1d(64))
+
+number = 3
 """
 
 
@@ -42,6 +54,7 @@ def command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "users_own_networks.py").write_text(OWN_MODULE)
+    (tmp_path / "users_broken_networks.py").write_text("def own(:")
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["robust-study", "evaluate", *map(str, words)])
@@ -83,8 +96,19 @@ def test_state_dict_is_measured_as_a_table_and_as_json(command, network):
     assert found["certified_lipschitz_mean"] >= found["lipschitz_mean"] > 0
     assert isinstance(found["flags"], dict)
     assert "pgd: 30 images" in err
-    code, out, _ = command("--checkpoint", "net.pt", "--model", "mlp", *OPTIONS)
+    assert found["lipschitz_mean_of_these"] == pytest.approx(found["lipschitz_mean"])
+    code, out, _ = command("--checkpoint", "net.pt", "--model", "mlp", *OPTIONS, "--examples", "each.npz")
     assert code == 0
+    each = np.load("each.npz")
+    assert (each["certified"] <= each["multi_targeted"]).all()
+    assert (each["certified"] <= each["pgd"]).all()
+    assert each["pgd"].mean() == pytest.approx(robust["pgd"])
+    witness = torch.from_numpy(each["witness"])
+    with torch.no_grad():
+        rise = (model(witness) - model(images[:30])).abs().sum(1)
+    ratio = rise / (witness - images[:30]).flatten(1).abs().amax(1)
+    assert torch.allclose(ratio.double(), torch.from_numpy(each["lipschitz"]), rtol=1e-3)
+    assert (each["lipschitz"] <= each["certified_lipschitz"] + 1e-6).all()
     for words in ("under multi_targeted", "under all of them", "lipschitz scale free mean", "3 steps x 1 restarts"):
         assert words in out
     assert "flags" in out
@@ -161,6 +185,19 @@ def test_radius_as_a_fraction(command, network):
         ({"--model": "users_own_networks:gone"}, "cannot be imported"),
         ({"--model": "users_own_networks:colour", "--checkpoint": "colour.pt"}, "does not take images of 1x8x8"),
         ({"--model": "users_own_networks:seven", "--checkpoint": "seven.pt"}, "must map 2 images to logits (2, 10)"),
+        ({"--model": "users_own_networks:breaks"}, "cannot be built: KeyError: 'width'"),
+        ({"--model": "users_own_networks:flat", "--checkpoint": "flat.pt"}, "does not take images of 1x8x8: expected"),
+        (
+            {"--model": "users_own_networks:halves", "--checkpoint": "half.pt"},
+            "half.pt does not fit the model: missing",
+        ),
+        ({"--model": "users_broken_networks:own"}, "cannot be imported: SyntaxError"),
+        ({"--checkpoint": "theirs.pt", "--model": "mpl"}, "unknown model 'mpl'"),
+        ({"--attack": "users_own_networks:gone"}, "--attack: attack 'users_own_networks:gone' cannot be imported"),
+        ({"--attack": "users_own_networks:number"}, "must be a function, got int"),
+        ({"--dataset": "users_own_networks:number"}, "must be a function of the data root, got int"),
+        ({"--dataset": "users_own_networks:own"}, "must be a function of the data root: own() takes 0 positional"),
+        ({"--examples": "no/where.npz"}, "--examples: folder no does not exist"),
         ({"--dataset": "digitz"}, "unknown data set 'digitz' (did you mean digits?)"),
         ({"--epsilon": "8"}, "--epsilon must be in (0, 1] for linf, got 8 (did you mean 8/255?)"),
         ({"--epsilon": "0"}, "--epsilon must be in (0, 1] for linf, got 0"),
@@ -176,6 +213,8 @@ def test_bad_input_is_one_line(command, network, changes, line):
     trees = {
         "net.pt": weights, "pickled.pt": network, "list.pt": [1, 2], "numbers.pt": {"epoch": 3}, "narrow.pt": narrow,
         "other.pt": {"0.weight": torch.ones(1)}, "colour.pt": nn.Conv2d(3, 10, 3).state_dict(),
+        "flat.pt": nn.Sequential(nn.BatchNorm1d(64)).state_dict(), "theirs.pt": {"spec": "a", "model": weights},
+        "half.pt": nn.Sequential(nn.Flatten(), nn.Linear(64, 32)).state_dict(),
         "seven.pt": nn.Sequential(nn.Flatten(), nn.Linear(64, 7)).state_dict(),
         "trial.pt": {"spec": json.dumps({"model": {"name": "cnn_small"}}), "model": weights},
     }  # fmt: skip

@@ -28,6 +28,7 @@ training: {epochs: 2, batch_size: 64, attack_steps: 2}
 evaluation: {epsilon: 0.1, steps: 3, examples: 64, lipschitz: {steps: 3, examples: 16}}
 search: {space: core, num_trials: 6, methods: [natural, adversarial_training, trades], random_fraction: 0.5}
 resources: {max_concurrent: 2}
+tracking: {models: 0}
 """
 
 
@@ -145,6 +146,7 @@ def test_the_front_lies_on_disk_and_is_printed(finished):
     for kind in ("png", "pdf", "svg", "html", "csv"):
         assert (figures / f"pareto.{kind}").stat().st_size > 0
     assert "hypervolume" in resumed.stdout
+    assert "tracking verified" in resumed.stderr
     assert "robust-study ui studies/small" in resumed.stdout
     assert "Warning" not in resumed.stderr
 

@@ -47,13 +47,13 @@ def estimate(model, x=None, *, threat=LINF, steps=20, restarts=2, seed=0, labels
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=lambda t: t.norm)
-@pytest.mark.parametrize(("classes", "restarts"), [(2, 16), (3, 16), (6, 48)])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("classes", "restarts"), [(2, 1), (3, 1), (6, 1), (12, 1), (14, 96)])
+@pytest.mark.parametrize("seed", range(2))
 def test_linear_closed_form_is_reached_and_never_exceeded(threat, classes, restarts, seed):
-    """So many restarts of 20 steps reach the constant, to 1e-3, at each of 8 images: linf has local maxima."""
+    """One restart of 5 steps does with up to 12 classes; beyond, chance has to find the way past local maxima."""
     matrix = weights(classes, seed)
     constant = exact(matrix, threat.norm)
-    found = estimate(linear(matrix), images(8), threat=threat, steps=20, restarts=restarts)
+    found = estimate(linear(matrix), images(8), threat=threat, steps=5 if restarts == 1 else 20, restarts=restarts)
     # Witnesses are fp32 points, so the closed form holds for them to float64 round-off.
     assert (found.raw <= constant * (1 + 1e-12)).all()
     assert (found.raw >= constant * (1 - 1e-3)).all()
@@ -66,8 +66,8 @@ def test_scale_free_form_of_a_linear_model(threat):
     logits = linear(matrix).double()(x.double()).detach()
     wrong = [k != y for y in labels for k in range(4)]
     margins = (logits.gather(1, labels[:, None]) - logits).abs().flatten()[torch.tensor(wrong)]
-    expected = exact(matrix - matrix.mean(0), threat.norm) / margins.mean().item()
-    found = estimate(linear(matrix), x, threat=threat, steps=20, restarts=20, labels=labels)
+    expected = exact(matrix.double() - matrix.double().mean(0), threat.norm) / margins.mean().item()
+    found = estimate(linear(matrix), x, threat=threat, steps=5, restarts=1, labels=labels)
     assert found.mean_margin == pytest.approx(margins.mean().item())
     assert (found.scale_free <= expected * (1 + 1e-12)).all()
     assert (found.scale_free >= expected * (1 - 1e-3)).all()
@@ -138,7 +138,8 @@ def test_constant_logits_with_a_margin_are_zero_in_both_forms():
 
 def test_more_restarts_never_lower_the_estimate():
     """The first restarts are the same whatever their number; fp32 picks the witness, float64 values it."""
-    few, many = estimate(smooth_net(), restarts=2), estimate(smooth_net(), restarts=6)
+    many_maxima = linear(weights(14))
+    few, many = estimate(many_maxima, restarts=2), estimate(many_maxima, restarts=6)
     assert (many.raw >= few.raw * (1 - 1e-4)).all()
     assert (many.raw > few.raw).any()
 

@@ -82,3 +82,19 @@ def test_locations_are_joined_as_their_kind_is(tmp_path):
     storage.write_bytes(tmp_path / "deep" / "file", b"12")
     assert storage.read_bytes(tmp_path / "deep" / "file") == b"12"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+
+
+def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut(store):
+    from trainables.tune import TrialTrainable
+
+    folder = f"{store}/tune/00001"
+    earlier = Trainer(SPEC)
+    earlier.run_epoch()
+    earlier.keep(folder)
+    config = {"spec": SPEC.to_dict(), "checkpoint_dir": folder}
+    assert TrialTrainable(config=config)._trainer.epoch == 1
+    content = storage.read_bytes(f"{folder}/last.pt")
+    storage.write_bytes(f"{folder}/last.pt", content[: len(content) // 2])
+    worker = TrialTrainable(config=config)
+    assert worker._failure is None
+    assert worker._trainer.epoch == 0

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from trainables.methods.base import LossTerms
-from trainables.micro import OUT_OF_MEMORY, MicroBatches, loss_terms
+from trainables.micro import MicroBatches, loss_terms
+from trainables.outcome import OUT_OF_MEMORY
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
 from trainables.training import Trainer
 

@@ -7,14 +7,17 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.image_files import cyclic_labels, encode, parquet_table
 from helpers.science import blobs, deterministic, tiny_spec
 
 from trainables import teacher as teacher_module
 from trainables.batches import Pool, TrainingBatches
 from trainables.data import DataError
 from trainables.data.base import RawImages
+from trainables.data.unlabelled import check_images, load_images
 from trainables.teacher import labelled_pool, teacher, teacher_file, teacher_spec
 from trainables.training import LAST, Trainer
 
@@ -117,8 +120,27 @@ def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, monke
 def test_pools_that_cannot_be_used_are_refused():
     with pytest.raises(DataError, match=r"`pool` must hold images of shape \(1, 8, 8\), test_teacher:colour has \(3"):
         labelled_pool("test_teacher:colour", spec=spec(), data=DATA, device=CPU)
-    with pytest.raises(DataError, match="`pool` must hold images beyond those of the trial's splits; all 81 are"):
+    with pytest.raises(DataError, match="`pool` must hold images beyond those of the trial's splits; all 90 are"):
         labelled_pool("test_teacher:same", spec=spec(), data=DATA, device=CPU)
+
+
+@pytest.mark.parametrize("where", ["one file", "folder", "split"])
+def test_a_pool_of_parquet_files_needs_neither_labels_nor_a_test_part(tmp_path, where):
+    shown = np.random.RandomState(3).randint(0, 256, size=(7, 1, 8, 8)).astype(np.uint8)
+    table = parquet_table([encode(image) for image in shown], cyclic_labels(7)).drop_columns(["label"])
+    path = tmp_path / ("train-0.parquet" if where == "split" else "more.parquet")
+    pq.write_table(table, path)
+    name = str(path if where == "one file" else tmp_path)
+    check_images(name, root=None)
+    images, scale = load_images(name, root=None)
+    assert scale == 255
+    assert np.array_equal(images, shown)
+
+
+def test_a_pool_that_is_not_there_is_called_pool():
+    for broken in ("nowhere/pool.parquet", "mnits"):
+        with pytest.raises(DataError, match="`pool`"):
+            check_images(broken, root=None)
 
 
 def test_a_teacher_that_diverges_says_so():

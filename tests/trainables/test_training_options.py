@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -188,6 +189,9 @@ class TestBest:
         assert row["best_epoch"] == 1 + curve.index(max(curve)) < 6
         assert row["best_val_robust_accuracy"] == max(curve) > row["val_robust_accuracy"] == curve[-1]
         assert row["best_val_clean_accuracy"] == outcome.epochs[row["best_epoch"] - 1]["val_clean_accuracy"]
+        assert [epoch["best_val_robust_accuracy"] for epoch in outcome.epochs] == list(accumulate(curve, max))
+        assert outcome.epochs[-1]["best_epoch"] == row["best_epoch"]
+        assert row["best_val_lipschitz_mean"] > 0
         assert row["checkpoint_kind"] == "last"
         for name, prefix in ((BEST, "best_val"), (LAST, "val")):
             made = trainer(self.SPEC)

@@ -71,7 +71,9 @@ def autoattack(
     restarts: int,
     generator: torch.Generator,
 ) -> Found:
-    """Return for each image a misclassified point if PGD or, after it, AutoAttack's standard set finds one.
+    """Return what AutoAttack's standard set finds where PGD (`steps`, `restarts`) found nothing; slow, an extra.
+
+    A misclassified point for each image for which either finds one.
 
     Given the draws that `pgd` is given, its PGD is that one: an image that falls to PGD falls here too. The
     standard set is APGD on cross-entropy, targeted APGD on DLR, targeted FAB and Square, against at most K - 1

@@ -25,7 +25,7 @@ def fgsm(
     restarts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return for each image the end of one cross-entropy ascent step of length epsilon from the image itself.
+    """Return the end of one ascent step on cross-entropy, of length epsilon, from the image; no steps or restarts.
 
     Args:
         model: Maps (n, ...) to logits (n, K); in the mode to be attacked.

@@ -27,7 +27,7 @@ def multi_targeted(
     restarts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return for each image the worst point (see `Worst`) met on the way to any wrong class.
+    """Return the worst point met in `steps` towards each wrong class, on its margin, from `restarts` random starts.
 
     The objective towards class k is z_k - z_y. Unlike cross-entropy it neither saturates nor mixes classes: on a
     linear model the attack is exact whatever the number of classes. The class that is nearest by the logits comes

@@ -147,7 +147,9 @@ def pgd(
     restarts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return for each image the worst point (see `Worst`) that PGD on cross-entropy meets.
+    """Return the worst point met in `steps` of ascent on cross-entropy from each of `restarts` random starts.
+
+    Worst is explained at `Worst`.
 
     Every restart draws starts for all images, so that none depends on which others have fallen.
 

@@ -63,7 +63,14 @@ def load_raw(name: str, /, *, root: str | None) -> tuple[RawImages, str]:
 
     folder = data_root(root)
     loader, name = _resolve(name, folder)
-    raw = loader(folder)
+    if not callable(loader):
+        raise DataError(f"data set {name} must be a function of the data root, got {type(loader).__name__}")
+    try:
+        raw = loader(folder)
+    except TypeError as error:
+        if name in DATASETS:
+            raise
+        raise DataError(f"data set {name} must be a function of the data root: {error}") from error
     if not isinstance(raw, RawImages):
         raise DataError(f"data set {name} must return trainables.data.base.RawImages, got {type(raw).__name__}")
     return raw, name

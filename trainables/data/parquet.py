@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _IMAGE_COLUMNS = ("img", "image")
 _LABEL_COLUMN = "label"
 _BATCH_ROWS = 1024
+_NO_LABELS = np.empty(0, np.int64)
 
 
 def parquet_files(folder: Path, split: str, /) -> list[Path]:
@@ -75,7 +76,17 @@ class ParquetSet:
         )
 
 
-def _read_split(files: list[Path]) -> tuple[Pixels, Integers, tuple[str, ...] | None]:
+def read_images(files: list[Path], /) -> Pixels:
+    """Decode all images of some files, which need no labels; grey ones have 1 channel, others 3.
+
+    Raises:
+        DataError: A column is missing or of another type, an image cannot be decoded, sizes differ.
+    """
+    images, _, _ = _read_split(files, labelled=False)
+    return images
+
+
+def _read_split(files: list[Path], *, labelled: bool = True) -> tuple[Pixels, Integers, tuple[str, ...] | None]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -85,11 +96,12 @@ def _read_split(files: list[Path]) -> tuple[Pixels, Integers, tuple[str, ...] | 
     for path in files:
         try:
             with pq.ParquetFile(path) as file:
-                column = _image_column(file.schema_arrow, path)
+                column = _image_column(file.schema_arrow, path, labelled=labelled)
                 names = names or _class_names(file.schema_arrow)
-                for batch in file.iter_batches(_BATCH_ROWS, columns=[f"{column}.bytes", _LABEL_COLUMN]):
+                wanted = [f"{column}.bytes", *([_LABEL_COLUMN] if labelled else [])]
+                for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
                     images.extend(_decode(batch.column(column).field("bytes"), path, images))
-                    labels.append(_labels(batch.column(_LABEL_COLUMN), path))
+                    labels.append(_labels(batch.column(_LABEL_COLUMN), path) if labelled else _NO_LABELS)
         except pa.ArrowInvalid as error:
             raise DataError(f"{path} is no readable Parquet file: {error}") from error
     if not images:
@@ -101,17 +113,18 @@ def _read_split(files: list[Path]) -> tuple[Pixels, Integers, tuple[str, ...] | 
     return np.ascontiguousarray(channels_first), np.concatenate(labels), names
 
 
-def _image_column(schema: pa.Schema, path: Path) -> str:
+def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
     import pyarrow as pa
 
     column = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
-    if column is None or _LABEL_COLUMN not in schema.names:
-        raise DataError(f"{path} must have columns `img` or `image` and `label`, got {', '.join(schema.names)}")
-    image_type, label_type = schema.field(column).type, schema.field(_LABEL_COLUMN).type
+    if column is None or (labelled and _LABEL_COLUMN not in schema.names):
+        wanted = "columns `img` or `image` and `label`" if labelled else "a column `img` or `image`"
+        raise DataError(f"{path} must have {wanted}, got {', '.join(schema.names)}")
+    image_type = schema.field(column).type
     if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
         raise DataError(f"{path}: column `{column}` must be struct<bytes, path>, got {image_type}")
-    if not pa.types.is_integer(label_type):
-        raise DataError(f"{path}: column `{_LABEL_COLUMN}` must be integers, got {label_type}")
+    if labelled and not pa.types.is_integer(schema.field(_LABEL_COLUMN).type):
+        raise DataError(f"{path}: column `{_LABEL_COLUMN}` must be integers, got {schema.field(_LABEL_COLUMN).type}")
     return column
 
 

@@ -46,6 +46,8 @@ class RestrictedImageNet:
     Source: Tsipras et al. 2019 (nine groups); Yang et al. 2020 (size and crop).
     """
 
+    about = "nine groups of ImageNet's classes (animals), 64x64 colour; your ImageNet's train/ and val/ folders"
+
     def check(self, root: Path, /) -> None:
         """Raise `DataNotFoundError` unless the folders are there, `DataError` unless their classes are known."""
         folder = _folder(root)
@@ -120,7 +122,8 @@ def _fingerprint(folder: Path, files: dict[str, list[tuple[Path, int]]]) -> str:
     digest = hashlib.sha256()
     for part in files.values():
         for path, label in part:
-            digest.update(f"{path.relative_to(folder)} {path.stat().st_size} {label}\n".encode())
+            facts = path.stat()
+            digest.update(f"{path.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns} {label}\n".encode())
     return digest.hexdigest()[:16]
 
 

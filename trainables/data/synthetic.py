@@ -21,7 +21,7 @@ _SEED = 2020
 
 
 def synthetic_separated(root: Path, /) -> RawImages:
-    """Draw 2,500 images, 8x8 grey, four classes, whose classes are exactly `LINF_SEPARATION` = 64/255 apart in linf.
+    """Draw images that are exactly 64/255 apart in linf between classes: 8x8 grey, 4 classes; 2,000 train, 500 test.
 
     A class is two signs, one for the left half of an image and one for the right. Each half has a 2x2 block of pixels
     that lie at least 32 levels from the middle (128) on the side of its sign, which keeps images of different classes

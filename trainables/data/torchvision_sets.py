@@ -34,9 +34,11 @@ class TorchvisionSet:
         splits: Arguments that choose the training and the test part.
         read: From torchvision's object to images (n, c, h, w) and labels (n,).
         class_names: Names by label.
+        about: One line: what it shows, image shape, images to train and test with.
     """
 
     name: str
+    about: str
     dataset: str
     bases: tuple[str, ...] = (".",)
     folder: str
@@ -143,6 +145,7 @@ _IDX_FILES = tuple(
 
 mnist = TorchvisionSet(
     name="mnist",
+    about="handwritten digits, 28x28 grey, 10 classes; 60,000 train, 10,000 test",
     dataset="MNIST",
     folder="MNIST/raw",
     files=_IDX_FILES,
@@ -152,6 +155,7 @@ mnist = TorchvisionSet(
 
 fashion_mnist = TorchvisionSet(
     name="fashion_mnist",
+    about="articles of clothing, 28x28 grey, 10 classes; 60,000 train, 10,000 test",
     dataset="FashionMNIST",
     folder="FashionMNIST/raw",
     files=_IDX_FILES,
@@ -163,6 +167,7 @@ fashion_mnist = TorchvisionSet(
 
 cifar10 = TorchvisionSet(
     name="cifar10",
+    about="animals and vehicles, 32x32 colour, 10 classes; 50,000 train, 10,000 test",
     dataset="CIFAR10",
     folder="cifar-10-batches-py",
     files=(*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
@@ -173,6 +178,7 @@ cifar10 = TorchvisionSet(
 # Its files lie in the base itself, under names that say nothing: they get a folder of their own when fetched.
 svhn = TorchvisionSet(
     name="svhn",
+    about="house numbers from the street, 32x32 colour, 10 classes; 73,257 train, 26,032 test",
     dataset="SVHN",
     bases=("svhn", "."),
     folder=".",

@@ -157,6 +157,6 @@ def check_radius(name: str, method: Method, train_epsilon: float | None, /) -> N
         ValueError: Otherwise.
     """
     if method.attacks and train_epsilon is None:
-        raise ValueError(f"`train_epsilon` must be a number in [0, 1] for method {name!r}, got null")
+        raise ValueError(f"`train_epsilon` must be a radius for method {name!r}, got null")
     if not method.attacks and train_epsilon is not None:
         raise ValueError(f"`train_epsilon` must be null for method {name!r}, got {train_epsilon:g}")

@@ -30,7 +30,7 @@ class RobustSelfTraining:
     paper: ClassVar[tuple[Mapping[str, float], ...]] = ({"lambda": 0.5}, {"lambda": 1.0}, {"lambda": 2.0})
     lambda_: float = setting(1.0, doc="weight of the loss at x'", low=0.0, high=1000.0, search=(0.25, 4.0), log=True)
     pool: str | None = setting(
-        None, doc="data set of unlabelled images: a registered one, a folder of Parquet files, package.module:object"
+        None, doc="unlabelled images: a data set, a Parquet file or folder of such, package.module:object"
     )
 
     def __call__(self, step: Step, /) -> LossTerms:

@@ -1,0 +1,180 @@
+"""What tracking costs a study: wall time without it, on SQLite, and on a server; time in the driver's loop per report.
+
+Two processes do a fixed amount of work for each trial, as two workers on two cores would, and hand an epoch's
+numbers to a driver loop that tracks them. Tracking competes for the same cores, so what it takes shows in the
+wall time. A server's own processor time is told apart: a team's server is another machine. Usage:
+
+    python benchmarks/tracking.py [--trials 40] [--seconds 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from study.tracking.tracker import Tracker
+
+EPOCHS = 10
+WORKERS = 2
+PORT = 5173
+NAMES = [f"val_{name}" for name in ("clean_accuracy", "robust_accuracy", "loss", "lipschitz_mean")]
+METRICS = ["epoch", "loss", "lr", *NAMES, *(f"part.{number}" for number in range(3))]
+
+
+def work(rounds: int) -> int:
+    """Keep a core busy for a fixed number of rounds."""
+    total = 0
+    for number in range(rounds):
+        total += number * number % 7
+    return total
+
+
+def rounds_a_second() -> int:
+    """Return how many rounds of `work` take a second here, with all workers busy."""
+    with multiprocessing.Pool(WORKERS) as pool:
+        begun = time.perf_counter()
+        pool.map(work, [10_000_000] * WORKERS)
+        return int(10_000_000 / (time.perf_counter() - begun))
+
+
+def worker(trials: range, rounds: int, reports: Queue[Any]) -> None:
+    """Work through trials and report every epoch."""
+    for trial in trials:
+        for epoch in range(1, EPOCHS + 1):
+            work(rounds // EPOCHS)
+            reports.put((trial, epoch))
+    reports.put(None)
+
+
+def study(tracker: Tracker | None, *, trials: int, rounds: int) -> tuple[float, list[float]]:
+    """Return the wall time of the trials, and the seconds each report took in this loop."""
+    reports: Queue[Any] = multiprocessing.Queue()
+    begun = time.perf_counter()
+    parts = [range(first, trials, WORKERS) for first in range(WORKERS)]
+    processes = [multiprocessing.Process(target=worker, args=(part, rounds, reports)) for part in parts]
+    for process in processes:
+        process.start()
+    spent: list[float] = []
+    left = WORKERS
+    while left:
+        report = reports.get()
+        if report is None:
+            left -= 1
+            continue
+        at = time.perf_counter()
+        if tracker is not None:
+            hand_over(tracker, *report)
+        spent.append(time.perf_counter() - at)
+    for process in processes:
+        process.join()
+    return time.perf_counter() - begun, spent
+
+
+def hand_over(tracker: Tracker, number: int, epoch: int) -> None:
+    """Do what the bookkeeper does at a report."""
+    trial = f"{number:05d}"
+    if epoch == 1:
+        tracker.trial_started(trial, {f"param.{name}": name for name in range(12)}, {"method": "trades"})
+    tracker.trial_reported(trial, epoch, dict.fromkeys(METRICS, 0.5) | {"epoch": epoch})
+    if epoch == EPOCHS:
+        row = {"study": "bench", "trial_id": trial, "number": number, "status": "completed", "epochs": EPOCHS}
+        tracker.trial_ended(row | {"flags": [], "val_clean_accuracy": 0.5, "val_robust_accuracy": 0.5})
+        tracker.study_reported(number, {"front_size": 1, "hypervolume": 0.5})
+
+
+def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> tuple[float, list[float]]:
+    """Run the study with a tracker whose store is made before the clock starts."""
+    folder.mkdir()
+    tracker = Tracker(study="bench", study_id=folder.name, study_dir=folder, uri=uri)
+    tracker.start({"name": "bench"}, {"study": "bench"})
+    while tracker.parent_run_id is None:
+        time.sleep(0.1)
+    found = study(tracker, trials=trials, rounds=rounds)
+    begun = time.perf_counter()
+    tracker.close("FINISHED", timeout=300)
+    print(f"  everything sent and read back {time.perf_counter() - begun:.1f} s after the last trial")
+    return found
+
+
+def processor_seconds(group: int) -> float:
+    """Return the processor time of a process group so far."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == group else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def start_server(folder: Path) -> subprocess.Popen[bytes]:
+    """Start `mlflow server` on SQLite and wait until it answers."""
+    options = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/artifacts"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *options, "--port", str(PORT), "--workers", "1"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    while True:
+        if server.poll() is not None:
+            raise RuntimeError((folder / "server.log").read_text())
+        with suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=5).close()
+            return server
+        time.sleep(0.5)
+
+
+def main() -> None:
+    """Run the three variants and print what they cost."""
+    parser = argparse.ArgumentParser(description="What tracking costs.")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a trial, about")
+    given = parser.parse_args()
+    rounds = int(rounds_a_second() * given.seconds)
+    size: dict[str, Any] = {"trials": given.trials, "rounds": rounds}
+    print(f"{given.trials} trials of about {given.seconds:g} s, {EPOCHS} epochs each, {WORKERS} at a time")
+    off, _ = study(None, **size)
+    print(f"off     {off:7.1f} s")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        wall, spent = tracked(folder / "sqlite", f"sqlite:///{folder}/mlflow.db", **size)
+        show("sqlite", wall, spent, off=off)
+        server = start_server(folder)
+        try:
+            before = processor_seconds(server.pid)
+            wall, spent = tracked(folder / "server", f"http://127.0.0.1:{PORT}", **size)
+            show("server", wall, spent, off=off)
+            used = processor_seconds(server.pid) - before
+            print(
+                f"  the server itself used {used:.1f} s of processor time: on these cores {used / WORKERS:.1f} s of it"
+            )
+        finally:
+            os.killpg(server.pid, 15)
+            server.wait()
+
+
+def show(name: str, wall: float, spent: list[float], *, off: float) -> None:
+    """Print a variant's line."""
+    typical, worst = 1e3 * statistics.median(spent), 1e3 * max(spent)
+    print(
+        f"{name:<7} {wall:7.1f} s  {100 * (wall / off - 1):+.1f} %  per report {typical:.3f} ms, at most {worst:.1f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()

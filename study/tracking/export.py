@@ -1,0 +1,137 @@
+"""The command `export`: result rows and per-example outcomes, from MLflow alone or from a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.results import read_examples, read_results, to_table, write_table
+from analysis.schema import EXAMPLE, RESULT, ResultsError
+from study.console import notes, results
+from study.errors import UsageError
+from study.folder import open_config
+from study.tracking.client import connect, short
+from study.tracking.names import STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.rows import row_from_tags
+from study.tracking.rows_file import write_csv
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+DOWNLOADS = 8
+"""Artifacts fetched at a time."""
+
+
+def export(study_dir: Path | None, /, *, uri: str | None, experiment: str | None, out: Path) -> None:
+    """Write rows to `out` and per-example outcomes beside it, as `NAME.examples.parquet`.
+
+    Args:
+        study_dir: A study's folder; None to read from MLflow.
+        uri: Tracking URI.
+        experiment: Name of the experiment there; every study in it is exported.
+        out: A `.parquet` or `.csv` file.
+
+    Raises:
+        UsageError: Neither or both sources, a file of another kind, nothing to export, or a store without it.
+    """
+    if out.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"--out must end in .parquet or .csv, got {out}")
+    if (study_dir is None) == (uri is None) or (uri is None) != (experiment is None):
+        raise UsageError("export takes either a STUDY_DIR, or --mlflow URI together with --experiment NAME")
+    beside = out.with_suffix(".examples.parquet")
+    try:
+        if study_dir is not None:
+            open_config(study_dir)
+            rows, examples = read_results(study_dir), read_examples(study_dir)
+        else:
+            rows, examples = from_mlflow(str(uri), str(experiment))
+        if not rows.num_rows:
+            raise UsageError(f"{study_dir or experiment} has no finished trials to export")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".csv":
+            write_csv(out, rows)
+        else:
+            write_table(out, rows)
+        if examples.num_rows:
+            write_table(beside, examples)
+    except (ResultsError, OSError) as error:
+        raise UsageError(str(error)) from error
+    results().print(f"{rows.num_rows} rows: {out}", soft_wrap=True, highlight=False)
+    if examples.num_rows:
+        results().print(f"{examples.num_rows} per-example outcomes: {beside}", soft_wrap=True, highlight=False)
+
+
+def from_mlflow(uri: str, experiment: str, /) -> tuple[Any, Any]:
+    """Return the result rows and the per-example outcomes of every study in an experiment.
+
+    Of studies of one name only the newest counts; the others are named in a note.
+
+    Raises:
+        UsageError: The store cannot be reached, or has no such experiment.
+        ResultsError: What is there is of another version of this project.
+    """
+    from study.tracking.store import runs_of
+
+    client = connect(uri)
+    try:
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            names = ", ".join(sorted(one.name for one in client.search_experiments()))
+            raise UsageError(f"{uri} has no experiment {experiment!r}; it has: {names}")
+        runs = list(runs_of(client, found.experiment_id, f"tags.`{TRIAL_TAG}` != ''"))
+    except UsageError:
+        raise
+    except Exception as error:  # MLflow has no common class for what a store that is not there raises
+        raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
+    chosen = [(run, row) for run in _newest(runs) if (row := row_from_tags(run.data.tags)) is not None]
+    columns = dict.fromkeys(column for _, row in chosen for column in row)
+    rows = to_table({column: [row.get(column) for _, row in chosen] for column in columns}, RESULT, where=uri)
+    rows = rows.sort_by([(name, "ascending") for name in RESULT.order])
+    return rows, _examples(client, [run for run, _ in chosen])
+
+
+def _newest(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs of trials, of the newest study of each name; runs come oldest first."""
+    runs = list(runs)
+    newest = {run.data.tags.get("study"): run.data.tags[STUDY_TAG] for run in runs if _trial(run) == STUDY}
+    older = {
+        (run.data.tags.get("study"), run.data.tags[STUDY_TAG])
+        for run in runs
+        if newest.get(run.data.tags.get("study"), run.data.tags[STUDY_TAG]) != run.data.tags[STUDY_TAG]
+    }
+    for name, study_id in sorted(older, key=str):
+        notes().print(f"left out: an older study {name} ({STUDY_TAG} = {study_id})", soft_wrap=True)
+    ids = {study_id for _, study_id in older}
+    return [run for run in runs if _trial(run) != STUDY and run.data.tags[STUDY_TAG] not in ids]
+
+
+def _trial(run: Run) -> str:
+    return str(run.data.tags[TRIAL_TAG])
+
+
+def _examples(client: MlflowClient, runs: list[Run]) -> Any:
+    """Return the per-example outcomes that the runs have as artifacts."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
+
+        def fetch(run: Run) -> None:
+            name = f"{EXAMPLE.folder}/{_trial(run)}.parquet"
+            folder = Path(scratch) / run.info.run_id
+            folder.mkdir()
+            try:
+                client.download_artifacts(run.info.run_id, name, str(folder))
+            except (MlflowException, OSError):
+                return  # a trial that failed has none
+
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            list(pool.map(fetch, runs))
+        # one file a run: trials of two studies share their ids
+        tables = [read_examples(path) for path in sorted(Path(scratch).rglob("*.parquet"))]
+        names = list(EXAMPLE.by_name)
+        columns = {name: [value for table in tables for value in table[name].to_pylist()] for name in names}
+    return to_table(columns, EXAMPLE)

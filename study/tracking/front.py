@@ -1,0 +1,150 @@
+"""What the runs of front members show: what the network is, how it fails, its weights, and itself as a model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.fronts import spread_along
+from analysis.objectives import FRONT, values
+from analysis.results import read_epochs, trial_file
+from analysis.schema import EPOCH
+from study.config import StudyConfig
+from study.console import notes
+from study.tracking.client import short
+from study.tracking.spool import FOLDER
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from study.tracking.tracker import Tracker
+    from trainables.data.base import ImageData
+
+CURVE_IMAGES, GRID_IMAGES = 200, 10
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Radii of the accuracy curve, times the study's own."""
+SEED = 0
+
+
+def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, tracker: Tracker) -> None:
+    """Draw and pack at most `tracking.models` front members, spread along it, and hand the files to the tracker.
+
+    A member whose checkpoint is gone, or that cannot be shown, is left out with a note.
+
+    Args:
+        config: The study's config.
+        study_dir: Its folder; the files are kept in `tracking/members/`.
+        front: Rows on the front.
+        tracker: Open.
+    """
+    cap = config.tracking.models
+    if not front.num_rows or not cap:
+        return
+    chosen = front.take(list(spread_along(values(front, FRONT), cap=cap))).to_pylist()
+    said = notes()
+    data: ImageData | None = None
+    for row in chosen:
+        folder = study_dir / FOLDER / "members" / row["trial_id"]
+        try:
+            if not folder.exists():
+                if data is None:
+                    from trainables.data import load_dataset
+
+                    said.print(f"drawing and packing {len(chosen)} members of the front for MLflow ...")
+                    data = load_dataset(config.dataset).without_test()
+                _make(row, folder, study_dir=study_dir, data=data)
+        except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
+            said.print(f"trial {row['trial_id']} is on the front but MLflow gets no model of it: {short(error)}")
+            continue
+        tracker.artifacts(sorted(folder.glob("*.png")), "figures", trial_id=row["trial_id"])
+        tracker.artifacts([folder / "weights.pt"], "weights", trial_id=row["trial_id"])
+        tracker.model(row["trial_id"], folder / "model")
+
+
+def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData) -> None:
+    import torch
+
+    from analysis.plots.member import best_against_last, save
+    from study.tracking.models import save_model
+    from trainables.measuring import measured_part
+    from trainables.network import network
+    from trainables.spec import TrialSpec
+    from trainables.storage import join
+    from trainables.training import LAST
+    from trainables.weights import load_weights, read_weights
+
+    checkpoint = join(row["checkpoint_path"], LAST)
+    state, tree = read_weights(checkpoint)
+    if tree is None:
+        raise ValueError(f"{checkpoint} has no spec")
+    spec = TrialSpec.from_dict(tree)
+    model, layout = network(spec, data, device=torch.device("cpu"))
+    load_weights(model, state, source=checkpoint)
+    model.eval()
+    images, labels = measured_part(data.val, CURVE_IMAGES, scale=data.scale, layout=layout, device=torch.device("cpu"))
+    making = folder.with_name(f".{folder.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    save(_curve(row, model, images, labels), making / "accuracy_against_epsilon.png")
+    save(_grid(row, model, images[:GRID_IMAGES], labels[:GRID_IMAGES], data=data), making / "clean_and_attacked.png")
+    epochs = read_epochs(trial_file(study_dir, row["trial_id"], schema=EPOCH)).to_pylist()
+    save(best_against_last(epochs, best_epoch=row["best_epoch"]), making / "best_against_last.png")
+    torch.save(dict(model.state_dict()), making / "weights.pt")
+    example = images[:2].contiguous().numpy()
+    save_model(model.to(memory_format=torch.contiguous_format), example, making / "model")  # type: ignore[call-overload]
+    making.replace(folder)
+
+
+def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Any:
+    from analysis.plots.member import accuracy_against_epsilon
+    from trainables.evaluation import attacked, clean_measures
+    from trainables.threat import ThreatModel
+
+    radii = [share * row["eval_epsilon"] for share in RADII]
+    accuracies = [clean_measures(model, images, labels)[0]]
+    for radius in radii[1:]:
+        options: dict[str, Any] = {"steps": row["steps"], "restarts": row["restarts"], "seed": SEED}
+        found = attacked(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
+        accuracies.append(float(found.robust.double().mean()))
+    return accuracy_against_epsilon(
+        radii,
+        # what falls to a smaller ball falls to a larger one
+        np.minimum.accumulate(accuracies).tolist(),
+        eval_epsilon=row["eval_epsilon"],
+        norm=row["norm"],
+        attack=f"PGD-{row['steps']}",
+        examples=len(images),
+    )
+
+
+def _grid(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor, *, data: ImageData) -> Any:
+    import torch
+
+    from analysis.plots.member import attacked_images
+    from trainables.attacks.base import run_attack
+    from trainables.attacks.pgd import pgd
+    from trainables.threat import ThreatModel
+
+    threat = ThreatModel(row["norm"], row["eval_epsilon"])
+    _, points = run_attack(
+        pgd, model, images, labels, threat=threat, steps=row["steps"], restarts=row["restarts"], seed=SEED
+    )
+
+    def names(classes: Tensor) -> list[str]:
+        return [data.class_names[number] for number in classes.tolist()]
+
+    with torch.no_grad():
+        before, after = model(images).argmax(1), model(points).argmax(1)
+    return attacked_images(
+        images.numpy(),
+        points.numpy(),
+        labels=names(labels),
+        clean_predictions=names(before),
+        attacked_predictions=names(after),
+        epsilon=row["eval_epsilon"],
+        norm=row["norm"],
+    )

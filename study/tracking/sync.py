@@ -1,0 +1,56 @@
+"""The command `sync`: MLflow gets what it still lacks of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from study.budget import out_of_time
+from study.console import notes, results
+from study.errors import UsageError
+from study.figures import write_figures
+from study.folder import open_config, read_rows
+from study.tracking.describe import study_params, study_tags
+from study.tracking.publish import publish
+from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
+
+SECONDS_A_TRIAL = 5.0
+"""What the bounded wait grows by: models and figures of front members are slow to send."""
+
+
+def sync(study_dir: Path, /) -> None:
+    """Upload what tracking lacks, from the spool and the result files, and read it back.
+
+    Exit code 1 when something still is not there.
+
+    Raises:
+        UsageError: No study there, it never ran, or it is running.
+    """
+    config = open_config(study_dir)
+    table = read_rows([study_dir])
+    study_id = known_study_id(study_dir)
+    if study_id is None:
+        raise UsageError(f"{study_dir} has not been tracked yet: run `robust-study resume {study_dir}`")
+    tracking = config.tracking
+    tracker = Tracker(
+        study=config.name,
+        study_id=study_id,
+        study_dir=study_dir,
+        uri=tracking.uri,
+        experiment=tracking.experiment,
+        from_start=True,
+    )
+    tracker.start(study_params(config), study_tags(config))
+    tracker.settle(table.to_pylist())
+    if table.num_rows:
+        figures = write_figures(table, study_dir / "figures")
+        publish(config, study_dir, table, tracker=tracker, figures=figures)
+    complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
+    problem = tracker.close(
+        "FINISHED" if complete else "KILLED",
+        reason=None if complete else "the study is not finished",
+        timeout=FLUSH_SECONDS + SECONDS_A_TRIAL * table.num_rows,
+    )
+    if problem:
+        notes().print(f"tracking in {tracker.uri} still lacks: {problem}", soft_wrap=True)
+        raise SystemExit(1)
+    results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}", soft_wrap=True)

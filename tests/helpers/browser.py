@@ -1,0 +1,27 @@
+"""A headless browser: Debian's chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WAIT_MS = 120_000
+
+
+@contextmanager
+def page(*, width: int = 1500, height: int = 900) -> Iterator[Any]:
+    """An empty page that waits two minutes for whatever is asked of it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        # as root chromium refuses its sandbox
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            opened = browser.new_page(viewport={"width": width, "height": height})
+            opened.set_default_timeout(WAIT_MS)
+            yield opened
+        finally:
+            browser.close()

@@ -1,0 +1,51 @@
+"""A real study without Ray: the same config, ledger, tracker and ending, its trials one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+from study.configfile import load_config
+from study.finish import finish
+from study.folder import create, resolved
+from study.ledger import Ledger
+from study.searcher import trial_id
+from study.tracking.describe import dataset_event, study_params, study_tags
+from study.tracking.rows import epoch_metrics, params, tags
+from study.tracking.tracker import Tracker
+from trainables.data import load_dataset
+from trainables.training import Trainer
+
+
+def run_plain(source: Path, out: Path) -> Path:
+    """Run a study's trials with random proposals and return its folder."""
+    config = resolved(load_config(str(source), assignments=[], data_root=None, address=None))
+    folder = create(config, out)
+    data = load_dataset(config.dataset).without_test()
+    ledger = Ledger(folder, study=config.name, methods=config.search.methods)
+    tracking = config.tracking
+    tracker = Tracker(
+        study=config.name, study_id="plain", study_dir=folder, uri=tracking.uri, experiment=tracking.experiment
+    )
+    tracker.start(study_params(config), study_tags(config))
+    tracker.dataset(**dataset_event(data))
+    search = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(config.num_trials):
+        name = trial_id(number)
+        spec = config.trial_spec(config.space().draw(search.ask()), number=number)
+        keys = {"trial_id": name, "number": number, "proposal": "random", "spec": spec.to_dict()}
+        asked = ledger.asked({**keys, "checkpoint_dir": str(folder / "checkpoints" / name)})
+        tracker.trial_started(name, params(asked), tags(asked))
+        trainer = Trainer(spec, data=data)
+        while not trainer.done:
+            row = trainer.run_epoch()
+            tracker.trial_reported(name, row["epoch"], epoch_metrics(row))
+        trainer.keep(folder / "checkpoints" / name)
+        outcome = trainer.outcome()
+        config_of_trial = {**keys, "checkpoint_dir": str(folder / "checkpoints" / name)}
+        ended = ledger.record(config_of_trial, outcome, status=outcome.status, run_id=tracker.run_id(name))
+        tracker.trial_ended(ended)
+        tracker.study_reported(ledger.count, ledger.progress())
+    assert finish(config, folder, tracker=tracker)
+    return folder

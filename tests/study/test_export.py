@@ -1,0 +1,97 @@
+"""Rows rebuilt from MLflow alone against the rows on disk."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+
+import pytest
+from helpers.tracked import row, run_trial, tracker
+
+from analysis.results import read_examples, read_results
+from study.errors import UsageError
+from study.tracking.export import export
+
+ROWS = [
+    row(0, val_lipschitz_max=math.inf, val_loss=math.nan, seed=2**62 + 1, flags=["a", "b"]),
+    row(1, **{"param.beta": None, "param.never": None, "method": "natural", "val_robust_accuracy": 1 / 3}),
+    row(2, status="failed", reason="diverged, at once", val_robust_accuracy=None, epochs=1),
+]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A tracked study and the URI of its store."""
+    root = tmp_path_factory.mktemp("tracked")
+    folder, uri = root / "study", f"sqlite:///{root / 'mlflow.db'}"
+    folder.mkdir()
+    (folder / "study.yaml").write_text("{name: s, dataset: {name: digits}, search: {space: core}}")
+    tracking = tracker(folder, uri)
+    tracking.start({}, {"study": "s"})
+    for one in ROWS:
+        run_trial(tracking, folder, one)
+    assert tracking.close("FINISHED", timeout=120) is None
+    return folder, uri
+
+
+def test_every_column_and_type_comes_back_from_mlflow_alone(study, tmp_path):
+    folder, uri = study
+    rows, examples = read_results(folder), read_examples(folder)
+    moved = folder.rename(folder.with_name("away"))
+    try:
+        export(None, uri=uri, experiment="robust-study", out=tmp_path / "rows.parquet")
+    finally:
+        moved.rename(folder)
+    back = read_results(tmp_path / "rows.parquet")
+    assert back.schema.equals(rows.schema)
+    assert str(back.to_pylist()) == str(rows.to_pylist())  # as text: NaN is not equal to NaN
+    assert "param.never" in back.column_names
+    assert read_examples(tmp_path / "rows.examples.parquet").sort_by("trial_id").equals(examples.sort_by("trial_id"))
+
+
+def test_a_folder_and_its_store_export_the_same_csv(study, tmp_path):
+    folder, uri = study
+    export(folder, uri=None, experiment=None, out=tmp_path / "a.csv")
+    export(None, uri=uri, experiment="robust-study", out=tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    first, second, third = csv.DictReader((tmp_path / "a.csv").open())
+    assert (first["val_lipschitz_max"], first["val_loss"], first["flags"]) == ("inf", "nan", '["a", "b"]')
+    assert float(second["val_robust_accuracy"]) == 1 / 3
+    assert third["val_robust_accuracy"] == ""
+    export(folder, uri=None, experiment=None, out=tmp_path / "a.csv")  # again: replaced
+
+
+def test_of_two_studies_of_one_name_the_newest_counts(study, tmp_path, capsys):
+    uri = study[1]
+    copy = tmp_path / "mlflow.db"
+    shutil.copy(uri.removeprefix("sqlite:///"), copy)
+    other = tmp_path / "other"
+    other.mkdir()
+    tracking = tracker(other, f"sqlite:///{copy}", study_id="newer")
+    tracking.start({}, {"study": "s"})
+    run_trial(tracking, other, row(0, seed=7))
+    assert tracking.close("FINISHED") is None
+    export(None, uri=f"sqlite:///{copy}", experiment="robust-study", out=tmp_path / "rows.parquet")
+    assert read_results(tmp_path / "rows.parquet")["seed"].to_pylist() == [7]
+    assert "left out: an older study s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folder", "uri", "experiment", "out", "said"),
+    [
+        (None, None, None, "x.csv", "either a STUDY_DIR, or --mlflow"),
+        (None, "sqlite:///x.db", None, "x.csv", "either a STUDY_DIR, or --mlflow"),
+        ("s", "sqlite:///x.db", "e", "x.csv", "either a STUDY_DIR, or --mlflow"),
+        ("nowhere", None, None, "x.xlsx", "must end in .parquet or .csv"),
+        ("nowhere", None, None, "x.csv", "does not exist"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_in_a_line(tmp_path, folder, uri, experiment, out, said):
+    with pytest.raises(UsageError, match=said):
+        export(tmp_path / folder if folder else None, uri=uri, experiment=experiment, out=tmp_path / out)
+
+
+def test_an_experiment_that_is_not_there_is_answered_with_those_that_are(study, tmp_path):
+    with pytest.raises(UsageError, match=r"no experiment 'robust'; it has: Default, robust-study"):
+        export(None, uri=study[1], experiment="robust", out=tmp_path / "x.csv")

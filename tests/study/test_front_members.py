@@ -1,0 +1,108 @@
+"""What a front member's run gets: figures, weights, and a model that loads without a pickle and answers alike."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.synthetic_results import as_table
+from helpers.tracked import row, tracker
+
+from analysis.results import trial_file, write_rows
+from analysis.schema import EPOCH, RESULT
+from study.config import parse_config
+from study.tracking.front import publish_members
+from study.tracking.names import TRIAL_TAG
+from trainables.data import load_dataset
+from trainables.training import Trainer
+
+CONFIG = {
+    "name": "s",
+    "dataset": {"name": "digits", "train_size": 64},
+    "model": {"name": "mlp", "dropout": 0.3},
+    "training": {"epochs": 1, "batch_size": 32},
+    "evaluation": {"epsilon": 0.1, "steps": 2, "examples": 16, "lipschitz": {"steps": 1, "examples": 4}},
+    "search": {"space": "core"},
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A tracked study of one real trial, published; the trial's network; the client."""
+    root = tmp_path_factory.mktemp("members")
+    folder, uri = root / "study", f"sqlite:///{root / 'mlflow.db'}"
+    config = parse_config(CONFIG)
+    spec = config.trial_spec({"method": "natural"}, number=0)
+    trainer = Trainer(spec, data=load_dataset(spec.dataset))
+    trainer.run_epoch()
+    trainer.keep(folder / "checkpoints/00000")
+    outcome = trainer.outcome()
+    own = {"study": "s", "trial_id": "00000", "number": 0}
+    found = {**row(0), **outcome.row, **own, "flags": [], "checkpoint_path": str(folder / "checkpoints/00000")}
+    epochs = [{**own, **epoch} for epoch in outcome.epochs]
+    write_rows(trial_file(folder, "00000", schema=EPOCH), epochs, EPOCH)
+    write_rows(trial_file(folder, "00000"), [found], RESULT)
+    gone = {**found, "trial_id": "00001", "number": 1, "checkpoint_path": str(folder / "nowhere")}
+    write_rows(trial_file(folder, "00001"), [gone], RESULT)
+    for _ in range(2):  # the second time nothing is made or logged twice
+        tracking = tracker(folder, uri)
+        tracking.start({}, {"study": "s"})
+        tracking.settle([found, gone])
+        publish_members(config, folder, as_table([found, gone]), tracker=tracking)
+        assert tracking.close("FINISHED", timeout=120) is None
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    runs = {run.data.tags[TRIAL_TAG]: run for run in client.search_runs(["1"])}
+    return folder, trainer.measured.eval(), client, runs
+
+
+def test_the_run_shows_what_the_network_is(published, capsys):
+    _, _, client, runs = published
+    names = {folder: [item.path for item in client.list_artifacts(runs["00000"].info.run_id, folder)]
+             for folder in ("figures", "weights")}  # fmt: skip
+    assert names["figures"] == [
+        f"figures/{name}.png" for name in ("accuracy_against_epsilon", "best_against_last", "clean_and_attacked")
+    ]
+    assert names["weights"] == ["weights/weights.pt"]
+    assert client.list_artifacts(runs["00001"].info.run_id, "figures") == []  # its checkpoint is gone
+
+
+def test_the_model_answers_alike_without_anything_being_unpickled(published, monkeypatch):
+    import mlflow
+
+    _, network, client, runs = published
+    (model,) = client.search_logged_models(["1"])
+    assert model.source_run_id == runs["00000"].info.run_id
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    images = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(images)).numpy()
+    mlflow.set_tracking_uri(client.tracking_uri)
+    try:
+        for uri in (f"models:/{model.model_id}", f"runs:/{runs['00000'].info.run_id}/model"):
+            loaded = mlflow.pytorch.load_model(uri)
+            with torch.no_grad():
+                np.testing.assert_allclose(loaded(torch.from_numpy(images)).numpy(), wanted, atol=1e-5)
+        scored = mlflow.pyfunc.load_model(uri)
+        np.testing.assert_allclose(scored.predict(images), wanted, atol=1e-5)
+        assert scored.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
+        assert scored.input_example.shape == (2, 1, 8, 8)
+        with pytest.raises(mlflow.MlflowException):
+            scored.predict(np.zeros((2, 3, 8, 8), dtype=np.float32))
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+def test_the_weights_load_as_weights_only_and_are_the_networks(published):
+    folder, network, _, _ = published
+    state = torch.load(folder / "tracking/members/00000/weights.pt", weights_only=True)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_what_drivers_load_early_does_not_load_mlflow():
+    code = "import study.tracking.tracker, study.tracking.uris, sys; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from study.config import parse_config
+from study.errors import UsageError
+from study.folder import resolved
+
+SMALL = {"name": "small", "dataset": {"name": "digits"}, "search": {"space": "core"}}
+SECRET = "hunter2-not-to-be-shown"
+
+
+def config(uri):
+    return parse_config({**SMALL, "tracking": {"uri": uri}})
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://tracking.example:5000",
+        "https://tracking.example/mlflow",
+        "sqlite:////srv/mlflow.db",
+        "postgresql://mlflow@db.example/mlflow",
+    ],
+)
+def test_servers_and_databases_are_taken_as_they_are(uri):
+    assert resolved(config(uri)).tracking.uri == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (f"https://user:{SECRET}@tracking.example", "must not hold a user name, password or token"),
+        (f"https://{SECRET}@tracking.example", "must not hold a user name, password or token"),
+        (f"https://tracking.example/?token={SECRET}", "must not hold a user name, password or token"),
+        (f"postgresql+psycopg://user:{SECRET}@db.example/mlflow", "must not hold a user name, password or token"),
+        ("./mlruns", "must begin with one of"),
+        ("file:///srv/mlruns", "must begin with one of"),
+        ("databricks", "must begin with one of"),
+        ("sqlite://mlflow.db", "must be sqlite:/// and a path"),
+        ("http://:5000", "must name a host"),
+    ],
+)
+def test_what_holds_a_secret_or_is_no_store_is_refused_without_being_repeated(uri, said):
+    with pytest.raises(UsageError) as caught:
+        config(uri)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"`tracking.uri` {said}")
+    assert SECRET not in problem
+    if SECRET in uri:
+        assert "MLFLOW_TRACKING_PASSWORD" in problem
+
+
+def test_a_database_file_does_not_depend_on_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolved(config("sqlite:///mine.db")).tracking.uri == f"sqlite:///{tmp_path / 'mine.db'}"
+    assert resolved(config(None)).tracking.uri == f"sqlite:///{Path('mlflow.db').resolve()}"
