@@ -131,7 +131,7 @@ def measure(table: Table, name: str, /) -> np.ndarray:
         ResultsError: No such column.
     """
     if name == "adversarial_gap":
-        return measure(table, "val_clean_accuracy") - measure(table, "val_robust_accuracy")
+        return np.asarray(measure(table, "val_clean_accuracy") - measure(table, "val_robust_accuracy"))
     if name not in table.column_names:
         if name.startswith("param."):
             return np.full(table.num_rows, np.nan)
@@ -226,7 +226,7 @@ def _t975(freedom: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / f**power for power, term in enumerate(terms, start=1))
+    return float(z + sum(term / f**power for power, term in enumerate(terms, start=1)))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
