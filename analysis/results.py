@@ -106,6 +106,11 @@ def to_table(columns: Mapping[str, Any], schema: Schema, /, *, where: str = "row
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
 
 
+def write_plain(path: str | Path, columns: Mapping[str, Any], /) -> None:
+    """Write columns of a table for readers, such as the paper's, as a Parquet file without a declared schema."""
+    pq.write_table(pa.table(dict(columns)), path)
+
+
 def example_columns(
     examples: Mapping[str, Mapping[str, np.ndarray]],
     /,

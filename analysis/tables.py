@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from analysis.fronts import Hypervolume, front_hypervolume, front_of, on_front
 from analysis.objectives import FRONT, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
-from analysis.wording import LOWER_BOUND, flagged, measured_by, own_parameters, provenance
+from analysis.wording import L_2, L_INF, LOWER_BOUND, flagged, measured_by, own_parameters, provenance
 
 Cell = str | float | int | bool | None
 
@@ -61,6 +62,24 @@ class TextTable:
         rule = ["---:" if spec else ":---" for spec in self.formats]
         lines = [f"| {' | '.join(row)} |" for row in [escaped[0], rule, *escaped[1:]]]
         return "\n".join([f"**{self.title}**", "", *lines, "", *(f"{note}  " for note in self.notes)]) + "\n"
+
+    def latex(self) -> str:
+        """Return the table for LaTeX with booktabs, notes below in small print; texts are escaped."""
+        rows = [" & ".join(map(_tex, row)) + r" \\" for row in [list(self.headings), *self.cells()]]
+        columns = "".join("r" if spec else "l" for spec in self.formats)
+        notes = [rf"\par\smallskip{{\footnotesize {_tex(note)}\par}}" for note in self.notes]
+        lines = [
+            "% needs \\usepackage{booktabs}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            rows[0],
+            r"\midrule",
+            *rows[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            *notes,
+        ]
+        return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
         """Return headings and rows as CSV: full precision, missing values empty, no notes."""
@@ -174,6 +193,18 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:
     writer.writerow(headings)
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "\u2264": r"$\leq$",
+    "\u03b5": r"$\varepsilon$", "\u00b7": r"$\cdot$", L_INF: r"$\ell_\infty$", L_2: r"$\ell_2$",
+}  # fmt: skip
+_SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_TEX, key=len, reverse=True)))
+
+
+def _tex(text: str) -> str:
+    return _SPECIAL.sub(lambda found: _TEX[found[0]], text)
 
 
 def _shown(cell: Cell, spec: str) -> str:
