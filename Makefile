@@ -32,7 +32,7 @@ bench: $(STAMP) ## run every benchmark
 ui: $(STAMP) ## open the MLflow UI on the studies of this folder
 	@$(BIN)/robust-study ui
 
-chaos: $(STAMP) ## kill running studies at random and check that nothing is lost (minutes)
+chaos: $(STAMP) ## kill and starve running studies, check that nothing is lost, print what became of each (half an hour)
 	@$(BIN)/python -m pytest -m chaos
 
 postgres: $(STAMP) ## track studies to mlflow server on PostgreSQL (minutes; needs PostgreSQL)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 from pathlib import Path
 
-from study.cluster.address import AUTO
+from study.cluster.request import bundle, check_satisfiable
+from study.cluster.session import connected
+from study.cluster.shared import check_shared
+from study.cluster.survey import study_packages, survey
 from study.config import StudyConfig
 from study.errors import UsageError
-
-CONNECT_SECONDS = 5.0
 
 
 def check_resources(config: StudyConfig, study_dir: Path, /) -> None:
@@ -29,14 +29,6 @@ def check_resources(config: StudyConfig, study_dir: Path, /) -> None:
     if address is None:
         _check_machine(config)
         return
-    if address != AUTO:
-        _check_answers(address)
-    # imported here: Ray takes seconds, and bad input is answered without it
-    from study.cluster.request import bundle, check_satisfiable
-    from study.cluster.session import connected
-    from study.cluster.shared import check_shared
-    from study.cluster.survey import study_packages, survey
-
     found = survey(address, study_packages(config))
     gpus = config.resources.gpus
     # what `auto` will come to is measured later; no more than a whole one
@@ -66,11 +58,3 @@ def _check_machine(config: StudyConfig) -> None:
             f"`resources.custom` asks for {name!r}, which a Ray started on this machine does not have: "
             "name the cluster that has it with --address"
         )
-
-
-def _check_answers(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UsageError(f"no Ray head answers at {address} ({error}): start one with `ray start --head`") from error

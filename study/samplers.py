@@ -73,15 +73,15 @@ SAMPLERS: dict[str, Kind] = {
     "tpe": Kind(
         build=_tpe,
         best_for="the default: mixed and conditional spaces, 30 to some thousand trials, any number of objectives",
-        cost="tens of milliseconds, growing with the trials so far",
+        cost="grows with the trials so far: some 35 ms at 100, 0.3 s at 2,000 (0.4 s for three objectives)",
         limits="learns each method's own hyperparameters from that method's trials alone",
     ),
     "nsga2": Kind(
         build=_nsga2,
-        best_for="several hundred trials or more, many at once, two or three objectives",
-        cost="milliseconds, growing slowly",
-        limits="the first population (a tenth of the trials, 10 to 50) is random; a method's own hyperparameters "
-        "are not inherited but drawn",
+        best_for="thousands of trials, where tpe takes longer to propose one than one takes to end",
+        cost="about a millisecond, some 10 at the turn of a generation",
+        limits="behind tpe for the first few hundred trials; its first population (a tenth of the trials, 10 to 50) "
+        "is random, and a method's own hyperparameters are not inherited but drawn",
     ),
     "nsga3": Kind(
         build=_nsga3,

@@ -74,7 +74,7 @@ def _start(options: dict[str, Any]) -> None:
             ray.shutdown()
             if not left:
                 raise
-            notes().print(f"Ray did not start ({str(error).splitlines()[0]}); trying again")
+            notes().print(f"Ray did not start ({(str(error) or type(error).__name__).splitlines()[0]}); trying again")
         else:
             return
 

@@ -5,17 +5,33 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from study.cluster.address import AUTO
 from study.cluster.request import Node
 from study.errors import UsageError
 from study.quiet import quiet_ray
 
+CONNECT_SECONDS = 5.0
 TASK_SECONDS = 180.0
 """A first task on a node waits for a fresh worker process, which takes seconds to tens of seconds."""
+
+
+def check_answers(address: str, /) -> None:
+    """Check that something listens at HOST:PORT; Ray itself would try for minutes.
+
+    Raises:
+        UsageError: Nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UsageError(f"no Ray head answers at {address} ({error}): start one with `ray start --head`") from error
 
 
 @contextmanager
@@ -40,6 +56,8 @@ def connected(address: str, /, **options: Any) -> Iterator[None]:
 
 def connect(address: str, /, **options: Any) -> None:
     """Connect this process to the cluster at `address`; see `connected`."""
+    if address != AUTO:
+        check_answers(address)
     quiet_ray()
     import ray
 

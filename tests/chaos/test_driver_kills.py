@@ -18,7 +18,8 @@ pytestmark = pytest.mark.chaos
 
 SEED = 7
 KILLS = 10
-TRIALS = 36
+TRIALS = 30
+REPRODUCED = 6
 MOMENTS = ("a row was just written", "a trial is in its middle", "an upload is under way", "Optuna is being told")
 
 
@@ -103,6 +104,6 @@ def test_mlflow_has_one_finished_run_a_trial(survived):
 
 def test_rows_are_reproduced_alone(survived, capsys):
     study, _, _ = survived
-    for row in study.rows():
+    for row in study.rows()[:: TRIALS // REPRODUCED]:
         retrain(study.dir, trial=row["trial_id"], save=None, as_json=False)
-    assert capsys.readouterr().out.count("agrees with trial") == TRIALS
+    assert capsys.readouterr().out.count("agrees with trial") == REPRODUCED

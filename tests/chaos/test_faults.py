@@ -111,7 +111,7 @@ def test_killed_worker(tmp_path, note):
     finished(driver, study)
     unchanged(study, before)
     no_traceback(study)
-    note("killed worker process", line(study, "goes on from its last checkpoint"), complete(study))
+    note("killed worker process", line(study, "from its last checkpoint"), complete(study))
 
 
 @pytest.mark.parametrize("fault", ["killed node", "frozen node"])
@@ -126,12 +126,12 @@ def test_lost_node(tmp_path, note, fault):
             ray.nodes[1].kill()
         else:
             ray.nodes[1].signal(signal.SIGSTOP)
-        study.wait_until(lambda: "goes on from its last checkpoint" in study.said, driver)
+        study.wait_until(lambda: "from its last checkpoint" in study.said, driver)
         seconds = time.monotonic() - begun
         finished(driver, study)
     assert seconds < 45
     unchanged(study, before)
-    seen = line(study, "goes on from its last checkpoint")
+    seen = line(study, "from its last checkpoint")
     note(fault, f"after {seconds:.0f} s: {seen}", complete(study))
 
 

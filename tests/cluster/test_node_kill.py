@@ -35,7 +35,7 @@ def survived(tmp_path_factory):
 
 
 def interrupted(study: SmallStudy) -> list[str]:
-    lines = [line for line in study.said.splitlines() if "goes on from its last checkpoint" in line]
+    lines = [line for line in study.said.splitlines() if "from its last checkpoint" in line]
     return [line.split()[1] for line in lines]
 
 

@@ -53,7 +53,8 @@ class SmallStudy:
         self.config = merged(CONFIG, changes)
         self.dir = folder / "studies" / self.config["name"]
         self.log = folder / "driver.log"
-        self._environment = os.environ | environment
+        # Ray runs its workers at the lowest priority but one, which a busy machine then forgets
+        self._environment = os.environ | {"RAY_worker_niceness": "0"} | environment
         folder.mkdir(parents=True, exist_ok=True)
         write_yaml(folder / "study.yaml", self.config)
 

@@ -1,0 +1,79 @@
+"""A study's searcher without Ray: asked and told as Tune does, with rows where the books would be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+
+from study.budget import TimeBudget
+from study.config import StudyConfig
+from study.configfile import load_config
+from study.searcher import StudySearcher, enqueue, open_study, unfinished
+
+GOOD = {"val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4, "status": "completed"}
+
+
+def study_config(**search: Any) -> StudyConfig:
+    """Return the quickstart's config with other search settings."""
+    base = load_config("quickstart")
+    tree = base.to_dict()
+    return StudyConfig.model_validate({**tree, "search": {**tree["search"], **search}})
+
+
+class Driver:
+    """One driver of a study: a searcher, and what it was told.
+
+    Args:
+        config: The study's config.
+        storage: Where the study lives; the same one for the driver that resumes it.
+        rows: Result rows by trial number, as files would keep them; shared likewise.
+        clock: The time budget's.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        storage: optuna.storages.BaseStorage | None = None,
+        rows: dict[int, Any] | None = None,
+        **clock: Any,
+    ) -> None:
+        self.storage = storage or optuna.storages.InMemoryStorage()
+        self.rows = {} if rows is None else rows
+        self.numbers: dict[str, int] = {}
+        grid = config.space().grid() if config.search.sampler == "grid" else ()
+        self.study = open_study(self.storage, config.name, config.search, grid=grid)
+        self.pending = unfinished(self.study, self.rows, config.search)
+        self.left_out = enqueue(self.study, config)
+        self.searcher = StudySearcher(
+            self.study,
+            space=config.space(),
+            search=config.search,
+            configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
+            before_tell=lambda tune_id, *, error: self.rows.get(self.numbers[tune_id]),
+            pending=self.pending,
+            budget=TimeBudget(self.study, limit=config.search.time_limit, **clock),
+        )
+
+    def ask(self) -> Any:
+        """Return the next trial's config, or what Tune is told when there is none."""
+        tune_id = f"tune-{len(self.numbers)}"
+        config = self.searcher.suggest(tune_id)
+        if isinstance(config, dict):
+            self.numbers[tune_id] = config["number"]
+        return config
+
+    def end(self, number: int, row: dict[str, Any] | None, *, error: bool = False) -> None:
+        """End a trial that was asked for with its row; None: nothing was ever written."""
+        (tune_id,) = [name for name, found in self.numbers.items() if found == number]
+        if row is not None:
+            self.rows[number] = row
+        self.searcher.on_trial_complete(tune_id, {"epoch": 1}, error=error)
+
+    def run(self, count: int, row: Any = lambda config: GOOD) -> list[dict[str, Any]]:
+        """Ask for so many trials, one after the other, end each with the row of its config, and return the configs."""
+        asked = []
+        for _ in range(count):
+            asked.append(self.ask())
+            self.end(asked[-1]["number"], row(asked[-1]))
+        return asked
