@@ -341,10 +341,8 @@ def _drop_repeats(table: Table, origins: list[Path]) -> Table:
     first: dict[tuple[str, str], int] = {}
     for index, key in enumerate(zip(table["study"].to_pylist(), table["trial_id"].to_pylist(), strict=True)):
         kept = first.setdefault(key, index)
-        if kept == index:
-            continue
-        differing = differing_columns(table.slice(kept, 1).to_pylist()[0], table.slice(index, 1).to_pylist()[0])
-        if differing:
+        rows = table.take([kept, index]).to_pylist()
+        if differing := {} if kept == index else differing_columns(*rows):
             raise ResultsError(
                 f"{origins[index]} and {origins[kept]} both hold trial {key[1]} of study {key[0]} and differ in "
                 f"{', '.join(differing)}; move one away"

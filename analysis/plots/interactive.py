@@ -46,6 +46,14 @@ def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     )
 
 
+def plotly_script() -> str:
+    """Return plotly's script, to be written once into a page that draws its own charts."""
+    from plotly.offline import get_plotlyjs
+
+    script: str = get_plotlyjs()
+    return script
+
+
 def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> go.Figure:
     """Return the plotly figure of a result table; see `pareto_html`."""
     view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)

@@ -96,6 +96,22 @@ def pareto(
     )
 
 
+@app.command()
+def report(
+    study_dir: Annotated[
+        Path, typer.Argument(metavar="STUDY_DIR", help="The study's folder, or an exported .parquet file.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page; else report.html in the folder.")] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+    ] = False,
+) -> None:
+    """Write one offline HTML page about a study."""
+    from study.report import write_report
+
+    write_report(study_dir, out=out, skip_damaged=skip_damaged)
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[
