@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,21 @@ class Bookkeeper(tune.Callback):
         ledger: Writes the result files.
         tracker: Hands runs and metrics to MLflow.
         progress: The live line.
+        stop_reason: Says why the trial that Tune calls so was stopped early, None where that is not known.
     """
 
-    def __init__(self, *, ledger: Ledger, tracker: Tracker, progress: StudyProgress) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        tracker: Tracker,
+        progress: StudyProgress,
+        stop_reason: Callable[[str], str | None] = lambda tune_id: None,
+    ) -> None:
         self._ledger = ledger
         self._tracker = tracker
         self._progress = progress
+        self._stop_reason = stop_reason
         self._trials: dict[str, Any] = {}
         self._outcomes: dict[str, ray.ObjectRef[Any]] = {}
 
@@ -73,7 +82,7 @@ class Bookkeeper(tune.Callback):
             if error:
                 self._fail(trial)
             else:
-                self._close(trial, "stopped_early")
+                self._close(trial, "stopped_early", reason=self._stop_reason(tune_id))
         return self._ledger.rows[trial.config["number"]]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -83,13 +92,13 @@ class Bookkeeper(tune.Callback):
             self._trials.setdefault(trial.trial_id, trial)
         self._progress.tick(running=sum(trial.status == "RUNNING" for trial in trials))
 
-    def _close(self, trial: Any, status: str) -> None:
+    def _close(self, trial: Any, status: str, *, reason: str | None = None) -> None:
         reference = self._outcomes.pop(trial.trial_id, None)
         if reference is None:
             self._fail(trial, reason="stopped before anything was measured")
             return
         outcome = ray.get(reference)
-        row = self._ledger.record(trial.config, outcome, status=status, run_id=self._run_id(trial))
+        row = self._ledger.record(trial.config, outcome, status=status, reason=reason, run_id=self._run_id(trial))
         self._end(trial, row)
 
     def _fail(self, trial: Any, *, reason: str | None = None) -> None:

@@ -15,7 +15,7 @@ from study.errors import UsageError
 from trainables.registry import Registry, nearest
 from trainables.settings import Setting
 
-KINDS = ("methods", "datasets", "models", "spaces", "attacks", "samplers", "presets", "templates")
+KINDS = ("methods", "datasets", "models", "spaces", "attacks", "samplers", "schedulers", "presets", "templates")
 
 IMAGES = ((3, 32, 32), (1, 28, 28))
 """Shapes of images: a model's parameters are counted for the first that it takes, with ten classes."""
@@ -35,6 +35,7 @@ def show(kind: str, /) -> None:
         "models": _models,
         "samplers": _samplers,
         "presets": _presets,
+        "schedulers": _schedulers,
         "templates": _templates,
     }
     results().print(own.get(kind, lambda: _named(kind))())
@@ -98,6 +99,15 @@ def _presets() -> Table:
         about = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
         epsilon = f"{config.evaluation.epsilon:.4g} ({config.evaluation.norm})"
         table.add_row(name, config.dataset.name, config.model.name, str(config.search.num_trials), epsilon, about)
+    return table
+
+
+def _schedulers() -> Table:
+    from study.stopping import SCHEDULERS, SETTINGS
+
+    table = Table("scheduler", "settings", "about")
+    for name, about in SCHEDULERS.items():
+        table.add_row(name, ", ".join(SETTINGS[name]) or "-", about)
     return table
 
 

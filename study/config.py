@@ -17,6 +17,7 @@ from study.budget import parse_duration
 from study.cluster.address import check_address, check_location
 from study.errors import UsageError
 from study.explain import NAME_PATTERN, explain
+from study.stopping import SchedulerConfig, check_stopping
 from study.tracking.uris import uri_problem
 from trainables.data import DATASETS
 from trainables.methods import METHODS
@@ -189,6 +190,7 @@ class StudyConfig(_Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     search: SearchConfig
     front: FrontConfig = FrontConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
@@ -201,6 +203,15 @@ class StudyConfig(_Section):
         if not Path(self.dataset.name).expanduser().is_dir():
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
+        check_stopping(self.scheduler, self.training, self.evaluation)
+        if self.scheduler.name != "none":
+            for place in ("ranges", "fixed"):
+                for key in ("epochs", "schedule"):
+                    if key in getattr(self.search, place):
+                        raise ValueError(
+                            f"`search.{place}.{key}` and `scheduler.name: {self.scheduler.name}` exclude each other: "
+                            f"trials are compared at equal epochs of one schedule; set `training.{key}` instead"
+                        )
         return self
 
     @property

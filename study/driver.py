@@ -21,6 +21,7 @@ from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
+from study.scheduler import StudyScheduler, informed_scheduler  # noqa: E402
 from study.searcher import StudySearcher, enqueue, open_search, trial_id, unfinished  # noqa: E402
 from study.session import ray_session, reserved, sum_of  # noqa: E402
 from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
@@ -70,16 +71,7 @@ def run_study(
     for line in enqueue(optuna_study, config):
         notes().print(line)
     budget = TimeBudget(optuna_study, limit=search.time_limit)
-    if "study_id" not in optuna_study.user_attrs:
-        optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
-    tracker = Tracker(
-        study=config.name,
-        study_id=optuna_study.user_attrs["study_id"],
-        study_dir=study_dir,
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-    )
-    tracker.start(params=study_params(config), tags=study_tags(config))
+    tracker = _started_tracker(config, optuna_study, study_dir=study_dir)
     tracker.settle(ledger.rows.values())
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
@@ -88,7 +80,8 @@ def run_study(
     with progress, ray_session(config):
         data = data or load_dataset(config.dataset).without_test()
         tracker.dataset(**dataset_event(data))
-        keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress)
+        scheduler = informed_scheduler(config, study_dir, ledger.rows.values())
+        keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress, stop_reason=scheduler.reason)
         searcher = StudySearcher(
             optuna_study,
             space=config.space(),
@@ -101,7 +94,30 @@ def run_study(
         gpus = gpus_per_trial(config, study_dir, data=data, num_gpus=sum_of("GPU"))
         shared = None if config.cluster.address is None else checkpoint_root(config, study_dir)
         fitted = tune.with_parameters(trainable, data=data)
-        _fit(config, fitted, searcher=searcher, keeper=keeper, num_trials=missing, shared=shared, gpus=gpus)
+        _fit(
+            config,
+            fitted,
+            searcher=searcher,
+            scheduler=scheduler,
+            keeper=keeper,
+            num_trials=missing,
+            shared=shared,
+            gpus=gpus,
+        )
+    return tracker
+
+
+def _started_tracker(config: StudyConfig, optuna_study: Any, *, study_dir: Path) -> Tracker:
+    if "study_id" not in optuna_study.user_attrs:
+        optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
+    tracker = Tracker(
+        study=config.name,
+        study_id=optuna_study.user_attrs["study_id"],
+        study_dir=study_dir,
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+    )
+    tracker.start(params=study_params(config), tags=study_tags(config))
     return tracker
 
 
@@ -134,6 +150,7 @@ def _fit(
     /,
     *,
     searcher: StudySearcher,
+    scheduler: StudyScheduler,
     keeper: Bookkeeper,
     num_trials: int,
     shared: Path | str | None,
@@ -149,6 +166,7 @@ def _fit(
             tune.with_resources(trainable, tune.PlacementGroupFactory([wanted])),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=scheduler,
                 num_samples=num_trials,
                 max_concurrent_trials=config.resources.max_concurrent or slots,
                 reuse_actors=True,

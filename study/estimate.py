@@ -74,6 +74,9 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     for method, seconds in found.seconds_per_trial.items():
         console.print(f"  {method}: about {duration(seconds)} a trial")
     console.print(f"time: about {duration(found.seconds)}, {found.concurrent} at a time, as fast as this machine")
+    if config.scheduler.name != "none":
+        console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
+        console.print("  the time above is without it")
     console.print(
         f"disk: about {_size(found.disk_bytes)}, of it {_size(found.checkpoint_bytes)} a trial for its checkpoints"
     )

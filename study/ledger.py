@@ -100,7 +100,15 @@ class Ledger:
             }
         )
 
-    def record(self, config: Mapping[str, Any], outcome: Outcome, *, status: str, run_id: str | None) -> dict[str, Any]:
+    def record(
+        self,
+        config: Mapping[str, Any],
+        outcome: Outcome,
+        *,
+        status: str,
+        run_id: str | None,
+        reason: str | None = None,
+    ) -> dict[str, Any]:
         """Write a trial's per-example outcomes, epochs and, last, its result row.
 
         Args:
@@ -108,6 +116,7 @@ class Ledger:
             outcome: What the worker measured.
             status: How the trial ended.
             run_id: Its MLflow run, where one is known.
+            reason: Why it ended so; the outcome's own reason when None.
 
         Returns:
             The result row. It is written last: where it is, the trial's other files are.
@@ -115,7 +124,12 @@ class Ledger:
         identity = self._identity(config)
         trial = identity["trial_id"]
         row = identity | outcome.row
-        row |= {"status": status, "reason": outcome.reason, "flags": list(outcome.flags), "mlflow_run_id": run_id}
+        row |= {
+            "status": status,
+            "reason": reason or outcome.reason,
+            "flags": list(outcome.flags),
+            "mlflow_run_id": run_id,
+        }
         row |= {"checkpoint_path": config.get("checkpoint_dir"), "code_revision": code_revision()}
         shared = {key: identity[key] for key in ("study", "trial_id")}
         kinds = {row["checkpoint_kind"]: outcome.examples, "best": outcome.best_examples}

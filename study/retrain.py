@@ -37,7 +37,8 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
         spec = _spec_file(source)
     if save is not None and save.is_dir():
         raise UsageError(f"--save must name a file, got the folder {save}")
-    row = _train(spec, save=save)
+    stopped = recorded is not None and recorded["status"] == "stopped_early"
+    row = _train(spec, save=save, epochs=recorded["epochs"] if recorded is not None and stopped else None)
     if as_json:
         results().print_json(json.dumps(row))
     else:
@@ -46,7 +47,8 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
         _compare(recorded, row, source=source)
 
 
-def _train(spec: TrialSpec, *, save: Path | None) -> dict[str, Any]:
+def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[str, Any]:
+    """Return the row of a trial that runs alone, to the end or for as many epochs as one that was stopped early."""
     from trainables.data import DataError
     from trainables.training import Trainer
 
@@ -60,7 +62,7 @@ def _train(spec: TrialSpec, *, save: Path | None) -> dict[str, Any]:
 
     try:
         trainer = Trainer(spec)
-        while not trainer.done:
+        while not trainer.done and trainer.epoch != epochs:
             report(trainer.run_epoch())
         outcome = trainer.outcome()
     except (DataError, ValueError) as error:
@@ -108,7 +110,9 @@ def _print_row(row: dict[str, Any]) -> None:
 def _compare(recorded: dict[str, Any], row: dict[str, Any], *, source: Path) -> None:
     from analysis.schema import RESULT, differing_columns
 
-    own = ("study", "trial_id", "number", "proposal", "replicate_of", "constraints")
+    own = ["study", "trial_id", "number", "proposal", "replicate_of", "constraints"]
+    if recorded["status"] == "stopped_early":
+        own.append("reason")  # which the study's other trials decided
     columns = [name for name in (*RESULT.deterministic_columns(), *row) if name not in own]
     compared = [name for name in dict.fromkeys(columns) if (found := RESULT.find(name)) and found.deterministic]
     differing = differing_columns(recorded, row, columns=compared)

@@ -21,6 +21,7 @@ from study.cluster.session import connected, nodes  # noqa: E402
 from study.cluster.survey import shipped  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
+from study.errors import UsageError  # noqa: E402
 
 # A node that does not answer is given up after about 3 * (1 + 2) s; Ray's own settings take a minute.
 _HEALTH_CHECKS = {
@@ -70,11 +71,15 @@ def _start(options: dict[str, Any]) -> None:
     for left in reversed(range(_STARTS)):
         try:
             ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
-        except Exception as error:
+        except Exception as error:  # Ray raises no narrower class
             ray.shutdown()
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             if not left:
-                raise
-            notes().print(f"Ray did not start ({(str(error) or type(error).__name__).splitlines()[0]}); trying again")
+                raise UsageError(
+                    f"Ray does not start on this machine ({reason}): wait until it is less busy and `resume`, "
+                    "or name a cluster with --address"
+                ) from error
+            notes().print(f"Ray did not start ({reason}); trying again")
         else:
             return
 

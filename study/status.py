@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from analysis.fronts import front_hypervolume, front_of
+from study.budget import out_of_time
 from study.console import results
 from study.figures import print_front
 from study.folder import open_config, read_rows
@@ -40,6 +41,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "replicates": replicates,
             "methods": dict(Counter(record["method"] for record in records)),
             "failures": dict(causes),
+            "epochs_saved": _epochs_saved(rows),
             "flags": dict(flags),
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
@@ -54,11 +56,16 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
     for reason, count in causes.most_common():
         console.print(f"{count} failed: {reason}")
+    if by_status["stopped_early"]:
+        saved = 100 * _epochs_saved(rows)
+        console.print(f"{by_status['stopped_early']} stopped early: {saved:.0f}% of the epochs of all trials not run")
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console, reference=config.front.reference)
-    if rows.num_rows < config.num_trials:
+    if out_of_time(config, study_dir):
+        console.print(f"the time budget of {config.search.time_budget} is spent")
+    elif rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")
 
 
@@ -76,3 +83,16 @@ def _by_method(records: list[dict[str, Any]]) -> Table:
         counts = Counter(record["status"] for record in records if record["method"] == method)
         table.add_row(method, *(str(counts[status]) for status in STATUSES))
     return table
+
+
+def _epochs_saved(rows: Any) -> float:
+    """Return the share of the epochs asked for that trials stopped early did not run."""
+    if not rows.num_rows:
+        return 0.0
+    asked, run, statuses = (rows[name].to_pylist() for name in ("param.epochs", "epochs", "status"))
+    saved = [
+        planned - done
+        for planned, done, status in zip(asked, run, statuses, strict=True)
+        if status == "stopped_early" and planned is not None
+    ]
+    return float(sum(saved) / max(1, sum(planned for planned in asked if planned is not None)))

@@ -30,9 +30,13 @@ class TrialTrainable(tune.Trainable):
     trial's own folder, where every epoch is saved and from where a trial that ran before goes on.
 
     A result is the epoch's row with `status` (`running`, `completed` or `failed`), `done`, and, after
-    epochs that measured, `outcome`: a reference to the trial's `Outcome` in the object store, because
-    per-example arrays have no place in Tune's own records.
+    epochs that measured, `flags` and `outcome`: a reference to the trial's `Outcome` in the object store,
+    because per-example arrays have no place in Tune's own records. The first result of a trial that went on
+    from a checkpoint also has `earlier`: the rows of the epochs measured before, which a new scheduler
+    has not seen.
     """
+
+    _earlier: list[dict[str, Any]]
 
     def setup(self, config: dict[str, Any], *, data: ImageData | None = None) -> None:
         """Begin the first trial of this actor.
@@ -68,9 +72,12 @@ class TrialTrainable(tune.Trainable):
             if self._folder is not None:
                 trainer.keep(self._folder)
         result: dict[str, Any] = {**row, "status": "running", "done": trainer.done}
+        if self._earlier:
+            result["earlier"] = self._earlier
+            self._earlier = []
         if trainer.done or not row["stale"]:
             outcome = trainer.outcome()
-            result["outcome"] = ray.put(outcome)
+            result |= {"outcome": ray.put(outcome), "flags": outcome.flags}
             if trainer.done:
                 result["status"] = outcome.status
         return result
@@ -86,6 +93,7 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
+        self._earlier = []
         vars(self).pop("_trainer", None)
         release_memory()  # the trial before may have left the device full of cached pieces
         self._folder: str | None = config.get("checkpoint_dir")
@@ -99,5 +107,6 @@ class TrialTrainable(tune.Trainable):
     def _resume(self, checkpoint: Path | str) -> None:
         try:
             self._trainer.load(checkpoint)
+            self._earlier = [dict(row) for row in self._trainer.history if not row["stale"]]
         except CheckpointError as error:
             logger.warning("%s: the trial starts again from its first epoch", error)

@@ -64,7 +64,7 @@ def association_lines(table: Table, /) -> list[str]:
     if not share.num_rows:
         return [
             "No sound trial was proposed independently of results (search.random_fraction), so nothing is said here of "
-            "how Lipschitzness or dropout goes with accuracy: a sampler that follows the outcome makes them go together."
+            "how Lipschitzness or dropout goes with accuracy: a sampler that follows results makes them go together."
         ]
     rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(share)}
     lines = []

@@ -87,6 +87,7 @@ def finished(driver, study):
         ("worker exception", "if self.bad: raise RuntimeError('the net broke')", "the net broke"),
         ("NaN loss", "if self.bad: return self.layer(x.flatten(1)) * float('nan')", "diverged"),
     ],
+    ids=["worker-exception", "nan-loss"],
 )
 def test_trials_that_fail(tmp_path, note, fault, code, seen):
     changes = {"model": {"name": "faulty:net"}, "search": {"num_trials": 8, "random_fraction": 1.0}}
@@ -102,12 +103,21 @@ def test_trials_that_fail(tmp_path, note, fault, code, seen):
     note(fault, line(study, "failed", seen), outcome)
 
 
+def workers(driver):
+    """Return the processes that are running a trial: Ray puts the class in their titles."""
+    found = []
+    for pid in descendants(driver.pid):
+        with contextlib.suppress(OSError):
+            if b"Trainable" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
 def test_killed_worker(tmp_path, note):
     study = SmallStudy(tmp_path)
     driver = study.launch()
     before = started(study, driver)
-    workers = [pid for pid in descendants(driver.pid) if b"TrialTrainable" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(study.wait_until(lambda: workers(driver), driver)[0], signal.SIGKILL)
     finished(driver, study)
     unchanged(study, before)
     no_traceback(study)
@@ -248,4 +258,4 @@ def test_tracking_server_down(tmp_path, note):
         study = SmallStudy(tmp_path, {"tracking": {"uri": uri}})
         finished(study.launch(), study)
     no_traceback(study)
-    note("tracking server down", line(study, "tracking:"), complete(study))
+    note("tracking server down", line(study, "tracking lacks"), complete(study))

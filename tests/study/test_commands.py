@@ -108,11 +108,12 @@ def test_unknown_options_and_commands_exit_with_2(command):
     assert command("launch", "quickstart", "--dryrun")[0] == 2
 
 
-@pytest.mark.parametrize("kind", ["methods", "datasets", "models", "spaces", "attacks", "presets"])
+@pytest.mark.parametrize("kind", ["methods", "datasets", "models", "spaces", "attacks", "presets", "schedulers"])
 def test_list_names_everything_registered(monkeypatch, capsys, kind):
     from search_spaces import SPACES
     from study.catalogue import show
     from study.configfile import presets
+    from study.stopping import SCHEDULERS
     from trainables.attacks import ATTACKS
     from trainables.data import DATASETS
     from trainables.methods import METHODS
@@ -122,7 +123,7 @@ def test_list_names_everything_registered(monkeypatch, capsys, kind):
     out = capsys.readouterr().out
     known = {
         "methods": METHODS, "datasets": DATASETS, "models": MODELS, "spaces": SPACES, "attacks": ATTACKS,
-        "presets": presets(),
+        "presets": presets(), "schedulers": SCHEDULERS,
     }  # fmt: skip
     for name in known[kind]:
         assert name in out

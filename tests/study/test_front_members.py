@@ -19,6 +19,9 @@ from study.tracking.names import TRIAL_TAG
 from trainables.data import load_dataset
 from trainables.training import Trainer
 
+# half a minute of tracing and loading models: with the level that looks at what MLflow shows
+pytestmark = pytest.mark.browser
+
 CONFIG = {
     "name": "s",
     "dataset": {"name": "digits", "train_size": 64},

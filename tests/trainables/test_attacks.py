@@ -42,8 +42,19 @@ def test_every_attack_is_held_to_the_contract():
 
 @pytest.fixture
 def few_queries(monkeypatch):
-    """Square's thousands of queries are its own affair: a hundred go through the same code."""
+    """Thousands of queries and hundreds of steps are the package's own affair: fewer go through the same code."""
     monkeypatch.setattr("trainables.attacks.autoattack.SQUARE_QUERIES", 100)
+    if importlib.util.find_spec("pyautoattack") is None:
+        return
+    from pyautoattack import AutoAttack
+
+    run = AutoAttack.run_standard_evaluation
+
+    def shorter(self, *args, **options):
+        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 20
+        return run(self, *args, **options)
+
+    monkeypatch.setattr(AutoAttack, "run_standard_evaluation", shorter)
 
 
 def assert_legal(name, norm, epsilon, seed, steps, *, wild=False):

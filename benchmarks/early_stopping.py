@@ -1,0 +1,296 @@
+"""Replays recorded learning curves through the schedulers: what is left of the front, for how many of the epochs.
+
+    python benchmarks/early_stopping.py                                    the comparison
+    python benchmarks/early_stopping.py --record studies/learning-curves   makes learning_curves.parquet anew
+
+The curves are those of real trials (`learning_curves.yaml` is their study; the Parquet file repeats it and the commit).
+Trials arrive in shuffled orders on simulated workers, each epoch taking the seconds it took; the schedulers are the
+ones a study runs, asked in the same way. A trial that is stopped is on no front, however good it was until then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume
+from analysis.objectives import FRONT, directions, values
+from study.config import StudyConfig, parse_config
+from study.configfile import read_yaml
+from study.moasha import judge
+from study.scheduler import NoStopping, StudyScheduler, build_scheduler
+from study.stopping import AXES
+
+HERE = Path(__file__).parent
+CONFIG, CURVES = HERE / "learning_curves.yaml", HERE / "learning_curves.parquet"
+COMMAND = "robust-study launch benchmarks/learning_curves.yaml"
+WORKERS, ORDERS = 4, 20
+MEASURED = ("val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_mean", "val_lipschitz_scale_free_mean")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Learning curves by trial.
+
+    Attributes:
+        rows: Each trial's epoch rows, in order.
+        status: How each trial ended.
+        flagged: Trials whose final measurement is flagged.
+    """
+
+    rows: Mapping[str, list[dict[str, Any]]]
+    status: Mapping[str, str]
+    flagged: frozenset[str]
+
+    @cached_property
+    def epochs(self) -> int:
+        """Return the epochs of all trials."""
+        return sum(map(len, self.rows.values()))
+
+    @cached_property
+    def axes(self) -> dict[str, np.ndarray]:
+        """Return each trial's values on the three axes, shape (epochs, 3)."""
+        return {trial: np.array([values(row, AXES) for row in rows]) for trial, rows in self.rows.items()}
+
+    @cached_property
+    def reference(self) -> tuple[float, ...]:
+        """Return the worst point: nothing classified correctly, at the largest Lipschitz estimate of any trial."""
+        return (*HYPERVOLUME_REFERENCE, max(float(np.nanmax(points[:, 2])) for points in self.axes.values()))
+
+    @cached_property
+    def eligible(self) -> frozenset[str]:
+        """Return the trials that may be on a front once they are finished."""
+        return frozenset(trial for trial, status in self.status.items() if status == "completed") - self.flagged
+
+    def volumes(self, last: Mapping[str, int]) -> tuple[float, float]:
+        """Return hypervolumes over (clean, robust) and over all three axes, of each trial at an epoch of its own."""
+        points = np.array([self.axes[trial][epoch - 1] for trial, epoch in last.items()]).reshape(-1, len(AXES))
+        return (
+            hypervolume(points[:, :2], reference=HYPERVOLUME_REFERENCE, maximise=directions(FRONT)).value,
+            hypervolume(points, reference=self.reference, maximise=directions(AXES)).value,
+        )
+
+
+def read_curves(path: Path = CURVES, /) -> Curves:
+    """Return recorded learning curves."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    status: dict[str, str] = {}
+    flagged = set()
+    for row in pq.read_table(path).to_pylist():
+        rows.setdefault(row["trial_id"], []).append(row)
+        status[row["trial_id"]] = row["status"]
+        if row["flagged"]:
+            flagged.add(row["trial_id"])
+    return Curves(rows, status, frozenset(flagged))
+
+
+def record(study_dir: Path, /) -> None:
+    """Write a finished study's learning curves to the file that is replayed."""
+    from analysis.results import read_epochs, read_results
+
+    results = {row["trial_id"]: row for row in read_results(study_dir).to_pylist()}
+    rows = []
+    for epoch in read_epochs(study_dir).to_pylist():
+        result = results[epoch["trial_id"]]
+        found = {name: epoch[name] for name in ("trial_id", "epoch", "stale", *MEASURED, "seconds")}
+        rows.append(found | {key: result[key] for key in ("method", "status")} | {"flagged": bool(result["flags"])})
+    about = {
+        "command": COMMAND,
+        "config": CONFIG.read_text(encoding="utf-8"),
+        "code_revision": str(next(iter(results.values()))["code_revision"]),
+        "versions": str(next(iter(results.values()))["versions"]),
+    }
+    table = pa.Table.from_pylist(rows).replace_schema_metadata(about)
+    pq.write_table(table, CURVES, compression="zstd")
+    print(f"{CURVES}: {len(results)} trials, {len(rows)} epochs, {CURVES.stat().st_size / 1000:.0f} kB")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What became of the trials.
+
+    Attributes:
+        last: The last epoch of every trial.
+        stopped: Trials that were stopped.
+    """
+
+    last: dict[str, int]
+    stopped: frozenset[str]
+
+    @property
+    def epochs(self) -> int:
+        """Return the epochs run."""
+        return sum(self.last.values())
+
+
+def replay(curves: Curves, scheduler: StudyScheduler, /, *, seed: int, workers: int = WORKERS) -> Replay:
+    """Let a scheduler watch the curves as if the trials ran now.
+
+    Args:
+        curves: What the trials will report.
+        scheduler: A scheduler that has seen nothing yet.
+        seed: Of the order in which trials arrive.
+        workers: Trials that run at once.
+    """
+    waiting = sorted(curves.rows)
+    random.Random(seed).shuffle(waiting)
+    running = [(0.0, trial, 0) for trial in waiting[:workers]]
+    del waiting[:workers]
+    last: dict[str, int] = {}
+    stopped = set()
+    while running:
+        now, trial, epoch = heapq.heappop(running)
+        rows = curves.rows[trial]
+        if epoch:
+            last[trial] = epoch
+            handle = SimpleNamespace(trial_id=trial, config={"trial_id": trial})
+            done = epoch == len(rows)
+            result = {**rows[epoch - 1], "status": curves.status[trial] if done else "running"}
+            stop = not done and scheduler.on_trial_result(None, handle, result) == "STOP"
+            if stop:
+                stopped.add(trial)
+            if done or stop:
+                scheduler.on_trial_complete(None, handle, result)
+                if not waiting:
+                    continue
+                trial, epoch = waiting.pop(0), 0
+        heapq.heappush(running, (now + curves.rows[trial][epoch]["seconds"], trial, epoch + 1))
+    return Replay(last, frozenset(stopped))
+
+
+class RandomStopping(StudyScheduler):
+    """Stops as many at the same rungs as halving does, by lot."""
+
+    def __init__(self, *, rungs: list[int], reduction_factor: float, seed: int) -> None:
+        super().__init__(list(FRONT), epochs=rungs)
+        self._factor = reduction_factor
+        self._random = random.Random(seed)
+        self._lots: dict[int, dict[str, tuple[float]]] = {}
+
+    def reason_to_stop(self, trial: str, epoch: int) -> str | None:
+        """Draw a lot for the trial and let halving judge it."""
+        lots = self._lots.setdefault(epoch, {})
+        lots[trial] = (self._random.random(),)
+        verdict = judge(lots, trial, maximise=[True], reduction_factor=self._factor)
+        return None if verdict.goes_on else "an unlucky lot"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one scheduler reached, one entry an order of arrival, each relative to stopping nothing.
+
+    Attributes:
+        epochs: Share of all epochs that were run.
+        front: Hypervolume over (clean, robust) accuracy of the trials that ran to their end.
+        axes: The same over all three axes.
+        axes_with_stopped: The same with stopped trials at their last value.
+        finished: Trials that ran to their end.
+    """
+
+    epochs: np.ndarray
+    front: np.ndarray
+    axes: np.ndarray
+    axes_with_stopped: np.ndarray
+    finished: np.ndarray
+
+
+def score(
+    curves: Curves, make: Callable[[int], StudyScheduler], /, *, orders: int = ORDERS, workers: int = WORKERS
+) -> Score:
+    """Replay the curves in several orders of arrival, each with a scheduler of its own."""
+    full = curves.volumes({trial: len(curves.rows[trial]) for trial in curves.eligible})
+    found = []
+    for seed in range(orders):
+        run = replay(curves, make(seed), seed=seed, workers=workers)
+        known = {trial: epoch for trial, epoch in run.last.items() if trial in curves.eligible}
+        finished = {trial: epoch for trial, epoch in known.items() if trial not in run.stopped}
+        front, axes = curves.volumes(finished)
+        both = curves.volumes(known)[1]
+        found.append((run.epochs / curves.epochs, front / full[0], axes / full[1], both / full[1], len(finished)))
+    return Score(*np.array(found).T)
+
+
+def config_with(**scheduler: Any) -> StudyConfig:
+    """Return the recorded study's config with a scheduler."""
+    return parse_config({**read_yaml(CONFIG), "scheduler": scheduler})
+
+
+def contenders() -> dict[str, Callable[[int], StudyScheduler]]:
+    """Return what is compared, each made anew for an order's seed."""
+    moasha = config_with(name="moasha")
+    asha, median = (config_with(name=name, metric="val_robust_accuracy") for name in ("asha", "median"))
+    rungs = moasha.scheduler.rungs(moasha.training, moasha.evaluation)
+    factor = moasha.scheduler.halving()
+    return {
+        "none": lambda seed: NoStopping(),
+        "moasha": lambda seed: build_scheduler(moasha),
+        "asha on robust accuracy": lambda seed: build_scheduler(asha),
+        "median on robust accuracy": lambda seed: build_scheduler(median),
+        "random stopping": lambda seed: RandomStopping(rungs=rungs, reduction_factor=factor, seed=seed),
+    }
+
+
+def fewer_trials(curves: Curves, share: float, /, *, orders: int = ORDERS) -> Score:
+    """Spend a share of the epochs on whole trials, the first of each order, without any scheduler."""
+    full = curves.volumes({trial: len(curves.rows[trial]) for trial in curves.eligible})
+    found = []
+    for seed in range(orders):
+        order = sorted(curves.rows)
+        random.Random(seed).shuffle(order)
+        run: dict[str, int] = {}
+        while sum(run.values()) < share * curves.epochs:
+            run[order[len(run)]] = len(curves.rows[order[len(run)]])
+        known = {trial: epoch for trial, epoch in run.items() if trial in curves.eligible}
+        front, axes = curves.volumes(known)
+        epochs = sum(run.values()) / curves.epochs
+        found.append((epochs, front / full[0], axes / full[1], axes / full[1], len(known)))
+    return Score(*np.array(found).T)
+
+
+def main() -> None:
+    """Print the comparison, or record curves."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--record", type=Path, metavar="STUDY_DIR", help="write the curves of this study and end")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="orders of arrival")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="trials that run at once")
+    options = parser.parse_args()
+    if options.record is not None:
+        record(options.record)
+        return
+    curves = read_curves()
+    config = config_with(name="moasha")
+    rungs = config.scheduler.rungs(config.training, config.evaluation)
+    print(f"{len(curves.rows)} trials, {curves.epochs} epochs; {len(curves.eligible)} may be on the front")
+    print(f"rungs at epochs {rungs} of {config.training.epochs}, 1 in {config.scheduler.halving():g} goes on")
+    print(
+        f"{options.orders} orders of arrival, {options.workers} workers; mean (worst) over the orders, 1 = no stopping"
+    )
+    print(f"{'':28}{'epochs':>15}{'front':>17}{'3 axes':>17}{'with stopped':>17}{'finished':>10}")
+    for name, make in contenders().items():
+        show(name, score(curves, make, orders=options.orders, workers=options.workers))
+    share = score(curves, contenders()["moasha"], orders=options.orders, workers=options.workers).epochs.mean()
+    show("fewer trials, none stopped", fewer_trials(curves, float(share), orders=options.orders))
+
+
+def show(name: str, found: Score, /) -> None:
+    """Print one line of the comparison."""
+    volumes = "".join(
+        f"{volume.mean():9.4f} ({volume.min():.3f})" for volume in (found.front, found.axes, found.axes_with_stopped)
+    )
+    epochs = f"{found.epochs.mean():7.3f} ({found.epochs.max():.3f})"
+    print(f"{name:28}{epochs:>15} {volumes}{found.finished.mean():9.1f}")
+
+
+if __name__ == "__main__":
+    main()

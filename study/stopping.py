@@ -1,0 +1,137 @@
+"""Early stopping as a study's config says it: which scheduler, on what, and at which epochs trials are compared."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from analysis.objectives import OBJECTIVES
+from trainables.registry import nearest
+from trainables.spec import EvaluationSpec, TrainingSpec
+
+SCHEDULERS: Mapping[str, str] = {
+    "none": "every trial runs all its epochs",
+    "moasha": (
+        "asynchronous successive halving on several objectives: at each rung one trial in `reduction_factor` goes on, "
+        "by non-dominated rank, then spread; for fronts"
+    ),
+    "asha": "Ray's asynchronous successive halving on one named metric; for one best trial, not for a front",
+    "median": (
+        "Ray's median rule on one named metric: stops a trial whose best value is below the median of the others' "
+        "means so far"
+    ),
+}
+"""The schedulers, and what each does."""
+
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "moasha": ("objectives", "grace_period", "reduction_factor"),
+    "asha": ("metric", "grace_period", "reduction_factor"),
+    "median": ("metric", "grace_period"),
+}
+"""The settings each scheduler takes."""
+
+AXES = ("val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_scale_free_log10")
+"""What `moasha` compares trials on unless told otherwise."""
+
+REDUCTION_FACTOR = 3.0
+
+DROPS: Mapping[str, tuple[float, ...]] = {"constant": (), "cosine": (), "piecewise": (0.5, 0.75)}
+"""Shares of training at which a schedule's learning rate falls at once."""
+
+GRACE_SHARE = 0.2
+"""Grace period under a schedule that never falls at once, as a share of training."""
+
+
+class SchedulerConfig(BaseModel):
+    """Which trials are stopped before their last epoch; a setting that is null takes its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    name: Literal["none", "moasha", "asha", "median"] = "none"
+    metric: str | None = None
+    objectives: Annotated[list[str], Field(min_length=1)] | None = None
+    grace_period: Annotated[int, Field(ge=1)] | None = None
+    reduction_factor: Annotated[float, Field(ge=1.1, le=100)] | None = None
+
+    @model_validator(mode="after")
+    def _settings_belong_and_names_exist(self) -> SchedulerConfig:
+        for name in ("metric", "objectives", "grace_period", "reduction_factor"):
+            if getattr(self, name) is not None and name not in SETTINGS[self.name]:
+                takers = " and ".join(one for one, taken in SETTINGS.items() if name in taken)
+                raise ValueError(f"`{name}` is a setting of {takers}, got it with `name: {self.name}`: leave it out")
+        # stopping on test values would be selection on test data
+        valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
+        if "metric" in SETTINGS[self.name] and self.metric is None:
+            raise ValueError(f"`metric` is required by {self.name}, got none; one of: {', '.join(valid)}")
+        named = {"metric": [] if self.metric is None else [self.metric], "objectives": self.objectives or []}
+        for field, names in named.items():
+            for name in names:
+                if name not in valid:
+                    raise ValueError(f"`{field}` has no {name!r}{nearest(name, valid)}; valid: {', '.join(valid)}")
+            if len(set(names)) < len(names):
+                raise ValueError(f"`{field}` must name each objective once, got {', '.join(names)}")
+        return self
+
+    def axes(self) -> list[str]:
+        """Return the names of the objectives that trials are compared on."""
+        return [self.metric] if self.metric is not None else list(self.objectives or AXES)
+
+    def halving(self) -> float:
+        """Return the reduction factor, the default one where none is set."""
+        return self.reduction_factor or REDUCTION_FACTOR
+
+    def grace(self, training: TrainingSpec, /) -> int:
+        """Return the grace period in epochs, the default one where none is set.
+
+        The default reaches one epoch past the last drop of the learning rate: robust accuracy jumps there, so values
+        from before say little about those after. Under a schedule without drops it is a share of training.
+        """
+        if self.grace_period is not None:
+            return self.grace_period
+        drops = DROPS[training.schedule]
+        return math.floor(drops[-1] * training.epochs) + 1 if drops else math.ceil(GRACE_SHARE * training.epochs)
+
+    def rungs(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> list[int]:
+        """Return the epochs at which halving compares trials, ascending.
+
+        Rung k is due grace * reduction_factor^k epochs in and lies at the next epoch that is measured; all lie before
+        the last epoch, where there is nothing left to save.
+        """
+        grace, factor, every = self.grace(training), self.halving(), evaluation.every
+        due = (math.ceil(grace * factor**rung / every) * every for rung in itertools.count())
+        return sorted(set(itertools.takewhile(lambda epoch: epoch < training.epochs, due)))
+
+    def describe(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> str:
+        """Return in words who is compared on what and when."""
+        if self.name == "none":
+            return "none: every trial runs all its epochs"
+        on, rungs = ", ".join(self.axes()), self.rungs(training, evaluation)
+        if self.name == "median":
+            return f"median on {on}: trials may end at measured epochs from {rungs[0]} of {training.epochs} on"
+        epochs = ", ".join(map(str, rungs))
+        return (
+            f"{self.name} on {on}: compared after epochs {epochs} of {training.epochs}, 1 in {self.halving():g} goes on"
+        )
+
+
+def check_stopping(scheduler: SchedulerConfig, training: TrainingSpec, evaluation: EvaluationSpec, /) -> None:
+    """Check that a scheduler can stop something.
+
+    Raises:
+        ValueError: Its grace period leaves no measured epoch before the last.
+    """
+    if scheduler.name == "none" or scheduler.rungs(training, evaluation):
+        return
+    grace, every, epochs = scheduler.grace(training), evaluation.every, training.epochs
+    measured = math.ceil(grace / every) * every
+    reason = "" if scheduler.grace_period else f" (the default for the schedule {training.schedule})"
+    raise ValueError(
+        f"`scheduler.grace_period` of {grace} epochs{reason} leaves {scheduler.name} nothing to stop: the first "
+        f"measurement after it, with `evaluation.every` {every}, is at epoch {measured}, and training has {epochs}; "
+        "try a shorter grace period, more frequent measurements, or `scheduler.name: none`"
+    )

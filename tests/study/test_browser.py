@@ -1,0 +1,102 @@
+"""MLflow's UI as a researcher sees it, in a real browser: the table, a filter, a trial's charts, the front."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.browser import CHROMIUM, page
+from helpers.plain_study import run_plain
+
+from analysis.fronts import front_of
+from analysis.results import read_results
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")]
+
+CONFIG = """
+name: seen
+dataset: {name: digits, train_size: 128}
+model: {name: mlp}
+training: {epochs: 3, batch_size: 64, attack_steps: 2}
+evaluation: {epsilon: 0.1, steps: 2, examples: 64, every: 1, lipschitz: {steps: 2, examples: 8}}
+search: {space: core, num_trials: 6, methods: [natural, trades]}
+tracking: {uri: URI, models: 1}
+"""
+START_SECONDS = 600
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study's folder, and the address that `robust-study ui` says for it."""
+    pytest.importorskip("playwright", reason="needs the extra `browser`")
+    root = tmp_path_factory.mktemp("seen")
+    (root / "seen.yaml").write_text(CONFIG.replace("URI", f"sqlite:///{root}/mlflow.db"))
+    folder = run_plain(root / "seen.yaml", root / "studies")
+    log = root / "ui.log"
+    with log.open("wb") as file:
+        ui = subprocess.Popen([sys.executable, "-m", "study", "ui", str(folder)], cwd=root, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs/(\w+)", log.read_text())):
+            assert ui.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        yield folder, *found.groups()
+    finally:
+        ui.send_signal(signal.SIGINT)
+        assert ui.wait(timeout=60) == 0
+    assert "stopped" in log.read_text()
+
+
+def show(opened, base: str, path: str, query: str = "") -> None:
+    opened.goto(f"{base}/#/experiments/{path}?workflowType=machine_learning{query}", wait_until="domcontentloaded")
+
+
+def test_the_table_shows_the_study_with_its_trials_under_it(study):
+    _, base, experiment, _ = study
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs")
+        opened.get_by_text("seen", exact=True).wait_for()
+        assert opened.get_by_text("seen-00003").count() == 0
+        # the plus sign before the study's name
+        opened.locator(".ag-row").first.locator("button").first.click()
+        for number in range(6):
+            opened.get_by_text(f"seen-0000{number}", exact=True).wait_for()
+        assert opened.get_by_text("7 matching runs").count() == 1
+
+
+def test_a_filter_by_a_tag_leaves_the_front(study):
+    folder, base, experiment, _ = study
+    front = front_of(read_results(folder))["trial_id"].to_pylist()
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs", "&searchFilter=tags.on_front%20%3D%20'true'")
+        for trial in front:
+            opened.get_by_text(f"seen-{trial}", exact=True).wait_for()
+        shown = opened.locator("a", has_text=re.compile(r"^seen-\d{5}$"))
+        assert sorted(shown.all_inner_texts()) == sorted(f"seen-{trial}" for trial in front)
+
+
+def test_a_trials_charts_draw(study):
+    folder, base, experiment, _ = study
+    run_id = read_results(folder)["mlflow_run_id"].to_pylist()[0]
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs/{run_id}/model-metrics")
+        opened.get_by_text("val_clean_accuracy", exact=True).first.wait_for()
+        opened.locator(".js-plotly-plot .lines path, .js-plotly-plot .bars path").first.wait_for(state="attached")
+        assert opened.locator(".js-plotly-plot").count() >= 3
+
+
+def test_the_front_displays_on_the_studys_own_run(study, tmp_path):
+    _, base, experiment, parent = study
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs/{parent}/artifacts")
+        opened.get_by_text("figures", exact=True).first.click()
+        opened.get_by_text("pareto.png", exact=True).first.click()
+        opened.wait_for_function("[...document.images].some(image => image.naturalWidth > 500)")
+        opened.screenshot(path=tmp_path / "front.png")
+    assert Path(tmp_path / "front.png").stat().st_size > 20_000

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+
+from study.config import parse_config
+from study.errors import UsageError
+from study.stopping import DROPS, SchedulerConfig, check_stopping
+from trainables.optimisation import learning_rate
+from trainables.settings import settings_of
+from trainables.spec import EvaluationSpec, TrainingSpec
+
+
+def study(**changes):
+    tree = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}
+    return parse_config(tree | changes)
+
+
+@pytest.mark.parametrize("schedule", settings_of(TrainingSpec)["schedule"].choices)
+def test_the_drops_are_those_of_the_schedule(schedule):
+    rates = [learning_rate(step / 1000, schedule=schedule, initial=1.0) for step in range(1000)]
+    falls = tuple(step / 1000 for step in range(1, 1000) if rates[step] < 0.5 * rates[step - 1] and step < 990)
+    assert falls == DROPS[schedule]
+
+
+@pytest.mark.parametrize("epochs", [4, 7, 8, 20, 27, 30, 200])
+def test_the_default_grace_period_reaches_past_the_last_drop(epochs):
+    training = TrainingSpec(epochs=epochs, schedule="piecewise")
+    grace = SchedulerConfig(name="moasha").grace(training)
+    # the rate of the last epoch within the grace period, at its beginning
+    assert learning_rate((grace - 1) / epochs, schedule="piecewise", initial=1.0) <= 0.1
+    assert learning_rate((grace - 1 / 100) / epochs, schedule="piecewise", initial=1.0) == 0.01
+    assert grace <= epochs
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("epochs", [10, 27, 100])
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "piecewise"])
+@pytest.mark.parametrize("factor", [None, 1.5, 2, 4])
+def test_rungs_are_measured_epochs_between_grace_period_and_end(every, epochs, schedule, factor):
+    scheduler = SchedulerConfig(name="moasha", reduction_factor=factor)
+    training, evaluation = TrainingSpec(epochs=epochs, schedule=schedule), EvaluationSpec(every=every)
+    rungs = scheduler.rungs(training, evaluation)
+    assert rungs == sorted(set(rungs))
+    assert all(epoch % every == 0 and scheduler.grace(training) <= epoch < epochs for epoch in rungs)
+    first = next(epoch for epoch in range(scheduler.grace(training), 10 * epochs) if epoch % every == 0)
+    assert rungs[:1] == ([first] if first < epochs else [])
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"name": "hyperband"}, "scheduler.name"),
+        ({"name": "none", "metric": "val_robust_accuracy"}, "`scheduler.metric` is a setting of asha and median"),
+        ({"grace_period": 3}, "`scheduler.grace_period` is a setting of moasha and asha and median"),
+        ({"name": "moasha", "metric": "val_robust_accuracy"}, "got it with `name: moasha`"),
+        (
+            {"name": "median", "metric": "val_robust_accuracy", "reduction_factor": 2},
+            "`scheduler.reduction_factor` is a setting",
+        ),
+        (
+            {"name": "asha", "metric": "val_robust_accuracy", "objectives": ["val_clean_accuracy"]},
+            "`scheduler.objectives` is",
+        ),
+        ({"name": "asha"}, "`scheduler.metric` is required by asha, got none; one of: val_clean_accuracy"),
+        ({"name": "asha", "metric": "val_robst_accuracy"}, "did you mean val_robust_accuracy"),
+        ({"name": "asha", "metric": "test_robust_accuracy"}, "`scheduler.metric` has no 'test_robust_accuracy'"),
+        ({"name": "moasha", "objectives": ["val_clean_accuracy", "val_clean_accuracy"]}, "each objective once"),
+        ({"name": "moasha", "reduction_factor": 1}, "reduction_factor"),
+        ({"name": "moasha", "grace_period": 0}, "grace_period"),
+        ({"name": "moasha", "grace": 3}, "unknown key `scheduler.grace`"),
+        ({"name": "moasha", "grace_period": 20}, "of 20 epochs leaves moasha nothing to stop"),
+        ({"name": "median", "metric": "val_clean_accuracy", "grace_period": 16}, "is at epoch 20, and training has 20"),
+    ],
+)
+def test_contradictions_and_unknown_settings_are_refused(section, message):
+    with pytest.raises(UsageError) as refused:
+        study(scheduler=section)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_default_grace_period_that_leaves_nothing_is_refused_with_its_reason():
+    with pytest.raises(ValueError, match=r"of 16 epochs \(the default for the schedule piecewise\).*at epoch 20"):
+        check_stopping(
+            SchedulerConfig(name="moasha"), TrainingSpec(epochs=20, schedule="piecewise"), EvaluationSpec(every=5)
+        )
+
+
+@pytest.mark.parametrize("place", ["ranges", "fixed"])
+@pytest.mark.parametrize("key", ["epochs", "schedule"])
+def test_a_search_over_the_length_of_training_is_refused(place, key):
+    value = {"epochs": 8, "schedule": "constant"}[key]
+    with pytest.raises(UsageError, match=rf"`search.{place}.{key}`"):
+        study(
+            search={"space": "core", place: {key: [value] if place == "ranges" else value}},
+            scheduler={"name": "moasha"},
+        )
+
+
+def test_the_resolved_config_is_the_same_config_again():
+    config = study(scheduler={"name": "asha", "metric": "val_robust_accuracy", "grace_period": 10})
+    assert parse_config(config.to_dict()) == config
+    assert study().scheduler.name == "none"
+
+
+def test_axes():
+    assert SchedulerConfig(name="asha", metric="val_clean_accuracy").axes() == ["val_clean_accuracy"]
+    assert SchedulerConfig(name="moasha").axes() == [
+        "val_clean_accuracy",
+        "val_robust_accuracy",
+        "val_lipschitz_scale_free_log10",
+    ]
+    two = ["val_clean_accuracy", "val_robust_accuracy"]
+    assert SchedulerConfig(name="moasha", objectives=two).axes() == two
