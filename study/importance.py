@@ -70,8 +70,8 @@ def _distributions(rows: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribut
     for name in rows[0]:
         if not name.startswith("param.") and name != "train_epsilon":
             continue
-        column = [row.get(name) for row in rows]
-        if any(value is None for value in column) or len(set(column)) < 2:
+        column = [float(row[name]) for row in rows if row.get(name) is not None]
+        if len(column) < len(rows) or len(set(column)) < 2:
             continue
         low, high = min(column), max(column)
         found[name] = FloatDistribution(low, high, log=low > 0 and high > 100 * low)
