@@ -84,6 +84,20 @@ class SearchConfig(_Section):
         return self
 
 
+class FrontConfig(_Section):
+    """Where the hypervolume begins: a value for each objective, its own reference where none is given."""
+
+    reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> FrontConfig:
+        for name in self.reference:
+            if name not in OBJECTIVES:
+                close = nearest(name, [*OBJECTIVES])
+                raise ValueError(f"`reference` has no objective {name!r}{close}; valid: {', '.join(OBJECTIVES)}")
+        return self
+
+
 class ResourcesConfig(_Section):
     """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
 
@@ -175,6 +189,7 @@ class StudyConfig(_Section):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     search: SearchConfig
+    front: FrontConfig = FrontConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cluster: ClusterConfig = ClusterConfig()

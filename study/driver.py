@@ -35,6 +35,16 @@ from trainables.tune import TrialTrainable  # noqa: E402
 MAX_RETRIES = 2
 
 
+def _ledger(config: StudyConfig, study_dir: Path) -> Ledger:
+    return Ledger(
+        study_dir,
+        study=config.name,
+        methods=config.search.methods,
+        constraints=config.search.constraints,
+        reference=config.front.reference,
+    )
+
+
 def run_study(
     config: StudyConfig,
     study_dir: Path,
@@ -55,7 +65,7 @@ def run_study(
         The tracker, still open: figures are logged to the same parent run.
     """
     search = config.search
-    ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
+    ledger = _ledger(config, study_dir)
     optuna_study = open_search(config, study_dir)
     pending = unfinished(optuna_study, ledger.rows, search)
     for line in enqueue(optuna_study, config):

@@ -31,7 +31,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     replicates = sum(record["replicate_of"] is not None for record in records)
     causes = Counter(record["reason"] for record in records if record["status"] == "failed")
     flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
-    volume = front_hypervolume(rows)
+    volume = front_hypervolume(rows, reference=config.front.reference)
     if as_json:
         summary: dict[str, Any] = {
             "study": config.name,
@@ -62,7 +62,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
-        print_front(rows, console=console)
+        print_front(rows, console=console, reference=config.front.reference)
     if out_of_time(config, study_dir):
         console.print(f"the time budget of {config.search.time_budget} is spent")
     elif rows.num_rows < config.num_trials:
