@@ -41,12 +41,46 @@ def front_probability(
 ) -> np.ndarray:
     """Return for each trial the posterior probability that no other trial truly dominates it.
 
-    "Truly" means in accuracy on the distribution the examples came from. Model, with theta_t the logits of trial t's
-    true (clean, robust) accuracy: measured logits of all trials ~ Normal(theta, noise), the noise covariance being that
-    of the shared examples (so that trials that fail on the same examples are compared more sharply), and
-    theta_t ~ a mixture of `COMPONENTS` normals. Prior of the mixture: weights Dirichlet(1 / COMPONENTS); covariances
-    inverse-Wishart with 5 degrees of freedom and mean `SCATTER` x (covariance of the study's trials); means normal
-    around the study's mean with 1 / 0.05 times that covariance. Drawn by Gibbs sampling.
+    Args:
+        clean: As `true_accuracies` takes it.
+        robust: Likewise.
+        generator: Source of the draws.
+        draws: Posterior draws kept.
+        burn_in: Draws dropped before them.
+
+    Returns:
+        Shape (t,); 1 for a single trial.
+
+    Raises:
+        ValueError: Shapes differ, or there is no example.
+    """
+    drawn = true_accuracies(clean, robust, generator=generator, draws=draws, burn_in=burn_in)
+    return membership(drawn)
+
+
+def membership(drawn: np.ndarray, /) -> np.ndarray:
+    """Return how often each trial is on the front of drawn accuracies, shape (draws, t, 2) to (t,)."""
+    return np.asarray(np.mean([_undominated(points) for points in drawn], axis=0))
+
+
+def true_accuracies(
+    clean: ArrayLike,
+    robust: ArrayLike,
+    /,
+    *,
+    generator: np.random.Generator,
+    draws: int = 1000,
+    burn_in: int = 200,
+) -> np.ndarray:
+    """Draw the trials' true (clean, robust) accuracies from their joint posterior.
+
+    "True" means on the distribution the examples came from. Model, with theta_t the logits of trial t's true (clean,
+    robust) accuracy: measured logits of all trials ~ Normal(theta, noise), the noise covariance being that of the
+    shared examples (so that trials that fail on the same examples are compared more sharply), and theta_t ~ a mixture
+    of `COMPONENTS` normals. Prior of the mixture: weights Dirichlet(1 / COMPONENTS); covariances inverse-Wishart with 5
+    degrees of freedom and mean `SCATTER` x (covariance of the study's trials); means normal around the study's mean
+    with 1 / 0.05 times that covariance. Drawn by Gibbs sampling, with
+    a step that moves each component and its members together.
 
     Args:
         clean: Classified correctly, boolean, shape (t, n): t trials on the same n examples.
@@ -56,7 +90,7 @@ def front_probability(
         burn_in: Draws dropped before them.
 
     Returns:
-        Shape (t,); 1 for a single trial.
+        Shape (draws, t, 2).
 
     Raises:
         ValueError: Shapes differ, or there is no example.
@@ -67,20 +101,26 @@ def front_probability(
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
         raise ValueError(f"`clean` and `robust` must have shape (t, n) with n >= 1, got {np.shape(clean)}")
     trials = len(outcomes)
-    if trials < 2:
-        return np.ones(trials)
     measured = _measure(outcomes)
+    if trials < 2:
+        noise = np.linalg.cholesky(np.linalg.inv(measured.precision)) @ generator.standard_normal((2, draws))
+        return _accuracy((measured.logits.ravel() + noise.T).reshape(draws, trials, 2))
     scale = np.cov(measured.logits.T) + 1e-6 * np.eye(2)
     truth = measured.logits
     label = generator.integers(COMPONENTS, size=trials)
-    hits = np.zeros(trials)
+    kept = np.empty((draws, trials, 2))
     for step in range(burn_in + draws):
         weights, means, precisions = _draw_mixture(truth, label, measured.logits.mean(axis=0), scale, generator)
         label = _draw_labels(truth, weights, means, precisions, generator)
         truth = _draw_truth(measured, means[label], precisions[label], generator)
+        truth = truth + _draw_shifts(measured, truth, label, means, precisions, generator)[label]
         if step >= burn_in:
-            hits += _undominated(truth)
-    return hits / draws
+            kept[step - burn_in] = truth
+    return _accuracy(kept)
+
+
+def _accuracy(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def _measure(outcomes: np.ndarray) -> _Measured:
@@ -94,7 +134,9 @@ def _measure(outcomes: np.ndarray) -> _Measured:
     floor = np.maximum(binomial - np.diag(covariance), 1e-3 * binomial)
     slope = 1 / (share * (1 - share))
     noise = slope[:, None] * (covariance + np.diag(floor)) * slope
-    return _Measured(logits=np.log(share / (1 - share)).reshape(trials, 2), precision=np.linalg.inv(noise))
+    # The inverse of an estimated covariance is too large on average; Hartlap, Simon and Schneider (2007) take it back.
+    excess = max(1 - (2 * trials + 1) / (examples - 1), 0.1) if examples > 1 else 0.1
+    return _Measured(logits=np.log(share / (1 - share)).reshape(trials, 2), precision=excess * np.linalg.inv(noise))
 
 
 def _draw_mixture(
@@ -153,6 +195,31 @@ def _draw_truth(
     # With noise of covariance `joint` on the right-hand side, the solution has covariance inv(joint).
     noise = np.linalg.cholesky(joint) @ generator.standard_normal(2 * trials)
     return np.linalg.solve(joint, target + noise).reshape(trials, 2)
+
+
+def _draw_shifts(
+    measured: _Measured,
+    truth: np.ndarray,
+    label: np.ndarray,
+    means: np.ndarray,
+    precisions: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Draw by how much each component moves with all its members, shape (k, 2).
+
+    Shared examples move all trials together by far more than one sweep's draws of a tight component could follow one
+    after the other; without this exact step the chain explores that direction too slowly and says too little of it.
+    """
+    move = np.kron(np.eye(COMPONENTS)[label], np.eye(2))
+    pull = np.zeros((COMPONENTS, 2, COMPONENTS, 2))
+    every = np.arange(COMPONENTS)
+    pull[every, :, every, :] = _MEAN_WEIGHT * precisions
+    weighted = measured.precision @ move
+    joint = move.T @ weighted + pull.reshape(2 * COMPONENTS, 2 * COMPONENTS)
+    back = _MEAN_WEIGHT * np.einsum("kij,kj->ki", precisions, measured.logits.mean(axis=0) - means)
+    target = weighted.T @ (measured.logits - truth).ravel() + back.ravel()
+    noise = np.linalg.cholesky(joint) @ generator.standard_normal(2 * COMPONENTS)
+    return np.linalg.solve(joint, target + noise).reshape(COMPONENTS, 2)
 
 
 def _undominated(points: np.ndarray) -> np.ndarray:

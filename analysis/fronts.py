@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import moocore
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.objectives import FRONT, directions, is_feasible, meets_constraints, values
+from analysis.objectives import FRONT, directions, keeps_constraints, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT, ResultsError
-
-HYPERVOLUME_REFERENCE = (0.0, 0.0)
-"""Reference point of hypervolumes over (clean, robust) accuracy: nothing classified correctly."""
-
-
-_JUDGING = ("status", "flags", "constraints")
 
 
 class MixedStudiesError(ResultsError):
@@ -72,14 +65,16 @@ def feasible(table: Table, /) -> np.ndarray:
     """Mark the rows that may be on a front: completed, unflagged, their own study's constraints kept.
 
     Returns:
-        Boolean mask, shape (n,); see `analysis.objectives.is_feasible`.
+        Boolean mask, shape (n,); `analysis.objectives.is_feasible` of each row.
     """
-    return np.asarray([is_feasible(row) for row in _judged(table)], dtype=bool)
+    completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
+    flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+    return np.asarray(completed & (flags == 0) & keeps_constraints(table), dtype=bool)
 
 
 def keeping_constraints(table: Table, /) -> np.ndarray:
     """Mark the rows that keep their own study's constraints, whatever else speaks against them; shape (n,)."""
-    return np.asarray([meets_constraints(row) for row in _judged(table)], dtype=bool)
+    return keeps_constraints(table)
 
 
 def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> np.ndarray:
@@ -137,10 +132,31 @@ def hypervolume(points: ArrayLike, /, *, reference: Sequence[float], maximise: b
     return Hypervolume(value=value, reference=tuple(map(float, origin)), points=len(array), beyond=beyond)
 
 
-def front_hypervolume(table: Table, /, *, allow_mixed: bool = False) -> Hypervolume:
-    """Return the hypervolume of a table's front in (clean, robust) validation accuracy."""
-    members = values(front_of(table, allow_mixed=allow_mixed), FRONT)
-    return hypervolume(members, reference=HYPERVOLUME_REFERENCE, maximise=directions(FRONT))
+def reference_point(objectives: Sequence[str], /, *, fixed: Mapping[str, float] | None = None) -> tuple[float, ...]:
+    """Return where the hypervolume begins: for each objective what `fixed` says, else the objective's own reference."""
+    given = fixed or {}
+    return tuple(float(given.get(name, objective(name).reference)) for name in objectives)
+
+
+def front_hypervolume(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    reference: Mapping[str, float] | None = None,
+    allow_mixed: bool = False,
+) -> Hypervolume:
+    """Return the hypervolume of a table's front.
+
+    Args:
+        table: Result rows.
+        objectives: Names from `OBJECTIVES`; Lipschitz ones enter as log10.
+        reference: Reference values by objective, in the objective's unit; an objective's own where not given.
+        allow_mixed: Compare rows though they were measured differently.
+    """
+    members = values(front_of(table, objectives=objectives, allow_mixed=allow_mixed), objectives)
+    origin = reference_point(objectives, fixed=reference)
+    return hypervolume(members, reference=origin, maximise=directions(objectives))
 
 
 def spread_along(points: ArrayLike, /, *, cap: int = 10) -> np.ndarray:
@@ -195,12 +211,6 @@ def require_like_for_like(table: Table, /) -> None:
             f"these results differ in {'; '.join(mixed)}, so they share no front; "
             f"give them apart, or insist with --allow-mixed"
         )
-
-
-def _judged(table: Table) -> list[dict[str, Any]]:
-    names = [name for name in table.column_names if name in _JUDGING or name.startswith("val_")]
-    rows: list[dict[str, Any]] = table.select(names).to_pylist()
-    return rows
 
 
 def _checked(points: ArrayLike, *, maximise: bool | Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:

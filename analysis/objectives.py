@@ -34,6 +34,7 @@ class Objective:
         label: What it is, for axes and tables, without the split.
         split: "val" or "test". Only val objectives may steer a search.
         unit: Unit of the transformed value.
+        reference: Where the hypervolume begins on this axis unless the config says otherwise, in the same unit.
         log10_floor: With a number, the objective is log10 of the column's value, values below this counting as this.
     """
 
@@ -43,6 +44,7 @@ class Objective:
     label: str
     split: Literal["val", "test"]
     unit: str
+    reference: float = 0.0
     log10_floor: float | None = None
 
     @property
@@ -64,7 +66,7 @@ def _of_split(split: Literal["val", "test"]) -> list[Objective]:
         name = f"{split}_{kind}_accuracy"
         return Objective(name=name, column=name, maximise=True, label=f"{kind} accuracy", split=split, unit="fraction")
 
-    def lipschitz(name: str, column: str, label: str, unit: str) -> Objective:
+    def lipschitz(name: str, column: str, label: str, unit: str, reference: float) -> Objective:
         return Objective(
             name=f"{split}_{name}",
             column=f"{split}_{column}",
@@ -72,18 +74,20 @@ def _of_split(split: Literal["val", "test"]) -> list[Objective]:
             label=f"log10 {label}",
             split=split,
             unit=f"log10 of {unit}",
+            reference=reference,
             log10_floor=LIPSCHITZ_FLOOR,
         )
 
     return [
         accuracy("clean"),
         accuracy("robust"),
-        lipschitz("lipschitz_log10", "lipschitz_mean", "empirical local Lipschitz", "logits per pixel unit"),
+        lipschitz("lipschitz_log10", "lipschitz_mean", "empirical local Lipschitz", "logits per pixel unit", 4.0),
         lipschitz(
             "lipschitz_scale_free_log10",
             "lipschitz_scale_free_mean",
             "scale-free local Lipschitz",
             "mean margins per pixel unit",
+            3.0,
         ),
     ]
 
@@ -154,6 +158,17 @@ def parse_constraint(text: str, /) -> Constraint:
     return Constraint(name, ">=" if op == ">=" else "<=", bound)
 
 
+def keeps_constraints(table: Table, /) -> np.ndarray:
+    """Mark the rows of a table that keep the constraints their own study declared, shape (n,)."""
+    texts = np.asarray(table["constraints"].to_pylist(), dtype=object)
+    kept = np.ones(len(texts), dtype=bool)
+    for text in {text for text in texts if text}:
+        mine = texts == text
+        for constraint in _declared(text):
+            kept[mine] &= _violations(constraint, table)[mine] <= 0
+    return kept
+
+
 def meets_constraints(row: Mapping[str, Any], /) -> bool:
     """Return whether a result row keeps the constraints its own study declared, read from `constraints`."""
     return all(constraint.violation(row) <= 0 for constraint in _declared(row.get("constraints")))
@@ -167,6 +182,18 @@ def is_feasible(row: Mapping[str, Any], /) -> bool:
 def constraints_text(constraints: Sequence[str | Constraint], /) -> str | None:
     """Return constraints as the result column `constraints` holds them; None where there are none."""
     return json.dumps([str(constraint) for constraint in constraints]) if constraints else None
+
+
+def _violations(constraint: Constraint, table: Table) -> np.ndarray:
+    """Return `Constraint.violation` of all rows at once, shape (n,)."""
+    if constraint.column in OBJECTIVES:
+        measured = values(table, [constraint.column])[:, 0]
+    elif constraint.column in table.column_names:
+        measured = table[constraint.column].to_numpy(zero_copy_only=False).astype(np.float64)
+    else:
+        measured = np.full(table.num_rows, np.nan)
+    missed = constraint.bound - measured if constraint.op == ">=" else measured - constraint.bound
+    return np.where(np.isnan(missed), np.inf, missed)
 
 
 @functools.cache

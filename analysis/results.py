@@ -96,6 +96,11 @@ def to_table(columns: Mapping[str, Any], schema: Schema, /, *, where: str = "row
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
 
 
+def write_plain(path: str | Path, columns: Mapping[str, Any], /) -> None:
+    """Write columns of a table for readers, such as the paper's, as a Parquet file without a declared schema."""
+    pq.write_table(pa.table(dict(columns)), path)
+
+
 def example_columns(
     examples: Mapping[str, Mapping[str, np.ndarray]],
     /,
@@ -292,13 +297,13 @@ def _files(source: Path, schema: Schema, trials: Collection[str] | None) -> list
 
 def _drop_repeats(table: Table, origins: list[Path]) -> Table:
     """Keep one row per (study, trial); a compacted file may repeat rows that single files still hold."""
+    if table.group_by(["study", "trial_id"]).aggregate([]).num_rows == table.num_rows:
+        return table
     first: dict[tuple[str, str], int] = {}
     for index, key in enumerate(zip(table["study"].to_pylist(), table["trial_id"].to_pylist(), strict=True)):
         kept = first.setdefault(key, index)
-        if kept == index:
-            continue
-        differing = differing_columns(table.slice(kept, 1).to_pylist()[0], table.slice(index, 1).to_pylist()[0])
-        if differing:
+        rows = table.take([kept, index]).to_pylist()
+        if differing := {} if kept == index else differing_columns(*rows):
             raise ResultsError(
                 f"{origins[index]} and {origins[kept]} both hold trial {key[1]} of study {key[0]} and differ in "
                 f"{', '.join(differing)}; move one away"

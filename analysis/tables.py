@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.fronts import front_hypervolume, front_of, on_front
+from analysis.choice import knee_of
+from analysis.fronts import Hypervolume, front_hypervolume, front_of, on_front
 from analysis.objectives import FRONT, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
-from analysis.wording import LOWER_BOUND, flagged, measured_by, own_parameters, provenance
+from analysis.wording import L_2, L_INF, LOWER_BOUND, flagged, measured_by, own_parameters, provenance
 
 Cell = str | float | int | bool | None
 
@@ -61,6 +63,24 @@ class TextTable:
         lines = [f"| {' | '.join(row)} |" for row in [escaped[0], rule, *escaped[1:]]]
         return "\n".join([f"**{self.title}**", "", *lines, "", *(f"{note}  " for note in self.notes)]) + "\n"
 
+    def latex(self) -> str:
+        """Return the table for LaTeX with booktabs, notes below in small print; texts are escaped."""
+        rows = [" & ".join(map(_tex, row)) + r" \\" for row in [list(self.headings), *self.cells()]]
+        columns = "".join("r" if spec else "l" for spec in self.formats)
+        notes = [rf"\par\smallskip{{\footnotesize {_tex(note)}\par}}" for note in self.notes]
+        lines = [
+            "% needs \\usepackage{booktabs}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            rows[0],
+            r"\midrule",
+            *rows[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            *notes,
+        ]
+        return "\n".join(lines) + "\n"
+
     def csv(self) -> str:
         """Return headings and rows as CSV: full precision, missing values empty, no notes."""
         return csv_text(self.headings, self.rows)
@@ -95,11 +115,24 @@ _FRONT_COLUMNS: tuple[_Column, ...] = (
 )
 
 
-def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> TextTable:
+def front_table(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    reference: Mapping[str, float] | None = None,
+    allow_mixed: bool = False,
+) -> TextTable:
     """Return the front of a result table: one line a member, best in the first objective first.
 
-    The notes give the attack, how many trials there were and failed, and for the front over clean and robust accuracy
-    its hypervolume with the reference point; other objectives have a column each and are named in the title.
+    The notes give the hypervolume with its reference point, the knee, the attack, and how many trials there were and
+    failed; objectives other than clean and robust accuracy have a column each and are named in the title.
+
+    Args:
+        table: Result rows.
+        objectives: Names from `OBJECTIVES`.
+        reference: Reference values of the hypervolume by objective; an objective's own where not given.
+        allow_mixed: Compare rows though they were measured differently.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
@@ -107,17 +140,13 @@ def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
     several = len(set(table["study"].to_pylist())) > 1
     columns = ((("study", "", lambda row: row["study"]),) if several else ()) + _FRONT_COLUMNS + _extra(objectives)
-    notes = (
-        [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)] if table.num_rows else []
-    )
-    over = ""
+    volume = front_hypervolume(table, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+    knee = knee_of(members, objectives=objectives)
+    notes = [volume_note(volume, objectives) + (f"; knee: trial {knee}" if knee else "")]
+    if table.num_rows:
+        notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
+    over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
-    if set(objectives) == set(FRONT):
-        volume = front_hypervolume(table, allow_mixed=allow_mixed)
-        reference = ", ".join(f"{value:g}" for value in volume.reference)
-        notes.insert(0, f"hypervolume {volume.value:.4f} over (clean, robust), reference point ({reference})")
-    else:
-        over = f" over {', '.join(objectives)}"
     size = members.num_rows
     return TextTable(
         title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {table.num_rows} trials",
@@ -126,6 +155,14 @@ def front_table(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
         notes=tuple(notes),
     )
+
+
+def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
+    """Return a hypervolume in one phrase: value, objectives, reference point, members beyond it."""
+    over = "clean, robust" if tuple(objectives) == FRONT else ", ".join(objectives)
+    reference = ", ".join(f"{value:g}" for value in volume.reference)
+    beyond = f"; {volume.beyond} of its members beyond it count nothing" if volume.beyond else ""
+    return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
 
 
 def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
@@ -156,6 +193,18 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:
     writer.writerow(headings)
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "\u2264": r"$\leq$",
+    "\u03b5": r"$\varepsilon$", "\u00b7": r"$\cdot$", L_INF: r"$\ell_\infty$", L_2: r"$\ell_2$",
+}  # fmt: skip
+_SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_TEX, key=len, reverse=True)))
+
+
+def _tex(text: str) -> str:
+    return _SPECIAL.sub(lambda found: _TEX[found[0]], text)
 
 
 def _shown(cell: Cell, spec: str) -> str:

@@ -84,6 +84,20 @@ class SearchConfig(_Section):
         return self
 
 
+class FrontConfig(_Section):
+    """Where the hypervolume begins: a value for each objective, its own reference where none is given."""
+
+    reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> FrontConfig:
+        for name in self.reference:
+            if name not in OBJECTIVES:
+                close = nearest(name, [*OBJECTIVES])
+                raise ValueError(f"`reference` has no objective {name!r}{close}; valid: {', '.join(OBJECTIVES)}")
+        return self
+
+
 class ResourcesConfig(_Section):
     """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
 
@@ -117,8 +131,7 @@ class ResourcesConfig(_Section):
 class ClusterConfig(_Section):
     """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
 
-    After `trials_per_driver` trials a fresh driver takes over, which bounds its memory; null: 1,000, or 20 for each
-    trial that runs at once if that is more.
+    After `trials_per_driver` trials a fresh driver takes over; null: 1,000, or 20 for each that runs at once.
     """
 
     address: str | None = None
@@ -133,10 +146,8 @@ class ClusterConfig(_Section):
 class StorageConfig(_Section):
     """Where Optuna's trials and checkpoints are written, how often, and which are kept.
 
-    `optuna`: null is a SQLite file in the study's folder. `checkpoints`: a path, an s3:// or gs:// URL; null is
-    `checkpoints/` in the study's folder. A trial is saved after each epoch, and within an epoch every
-    `checkpoint_minutes`. `keep`: `all`; `contenders`, not those of failed trials nor of trials that another one beats
-    by more than 0.05 in every objective; or `front`, the front's alone.
+    Null: in the study's folder. `checkpoints`: a path, an s3:// or gs:// URL; written every epoch, and within one every
+    `checkpoint_minutes`. `keep`: `contenders` (not failed, nor beaten by over 0.05 in all objectives), `front` or `all`.
     """
 
     checkpoints: str | None = None
@@ -185,6 +196,7 @@ class StudyConfig(_Section):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     search: SearchConfig
+    front: FrontConfig = FrontConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cluster: ClusterConfig = ClusterConfig()

@@ -58,6 +58,16 @@ class RunBrokeError(Exception):
         self.tracker = tracker
 
 
+def _ledger(config: StudyConfig, study_dir: Path) -> Ledger:
+    return Ledger(
+        study_dir,
+        study=config.name,
+        methods=config.search.methods,
+        constraints=config.search.constraints,
+        reference=config.front.reference,
+    )
+
+
 def run_study(
     config: StudyConfig,
     study_dir: Path,
@@ -85,7 +95,7 @@ def run_study(
         RunBrokeError: Ray or the disk failed the driver itself; rows written before are whole.
     """
     search = config.search
-    ledger = Ledger(study_dir, study=config.name, methods=search.methods, constraints=search.constraints)
+    ledger = _ledger(config, study_dir)
     optuna_study = open_search(config, study_dir)
     pending = unfinished(optuna_study, ledger.rows, search)
     for line in enqueue(optuna_study, config):

@@ -8,7 +8,7 @@ from typing import Any
 
 from study.console import notes, results
 from study.errors import UsageError
-from study.folder import read_rows
+from study.folder import read_rows, reference_of
 
 FORMATS = ("png", "pdf", "svg", "html")
 
@@ -22,16 +22,18 @@ def draw(
     allow_mixed: bool,
     formats: Sequence[str],
     out: Path | None,
+    skip_damaged: bool = False,
 ) -> None:
     """Draw the front of one or several studies and print it.
 
     Args:
-        study_dirs: The studies' folders.
+        study_dirs: The studies' folders, or exported Parquet files.
         split: `val`, or `test` for members that were measured there.
         objectives: Names of the objectives.
         allow_mixed: Whether rows that measured different things may share a front.
         formats: Some of png, pdf, svg, html.
         out: Where the figures go; `figures/` of the first study when None.
+        skip_damaged: Leave out damaged files, each named in a warning.
 
     Raises:
         UsageError: Unknown objective or format, studies that share no front, results that cannot be read.
@@ -43,13 +45,15 @@ def draw(
         raise UsageError(
             "--split test needs members measured on test; this version measures studies on validation only"
         )
-    table = read_rows(study_dirs)
+    table = read_rows(study_dirs, skip_damaged=skip_damaged)
     if not table.num_rows:
         raise UsageError(f"{study_dirs[0]} has no results yet: run `robust-study resume {study_dirs[0]}`")
-    folder = out or study_dirs[0] / "figures"
+    home = study_dirs[0].parent if study_dirs[0].is_file() else study_dirs[0]
+    folder = out or home / "figures"
+    reference = reference_of(study_dirs)
     try:
         written = write_figures(table, folder, formats=formats, objectives=objectives, allow_mixed=allow_mixed)
-        print_front(table, console=results(), objectives=objectives, allow_mixed=allow_mixed)
+        print_front(table, console=results(), objectives=objectives, reference=reference, allow_mixed=allow_mixed)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for path in written:

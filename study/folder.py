@@ -59,21 +59,48 @@ def open_config(study_dir: Path, /) -> StudyConfig:
     return parse_config(read_yaml(study_dir / CONFIG_FILE))
 
 
-def read_rows(study_dirs: Sequence[Path], /) -> Any:
+def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool = False) -> Any:
     """Return the result rows of one or several studies as one table.
 
-    Raises:
-        UsageError: A folder that is no study's, results of another schema, or damaged files.
-    """
-    from analysis.results import read_studies
-    from analysis.schema import ResultsError
+    Args:
+        sources: Studies' folders, folders with `results/` alone, or Parquet files of `robust-study export`.
+        skip_damaged: Leave out damaged files, each named in a warning.
 
-    for folder in study_dirs:
-        open_config(folder)
+    Raises:
+        UsageError: A source that is none of these, results of another schema, or damaged files.
+    """
+    from analysis.results import SchemaError, read_studies
+    from analysis.schema import RESULT, ResultsError
+
+    for source in sources:
+        if not source.is_file() and not (source / RESULT.folder).is_dir():
+            open_config(source)
     try:
-        return read_studies(study_dirs)
-    except ResultsError as error:
+        return read_studies(sources, skip_damaged=skip_damaged)
+    except SchemaError as error:
         raise UsageError(str(error)) from error
+    except ResultsError as error:
+        more = "" if skip_damaged else "; --skip-damaged reads the rest" * ("Parquet file" in str(error))
+        raise UsageError(f"{error}{more}") from error
+
+
+def reference_of(sources: Sequence[Path], /) -> dict[str, float]:
+    """Return the hypervolume's reference values that the sources' configs fix, by objective; exports fix none.
+
+    Raises:
+        UsageError: Two studies fix different values for one objective.
+    """
+    fixed: dict[str, float] = {}
+    for source in sources:
+        if not (source / CONFIG_FILE).is_file():
+            continue
+        for name, value in open_config(source).front.reference.items():
+            if fixed.setdefault(name, value) != value:
+                raise UsageError(
+                    f"`front.reference.{name}` is {value:g} in {source} and {fixed[name]:g} in another study; "
+                    "hypervolumes compare at one reference point: draw them apart"
+                )
+    return fixed
 
 
 def resolved(config: StudyConfig, /) -> StudyConfig:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume, non_dominated
+from analysis.fronts import hypervolume, non_dominated, reference_point
 from analysis.objectives import FRONT, constraints_text, directions, is_feasible, values
 from analysis.results import example_columns, read_results, trial_file, write_columns, write_rows
 from analysis.schema import EPOCH, EXAMPLE, RESULT
@@ -31,15 +31,23 @@ class Ledger:
         study: The study's name.
         methods: The methods it searches.
         constraints: What a trial must keep to be on the front.
+        reference: Where the config lets the hypervolume begin, by objective.
 
     Attributes:
         rows: By trial number what each result row says of the trial's end: a driver of many trials keeps no more.
     """
 
     def __init__(
-        self, study_dir: Path, *, study: str, methods: Sequence[str] = (), constraints: Sequence[str] = ()
+        self,
+        study_dir: Path,
+        *,
+        study: str,
+        methods: Sequence[str] = (),
+        constraints: Sequence[str] = (),
+        reference: Mapping[str, float] | None = None,
     ) -> None:
         self._dir = study_dir
+        self._reference = reference_point(FRONT, fixed=reference)
         # every file has every method's columns, so that any Parquet reader sees them whichever file comes first
         self._params = dict.fromkeys(f"param.{name}" for method in methods for name in _numeric_settings(method))
         self._study = study
@@ -79,7 +87,7 @@ class Ledger:
     def progress(self) -> dict[str, float]:
         """Return the study's own metrics: trials by status, front size, hypervolume."""
         front, senses = self._front, directions(FRONT)
-        volume = hypervolume(front, reference=HYPERVOLUME_REFERENCE, maximise=senses).value if front else 0
+        volume = hypervolume(front, reference=self._reference, maximise=senses).value if front else 0
         return {
             "trials_completed": self._statuses["completed"],
             "trials_stopped_early": self._statuses["stopped_early"],

@@ -11,6 +11,7 @@ from study.errors import UsageError
 HARMLESS = (
     "cluster",
     "dataset.root",
+    "front",
     "resources",
     "search.num_trials",
     "search.time_budget",

@@ -34,7 +34,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     failures = causes(records, study_dir)
     replicates = sum(record["replicate_of"] is not None for record in records)
     flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
-    volume = front_hypervolume(rows)
+    volume = front_hypervolume(rows, reference=config.front.reference)
     driver = running_driver(study_dir)
     if as_json:
         summary: dict[str, Any] = {
@@ -70,7 +70,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
-        print_front(rows, console=console)
+        print_front(rows, console=console, reference=config.front.reference)
     if driver is not None:
         console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
     elif out_of_time(config, study_dir):

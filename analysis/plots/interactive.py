@@ -46,6 +46,14 @@ def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     )
 
 
+def plotly_script() -> str:
+    """Return plotly's script, to be written once into a page that draws its own charts."""
+    from plotly.offline import get_plotlyjs
+
+    script: str = get_plotlyjs()
+    return script
+
+
 def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> go.Figure:
     """Return the plotly figure of a result table; see `pareto_html`."""
     view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
@@ -67,7 +75,7 @@ def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_m
     for method, style in styles_for(view.methods).items():
         _add_method(figure, view, np.asarray(view.methods) == method, style, hover)
     scale = view.colour_scale()
-    hollow = "<br><sup>hollow: flagged or stopped early, never on the front</sup>" if view.doubtful.any() else ""
+    hollow = f"<br><sup>hollow: {view.hollow}, never on the front</sup>" if view.hollow else ""
     figure.update_layout(
         template="simple_white",
         title={"text": escape(view.small_print) + hollow, "font": {"size": 13}},

@@ -72,8 +72,8 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     ]
     if view.front.any() and len(view.objectives) == 2:
         handles.append(Line2D([], [], color="0.25", linewidth=0.9, label="front"))
-    if view.doubtful.any():
-        handles.append(sample("o", "flagged or stopped", markerfacecolor="none", markeredgecolor="0.45"))
+    if view.hollow:
+        handles.append(sample("o", view.hollow, markerfacecolor="none", markeredgecolor="0.45"))
     if view.drawn.any() and not np.isfinite(view.lipschitz[view.drawn]).all():
         handles.append(sample("o", "Lipschitz not measured", markerfacecolor=_UNMEASURED, markeredgecolor="none"))
     return handles

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fronts import feasible, on_front
+from analysis.fronts import feasible, keeping_constraints, on_front
 from analysis.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, objective, values
 from analysis.results import Table
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
@@ -38,7 +38,9 @@ class ParetoView:
         methods: One per point.
         lipschitz: Mean empirical local Lipschitz lower bound on validation, shape (n,), NaN where not measured.
         front: Members of the front, shape (n,).
-        doubtful: Measured but flagged or stopped early, so never on the front, shape (n,).
+        doubtful: Drawn but never on the front, shape (n,): flagged, stopped early, against its study's constraints, or
+            without a further objective that the front is taken over.
+        hollow: Why points are doubtful, "flagged or stopped early"; empty where none is.
         objectives: All objectives the front was taken over.
         x_label: Metric, split and, for a robust one, the attack.
         y_label: Likewise.
@@ -51,6 +53,7 @@ class ParetoView:
     lipschitz: np.ndarray
     front: np.ndarray
     doubtful: np.ndarray
+    hollow: str
     objectives: tuple[Objective, ...]
     x_label: str
     y_label: str
@@ -134,20 +137,36 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     if len(objectives) < 2:
         raise ValueError(f"a Pareto figure needs at least two objectives, got {list(objectives)}")
     entries = tuple(objective(name) for name in objectives)
-    points = values(table, objectives)[:, :2]
+    coordinates = values(table, objectives)
+    points = coordinates[:, :2]
     measured = np.isfinite(points).all(axis=1)
+    counted = feasible(table) & ~np.isnan(coordinates).any(axis=1)
     return ParetoView(
         points=points,
         methods=table["method"].to_pylist(),
         lipschitz=table["val_lipschitz_mean"].to_numpy(zero_copy_only=False),
         front=on_front(table, objectives=objectives, allow_mixed=allow_mixed),
-        doubtful=measured & ~feasible(table),
+        doubtful=measured & ~counted,
+        hollow=_why_hollow(table, measured & ~counted),
         objectives=entries,
         x_label=_axis_label(entries[0], table),
         y_label=_axis_label(entries[1], table),
         colour_label=f"{LOWER_BOUND}\n(val mean, radius {radius_phrase(table)})",
         small_print=provenance(table),
     )
+
+
+def _why_hollow(table: Table, doubtful: np.ndarray) -> str:
+    rows = table.select(["status", "flags"]).take(np.flatnonzero(doubtful)).to_pylist()
+    infeasible = ~keeping_constraints(table)[doubtful]
+    unsound = [bool(row["flags"]) or row["status"] != "completed" for row in rows]
+    reasons = {
+        "flagged": any(row["flags"] for row in rows),
+        "stopped": any(row["status"] == "stopped_early" for row in rows),
+        "infeasible": bool(infeasible.any()),
+        "lacking an objective": not all(known or missed for known, missed in zip(unsound, infeasible, strict=True)),
+    }
+    return " or ".join(reason for reason, found in reasons.items() if found)
 
 
 def _axis_label(entry: Objective, table: Table) -> str:

@@ -61,7 +61,10 @@ def export(
 
 @app.command()
 def pareto(
-    study_dirs: Annotated[list[Path], typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders.")],
+    study_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders or exported .parquet files."),
+    ],
     split: Annotated[
         Split, typer.Option(help="Split whose accuracies are drawn; selection is always on val.")
     ] = Split.val,
@@ -70,6 +73,9 @@ def pareto(
     ] = "val_clean_accuracy,val_robust_accuracy",
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Draw studies on one front though they measured different things.")
+    ] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
     ] = False,
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="Of png, pdf, svg, html.")
@@ -86,7 +92,24 @@ def pareto(
         allow_mixed=allow_mixed,
         formats=formats.split(","),
         out=out,
+        skip_damaged=skip_damaged,
     )
+
+
+@app.command()
+def report(
+    study_dir: Annotated[
+        Path, typer.Argument(metavar="STUDY_DIR", help="The study's folder, or an exported .parquet file.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page; else report.html in the folder.")] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+    ] = False,
+) -> None:
+    """Write one offline HTML page about a study."""
+    from study.report import write_report
+
+    write_report(study_dir, out=out, skip_damaged=skip_damaged)
 
 
 @app.command(name="list")

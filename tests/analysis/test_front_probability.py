@@ -4,59 +4,43 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from helpers.known_truth import calibration_table, made_up_study
 
-from analysis.front_probability import front_probability
+from analysis.beliefs import drawn_hypervolumes, summary
+from analysis.front_probability import front_probability, membership, true_accuracies
 from analysis.fronts import non_dominated
 from analysis.uncertainty import bootstrap_accuracies
 
 
-def made_up_study(
-    rng: np.random.Generator, *, trials: int, examples: int, scatter: float, shared: float = 0.8
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return true (clean, robust) accuracies, shape (t, 2), and outcomes, shape (t, n), of a study.
+def test_probabilities_and_hypervolumes_are_calibrated_and_resampling_alone_is_not() -> None:
+    """36 studies of three kinds; the bound is the project's, 0.05, the failing counterpart what people often do.
 
-    Trials lie below a curve of best trade-offs by exponential amounts of mean `scatter`. Examples are hard or easy for
-    all trials alike to the degree `shared`.
+    `benchmarks/uncertainty.py` is the wide version: more kinds, more studies.
     """
-    strength = rng.beta(2, 1.3, trials)
-    clean = np.clip(0.97 - 0.14 * strength**2 - scatter * rng.exponential(1, trials), 0.01, 0.999)
-    robust = np.clip(0.85 * clean * strength**0.6 - scatter * rng.exponential(1, trials), 0.001, clean)
-    difficulty = shared * rng.normal(size=examples) + np.sqrt(1 - shared**2) * rng.normal(size=(trials, examples))
-    correct = [difficulty < norm.ppf(accuracy)[:, None] for accuracy in (clean, robust)]
-    return np.stack([clean, robust], axis=1), correct[0], correct[1]
-
-
-def calibration_table(probability: np.ndarray, true: np.ndarray) -> tuple[float, str]:
-    """Return the expected calibration error over ten bins, and the table behind it."""
-    bins = np.minimum((probability * 10).astype(int), 9)
-    rows = [(b, (bins == b).sum(), probability[bins == b].mean(), true[bins == b].mean()) for b in np.unique(bins)]
-    error = sum(count * abs(said - was) for _, count, said, was in rows) / len(bins)
-    lines = [
-        f"{b / 10:.1f}-{(b + 1) / 10:.1f}  n={count:4d}  said {said:.2f}  was {was:.2f}" for b, count, said, was in rows
-    ]
-    return float(error), "\n".join(lines)
-
-
-def test_probabilities_are_calibrated_and_resampling_alone_is_not() -> None:
-    """36 studies of three kinds; the bound is the project's, 0.05, the failing counterpart what people often do."""
     rng = np.random.default_rng(11)
-    said, counted, was = [], [], []
+    said, counted, was, covered, covered_by_resampling = [], [], [], [], []
     for trials, examples, scatter in ((20, 1000, 0.02), (30, 500, 0.03), (40, 1000, 0.01)):
         for _ in range(12):
             truth, clean, robust = made_up_study(rng, trials=trials, examples=examples, scatter=scatter)
-            said.append(front_probability(clean, robust, generator=rng, draws=200, burn_in=100))
+            drawn = true_accuracies(clean, robust, generator=rng, draws=200, burn_in=100)
             seeds = [np.random.default_rng(5), np.random.default_rng(5)]
-            drawn = [
-                bootstrap_accuracies(m, resamples=200, generator=g) for m, g in zip((clean, robust), seeds, strict=True)
-            ]
-            counted.append(np.mean([non_dominated(p, maximise=True) for p in np.stack(drawn, axis=-1)], axis=0))
+            pairs = zip((clean, robust), seeds, strict=True)
+            resampled = np.stack([bootstrap_accuracies(m, resamples=200, generator=g) for m, g in pairs], axis=-1)
+            said.append(membership(drawn))
+            counted.append(np.mean([non_dominated(p, maximise=True) for p in resampled], axis=0))
             was.append(non_dominated(truth, maximise=True))
+            volume = drawn_hypervolumes(truth[None])[0]
+            for found, points in ((covered, drawn), (covered_by_resampling, resampled)):
+                interval = summary(drawn_hypervolumes(points))
+                found.append(interval.low <= volume <= interval.high)
     error, table = calibration_table(np.concatenate(said), np.concatenate(was))
     naive, _ = calibration_table(np.concatenate(counted), np.concatenate(was))
-    print(f"expected calibration error {error:.3f} (resampling alone {naive:.3f})\n{table}")  # noqa: T201
+    print(f"on-front probability: calibration error {error:.3f} (resampling alone {naive:.3f})\n{table}")  # noqa: T201
+    print(f"hypervolume: 95 % intervals cover {np.mean(covered):.2f} (resampling {np.mean(covered_by_resampling):.2f})")  # noqa: T201
     assert error <= 0.05
     assert naive > 0.05
+    assert np.mean(covered) >= 0.86
+    assert np.mean(covered_by_resampling) < 0.8
 
 
 def test_clear_cases_are_certain() -> None:

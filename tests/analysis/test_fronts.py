@@ -25,7 +25,7 @@ from analysis.fronts import (
     require_like_for_like,
     spread_along,
 )
-from analysis.objectives import FRONT
+from analysis.objectives import FRONT, is_feasible, meets_constraints
 from analysis.schema import RESULT
 
 # Few distinct values, so that ties and duplicates are the rule; the specials include both zeros.
@@ -152,6 +152,37 @@ def test_front_leaves_out_what_its_own_study_calls_infeasible() -> None:
     assert keeping_constraints(table).tolist() == [False, True, True, True]
     assert feasible(table).tolist() == [False, True, True, False]
     assert front_of(table)["number"].to_pylist() == [1, 2]
+
+
+def test_feasible_is_is_feasible_of_each_row() -> None:
+    draw = np.random.default_rng(5)
+    bounds = [None, '["val_clean_accuracy >= 0.8"]', '["val_lipschitz_scale_free_log10 <= 0.5", "val_loss <= 1"]']
+    rows = [
+        row
+        | {
+            "constraints": bounds[draw.integers(3)],
+            "val_loss": [None, math.nan, 0.5, 2.0][draw.integers(4)],
+            "val_lipschitz_scale_free_mean": [None, math.nan, 2.0, 9.0][draw.integers(4)],
+        }
+        for row in study_rows(120, seed=8)
+    ]
+    assert feasible(as_table(rows)).tolist() == [is_feasible(row) for row in rows]
+    assert keeping_constraints(as_table(rows)).tolist() == [meets_constraints(row) for row in rows]
+    assert feasible(as_table([])).shape == (0,)
+
+
+def test_three_objectives_have_a_hypervolume_with_log10_of_lipschitz() -> None:
+    table = as_table(
+        [
+            result_row(0, val_clean_accuracy=0.9, val_robust_accuracy=0.5, val_lipschitz_scale_free_mean=10.0),
+            result_row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.5, val_lipschitz_scale_free_mean=1.0),
+            result_row(2, val_clean_accuracy=0.99, val_robust_accuracy=0.6, val_lipschitz_scale_free_mean=1e4),
+        ]
+    )
+    found = front_hypervolume(table, objectives=[*FRONT, "val_lipschitz_scale_free_log10"])
+    assert found.reference == (0.0, 0.0, 3.0)
+    assert found.value == pytest.approx(0.9 * 0.5 * 2 + 0.8 * 0.5 * 1)
+    assert (found.points, found.beyond) == (3, 1)
 
 
 def test_lipschitz_objective_is_minimised_and_its_null_is_off_the_front() -> None:

@@ -181,6 +181,20 @@ def test_flagged_and_stopped_trials_are_hollow_and_named_in_the_legend() -> None
     assert "flagged or stopped" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_a_trial_that_lacks_the_third_objective_or_breaks_a_constraint_is_hollow() -> None:
+    names = ["val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_scale_free_log10"]
+    rows = [
+        result_row(0),
+        result_row(1, val_lipschitz_scale_free_mean=None, val_clean_accuracy=0.99),
+        result_row(2, constraints='["val_clean_accuracy >= 0.95"]'),
+    ]
+    view = pareto_view(as_table(rows), objectives=names)
+    assert view.front.tolist() == [True, False, False]
+    assert view.doubtful.tolist() == [False, True, True]
+    assert view.hollow == "infeasible or lacking an objective"
+    assert pareto_view(as_table(rows[:2])).hollow == ""
+
+
 def test_front_over_three_objectives_has_no_line() -> None:
     table = as_table(study_rows(30))
     names = ["val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_log10"]

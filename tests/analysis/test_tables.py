@@ -92,12 +92,12 @@ def test_eighty_columns_hold_every_number_whole() -> None:
     assert "…" not in printed
 
 
-def test_other_objectives_get_a_column_and_no_hypervolume() -> None:
+def test_other_objectives_get_a_column_and_a_hypervolume() -> None:
     shown = front_table(as_table(TRADE_OFF), objectives=["val_robust_accuracy", "val_lipschitz_log10"])
     assert shown.title.startswith("Front on validation over val_robust_accuracy, val_lipschitz_log10: 1 member of")
     assert shown.headings[-1] == "val_lipschitz_log10"
     assert shown.cells()[0][-1] == "1.000"
-    assert "hypervolume" not in shown.plain()
+    assert "hypervolume 0.7500 over (val_robust_accuracy, val_lipschitz_log10), reference point (0, 4)" in shown.plain()
 
 
 @pytest.mark.parametrize(

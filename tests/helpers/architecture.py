@@ -28,7 +28,14 @@ PACKAGES = tuple(ORDER)
 HOMES = {
     "ray": ["trainables/tune.py", "study/"],
     "mlflow": ["study/tracking/"],
-    "optuna": ["search_spaces/", "study/searcher.py", "study/samplers.py", "study/storage.py", "study/budget.py"],
+    "optuna": [
+        "search_spaces/",
+        "study/importance.py",
+        "study/searcher.py",
+        "study/samplers.py",
+        "study/storage.py",
+        "study/budget.py",
+    ],
     # beside Parquet: its file systems, for checkpoints in object stores, on the trials' side and as a node checks them
     "pyarrow": [
         "analysis/results.py",

@@ -1,0 +1,240 @@
+"""How measured Lipschitzness goes with robustness and generalisation, and dropout with both: association, no more.
+
+All of it wants proposals that did not depend on results: a sampler that follows the outcome makes settings and outcomes
+go together by itself. `random_share` picks them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.results import Table
+from analysis.schema import ResultsError
+
+LIPSCHITZ = {"val_lipschitz_mean": "raw", "val_lipschitz_scale_free_mean": "scale-free"}
+"""The measures of Lipschitzness, and what texts call them."""
+
+OUTCOMES = {
+    "val_robust_accuracy": "robust accuracy",
+    "adversarial_gap": "adversarial gap",
+    "clean_gap": "generalisation gap",
+    "robust_gap": "robust generalisation gap",
+}
+"""What they are held against: val; clean minus robust (val); train minus val, clean and robust."""
+
+INDEPENDENT = ("random", "grid")
+"""Kinds of proposals that do not depend on results."""
+
+LEAST = 5
+"""Fewest trials for which an association is given at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Association:
+    """A measure of how two columns go together among n trials.
+
+    Args:
+        value: A rank correlation in [-1, 1], or a slope in units of the outcome.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        n: Trials it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the section: what goes with what, among which trials.
+
+    Args:
+        of: The first column's name in texts.
+        outcome: The second's.
+        among: "all methods", "within method" or a method.
+        found: The association; None with fewer than `LEAST` trials, or a column that does not vary.
+    """
+
+    of: str
+    outcome: str
+    among: str
+    found: Association | None
+
+
+def random_share(table: Table, /) -> Table:
+    """Return the completed, unflagged trials whose proposals did not depend on results."""
+    rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), table["proposal"].to_pylist(), strict=True)
+    chosen = [status == "completed" and not flags and proposal in INDEPENDENT for status, flags, proposal in rows]
+    return table.take(np.flatnonzero(chosen))
+
+
+def lipschitz_associations(table: Table, /) -> list[Row]:
+    """Return the rank correlations of Lipschitzness with each outcome: overall, within method, and per method.
+
+    "Within method" correlates what is left of the ranks after each method's mean is taken out: whether of two trials of
+    one method the smoother one tends to be the more robust one.
+
+    Args:
+        table: Result rows, of `random_share`.
+    """
+    methods = np.asarray(table["method"].to_pylist(), dtype=object)
+    found = []
+    for column, of in LIPSCHITZ.items():
+        for outcome, label in OUTCOMES.items():
+            x, y = measure(table, column), measure(table, outcome)
+            found.append(Row(of=of, outcome=label, among="all methods", found=spearman(x, y)))
+            found.append(Row(of=of, outcome=label, among="within method", found=spearman(x, y, groups=methods)))
+            for method in sorted(set(methods)):
+                mine = methods == method
+                found.append(Row(of=of, outcome=label, among=method, found=spearman(x[mine], y[mine])))
+    return found
+
+
+def dropout_effects(table: Table, /) -> list[Row]:
+    """Return what 0.1 more dropout goes with, per method and over all, and the same at matched Lipschitzness.
+
+    The slope of a straight line by least squares, methods having levels of their own; "at matched Lipschitzness" the
+    line also takes log10 of the scale-free Lipschitz estimate, straight and squared, so that trials of equal
+    Lipschitzness are compared. Intervals are heteroscedasticity-robust (HC3).
+
+    Args:
+        table: Result rows, of `random_share`.
+    """
+    methods = np.asarray(table["method"].to_pylist(), dtype=object)
+    dropout = measure(table, "param.dropout") * 10
+    smoothness = np.log10(np.maximum(measure(table, "val_lipschitz_scale_free_mean"), 1e-3))
+    outcomes = {"val_clean_accuracy": "clean accuracy", **OUTCOMES}
+    found = []
+    for outcome, label in outcomes.items():
+        y = measure(table, outcome)
+        for among in ("all methods", *sorted(set(methods))):
+            mine = np.ones(len(methods), dtype=bool) if among == "all methods" else methods == among
+            total = slope(dropout[mine], y[mine], groups=methods[mine])
+            found.append(Row(of="0.1 dropout", outcome=label, among=among, found=total))
+        matched = slope(dropout, y, groups=methods, controls=[smoothness, smoothness**2])
+        found.append(Row(of="0.1 dropout", outcome=label, among="all methods, at matched Lipschitzness", found=matched))
+    return found
+
+
+def measure(table: Table, name: str, /) -> np.ndarray:
+    """Return a column as floats, shape (n,), null being NaN; `adversarial_gap` is val clean minus val robust accuracy.
+
+    Raises:
+        ResultsError: No such column.
+    """
+    if name == "adversarial_gap":
+        return np.asarray(measure(table, "val_clean_accuracy") - measure(table, "val_robust_accuracy"))
+    if name not in table.column_names:
+        if name.startswith("param."):
+            return np.full(table.num_rows, np.nan)
+        raise ResultsError(f"these results have no column {name!r}; see `analysis.schema.RESULT`")
+    return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) -> Association | None:
+    """Return the rank correlation of two columns, pairs with NaN left out, with its 95 % interval.
+
+    Args:
+        x: Shape (n,).
+        y: Shape (n,).
+        groups: Labels, shape (n,): the groups' mean ranks are taken out first, and with them as many degrees of
+            freedom; groups of one say nothing and are left out.
+
+    Returns:
+        None with fewer than `LEAST` pairs, or without variation.
+
+    Source: interval by Fisher's transformation with the variance (1 + r^2 / 2) / (n - 3) of Bonett and Wright,
+    Psychometrika 65 (2000).
+    """
+    first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    labels = np.zeros(len(first)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    known = ~(np.isnan(first) | np.isnan(second))
+    sizes = np.bincount(labels[known].astype(int), minlength=1)
+    known &= np.isin(labels, np.flatnonzero(sizes > 1))
+    n = int(known.sum())
+    labels = labels[known].astype(int)
+    used = len(np.unique(labels)) - 1
+    if n - used < LEAST:
+        return None
+    ranks = [_without_means(_ranks(values[known]), labels) for values in (first, second)]
+    scale = math.sqrt(float(ranks[0] @ ranks[0]) * float(ranks[1] @ ranks[1]))
+    if scale < 1e-9 * n:
+        return None
+    r = float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1))
+    half = _Z * math.sqrt((1 + r**2 / 2) / (n - used - 3))
+    middle = math.atanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    return Association(value=r, low=math.tanh(middle - half), high=math.tanh(middle + half), n=n)
+
+
+def slope(
+    x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None, controls: Sequence[ArrayLike] = ()
+) -> Association | None:
+    """Return the slope of y on x by least squares, rows with NaN left out, with its 95 % HC3 interval.
+
+    Args:
+        x: Shape (n,).
+        y: Shape (n,).
+        groups: Labels, shape (n,), each with an intercept of its own; groups of one are left out.
+        controls: Further columns, each (n,), that the line takes.
+
+    Returns:
+        None with too few rows, or when x does not vary beside the other columns.
+
+    Source: MacKinnon and White, Journal of Econometrics 29 (1985).
+    """
+    columns = [np.asarray(values, dtype=np.float64) for values in (x, *controls)]
+    target = np.asarray(y, dtype=np.float64)
+    labels = np.zeros(len(target)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    known = ~np.isnan(np.stack([target, *columns])).any(axis=0)
+    sizes = np.bincount(labels[known].astype(int), minlength=1)
+    known &= np.isin(labels, np.flatnonzero(sizes > 1))
+    present, labels = np.unique(labels[known], return_inverse=True)
+    design = np.column_stack([*(values[known] for values in columns), np.eye(len(present))[labels]])
+    n, width = design.shape
+    if n - width < LEAST or np.linalg.matrix_rank(design) < width:
+        return None
+    inverse = np.linalg.inv(design.T @ design)
+    coefficients = inverse @ design.T @ target[known]
+    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+    residual = (target[known] - design @ coefficients) / np.maximum(1 - leverage, 1e-9)
+    error = math.sqrt(float((inverse @ (design.T * residual**2) @ design @ inverse)[0, 0]))
+    value = float(coefficients[0])
+    half = _t975(n - width) * error
+    return Association(value=value, low=value - half, high=value + half, n=n)
+
+
+_Z = NormalDist().inv_cdf(0.975)
+
+
+def _t975(freedom: int) -> float:
+    """Return the 97.5 % point of Student's t, by the expansion in 1 / freedom (good to 0.003 from 5 degrees on).
+
+    Source: Abramowitz and Stegun, 26.7.5.
+    """
+    z, f = _Z, float(freedom)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return float(z + sum(term / f**power for power, term in enumerate(terms, start=1)))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks from 0, ties sharing their mean rank."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count + 1) / 2)[place])
+
+
+def _without_means(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    count = np.maximum(np.bincount(labels), 1)
+    return np.asarray(values - (np.bincount(labels, weights=values) / count)[labels])

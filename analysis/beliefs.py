@@ -1,0 +1,184 @@
+"""What a study's examples say about its front as a whole: hypervolume, dominance, and the spread between seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.front_probability import membership, true_accuracies
+from analysis.fronts import non_dominated
+from analysis.uncertainty import Outcomes
+
+CANDIDATES = 100
+"""Most trials that enter the model of a study's front; the work grows with their cube."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its interval.
+
+    Args:
+        value: Mean of the posterior, or the estimate itself.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontBelief:
+    """What is believed of a front, given the examples.
+
+    Args:
+        trials: Ids of the trials that entered, length t.
+        drawn: Draws of their true (clean, robust) accuracies, shape (draws, t, 2).
+        probability: That a trial is truly on the front, shape (t,).
+        left_out: Trials too far behind the front to enter.
+    """
+
+    trials: tuple[str, ...]
+    drawn: np.ndarray
+    probability: np.ndarray
+    left_out: int
+
+    def hypervolume(self, *, reference: Sequence[float] = (0.0, 0.0), confidence: float = 0.95) -> Estimate:
+        """Return the hypervolume of the true accuracies, with its interval; see `drawn_hypervolumes`."""
+        return summary(drawn_hypervolumes(self.drawn, reference=reference), confidence=confidence)
+
+    def dominates(self, first: str, second: str, /) -> float:
+        """Return the probability that one trial truly dominates another; both must have entered."""
+        return dominance_probability(self.drawn, self.trials.index(first), self.trials.index(second))
+
+
+def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws: int = 1000) -> FrontBelief:
+    """Return what a study's examples say about its front.
+
+    Args:
+        outcomes: Per-example outcomes of sound trials (completed, unflagged, feasible) on the same examples.
+        generator: Source of the draws.
+        draws: Posterior draws.
+
+    Returns:
+        With more than `CANDIDATES` trials, or more than a tenth of the examples (whose noise could not be told apart),
+        only those nearest to the front enter: layer after layer of the non-dominated sets of measured accuracies.
+    """
+    measured = np.stack([outcomes.clean.mean(axis=1), outcomes.robust.mean(axis=1)], axis=1)
+    chosen = outermost(measured, most=min(CANDIDATES, max(outcomes.clean.shape[1] // 10, 2)))
+    drawn = true_accuracies(outcomes.clean[chosen], outcomes.robust[chosen], generator=generator, draws=draws)
+    return FrontBelief(
+        trials=tuple(outcomes.trials[index] for index in chosen),
+        drawn=drawn,
+        probability=membership(drawn),
+        left_out=len(measured) - len(chosen),
+    )
+
+
+def outermost(points: ArrayLike, /, *, most: int) -> np.ndarray:
+    """Return indices of the `most` points nearest to the front, layer after layer, all of them where they fit.
+
+    Args:
+        points: Larger is better, shape (n, k).
+        most: How many; the layer that no longer fits is cut off, the earlier points kept.
+    """
+    array = np.asarray(points, dtype=np.float64)
+    left = np.arange(len(array))
+    chosen: list[int] = []
+    while len(left) and len(chosen) < most:
+        layer = non_dominated(array[left], maximise=True)
+        if not layer.any():
+            break
+        chosen += left[layer].tolist()
+        left = left[~layer]
+    return np.sort(np.asarray(chosen[:most], dtype=np.intp))
+
+
+def drawn_hypervolumes(drawn: ArrayLike, /, *, reference: Sequence[float] = (0.0, 0.0)) -> np.ndarray:
+    """Return the hypervolume of each draw of (clean, robust) accuracies, all draws at once.
+
+    The hypervolume of *measured* accuracies is too large on average, because a maximum over trials picks lucky ones;
+    resampling examples adds noise once more and is larger still. Drawn from a posterior that shrinks what noise
+    explains, as `true_accuracies` gives it, the bias is gone.
+
+    Args:
+        drawn: Shape (draws, t, 2).
+        reference: Where the volume begins.
+
+    Returns:
+        Shape (draws,).
+    """
+    gain = np.maximum(np.asarray(drawn, dtype=np.float64) - np.asarray(reference), 0.0)
+    order = np.argsort(-gain[..., 0], axis=1, kind="stable")
+    width = np.take_along_axis(gain[..., 0], order, axis=1)
+    height = np.maximum.accumulate(np.take_along_axis(gain[..., 1], order, axis=1), axis=1)
+    steps = -np.diff(width, axis=1, append=0.0)
+    return np.asarray((steps * height).sum(axis=1))
+
+
+def dominance_probability(drawn: np.ndarray, first: int, second: int, /) -> float:
+    """Return how often one trial is better than another in both accuracies, over draws of shape (draws, t, 2)."""
+    return float((drawn[:, first] > drawn[:, second]).all(axis=1).mean())
+
+
+def summary(drawn: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
+    """Return mean and central interval of draws, shape (draws,)."""
+    array = np.asarray(drawn, dtype=np.float64)
+    low, high = np.quantile(array, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value=float(array.mean()), low=float(low), high=float(high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSpread:
+    """How an accuracy varies between seeds, and how much of that is only the examples.
+
+    Args:
+        seeds: How many seeds, s.
+        mean: Mean accuracy over them.
+        observed: Standard deviation of the seeds' measured accuracies.
+        examples: Standard deviation that finitely many shared examples alone would make between equal seeds.
+        between: What is left: standard deviation of true accuracies between seeds, 0 where noise explains all.
+    """
+
+    seeds: int
+    mean: float
+    observed: float
+    examples: float
+    between: float
+
+
+def seed_spread(correct: ArrayLike, /) -> SeedSpread:
+    """Split the spread of an accuracy between seeds into examples' noise and the seeds' own.
+
+    Seeds share their examples, so the noise that tells them apart comes only from examples on which they differ:
+    half the mean variance of the paired differences, over n. The rest of the observed variance is the seeds' own.
+
+    Args:
+        correct: Boolean, shape (s, n), s >= 2 seeds of the same settings on the same n >= 2 examples.
+
+    Raises:
+        ValueError: Fewer than two seeds or examples.
+    """
+    matrix = np.asarray(correct, dtype=np.float64)
+    if matrix.ndim != 2 or min(matrix.shape) < 2:
+        raise ValueError(f"`correct` must have shape (s, n) with s >= 2 and n >= 2, got {matrix.shape}")
+    seeds, examples = matrix.shape
+    accuracies = matrix.mean(axis=1)
+    observed = float(accuracies.var(ddof=1))
+    # The mean over pairs of seeds of var(difference) / 2 is the within-example variance less the seeds' own means'.
+    within = matrix.var(axis=0, ddof=1).sum() - examples * observed
+    noise = max(float(within) / (examples - 1) / examples, 0.0)
+    return SeedSpread(
+        seeds=seeds,
+        mean=float(accuracies.mean()),
+        observed=observed**0.5,
+        examples=noise**0.5,
+        between=max(observed - noise, 0.0) ** 0.5,
+    )

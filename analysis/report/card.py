@@ -1,0 +1,136 @@
+"""An evaluation card for a front member: what reviewers ask of a robustness claim, answered as far as rows can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+from analysis.paper_table import accuracy_estimate
+from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
+
+State = Literal["answered", "doubt", "open"]
+_NORMS = {"linf": L_INF, "l2": L_2}
+_MARKS = {"answered": "✓", "doubt": "!", "open": "?"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question of the checklist.
+
+    Attributes:
+        question: What a reviewer asks.
+        text: The answer, or what is missing.
+        state: `answered`, `doubt` where the answer speaks against the claim, `open` where rows cannot know.
+    """
+
+    question: str
+    text: str
+    state: State = "answered"
+
+
+def card(
+    row: Mapping[str, Any], /, *, replicates: Sequence[Mapping[str, Any]] = (), probability: float | None = None
+) -> list[Answer]:
+    """Return the checklist's answers for one trial.
+
+    Args:
+        row: Its result row.
+        replicates: Rows of the same settings with other seeds.
+        probability: That it is truly on the front, where known.
+
+    Source: the questions follow Carlini et al., "On Evaluating Adversarial Robustness" (2019), sections 2-5.
+    """
+    clean, robust = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for kind in ("clean", "robust"))
+    return [
+        Answer(
+            "Which threat model?",
+            f"{_NORMS.get(row['norm'], row['norm'])} ball of radius {radius(row['eval_epsilon'])} in pixel units of "
+            "[0, 1], cut with [0, 1]; the attacker knows the network",
+        ),
+        Answer(
+            "How accurate, on which examples?",
+            f"validation: clean {clean}, robust {robust} (95 %, at most {row['examples']} examples, the same for both, "
+            "misclassified ones counted as not robust)",
+        ),
+        Answer(
+            "Which attack, how strong?",
+            f"{row['attack']}, {row['steps']} steps of 2ε/steps, {row['restarts']} restart(s), random start",
+            "answered" if row["steps"] * row["restarts"] >= 50 else "doubt",
+        ),
+        Answer("Under a stronger attack (AutoAttack), on test?", "not recorded in these results", "open"),
+        _flags(row),
+        Answer(
+            "Smooth by measurement?",
+            "not measured"
+            if row["val_lipschitz_mean"] is None
+            else f"{LOWER_BOUND}: mean {row['val_lipschitz_mean']:.4g}, largest "
+            f"{_number(row['val_lipschitz_max'])}, scale-free mean {_number(row['val_lipschitz_scale_free_mean'])}",
+            "open" if row["val_lipschitz_mean"] is None else "answered",
+        ),
+        Answer(
+            "How was it chosen?",
+            "on validation, as a member of the front"
+            + (f"; truly on it with probability {probability:.2f}" if probability is not None else ""),
+        ),
+        _seeds(row, replicates),
+        Answer("Trained how?", _training(row)),
+        Answer("Can it be had?", _where(row), "answered" if row["checkpoint_path"] else "open"),
+        Answer("An attack adapted to this very defence?", "no row can know; a person must try", "open"),
+        Answer("Transferred and gradient-free attacks?", "not run here unless AutoAttack's Square was", "open"),
+    ]
+
+
+def card_html(row: Mapping[str, Any], answers: Sequence[Answer], /) -> str:
+    """Return a card that unfolds; open questions are counted in its heading and marked in words, not in colour."""
+    unanswered = sum(answer.state == "open" for answer in answers)
+    doubts = sum(answer.state == "doubt" for answer in answers)
+    title = f"{row['trial_id']} · {row['method']}"
+    numbers = f"clean {row['val_clean_accuracy']:.3f}, robust {row['val_robust_accuracy']:.3f} (val)"
+    entries = "".join(
+        f'<dt class="{answer.state}"><span aria-hidden="true">{_MARKS[answer.state]}</span> '
+        f'{escape(answer.question)}</dt><dd class="{answer.state}">'
+        f"{'' if answer.state == 'answered' else f'<b>{answer.state}:</b> '}{escape(answer.text)}</dd>"
+        for answer in answers
+    )
+    return (
+        f'<details class="card" data-method="{escape(row["method"])}" id="card-{escape(row["trial_id"])}">'
+        f"<summary><b>{escape(title)}</b> {numbers} · {unanswered} open, {doubts} doubtful</summary>"
+        f"<dl>{entries}</dl></details>"
+    )
+
+
+def _flags(row: Mapping[str, Any]) -> Answer:
+    if row["flags"]:
+        return Answer("Signs of masked gradients?", f"flags: {', '.join(row['flags'])}", "doubt")
+    return Answer("Signs of masked gradients?", "none of the checks that ran raised a flag")
+
+
+def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]]) -> Answer:
+    others = [other["val_robust_accuracy"] for other in replicates if other["val_robust_accuracy"] is not None]
+    if not others:
+        return Answer("How much is the seed's luck?", "one seed only; `robust-study confirm` retrains it", "open")
+    span = [row["val_robust_accuracy"], *others]
+    return Answer(
+        "How much is the seed's luck?",
+        f"{len(span)} seeds of these settings: robust accuracy from {min(span):.3f} to {max(span):.3f}",
+    )
+
+
+def _training(row: Mapping[str, Any]) -> str:
+    parts = [row["method"], own_parameters(row)]
+    parts += [f"dropout {row['param.dropout']:.3g}"] if row.get("param.dropout") is not None else []
+    parts += [f"training radius {radius(row['train_epsilon'])}"] if row["train_epsilon"] is not None else []
+    parts += [f"{row['epochs']} epochs", f"seed {row['seed']}", f"{row['checkpoint_kind']} checkpoint"]
+    return ", ".join(part for part in parts if part)
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    run = f"; MLflow run {row['mlflow_run_id']}" if row["mlflow_run_id"] else ""
+    revision = f"; code {row['code_revision']}" if row["code_revision"] else ""
+    return f"{row['checkpoint_path'] or 'no checkpoint recorded'}{run}{revision}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

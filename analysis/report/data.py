@@ -1,0 +1,114 @@
+"""What the report's charts draw, as columns of plain numbers, thinned where more points would only cost time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.beliefs import FrontBelief
+from analysis.fronts import feasible, on_front
+from analysis.objectives import FRONT, objective, values
+from analysis.plots.style import styles_for
+from analysis.progress import hypervolume_growth
+from analysis.results import Table
+from analysis.wording import measured_by, own_parameters, radius_phrase
+
+THINNED = 3000
+"""Most dominated trials that the three-dimensional and the parallel-coordinates chart draw."""
+
+CURVE = 500
+"""Most points of the hypervolume's curve."""
+
+LIPSCHITZ = "val_lipschitz_scale_free_log10"
+_DIGITS = 5
+
+
+def chart_data(
+    table: Table, /, *, belief: FrontBelief | None = None, reference: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Return the charts' data, ready for JSON: NaN is None, numbers have five digits.
+
+    Args:
+        table: Result rows.
+        belief: Probabilities to be on the front.
+        reference: Reference values of the hypervolume, by objective.
+    """
+    points = values(table, [*FRONT, LIPSCHITZ])
+    front = on_front(table)
+    drawn = np.isfinite(points[:, :2]).all(axis=1)
+    kind = np.where(front, 0, np.where(feasible(table), 1, 2))
+    methods = list(styles_for(table["method"].to_pylist()).items())
+    place = {method: index for index, (method, _) in enumerate(methods)}
+    chance = {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
+    keep = np.flatnonzero(drawn)
+    rows = table.take(keep).to_pylist()
+    return {
+        "methods": [
+            {"name": method, "label": style.label, "colour": style.colour, "symbol": style.symbol}
+            for method, style in methods
+        ],
+        "trials": {
+            "id": [row["trial_id"] for row in rows],
+            "m": [place[row["method"]] for row in rows],
+            "x": _numbers(points[keep, 0]),
+            "y": _numbers(points[keep, 1]),
+            "z": _numbers(points[keep, 2]),
+            "lip": _numbers([row["val_lipschitz_mean"] for row in rows]),
+            "k": kind[keep].tolist(),
+            "why": [_doubt(row) for row in rows],
+            "own": [own_parameters(row) for row in rows],
+            "p": _numbers([chance.get(row["trial_id"]) for row in rows]),
+        },
+        "thin": _thin(kind[keep]),
+        "params": {
+            name.removeprefix("param."): _numbers([row.get(name) for row in rows])
+            for name in ("train_epsilon", *(name for name in table.column_names if name.startswith("param.")))
+            if any(row.get(name) is not None for row in rows)
+        },
+        "axes": {
+            "x": "clean accuracy (val)",
+            "y": f"robust accuracy (val)<br>{measured_by(table)}",
+            "z": f"{objective(LIPSCHITZ).label}<br>(lower bound, val mean, {radius_phrase(table)})",
+        },
+        "growth": _growth(table, reference),
+    }
+
+
+def as_json(data: Any, /) -> str:
+    """Return JSON that can stand inside a script element."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _growth(table: Table, reference: Mapping[str, float] | None) -> dict[str, Any]:
+    grown = hypervolume_growth(table, reference=reference)
+    step = max(1, math.ceil(len(grown.trials) / CURVE))
+    chosen = np.unique([*range(0, len(grown.trials), step), max(len(grown.trials) - 1, 0)])
+    chosen = chosen[chosen < len(grown.trials)]
+    return {
+        "trials": grown.trials[chosen].tolist(),
+        "hours": _numbers(grown.hours[chosen]),
+        "volume": _numbers(grown.volume[chosen]),
+    }
+
+
+def _thin(kind: np.ndarray) -> list[int]:
+    """Return which trials the costly charts draw: all of the front, the others evenly thinned."""
+    others = np.flatnonzero(kind != 0)
+    step = max(1, math.ceil(len(others) / THINNED))
+    return sorted([*np.flatnonzero(kind == 0).tolist(), *others[::step].tolist()])
+
+
+def _doubt(row: Mapping[str, Any]) -> str:
+    reasons = [] if row["status"] == "completed" else [row["status"].replace("_", " ")]
+    return ", ".join([*reasons, *row["flags"]])
+
+
+def _numbers(column: Any) -> list[float | None]:
+    return [
+        None if value is None or not math.isfinite(value) else float(f"{value:.{_DIGITS}g}")
+        for value in (column.tolist() if isinstance(column, np.ndarray) else column)
+    ]

@@ -1,0 +1,65 @@
+"""Small pieces of HTML: escaped text, tables, bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from analysis.tables import TextTable
+
+
+def table_html(table: TextTable, /, *, caption: bool = True, row_class: Sequence[str] = ()) -> str:
+    """Return a table with a caption and its notes below; numbers to the right.
+
+    Args:
+        table: What it holds.
+        caption: Whether its title is shown.
+        row_class: A `data-method` for each row, by which a filter hides it; empty for none.
+    """
+    head = "".join(
+        f'<th scope="col"{_align(spec)}>{escape(heading)}</th>'
+        for heading, spec in zip(table.headings, table.formats, strict=True)
+    )
+    rows = []
+    for index, cells in enumerate(table.cells()):
+        mark = f' data-method="{escape(row_class[index])}"' if row_class else ""
+        shown = "".join(
+            f"<td{_align(spec)}>{escape(cell)}</td>" for cell, spec in zip(cells, table.formats, strict=True)
+        )
+        rows.append(f"<tr{mark}>{shown}</tr>")
+    title = f"<caption>{escape(table.title)}</caption>" if caption and table.title else ""
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
+    body = "\n".join(rows)
+    return (
+        f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>'
+        f"</div>{notes}"
+    )
+
+
+def section(name: str, title: str, /, *parts: str) -> str:
+    """Return a section with a heading that links reach."""
+    return f'<section id="{name}"><h2>{escape(title)}</h2>\n' + "\n".join(parts) + "\n</section>"
+
+
+def paragraph(text: str, /) -> str:
+    """Return escaped text as a paragraph."""
+    return f"<p>{escape(text)}</p>"
+
+
+def bullets(lines: Sequence[str], /) -> str:
+    """Return escaped lines as a list, empty for none."""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def bars(shares: dict[str, float], /) -> str:
+    """Return shares in [0, 1] as labelled bars, the numbers written out."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="number">{share:.2f}</td>'
+        f'<td class="bar"><span style="width:{100 * share:.0f}%"></span></td></tr>'
+        for name, share in shares.items()
+    )
+    return f'<table class="bars"><tbody>{rows}</tbody></table>'
+
+
+def _align(spec: str) -> str:
+    return ' class="number"' if spec else ""

@@ -1,0 +1,201 @@
+"""The report's script: draws the charts from the page's own data, filters by method, links hover and choice."""
+
+SCRIPT = r"""
+'use strict';
+const D = JSON.parse(document.getElementById('data').textContent);
+const T = D.trials, N = T.id.length, shown = new Set(D.methods.map((_, i) => i));
+const base = {template: 'none', font: {size: 13}, margin: {l: 70, r: 20, t: 10, b: 60}, hoverlabel: {align: 'left'},
+              paper_bgcolor: '#fff', plot_bgcolor: '#fff'};
+const config = {displaylogo: false, responsive: true, showSendToCloud: false};
+const SYMBOLS3D = ['circle', 'square', 'diamond', 'cross', 'x', 'circle-open', 'square-open', 'diamond-open'];
+const all = Array.from({length: N}, (_, i) => i);
+const escapeHtml = s => s.replace(/[&<>"]/g, c => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'}[c]));
+const number = v => v === null ? '-' : String(v);
+
+function words(i) {
+  const lines = ['<b>' + escapeHtml(T.id[i]) + '</b> ' + escapeHtml(D.methods[T.m[i]].name)];
+  if (T.own[i]) lines.push(escapeHtml(T.own[i]));
+  for (const [name, column] of Object.entries(D.params)) {
+    if (column[i] !== null && !T.own[i].includes(name + ' ')) lines.push(escapeHtml(name) + ' ' + column[i]);
+  }
+  lines.push('clean ' + number(T.x[i]) + ', robust ' + number(T.y[i]) + ' (val)');
+  lines.push('empirical local Lipschitz, lower bound: ' + number(T.lip[i]));
+  if (T.p[i] !== null) lines.push('truly on the front with probability ' + T.p[i]);
+  if (T.why[i]) lines.push('<b>' + escapeHtml(T.why[i]) + '</b>');
+  return lines.join('<br>');
+}
+
+function points(indices, extra) {
+  return Object.assign({mode: 'markers', x: indices.map(i => T.x[i]), y: indices.map(i => T.y[i]),
+    customdata: indices, text: indices.map(words), hovertemplate: '%{text}<extra></extra>'}, extra);
+}
+
+function stairs(indices) {
+  const front = indices.filter(i => T.k[i] === 0).sort((a, b) => T.x[a] - T.x[b] || T.y[b] - T.y[a]);
+  const x = [], y = [];
+  front.forEach((i, at) => {
+    x.push(at ? T.x[front[at - 1]] : 0, T.x[i]);
+    y.push(T.y[i], T.y[i]);
+  });
+  if (front.length) { x.push(T.x[front[front.length - 1]]); y.push(0); }
+  return {x, y, mode: 'lines', line: {color: '#444', width: 1.5}, name: 'front', hoverinfo: 'skip', showlegend: false};
+}
+
+function range(values) {
+  const known = values.filter(v => v !== null);
+  const low = Math.min(...known.slice(0, 1), ...[known.reduce((a, b) => Math.min(a, b), Infinity)]);
+  const high = known.reduce((a, b) => Math.max(a, b), -Infinity);
+  if (!known.length) return [0, 1];
+  const margin = Math.max(0.06 * (high - low), 0.01);
+  return [low - margin, high + margin];
+}
+const RX = range(T.x), RY = range(T.y);
+
+function flat() {
+  const type = N > 2000 ? 'scattergl' : 'scatter';
+  const mine = all.filter(i => shown.has(T.m[i]));
+  const byLipschitz = document.getElementById('colour').value === 'lipschitz';
+  const traces = [stairs(all)];
+  D.methods.forEach((method, m) => {
+    if (!shown.has(m)) return;
+    const own = mine.filter(i => T.m[i] === m);
+    const paint = rows => byLipschitz
+      ? {color: rows.map(i => T.z[i]), coloraxis: 'coloraxis'} : {color: method.colour};
+    [[1, 7, 0.45, 0], [2, 7, 0.9, 0], [0, 12, 1, 1.5]].forEach(([kind, size, opacity, width]) => {
+      const rows = own.filter(i => T.k[i] === kind);
+      const marker = kind === 2 ? {symbol: method.symbol + '-open', color: '#777', size, opacity}
+        : Object.assign({symbol: method.symbol, size, opacity, line: {color: 'black', width}}, paint(rows));
+      traces.push(points(rows, {type, name: method.label, legendgroup: method.label, showlegend: false, marker}));
+    });
+  });
+  const layout = Object.assign({}, base, {height: 520, xaxis: {title: {text: D.axes.x}, range: RX, zeroline: false},
+    yaxis: {title: {text: D.axes.y}, range: RY, zeroline: false}, hovermode: 'closest',
+    coloraxis: {colorscale: 'Cividis', reversescale: true, showscale: byLipschitz,
+                colorbar: {title: {text: D.axes.z, side: 'right'}, thickness: 12}}});
+  traces.push({type: 'scatter', mode: 'markers', x: [], y: [], hoverinfo: 'skip', showlegend: false,
+    marker: {symbol: 'circle-open', size: 22, color: '#d00', line: {width: 3}}});
+  return Plotly.react('flat', traces, layout, config);
+}
+
+function solid() {
+  const mine = D.thin.filter(i => shown.has(T.m[i]) && T.z[i] !== null);
+  const traces = D.methods.map((method, m) => {
+    const own = mine.filter(i => T.m[i] === m);
+    return points(own, {type: 'scatter3d', z: own.map(i => T.z[i]), name: method.label, showlegend: false,
+      marker: {symbol: SYMBOLS3D[m % SYMBOLS3D.length], color: method.colour,
+               size: own.length ? own.map(i => T.k[i] === 0 ? 7 : 3) : 3}});
+  });
+  traces.push({type: 'scatter3d', mode: 'markers', x: [], y: [], z: [], hoverinfo: 'skip', showlegend: false,
+    marker: {symbol: 'circle-open', size: 14, color: '#d00'}});
+  const short = text => text.split('<br>')[0];
+  const layout = Object.assign({}, base, {height: 520, margin: {l: 0, r: 0, t: 0, b: 0},
+    scene: {xaxis: {title: {text: short(D.axes.x)}}, yaxis: {title: {text: short(D.axes.y)}},
+            zaxis: {title: {text: short(D.axes.z)}}}});
+  return Plotly.react('solid', traces, layout, config);
+}
+
+function growth() {
+  const hours = document.getElementById('against').value === 'hours';
+  const trace = {x: hours ? D.growth.hours : D.growth.trials, y: D.growth.volume, mode: 'lines',
+    line: {shape: 'hv', color: '#0072B2'}, hovertemplate: '%{x}: %{y}<extra></extra>'};
+  return Plotly.react('growth', [trace], Object.assign({}, base, {height: 300,
+    xaxis: {title: {text: hours ? 'worker-hours of all trials until then' : 'trials ended'}, rangemode: 'tozero'},
+    yaxis: {title: {text: 'hypervolume (clean, robust; val)'}}}), config);
+}
+
+function slice() {
+  const name = document.getElementById('parameter').value, key = document.getElementById('outcome').value;
+  const column = D.params[name];
+  if (!column) return null;
+  const traces = D.methods.map((method, m) => {
+    const own = D.thin.filter(i => T.m[i] === m && shown.has(m) && column[i] !== null && T[key][i] !== null
+      && T.k[i] !== 2);
+    return Object.assign(points(own, {type: 'scatter', name: method.label, showlegend: false,
+      marker: {symbol: method.symbol, color: method.colour, size: 8, opacity: 0.7}}),
+      {x: own.map(i => column[i]), y: own.map(i => T[key][i])});
+  });
+  const known = column.filter(v => v !== null);
+  const top = known.reduce((a, b) => Math.max(a, b)), least = known.reduce((a, b) => Math.min(a, b));
+  const wide = least > 0 && top > 50 * least;
+  return Plotly.react('slice', traces, Object.assign({}, base, {height: 380, hovermode: 'closest',
+    xaxis: {title: {text: name.replace('_', ' ')}, type: wide ? 'log' : 'linear', zeroline: false},
+    yaxis: {title: {text: D.axes[key]}, zeroline: false}}), config);
+}
+
+function parallel() {
+  const mine = D.thin.filter(i => shown.has(T.m[i]) && T.k[i] !== 2);
+  const whole = Object.entries(D.params).filter(([, column]) => mine.every(i => column[i] !== null));
+  const dimensions = [{label: 'method', values: mine.map(i => T.m[i]), tickvals: D.methods.map((_, i) => i),
+                       ticktext: D.methods.map(m => m.label)},
+    ...whole.slice(0, 6).map(([name, column]) => ({label: name, values: mine.map(i => column[i])})),
+    {label: 'clean (val)', values: mine.map(i => T.x[i])}, {label: 'robust (val)', values: mine.map(i => T.y[i])}];
+  if (mine.every(i => T.z[i] !== null)) {
+    dimensions.push({label: 'log10 Lipschitz', values: mine.map(i => T.z[i])});
+  }
+  return Plotly.react('parallel', [{type: 'parcoords', dimensions, line: {color: mine.map(i => T.y[i]),
+    colorscale: 'Cividis'}}], Object.assign({}, base, {height: 380, margin: {l: 60, r: 60, t: 50, b: 30}}), config);
+}
+
+const charts = {flat, solid, growth, slice, parallel}, drawn = new Set();
+function draw(name) {
+  const plot = charts[name]();
+  if (!plot || drawn.has(name)) return plot;
+  drawn.add(name);
+  const div = document.getElementById(name);
+  if (name === 'flat' || name === 'solid') {
+    div.on('plotly_hover', event => mark(event.points[0].customdata));
+    div.on('plotly_click', event => choose(event.points[0].customdata));
+  }
+  return plot;
+}
+
+function mark(i) {
+  if (i === undefined || i === null) return;
+  const last = div => document.getElementById(div).data.length - 1;
+  if (drawn.has('flat')) Plotly.restyle('flat', {x: [[T.x[i]]], y: [[T.y[i]]]}, [last('flat')]);
+  if (drawn.has('solid') && T.z[i] !== null) {
+    Plotly.restyle('solid', {x: [[T.x[i]]], y: [[T.y[i]]], z: [[T.z[i]]]}, [last('solid')]);
+  }
+  document.getElementById('chosen').innerHTML = words(i);
+}
+
+function choose(i) {
+  mark(i);
+  const card = document.getElementById('card-' + T.id[i]);
+  if (card) { card.open = true; }
+}
+
+function filter() {
+  shown.clear();
+  document.querySelectorAll('input[name=method]').forEach(box => { if (box.checked) shown.add(Number(box.value)); });
+  const names = new Set([...shown].map(m => D.methods[m].name));
+  document.querySelectorAll('[data-method]').forEach(row => { row.hidden = !names.has(row.dataset.method); });
+  drawn.forEach(name => { if (name !== 'growth') draw(name); });
+  const count = T.m.filter(m => shown.has(m)).length;
+  document.getElementById('count').textContent = count + ' of ' + N + ' measured trials shown';
+}
+
+document.querySelectorAll('input[name=method]').forEach(box => box.addEventListener('change', filter));
+document.getElementById('colour').addEventListener('change', () => draw('flat'));
+document.getElementById('against').addEventListener('change', () => draw('growth'));
+['parameter', 'outcome'].forEach(id => document.getElementById(id).addEventListener('change', () => draw('slice')));
+document.getElementById('member').addEventListener('change', event => {
+  const i = T.id.indexOf(event.target.value);
+  if (i >= 0) choose(i);
+});
+const names = Object.keys(D.params);
+document.getElementById('parameter').innerHTML = names.map(n => '<option>' + escapeHtml(n) + '</option>').join('');
+
+draw('flat');
+draw('growth');
+// What costs time is drawn when it comes into view.
+const watcher = new IntersectionObserver(entries => entries.forEach(entry => {
+  if (entry.isIntersecting && !drawn.has(entry.target.id)) draw(entry.target.id);
+}), {rootMargin: '200px'});
+['solid', 'slice', 'parallel'].forEach(id => watcher.observe(document.getElementById(id)));
+window.addEventListener('beforeprint', () => {
+  ['solid', 'slice', 'parallel'].forEach(name => { if (!drawn.has(name)) draw(name); });
+  document.querySelectorAll('details').forEach(card => { card.open = true; });
+});
+filter();
+"""

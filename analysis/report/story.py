@@ -1,0 +1,93 @@
+"""The report's summary: what the study says, in plain words with its numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from analysis.association import Association, dropout_effects, lipschitz_associations, random_share
+from analysis.beliefs import FrontBelief
+from analysis.choice import knee_of
+from analysis.fronts import front_hypervolume, front_of
+from analysis.objectives import FRONT
+from analysis.results import Table
+from analysis.tables import volume_note
+from analysis.wording import count, measured_by
+
+
+def summary_lines(
+    table: Table, /, *, belief: FrontBelief | None = None, reference: Mapping[str, float] | None = None
+) -> list[str]:
+    """Return the summary, a sentence or two a line.
+
+    Args:
+        table: Result rows of one study.
+        belief: What the per-example outcomes say of the front, where there are any.
+        reference: Reference values of the hypervolume, by objective.
+    """
+    counts = count(table)
+    methods = Counter(table["method"].to_pylist())
+    lines = [
+        f"{counts.trials} trials over {len(methods)} method{'s' * (len(methods) != 1)} on "
+        f"{', '.join(dict.fromkeys(table['dataset'].to_pylist()))}: {counts.failed} failed, {counts.stopped_early} "
+        f"were stopped early, {counts.flagged} completed with doubts about their measurement.",
+        f"Robust accuracy is the share of all examples still classified correctly under {measured_by(table)}.",
+    ]
+    front = front_of(table)
+    if not front.num_rows:
+        return [*lines, "No trial completed without flags and with both accuracies measured, so there is no front."]
+    rows = front.to_pylist()
+    best, safest = rows[0], rows[-1]
+    lines.append(
+        f"The front has {len(rows)} member{'s' * (len(rows) != 1)}. Its clean end is trial {best['trial_id']} "
+        f"({best['method']}): {best[FRONT[0]]:.1%} clean, {best[FRONT[1]]:.1%} robust. Its robust end is trial "
+        f"{safest['trial_id']} ({safest['method']}): {safest[FRONT[0]]:.1%} clean, {safest[FRONT[1]]:.1%} robust."
+    )
+    if knee := knee_of(front):
+        middle = next(row for row in rows if row["trial_id"] == knee)
+        lines.append(
+            f"Its knee is trial {knee} ({middle['method']}): {middle[FRONT[0]]:.1%} clean, "
+            f"{middle[FRONT[1]]:.1%} robust."
+        )
+    measured = front_hypervolume(table, reference=reference)
+    text = volume_note(measured, FRONT)
+    if belief is not None:
+        true = belief.hypervolume(reference=measured.reference)
+        text += f" as measured; of the true accuracies {true} (95 %), the luck of the best estimates taken out"
+    lines.append(text[0].upper() + text[1:] + ".")
+    return [*lines, *association_lines(table)]
+
+
+def association_lines(table: Table, /) -> list[str]:
+    """Return what can be said of Lipschitzness and dropout, or that nothing can."""
+    share = random_share(table)
+    if not share.num_rows:
+        return [
+            "No sound trial was proposed independently of results (search.random_fraction), so nothing is said here of "
+            "how Lipschitzness or dropout goes with accuracy: a sampler that follows results makes them go together."
+        ]
+    rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(share)}
+    lines = []
+    overall = rows["scale-free", "robust accuracy", "all methods"]
+    within = rows["scale-free", "robust accuracy", "within method"]
+    if overall is not None:
+        lines.append(
+            "Among the proposals drawn at random, the rank correlation of scale-free local Lipschitzness with robust "
+            f"accuracy is {_said(overall)}"
+            + (f"; within method {_said(within)}" if within is not None else "")
+            + ". This is association, not cause."
+        )
+    effects = {(row.outcome, row.among): row.found for row in dropout_effects(share)}
+    clean, robust = effects["clean accuracy", "all methods"], effects["robust accuracy", "all methods"]
+    if clean is not None and robust is not None:
+        lines.append(
+            f"0.1 more dropout went with {clean.value:+.3f} clean accuracy [{clean.low:+.3f}, {clean.high:+.3f}] and "
+            f"{robust.value:+.3f} robust accuracy [{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
+        )
+    if not lines:
+        lines.append(f"Only {share.num_rows} sound trials were drawn at random: too few for associations.")
+    return lines
+
+
+def _said(found: Association) -> str:
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (n = {found.n})"

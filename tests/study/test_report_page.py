@@ -1,0 +1,162 @@
+"""The report: what it says, that it is whole and escaped, and how it behaves in a browser without a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from helpers.synthetic_results import as_table, result_row, study_rows
+
+from analysis.report.data import chart_data
+from analysis.report.page import Material, build_report
+from analysis.results import example_columns, trial_file, write_columns, write_rows
+from analysis.schema import EXAMPLE, RESULT
+from study.importance import LEAST, importances
+from study.report import write_report
+
+SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
+
+
+def page_of(rows, **more):
+    return build_report(Material(title="toy", table=as_table(rows), **more))
+
+
+def text_of(page: str) -> str:
+    return re.sub(r"<[^>]+>", " ", SCRIPTS.sub("", page))
+
+
+def test_the_page_says_what_the_rows_say_and_fetches_nothing() -> None:
+    page = page_of(study_rows(60, seed=3), config="name: toy\n")
+    text = text_of(page)
+    failed = sum(row["status"] == "failed" for row in study_rows(60, seed=3))
+    assert f"60 trials over 3 methods on digits: {failed} failed" in text
+    assert "Association, not cause" in text
+    assert "name: toy" in text
+    markup = SCRIPTS.sub("", page)
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", markup)
+    assert "default-src 'none'" in markup
+    assert page.count("plotly.js v") == 1
+    front = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert set(front["trials"]["id"]) <= {row["trial_id"] for row in study_rows(60, seed=3)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([result_row(0)], "1 trial"),
+        ([result_row(0, status="failed", reason="diverged", val_clean_accuracy=None, val_robust_accuracy=None)],
+         "there is no front"),
+        ([result_row(0, flags=["zero_gradients"])], "1 flagged zero_gradients"),
+        ([result_row(n) for n in range(12)], "No sound trial was proposed independently of results"),
+    ],
+)  # fmt: skip
+def test_small_and_sorry_studies_have_a_page_too(rows, said) -> None:
+    assert said in text_of(page_of(rows))
+
+
+def test_names_cannot_break_out_of_the_page() -> None:
+    page = page_of([result_row(0, study="</script><b>x", method="<i>m:M")], config="a: <script>")
+    assert "</script><b>x" not in page
+    assert "<i>m" not in SCRIPTS.sub("", page)
+
+
+def test_cards_leave_open_what_rows_cannot_know() -> None:
+    rows = [result_row(0), result_row(1, replicate_of=0, val_robust_accuracy=0.45)]
+    text = text_of(page_of(rows))
+    assert "open:  no row can know; a person must try" in text
+    assert "2 seeds of these settings: robust accuracy from 0.450 to 0.500" in text
+
+
+def test_charts_are_thinned_but_the_front_is_whole() -> None:
+    table = as_table(study_rows(200, seed=1))
+    found = chart_data(table)
+    kinds = found["trials"]["k"]
+    assert {index for index, kind in enumerate(kinds) if kind == 0} <= set(found["thin"])
+    assert found["growth"]["volume"][-1] == pytest.approx(max(found["growth"]["volume"]))
+
+
+def test_importance_finds_what_matters() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(80):
+        dropout, lr = float(rng.random()), float(rng.random())
+        changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": 0.9 - 0.3 * dropout}
+        rows.append(result_row(number, **changes))
+    found = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
+    assert next(iter(found)) == "param.dropout"
+    assert found["param.dropout"] > 0.9
+    assert importances(rows[: LEAST - 1], ["val_clean_accuracy"]) == {}
+    assert importances(rows, ["val_robust_accuracy"]) == {}
+
+
+def made_up_folder(folder, count: int = 60):
+    rows = study_rows(count, seed=3)
+    write_rows(folder / "results" / "all.parquet", rows, RESULT)
+    draw = np.random.default_rng(0)
+    for row in rows:
+        if row["status"] == "completed":
+            level = draw.random(200)
+            correct = {"index": np.arange(200), "clean_correct": level < row["val_clean_accuracy"],
+                       "robust_correct": level < row["val_robust_accuracy"]}  # fmt: skip
+            columns = example_columns(
+                {"val": correct}, study="toy", trial_id=row["trial_id"], checkpoint="last", attack="pgd", epsilon=0.1
+            )
+            write_columns(trial_file(folder, row["trial_id"], schema=EXAMPLE), columns, EXAMPLE)
+    return folder
+
+
+def test_a_folder_of_results_gives_a_report_with_probabilities(tmp_path, capsys) -> None:
+    write_report(made_up_folder(tmp_path), out=None)
+    assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
+    text = text_of((tmp_path / "report.html").read_text())
+    assert "of the true accuracies" in text
+    assert "truly on it with probability" in text
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(tmp_path) -> None:
+    from helpers.browser import page as browser_page
+
+    (tmp_path / "report.html").write_text(page_of(study_rows(300, seed=3)), encoding="utf-8")
+    with browser_page() as page:
+        said, asked = [], []
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"file://{tmp_path}/report.html")
+        page.wait_for_selector("#flat .plotly .point, #flat .scatterlayer .point")
+        shown = page.locator("#flat .scatterlayer .point").count()
+        page.keyboard.press("Tab")
+        page.locator("input[name=method]").first.focus()
+        page.keyboard.press("Space")
+        page.wait_for_function(f"document.querySelectorAll('#flat .scatterlayer .point').length < {shown}")
+        assert "trials shown" in page.inner_text("#count")
+        hidden = page.evaluate("document.querySelectorAll('tr[data-method][hidden]').length")
+        assert hidden > 0
+        page.select_option("#member", index=1)
+        assert "robust" in page.inner_text("#chosen")
+        place = page.locator("#flat .scatterlayer .trace .point").last.bounding_box()
+        page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        page.wait_for_selector("#flat .hovertext")
+        for section in ("solid", "slice", "parallel"):
+            page.locator(f"#{section}").scroll_into_view_if_needed()
+            page.wait_for_selector(f"#{section} .main-svg")
+        assert said == []
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+
+
+@pytest.mark.browser
+def test_ten_thousand_trials_load_in_three_seconds(tmp_path) -> None:
+    from helpers.browser import page as browser_page
+
+    (tmp_path / "report.html").write_text(page_of(study_rows(10_000, seed=3)), encoding="utf-8")
+    with browser_page() as page:
+        start = time.perf_counter()
+        page.goto(f"file://{tmp_path}/report.html")
+        page.wait_for_function("drawn.has('flat')")
+        taken = time.perf_counter() - start
+    print(f"10,000 trials drawn after {taken:.1f} s")  # noqa: T201
+    assert taken < 3
