@@ -147,7 +147,7 @@ class StorageConfig(_Section):
     """Where Optuna's trials and checkpoints are written, how often, and which are kept.
 
     Null: in the study's folder. `checkpoints`: a path, an s3:// or gs:// URL; written every epoch, and within one every
-    `checkpoint_minutes`. `keep`: `contenders` (not failed, nor beaten by over 0.05 in all objectives), `front` or `all`.
+    `checkpoint_minutes`. `keep`: `contenders` (not failed, none beaten by 0.05 in each objective), `front`, `all`.
     """
 
     checkpoints: str | None = None
