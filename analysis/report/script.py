@@ -144,17 +144,18 @@ function draw(name) {
   drawn.add(name);
   const div = document.getElementById(name);
   if (name === 'flat' || name === 'solid') {
-    div.on('plotly_hover', event => mark(event.points[0].customdata));
+    div.on('plotly_hover', event => mark(event.points[0].customdata, name));
     div.on('plotly_click', event => choose(event.points[0].customdata));
   }
   return plot;
 }
 
-function mark(i) {
+// Marking a trial redraws a chart, which would take away the label of the one that the pointer is in.
+function mark(i, within) {
   if (i === undefined || i === null) return;
   const last = div => document.getElementById(div).data.length - 1;
-  if (drawn.has('flat')) Plotly.restyle('flat', {x: [[T.x[i]]], y: [[T.y[i]]]}, [last('flat')]);
-  if (drawn.has('solid') && T.z[i] !== null) {
+  if (drawn.has('flat') && within !== 'flat') Plotly.restyle('flat', {x: [[T.x[i]]], y: [[T.y[i]]]}, [last('flat')]);
+  if (drawn.has('solid') && within !== 'solid' && T.z[i] !== null) {
     Plotly.restyle('solid', {x: [[T.x[i]]], y: [[T.y[i]]], z: [[T.z[i]]]}, [last('solid')]);
   }
   document.getElementById('chosen').innerHTML = words(i);
