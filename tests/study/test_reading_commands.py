@@ -110,4 +110,5 @@ def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
     assert "of 20 trials" in out
     assert "hypervolume" in out
     assert "reference point (0, 0, 3)" in out
-    assert (tmp_path / "toy" / "figures" / "pareto.svg").is_file()
+    written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
+    assert written == {"pareto.svg", "pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
