@@ -63,7 +63,7 @@ def _held_elsewhere(
         if name in searched:
             if not searched[name].holds(value):
                 raise SpaceError(
-                    f"`search.start_from: paper` starts {method} at {name} {value:g}, and `search.ranges.{name}` is "
+                    f"`search.start_from: paper` starts {method} at {name} {value}, and `search.ranges.{name}` is "
                     f"{searched[name].describe()}: widen it, or leave `search.start_from` out"
                 )
             continue
@@ -74,4 +74,4 @@ def _held_elsewhere(
 
 
 def _written(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in settings.items())
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
