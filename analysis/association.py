@@ -31,7 +31,7 @@ OUTCOMES = {
 INDEPENDENT = ("random", "grid")
 """Kinds of proposals that do not depend on results."""
 
-LEAST = 5
+LEAST = 8
 """Fewest trials for which an association is given at all."""
 
 
@@ -170,8 +170,10 @@ def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) 
         return None
     r = float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1))
     half = _Z * math.sqrt((1 + r**2 / 2) / (n - used - 3))
-    middle = math.atanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
-    return Association(value=r, low=math.tanh(middle - half), high=math.tanh(middle + half), n=n)
+    # Ranks can agree by chance, so the interval takes perfect agreement half a step of the scale back.
+    most = 1 - 6 / (n * (n**2 - 1))
+    middle = math.atanh(np.clip(r, -most, most))
+    return Association(value=r, low=min(r, math.tanh(middle - half)), high=max(r, math.tanh(middle + half)), n=n)
 
 
 def slope(

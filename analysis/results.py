@@ -6,32 +6,19 @@ import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.files import COMPACTED, KIND, TYPES, VERSION, read_file, trial_files
+from analysis.files import SchemaError as SchemaError
+from analysis.files import Table as Table
 from analysis.schema import EPOCH, EXAMPLE, RESULT, SEPARATION, Column, ResultsError, Schema, differing_columns
 
-Table: TypeAlias = pa.Table
-
-_KIND = b"robust_study.schema"
-_VERSION = b"robust_study.schema_version"
-_TYPES = {
-    "string": pa.string(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-    "list<string>": pa.list_(pa.string()),
-}
 _SMALL = 100
 _LOG = logging.getLogger(__name__)
-
-
-class SchemaError(ResultsError):
-    """Rows or files whose columns are not the declared ones."""
 
 
 class ExistingRowsError(ResultsError):
@@ -45,13 +32,14 @@ def trial_file(study_dir: str | Path, trial_id: str, /, *, schema: Schema = RESU
     return Path(study_dir) / schema.folder / f"{trial_id}.parquet"
 
 
-def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], schema: Schema) -> bool:
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], schema: Schema, *, replace: bool = False) -> bool:
     """Write rows to `path` atomically; keep the file if it already holds them.
 
     Args:
         path: The file; its folder is made if missing.
         rows: Column name to value. Columns that a row lacks become null where the schema allows null.
         schema: The declared columns.
+        replace: Write over a file that is there, whatever it holds.
 
     Returns:
         True if written, False if the file was there and agrees in every deterministic column.
@@ -61,20 +49,22 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], schema: Sche
         ExistingRowsError: The file is there and differs in deterministic columns.
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    return write_columns(path, {name: [row.get(name) for row in rows] for name in names}, schema)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return write_columns(path, columns, schema, replace=replace)
 
 
-def write_columns(path: str | Path, columns: Mapping[str, Any], schema: Schema) -> bool:
+def write_columns(path: str | Path, columns: Mapping[str, Any], schema: Schema, *, replace: bool = False) -> bool:
     """Write columns to `path` atomically, as `write_rows` does.
 
     Args:
         path: The file; its folder is made if missing.
         columns: Column name to a list or 1-d array, all of one length.
         schema: The declared columns.
+        replace: Write over a file that is there, whatever it holds.
     """
     path = Path(path)
     table = to_table(columns, schema, where=str(path))
-    if path.exists():
+    if path.exists() and not replace:
         _require_same(path, table, schema)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,8 +91,8 @@ def to_table(columns: Mapping[str, Any], schema: Schema, /, *, where: str = "row
         if column is None:
             continue
         arrays.append(_to_array(columns.get(column.name, [None] * length), column, where=where))
-        fields.append(pa.field(column.name, _TYPES[column.type], nullable=column.nullable))
-    metadata = {_KIND: schema.name.encode(), _VERSION: str(schema.version).encode()}
+        fields.append(pa.field(column.name, TYPES[column.type], nullable=column.nullable))
+    metadata = {KIND: schema.name.encode(), VERSION: str(schema.version).encode()}
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
 
 
@@ -209,7 +199,7 @@ _DTYPE_KINDS = {"int32": "iu", "int64": "iu", "float64": "iuf", "bool": "b"}
 def _to_array(values: Any, column: Column, *, where: str) -> Any:
     """Convert values, refusing what pyarrow would silently cast (a bool to 1.0, 1.5 to 1, null where not allowed)."""
     if isinstance(values, np.ndarray) and values.dtype.kind in _DTYPE_KINDS.get(column.type, ""):
-        return pa.array(values.astype(column.type, casting="same_kind", copy=False), type=_TYPES[column.type])
+        return pa.array(values.astype(column.type, casting="same_kind", copy=False), type=TYPES[column.type])
     for value in values:
         if value is None and not column.nullable:
             raise SchemaError(f"{where}: column {column.name!r} must not be null ({column.doc}); give it a value")
@@ -219,13 +209,13 @@ def _to_array(values: Any, column: Column, *, where: str) -> Any:
             choices = ", ".join(column.choices)
             raise SchemaError(f"{where}: column {column.name!r} must be one of {choices}, got {value!r}")
     try:
-        return pa.array(list(values), type=_TYPES[column.type])
+        return pa.array(list(values), type=TYPES[column.type])
     except (pa.ArrowInvalid, OverflowError) as error:
         raise SchemaError(f"{where}: column {column.name!r} must be {column.type}: {error}") from error
 
 
 def _require_same(path: Path, table: Table, schema: Schema) -> None:
-    existing = _read_file(path, schema)
+    existing = read_file(path, schema)
     if existing.num_rows != table.num_rows:
         raise ExistingRowsError(
             f"{path} exists with {existing.num_rows} rows, not {table.num_rows}; it is kept as it is: "
@@ -269,9 +259,12 @@ def _write_atomically(path: Path, table: Table) -> None:
 
 def _read(source: Path, schema: Schema, *, skip_damaged: bool, trials: Collection[str] | None = None) -> Table:
     tables, origins = [], []
+    held: set[str] = set()
     for path in _files(source, schema, trials):
+        if path.stem in held:
+            continue  # a crash came before this file was removed
         try:
-            table = _read_file(path, schema)
+            table = read_file(path, schema, trials=trials)
         except SchemaError:
             raise
         except ResultsError as error:
@@ -280,6 +273,8 @@ def _read(source: Path, schema: Schema, *, skip_damaged: bool, trials: Collectio
             _LOG.warning("left out: %s", error)
             continue
         tables.append(table)
+        if path.name == COMPACTED and schema is not RESULT:
+            held = set(table["trial_id"].to_pylist())
         origins += [path] * table.num_rows if schema is RESULT else []
     table = pa.concat_tables([to_table({}, schema), *tables], promote_options="default").combine_chunks()
     if trials is not None and source.is_file():
@@ -296,42 +291,8 @@ def _files(source: Path, schema: Schema, trials: Collection[str] | None) -> list
         raise ResultsError(f"{source} is no study folder and no Parquet file; `--out` says where studies lie")
     if trials is not None:
         wanted = (trial_file(source, trial, schema=schema) for trial in sorted(trials))
-        return [path for path in wanted if path.exists()]
-    names = (entry.name for entry in os.scandir(source / schema.folder)) if (source / schema.folder).is_dir() else ()
-    return [source / schema.folder / name for name in sorted(names) if name.endswith(".parquet") and name[0] != "."]
-
-
-def _read_file(path: Path, schema: Schema) -> Table:
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_schema(path, file.schema_arrow, schema)
-            return file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResultsError(f"{path} is no whole Parquet file ({reason}); move it away and resume the study") from error
-
-
-def _check_schema(path: Path, found: Any, schema: Schema) -> None:
-    metadata = found.metadata or {}
-    kind, version = metadata.get(_KIND, b"").decode(), metadata.get(_VERSION, b"").decode()
-    if kind != schema.name:
-        has = f"{kind} rows" if kind else "no robust-study schema"
-        raise SchemaError(f"{path} must hold {schema.name} rows, it has {has}; move it out of {path.parent.name}/")
-    if version != str(schema.version):
-        raise SchemaError(
-            f"{path} has {schema.name} schema version {version or 'unknown'}, this robust-study reads version "
-            f"{schema.version}; read it with the robust-study that wrote it"
-        )
-    names = set(found.names)
-    missing = [column.name for column in schema.columns if column.name not in names]
-    if missing:
-        raise SchemaError(f"{path} lacks the {schema.name} column {missing[0]!r}; move it away and resume the study")
-    for entry in found:
-        column = schema.find(entry.name)
-        if column is None:
-            raise SchemaError(f"{path} has the unknown column {entry.name!r}; remove it or move the file away")
-        if entry.type != _TYPES[column.type]:
-            raise SchemaError(f"{path}: column {entry.name!r} must be {column.type}, got {entry.type}; move it away")
+        return [path for path in (source / schema.folder / COMPACTED, *wanted) if path.exists()]
+    return trial_files(source / schema.folder)
 
 
 def _drop_repeats(table: Table, origins: list[Path]) -> Table:

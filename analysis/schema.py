@@ -186,6 +186,7 @@ RESULT = Schema(
             doc="images a training pass, halved once memory ran out, which halves batch norm's batches; null without",
         ),
         _circumstance("started_at", "start of the trial, UTC, ISO 8601"),
+        _circumstance("attempts", "times the trial was begun, after lost workers and drivers too", type="int32"),
         _circumstance("seconds", "wall time of the whole trial", type="float64", unit="s"),
         _circumstance("seconds_training", "wall time of training", type="float64", unit="s"),
         _circumstance("seconds_attack", "wall time of the measuring attacks", type="float64", unit="s"),

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 
+from study.attempts import Attempts, is_node_loss, lost_nodes
+from study.drivers import BEAT_SECONDS
+from study.interrupts import Interrupts
 from study.ledger import Ledger
 from study.progress import StudyProgress
+from study.retention import Retention
+from study.searcher import StillOpenError
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
 from trainables.outcome import OUT_OF_MEMORY
@@ -32,6 +40,9 @@ class Bookkeeper(tune.Callback):
         ledger: Writes the result files.
         tracker: Hands runs and metrics to MLflow.
         progress: The live line.
+        interrupts: What asks for a stop.
+        beat: Called every few seconds: shows that this driver is alive.
+        retention: Deletes checkpoints that are not to be kept; none are when None.
         stop_reason: Says why the trial that Tune calls so was stopped early, None where that is not known.
     """
 
@@ -41,18 +52,31 @@ class Bookkeeper(tune.Callback):
         ledger: Ledger,
         tracker: Tracker,
         progress: StudyProgress,
+        interrupts: Interrupts,
+        beat: Callable[[], None] = lambda: None,
+        retention: Retention | None = None,
         stop_reason: Callable[[str], str | None] = lambda tune_id: None,
     ) -> None:
         self._ledger = ledger
         self._tracker = tracker
         self._progress = progress
+        self._interrupts = interrupts
+        self._beat, self._last_beat = beat, time.monotonic()
+        self._retention = retention
+        self._saved: set[str] = set()
         self._stop_reason = stop_reason
         self._trials: dict[str, Any] = {}
+        self._attempts: dict[str, Attempts] = {}
+        self._lost_at_start: dict[str, int] = {}
+        self._given_up: dict[str, str] = {}
+        self._unreachable: set[str] = set()
         self._outcomes: dict[str, ray.ObjectRef[Any]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run."""
         self._trials[trial.trial_id] = trial
+        self._tries(trial).begun()
+        self._lost_at_start[trial.trial_id] = lost_nodes()
         asked = self._ledger.asked(trial.config)
         self._tracker.trial_started(asked["trial_id"], params(asked), tags(asked))
 
@@ -60,21 +84,44 @@ class Bookkeeper(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Take the outcome out of Tune's result; log the epoch; write the row when the trial is over."""
+        if trial.trial_id in self._given_up:
+            self._fail(trial, text=self._given_up[trial.trial_id])
+            return
+        if note := result.pop("note", ""):
+            self._progress.say(f"trial {trial.config['trial_id']}: {note}")
+        self._tries(trial).progressed()
         reference = result.pop("outcome", None)
         if reference is not None:
             self._outcomes[trial.trial_id] = reference
+        if self._interrupts.requested:
+            self._saved.add(trial.trial_id)
         self._tracker.trial_reported(trial.config["trial_id"], result["epoch"], epoch_metrics(result))
         if result["status"] != "running":
             self._close(trial, result["status"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say that a trial is tried again; Tune has put it back in the queue."""
+        """Count an attempt that ended too early; Tune has put the trial back in the queue."""
+        name, text = trial.config["trial_id"], _error_text(trial)
         self._outcomes.pop(trial.trial_id, None)
-        reason = _last_line(_error_text(trial))
-        self._progress.say(f"trial {trial.config['trial_id']} goes on from its last checkpoint after: {reason}")
+        node_lost = is_node_loss(_error(trial), text, lost_at_start=self._lost_at_start.get(trial.trial_id, 0))
+        reason = _last_line(text)
+        if self._tries(trial).ended(node_lost=node_lost):
+            # Tune would try for ever; the worker answers for this trial at once
+            trial.config["given_up"] = True
+            self._given_up[trial.trial_id] = text
+        elif node_lost:
+            self._progress.say(f"trial {name} lost its node and goes on elsewhere from its last checkpoint")
+        else:
+            self._progress.say(f"trial {name} goes on from its last checkpoint after: {reason}")
 
     def before_tell(self, tune_id: str, *, error: bool) -> Mapping[str, Any] | None:
-        """Make the row of an ending trial durable before Optuna hears of the end, and return it."""
+        """Make the row of an ending trial durable before Optuna hears of the end, and return it.
+
+        Raises:
+            StillOpenError: The worker died with the trial's results, so that there is no row.
+        """
+        if tune_id in self._unreachable:
+            raise StillOpenError
         trial = self._trials.get(tune_id)
         if trial is None:
             return None
@@ -83,44 +130,83 @@ class Bookkeeper(tune.Callback):
                 self._fail(trial)
             else:
                 self._close(trial, "stopped_early", reason=self._stop_reason(tune_id))
-        return self._ledger.rows[trial.config["number"]]
+                if tune_id in self._unreachable:
+                    raise StillOpenError
+        return self._ledger.rows.get(trial.config["number"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Refresh the live line."""
+        """Refresh the live line; end the run when it is to stop and running trials have saved, or had their time."""
         for trial in trials:
             # errors before a trial's start reach Optuna without on_trial_start
             self._trials.setdefault(trial.trial_id, trial)
-        self._progress.tick(running=sum(trial.status == "RUNNING" for trial in trials))
+        running = [trial.trial_id for trial in trials if trial.status == "RUNNING"]
+        self._progress.tick(running=len(running))
+        if time.monotonic() - self._last_beat > BEAT_SECONDS:
+            self._last_beat = time.monotonic()
+            self._beat()
+        if self._interrupts.requested and (self._interrupts.patience_over or self._saved.issuperset(running)):
+            # Tune's own way out: it leaves the running trials as they are
+            signal.raise_signal(signal.SIGUSR1)
 
     def _close(self, trial: Any, status: str, *, reason: str | None = None) -> None:
         reference = self._outcomes.pop(trial.trial_id, None)
         if reference is None:
             self._fail(trial, reason="stopped before anything was measured")
             return
-        outcome = ray.get(reference)
-        row = self._ledger.record(trial.config, outcome, status=status, reason=reason, run_id=self._run_id(trial))
+        try:
+            outcome = ray.get(reference)
+        except RayError:
+            self._unreachable.add(trial.trial_id)
+            self._progress.say(f"trial {trial.config['trial_id']}: its worker died with its results; it is run again")
+            return
+        row = self._ledger.record(
+            trial.config,
+            outcome,
+            status=status,
+            reason=reason,
+            run_id=self._run_id(trial),
+            attempts=self._tries(trial).count,
+        )
         self._end(trial, row)
 
-    def _fail(self, trial: Any, *, reason: str | None = None) -> None:
-        text = _error_text(trial)
+    def _fail(self, trial: Any, *, reason: str | None = None, text: str | None = None) -> None:
+        text = _error_text(trial) if text is None else text
         row = self._ledger.record_failure(
-            trial.config, reason=reason or _last_line(text), traceback=text, run_id=self._run_id(trial)
+            trial.config,
+            reason=reason or _last_line(text),
+            traceback=text,
+            run_id=self._run_id(trial),
+            attempts=self._tries(trial).count,
         )
         self._end(trial, row)
         self._progress.say(f"trial {row['trial_id']} failed: {row['reason']}")
+
+    def _tries(self, trial: Any) -> Attempts:
+        return self._attempts.setdefault(trial.trial_id, Attempts(trial.config.get("attempts", 0)))
 
     def _run_id(self, trial: Any) -> str | None:
         return self._tracker.run_id(trial.config["trial_id"])
 
     def _end(self, trial: Any, row: Mapping[str, Any]) -> None:
+        if self._retention is not None:
+            self._retention.ended(row)
         self._tracker.trial_ended(row)
         self._tracker.study_reported(self._ledger.count, self._ledger.progress())
         self._progress.trial_ended(failed=row["status"] == "failed", front_size=self._ledger.front_size)
-        self._outcomes.pop(trial.trial_id, None)
+        for kept in (self._outcomes, self._attempts, self._lost_at_start, self._given_up):
+            kept.pop(trial.trial_id, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep everything out of Tune's own files: a resumed study makes a new bookkeeper."""
         return {}
+
+
+def _error(trial: Any) -> BaseException | None:
+    try:
+        found: BaseException | None = trial.get_pickled_error()
+    except Exception:  # noqa: BLE001 - an error of a class that cannot be loaded here; its text is kept apart
+        return None
+    return found
 
 
 def _error_text(trial: Any) -> str:

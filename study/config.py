@@ -129,9 +129,13 @@ class ResourcesConfig(_Section):
 
 
 class ClusterConfig(_Section):
-    """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine."""
+    """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
+
+    After `trials_per_driver` trials a fresh driver takes over; null: 1,000, or 20 for each that runs at once.
+    """
 
     address: str | None = None
+    trials_per_driver: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _address_is_known(self) -> ClusterConfig:
@@ -140,13 +144,16 @@ class ClusterConfig(_Section):
 
 
 class StorageConfig(_Section):
-    """Where checkpoints and Optuna's trials are kept; null is the study's folder, for Optuna a SQLite file there.
+    """Where Optuna's trials and checkpoints are written, how often, and which are kept.
 
-    Checkpoints may go to a path or an s3:// or gs:// URL.
+    Null: in the study's folder. `checkpoints`: a path, an s3:// or gs:// URL; written every epoch, and within one every
+    `checkpoint_minutes`. `keep`: `contenders` (not failed, none beaten by 0.05 in each objective), `front`, `all`.
     """
 
     checkpoints: str | None = None
     optuna: str | None = None
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 10
+    keep: Literal["all", "contenders", "front"] = "contenders"
 
     @field_validator("optuna", mode="after")
     @classmethod

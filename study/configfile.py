@@ -81,8 +81,10 @@ def read_yaml(path: Path, /) -> Any:
 
 
 def write_yaml(path: Path, tree: Any, /) -> None:
-    """Write plain nested values as YAML, keys in the order they come."""
-    path.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write plain nested values as YAML, keys in the order they come; the file appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    temporary.replace(path)
 
 
 def _find(source: str) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,22 @@ from study.budget import TimeBudget  # noqa: E402
 from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
+from study.drivers import beat  # noqa: E402
+from study.errors import UsageError  # noqa: E402
+from study.generations import Generation, size  # noqa: E402
+from study.interrupts import Interrupts  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
+from study.retention import Retention  # noqa: E402
 from study.scheduler import StudyScheduler, informed_scheduler  # noqa: E402
-from study.searcher import StudySearcher, enqueue, open_search, trial_id, unfinished  # noqa: E402
+from study.searcher import (  # noqa: E402
+    CONFIG_ATTRIBUTE,
+    StudySearcher,
+    enqueue,
+    open_search,
+    trial_id,
+    unfinished,
+)
 from study.session import ray_session, reserved, sum_of  # noqa: E402
 from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
@@ -31,8 +45,17 @@ from trainables.data.base import ImageData  # noqa: E402
 from trainables.storage import is_url, join, remove_folder  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
-# A worker that dies, or a node: the trial goes on elsewhere from its checkpoint.
-MAX_RETRIES = 2
+
+class RunBrokeError(Exception):
+    """A run that ended before its trials did; what was written stays true.
+
+    Attributes:
+        tracker: The study's tracker, still open.
+    """
+
+    def __init__(self, message: str, *, tracker: Tracker) -> None:
+        super().__init__(message)
+        self.tracker = tracker
 
 
 def _ledger(config: StudyConfig, study_dir: Path) -> Ledger:
@@ -52,17 +75,24 @@ def run_study(
     *,
     data: ImageData | None = None,
     trainable: type[tune.Trainable] = TrialTrainable,
+    interrupts: Interrupts | None = None,
+    generation: Generation | None = None,
 ) -> Tracker:
-    """Run the trials a study still lacks.
+    """Run the trials a study still lacks, or as many of them as one driver runs.
 
     Args:
         config: The study's config.
         study_dir: Its folder, with `study.yaml` in place.
         data: The data set without its test split; loaded when None and there are trials to run.
         trainable: What runs a trial; takes the config and `data`, and reports, as `TrialTrainable` does.
+        interrupts: What asks for a stop; nothing does when None.
+        generation: Which driver of this run it is; one that runs all trials when None.
 
     Returns:
         The tracker, still open: figures are logged to the same parent run.
+
+    Raises:
+        RunBrokeError: Ray or the disk failed the driver itself; rows written before are whole.
     """
     search = config.search
     ledger = _ledger(config, study_dir)
@@ -71,54 +101,140 @@ def run_study(
     for line in enqueue(optuna_study, config):
         notes().print(line)
     budget = TimeBudget(optuna_study, limit=search.time_limit)
-    tracker = _started_tracker(config, optuna_study, study_dir=study_dir)
-    tracker.settle(ledger.rows.values())
+    tracker = _opened(config, study_dir, study=optuna_study, ledger=ledger)
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
-    progress = StudyProgress(config.num_trials, done=ledger.count, failed=ledger.failed, front_size=ledger.front_size)
-    with progress, ray_session(config):
-        data = data or load_dataset(config.dataset).without_test()
-        tracker.dataset(**dataset_event(data))
-        scheduler = informed_scheduler(config, study_dir, ledger.rows.values())
-        keeper = Bookkeeper(ledger=ledger, tracker=tracker, progress=progress, stop_reason=scheduler.reason)
-        searcher = StudySearcher(
-            optuna_study,
-            space=config.space(),
-            search=search,
-            configure=_Configure(config, checkpoints=checkpoint_root(config, study_dir)),
-            before_tell=keeper.before_tell,
-            pending=pending,
-            budget=budget,
+    if ledger.count + len(pending) and (generation is None or generation.number == 1):
+        retry = min(missing, len(pending))
+        notes().print(
+            f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new"
         )
-        gpus = gpus_per_trial(config, study_dir, data=data, num_gpus=sum_of("GPU"))
-        shared = None if config.cluster.address is None else checkpoint_root(config, study_dir)
-        fitted = tune.with_parameters(trainable, data=data)
-        _fit(
-            config,
-            fitted,
-            searcher=searcher,
-            scheduler=scheduler,
-            keeper=keeper,
-            num_trials=missing,
-            shared=shared,
-            gpus=gpus,
-        )
+    run = _Run(
+        config=config,
+        study_dir=study_dir,
+        ledger=ledger,
+        tracker=tracker,
+        study=optuna_study,
+        pending=pending,
+        budget=budget,
+        interrupts=interrupts or Interrupts(),
+        generation=generation,
+    )
+    try:
+        run.run(missing, data=data, trainable=trainable)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise RunBrokeError(_broken(error, study_dir), tracker=tracker) from error
     return tracker
 
 
-def _started_tracker(config: StudyConfig, optuna_study: Any, *, study_dir: Path) -> Tracker:
-    if "study_id" not in optuna_study.user_attrs:
-        optuna_study.set_user_attr("study_id", uuid.uuid4().hex)
+def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger) -> Tracker:
+    """Write into Optuna's study what names it and what it began with, and open the tracker."""
+    if "study_id" not in study.user_attrs:
+        study.set_user_attr("study_id", uuid.uuid4().hex)
+    if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
+        study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
     tracker = Tracker(
         study=config.name,
-        study_id=optuna_study.user_attrs["study_id"],
+        study_id=study.user_attrs["study_id"],
         study_dir=study_dir,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
     )
     tracker.start(params=study_params(config), tags=study_tags(config))
+    tracker.settle(ledger.stored())
     return tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One driver's trials, from Ray's start to its end."""
+
+    config: StudyConfig
+    study_dir: Path
+    ledger: Ledger
+    tracker: Tracker
+    study: Any
+    pending: list[int]
+    budget: TimeBudget
+    interrupts: Interrupts
+    generation: Generation | None
+
+    def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
+        config, ledger, interrupts, before = self.config, self.ledger, self.interrupts, self.generation
+        progress = StudyProgress(
+            config.num_trials,
+            done=ledger.count,
+            failed=ledger.failed,
+            front_size=ledger.front_size,
+            run=None if before is None else (before.started, before.done),
+        )
+        with progress, ray_session(config):
+            interrupts.listen()  # Ray has put its own handlers
+            data = data or load_dataset(config.dataset).without_test()
+            self.tracker.dataset(**dataset_event(data))
+            scheduler = informed_scheduler(config, self.study_dir, ledger.stored())
+            keeper = Bookkeeper(
+                ledger=ledger,
+                tracker=self.tracker,
+                progress=progress,
+                stop_reason=scheduler.reason,
+                interrupts=interrupts,
+                beat=lambda: beat(self.study_dir),
+                retention=self._retention(),
+            )
+            searcher = StudySearcher(
+                self.study,
+                space=config.space(),
+                search=config.search,
+                configure=_Configure(config, checkpoints=checkpoint_root(config, self.study_dir)),
+                before_tell=keeper.before_tell,
+                pending=self.pending,
+                budget=self.budget,
+                closing=lambda: interrupts.requested,
+            )
+            gpus = gpus_per_trial(config, self.study_dir, data=data, num_gpus=sum_of("GPU"))
+            wanted, slots = reserved(config, gpus=gpus)
+            slots = config.resources.max_concurrent or slots
+            if before is not None:
+                missing = min(missing, size(config.cluster.trials_per_driver, slots=slots))
+            shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
+            fitted = tune.with_resources(
+                tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([wanted])
+            )
+            _fit(
+                fitted,
+                searcher=searcher,
+                scheduler=scheduler,
+                keeper=keeper,
+                num_trials=missing,
+                slots=slots,
+                shared=shared,
+            )
+
+    def _retention(self) -> Retention:
+        root = checkpoint_root(self.config, self.study_dir)
+        return Retention(
+            self.config.storage.keep,
+            objectives=self.config.search.objectives,
+            remove=lambda trial: remove_folder(join(root, trial)),
+            rows=self.ledger.rows.values(),
+        )
+
+
+def _broken(error: BaseException, study_dir: Path) -> str:
+    """Keep what happened beside the trials' own errors and return it in a line."""
+    text = "".join(traceback.format_exception(error))
+    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    path = study_dir / "errors" / "driver.txt"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return said
+    return f"{said} ({path})"
 
 
 def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path | str:
@@ -141,11 +257,11 @@ class _Configure:
             "proposal": kind,
             "spec": self._config.trial_spec(proposal, number=number).to_dict(),
             "checkpoint_dir": str(join(self._checkpoints, trial_id(number))),
+            "checkpoint_minutes": self._config.storage.checkpoint_minutes,
         }
 
 
 def _fit(
-    config: StudyConfig,
     trainable: Any,
     /,
     *,
@@ -153,22 +269,21 @@ def _fit(
     scheduler: StudyScheduler,
     keeper: Bookkeeper,
     num_trials: int,
+    slots: int,
     shared: Path | str | None,
-    gpus: float,
 ) -> None:
-    wanted, slots = reserved(config, gpus=gpus)
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
     # the checkpoints. It must only lie where every node can reach it.
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
         storage = shared or scratch
         name = f"tune-{uuid.uuid4().hex[:8]}"
         tuner = tune.Tuner(
-            tune.with_resources(trainable, tune.PlacementGroupFactory([wanted])),
+            trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=num_trials,
-                max_concurrent_trials=config.resources.max_concurrent or slots,
+                max_concurrent_trials=slots,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -177,7 +292,8 @@ def _fit(
                 name=name,
                 storage_path=str(storage),
                 callbacks=[keeper],
-                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                # the bookkeeper counts, because a node that is lost is no failure of its trials
+                failure_config=tune.FailureConfig(max_failures=-1),
                 verbose=0,
             ),
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from study.config import StudyConfig
 from study.console import notes, results
 from study.progress import duration
+from study.retention import DiskNeed, check_disk, disk_need, size_text
 from trainables.data.base import ImageData, Split
 from trainables.spec import TrialSpec
 from trainables.training import Trainer
@@ -30,15 +31,13 @@ class Estimate:
         seconds_per_trial: Mean over the methods of one trial alone, by method.
         concurrent: Trials that run at once.
         seconds: Wall time of the whole study, start-up left out.
-        checkpoint_bytes: Size of one trial's checkpoints.
-        disk_bytes: Checkpoints and result files of all trials.
+        disk: What it needs of the disk.
     """
 
     seconds_per_trial: dict[str, float]
     concurrent: int
     seconds: float
-    checkpoint_bytes: int
-    disk_bytes: int
+    disk: DiskNeed
 
 
 def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
@@ -56,13 +55,12 @@ def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
     concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
     concurrent = min(concurrent, config.num_trials)
     mean = sum(seconds.values()) / len(seconds)
-    rows = 60 * (len(data.val) + config.evaluation.examples) + 40_000
+    need = disk_need(config, checkpoint=size, val_size=len(data.val))
     return Estimate(
         seconds_per_trial=seconds,
         concurrent=concurrent,
         seconds=mean * config.num_trials / concurrent,
-        checkpoint_bytes=size,
-        disk_bytes=config.num_trials * (size + rows),
+        disk=need,
     )
 
 
@@ -77,9 +75,14 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     if config.scheduler.name != "none":
         console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
         console.print("  the time above is without it")
+    disk = found.disk
     console.print(
-        f"disk: about {_size(found.disk_bytes)}, of it {_size(found.checkpoint_bytes)} a trial for its checkpoints"
+        f"disk: about {size_text(disk.likely)} (storage.keep: {config.storage.keep}), {size_text(disk.most)} if every "
+        f"trial's checkpoints were kept, {size_text(disk.checkpoint)} a trial"
     )
+    warning = check_disk(disk, folder)
+    if warning:
+        console.print(warning)
     console.print("nothing was started")
 
 
@@ -117,11 +120,3 @@ def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:
 
 def _first(split: Split, count: int) -> Split:
     return Split(split.images[:count], split.labels[:count], split.index[:count])
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -1,4 +1,4 @@
-"""The command `pareto`: figures and the front as a table, from one or several studies."""
+"""The command `pareto`: figures and tables of the front, from one or several studies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw(
     out: Path | None,
     skip_damaged: bool = False,
 ) -> None:
-    """Draw the front of one or several studies and print it.
+    """Draw the front of one or several studies, print it, and write the table per method and dropout beside it.
 
     Args:
         study_dirs: The studies' folders, or exported Parquet files.
@@ -38,6 +38,8 @@ def draw(
     Raises:
         UsageError: Unknown objective or format, studies that share no front, results that cannot be read.
     """
+    from analysis.paper_table import write_paper_table
+
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
@@ -53,6 +55,7 @@ def draw(
     reference = reference_of(study_dirs)
     try:
         written = write_figures(table, folder, formats=formats, objectives=objectives, allow_mixed=allow_mixed)
+        written += write_paper_table(table, folder, allow_mixed=allow_mixed)
         print_front(table, console=results(), objectives=objectives, reference=reference, allow_mixed=allow_mixed)
     except ValueError as error:
         raise UsageError(str(error)) from error

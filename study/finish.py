@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from study.budget import out_of_time
 from study.config import StudyConfig
 from study.console import notes, results
+from study.failures import causes, failure_table
 from study.figures import print_front, write_figures
 from study.folder import read_rows
 from study.tracking.publish import publish
 from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
+HURRIED_SECONDS = 10.0
+"""Longest wait for uploads when whoever asked for the stop is about to end the process."""
 
-def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool:
+
+def count_rows(study_dir: Path, /) -> int:
+    """Return how many trials of a study have their row."""
+    return int(read_rows([study_dir]).num_rows)
+
+
+def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried: bool = False) -> bool:
     """Draw what the study found, log it to the parent run and close it.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         tracker: The study's open tracker.
+        hurried: Wait for uploads for a few seconds only.
 
     Returns:
         Whether the study has all its trials, or no time left for more, and at least one that did not fail.
@@ -29,16 +40,20 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     written: list[Path] = []
     if table.num_rows:
-        written = write_figures(table, study_dir / "figures")
-        publish(config, study_dir, table, tracker=tracker, figures=written)
-    reason = None if complete else "the study was stopped before all trials were done"
-    problem = tracker.close("FINISHED" if complete else "KILLED", reason=reason, timeout=FLUSH_SECONDS + table.num_rows)
+        written = _drawn(table, study_dir / "figures")
+        publish(config, study_dir, table, tracker=tracker, figures=written, hurried=hurried)
+    status, reason = ("FINISHED", None) if complete else ("KILLED", "the study was stopped before all trials were done")
+    patience = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
+    problem = tracker.close(status, reason=reason, timeout=patience)
     if table.num_rows:
         print_front(table, console=shown)
     if written:
         shown.print(
             f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
         )
+    found = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
+    if found:
+        shown.print(failure_table(found))
     if problem:
         said.print(
             f"tracking lacks: {problem}. Every result is in {study_dir}; upload them with: "
@@ -52,7 +67,27 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker) -> bool
             f"{table.num_rows} of {config.num_trials} trials are done; go on with: robust-study resume {study_dir}",
         )
         return False
+    if problem is None:  # uploads of a trial are made from its own files
+        _compacted(study_dir)
     shown.print("next:")
     shown.print(f"  robust-study ui {study_dir}")
     shown.print(f"  robust-study status {study_dir}")
     return "completed" in table["status"].to_pylist()
+
+
+def _drawn(table: Any, folder: Path) -> list[Path]:
+    try:
+        return write_figures(table, folder)
+    except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the rows are what matters
+        notes().print(f"the figures could not be drawn ({type(error).__name__}: {error}); later: robust-study pareto")
+        return []
+
+
+def _compacted(study_dir: Path) -> None:
+    from analysis.compaction import compact
+    from analysis.schema import ResultsError
+
+    try:
+        compact(study_dir)
+    except (OSError, ResultsError) as error:
+        notes().print(f"the result files stay one a trial: {error}")

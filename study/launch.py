@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-import sys
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.config import StudyConfig
-from study.configfile import load_config
+from study.configfile import load_config, write_yaml
 from study.console import notes
+from study.detached import detach
+from study.drivers import refusal, running_driver
 from study.errors import UsageError
-from study.folder import create, free_folder, open_config, pools, read_rows, resolved
+from study.folder import CONFIG_FILE, create, free_folder, open_config, pools, read_rows, resolved
+from study.generations import inherited
+from study.meaning import check_unchanged
 from study.preflight import check_resources
-from study.quiet import listen_locally
+from study.retention import check_disk, checkpoint_bytes, disk_need
+from study.run import run
 from study.storage import check_storage
 from trainables.data import DataError, check_available, load_dataset
 from trainables.data.unlabelled import check_images
@@ -27,7 +32,14 @@ if TYPE_CHECKING:
 
 
 def launch(
-    source: str, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+    source: str,
+    /,
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
+    detached: bool = False,
 ) -> None:
     """Run a new study and draw its front.
 
@@ -37,14 +49,23 @@ def launch(
         out: Folder in which the study's folder is made.
         data_root: Replaces `dataset.root`.
         address: Replaces `cluster.address`.
+        detached: Return once a driver in the background has taken the study.
 
     Raises:
         UsageError: Bad input of any kind, before anything is started or written.
     """
     config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
     check_storage(config, free_folder(config, out))
-    data = _loaded(config)
-    _run(config, create(config, out), data=data)
+    data, weights = _loaded(config)
+    need = disk_need(config, checkpoint=checkpoint_bytes(weights, config), val_size=len(data.val))
+    warning = check_disk(need, out / config.name)
+    if warning:
+        notes().print(warning)
+    folder = create(config, out)
+    if detached:
+        detach(folder)
+    else:
+        run(config, folder, data=data)
 
 
 def dry_run(
@@ -56,19 +77,58 @@ def dry_run(
     config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
     folder = free_folder(config, out)
     check_storage(config, folder)
-    print_estimate(config, folder, data=_loaded(config))
+    print_estimate(config, folder, data=_loaded(config)[0])
 
 
-def resume(study_dir: Path, /) -> None:
+def resume(
+    study_dir: Path,
+    /,
+    *,
+    add_trials: int = 0,
+    assignments: Sequence[str] = (),
+    address: str | None = None,
+    detached: bool = False,
+) -> None:
     """Finish an interrupted study, or show a complete one again.
 
+    Args:
+        study_dir: The study's folder.
+        add_trials: Trials it is to have beyond those it was to have.
+        assignments: `key=value` replacements of keys that do not change what its trials mean.
+        address: Replaces `cluster.address`.
+        detached: Return once a driver in the background has taken the study.
+
     Raises:
-        UsageError: The folder holds no study, or its data set is not there.
+        UsageError: The folder holds no study, its config changed in what its trials mean, its data set is not there,
+            or another driver runs it.
     """
-    config = open_config(study_dir)
+    before = inherited()
+    stored = open_config(study_dir)
+    other = running_driver(study_dir)
+    if other is not None and other.pid != os.getpid():
+        raise refusal(study_dir, other)
+    config = load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address)
+    if add_trials:
+        more = {"num_trials": config.search.num_trials + add_trials}
+        config = config.model_copy(update={"search": config.search.model_copy(update=more)})
     read_rows([study_dir])
+    if before is None:
+        _check_meaning(config, study_dir)
     _check_data(config)
-    _run(config, study_dir)
+    if config != stored:
+        write_yaml(study_dir / CONFIG_FILE, config.to_dict())
+    if detached:
+        detach(study_dir)
+    else:
+        run(config, study_dir, before=before)
+
+
+def _check_meaning(config: StudyConfig, study_dir: Path) -> None:
+    from study.searcher import recorded_config
+
+    recorded = recorded_config(config, study_dir)
+    if recorded is not None:
+        check_unchanged(recorded, config, where=str(study_dir / CONFIG_FILE))
 
 
 def _checked(
@@ -90,8 +150,8 @@ def _check_data(config: StudyConfig) -> None:
         raise UsageError(str(error)) from error
 
 
-def _loaded(config: StudyConfig) -> ImageData:
-    """Return the data set without its test split, once the model is known to take its images.
+def _loaded(config: StudyConfig) -> tuple[ImageData, int]:
+    """Return the data set without its test split, once the model is known to take its images, and its weights' bytes.
 
     Raises:
         UsageError: The data set or the model does not fit the config.
@@ -106,7 +166,7 @@ def _loaded(config: StudyConfig) -> ImageData:
                 f"got {evaluation.epsilon:g}"
             )
         with seeded(config.search.seed, "check"):
-            build_model(
+            model = build_model(
                 config.model.name,
                 image_shape=data.image_shape,
                 num_classes=data.num_classes,
@@ -116,28 +176,4 @@ def _loaded(config: StudyConfig) -> ImageData:
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return data
-
-
-def _trials(config: StudyConfig) -> str:
-    search = config.search
-    found = f"{config.num_trials} trials"
-    if search.sampler == "grid":
-        size = len(config.space().grid())
-        found += f" of a grid of {size} points" if config.num_trials < size else f", all of a grid of {size} points"
-    return found if search.time_budget is None else f"{found} or {search.time_budget}, whichever comes first,"
-
-
-def _run(config: StudyConfig, study_dir: Path, *, data: ImageData | None = None) -> None:
-    notes().print(
-        f"study {config.name}: {_trials(config)} in {study_dir}, tracked in {config.tracking.uri}",
-    )
-    if config.cluster.address is None:
-        listen_locally()
-    # imported here: Ray takes seconds, and bad input is answered without it
-    from study.driver import run_study
-    from study.finish import finish
-
-    tracker = run_study(config, study_dir, data=data)
-    if not finish(config, study_dir, tracker=tracker):
-        sys.exit(1)
+    return data, sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())

@@ -32,6 +32,9 @@ class Ledger:
         methods: The methods it searches.
         constraints: What a trial must keep to be on the front.
         reference: Where the config lets the hypervolume begin, by objective.
+
+    Attributes:
+        rows: By trial number what each result row says of the trial's end: a driver of many trials keeps no more.
     """
 
     def __init__(
@@ -52,9 +55,15 @@ class Ledger:
         self.rows: dict[int, dict[str, Any]] = {}
         self._statuses: Counter[str] = Counter()
         self._front: list[Any] = []
-        if any((study_dir / RESULT.folder).glob("*.parquet")):
-            for row in read_results(study_dir).to_pylist():
-                self._count(row)
+        for row in self.stored():
+            self._count(row)
+
+    def stored(self) -> list[dict[str, Any]]:
+        """Return the result rows on disk with all their columns."""
+        found: list[dict[str, Any]] = []
+        if any((self._dir / RESULT.folder).glob("*.parquet")):
+            found = read_results(self._dir).to_pylist()
+        return found
 
     @property
     def count(self) -> int:
@@ -107,6 +116,7 @@ class Ledger:
         *,
         status: str,
         run_id: str | None,
+        attempts: int | None = None,
         reason: str | None = None,
     ) -> dict[str, Any]:
         """Write a trial's per-example outcomes, epochs and, last, its result row.
@@ -116,6 +126,7 @@ class Ledger:
             outcome: What the worker measured.
             status: How the trial ended.
             run_id: Its MLflow run, where one is known.
+            attempts: How often it was begun, where that is known.
             reason: Why it ended so; the outcome's own reason when None.
 
         Returns:
@@ -131,6 +142,7 @@ class Ledger:
             "mlflow_run_id": run_id,
         }
         row |= {"checkpoint_path": config.get("checkpoint_dir"), "code_revision": code_revision()}
+        row["attempts"] = attempts
         shared = {key: identity[key] for key in ("study", "trial_id")}
         kinds = {row["checkpoint_kind"]: outcome.examples, "best": outcome.best_examples}
         parts = [
@@ -140,19 +152,25 @@ class Ledger:
         ]
         if parts:
             columns = {name: [value for part in parts for value in part[name]] for name in parts[0]}
-            write_columns(trial_file(self._dir, trial, schema=EXAMPLE), columns, EXAMPLE)
+            write_columns(trial_file(self._dir, trial, schema=EXAMPLE), columns, EXAMPLE, replace=True)
         epochs = [{**shared, "number": identity["number"], **epoch} for epoch in outcome.epochs]
         if epochs:
-            write_rows(trial_file(self._dir, trial, schema=EPOCH), epochs, EPOCH)
+            write_rows(trial_file(self._dir, trial, schema=EPOCH), epochs, EPOCH, replace=True)
         return self._write(row)
 
     def record_failure(
-        self, config: Mapping[str, Any], *, reason: str, traceback: str, run_id: str | None
+        self,
+        config: Mapping[str, Any],
+        *,
+        reason: str,
+        traceback: str,
+        run_id: str | None,
+        attempts: int | None = None,
     ) -> dict[str, Any]:
         """Write the row of a trial that ended without an outcome, and its traceback beside the results."""
         row = self.asked(config)
         row |= {"status": "failed", "reason": reason, "flags": [], "epochs": 0, "mlflow_run_id": run_id}
-        row |= {"code_revision": code_revision()}
+        row |= {"code_revision": code_revision(), "attempts": attempts}
         if traceback:
             path = self._dir / "errors" / f"{row['trial_id']}.txt"
             path.parent.mkdir(exist_ok=True)
@@ -172,12 +190,15 @@ class Ledger:
 
     def _count(self, row: dict[str, Any]) -> None:
         """Take up a row. Its cost does not grow with the study: only members of the front can still be dominated."""
-        self.rows[row["number"]] = row
+        self.rows[row["number"]] = {name: row[name] for name in row if name in _END or name.startswith("val_")}
         self._statuses[row["status"]] += 1
         if is_feasible(row):
             candidates = [*self._front, values(row, FRONT)]
             kept = non_dominated(candidates, maximise=directions(FRONT))
             self._front = [point for point, stays in zip(candidates, kept, strict=True) if stays]
+
+
+_END = ("trial_id", "number", "status", "reason", "flags", "constraints")
 
 
 def _numeric_settings(method: str) -> list[str]:

@@ -32,17 +32,26 @@ class StudyProgress:
         done: Trials finished before this run.
         failed: How many of those failed.
         front_size: Size of the front so far.
+        run: When this run began, seconds since the epoch, and trials done then; now and `done` when None.
     """
 
-    def __init__(self, total: int, /, *, done: int = 0, failed: int = 0, front_size: int = 0) -> None:
+    def __init__(
+        self,
+        total: int,
+        /,
+        *,
+        done: int = 0,
+        failed: int = 0,
+        front_size: int = 0,
+        run: tuple[float, int] | None = None,
+    ) -> None:
+        began, self._before = run or (time.time(), done)
         self._total = total
-        self._before = done
         self._done = done
         self._failed = failed
         self._front_size = front_size
         self._running = 0
-        self._started = time.monotonic()
-        self._first_result: float | None = None
+        self._started = time.monotonic() - (time.time() - began)
         self._said = 0.0
         self._console = notes()
         self._bar: Progress | None = None

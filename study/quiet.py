@@ -18,6 +18,8 @@ _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # a report between two measurements has no new objective values, and the searcher takes none
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # the study takes signals itself, SIGTERM too
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",

@@ -32,6 +32,9 @@ from study.storage import open_storage
 
 ID_DIGITS = 5
 
+CONFIG_ATTRIBUTE = "config"
+"""Attribute of the Optuna study that holds the config it began with."""
+
 
 def trial_id(number: int) -> str:
     """Return a trial's id, made from its Optuna number: the same trial wherever it runs again."""
@@ -93,6 +96,12 @@ def enqueue(study: optuna.Study, config: StudyConfig, /) -> list[str]:
     for point in points[: config.num_trials]:
         study.enqueue_trial(point, user_attrs={"proposal": "start_point"}, skip_if_exists=True)
     return left_out
+
+
+def recorded_config(config: StudyConfig, study_dir: Path, /) -> dict[str, Any] | None:
+    """Return the config a study began with, None when its storage holds none yet."""
+    found: dict[str, Any] | None = open_search(config, study_dir).user_attrs.get(CONFIG_ATTRIBUTE)
+    return found
 
 
 def proposal_of(study: optuna.Study, space: SearchSpace, number: int, /) -> dict[str, Any]:
@@ -158,16 +167,23 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], searc
         search: The study's search settings.
 
     Returns:
-        Numbers of the trials to run again, as they were proposed. Those whose row is on disk are told.
+        Numbers of the trials to run again, as they were proposed: the open ones, and ended ones whose row was
+        lost. Open trials whose row is on disk are told.
     """
     pending = []
     # a waiting one is a start point that nobody has asked for yet, and comes when its turn does
-    for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    for frozen in study.get_trials(deepcopy=False):
+        running = frozen.state == TrialState.RUNNING
         if frozen.number in rows:
-            tell(study, optuna.Trial(study, frozen._trial_id), ending(search, rows[frozen.number]))
-        else:
+            if running:
+                tell(study, optuna.Trial(study, frozen._trial_id), ending(search, rows[frozen.number]))
+        elif running or frozen.state in (TrialState.COMPLETE, TrialState.PRUNED):
             pending.append(frozen.number)
     return pending
+
+
+class StillOpenError(Exception):
+    """A trial that ended without a row it ought to have: it is to be run again, so Optuna is told nothing."""
 
 
 class StudySearcher(OptunaSearch):
@@ -182,6 +198,7 @@ class StudySearcher(OptunaSearch):
         before_tell: Called with Tune's trial id and whether the trial errored; makes its result row durable and
             returns it, None when it has none. Optuna is told what that row says.
         pending: Numbers of trials that Optuna holds unfinished; they are proposed first, as they were.
+        closing: Asked before each proposal whether the study is to stop; then there is none.
         budget: Ends the search when it is over: no new trial starts, and what was begun is finished.
     """
 
@@ -196,6 +213,7 @@ class StudySearcher(OptunaSearch):
         before_tell: Callable[..., Mapping[str, Any] | None],
         pending: Sequence[int],
         budget: TimeBudget | None = None,
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
         # No space for the parent, which would open a study of its own from it.
         super().__init__(space=None, metric=search.objectives, mode=[_mode(name) for name in search.objectives])
@@ -209,6 +227,8 @@ class StudySearcher(OptunaSearch):
         self._before_tell = before_tell
         self._pending = list(pending)
         self._budget = budget or TimeBudget(study, limit=None)
+        self._closing = closing
+        self._told: set[str] = set()
         self._first = _first_of_each(study, space)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # Ray declares less than it takes
@@ -222,21 +242,32 @@ class StudySearcher(OptunaSearch):
         kind = trial.user_attrs.get("proposal") or (
             sampler.proposal(trial.number) if isinstance(sampler, SharedSampler) else "sampler"
         )
-        if "proposal" not in trial.user_attrs:
+        if "proposal" not in trial.user_attrs and trial_id not in self._told:
             trial.set_user_attr("proposal", kind)
         config = self._configure(trial.number, proposal, kind)
-        return config | {"replicate_of": self._replicated(trial.number, proposal)}
+        before = trial.user_attrs.get("attempts", 0)
+        return config | {"replicate_of": self._replicated(trial.number, proposal), "attempts": before}
 
     def _next(self, trial_id: str) -> optuna.Trial | None:
+        if self._closing():
+            return None
         if trial_id not in self._ot_trials:
             if self._pending:
-                frozen = self._study.get_trials(deepcopy=False)[self._pending.pop(0)]
-                self._ot_trials[trial_id] = optuna.Trial(self._study, frozen._trial_id)
+                self._ot_trials[trial_id] = self._again(trial_id, self._pending.pop(0))
             elif self._budget.is_over:
                 return None
             else:
                 self._ot_trials[trial_id] = self._study.ask()
         trial: optuna.Trial = self._ot_trials[trial_id]
+        return trial
+
+    def _again(self, trial_id: str, number: int) -> optuna.Trial:
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        trial = optuna.Trial(self._study, frozen._trial_id)
+        if frozen.state.is_finished():
+            self._told.add(trial_id)
+        else:  # attempts of drivers before this one
+            trial.set_user_attr("attempts", frozen.user_attrs.get("attempts", 0) + 1)
         return trial
 
     def _replicated(self, number: int, proposal: Mapping[str, Any]) -> int | None:
@@ -261,9 +292,13 @@ class StudySearcher(OptunaSearch):
         """
         if trial_id not in self._ot_trials or trial_id in self._completed_trials:
             return
-        row = self._before_tell(trial_id, error=error)
+        try:
+            row = self._before_tell(trial_id, error=error)
+        except StillOpenError:
+            return
         self._budget.note(at_once=True)
-        tell(self._study, self._ot_trials[trial_id], ending(self._search, row or {"status": "failed"}))
+        if trial_id not in self._told:
+            tell(self._study, self._ot_trials[trial_id], ending(self._search, row or {"status": "failed"}))
         self._completed_trials.add(trial_id)
 
     def save(self, checkpoint_path: str) -> None:

@@ -23,11 +23,11 @@ from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 
-# A node that does not answer is given up after about 3 * (1 + 2) s; Ray's own settings take a minute.
+# A node that does not answer is given up after about 3 * (1 + 3) s; Ray's own settings take a minute.
 _HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "5000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from rich.table import Table
 from analysis.fronts import front_hypervolume, front_of
 from study.budget import out_of_time
 from study.console import results
+from study.drivers import running_driver
+from study.failures import causes, failure_table
 from study.figures import print_front
 from study.folder import open_config, read_rows
 
@@ -26,21 +29,26 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     """
     config = open_config(study_dir)
     rows = read_rows([study_dir])
-    records = rows.select(["method", "status", "reason", "replicate_of"]).to_pylist()
+    records = rows.select(["trial_id", "method", "status", "reason", "replicate_of"]).to_pylist()
     by_status = Counter(record["status"] for record in records)
+    failures = causes(records, study_dir)
     replicates = sum(record["replicate_of"] is not None for record in records)
-    causes = Counter(record["reason"] for record in records if record["status"] == "failed")
     flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
     volume = front_hypervolume(rows, reference=config.front.reference)
+    driver = running_driver(study_dir)
     if as_json:
         summary: dict[str, Any] = {
             "study": config.name,
             "num_trials": config.num_trials,
             **{status: by_status[status] for status in STATUSES},
+            "driver": None if driver is None else asdict(driver),
             "left": max(0, config.num_trials - rows.num_rows),
             "replicates": replicates,
             "methods": dict(Counter(record["method"] for record in records)),
-            "failures": dict(causes),
+            "failures": [
+                {**asdict(cause), "traceback": None if cause.traceback is None else str(cause.traceback)}
+                for cause in failures
+            ],
             "epochs_saved": _epochs_saved(rows),
             "flags": dict(flags),
             "front": front_of(rows)["trial_id"].to_pylist(),
@@ -54,8 +62,8 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     console.print(_by_method(records))
     if replicates:
         console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
-    for reason, count in causes.most_common():
-        console.print(f"{count} failed: {reason}")
+    if failures:
+        console.print(failure_table(failures))
     if by_status["stopped_early"]:
         saved = 100 * _epochs_saved(rows)
         console.print(f"{by_status['stopped_early']} stopped early: {saved:.0f}% of the epochs of all trials not run")
@@ -63,7 +71,9 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console, reference=config.front.reference)
-    if out_of_time(config, study_dir):
+    if driver is not None:
+        console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
+    elif out_of_time(config, study_dir):
         console.print(f"the time budget of {config.search.time_budget} is spent")
     elif rows.num_rows < config.num_trials:
         console.print(f"go on with: robust-study resume {study_dir}")

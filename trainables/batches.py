@@ -94,18 +94,19 @@ class TrainingBatches:
         """Images served in an epoch, those of the pool included."""
         return self._bounds[-1][1] * (1 if self._pool is None else 2)
 
-    def epoch(self, epoch: int, /) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, /, *, begin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, c, h, w) float32 in [0, 1] and labels (n,) of each batch.
 
         Args:
             epoch: Epochs already run; each has its own order and augmentation.
+            begin: Batches of it already served; they are left out.
         """
         order = self._order(self._split, "shuffle", epoch)
         pool_order = None if self._pool is None else self._order(self._pool, "shuffle pool", epoch)
-        for batch, (begin, end) in enumerate(self._bounds):
-            images, labels = self._take(self._split, order[begin:end], "augment", epoch, batch)
+        for batch, (first, end) in enumerate(self._bounds[begin:], start=begin):
+            images, labels = self._take(self._split, order[first:end], "augment", epoch, batch)
             if self._pool is not None and pool_order is not None:
-                places = torch.arange(begin, end, device=pool_order.device) % len(pool_order)
+                places = torch.arange(first, end, device=pool_order.device) % len(pool_order)
                 more, guessed = self._take(self._pool, pool_order[places], "augment pool", epoch, batch)
                 images, labels = torch.cat([images, more]), torch.cat([labels, guessed])
             yield images, labels

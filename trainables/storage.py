@@ -77,6 +77,15 @@ def write_bytes(location: Path | str, content: bytes | memoryview, /) -> None:
         os.close(folder)
 
 
+def remove(location: Path | str, /) -> None:
+    """Remove a file; none there is no error."""
+    if not is_url(location):
+        Path(location).unlink(missing_ok=True)
+    elif exists(location):
+        system, path = _system(location)
+        system.delete_file(path)
+
+
 def remove_folder(location: Path | str, /) -> None:
     """Remove everything below a location; nothing there is no error."""
     if is_url(location):

@@ -41,8 +41,8 @@ from trainables.runtime import computing, machine_columns, peak_memory_mb
 from trainables.spec import TrialSpec
 from trainables.storage import join
 
-LAST, BEST = "last.pt", "best.pt"
-"""Files that `Trainer.keep` writes: the whole state, and the network that validation chose."""
+LAST, BEST, PARTIAL = "last.pt", "best.pt", "partial.pt"
+"""The whole state after an epoch, the network that validation chose, and the state within a long epoch."""
 
 BEST_CURVE = ("best_epoch", "best_val_clean_accuracy", "best_val_robust_accuracy")
 """What an epoch's row says of the best checkpoint so far, beside the same of the last."""
@@ -123,10 +123,7 @@ class Trainer:
         if training.compile:
             self._trained = compiled(self.model, second_order=getattr(self.method, "second_order", False))
         self.optimizer = build_optimizer(
-            self.model,
-            name=training.optimizer,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
+            self.model, name=training.optimizer, momentum=training.momentum, weight_decay=training.weight_decay
         )
         self._train, self._val, self._scale = data.train, data.val, data.scale
         self._batches = TrainingBatches(
@@ -143,7 +140,7 @@ class Trainer:
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self._micro = MicroBatches(self.model)
-        self.epoch = 0
+        self.epoch, self._batch, self._sums = 0, 0, dict[str, Tensor]()
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []
         self.best: Best | None = None
@@ -163,24 +160,24 @@ class Trainer:
         """Whether all epochs are run, or the trial has failed."""
         return self.reason is not None or self.epoch >= self.spec.training.epochs
 
-    def run_epoch(self) -> dict[str, Any]:
-        """Train one epoch, measure what is due, and return the epoch's row.
+    def run_epoch(self, *, between: Callable[[], None] | None = None) -> dict[str, Any]:
+        """Train one epoch, or what is left of it, measure what is due, and return the epoch's row.
 
         A loss that is not finite ends the trial as `diverged`. A device without memory for a batch gets its halves
         from then on (`MicroBatches`); without memory for those, or to measure, the trial ends as `out of memory`.
+        Between two batches `between` is called, which may `save`.
 
         Raises:
             RuntimeError: The trial is done.
         """
         if self.done:
             raise RuntimeError(f"the trial is done after epoch {self.epoch}; there is no epoch to run")
-        begun = time.perf_counter()
-        number = self.epoch + 1
+        begun, number = time.perf_counter(), self.epoch + 1
         row: dict[str, Any] = {"epoch": number, "lr": self._learning_rate(0)}
         row |= dict.fromkeys(("loss", "val_clean_accuracy", "val_loss"))
         with computing(threads=self.spec.training.threads):
             try:
-                row |= self._run_epoch(begun)
+                row |= self._run_epoch(begun, between)
             except torch.OutOfMemoryError:
                 self.epoch, self.reason = number, OUT_OF_MEMORY
         carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
@@ -231,12 +228,13 @@ class Trainer:
         self.save(join(folder, LAST))
 
     def save(self, path: Path | str, /) -> None:
-        """Write the state between two epochs to `path`, whole or not at all; `model` there is what is measured."""
+        """Write the state between two batches to `path`, whole or not at all; `model` there is what is measured."""
         write_checkpoint(
             path,
             {
                 "spec": self.spec.to_json(),
                 "epoch": self.epoch,
+                "within": [self._batch, self._sums],
                 "reason": self.reason,
                 "history": self.history,
                 "model": self.measured.state_dict(),
@@ -264,18 +262,18 @@ class Trainer:
             self.model.load_state_dict(state["unaveraged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.reason, self.history = state["epoch"], state["reason"], state["history"]
-        carried = state["val_measures"]
+        self._batch, self._sums = state.get("within", (0, {}))
+        carried, best = state["val_measures"], state["best"]
         self._val_measures = None if carried is None else Measures.from_dict(carried)
-        best = state["best"]
         self.best = None if best is None else Best(best[0], Measures.from_dict(best[1]))
         self._micro.size = state.get("micro_batch")
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
         self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
 
-    def _run_epoch(self, begun: float) -> dict[str, Any]:
+    def _run_epoch(self, begun: float, between: Callable[[], None] | None) -> dict[str, Any]:
         """Train and measure; return what the epoch's row says of it."""
         try:
-            parts = self._train_epoch()
+            parts = self._train_epoch(between)
         finally:
             self._seconds["training"] += time.perf_counter() - begun
         self.epoch += 1
@@ -286,21 +284,23 @@ class Trainer:
             self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
             self._measured_epoch = self.epoch
             self.best = Best(self.epoch, self._val_measures).or_before(self.best)
-        parts |= {"val_loss": loss}
-        return {name: value if math.isfinite(value) else None for name, value in parts.items()} | {
-            "val_clean_accuracy": accuracy
-        }
+        found = {name: value if math.isfinite(value) else None for name, value in (parts | {"val_loss": loss}).items()}
+        return found | {"val_clean_accuracy": accuracy}
 
-    def _train_epoch(self) -> dict[str, float]:
-        """Train on every batch; return the mean objective as `loss` and the mean of each part."""
+    def _train_epoch(self, between: Callable[[], None] | None) -> dict[str, float]:
+        """Train on every batch left; return the mean objective as `loss` and the mean of each part."""
         self.model.train()
-        sums: dict[str, Tensor] = {}
-        for batch, (x, y) in enumerate(self._batches.epoch(self.epoch)):
-            terms = self._train_batch(x, y, batch)
+        sums = self._sums
+        for x, y in self._batches.epoch(self.epoch, begin=self._batch):
+            terms = self._train_batch(x, y, self._batch)
             for name, values in {"loss": terms.total, **{f"part.{k}": v for k, v in terms.parts.items()}}.items():
                 # Summed on the device: reading each batch's loss would stall a GPU at every step.
                 sums[name] = sums.get(name, 0) + values.detach().sum(dtype=torch.float64)
+            self._batch += 1
+            if between is not None and self._batch < len(self._batches):
+                between()
         means = torch.stack(list(sums.values())) / self._batches.num_images
+        self._batch, self._sums = 0, {}
         return dict(zip(sums, means.tolist(), strict=True))
 
     def _train_batch(self, x: Tensor, y: Tensor, batch: int) -> LossTerms:

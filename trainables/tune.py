@@ -6,7 +6,8 @@ new trial in a warm one milliseconds.
 
 from __future__ import annotations
 
-import logging
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,28 @@ from trainables.checkpoints import CheckpointError
 from trainables.data.base import ImageData
 from trainables.runtime import release_memory
 from trainables.spec import TrialSpec
-from trainables.storage import exists, join
-from trainables.training import LAST, Trainer
-
-logger = logging.getLogger(__name__)
+from trainables.storage import exists, join, remove
+from trainables.training import LAST, PARTIAL, Trainer
 
 
 class TrialTrainable(tune.Trainable):
     """Runs one `TrialSpec` epoch by epoch.
 
     Its config has `spec` (a `TrialSpec` as nested dicts) and, optionally, `checkpoint_dir`: the
-    trial's own folder, where every epoch is saved and from where a trial that ran before goes on.
+    trial's own folder, where every epoch is saved and from where a trial that ran before goes on;
+    `checkpoint_minutes`: how often it is saved within long epochs too; `given_up`: the trial is
+    not to be tried again, and its one result says `failed`.
 
     A result is the epoch's row with `status` (`running`, `completed` or `failed`), `done`, and, after
     epochs that measured, `flags` and `outcome`: a reference to the trial's `Outcome` in the object store,
     because per-example arrays have no place in Tune's own records. The first result of a trial that went on
     from a checkpoint also has `earlier`: the rows of the epochs measured before, which a new scheduler
-    has not seen.
+    has not seen. `note`, where there is one, is for the user.
     """
 
+    _trainer: Trainer
+    _folder: str | None
+    _note: str
     _earlier: list[dict[str, Any]]
 
     def setup(self, config: dict[str, Any], *, data: ImageData | None = None) -> None:
@@ -62,16 +66,24 @@ class TrialTrainable(tune.Trainable):
         Raises:
             Exception: Whatever kept this trial from beginning.
         """
+        if self._given_up:
+            # not raised, which would cost the next trial this warm process
+            return {"epoch": 0, "status": "failed", "done": True}
         if self._failure is not None:
             raise self._failure
         trainer = self._trainer
         if trainer.done:
             row = dict(trainer.history[-1])
         else:
-            row = trainer.run_epoch()
+            row = trainer.run_epoch(between=self._save_in_time)
             if self._folder is not None:
                 trainer.keep(self._folder)
+                remove(join(self._folder, PARTIAL))
+                self._saved = time.monotonic()
         result: dict[str, Any] = {**row, "status": "running", "done": trainer.done}
+        if self._note:
+            result["note"] = self._note
+            self._note = ""
         if self._earlier:
             result["earlier"] = self._earlier
             self._earlier = []
@@ -94,19 +106,40 @@ class TrialTrainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._failure: Exception | None = None
         self._earlier = []
+        self._note = ""
+        self._given_up = bool(config.get("given_up"))
+        self._folder = config.get("checkpoint_dir")
+        minutes = config.get("checkpoint_minutes")
+        self._save_seconds = math.inf if minutes is None else 60 * float(minutes)
+        self._saved = time.monotonic()
         vars(self).pop("_trainer", None)
         release_memory()  # the trial before may have left the device full of cached pieces
-        self._folder: str | None = config.get("checkpoint_dir")
+        if self._given_up:
+            return
         try:
             self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)
-            if self._folder is not None and exists(last := join(self._folder, LAST)):
-                self._resume(last)
+            if self._folder is not None:
+                self._resume(self._folder)
         except Exception as error:  # noqa: BLE001 - reset_config must not raise; step does instead
             self._failure = error
 
-    def _resume(self, checkpoint: Path | str) -> None:
-        try:
-            self._trainer.load(checkpoint)
+    def _resume(self, folder: str) -> None:
+        """Go on from the newest checkpoint that can be read; a damaged one costs what it held, never the trial."""
+        damaged: CheckpointError | None = None
+        for name in (PARTIAL, LAST):
+            if not exists(join(folder, name)):
+                continue
+            try:
+                self._trainer.load(join(folder, name))
+            except CheckpointError as error:
+                damaged = error
+                continue
             self._earlier = [dict(row) for row in self._trainer.history if not row["stale"]]
-        except CheckpointError as error:
-            logger.warning("%s: the trial starts again from its first epoch", error)
+            break
+        if damaged is not None:
+            self._note = f"{damaged}: the trial goes on from epoch {self._trainer.epoch}"
+
+    def _save_in_time(self) -> None:
+        if self._folder is not None and time.monotonic() - self._saved >= self._save_seconds:
+            self._trainer.save(join(self._folder, PARTIAL))
+            self._saved = time.monotonic()

@@ -83,13 +83,14 @@ function solid() {
     const own = mine.filter(i => T.m[i] === m);
     return points(own, {type: 'scatter3d', z: own.map(i => T.z[i]), name: method.label, showlegend: false,
       marker: {symbol: SYMBOLS3D[m % SYMBOLS3D.length], color: method.colour,
-               size: own.length ? own.map(i => T.k[i] === 0 ? 7 : 3) : 3}});
+               size: own.length ? own.map(i => T.k[i] === 0 ? 9 : 5) : 5}});
   });
   traces.push({type: 'scatter3d', mode: 'markers', x: [], y: [], z: [], hoverinfo: 'skip', showlegend: false,
     marker: {symbol: 'circle-open', size: 14, color: '#d00'}});
   const short = text => text.split('<br>')[0];
   const layout = Object.assign({}, base, {height: 520, margin: {l: 0, r: 0, t: 0, b: 0},
-    scene: {xaxis: {title: {text: short(D.axes.x)}}, yaxis: {title: {text: short(D.axes.y)}},
+    scene: {aspectmode: 'cube', camera: {eye: {x: 1.6, y: -1.6, z: 0.9}},
+            xaxis: {title: {text: short(D.axes.x)}}, yaxis: {title: {text: short(D.axes.y)}},
             zaxis: {title: {text: short(D.axes.z)}}}});
   return Plotly.react('solid', traces, layout, config);
 }
@@ -143,17 +144,18 @@ function draw(name) {
   drawn.add(name);
   const div = document.getElementById(name);
   if (name === 'flat' || name === 'solid') {
-    div.on('plotly_hover', event => mark(event.points[0].customdata));
+    div.on('plotly_hover', event => mark(event.points[0].customdata, name));
     div.on('plotly_click', event => choose(event.points[0].customdata));
   }
   return plot;
 }
 
-function mark(i) {
+// Marking a trial redraws a chart, which would take away the label of the one that the pointer is in.
+function mark(i, within) {
   if (i === undefined || i === null) return;
   const last = div => document.getElementById(div).data.length - 1;
-  if (drawn.has('flat')) Plotly.restyle('flat', {x: [[T.x[i]]], y: [[T.y[i]]]}, [last('flat')]);
-  if (drawn.has('solid') && T.z[i] !== null) {
+  if (drawn.has('flat') && within !== 'flat') Plotly.restyle('flat', {x: [[T.x[i]]], y: [[T.y[i]]]}, [last('flat')]);
+  if (drawn.has('solid') && within !== 'solid' && T.z[i] !== null) {
     Plotly.restyle('solid', {x: [[T.x[i]]], y: [[T.y[i]]], z: [[T.z[i]]]}, [last('solid')]);
   }
   document.getElementById('chosen').innerHTML = words(i);

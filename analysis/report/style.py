@@ -22,7 +22,8 @@ fieldset label { margin-right: 1.2rem; white-space: nowrap; } .swatch { font-wei
 select { font: inherit; } .controls label { margin-right: 1.5rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
 .pair > div { min-width: 0; }
-#chosen { min-height: 6rem; border-left: 4px solid #d00; padding-left: 1rem; font-size: .9rem; }
+#chosen { min-height: 6rem; border-left: 4px solid #d00; padding-left: 1rem; font-size: .9rem;
+  columns: 20rem; }
 details.card { border: 1px solid var(--line); border-radius: .3rem; margin: .5rem 0; padding: .4rem 1rem; }
 summary { cursor: pointer; } dl { display: grid; grid-template-columns: minmax(14rem, 1fr) 2fr; gap: .2rem 1rem; }
 dt { font-weight: 600; } dd { margin: 0; } .open { color: #8a4b00; } .doubt { color: #9b0000; }

@@ -11,37 +11,61 @@ from study.commands.options import AsJson, DataRoot, StudyDir
 
 app = typer.Typer()
 
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key, e.g. search.num_trials=4."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster to run on: auto or HOST:PORT; else Ray starts on this machine.")
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; the study outlives this terminal.")]
+
 
 @app.command()
 def launch(
     config: Annotated[str, typer.Argument(metavar="CONFIG|PRESET", help="A study's YAML file, or a preset's name.")],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key, e.g. search.num_trials=4."),
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to run on: auto or HOST:PORT; else Ray starts on this machine.")
-    ] = None,
+    assignments: Assignments = None,
+    address: Address = None,
     out: Annotated[Path, typer.Option(help="Where the study's folder is made.")] = Path("studies"),
     data_root: DataRoot = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, estimate time and disk, start nothing.")
     ] = False,
+    detach: Detach = False,
 ) -> None:
     """Run a new study: search, train, measure, track; then draw its Pareto front."""
     from study.launch import dry_run as estimate
     from study.launch import launch as start
 
-    action = estimate if dry_run else start
-    action(config, assignments=assignments or [], out=out, data_root=data_root, address=address)
+    if dry_run:
+        estimate(config, assignments=assignments or [], out=out, data_root=data_root, address=address)
+    else:
+        start(config, assignments=assignments or [], out=out, data_root=data_root, address=address, detached=detach)
 
 
 @app.command()
-def resume(study_dir: StudyDir) -> None:
-    """Finish a study that was interrupted; one that is complete is shown again."""
+def resume(
+    study_dir: StudyDir,
+    add_trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Run so many trials more.")] = None,
+    assignments: Assignments = None,
+    address: Address = None,
+    detach: Detach = False,
+) -> None:
+    """Finish a study that was interrupted, or add trials to it; one that is complete is shown again."""
     from study.launch import resume as go_on
 
-    go_on(study_dir)
+    go_on(study_dir, add_trials=add_trials or 0, assignments=assignments or [], address=address, detached=detach)
+
+
+@app.command()
+def stop(
+    study_dir: StudyDir,
+    now: Annotated[bool, typer.Option("--now", help="Do not let running trials save their epoch first.")] = False,
+) -> None:
+    """End a study's driver in order, as the first Ctrl-C would; `resume` goes on."""
+    from study.detached import stop as end
+
+    end(study_dir, now=now)
 
 
 @app.command()

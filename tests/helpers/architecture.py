@@ -39,6 +39,8 @@ HOMES = {
     # beside Parquet: its file systems, for checkpoints in object stores, on the trials' side and as a node checks them
     "pyarrow": [
         "analysis/results.py",
+        "analysis/files.py",
+        "analysis/compaction.py",
         "trainables/data/parquet.py",
         "trainables/storage.py",
         "study/cluster/probes.py",

@@ -102,6 +102,10 @@ class SmallStudy:
         """Return the ids of trials whose rows are on disk."""
         return {path.stem for path in (self.dir / "results").glob("*.parquet")}
 
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """Return the rows on disk by trial, whichever file holds them; damaged files are left out."""
+        return {row["trial_id"]: row for row in read_results(self.dir, skip_damaged=True).to_pylist()}
+
     def running(self) -> set[str]:
         """Return the ids of trials that have a checkpoint and no row."""
         return {path.parent.name for path in (self.dir / "checkpoints").glob("*/last.pt")} - self.written()

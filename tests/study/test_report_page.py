@@ -138,12 +138,15 @@ def test_the_page_in_a_browser(tmp_path) -> None:
         assert hidden > 0
         page.select_option("#member", index=1)
         assert "robust" in page.inner_text("#chosen")
-        place = page.locator("#flat .scatterlayer .trace .point").last.bounding_box()
-        page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        ring = page.locator("#flat .scatterlayer .trace .point").last
+        ring.scroll_into_view_if_needed()
+        place = ring.bounding_box()
+        for aside in (-30, 0):
+            page.mouse.move(place["x"] + place["width"] / 2 + aside, place["y"] + place["height"] / 2)
         page.wait_for_selector("#flat .hovertext")
         for section in ("solid", "slice", "parallel"):
             page.locator(f"#{section}").scroll_into_view_if_needed()
-            page.wait_for_selector(f"#{section} .main-svg")
+            page.wait_for_function(f"drawn.has('{section}')")
         assert said == []
         assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
 

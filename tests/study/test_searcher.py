@@ -5,11 +5,12 @@ import math
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
 from study.config import SearchConfig
 from study.configfile import load_config
 from study.samplers import is_random
-from study.searcher import StudySearcher, ending, open_study, proposal_of, trial_id, unfinished
+from study.searcher import StillOpenError, StudySearcher, ending, open_study, proposal_of, trial_id, unfinished
 from study.storage import study_url
 
 OBJECTIVES = ["val_clean_accuracy", "val_robust_accuracy"]
@@ -82,6 +83,44 @@ def test_the_row_is_written_before_optuna_is_told(make):
     assert seen == [TrialState.RUNNING]
 
 
+def test_an_ended_trial_whose_row_was_lost_is_run_again_and_told_nothing(make):
+    study, searcher = make()
+    config = finish(searcher, "a", GOOD)
+    finish(searcher, "b", GOOD)
+    assert unfinished(study, {1: GOOD}, search()) == [0]
+    again = StudySearcher(
+        study,
+        space=load_config("quickstart").space(),
+        search=search(),
+        configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
+        before_tell=lambda tune_id, *, error: {**GOOD, "val_clean_accuracy": 0.1},
+        pending=[0],
+    )
+    assert again.suggest("x") == config
+    again.on_trial_complete("x", {"epoch": 1})
+    assert [trial.values for trial in study.trials] == [[0.9, 0.4]] * 2
+
+
+def test_a_trial_without_its_row_stays_open(make):
+    study, searcher = make()
+    config = searcher.suggest("a")
+
+    def lost(tune_id, *, error):
+        raise StillOpenError
+
+    searcher._before_tell = lost
+    searcher.on_trial_complete("a", {"epoch": 1})
+    assert study.trials[0].state == TrialState.RUNNING
+    assert unfinished(study, {}, search()) == [config["number"]]
+
+
+def test_no_trial_is_proposed_once_the_study_is_to_stop(make):
+    study, searcher = make()
+    searcher._closing = lambda: True
+    assert searcher.suggest("a") == Searcher.FINISHED
+    assert study.trials == []
+
+
 def test_unknown_and_repeated_completions_are_ignored(make):
     study, searcher = make()
     finish(searcher, "a", GOOD)
@@ -104,7 +143,7 @@ def test_a_driver_that_died_leaves_its_trials_to_the_next_one(make):
 
     _, second = make(pending=pending, on_disk=True)
     resumed = [second.suggest(name) for name in ("x", "y", "z")]
-    assert resumed[:2] == [configs[0], configs[3]]
+    assert resumed[:2] == [{**configs[0], "attempts": 1}, {**configs[3], "attempts": 1}]
     assert resumed[2]["number"] == 4
     for name in "xyz":
         end(second, name, GOOD)

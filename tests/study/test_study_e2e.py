@@ -69,17 +69,22 @@ def finished(tmp_path_factory):
             [sys.executable, "-m", "study", "launch", "small.yaml"],
             cwd=folder, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
+        second = None
         deadline = time.monotonic() + 300
         while not list((folder / "studies/small/results").glob("*.parquet")):
             assert driver.poll() is None, (folder / "launch.log").read_text()
             assert time.monotonic() < deadline, (folder / "launch.log").read_text()
+            if second is None and (folder / "studies/small/driver.json").exists():
+                second = command(folder, "resume", "studies/small")  # while the first one's Ray starts
             time.sleep(0.05)
         listening = open_to_others(driver.pid)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     assert listening == []
-    before = {path.name: path.read_bytes() for path in (folder / "studies/small/results").glob("*.parquet")}
-    resumed = command(folder, "resume", "studies/small")
+    assert second.returncode == 2
+    assert f"is being run by process {driver.pid} on" in second.stderr
+    before = read_results(folder / "studies/small").to_pylist()
+    resumed = command(folder, "resume", "studies/small", "--set", "cluster.trials_per_driver=3")
     assert resumed.returncode == 0, resumed.stderr
     return folder, before, resumed
 
@@ -90,8 +95,25 @@ def test_no_trial_is_lost_or_twice_and_rows_already_written_are_untouched(finish
     assert table["number"].to_pylist() == list(range(6))
     assert set(table["status"].to_pylist()) == {"completed"}
     assert before
-    for name, content in before.items():
-        assert (folder / "studies/small/results" / name).read_bytes() == content
+    rows = table.to_pylist()
+    assert [row for row in rows if row["trial_id"] in {old["trial_id"] for old in before}] == before
+    assert [path.name for path in (folder / "studies/small/results").iterdir()] == ["compacted.parquet"]
+
+
+def test_the_resumed_driver_says_what_is_left_and_a_fresh_one_takes_over(finished):
+    folder, before, resumed = finished
+    assert f"{len(before)} trials finished (0 failed), " in resumed.stderr
+    assert ("driver 1 ran 3 trials and held " in resumed.stderr) == (len(before) < 3)
+    assert set(read_results(folder / "studies/small")["attempts"].to_pylist()) <= {1, 2}
+    assert not (folder / "studies/small/driver.json").exists()
+
+
+def test_a_changed_config_is_refused_with_the_difference(finished):
+    folder, _, _ = finished
+    refused = command(folder, "resume", "studies/small", "--set", "training.lr=0.5", "--add-trials", "2")
+    assert refused.returncode == 2
+    assert "`training.lr` was 0.1 when the study began and is 0.5 now" in refused.stderr
+    assert json.loads(command(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
 
 
 def test_rows_are_whole(finished):

@@ -1,0 +1,83 @@
+"""Signals: the first Ctrl-C or SIGTERM asks the study to stop in order, the second ends it on the spot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+GRACE_SECONDS = 10.0
+"""How long a stop waits for running trials to end their epoch, and so to save it."""
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into a request to stop; a second one ends the process.
+
+    Ending on the spot is safe at any time: files appear whole or not at all, and a resumed study
+    settles the rest.
+
+    Attributes:
+        signal: What asked for the stop, None as long as nothing did.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._asked = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.listen()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the signals, also back from a library that has put its own handlers."""
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+        # a driver that handed over to this one held them back
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    @property
+    def requested(self) -> bool:
+        """Whether the study is to stop."""
+        return self.signal is not None
+
+    @property
+    def patience_over(self) -> bool:
+        """Whether running trials have had their time."""
+        return self.requested and time.monotonic() - self._asked > GRACE_SECONDS
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of what a signal ended: 130 after Ctrl-C, 143 after SIGTERM; 0 when nothing asked."""
+        return 0 if self.signal is None else 128 + self.signal
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            _say("stopped now; every row that was written is whole\n")
+            os._exit(128 + number)
+        self.signal, self._asked = number, time.monotonic()
+        _say(
+            f"stopping: no new trials; running ones have {GRACE_SECONDS:.0f} s to save their epoch. "
+            "Once more to stop now\n"
+        )
+
+
+def hold_back() -> None:
+    """Keep the signals waiting until `listen` is called, also in a program that replaces this one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _say(text: str) -> None:
+    # not through a console: a handler may run in the middle of another write to it
+    os.write(2, f"\n{text}".encode())

@@ -1,0 +1,54 @@
+"""Which ends of a trial count against it."""
+
+from __future__ import annotations
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+
+from study.attempts import MAX_FAILURES, MAX_LOSSES, Attempts, is_node_loss
+
+
+def test_so_many_failures_of_its_own_end_a_trial():
+    tries = Attempts()
+    ends = []
+    for _ in range(MAX_FAILURES):
+        tries.begun()
+        ends.append(tries.ended(node_lost=False))
+    assert ends == [False] * (MAX_FAILURES - 1) + [True]
+    assert tries.count == MAX_FAILURES
+
+
+def test_lost_nodes_do_not_count_between_failures():
+    tries = Attempts(before=2)
+    for _ in range(MAX_FAILURES - 1):
+        assert not tries.ended(node_lost=False)
+        for _ in range(MAX_LOSSES):
+            assert not tries.ended(node_lost=True)
+        tries.progressed()
+    assert tries.failures == MAX_FAILURES - 1
+
+
+def test_a_trial_that_brings_down_node_after_node_is_given_up():
+    tries = Attempts()
+    assert [tries.ended(node_lost=True) for _ in range(MAX_LOSSES + 1)] == [False] * MAX_LOSSES + [True]
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "lost", "expected"),
+    [
+        (None, "ValueError: bad", 5, False),
+        (ActorDiedError(), "The actor died because its node has died. Node Id: 1f", 0, True),
+        (ActorDiedError(), "the worker process was killed by SIGKILL", 0, False),
+        (ActorDiedError(), "connection error code 2", 1, True),
+        (ActorUnavailableError("rpc", None), "ActorUnavailableError: rpc", 0, False),
+        (ActorUnavailableError("rpc", None), "ActorUnavailableError: rpc", 1, True),
+    ],
+)
+def test_node_losses_are_told_from_failures(error, text, lost, expected):
+    assert is_node_loss(error, text, lost_at_start=0, lost=lambda: lost, patience=0.3) is expected
+
+
+def test_a_node_that_is_noticed_late_is_waited_for():
+    counts = iter([0, 0, 1])
+    error = ActorUnavailableError("rpc", None)
+    assert is_node_loss(error, "", lost_at_start=0, lost=lambda: next(counts), patience=5)

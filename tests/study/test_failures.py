@@ -1,0 +1,28 @@
+"""Failed trials grouped by cause."""
+
+from __future__ import annotations
+
+from study.failures import causes, failure_table
+
+
+def row(trial, reason, status="failed"):
+    return {"trial_id": trial, "status": status, "reason": reason}
+
+
+def test_reasons_that_differ_in_numbers_are_one_cause(tmp_path):
+    (tmp_path / "errors").mkdir()
+    (tmp_path / "errors" / "00004.txt").write_text("trace")
+    rows = [
+        row("00007", "diverged"),
+        row("00009", "CUDA out of memory: tried 20.5 MiB at 0x7ffe12"),
+        row("00004", "CUDA out of memory: tried 7 MiB at 0xdeadbeef"),
+        row("00001", None, status="completed"),
+        row("00002", None, status="stopped_early"),
+        row("00010", None),
+    ]
+    found = causes(rows, tmp_path)
+    assert [(cause.count, cause.first) for cause in found] == [(2, "00004"), (1, "00007"), (1, "00010")]
+    assert found[0].traceback == tmp_path / "errors" / "00004.txt"
+    assert found[1].traceback is None
+    assert found[2].reason == "unknown"
+    assert failure_table(found).row_count == 3

@@ -1,0 +1,54 @@
+"""Which changes of a config a study takes, and which it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from study.configfile import load_config
+from study.errors import UsageError
+from study.meaning import check_unchanged
+
+BEGAN = load_config("quickstart").to_dict()
+
+HARMLESS = [
+    "search.num_trials=7",
+    "resources.cpus=2",
+    "resources.max_concurrent=3",
+    "cluster.address=10.0.0.1:6379",
+    "cluster.trials_per_driver=50",
+    "tracking.uri=http://tracking.example:5000",
+    "storage.checkpoints=/shared/checkpoints",
+    "storage.checkpoint_minutes=1",
+    "storage.keep=front",
+    "dataset.root=/data",
+]
+
+
+def changed(*assignments):
+    return load_config("quickstart", assignments=assignments)
+
+
+@pytest.mark.parametrize("assignment", HARMLESS)
+def test_how_much_and_where_may_change(assignment):
+    config = changed(assignment)
+    assert config.to_dict() != BEGAN
+    check_unchanged(BEGAN, config, where="study.yaml")
+
+
+def test_what_changes_the_meaning_is_shown_key_by_key():
+    config = changed("training.lr=0.3", "search.seed=5", "search.num_trials=9", "evaluation.epsilon=8/255")
+    with pytest.raises(UsageError) as found:
+        check_unchanged(BEGAN, config, where="here/study.yaml")
+    problems = found.value.problems
+    assert len(problems) == 4
+    for key in ("training.lr", "search.seed", "evaluation.epsilon"):
+        assert sum(problem.startswith(f"`{key}` was ") for problem in problems) == 1
+    assert f"`search.seed` was {BEGAN['search']['seed']} when the study began and is 5 now" in problems
+    assert "here/study.yaml" in problems[-1]
+
+
+def test_keys_that_a_later_version_added_are_at_their_defaults():
+    recorded = {name: section for name, section in BEGAN.items() if name not in ("storage", "cluster")}
+    check_unchanged(recorded, changed(), where="study.yaml")
+    with pytest.raises(UsageError, match=r"`training\.epochs` was"):
+        check_unchanged({**recorded, "gone": 1}, changed("training.epochs=99"), where="study.yaml")

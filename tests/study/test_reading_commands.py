@@ -1,0 +1,114 @@
+"""`pareto` and `report` on bad input: one clear line each, exit code 2; and the rest read where that is asked for."""
+
+from __future__ import annotations
+
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from helpers.synthetic_results import result_row, study_rows
+
+from analysis.results import write_rows
+from analysis.schema import RESULT
+from study.cli import main
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["robust-study", *map(str, words)])
+        try:
+            code = main() or 0
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def folder_of(path, rows):
+    for row in rows:
+        write_rows(path / "results" / f"{row['trial_id']}.parquet", [row], RESULT)
+    (path / "results").mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "words", [["pareto", "toy", "--format", "csv"], ["pareto", "toy", "--objectives", "val_clean"]]
+)
+def test_wrong_words_are_named(command, tmp_path, words) -> None:
+    folder_of(tmp_path / "toy", [result_row(0)])
+    code, _, err = command(*words)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["pareto", "report"])
+def test_an_empty_study_says_how_to_go_on(command, tmp_path, verb) -> None:
+    folder_of(tmp_path / "toy", [])
+    code, _, err = command(verb, "toy")
+    assert code == 2
+    assert "toy has no results yet: run `robust-study resume toy`" in err
+
+
+@pytest.mark.parametrize("verb", ["pareto", "report"])
+@pytest.mark.parametrize(
+    ("column", "value"), [("eval_epsilon", 0.2), ("dataset", "mnist"), ("attack", "autoattack"), ("steps", 40)]
+)
+def test_rows_of_different_measurements_are_refused_by_column(command, tmp_path, verb, column, value) -> None:
+    folder_of(tmp_path / "toy", [result_row(0), result_row(1, **{column: value})])
+    code, _, err = command(verb, "toy")
+    assert code == 2
+    assert f"differ in {column} (" in err
+    assert "--allow-mixed" in err
+
+
+def test_one_trial_and_only_failed_ones_are_drawn_as_what_they_are(command, tmp_path) -> None:
+    folder_of(tmp_path / "one", [result_row(0)])
+    lost = result_row(0, status="failed", reason="diverged", val_clean_accuracy=None, val_robust_accuracy=None)
+    folder_of(tmp_path / "lost", [lost])
+    code, out, _ = command("pareto", "one", "--format", "svg")
+    assert (code, "1 member of 1 trials" in out) == (0, True)
+    code, out, _ = command("pareto", "lost", "--format", "svg")
+    assert (code, "0 members of 1 trials" in out, "1 failed" in out) == (0, True, True)
+    for study in ("one", "lost"):
+        assert command("report", study)[0] == 0
+
+
+def test_a_truncated_file_is_named_and_the_rest_read_on_request(command, tmp_path) -> None:
+    folder = folder_of(tmp_path / "toy", study_rows(6, seed=1, failed=0))
+    damaged = folder / "results" / "t00002.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    code, _, err = command("pareto", "toy", "--format", "svg")
+    assert code == 2
+    assert str(damaged.name) in err
+    assert "--skip-damaged reads the rest" in err
+    code, out, _ = command("pareto", "toy", "--format", "svg", "--skip-damaged")
+    assert (code, "of 5 trials" in out) == (0, True)
+
+
+def test_another_schema_version_is_refused_by_its_number(command, tmp_path) -> None:
+    folder = folder_of(tmp_path / "toy", [result_row(0)])
+    path = folder / "results" / "t00000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"robust_study.schema_version": b"1"}), path)
+    code, _, err = command("pareto", "toy", "--skip-damaged")
+    assert code == 2
+    assert f"has result schema version 1, this robust-study reads version {RESULT.version}" in err
+
+
+def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
+    folder_of(tmp_path / "toy", study_rows(10, seed=1))
+    other = [row | {"study": "other"} for row in study_rows(10, seed=2)]
+    write_rows(tmp_path / "other.parquet", other, RESULT)
+    three = "val_clean_accuracy,val_robust_accuracy,val_lipschitz_scale_free_log10"
+    code, out, _ = command("pareto", "toy", "other.parquet", "--format", "svg", "--objectives", three)
+    assert code == 0
+    assert "of 20 trials" in out
+    assert "hypervolume" in out
+    assert "reference point (0, 0, 3)" in out
+    written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
+    assert written == {"pareto.svg", "pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}

@@ -1,0 +1,115 @@
+"""Checkpoints kept by rule; what a disk must hold."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from helpers.synthetic_results import result_row
+
+from analysis.fronts import on_front
+from analysis.results import to_table
+from analysis.schema import RESULT
+from study.configfile import load_config
+from study.errors import UsageError
+from study.retention import MARGIN, Retention, check_disk, checkpoint_bytes, disk_need, size_text
+
+FRONT = ["val_clean_accuracy", "val_robust_accuracy"]
+
+
+def row(number, clean, robust, **changes):
+    return result_row(number, val_clean_accuracy=clean, val_robust_accuracy=robust, trial_id=str(number), **changes)
+
+
+def deleted(rule, ended, **options):
+    gone = []
+    keeping = Retention(rule, objectives=options.pop("objectives", FRONT), remove=gone.append, **options)
+    for one in ended:
+        keeping.ended(one)
+    return gone
+
+
+ROWS = [
+    row(0, 0.80, 0.30),
+    row(1, 0.90, 0.40),  # beats 0 by 0.1 in both
+    row(2, 0.88, 0.37),  # beaten by less than the margin
+    row(3, 0.99, 0.10),
+    row(4, 0.70, 0.20, status="stopped_early"),
+    row(5, 0.10, 0.10, status="failed", reason="diverged"),
+    row(6, 1.00, 0.90, flags=["zero_gradients"]),  # suspicious: beats nobody, and is kept for a look
+]
+
+
+def test_contenders_lose_only_to_a_clear_better_one():
+    assert deleted("contenders", ROWS) == ["0", "4", "5"]
+    assert deleted("front", ROWS) == ["0", "2", "4", "5", "6"]
+    assert deleted("all", ROWS) == []
+
+
+def test_a_trial_must_be_beaten_in_every_objective_of_the_search():
+    objectives = [*FRONT, "val_lipschitz_scale_free_log10"]
+    smooth = row(0, 0.80, 0.30, val_lipschitz_scale_free_mean=1.0)
+    rough = row(1, 0.90, 0.40, val_lipschitz_scale_free_mean=9.0)
+    assert deleted("contenders", [smooth, rough], objectives=objectives) == []
+    assert deleted("contenders", [smooth, rough]) == ["0"]
+
+
+@pytest.mark.parametrize("rule", ["contenders", "front"])
+def test_a_front_member_is_never_deleted(rule):
+    rng = np.random.default_rng(0)
+    rows = [row(number, *np.round(rng.random(2), 1)) for number in range(300)]
+    gone = set(deleted(rule, rows))
+    names = dict.fromkeys(name for one in rows for name in one)
+    table = to_table({name: [one.get(name) for one in rows] for name in names}, RESULT)
+    members = {trial for trial, on in zip(table["trial_id"].to_pylist(), on_front(table), strict=True) if on}
+    assert not gone & members
+    points = np.array([[one[name] for name in FRONT] for one in rows])
+    margin = MARGIN if rule == "contenders" else 0.0
+    for one, point in zip(rows, points, strict=True):
+        if rule == "contenders":
+            beaten = (points > point + margin).all(axis=1).any()
+        else:
+            beaten = ((points >= point).all(axis=1) & (points > point).any(axis=1)).any()
+        assert (one["trial_id"] in gone) == beaten
+
+
+def test_a_resumed_study_knows_the_front_it_had():
+    assert deleted("contenders", ROWS[:1], rows=[ROWS[1]]) == ["0"]
+    assert deleted("contenders", [ROWS[3]], rows=ROWS[:3]) == []
+
+
+def config(*assignments):
+    return load_config("quickstart", assignments=["search.num_trials=1000", "storage.keep=contenders", *assignments])
+
+
+def test_what_a_disk_must_hold(tmp_path, monkeypatch):
+    some = disk_need(config(), checkpoint=10**9, val_size=1000)
+    everything = disk_need(config("storage.keep=all"), checkpoint=10**9, val_size=1000)
+    assert some.most == everything.most == everything.likely == everything.rows + 1000 * 10**9
+    assert some.likely == some.rows + 100 * 10**9
+    usage = namedtuple("usage", ["free"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2 * 10**12))
+    assert check_disk(everything, tmp_path / "not" / "there") is None
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(5 * 10**11))
+    assert "all trials would need 1.0 TB and 500 GB are free" in check_disk(some, tmp_path / "not" / "there")
+    with pytest.raises(UsageError, match=r"1 GB a trial for its checkpoints, and 500 GB are free: set storage"):
+        check_disk(everything, tmp_path)
+
+
+def test_the_size_of_checkpoints_follows_from_the_weights(tmp_path):
+    from helpers.science import blobs, tiny_spec
+
+    from trainables.training import Trainer
+
+    for optimizer, ema in (("sgd", None), ("adam", 0.9)):
+        made = Trainer(tiny_spec(optimizer=optimizer, ema=ema, lr=0.01), data=blobs(), device="cpu")
+        made.run_epoch()
+        made.keep(tmp_path)
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in made.model.state_dict().values())
+        ema_text = "null" if ema is None else str(ema)
+        study = config(f"training.optimizer={optimizer}", f"training.ema={ema_text}")
+        found = sum(path.stat().st_size for path in tmp_path.iterdir())
+        assert checkpoint_bytes(weights, study) == pytest.approx(found, rel=0.3)
+    assert size_text(1500) == "2 kB"
