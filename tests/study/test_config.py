@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from optuna.trial import FixedTrial
 
 from study.config import parse_config
 from study.configfile import load_config, presets, with_numbers
