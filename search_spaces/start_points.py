@@ -63,8 +63,8 @@ def _held_elsewhere(
         if name in searched:
             if not searched[name].holds(value):
                 raise SpaceError(
-                    f"`search.start_from: paper` starts {method} at {name} {value:g}, and `search.ranges.{name}` is "
-                    f"{searched[name].describe()}: widen it, or leave `search.start_from` out"
+                    f"`search.start_from: paper` starts {method} at {name} {_shown(value)}, and "
+                    f"`search.ranges.{name}` is {searched[name].describe()}: widen it, or leave `search.start_from` out"
                 )
             continue
         held = space.fixed.get(f"{method}.{name}", declared[name].default)
@@ -74,4 +74,8 @@ def _held_elsewhere(
 
 
 def _written(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in settings.items())
+    return ", ".join(f"{name} {_shown(value)}" for name, value in settings.items())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

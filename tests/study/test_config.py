@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from optuna.trial import FixedTrial
 
 from study.config import parse_config
 from study.configfile import load_config, presets, with_numbers
@@ -166,3 +167,14 @@ def test_paths_of_pools_are_made_absolute(tmp_path, monkeypatch):
         config = resolved(parse_config({**SMALL, "search": search | given}))
         assert pools(config)[0] == str(tmp_path / "pool.parquet")
         assert pools(config)[1:] in ([], ["mnist"])
+
+
+def test_the_paper_preset_runs_each_combination_once_in_the_papers_craft_modes():
+    config = load_config("paper")
+    space = config.space()
+    points = space.grid()
+    assert len(points) == config.search.num_trials == 2 * (1 + 1 + 1 + 1 + 3 + 3)
+    for number, point in enumerate(points):
+        spec = config.trial_spec(space.draw(FixedTrial(point)), number=number)
+        mode = "train" if spec.method in ("adversarial_training", "robust_self_training") else "eval"
+        assert str(spec.training.craft_mode) == f"bn={mode},dropout={mode}"

@@ -136,6 +136,8 @@ def test_the_page_in_a_browser(tmp_path) -> None:
         assert "trials shown" in page.inner_text("#count")
         hidden = page.evaluate("document.querySelectorAll('tr[data-method][hidden]').length")
         assert hidden > 0
+        page.keyboard.press("Space")
+        page.wait_for_function(f"document.querySelectorAll('#flat .scatterlayer .point').length == {shown}")
         page.select_option("#member", index=1)
         assert "robust" in page.inner_text("#chosen")
         ring = page.locator("#flat .scatterlayer .trace .point").last

@@ -32,6 +32,11 @@ def spec(config):
     return tuple(sorted(config["spec"].items()))
 
 
+def again(asked):
+    """What is asked when a trial runs a second time."""
+    return asked | {"attempts": asked["attempts"] + 1}
+
+
 def outcomes(number):
     """Every way in which a trial can end, in turn: completed, NaN, stopped early, failed, gone without a row."""
     scores = {"val_clean_accuracy": (number % 7) / 7, "val_robust_accuracy": (number % 5) / 5}
@@ -70,7 +75,7 @@ def test_contract_of_every_sampler_with_all_endings_four_at_once_and_a_resume(sa
     driver.rows[lost[0]["number"]] = GOOD | {"status": "stopped_early"}
     resumed = Driver(config, driver.storage, driver.rows)
     assert resumed.study.trials[lost[0]["number"]].state == TrialState.PRUNED
-    assert resumed.run(2)[:2] == lost[1:]
+    assert resumed.run(2)[:2] == [again(one) for one in lost[1:]]
     configs |= {one["number"]: one for one in [*lost, *resumed.run(total - len(configs) - 3)]}
     trials = resumed.study.trials
     assert [trial.number for trial in trials] == sorted(configs) == list(range(total))
@@ -133,7 +138,7 @@ def test_repeated_settings_become_seeds_of_the_first():
     lost = driver.ask()
     resumed = Driver(config, driver.storage, driver.rows)
     asked += resumed.run(20)
-    assert asked[10] == lost
+    assert asked[10] == again(lost)
     first: dict[tuple, int] = {}
     for one in asked:
         expected = first.setdefault(spec(one), one["number"])
@@ -157,7 +162,7 @@ def paper(**search):
 
 
 def test_a_study_starts_at_the_papers_settings_once():
-    config = paper(ranges={"h": [0.01, 1.0]})
+    config = paper(ranges={"h": [0.01, 1.0]}, fixed={"direction": "l2"})
     driver = Driver(config)
     early = driver.run(4)
     seen = early + Driver(config, driver.storage, driver.rows).run(20)
@@ -239,17 +244,17 @@ def test_no_trial_starts_after_the_time_budget_and_begun_ones_are_finished():
     assert spent(driver.study) == 60
     second = driver.ask()
     now[0] += 30  # the driver is killed; its last event was 30 s ago
-    again = Driver(config, driver.storage, driver.rows, clock=lambda: now[0])
-    assert again.ask() == second
+    resumed = Driver(config, driver.storage, driver.rows, clock=lambda: now[0])
+    assert resumed.ask() == again(second)
     now[0] += 39
-    third = again.ask()
+    third = resumed.ask()
     now[0] += 1
-    assert again.ask() == "FINISHED"
+    assert resumed.ask() == "FINISHED"
     for one in (second, third):
-        again.end(one["number"], GOOD)
-    assert spent(again.study) == 100
+        resumed.end(one["number"], GOOD)
+    assert spent(resumed.study) == 100
     assert Driver(config, driver.storage, driver.rows, clock=lambda: now[0]).ask() == "FINISHED"
-    assert len(again.study.trials) == 3
+    assert len(resumed.study.trials) == 3
 
 
 def test_long_epochs_are_counted_before_their_trial_ends():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -25,16 +25,20 @@ class GradientRegularization:
     d is sign(g) for linf, which penalises the squared l1 norm of g, and g over its l2 norm for l2; it is not
     differentiated. x + h*d may leave the pixel box. Natural training at lambda 0.
 
-    Yang et al. 2020 ran the l2 direction with lambda 1 and h 1. A squared l1 norm is larger by about the number of
-    pixels, and 1 makes training diverge on images as small as digits, so default and search range lie lower.
+    Yang et al. 2020 ran the l2 direction with lambda 1 and h 1 under a linf threat. A squared l1 norm is larger by
+    about the number of pixels, and 1 makes training diverge on images as small as digits, so default and search range
+    lie lower.
     """
 
     attacks: ClassVar[bool] = False
-    paper: ClassVar[tuple[Mapping[str, float], ...]] = ({"lambda": 1.0, "h": 1.0},)
+    paper: ClassVar[tuple[Mapping[str, Any], ...]] = ({"lambda": 1.0, "h": 1.0, "direction": "l2"},)
     lambda_: float = setting(
         0.1, doc="weight of the squared gradient norm", low=0.0, high=1000.0, search=(0.001, 1.0), log=True
     )
     h: float = setting(0.01, doc="step of the finite difference", unit=INPUT_UNIT, low=1e-4, high=1.0)
+    direction: Literal["threat", "linf", "l2"] = setting(
+        "threat", doc="norm whose steepest ascent d is; threat: the threat model's", choices=("threat", "linf", "l2")
+    )
 
     def __call__(self, step: Step, /) -> LossTerms:
         """Return the loss in the parts `clean` and `squared_gradient`."""
@@ -45,7 +49,8 @@ class GradientRegularization:
             x = step.x.detach().requires_grad_()
             clean = cross_entropy(step.model(x), step.y)
             (gradient,) = torch.autograd.grad(clean.sum(), x, retain_graph=True)
-            shifted_x = ThreatModel(step.norm, self.h).ascend(step.x, gradient, step=self.h)
+            norm = step.norm if self.direction == "threat" else self.direction
+            shifted_x = ThreatModel(norm, self.h).ascend(step.x, gradient, step=self.h)
             with twin():
                 shifted = cross_entropy(step.model(shifted_x), step.y)
         squared = ((shifted - clean) / self.h).square()
