@@ -54,8 +54,10 @@ def test_the_first_signal_ends_it_in_order(study, number, code, note):
     begun = time.monotonic()
     os.kill(driver.pid, number)
     assert driver.wait(120) == code, study.said
-    note(f"{signal.Signals(number).name} to the driver", f"stopped in {time.monotonic() - begun:.0f} s, exit {code}")
+    taken = time.monotonic() - begun
     before = study.contents()
+    seen = f"stopped in {taken:.0f} s, exit code {code}, how to go on"
+    note(f"{signal.Signals(number).name} to the driver", seen, f"{len(before)} of {TRIALS} rows, the rest resumed")
     assert 0 < len(before) < TRIALS
     assert "stopping: no new trials" in study.said
     assert f"{len(before)} of {TRIALS} trials are done; go on with: robust-study resume" in study.said
@@ -82,7 +84,10 @@ def test_the_second_signal_ends_it_now(study):
 def test_in_the_background_until_it_is_stopped(study, words):
     started = study.call("launch", "study.yaml", "--detach")
     assert started.returncode == 0, started.stderr
-    driver = running_driver(study.dir)
+    deadline = time.monotonic() + 300
+    while (driver := running_driver(study.dir)) is None:
+        assert time.monotonic() < deadline, (study.dir / "driver.log").read_text()
+        time.sleep(0.1)
     assert f"runs in the background as process {driver.pid}" in started.stdout
     assert os.getsid(driver.pid) == driver.pid
     deadline = time.monotonic() + 300
