@@ -20,7 +20,7 @@ from helpers.shell_blocks import Command, commands
 ROOT = Path(__file__).resolve().parents[1]
 
 # How many commands of each kind the documents show. A new one is counted here once it is accounted for.
-SHOWN = {"make": 2, "cheap": 5, "small": 8, "serves": 1, "elsewhere": 1}
+SHOWN = {"make": 2, "cheap": 5, "small": 11, "serves": 1, "elsewhere": 1}
 
 # A command that takes long, and the smaller one that is run for it. They run in this order, in one folder, so that
 # what works on a study finds the one that was launched small; there the command itself can stand in its place.
@@ -31,6 +31,7 @@ SMALL = {
     "robust-study status studies/mnist": "robust-study status studies/mnist",
     "robust-study resume studies/mnist": "robust-study resume studies/mnist",
     "robust-study pareto studies/mnist": "robust-study pareto studies/mnist",
+    "robust-study report studies/mnist": "robust-study report studies/mnist",
     "robust-study train studies/mnist --trial 0": "robust-study train studies/mnist --trial 0",
     "robust-study launch study.yaml": (
         "cp studies/mnist/study.yaml . && robust-study launch study.yaml --set name=again --dry-run"
@@ -43,6 +44,8 @@ SMALL = {
         "robust-study evaluate --checkpoint studies/mnist/checkpoints/00000/last.pt --model cnn_small --dataset digits "
         "--epsilon 0.1 --attack fgsm --steps 2 --limit 10"
     ),
+    "robust-study doctor studies/mnist": "robust-study doctor studies/mnist",
+    "robust-study stop studies/mnist": "robust-study stop studies/mnist",
 }
 
 # Commands that serve a page until they are interrupted; they run on a free port.

@@ -100,7 +100,7 @@ def test_trials_that_fail(tmp_path, note, fault, code, seen):
     assert len(failed) < 8
     assert all(seen in row["reason"] for row in failed)
     no_traceback(study)
-    note(fault, line(study, "failed", seen), outcome)
+    note(fault, line(study, seen), outcome)
 
 
 def workers(driver):
