@@ -65,8 +65,9 @@ def certify(
     Why the ratio is bounded: f(x') - f(x) is exactly a product of weight matrices and of diagonal matrices that hold
     each ReLU's slope between its inputs at x and x', applied to x' - x. Interval bounds on the activations confine the
     slopes, and the operator norm of every such product is bounded, from linf to l1 for `linf` and from l2 to l2 for
-    `l2`. For a linear network the result is its exact constant (linf: up to 12 classes; more get the sum of all
-    entries). No slope at x' is left out: the worst case over activation patterns is part of it.
+    `l2`. For a linear network the result is its exact constant over the whole ball (linf: up to 12 classes; more get
+    the sum of all entries); where the box cuts the ball, the constant over what is left may be smaller. No slope
+    at x' is left out: the worst case over activation patterns is part of it.
 
     Bounds are computed in float64 and widened by the worst rounding of float32, of the network's own sums in any
     order and of the points. So what holds here holds for attacks run in float32 (not in TF32 or bfloat16), and no
