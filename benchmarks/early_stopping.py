@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.fronts import HYPERVOLUME_REFERENCE, hypervolume
+from analysis.fronts import hypervolume, reference_point
 from analysis.objectives import FRONT, directions, values
 from study.config import StudyConfig, parse_config
 from study.configfile import read_yaml
@@ -66,7 +66,7 @@ class Curves:
     @cached_property
     def reference(self) -> tuple[float, ...]:
         """Return the worst point: nothing classified correctly, at the largest Lipschitz estimate of any trial."""
-        return (*HYPERVOLUME_REFERENCE, max(float(np.nanmax(points[:, 2])) for points in self.axes.values()))
+        return (*reference_point(FRONT), max(float(np.nanmax(points[:, 2])) for points in self.axes.values()))
 
     @cached_property
     def eligible(self) -> frozenset[str]:
@@ -77,7 +77,7 @@ class Curves:
         """Return hypervolumes over (clean, robust) and over all three axes, of each trial at an epoch of its own."""
         points = np.array([self.axes[trial][epoch - 1] for trial, epoch in last.items()]).reshape(-1, len(AXES))
         return (
-            hypervolume(points[:, :2], reference=HYPERVOLUME_REFERENCE, maximise=directions(FRONT)).value,
+            hypervolume(points[:, :2], reference=reference_point(FRONT), maximise=directions(FRONT)).value,
             hypervolume(points, reference=self.reference, maximise=directions(AXES)).value,
         )
 
