@@ -14,6 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from helpers.ray_cluster import descendants
 
 from analysis.results import read_epochs, read_examples, read_results
 from analysis.schema import RESULT
@@ -39,15 +40,8 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def open_to_others(root: int) -> list[str]:
     """Return the TCP addresses, other than loopback, on which a process or its descendants listen."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    family = {root}
-    while grown := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= grown
     sockets = set()
-    for pid in family:
+    for pid in descendants(root):
         for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
             with contextlib.suppress(OSError):
                 sockets.add(os.readlink(descriptor))
