@@ -18,6 +18,7 @@ from study.folder import CONFIG_FILE, create, free_folder, open_config, pools, r
 from study.generations import inherited
 from study.meaning import check_unchanged
 from study.preflight import check_resources
+from study.replicas import read_plan
 from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
 from study.storage import check_storage
@@ -110,6 +111,11 @@ def resume(
     """
     before = inherited()
     stored = open_config(study_dir)
+    if read_plan(study_dir) is not None:
+        raise UsageError(
+            f"{study_dir} holds new seeds of another study: go on with `robust-study confirm {study_dir.parent} "
+            "--seeds K`"
+        )
     other = running_driver(study_dir)
     if other is not None and other.pid != os.getpid():
         raise refusal(study_dir, other)

@@ -45,6 +45,7 @@ class Tracker:
         uri: Tracking URI; None is SQLite in the working folder.
         experiment: Experiment name; None is `robust-study`.
         from_start: Send the whole spool again; what has arrived is recognised.
+        beneath: Id of the study beneath whose parent run this one's lies; None where it stands alone.
 
     Raises:
         SpoolBusyError: Another process tracks this study.
@@ -59,11 +60,13 @@ class Tracker:
         uri: str | None = None,
         experiment: str | None = None,
         from_start: bool = False,
+        beneath: str | None = None,
     ) -> None:
         self.uri = uri or default_uri()
         self.experiment = experiment or DEFAULT_EXPERIMENT
         self._study = study
         self._study_id = study_id
+        self._beneath = beneath
         self._dir = study_dir
         self._spool = Spool(study_dir)
         if from_start:
@@ -175,6 +178,7 @@ class Tracker:
             study=self._study,
             study_id=self._study_id,
             study_dir=self._dir,
+            beneath=self._beneath,
         )
 
     def _recall(self) -> None:

@@ -1,0 +1,193 @@
+"""What was measured on test: each trial's strongest attack, its like-for-like measure, and how often test was used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.paper_table import accuracy_estimate, difference
+from analysis.results import trial_file
+from analysis.schema import EVALUATION, EXAMPLE
+from analysis.tables import TextTable
+from analysis.wording import L_2, L_INF, radius
+
+Row = Mapping[str, Any]
+
+_STRENGTH = ("fgsm", "pgd", "multi_targeted", "autoattack")
+"""Known attacks, weakest first; one of a user's own stands between the second and the third."""
+
+_SETTINGS = ("checkpoint", "attack", "norm", "epsilon", "steps", "restarts", "examples", "checks")
+_NORMS = {"linf": L_INF, "l2": L_2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """Measurements on test that share their settings.
+
+    Args:
+        settings: What was measured, in words.
+        trials: Ids of the trials, in order.
+        occasions: Commands that measured them.
+    """
+
+    settings: str
+    trials: tuple[str, ...]
+    occasions: int
+
+
+def examples_file(study_dir: str | Path, evaluation: str, /) -> Path:
+    """Return where the per-example outcomes of a measurement lie, by the name that its row has under `evaluation`."""
+    file = trial_file(study_dir, evaluation, schema=EVALUATION)
+    return file.parent / EXAMPLE.folder / file.name
+
+
+def settings_phrase(row: Row, /) -> str:
+    """Return how a row was measured, "PGD, 10 steps, 1 restart, norm, ε = 0.1, 300 images"."""
+    attack = str(row["attack"])
+    effort = f"{row['steps']} step{'s' * (row['steps'] != 1)}, {row['restarts']} restart{'s' * (row['restarts'] != 1)}"
+    if attack == "autoattack":
+        effort = f"standard set after PGD ({effort})"
+    norm = _NORMS.get(row["norm"], row["norm"])
+    name = attack.upper() if attack in ("pgd", "fgsm") else attack
+    return f"{name}, {effort}, {norm}, ε = {radius(row['epsilon'])}, {row['examples']} images"
+
+
+def uses_of_test(rows: Sequence[Row], /) -> list[Use]:
+    """Return the uses of test data by their settings, in order of first use.
+
+    Args:
+        rows: Evaluation rows; each is one use.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in sorted(_on_test(rows), key=lambda row: (row["occasion"] or "", row["number"])):
+        groups.setdefault(tuple(row[name] for name in _SETTINGS), []).append(row)
+    return [
+        Use(
+            settings=f"{settings_phrase(found[0])}, {found[0]['checkpoint']} checkpoint, {found[0]['checks']} checks",
+            trials=tuple(dict.fromkeys(row["trial_id"] for row in found)),
+            occasions=len({row["occasion"] for row in found}),
+        )
+        for found in groups.values()
+    ]
+
+
+def uses_lines(rows: Sequence[Row], /) -> list[str]:
+    """Return the uses of test data in words: one line that counts them, and one for each setting."""
+    tested = _on_test(rows)
+    if not tested:
+        return ["test data was never used"]
+    trials, occasions = ({row[name] for row in tested} for name in ("trial_id", "occasion"))
+    first = (
+        f"test data was used {_times(len(tested))}: {len(trials)} network{'s' * (len(trials) != 1)} measured on "
+        f"{len(occasions)} occasion{'s' * (len(occasions) != 1)}"
+    )
+    return [first, *(f"{len(use.trials)} x {use.settings}: {_listed(use.trials)}" for use in uses_of_test(rows))]
+
+
+def like_for_like(result: Row, rows: Sequence[Row], /) -> Row | None:
+    """Return the measurement on test of a trial's own checkpoint that differs from validation in the split alone.
+
+    Args:
+        result: The trial's result row.
+        rows: Evaluation rows.
+
+    Returns:
+        The one of most images; None where there is none.
+    """
+    wanted = {
+        "trial_id": result["trial_id"], "study": result["study"], "checkpoint": result["checkpoint_kind"],
+        "attack": result["attack"], "norm": result["norm"], "epsilon": result["eval_epsilon"],
+        "steps": result["steps"], "restarts": result["restarts"],
+    }  # fmt: skip
+    found = [row for row in _on_test(rows) if all(row[name] == value for name, value in wanted.items())]
+    return max(found, key=lambda row: (row["examples"], row["checks"] == "full"), default=None)
+
+
+def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
+    """Return the measurement on test under the strongest attack, at the study's own radius, on a trial's checkpoint.
+
+    Stronger is the later of FGSM, PGD, multi-targeted, AutoAttack; then more steps and restarts; then more images.
+    """
+    found = [
+        row
+        for row in _on_test(rows)
+        if (row["trial_id"], row["study"], row["checkpoint"])
+        == (result["trial_id"], result["study"], result["checkpoint_kind"])
+        and (row["norm"], row["epsilon"]) == (result["norm"], result["eval_epsilon"])
+    ]
+    return max(found, key=_strength, default=None)
+
+
+def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:
+    """Return evaluation rows as a table, each beside its trial's validation values.
+
+    Args:
+        results: Result rows of the trials.
+        rows: Evaluation rows, in the order to show.
+    """
+    by_trial = {(row["study"], row["trial_id"]): row for row in results}
+    cells = []
+    for row in rows:
+        trial = by_trial.get((row["study"], row["trial_id"]), {})
+        clean, robust = (row[f"{kind}_accuracy"] for kind in ("clean", "robust"))
+        prefix = "val" if row["checkpoint"] == trial.get("checkpoint_kind") else f"{row['checkpoint']}_val"
+        cells.append(
+            (
+                row["trial_id"],
+                row["method"],
+                row["checkpoint"],
+                trial.get(f"{prefix}_clean_accuracy"),
+                str(accuracy_estimate(clean, row["examples"])),
+                trial.get(f"{prefix}_robust_accuracy"),
+                str(accuracy_estimate(robust, row["examples"])),
+                settings_phrase(row),
+                row["lipschitz_mean"],
+                ", ".join(row["flags"]),
+            )
+        )
+    headings = ("trial", "method", "weights", "clean (val)", "clean (test)", "robust (val)", "robust (test)")
+    return TextTable(
+        title="On test",
+        headings=(*headings, "measured by", "Lipschitz (test)", "flags"),
+        formats=("", "", "", ".4f", "", ".4f", "", "", ".4g", ""),
+        rows=tuple(cells),
+        notes=(
+            "95 % Wilson intervals of the examples. Robust (val) is under the study's own attack, whatever attack the "
+            "line is of",
+        ),
+    )
+
+
+def gap(result: Row, row: Row, kind: str, /) -> Any:
+    """Return validation minus test accuracy of one checkpoint with its 95 % interval, an `Estimate`; see `difference`.
+
+    Args:
+        result: The trial's result row.
+        row: Its like-for-like measurement on test.
+        kind: `clean` or `robust`.
+    """
+    return difference(
+        accuracy_estimate(result[f"val_{kind}_accuracy"], result["examples"]),
+        accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]),
+    )
+
+
+def _on_test(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["split"] == "test"]
+
+
+def _strength(row: Row) -> tuple[Any, ...]:
+    attack = row["attack"]
+    rank = _STRENGTH.index(attack) if attack in _STRENGTH else 1.5
+    return rank, row["steps"] * row["restarts"], row["examples"], row["checks"] == "full"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _listed(trials: Sequence[str], *, most: int = 12) -> str:
+    more = f" and {len(trials) - most} more" if len(trials) > most else ""
+    return ", ".join(trials[:most]) + more

@@ -1,0 +1,138 @@
+"""Everything that a study's folder holds on its chosen trials on test: who they are, their values, their new seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.beliefs import Estimate
+from analysis.confirmation import KINDS, Confirmed, confirmed, mean_curse
+from analysis.evaluations import examples_file, like_for_like
+from analysis.results import Table, read_evaluations, read_examples, read_results
+from analysis.schema import RESULT, ResultsError
+from analysis.uncertainty import outcomes
+
+CHOICE_FILE = "chosen.json"
+"""Names the front's members as validation chose them, fixed at the first use of test data."""
+
+CONFIRM_FOLDER = "confirm"
+"""Where the trials that were trained again with new seeds lie."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnTest:
+    """What is known on test.
+
+    Args:
+        members: The trials measured there, chosen members of the front first, in their order.
+        chosen: Ids of those that validation chose as the front; the others were named by a user.
+        evaluations: Every evaluation row, of the study and of the new seeds: each one use of test data.
+        curse: Validation minus test averaged over the members' own checkpoints, by kind; empty without them.
+    """
+
+    members: tuple[Confirmed, ...]
+    chosen: tuple[str, ...]
+    evaluations: tuple[Row, ...]
+    curse: Mapping[str, Estimate]
+
+
+def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
+    """Return the ids of the front that validation chose, empty before the first use of test data.
+
+    Raises:
+        ResultsError: The file is damaged.
+    """
+    path = Path(study_dir) / CHOICE_FILE
+    if not path.exists():
+        return ()
+    try:
+        return tuple(map(str, json.loads(path.read_text(encoding="utf-8"))["members"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{path} must hold `members` as JSON ({type(error).__name__}); mend or remove it") from error
+
+
+def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str] | None = None) -> OnTest | None:
+    """Return what a study's folder holds on test, None where nothing was measured there.
+
+    Args:
+        study_dir: The study's folder.
+        table: Its result rows.
+        trials: Ids of the trials to show; all that were measured when None.
+
+    Raises:
+        ResultsError: Damaged files, or of another version.
+    """
+    home = Path(study_dir)
+    own = read_evaluations(home).to_pylist()
+    again = home / CONFIRM_FOLDER
+    seeds = read_evaluations(again).to_pylist() if again.is_dir() else []
+    if not own and not seeds:
+        return None
+    chosen = read_choice(home)
+    replicas = read_results(again).to_pylist() if (again / RESULT.folder).is_dir() else []
+    rows = {row["trial_id"]: row for row in table.to_pylist()}
+    measured = {row["trial_id"] for row in own} | {replica["trial_id"].rpartition("-s")[0] for replica in replicas}
+    shown = [trial for trial in dict.fromkeys([*chosen, *sorted(measured)]) if trial in measured & set(rows)]
+    if trials is not None:
+        shown = [trial for trial in shown if trial in trials]
+    found = confirmed(
+        [rows[trial] for trial in shown], [*own, *seeds], replicas=replicas, outcomes=_outcomes(again, replicas, seeds)
+    )
+    return OnTest(
+        members=tuple(found),
+        chosen=tuple(one.result["trial_id"] for one in found if one.result["trial_id"] in chosen),
+        evaluations=(*own, *seeds),
+        curse=_average(home, [one for one in found if one.result["trial_id"] in chosen]),
+    )
+
+
+def curse_lines(curse: Mapping[str, Estimate], members: int, /) -> list[str]:
+    """Return the winner's curse averaged over members in words; empty where it is not known."""
+    if not curse:
+        return []
+    said = ", ".join(f"{kind} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for kind, one in curse.items())
+    return [f"winner's curse, mean of {members} members on the same checkpoints: {said} (95 %, of the examples)"]
+
+
+def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the new seeds' outcomes on test by trial and kind."""
+    found = {}
+    for replica in replicas:
+        row = like_for_like(replica, evaluations)
+        if row is not None and (file := examples_file(folder, row["evaluation"])).exists():
+            table = read_examples(file)
+            found[replica["trial_id"]] = {
+                kind: table[f"{kind}_correct"].to_numpy(zero_copy_only=False) for kind in KINDS
+            }
+    return found
+
+
+def _average(home: Path, members: Sequence[Confirmed]) -> dict[str, Estimate]:
+    """Return the mean winner's curse by kind, from the outcomes of members measured on one number of examples."""
+    known = [one for one in members if one.test is not None]
+    if not known:
+        return {}
+    most = max(one.test["examples"] for one in known if one.test is not None)
+    alike = [one for one in known if one.test is not None and one.test["examples"] == most]
+    tests = [read_examples(examples_file(home, one.test["evaluation"])) for one in alike if one.test is not None]
+    ids = [one.result["trial_id"] for one in alike]
+    try:
+        val = outcomes(read_examples(home, trials=ids), split="val")
+    except ResultsError:
+        return {}
+    if set(val.trials) != set(ids) or any(table.num_rows != most for table in tests):
+        return {}
+    parts = {"clean": val.clean, "robust": val.robust}
+    return {
+        kind: mean_curse(
+            parts[kind], np.stack([table[f"{kind}_correct"].to_numpy(zero_copy_only=False) for table in tests])
+        )
+        for kind in KINDS
+    }

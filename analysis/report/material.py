@@ -1,0 +1,39 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from analysis.beliefs import FrontBelief
+from analysis.results import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a report is made of.
+
+    Args:
+        title: The study's name.
+        table: Its result rows.
+        config: Its config as YAML, empty where unknown.
+        belief: What the per-example outcomes say of the front.
+        importance: Shares by objective and hyperparameter.
+        reference: Reference values of the hypervolume, by objective.
+        separation: Distances of the data set, rows of the separation schema.
+        notes: Further lines for the provenance.
+    """
+
+    title: str
+    table: Table
+    config: str = ""
+    belief: FrontBelief | None = None
+    importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    reference: Mapping[str, float] | None = None
+    separation: Table | None = None
+    notes: tuple[str, ...] = ()
+
+    def chances(self) -> dict[str, float]:
+        """Return the probabilities to be truly on the front by trial, empty without per-example outcomes."""
+        belief = self.belief
+        return {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
