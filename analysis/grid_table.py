@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.beliefs import Estimate
+from analysis.evaluations import like_for_like, uses_lines
 from analysis.paper_table import accuracy_estimate, difference
 from analysis.results import Table, write_plain
 from analysis.tables import Cell, TextTable
 from analysis.wording import LOWER_BOUND, measured_by, own_parameters, provenance
 
 Split = Literal["val", "test"]
+
+UNMEASURED = "not measured on test"
+"""The remark of a completed trial that a table of test figures lacks."""
 
 _MEASURES = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
 _TEXTS = ("study", "dataset", "model", "method", "strength")
@@ -25,12 +29,12 @@ class Grid:
 
     Args:
         rows: Its result rows.
-        evaluations: What was measured on test, rows of the evaluation schema; None where nothing was.
+        evaluations: What was measured on test, rows of the evaluation schema; empty where nothing was.
         counts: How many examples each split's columns really hold; `examples` of the rows where not given.
     """
 
     rows: Table
-    evaluations: Table | None = None
+    evaluations: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -58,7 +62,7 @@ class Line:
 
 def split_of(grids: Sequence[Grid], /) -> Split:
     """Return which split a table of these grids shows: test once anything was measured there, else val."""
-    return "test" if any(grid.evaluations is not None and grid.evaluations.num_rows for grid in grids) else "val"
+    return "test" if any(_tested(grid) for grid in grids) else "val"
 
 
 def grid_lines(grid: Grid, /, *, split: Split) -> list[Line]:
@@ -135,20 +139,9 @@ def write_forms(shown: TextTable, columns: Mapping[str, list[Any]], folder: Path
 
 
 def _tested(grid: Grid) -> dict[str, Mapping[str, Any]]:
-    """Return by trial what was measured on test as the study measures, of the most examples."""
-    found: dict[str, Mapping[str, Any]] = {}
-    if grid.evaluations is None:
-        return found
-    wanted = {row["trial_id"]: row for row in grid.rows.to_pylist()}
-    for test in grid.evaluations.to_pylist():
-        row = wanted.get(test["trial_id"])
-        alike = row is not None and test["split"] == "test" and test["checkpoint"] == row["checkpoint_kind"]
-        alike = alike and all(test[name] == row[name] for name in ("norm", "attack", "steps", "restarts"))  # type: ignore[index]
-        if not alike or test["epsilon"] != row["eval_epsilon"]:  # type: ignore[index]
-            continue
-        if test["trial_id"] not in found or found[test["trial_id"]]["examples"] < test["examples"]:
-            found[test["trial_id"]] = test
-    return found
+    """Return by trial what was measured on test as the study measures."""
+    found = {row["trial_id"]: like_for_like(row, grid.evaluations) for row in grid.rows.to_pylist()}
+    return {trial: test for trial, test in found.items() if test is not None}
 
 
 def _line(row: Mapping[str, Any], *, label: str, grid: Grid, split: Split, test: Mapping[str, Any] | None) -> Line:
@@ -171,7 +164,7 @@ def _line(row: Mapping[str, Any], *, label: str, grid: Grid, split: Split, test:
     doubts = [row["status"].replace("_", " ") + (f": {row['reason']}" if row["reason"] else "")]
     doubts = doubts if row["status"] != "completed" else []
     doubts += [f"flagged: {', '.join(row['flags'])}"] if row["flags"] else []
-    doubts += ["not measured on test"] if split == "test" and test is None and row["status"] == "completed" else []
+    doubts += [UNMEASURED] if split == "test" and test is None and row["status"] == "completed" else []
     texts = {name: str(row[name]) for name in ("study", "dataset", "model")}
     return Line(
         texts=texts | {"method": label, "strength": own_parameters(row)},
@@ -184,15 +177,15 @@ def _line(row: Mapping[str, Any], *, label: str, grid: Grid, split: Split, test:
 
 
 def _explanations(split: Split) -> tuple[str, ...]:
-    of = "test" if split == "test" else "validation, not test"
+    of = "every trial of the grid on test, none chosen" if split == "test" else "val: validation, not test"
     return (
-        f"{split}: {of}; fractions with 95 % intervals of the examples (Wilson; gaps by Newcombe's); one seed a line",
+        f"{of}; fractions with 95 % intervals of the examples (Wilson; gaps by Newcombe's); one seed a line",
         f"gap: train - {split}; adv. gap: adv. train - adv. {split}; Lipschitz: mean, {LOWER_BOUND}",
     )
 
 
 def _measurement(grid: Grid, split: Split) -> str:
-    uses = "" if split == "val" else f" · {len(_tested(grid))} trials measured on test"
+    uses = "" if split == "val" else f" · {uses_lines(grid.evaluations)[0]}"
     return f"{provenance(grid.rows)} · adv.: {measured_by(grid.rows)}{uses}"
 
 

@@ -16,6 +16,7 @@ from study.config import StudyConfig
 from study.configfile import load_config, write_yaml
 from study.console import notes, results
 from study.errors import UsageError
+from study.evaluations import evaluation_rows
 from study.folder import CONFIG_FILE, read_rows
 from study.generations import interpreter
 from study.reproduce.command import Made, Request
@@ -58,6 +59,7 @@ def run(request: Request, /) -> Made:
     for each in planned:
         if each.problem is None:
             _complete(each, request)
+            _measure_on_test(each, request)
     return _written(request, planned, missing)
 
 
@@ -144,6 +146,24 @@ def _complete(each: _Planned, request: Request) -> None:
         raise SystemExit(code)
 
 
+def _measure_on_test(each: _Planned, request: Request) -> None:
+    """Measure every completed trial of a grid on test, but those that were: nothing was chosen, so all are shown."""
+    from analysis.evaluations import like_for_like
+
+    found = evaluation_rows(each.folder)
+    rows = [row for row in read_rows([each.folder]).to_pylist() if row["status"] == "completed"]
+    todo = [row["trial_id"] for row in rows if like_for_like(row, found) is None]
+    if not todo:
+        return
+    words = ["evaluate", str(each.folder), *(word for trial in todo for word in ("--trial", trial))]
+    words += ["--address", request.address] if request.address is not None else []
+    words += ["--data-root", str(request.data_root)] if request.data_root is not None else []
+    code = call(words)
+    if code > 1:
+        notes().print(f"study {each.config.name} is not measured on test: run the same command again to go on")
+        raise SystemExit(code)
+
+
 def call(words: Sequence[str], /) -> int:
     """Run a command of ours in a process of its own, its words on stderr, and return its exit code.
 
@@ -168,7 +188,7 @@ def call(words: Sequence[str], /) -> int:
 
 
 def _written(request: Request, planned: Sequence[_Planned], missing: Sequence[str]) -> Made:
-    from analysis.grid_table import write_grid_table
+    from analysis.grid_table import UNMEASURED, grid_lines, write_grid_table
 
     grids = [_grid(each) for each in planned if each.begun]
     failed = [
@@ -178,15 +198,20 @@ def _written(request: Request, planned: Sequence[_Planned], missing: Sequence[st
     ]
     lacking = [f"not in this table, {line}" for line in missing]
     notes_below = [request.remark, *lacking]
+    unmeasured = [
+        f"{each.config.name}: {count} trials are not measured on test"
+        for each, grid in zip((each for each in planned if each.begun), grids, strict=True)
+        if (count := sum(line.remark == UNMEASURED for line in grid_lines(grid, split="test")))
+    ]
     files = write_grid_table(request.title, grids, request.home, name=request.table, notes=notes_below)
-    return Made(written=files, missing=[*missing, *failed])
+    return Made(written=files, missing=[*missing, *failed, *unmeasured])
 
 
 def _grid(each: _Planned) -> Grid:
     from analysis.grid_table import Grid
 
     rows = read_rows([each.folder])
-    return Grid(rows=rows, counts=_counts(each.folder, rows))
+    return Grid(rows=rows, evaluations=evaluation_rows(each.folder), counts=_counts(each.folder, rows))
 
 
 def _counts(folder: Path, rows: Any) -> dict[str, int]:

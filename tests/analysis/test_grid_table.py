@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import as_table, result_row
@@ -28,7 +27,8 @@ ROWS = [
 
 def on_test(number: int, **changes: object) -> dict[str, object]:
     measured = {
-        "trial_id": f"t{number:05d}", "split": "test", "checkpoint": "last", "norm": "linf", "epsilon": 0.1,
+        "study": "toy", "trial_id": f"t{number:05d}", "number": number,
+        "checks": "full", "occasion": "x", "split": "test", "checkpoint": "last", "norm": "linf", "epsilon": 0.1,
         "attack": "pgd", "steps": 10, "restarts": 1, "examples": 400, "clean_accuracy": 0.95, "robust_accuracy": 0.7,
         "lipschitz_mean": 7.0,
     }  # fmt: skip
@@ -61,15 +61,13 @@ def test_intervals_take_the_examples_that_were_there() -> None:
 
 
 def test_test_columns_are_those_measured_as_the_study_measures() -> None:
-    found = pa.Table.from_pylist(
-        [
-            on_test(0, attack="autoattack", robust_accuracy=0.1),
-            on_test(0, epsilon=0.2, robust_accuracy=0.2),
-            on_test(0, split="val", robust_accuracy=0.3),
-            on_test(0, examples=50, robust_accuracy=0.4),
-            on_test(0),
-        ]
-    )
+    found = [
+        on_test(0, attack="autoattack", robust_accuracy=0.1),
+        on_test(0, epsilon=0.2, robust_accuracy=0.2),
+        on_test(0, split="val", robust_accuracy=0.3),
+        on_test(0, examples=50, robust_accuracy=0.4),
+        on_test(0),
+    ]
     grid = Grid(rows=as_table(ROWS), evaluations=found)
     assert split_of([grid]) == "test"
     lines = grid_lines(grid, split="test")
@@ -81,7 +79,7 @@ def test_test_columns_are_those_measured_as_the_study_measures() -> None:
     assert "accuracy" not in lines[2].measures
     shown = grid_table("t", [grid])
     assert "adv. test acc." in shown.headings
-    assert any("1 trials measured on test" in note for note in shown.notes)
+    assert any("test data was used 4 times: 1 network" in note for note in shown.notes)
 
 
 def test_without_test_the_table_says_validation() -> None:
