@@ -14,7 +14,6 @@ from analysis.beliefs import Estimate
 from analysis.evaluations import gap, like_for_like
 from analysis.paper_table import accuracy_estimate
 from analysis.tables import TextTable
-from analysis.wording import own_parameters
 
 Row = Mapping[str, Any]
 KINDS = ("clean", "robust")
@@ -152,41 +151,31 @@ def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = 
             spread = one.spread.get(kind)
             cells.append(
                 (
-                    row["trial_id"] if kind == "clean" else "",
-                    row["method"] if kind == "clean" else "",
-                    own_parameters(row) if kind == "clean" else "",
+                    row["trial_id"],
+                    row["method"],
                     kind,
                     row[f"val_{kind}_accuracy"],
                     None if test is None else str(accuracy_estimate(test[f"{kind}_accuracy"], test["examples"])),
                     _signed(one.curse.get(kind)),
-                    None if spread is None else spread.mean,
-                    None if spread is None else spread.sd,
-                    None if spread is None else spread.sd_of_examples,
-                    None if spread is None else spread.sd_of_seeds,
+                    *(
+                        (None,) * 4
+                        if spread is None
+                        else (spread.mean, spread.sd, spread.sd_of_examples, spread.sd_of_seeds)
+                    ),
                     "" if spread is None else f"{spread.seeds}{f' ({one.failed} failed)' if one.failed else ''}",
                 )
             )
-    headings = (
-        "trial",
-        "method",
-        "strength",
-        "accuracy",
-        "val",
-        "test",
-        "val - test",
-        "seeds mean",
-        "sd",
-        "of examples",
-    )
+    headings = ("trial", "method", "accuracy", "val", "test", "winner's curse", "seeds mean", "seeds sd")
     return TextTable(
         title="Chosen on validation, shown on test",
-        headings=(*headings, "of seeds", "n"),
-        formats=("", "", "", "", ".4f", "", "", ".4f", ".4f", ".4f", ".4f", ""),
+        headings=(*headings, "sd of examples", "sd of seeds", "seeds n"),
+        formats=("", "", "", ".4f", "", "", ".4f", ".4f", ".4f", ".4f", ""),
         rows=tuple(cells),
         notes=(
-            "val, test, val - test (the winner's curse): one and the same checkpoint, 95 % intervals of the examples",
-            "seeds: the same settings trained with n new seeds, on test; sd: between them as measured; of examples: "
-            "what the number of test examples alone would give; of seeds: the rest",
+            "winner's curse: val - test of one and the same checkpoint, under the same attack; 95 % intervals of the "
+            "examples",
+            "seeds: the same settings trained with n new seeds, on test; sd: between them as measured; sd of examples: "
+            "what so few test examples alone would give; sd of seeds: the rest",
             *notes,
         ),
     )

@@ -120,6 +120,15 @@ def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
     return max(found, key=_strength, default=None)
 
 
+def attack_name(row: Row, /) -> str:
+    """Return a row's attack with its effort, short enough for a column: `PGD-10x2`, `autoattack`."""
+    attack = str(row["attack"])
+    if attack == "autoattack":
+        return attack
+    name = attack.upper() if attack in ("pgd", "fgsm") else attack
+    return f"{name}-{row['steps']}" + (f"x{row['restarts']}" if row["restarts"] != 1 else "")
+
+
 def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:
     """Return evaluation rows as a table, each beside its trial's validation values.
 
@@ -131,7 +140,6 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
     cells = []
     for row in rows:
         trial = by_trial.get((row["study"], row["trial_id"]), {})
-        clean, robust = (row[f"{kind}_accuracy"] for kind in ("clean", "robust"))
         prefix = "val" if row["checkpoint"] == trial.get("checkpoint_kind") else f"{row['checkpoint']}_val"
         cells.append(
             (
@@ -139,23 +147,25 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
                 row["method"],
                 row["checkpoint"],
                 trial.get(f"{prefix}_clean_accuracy"),
-                str(accuracy_estimate(clean, row["examples"])),
+                _estimate(row, "clean"),
                 trial.get(f"{prefix}_robust_accuracy"),
-                str(accuracy_estimate(robust, row["examples"])),
-                settings_phrase(row),
+                _estimate(row, "robust"),
+                attack_name(row),
+                radius(row["epsilon"]),
+                row["examples"],
                 row["lipschitz_mean"],
                 ", ".join(row["flags"]),
             )
         )
-    headings = ("trial", "method", "weights", "clean (val)", "clean (test)", "robust (val)", "robust (test)")
+    headings = ("trial", "method", "weights", "clean (val)", "clean (test)", "robust (val)", "robust (test)", "attack")
     return TextTable(
         title="On test",
-        headings=(*headings, "measured by", "Lipschitz (test)", "flags"),
-        formats=("", "", "", ".4f", "", ".4f", "", "", ".4g", ""),
+        headings=(*headings, "ε", "images", "Lipschitz (test)", "flags"),
+        formats=("", "", "", ".4f", "", ".4f", "", "", "", "d", ".4g", ""),
         rows=tuple(cells),
         notes=(
-            "95 % Wilson intervals of the examples. Robust (val) is under the study's own attack, whatever attack the "
-            "line is of",
+            "95 % Wilson intervals of the examples. Robust (val) is under the study's own attack at its own radius, "
+            "whatever the line is of",
         ),
     )
 
@@ -172,6 +182,10 @@ def gap(result: Row, row: Row, kind: str, /) -> Any:
         accuracy_estimate(result[f"val_{kind}_accuracy"], result["examples"]),
         accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]),
     )
+
+
+def _estimate(row: Row, kind: str) -> str:
+    return str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
 
 
 def _on_test(rows: Sequence[Row]) -> list[Row]:

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from analysis.beliefs import Estimate
-from analysis.confirmation import KINDS, Confirmed, confirmed, mean_curse
-from analysis.evaluations import examples_file, like_for_like
+from analysis.confirmation import KINDS, Confirmed, Spread, confirmed, mean_curse
+from analysis.evaluations import attack_name, examples_file, like_for_like, strongest
+from analysis.paper_table import accuracy_estimate
 from analysis.results import Table, read_evaluations, read_examples, read_results
 from analysis.schema import RESULT, ResultsError
+from analysis.tables import TextTable
 from analysis.uncertainty import outcomes
+from analysis.wording import own_parameters
 
 CHOICE_FILE = "chosen.json"
 """Names the front's members as validation chose them, fixed at the first use of test data."""
@@ -34,13 +37,15 @@ class OnTest:
         members: The trials measured there, chosen members of the front first, in their order.
         chosen: Ids of those that validation chose as the front; the others were named by a user.
         evaluations: Every evaluation row, of the study and of the new seeds: each one use of test data.
-        curse: Validation minus test averaged over the members' own checkpoints, by kind; empty without them.
+        curse: Validation minus test averaged over the chosen members' own checkpoints, by kind; empty without them.
+        waiting: Ids of the chosen front that were not measured.
     """
 
     members: tuple[Confirmed, ...]
     chosen: tuple[str, ...]
     evaluations: tuple[Row, ...]
     curse: Mapping[str, Estimate]
+    waiting: tuple[str, ...] = ()
 
 
 def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
@@ -58,6 +63,16 @@ def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
         raise ResultsError(f"{path} must hold `members` as JSON ({type(error).__name__}); mend or remove it") from error
 
 
+def read_uses(study_dir: str | Path, /) -> list[Row]:
+    """Return every evaluation row of a study and of its new seeds; see `analysis.evaluations.uses_lines`.
+
+    Raises:
+        ResultsError: Damaged files, or of another version.
+    """
+    homes = [Path(study_dir), Path(study_dir) / CONFIRM_FOLDER]
+    return [row for home in homes if home.is_dir() for row in read_evaluations(home).to_pylist()]
+
+
 def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str] | None = None) -> OnTest | None:
     """Return what a study's folder holds on test, None where nothing was measured there.
 
@@ -70,26 +85,31 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
         ResultsError: Damaged files, or of another version.
     """
     home = Path(study_dir)
-    own = read_evaluations(home).to_pylist()
     again = home / CONFIRM_FOLDER
-    seeds = read_evaluations(again).to_pylist() if again.is_dir() else []
-    if not own and not seeds:
+    evaluations = read_uses(home)
+    if not evaluations:
         return None
     chosen = read_choice(home)
     replicas = read_results(again).to_pylist() if (again / RESULT.folder).is_dir() else []
     rows = {row["trial_id"]: row for row in table.to_pylist()}
-    measured = {row["trial_id"] for row in own} | {replica["trial_id"].rpartition("-s")[0] for replica in replicas}
+    parents = {row["trial_id"]: row["replicate_of"] for row in replicas}
+    numbers = {parents[row["trial_id"]] for row in evaluations if row["trial_id"] in parents}
+    measured = {row["trial_id"] for row in evaluations} | {i for i, row in rows.items() if row["number"] in numbers}
     shown = [trial for trial in dict.fromkeys([*chosen, *sorted(measured)]) if trial in measured & set(rows)]
     if trials is not None:
         shown = [trial for trial in shown if trial in trials]
     found = confirmed(
-        [rows[trial] for trial in shown], [*own, *seeds], replicas=replicas, outcomes=_outcomes(again, replicas, seeds)
+        [rows[trial] for trial in shown],
+        evaluations,
+        replicas=replicas,
+        outcomes=_outcomes(again, replicas, evaluations),
     )
     return OnTest(
         members=tuple(found),
         chosen=tuple(one.result["trial_id"] for one in found if one.result["trial_id"] in chosen),
-        evaluations=(*own, *seeds),
+        evaluations=tuple(evaluations),
         curse=_average(home, [one for one in found if one.result["trial_id"] in chosen]),
+        waiting=tuple(trial for trial in chosen if trial not in measured),
     )
 
 
@@ -99,6 +119,51 @@ def curse_lines(curse: Mapping[str, Estimate], members: int, /) -> list[str]:
         return []
     said = ", ".join(f"{kind} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for kind, one in curse.items())
     return [f"winner's curse, mean of {members} members on the same checkpoints: {said} (95 %, of the examples)"]
+
+
+def on_test_table(found: OnTest, /) -> TextTable:
+    """Return the members at their test values, validation beside them, a line each; nobody is chosen anew."""
+    cells = []
+    for one in found.members:
+        row, test, strong = one.result, one.test, strongest(one.result, found.evaluations)
+        cells.append(
+            (
+                row["trial_id"],
+                row["method"],
+                row.get("param.dropout"),
+                own_parameters(row),
+                *(cell for kind in KINDS for cell in (row[f"val_{kind}_accuracy"], _value(test, kind))),
+                "" if strong is None else f"{attack_name(strong)}, {strong['examples']} images",
+                _value(strong, "robust"),
+                None if test is None else test["lipschitz_mean"],
+                *(_between_seeds(one.spread.get(kind)) for kind in KINDS),
+                "front" if row["trial_id"] in found.chosen else "by name",
+            )
+        )
+    headings = ("trial", "method", "dropout", "strength", "clean (val)", "clean (test)", "robust (val)")
+    names = ("robust (test)", "strongest attack", "robust (test, strongest)", "Lipschitz (test)")
+    return TextTable(
+        title="The front as validation chose it, at its test values",
+        headings=(*headings, *names, "clean (seeds)", "robust (seeds)", "chosen"),
+        formats=("", "", ".3f", "", ".4f", "", ".4f", "", "", "", ".4g", "", "", ""),
+        rows=tuple(cells),
+        notes=(
+            "95 % Wilson intervals of the examples; robust (val) and (test) are of one checkpoint under one attack",
+            "seeds: mean ± standard deviation of n new seeds of the same settings, on test",
+            *curse_lines(found.curse, len(found.chosen)),
+            *([f"chosen on validation too, not measured on test: {', '.join(found.waiting)}"] if found.waiting else []),
+        ),
+    )
+
+
+def _value(row: Row | None, kind: str) -> str | None:
+    return None if row is None else str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
+
+
+def _between_seeds(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return f"{spread.mean:.3f}" + (f" ± {spread.sd:.3f}" if spread.sd is not None else "") + f" ({spread.seeds})"
 
 
 def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:

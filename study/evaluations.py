@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,19 +85,18 @@ def evaluate_study(study_dir: Path, ask: Ask, /, *, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def evaluation_rows(study_dir: Path, /) -> list[dict[str, Any]]:
-    """Return a study's evaluation rows, empty where nothing was measured.
+def evaluation_rows(study_dir: Path, /) -> list[Mapping[str, Any]]:
+    """Return the evaluation rows of a study and of its new seeds: each one use of test data.
 
     Raises:
         UsageError: Damaged files, or of another version.
     """
-    from analysis.results import read_evaluations
+    from analysis.on_test import read_uses
 
     try:
-        found: list[dict[str, Any]] = read_evaluations(study_dir).to_pylist()
+        return read_uses(study_dir)
     except ResultsError as error:
         raise UsageError(str(error)) from error
-    return found
 
 
 def data_with_test(
@@ -218,7 +217,7 @@ def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoi
 def _print(
     study_dir: Path,
     rows: Sequence[dict[str, Any]],
-    shown: Sequence[dict[str, Any]],
+    shown: Sequence[Mapping[str, Any]],
     problems: Sequence[str],
     *,
     as_json: bool,

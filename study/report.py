@@ -8,6 +8,7 @@ from typing import Any
 from study.console import notes, results
 from study.errors import UsageError
 from study.folder import CONFIG_FILE, read_rows, reference_of
+from study.shown_on_test import known_on_test
 
 _DRAWS = 500
 _SEED = 0
@@ -40,7 +41,7 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
             importance=_importance(table),
             reference=reference_of([home]),
             separation=_separation(home),
-            notes=(_test_uses(home),),
+            on_test=known_on_test(study_dir, table=table) if study_dir.is_dir() else None,
         )
         page = build_report(material)
     except ValueError as error:
@@ -94,8 +95,3 @@ def _separation(home: Path) -> Any:
     from analysis.schema import SEPARATION
 
     return read_separation(home) if (home / SEPARATION.folder).is_dir() else None
-
-
-def _test_uses(home: Path) -> str:
-    uses = len(list((home / "evaluations").glob("*.parquet"))) if (home / "evaluations").is_dir() else 0
-    return f"uses of test data recorded in this folder: {uses}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from analysis.beliefs import FrontBelief
+from analysis.on_test import OnTest
 from analysis.results import Table
 
 
@@ -21,6 +22,7 @@ class Material:
         importance: Shares by objective and hyperparameter.
         reference: Reference values of the hypervolume, by objective.
         separation: Distances of the data set, rows of the separation schema.
+        on_test: What is known on test, None where nothing was measured.
         notes: Further lines for the provenance.
     """
 
@@ -31,6 +33,7 @@ class Material:
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     reference: Mapping[str, float] | None = None
     separation: Table | None = None
+    on_test: OnTest | None = None
     notes: tuple[str, ...] = ()
 
     def chances(self) -> dict[str, float]:

@@ -16,6 +16,7 @@ from analysis.report.script import SCRIPT
 from analysis.report.settings import settings_section
 from analysis.report.story import summary_lines
 from analysis.report.style import CSS
+from analysis.report.tested import tested_lines, tested_section
 from analysis.results import Table
 from analysis.wording import provenance
 
@@ -27,6 +28,7 @@ _POLICY = (
 _SECTIONS = {
     "summary": "Summary",
     "front": "Front",
+    "test": "On test",
     "table": "Methods and dropout",
     "lipschitz": "Lipschitzness",
     "settings": "Hyperparameters",
@@ -48,6 +50,7 @@ def build_report(material: Material, /) -> str:
         [
             section("summary", _SECTIONS["summary"], *map(paragraph, _summary(material))),
             section("front", _SECTIONS["front"], *front_section(material)),
+            section("test", _SECTIONS["test"], *tested_section(material)),
             section("table", _SECTIONS["table"], _paper(table)),
             section("lipschitz", _SECTIONS["lipschitz"], *lipschitz_section(material)),
             section("settings", _SECTIONS["settings"], *settings_section(material)),
@@ -71,7 +74,8 @@ def build_report(material: Material, /) -> str:
 
 
 def _summary(material: Material) -> list[str]:
-    return summary_lines(material.table, belief=material.belief, reference=material.reference)
+    lines = summary_lines(material.table, belief=material.belief, reference=material.reference)
+    return [*lines, *tested_lines(material)]
 
 
 def _paper(table: Table) -> str:

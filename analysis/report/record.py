@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from html import escape
 
+from analysis.evaluations import uses_lines
 from analysis.fronts import front_of
 from analysis.report.card import card, card_html
 from analysis.report.html import bullets, paragraph, table_html
@@ -62,7 +63,7 @@ def cards_section(material: Material, /) -> list[str]:
     for row in members[:CARDS]:
         group = row["replicate_of"] if row["replicate_of"] is not None else row["number"]
         others = [other for other in seeds.get(group, []) if other["trial_id"] != row["trial_id"]]
-        answers = card(row, replicates=others, probability=chance.get(row["trial_id"]))
+        answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), on_test=material.on_test)
         cards.append(card_html(row, answers))
     more = [paragraph(f"{len(members) - CARDS} more members have no card here.")] if len(members) > CARDS else []
     return [
@@ -85,7 +86,8 @@ def provenance_section(material: Material, /) -> list[str]:
     lines.append(f"worker-hours of all trials: {seconds / 3600:.2f}")
     lines += [f"versions ({number} trials): {_versions(text)}" for text, number in versions.most_common(5)]
     config = f"<h3>Config</h3><pre>{escape(material.config)}</pre>" if material.config else ""
-    return [bullets([*lines, *material.notes]), config]
+    uses = uses_lines([] if material.on_test is None else material.on_test.evaluations)
+    return [bullets([*lines, *uses, *material.notes]), config]
 
 
 def _versions(text: str) -> str:
