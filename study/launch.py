@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.config import StudyConfig
 from study.configfile import load_config, write_yaml
@@ -70,7 +70,13 @@ def launch(
 
 
 def dry_run(
-    source: str, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+    source: str | Mapping[str, Any],
+    /,
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
 ) -> None:
     """Check what `launch` would check and print what the study would take; see `launch` for the arguments."""
     from study.estimate import print_estimate
@@ -138,7 +144,12 @@ def _check_meaning(config: StudyConfig, study_dir: Path) -> None:
 
 
 def _checked(
-    source: str, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+    source: str | Mapping[str, Any],
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
 ) -> StudyConfig:
     root = None if data_root is None else str(data_root)
     config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))

@@ -26,6 +26,8 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
         UsageError: Results that cannot be read, that are empty, or whose rows measure different things.
     """
     from analysis.report.page import Material, build_report
+    from study.importance import importance_of
+    from study.reach import distances_of
 
     table = read_rows([study_dir], skip_damaged=skip_damaged)
     if not table.num_rows:
@@ -38,9 +40,9 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
             table=table,
             config=config.read_text(encoding="utf-8") if config.is_file() else "",
             belief=_belief(home, table),
-            importance=_importance(table),
+            importance=importance_of(table),
             reference=reference_of([home]),
-            separation=_separation(home),
+            separation=distances_of(table, home),
             on_test=known_on_test(study_dir, table=table) if study_dir.is_dir() else None,
         )
         page = build_report(material)
@@ -76,22 +78,3 @@ def _belief(home: Path, table: Any) -> Any:
     if len(found.trials) < 2 or not len(found.index):
         return None
     return front_belief(found, generator=np.random.default_rng(_SEED), draws=_DRAWS)
-
-
-def _importance(table: Any) -> dict[str, dict[str, float]]:
-    from analysis.association import random_share
-    from analysis.fronts import feasible
-    from analysis.objectives import FRONT
-    from study.importance import LEAST, importances
-
-    share = random_share(table)
-    if share.num_rows < LEAST:
-        share = table.filter(feasible(table))
-    return importances(share.to_pylist(), FRONT)
-
-
-def _separation(home: Path) -> Any:
-    from analysis.results import read_separation
-    from analysis.schema import SEPARATION
-
-    return read_separation(home) if (home / SEPARATION.folder).is_dir() else None
