@@ -226,6 +226,7 @@ def test_everything_on_test_is_shown_with_its_uses(command, study) -> None:
     assert code == 0
     assert f"test data was used {uses} times" in out
     assert (study / "figures/pareto_test.svg").stat().st_size > 0
+    assert "test: clean" in (study / "figures/pareto_test.html").read_text()
     assert json.loads(command("status", "studies/tiny", "--json")[1])["test_uses"] == uses
     assert command("report", "studies/tiny")[0] == 0
     page = (study / "report.html").read_text()
