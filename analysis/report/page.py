@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from analysis.paper_table import paper_lines, paper_table
 from analysis.plots.interactive import plotly_script
@@ -11,8 +12,9 @@ from analysis.report.front import front_section
 from analysis.report.html import paragraph, section, table_html
 from analysis.report.lipschitz import lipschitz_section
 from analysis.report.material import Material as Material
+from analysis.report.panels import PANELS
 from analysis.report.record import cards_section, failures, provenance_section
-from analysis.report.script import SCRIPT
+from analysis.report.script import BEHAVIOUR, SCRIPT
 from analysis.report.settings import settings_section
 from analysis.report.story import summary_lines
 from analysis.report.style import CSS
@@ -68,8 +70,20 @@ def build_report(material: Material, /) -> str:
         f'<p class="small">{escape(provenance(table))}</p><nav aria-label="Sections"><ul>{links}</ul></nav>\n'
         f"<main>{body}</main>\n"
         f'<script type="application/json" id="data">'
-        f"{as_json(chart_data(table, belief=material.belief, reference=material.reference))}</script>\n"
-        f"<script>{plotly_script()}</script>\n<script>{SCRIPT}</script></body></html>\n"
+        f"{as_json(_charts(material))}</script>\n"
+        f"<script>{plotly_script()}</script>\n<script>{SCRIPT}{PANELS}{BEHAVIOUR}</script></body></html>\n"
+    )
+
+
+def _charts(material: Material) -> dict[str, Any]:
+    return chart_data(
+        material.table,
+        belief=material.belief,
+        reference=material.reference,
+        curves=material.curves,
+        reach=material.reach(),
+        devices=material.devices,
+        unit=material.unit,
     )
 
 
