@@ -96,13 +96,21 @@ def like_for_like(result: Row, rows: Sequence[Row], /) -> Row | None:
     Returns:
         The one of most images; None where there is none.
     """
-    wanted = {
-        "trial_id": result["trial_id"], "study": result["study"], "checkpoint": result["checkpoint_kind"],
-        "attack": result["attack"], "norm": result["norm"], "epsilon": result["eval_epsilon"],
-        "steps": result["steps"], "restarts": result["restarts"],
-    }  # fmt: skip
-    found = [row for row in _on_test(rows) if all(row[name] == value for name, value in wanted.items())]
+    wanted = {"attack": result["attack"], "steps": result["steps"], "restarts": result["restarts"]}
+    found = [row for row in _of(result, rows) if all(row[name] == value for name, value in wanted.items())]
     return max(found, key=lambda row: (row["examples"], row["checks"] == "full"), default=None)
+
+
+def lipschitz_on_test(result: Row, rows: Sequence[Row], /) -> float | None:
+    """Return the mean local Lipschitz estimate of a trial's own checkpoint on test, that of most images."""
+    known = [row for row in _of(result, rows) if row["lipschitz_mean"] is not None]
+    best = max(known, key=lambda row: row["lipschitz_examples"] or 0, default=None)
+    return None if best is None else float(best["lipschitz_mean"])
+
+
+def doubts_on_test(result: Row, rows: Sequence[Row], /) -> list[str]:
+    """Return every flag of a trial's measurements on test at the study's own radius, with its attack, sorted."""
+    return sorted({f"{flag} ({attack_name(row)})" for row in _of(result, rows) for flag in row["flags"]})
 
 
 def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
@@ -110,14 +118,7 @@ def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
 
     Stronger is the later of FGSM, PGD, multi-targeted, AutoAttack; then more steps and restarts; then more images.
     """
-    found = [
-        row
-        for row in _on_test(rows)
-        if (row["trial_id"], row["study"], row["checkpoint"])
-        == (result["trial_id"], result["study"], result["checkpoint_kind"])
-        and (row["norm"], row["epsilon"]) == (result["norm"], result["eval_epsilon"])
-    ]
-    return max(found, key=_strength, default=None)
+    return max(_of(result, rows), key=_strength, default=None)
 
 
 def attack_name(row: Row, /) -> str:
@@ -127,6 +128,22 @@ def attack_name(row: Row, /) -> str:
         return attack
     name = attack.upper() if attack in ("pgd", "fgsm") else attack
     return f"{name}-{row['steps']}" + (f"x{row['restarts']}" if row["restarts"] != 1 else "")
+
+
+def tracked_metrics(result: Row, rows: Sequence[Row], /) -> dict[str, float]:
+    """Return what a trial's run in tracking shows of test: its like-for-like values, and what each attack left.
+
+    The last are named `test_robust_accuracy_<attack>`; of several measurements under one attack the strongest counts.
+    """
+    found: dict[str, float] = {}
+    same = like_for_like(result, rows)
+    if same is not None:
+        found |= {f"test_{name}": same[name] for name in ("clean_accuracy", "robust_accuracy")}
+    if (lipschitz := lipschitz_on_test(result, rows)) is not None:
+        found["test_lipschitz_mean"] = lipschitz
+    for row in sorted(_of(result, rows), key=_strength):
+        found[f"test_robust_accuracy_{row['attack'].rpartition(':')[2]}"] = row["robust_accuracy"]
+    return found
 
 
 def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:
@@ -182,6 +199,15 @@ def gap(result: Row, row: Row, kind: str, /) -> Any:
         accuracy_estimate(result[f"val_{kind}_accuracy"], result["examples"]),
         accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]),
     )
+
+
+def _of(result: Row, rows: Sequence[Row]) -> list[Row]:
+    """Return the measurements on test of a trial's own checkpoint at the study's own radius."""
+    wanted = {
+        "trial_id": result["trial_id"], "study": result["study"], "checkpoint": result["checkpoint_kind"],
+        "norm": result["norm"], "epsilon": result["eval_epsilon"],
+    }  # fmt: skip
+    return [row for row in _on_test(rows) if all(row[name] == value for name, value in wanted.items())]
 
 
 def _estimate(row: Row, kind: str) -> str:

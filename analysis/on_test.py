@@ -12,7 +12,14 @@ import numpy as np
 
 from analysis.beliefs import Estimate
 from analysis.confirmation import KINDS, Confirmed, Spread, confirmed, mean_curse
-from analysis.evaluations import attack_name, examples_file, like_for_like, strongest
+from analysis.evaluations import (
+    attack_name,
+    doubts_on_test,
+    examples_file,
+    like_for_like,
+    lipschitz_on_test,
+    strongest,
+)
 from analysis.paper_table import accuracy_estimate
 from analysis.results import Table, read_evaluations, read_examples, read_results
 from analysis.schema import RESULT, ResultsError
@@ -38,6 +45,7 @@ class OnTest:
         chosen: Ids of those that validation chose as the front; the others were named by a user.
         evaluations: Every evaluation row, of the study and of the new seeds: each one use of test data.
         curse: Validation minus test averaged over the chosen members' own checkpoints, by kind; empty without them.
+        averaged: Over how many of them.
         waiting: Ids of the chosen front that were not measured.
     """
 
@@ -45,6 +53,7 @@ class OnTest:
     chosen: tuple[str, ...]
     evaluations: tuple[Row, ...]
     curse: Mapping[str, Estimate]
+    averaged: int = 0
     waiting: tuple[str, ...] = ()
 
 
@@ -104,21 +113,25 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
         replicas=replicas,
         outcomes=_outcomes(again, replicas, evaluations),
     )
+    alike = _alike([one for one in found if one.result["trial_id"] in chosen])
+    curse = _average(home, alike)
     return OnTest(
         members=tuple(found),
         chosen=tuple(one.result["trial_id"] for one in found if one.result["trial_id"] in chosen),
         evaluations=tuple(evaluations),
-        curse=_average(home, [one for one in found if one.result["trial_id"] in chosen]),
+        curse=curse,
+        averaged=len(alike) if curse else 0,
         waiting=tuple(trial for trial in chosen if trial not in measured),
     )
 
 
-def curse_lines(curse: Mapping[str, Estimate], members: int, /) -> list[str]:
+def curse_lines(found: OnTest, /) -> list[str]:
     """Return the winner's curse averaged over members in words; empty where it is not known."""
-    if not curse:
+    if not found.curse:
         return []
-    said = ", ".join(f"{kind} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for kind, one in curse.items())
-    return [f"winner's curse, mean of {members} members on the same checkpoints: {said} (95 %, of the examples)"]
+    said = ", ".join(f"{kind} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for kind, one in found.curse.items())
+    over = f"mean of {found.averaged} members" if found.averaged != 1 else "of the one member"
+    return [f"winner's curse, {over}, validation - test of the same checkpoints: {said} (95 %, of the examples)"]
 
 
 def on_test_table(found: OnTest, /) -> TextTable:
@@ -135,7 +148,7 @@ def on_test_table(found: OnTest, /) -> TextTable:
                 *(cell for kind in KINDS for cell in (row[f"val_{kind}_accuracy"], _value(test, kind))),
                 "" if strong is None else f"{attack_name(strong)}, {strong['examples']} images",
                 _value(strong, "robust"),
-                None if test is None else test["lipschitz_mean"],
+                lipschitz_on_test(row, found.evaluations),
                 *(_between_seeds(one.spread.get(kind)) for kind in KINDS),
                 "front" if row["trial_id"] in found.chosen else "by name",
             )
@@ -150,10 +163,17 @@ def on_test_table(found: OnTest, /) -> TextTable:
         notes=(
             "95 % Wilson intervals of the examples; robust (val) and (test) are of one checkpoint under one attack",
             "seeds: mean ± standard deviation of n new seeds of the same settings, on test",
-            *curse_lines(found.curse, len(found.chosen)),
+            *curse_lines(found),
+            *_doubts(found),
             *([f"chosen on validation too, not measured on test: {', '.join(found.waiting)}"] if found.waiting else []),
         ),
     )
+
+
+def _doubts(found: OnTest) -> list[str]:
+    flagged = {one.result["trial_id"]: doubts_on_test(one.result, found.evaluations) for one in found.members}
+    named = [f"{trial}: {', '.join(flags)}" for trial, flags in flagged.items() if flags]
+    return [f"flagged on test: {'; '.join(named)}"] if named else []
 
 
 def _value(row: Row | None, kind: str) -> str | None:
@@ -179,25 +199,27 @@ def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row])
     return found
 
 
-def _average(home: Path, members: Sequence[Confirmed]) -> dict[str, Estimate]:
-    """Return the mean winner's curse by kind, from the outcomes of members measured on one number of examples."""
-    known = [one for one in members if one.test is not None]
-    if not known:
+def _alike(members: Sequence[Confirmed]) -> list[tuple[Confirmed, Row]]:
+    """Return the members measured on test as on validation, with that measurement, on one and the most examples."""
+    known = [(one, one.test) for one in members if one.test is not None]
+    most = max((test["examples"] for _, test in known), default=0)
+    return [(one, test) for one, test in known if test["examples"] == most]
+
+
+def _average(home: Path, members: Sequence[tuple[Confirmed, Row]]) -> dict[str, Estimate]:
+    """Return the mean winner's curse by kind, from the members' outcomes; empty where those are lost."""
+    ids = [one.result["trial_id"] for one, _ in members]
+    files = [examples_file(home, test["evaluation"]) for _, test in members]
+    if not ids or not all(file.exists() for file in files):
         return {}
-    most = max(one.test["examples"] for one in known if one.test is not None)
-    alike = [one for one in known if one.test is not None and one.test["examples"] == most]
-    tests = [read_examples(examples_file(home, one.test["evaluation"])) for one in alike if one.test is not None]
-    ids = [one.result["trial_id"] for one in alike]
     try:
         val = outcomes(read_examples(home, trials=ids), split="val")
     except ResultsError:
         return {}
-    if set(val.trials) != set(ids) or any(table.num_rows != most for table in tests):
+    if set(val.trials) != set(ids):
         return {}
-    parts = {"clean": val.clean, "robust": val.robust}
+    tests = [read_examples(file) for file in files]
     return {
-        kind: mean_curse(
-            parts[kind], np.stack([table[f"{kind}_correct"].to_numpy(zero_copy_only=False) for table in tests])
-        )
-        for kind in KINDS
+        kind: mean_curse(part, np.stack([table[f"{kind}_correct"].to_numpy(zero_copy_only=False) for table in tests]))
+        for kind, part in (("clean", val.clean), ("robust", val.robust))
     }

@@ -16,6 +16,7 @@ from analysis.on_test import CHOICE_FILE
 from study.console import notes
 from study.drivers import running_driver
 from study.errors import UsageError
+from study.replicas import PLAN_FILE
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def chosen_members(study_dir: Path, table: Any, /, *, most: int) -> list[dict[st
     from analysis.fronts import spread_along
     from analysis.objectives import FRONT, values
 
+    if (study_dir / PLAN_FILE).exists():
+        raise UsageError(
+            f"{study_dir} holds new seeds of {study_dir.parent}'s members, among which nobody is chosen: name them "
+            "with --trial ID"
+        )
     choice = read_choice(study_dir) or _choose(study_dir, table)
     rows = {row["trial_id"]: index for index, row in enumerate(table.select(["trial_id"]).to_pylist())}
     lost = [trial for trial in choice.members if trial not in rows]

@@ -134,7 +134,9 @@ def _train(config: StudyConfig, folder: Path, *, members: int) -> None:
             "FINISHED" if complete else "KILLED", reason=None if complete else "stopped before all seeds were trained"
         )
         if problem:
-            notes().print(f"tracking lacks: {problem}. Every result is in {folder}")
+            notes().print(
+                f"tracking lacks: {problem}. Every result is in {folder}; upload them with: robust-study sync {folder}"
+            )
         if not complete or broke:
             notes().print("go on with the same command")
             sys.exit(interrupts.exit_code or 1)
@@ -146,6 +148,8 @@ def _measure(
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
     from analysis.evaluations import like_for_like
     from study.measurements import check_weights, now, only_evaluation, run_jobs
+    from study.tracking.tested import track_tested
+    from study.tracking.tracker import known_study_id
 
     folder = study_dir / FOLDER
     ask = Ask(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
@@ -164,13 +168,18 @@ def _measure(
         options = {"size": size, "chosen_by": "confirm", "thorough": False}
         jobs.append(job_of(folder, own, row, ask, attack=COMPANION, **options))
     todo = [job for job in jobs if not job.done]
-    check_weights(todo, study_dir)
+    check_weights(todo)
     notes().print(
         f"{len(members)} members and {len(rows)} new seeds on the first {examples} of {size} test images: "
         f"{len(todo)} measurements to do"
     )
     with only_evaluation(study_dir):
-        return run_jobs(jobs, config=own, data=data, address=order.address, occasion=now())
+        problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address, occasion=now())
+    if todo:
+        known = evaluation_rows(study_dir)
+        track_tested(config, study_dir, members, known)
+        track_tested(own, folder, rows, known, beneath=known_study_id(study_dir))
+    return problems
 
 
 def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], as_json: bool) -> None:
@@ -180,7 +189,7 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
         UsageError: Damaged files.
     """
     from analysis.confirmation import as_tree, confirmation_table
-    from analysis.evaluations import uses_lines
+    from analysis.evaluations import uses_lines, uses_of_test
     from analysis.on_test import curse_lines, read_on_test
     from analysis.schema import ResultsError
 
@@ -197,11 +206,12 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
             "members": as_tree(found.members),
             "winners_curse": {kind: vars(one) for kind, one in found.curse.items()},
             "test_uses": len(found.evaluations),
+            "uses": [vars(use) for use in uses_of_test(found.evaluations)],
             "failed": list(problems),
         }
         results().print_json(json.dumps(tree))
         return
     console = results()
-    console.print(confirmation_table(found.members, notes=curse_lines(found.curse, len(found.chosen))))
+    console.print(confirmation_table(found.members, notes=curse_lines(found)))
     for line in uses_lines(found.evaluations):
         console.print(line)

@@ -71,7 +71,7 @@ def evaluate_study(study_dir: Path, ask: Ask, /, *, as_json: bool) -> None:
     data = data_with_test(config, rows, data_root=ask.data_root)
     jobs = _jobs(study_dir, config, rows, ask, size=len(data.test or ()), chosen_by=chosen_by)
     todo = [job for job in jobs if not job.done]
-    check_weights(todo, study_dir)
+    check_weights(todo)
     wanted = jobs[0].wanted
     notes().print(
         f"{len(rows)} trial{'s' * (len(rows) != 1)} on the first {wanted.examples} of {len(data.test or ())} test "
@@ -79,6 +79,10 @@ def evaluate_study(study_dir: Path, ask: Ask, /, *, as_json: bool) -> None:
     )
     with only_evaluation(study_dir):
         problems = run_jobs(jobs, config=config, data=data, address=ask.address, occasion=now())
+    if todo:
+        from study.tracking.tested import track_tested
+
+        track_tested(config, study_dir, rows, evaluation_rows(study_dir))
     shown = [row for row in evaluation_rows(study_dir) if row["trial_id"] in {one["trial_id"] for one in rows}]
     _print(study_dir, rows, shown, problems, as_json=as_json)
     if problems:
@@ -222,13 +226,19 @@ def _print(
     *,
     as_json: bool,
 ) -> None:
-    from analysis.evaluations import evaluation_table, uses_lines
+    from analysis.evaluations import evaluation_table, uses_lines, uses_of_test
 
     for problem in problems:
         notes().print(f"failed: {problem}")
     everything = evaluation_rows(study_dir)
     if as_json:
-        results().print_json(json.dumps({"evaluations": list(shown), "test_uses": len(everything), "failed": problems}))
+        tree = {
+            "evaluations": list(shown),
+            "test_uses": len(everything),
+            "uses": [vars(use) for use in uses_of_test(everything)],
+            "failed": list(problems),
+        }
+        results().print_json(json.dumps(tree))
         return
     console = results()
     if shown:

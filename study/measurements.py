@@ -66,7 +66,7 @@ class Job:
         return self.path.exists()
 
 
-def check_weights(jobs: Sequence[Job], study_dir: Path, /) -> None:
+def check_weights(jobs: Sequence[Job], /) -> None:
     """Check that every checkpoint is there.
 
     Raises:
@@ -75,7 +75,7 @@ def check_weights(jobs: Sequence[Job], study_dir: Path, /) -> None:
     lost = {(job.row["trial_id"], job.wanted.checkpoint): job for job in jobs if not exists(job.wanted.checkpoint)}
     problems = []
     for (trial, path), job in lost.items():
-        again = f"train it again with `robust-study train {study_dir} --trial {trial} --save {path}`"
+        again = f"train it again with `robust-study train {job.folder} --trial {trial} --save {path}`"
         other = "it is not among those storage.keep spares; measure --checkpoint last"
         problems.append(
             f"the weights of trial {trial} are gone ({path}; storage.keep deletes those of weak trials): "

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from study.console import notes, results
+from study.belief import belief_of
+from study.console import results
 from study.errors import UsageError
 from study.folder import CONFIG_FILE, read_rows, reference_of
 from study.shown_on_test import known_on_test
-
-_DRAWS = 500
-_SEED = 0
 
 
 def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = False) -> None:
@@ -42,7 +39,7 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
             title=", ".join(dict.fromkeys(table["study"].to_pylist())),
             table=table,
             config=config.read_text(encoding="utf-8") if config.is_file() else "",
-            belief=_belief(home, table),
+            belief=belief_of({home.name: home}, table),
             importance=importance_of(table),
             reference=reference_of([home]),
             separation=distances_of(table, home),
@@ -58,29 +55,3 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))
-
-
-def _belief(home: Path, table: Any) -> Any:
-    """Return what the per-example outcomes of sound trials near the front say, None where there are none."""
-    import numpy as np
-
-    from analysis.beliefs import CANDIDATES, front_belief, outermost
-    from analysis.fronts import feasible
-    from analysis.objectives import FRONT, values
-    from analysis.results import read_examples
-    from analysis.schema import EXAMPLE, ResultsError
-    from analysis.uncertainty import outcomes
-
-    if not (home / EXAMPLE.folder).is_dir():
-        return None
-    measured = np.where(feasible(table)[:, None], values(table, FRONT), np.nan)
-    ids = table["trial_id"].to_pylist()
-    wanted = {ids[index] for index in outermost(measured, most=CANDIDATES)}
-    try:
-        found = outcomes(read_examples(home, trials=wanted), split="val")
-    except ResultsError as error:
-        notes().print(f"no probabilities for the front: {error}")
-        return None
-    if len(found.trials) < 2 or not len(found.index):
-        return None
-    return front_belief(found, generator=np.random.default_rng(_SEED), draws=_DRAWS)

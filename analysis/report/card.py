@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, Literal
 
 from analysis.confirmation import Confirmed
-from analysis.evaluations import like_for_like, settings_phrase, strongest
+from analysis.evaluations import doubts_on_test, like_for_like, settings_phrase, strongest
 from analysis.on_test import OnTest
 from analysis.paper_table import accuracy_estimate
 from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
@@ -133,8 +133,8 @@ def _strongest(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
     if same is not None and same is not strong:
         alike = accuracy_estimate(same["robust_accuracy"], same["examples"])
         text += f"; {alike} under {settings_phrase(same)}"
-    if strong["flags"]:
-        return Answer(question, f"{text}; flags: {', '.join(strong['flags'])}", "doubt")
+    if flags := doubts_on_test(row, on_test.evaluations):
+        return Answer(question, f"{text}; flags on test: {', '.join(flags)}", "doubt")
     if strong["attack"] != "autoattack":
         return Answer(question, f"{text}; nothing stronger was run", "open")
     return Answer(question, text)

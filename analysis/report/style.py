@@ -28,6 +28,7 @@ details.card { border: 1px solid var(--line); border-radius: .3rem; margin: .5re
 summary { cursor: pointer; } dl { display: grid; grid-template-columns: minmax(14rem, 1fr) 2fr; gap: .2rem 1rem; }
 dt { font-weight: 600; } dd { margin: 0; } .open { color: #8a4b00; } .doubt { color: #9b0000; }
 .answered { color: inherit; } pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .8rem; }
+figure.fronts { margin: .6rem 0; } figure.fronts svg { width: 100%; max-width: 60rem; height: auto; }
 [hidden] { display: none !important; }
 @media print {
   nav, fieldset input, #count, #chosen, .controls, a.skip, .modebar { display: none !important; }

@@ -41,4 +41,4 @@ def tested_lines(material: Material, /) -> list[str]:
     found = material.on_test
     if found is None:
         return []
-    return [line[0].upper() + line[1:] + "." for line in curse_lines(found.curse, len(found.chosen))]
+    return [line[0].upper() + line[1:] + "." for line in curse_lines(found)]

@@ -139,6 +139,23 @@ def report(
     write_report(study_dir, out=out, skip_damaged=skip_damaged)
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, or an exported .parquet file.")],
+    second: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="The one to set beside it.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; else comparison.html in the working folder.")
+    ] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+    ] = False,
+) -> None:
+    """Set two studies beside each other on one offline HTML page: data sets, models, years."""
+    from study.compare import compare as write
+
+    write(first, second, out=out, skip_damaged=skip_damaged)
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[

@@ -185,6 +185,10 @@ class Store:
             run.row = dict(row)
         self._terminate(run, STATUS[row["status"]])
 
+    def _on_measured(self, event: Mapping[str, Any]) -> None:
+        if event["trial"] in self.runs:
+            self._log(self.runs[event["trial"]], metrics=event["metrics"], time=event["time"])
+
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])
 

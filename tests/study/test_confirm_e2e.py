@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from analysis.results import read_evaluations, read_examples, read_results
 from study.chosen import read_choice
 from study.cli import main
 from study.replicas import read_plan
+from study.tracking.export import export
 
 pytestmark = pytest.mark.e2e
 
@@ -180,3 +182,20 @@ def test_everything_on_test_is_shown_with_its_uses(command, study) -> None:
     for words in ("The front as validation chose it", "Winner&#x27;s curse", "new seeds of these settings on test"):
         assert words in page
     assert "multi_targeted, 2 steps, 1 restart" in page
+
+
+def test_tracking_shows_test_values_and_the_new_seeds_beneath_the_study(study) -> None:
+    tested = {row["trial_id"]: row for row in read_evaluations(study).to_pylist() if row["attack"] == "multi_targeted"}
+    with sqlite3.connect(study.parent.parent / "mlflow.db") as store:
+        names = dict(store.execute("select run_uuid, name from runs").fetchall())
+        parents = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'").fetchall())
+        query = "select run_uuid, value from metrics where key = 'test_robust_accuracy_multi_targeted'"
+        shown = {names[run]: value for run, value in store.execute(query)}
+        statuses = {status for (status,) in store.execute("select status from runs")}
+    assert shown == {f"tiny-{trial}": row["robust_accuracy"] for trial, row in tested.items()}
+    above = {name: names.get(parents.get(run)) for run, name in names.items()}
+    assert (above["tiny"], above["tiny-confirm"]) == (None, "tiny")
+    assert {above[name] for name in names.values() if "-s" in name} == {"tiny-confirm"}
+    assert statuses == {"FINISHED"}
+    export(None, uri=f"sqlite:///{study.parent.parent}/mlflow.db", experiment="robust-study", out=study / "all.parquet")
+    assert read_results(study / "all.parquet")["trial_id"].to_pylist() == ["00000", "00001", "00002"]

@@ -205,7 +205,7 @@ def test_the_page_in_a_browser(tmp_path) -> None:
                 page.select_option(f"#{menu}", option)
                 assert page.locator(f"#{chart} .scatterlayer .point").count() > 100
         page.select_option("#parameter", label="dropout rate")
-        assert page.inner_text("#slice .xtitle") == "dropout rate"
+        assert page.text_content("#slice .xtitle") == "dropout rate"
         page.pdf(path=tmp_path / "printed.pdf")
         assert said == []
         assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
