@@ -53,52 +53,30 @@ def chart_data(
         devices: What a trial holds while it runs, so that hours count `unit`.
         unit: "worker-hours", or "GPU-hours".
     """
-    points = values(table, [*FRONT, LIPSCHITZ])
-    front = on_front(table)
-    drawn = np.isfinite(points[:, :2]).all(axis=1)
-    kind = np.where(front, 0, np.where(feasible(table), 1, 2))
+    drawn = np.flatnonzero(np.isfinite(values(table, FRONT)).all(axis=1))
+    kind = np.where(on_front(table), 0, np.where(feasible(table), 1, 2))[drawn]
     methods = list(styles_for(table["method"].to_pylist()).items())
     place = {method: index for index, (method, _) in enumerate(methods)}
-    chance = {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
-    keep = np.flatnonzero(drawn)
-    rows = table.take(keep).to_pylist()
+    rows = table.take(drawn).to_pylist()
     return {
         "methods": [
             {"name": method, "label": style.label, "colour": style.colour, "symbol": style.symbol}
             for method, style in methods
         ],
-        "trials": {
-            "id": [row["trial_id"] for row in rows],
-            "m": [place[row["method"]] for row in rows],
-            "x": _numbers(points[keep, 0]),
-            "y": _numbers(points[keep, 1]),
-            "z": _numbers(points[keep, 2]),
-            "lip": _numbers([row["val_lipschitz_mean"] for row in rows]),
-            "k": kind[keep].tolist(),
-            "why": [_doubt(row) for row in rows],
-            "own": [own_parameters(row) for row in rows],
-            "p": _numbers([chance.get(row["trial_id"]) for row in rows]),
-            "r": [int(row["proposal"] in INDEPENDENT) for row in rows],
-            **{short: _numbers(measure(table, name)[keep]) for short, name in _MEASURES.items()},
-        },
-        "thin": _thin(kind[keep]),
+        "trials": {"k": kind.tolist(), **_trials(table, drawn, rows, place, belief)},
+        "thin": _thin(kind),
         "params": {
             name.removeprefix("param."): _numbers([row.get(name) for row in rows])
             for name in ("train_epsilon", *(name for name in table.column_names if name.startswith("param.")))
             if any(row.get(name) is not None for row in rows)
         },
-        "axes": {
-            "x": "clean accuracy (val)",
-            "y": f"robust accuracy (val)<br>{measured_by(table)}",
-            "z": f"{objective(LIPSCHITZ).label}<br>(lower bound, val mean, {radius_phrase(table)})",
-            **_axes(table, curves),
-        },
+        "axes": _axes(table, curves),
         "settings": [
             {
                 "name": each.name,
                 "label": each.label,
                 "short": each.label.partition(" (")[0],
-                "values": _numbers(each.values[keep]),
+                "values": _numbers(each.values[drawn]),
                 "log": each.log,
             }
             for each in varying_settings(table)
@@ -107,6 +85,29 @@ def chart_data(
         "epsilon": max(table["eval_epsilon"].to_pylist(), default=None),
         "reach": reach and {"r": reach.radius, "text": reach_said(reach).replace("\n", " ")},
         "growth": {"unit": unit, **_growth(table, reference, devices)},
+    }
+
+
+def _trials(
+    table: Table,
+    drawn: np.ndarray,
+    rows: Sequence[Mapping[str, Any]],
+    place: Mapping[str, int],
+    belief: FrontBelief | None,
+) -> dict[str, list[Any]]:
+    """Return a column for each thing the charts tell of the drawn trials, rows being theirs."""
+    chance = {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
+    points = values(table, [*FRONT, LIPSCHITZ])[drawn]
+    return {
+        "id": [row["trial_id"] for row in rows],
+        "m": [place[row["method"]] for row in rows],
+        **{name: _numbers(points[:, axis]) for axis, name in enumerate("xyz")},
+        "lip": _numbers([row["val_lipschitz_mean"] for row in rows]),
+        "why": [_doubt(row) for row in rows],
+        "own": [own_parameters(row) for row in rows],
+        "p": _numbers([chance.get(row["trial_id"]) for row in rows]),
+        "r": [int(row["proposal"] in INDEPENDENT) for row in rows],
+        **{short: _numbers(measure(table, name)[drawn]) for short, name in _MEASURES.items()},
     }
 
 
@@ -126,6 +127,9 @@ def _axes(table: Table, curves: Sequence[Curve]) -> dict[str, str]:
     splits = ", ".join(dict.fromkeys(curve.split for curve in curves)) or "val"
     attacks = ", ".join(dict.fromkeys(curve.attack for curve in curves))
     return {
+        "x": "clean accuracy (val)",
+        "y": f"robust accuracy (val)<br>{measured_by(table)}",
+        "z": f"{objective(LIPSCHITZ).label}<br>{bound}",
         "attack": attack,
         "lip": f"empirical local Lipschitz, raw<br>{bound}",
         "sf": f"empirical local Lipschitz, scale-free<br>{bound}",

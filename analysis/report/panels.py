@@ -21,9 +21,12 @@ function cloud(rows, x, y) {
 const chosenIn = id => document.getElementById(id).value;
 const framed = more => Object.assign({}, base, {height: 400, hovermode: 'closest'}, more);
 
+// A constant network has 0, which no logarithmic axis shows.
+const floored = v => v === null ? null : Math.max(v, 0.001);
+
 function smooth() {
   const form = chosenIn('form'), outcome = chosenIn('smooth-outcome');
-  return Plotly.react('smooth', cloud(D.thin, T[form], T[outcome]), framed({
+  return Plotly.react('smooth', cloud(D.thin, T[form].map(floored), T[outcome]), framed({
     xaxis: axis(D.axes[form], {type: 'log'}), yaxis: axis(D.axes[outcome])}), config);
 }
 
@@ -98,7 +101,7 @@ function parallel() {
   const dimensions = [{label: 'method', values: mine.map(i => T.m[i]), tickvals: D.methods.map((_, i) => i),
                        ticktext: D.methods.map(m => m.label)},
     ...D.settings.slice(0, 6).map(s => column(s.short, s.values, s.log)),
-    column('clean (val)', T.x), column('robust (val)', T.y), column('scale-free Lipschitz', T.sf, true)];
+    column('clean (val)', T.x), column('robust (val)', T.y), column('scale-free Lipschitz', T.sf.map(floored), true)];
   return Plotly.react('parallel', [{type: 'parcoords', dimensions: dimensions.filter(d => d !== null),
     line: {color: mine.map(i => T.y[i]), colorscale: 'Cividis'}}],
     Object.assign({}, base, {height: 380, margin: {l: 60, r: 60, t: 50, b: 30}}), config);

@@ -17,6 +17,7 @@ from study.cli import main
 from study.curves import CURVE, front_curves, member_folder, write_curve
 from study.paper_figures import draw_all
 from study.reach import distances_of
+from trainables.data.base import RawImages
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def distances(name="mnist", least=0.7, folder=None):
 def test_every_figure_lies_in_the_study_with_its_data(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     folder_of(tmp_path / "toy", study_rows(15, methods=METHODS[:2], seed=2))
+    distances("digits", folder=tmp_path / "toy" / "separation" / "digits-linf")
     # no format: the drawing to files, which costs most, is the library's and tested with it
     draw_all(Path("toy"), formats=[], width="page", out=None)
     out, err = capsys.readouterr()
@@ -65,10 +67,6 @@ def test_every_figure_lies_in_the_study_with_its_data(tmp_path, monkeypatch, cap
     }  # fmt: skip
     assert "two radii only" in err
     assert "no importance figure: fewer than 20 sound trials" in err
-    # the embedded digits' separation was measured on the way and is kept
-    found = reach_of(read_separation(tmp_path / "toy" / "separation" / "digits-linf" / "distances.parquet"))
-    assert found is not None
-    assert found.two_r == 7 / 16
 
 
 @pytest.mark.parametrize("words", [["--format", "jpg"], ["--width", "poster"]])
@@ -101,6 +99,21 @@ def test_the_separation_is_found_where_the_command_writes_it(tmp_path, monkeypat
     assert distances_of(table, home) == own
     shutil.rmtree(home / "separation")
     assert distances_of(as_table([result_row(0, dataset="mnist", norm="l2")]), home) is None
+
+
+def test_a_small_embedded_data_sets_separation_is_measured_once_and_kept(tmp_path, monkeypatch) -> None:
+    images = np.array([0, 3, 16, 9], dtype=np.uint8).reshape(4, 1, 1, 1)
+    few = RawImages(
+        train_images=images[:2], train_labels=np.array([0, 1]), test_images=images[2:], test_labels=np.array([0, 1]),
+        class_names=("a", "b"), scale=16,
+    )  # fmt: skip
+    asked = []
+    monkeypatch.setattr("trainables.data.load_raw", lambda name, *, root: (asked.append(name) or few, name))
+    for _ in range(2):
+        found = reach_of(distances_of(as_table([result_row(0)]), tmp_path))
+        assert found is not None
+        assert (found.two_r, found.radius, found.examples) == (3 / 16, 3 / 32, 4)
+    assert asked == ["digits"]
 
 
 def test_curves_are_spread_along_the_front_and_read_as_written(tmp_path) -> None:
