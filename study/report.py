@@ -23,7 +23,9 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
         UsageError: Results that cannot be read, that are empty, or whose rows measure different things.
     """
     from analysis.report.page import Material, build_report
+    from study.curves import front_curves
     from study.importance import importance_of
+    from study.paper_figures import hours_of
     from study.reach import distances_of
 
     table = read_rows([study_dir], skip_damaged=skip_damaged)
@@ -32,6 +34,7 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
     home = study_dir.parent if study_dir.is_file() else study_dir
     config = home / CONFIG_FILE
     try:
+        devices, unit = hours_of(home)
         material = Material(
             title=", ".join(dict.fromkeys(table["study"].to_pylist())),
             table=table,
@@ -40,6 +43,9 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
             importance=importance_of(table),
             reference=reference_of([home]),
             separation=distances_of(table, home),
+            curves=front_curves(table, home),
+            devices=devices,
+            unit=unit,
             on_test=known_on_test(study_dir, table=table) if study_dir.is_dir() else None,
         )
         page = build_report(material)
