@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,13 @@ class Line:
     lipschitz: float | None
 
 
-def paper_lines(table: Table, /, *, allow_mixed: bool = False) -> list[Line]:
+def paper_lines(table: Table, /, *, allow_mixed: bool = False, levels: Sequence[str] | None = None) -> list[Line]:
     """Return a line for each method and level (or band) of dropout that has trials.
+
+    Args:
+        table: Result rows.
+        allow_mixed: Put rows together though they were measured differently.
+        levels: Each row's level of dropout in words, those of its own dropout rates when None.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
@@ -66,7 +71,7 @@ def paper_lines(table: Table, /, *, allow_mixed: bool = False) -> list[Line]:
     if not allow_mixed:
         require_like_for_like(table)
     sound = feasible(table)
-    levels = _levels(table)
+    levels = dropout_levels(dropouts(table)) if levels is None else levels
     groups: dict[tuple[str, str], list[int]] = {}
     for index, (method, level) in enumerate(zip(table["method"].to_pylist(), levels, strict=True)):
         groups.setdefault((method, level), []).append(index)
@@ -100,7 +105,8 @@ def paper_table(table: Table, /, *, allow_mixed: bool = False) -> TextTable:
         notes=(
             "validation, not test; 95 % intervals of the examples (Wilson; gaps by Newcombe's), without the luck of "
             "having been chosen",
-            f"adv.: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}; gap: train - val; adv. gap: val - adv. val",
+            f"adv.: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}",
+            "gap: train - val; adv. gap: adv. train - adv. val",
             provenance(table),
         )
         if lines
@@ -161,14 +167,15 @@ def _measures(row: Mapping[str, Any]) -> dict[str, Estimate]:
         "accuracy": row["val_clean_accuracy"],
         "robust_accuracy": row["val_robust_accuracy"],
     }
+    shares["train_robust"] = row["train_robust_accuracy"]
     found = {name: accuracy_estimate(share, row["examples"]) for name, share in shares.items() if share is not None}
     for name, first, second in (
         ("gap", "train_accuracy", "accuracy"),
-        ("adversarial_gap", "accuracy", "robust_accuracy"),
+        ("adversarial_gap", "train_robust", "robust_accuracy"),
     ):
         if first in found and second in found:
             found[name] = difference(found[first], found[second])
-    return found
+    return {name: entry for name, entry in found.items() if name != "train_robust"}
 
 
 def accuracy_estimate(share: float, examples: int, /) -> Estimate:
@@ -180,7 +187,7 @@ def accuracy_estimate(share: float, examples: int, /) -> Estimate:
 def difference(first: Estimate, second: Estimate, /) -> Estimate:
     """Return the difference of two accuracies with an interval from theirs, as if measured on different examples.
 
-    For accuracies on the same examples, such as the adversarial gap, it is wider than it need be.
+    For accuracies on the same examples it is wider than it need be.
 
     Source: Newcombe, Statistics in Medicine 17 (1998), method 10.
     """
@@ -190,11 +197,15 @@ def difference(first: Estimate, second: Estimate, /) -> Estimate:
     return Estimate(value=value, low=float(value - below), high=float(value + above))
 
 
-def _levels(table: Table) -> list[str]:
-    values = table["param.dropout"].to_pylist() if "param.dropout" in table.column_names else [None] * table.num_rows
-    if len(set(values)) <= LEVELS:
-        return ["-" if value is None else f"{value:g}" for value in values]
-    return ["-" if value is None else _band(value) for value in values]
+def dropouts(table: Table, /) -> list[float | None]:
+    """Return each row's dropout rate."""
+    return table["param.dropout"].to_pylist() if "param.dropout" in table.column_names else [None] * table.num_rows
+
+
+def dropout_levels(rates: Sequence[float | None], /) -> list[str]:
+    """Return dropout rates in words: the values themselves where there are few, else their bands."""
+    shown = "{:g}".format if len(set(rates)) <= LEVELS else _band
+    return ["-" if rate is None else shown(rate) for rate in rates]
 
 
 def _band(value: float) -> str:

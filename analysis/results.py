@@ -15,7 +15,17 @@ import pyarrow.parquet as pq
 from analysis.files import COMPACTED, KIND, TYPES, VERSION, read_file, trial_files
 from analysis.files import SchemaError as SchemaError
 from analysis.files import Table as Table
-from analysis.schema import EPOCH, EXAMPLE, RESULT, SEPARATION, Column, ResultsError, Schema, differing_columns
+from analysis.schema import (
+    EPOCH,
+    EVALUATION,
+    EXAMPLE,
+    RESULT,
+    SEPARATION,
+    Column,
+    ResultsError,
+    Schema,
+    differing_columns,
+)
 
 _SMALL = 100
 _LOG = logging.getLogger(__name__)
@@ -183,6 +193,11 @@ def read_examples(source: str | Path, /, *, trials: Collection[str] | None = Non
 def read_separation(source: str | Path, /) -> Table:
     """Return the distances that `robust-study separation` wrote to a file, in file order; see `read_results`."""
     return _read(Path(source), SEPARATION, skip_damaged=False)
+
+
+def read_evaluations(source: str | Path, /, *, skip_damaged: bool = False) -> Table:
+    """Return what `robust-study evaluate` measured in a study folder, sorted by trial; see `read_results`."""
+    return _read(Path(source), EVALUATION, skip_damaged=skip_damaged)
 
 
 _PLAIN: dict[str, Callable[[Any], bool]] = {

@@ -271,7 +271,50 @@ SEPARATION = Schema(
     ),
 )
 
-SCHEMAS = {schema.name: schema for schema in (RESULT, EPOCH, EXAMPLE, SEPARATION)}
+EVALUATION = Schema(
+    name="evaluation",
+    version=1,
+    folder="evaluations",
+    order=("number", "study", "trial_id", "checkpoint", "attack", "epsilon", "examples"),
+    columns=(
+        _string("study", "name of the study"),
+        _string("trial_id", "the trial"),
+        Column(name="number", type="int32", doc="the searcher's trial number, from 0"),
+        _string("method", "training method"),
+        Column(name="seed", type="int64", doc="seed of the trial; the measurement's draws derive from it"),
+        _string("evaluation", "names the measurement's files"),
+        _string("chosen_by", "why this trial was measured", choices=("front", "trial", "confirm")),
+        _string("checkpoint", "which weights were measured", choices=("last", "best")),
+        _string("split", "split of the examples", choices=("val", "test")),
+        _setting("dataset", "data set", type="string"),
+        _setting("split_hash", "digest of the examples in each split", type="string"),
+        _string("model", "network"),
+        _setting("norm", "norm of the threat model", type="string"),
+        _metric("epsilon", "radius of the measurement", unit="pixel range", nullable=False),
+        _setting("attack", "attack of the measurement", type="string"),
+        _setting("steps", "attack steps; of AutoAttack those of the PGD before it"),
+        _setting("restarts", "attack restarts; of AutoAttack those of the PGD before it"),
+        _setting("examples", "examples measured, the first of the split"),
+        _string("checks", "how thoroughly the measurement was doubted", choices=("cheap", "full")),
+        Column(name="lipschitz_steps", type="int32", nullable=True, doc="ascent steps of the Lipschitz estimate"),
+        Column(name="lipschitz_restarts", type="int32", nullable=True, doc="restarts of the Lipschitz estimate"),
+        Column(name="lipschitz_examples", type="int32", nullable=True, doc="examples of the Lipschitz estimate"),
+        *(replace(each, name=each.name.removeprefix("test_")) for each in _measures("test")),
+        Column(name="flags", type="list<string>", doc="doubts about the measurement; empty for none"),
+        Column(name="threads", type="int32", doc="CPU threads of torch"),
+        _circumstance("occasion", "start of the command that used the split, UTC, ISO 8601"),
+        _circumstance("seconds", "wall time of the measurement", type="float64", unit="s"),
+        _circumstance("seconds_attack", "wall time of the attack and its checks", type="float64", unit="s"),
+        _circumstance("seconds_lipschitz", "wall time of the Lipschitz estimate", type="float64", unit="s"),
+        _circumstance("device", "device it ran on"),
+        _circumstance("host", "machine it ran on"),
+        _circumstance("versions", "versions of Python and the libraries, JSON"),
+        _circumstance("code_revision", "revision of this project's code"),
+        _circumstance("checkpoint_path", "the file that was measured"),
+    ),
+)
+
+SCHEMAS = {schema.name: schema for schema in (RESULT, EPOCH, EXAMPLE, SEPARATION, EVALUATION)}
 
 
 def differing_columns(

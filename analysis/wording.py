@@ -71,6 +71,22 @@ def measured_by(table: Table, /) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def attack_name(attack: str, steps: int, /) -> str:
+    """Return an attack and its steps in one word, "PGD-10"."""
+    return f"{attack.upper() if attack == 'pgd' else attack}-{steps}"
+
+
+def attack_phrase(table: Table, /) -> str:
+    """Return attack, norm and radius as short as an axis of a small panel takes it, "PGD-10, norm, ε = 0.1"."""
+    attacks = {*zip(table["attack"].to_pylist(), table["steps"].to_pylist(), strict=True)}
+    parts = [
+        " | ".join(sorted(attack_name(*each) for each in attacks)),
+        _each(table, "norm", lambda norm: _NORMS.get(norm, norm)),
+        radius_phrase(table),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def radius_phrase(table: Table, /) -> str:
     """Return "ε = 0.1", or "ε = 0.1 | 0.2" for a mixed table."""
     known = _each(table, "eval_epsilon", radius)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,17 @@ def presets() -> dict[str, Path]:
 
 
 def load_config(
-    source: str, /, *, assignments: Iterable[str] = (), data_root: str | None = None, address: str | None = None
+    source: str | Mapping[str, Any],
+    /,
+    *,
+    assignments: Iterable[str] = (),
+    data_root: str | None = None,
+    address: str | None = None,
 ) -> StudyConfig:
     """Read and check a study's config.
 
     Args:
-        source: Path of a YAML file, or the name of a preset.
+        source: Path of a YAML file, the name of a preset, or the config itself as nested values.
         assignments: `key=value` with dotted keys, the values as YAML; they replace what the file says.
         data_root: Replaces `dataset.root`.
         address: Replaces `cluster.address`.
@@ -39,7 +44,7 @@ def load_config(
     Raises:
         UsageError: No such file or preset, unreadable YAML, a malformed assignment, or a config that is wrong.
     """
-    tree = read_yaml(_find(source))
+    tree = read_yaml(_find(source)) if isinstance(source, str) else dict(source)
     if not isinstance(tree, dict):
         raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
     return config_of(tree, assignments=assignments, data_root=data_root, address=address)

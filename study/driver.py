@@ -18,6 +18,7 @@ from ray import tune  # noqa: E402 - its chatter is turned off by variables that
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.budget import TimeBudget  # noqa: E402
+from study.checkpoints import checkpoint_root  # noqa: E402
 from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
@@ -27,6 +28,7 @@ from study.generations import Generation, size  # noqa: E402
 from study.interrupts import Interrupts  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
+from study.replicas import Plan, read_plan  # noqa: E402
 from study.retention import Retention  # noqa: E402
 from study.scheduler import StudyScheduler, informed_scheduler  # noqa: E402
 from study.searcher import (  # noqa: E402
@@ -42,7 +44,7 @@ from study.tracking.describe import dataset_event, study_params, study_tags  # n
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.storage import is_url, join, remove_folder  # noqa: E402
+from trainables.storage import join, remove_folder  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 
@@ -94,14 +96,14 @@ def run_study(
     Raises:
         RunBrokeError: Ray or the disk failed the driver itself; rows written before are whole.
     """
-    search = config.search
     ledger = _ledger(config, study_dir)
     optuna_study = open_search(config, study_dir)
-    pending = unfinished(optuna_study, ledger.rows, search)
-    for line in enqueue(optuna_study, config):
+    pending = unfinished(optuna_study, ledger.rows, config.search)
+    plan = read_plan(study_dir)
+    for line in enqueue(optuna_study, config, plan=plan):
         notes().print(line)
-    budget = TimeBudget(optuna_study, limit=search.time_limit)
-    tracker = _opened(config, study_dir, study=optuna_study, ledger=ledger)
+    budget = TimeBudget(optuna_study, limit=config.search.time_limit)
+    tracker = _opened(config, study_dir, study=optuna_study, ledger=ledger, plan=plan)
     missing = config.num_trials - ledger.count
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
@@ -130,7 +132,7 @@ def run_study(
     return tracker
 
 
-def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger) -> Tracker:
+def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger, plan: Plan | None) -> Tracker:
     """Write into Optuna's study what names it and what it began with, and open the tracker."""
     if "study_id" not in study.user_attrs:
         study.set_user_attr("study_id", uuid.uuid4().hex)
@@ -142,6 +144,7 @@ def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger)
         study_dir=study_dir,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
+        beneath=None if plan is None else plan.beneath,
     )
     tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(ledger.stored())
@@ -189,7 +192,7 @@ class _Run:
                 self.study,
                 space=config.space(),
                 search=config.search,
-                configure=_Configure(config, checkpoints=checkpoint_root(config, self.study_dir)),
+                configure=_Configure(config, self.study_dir),
                 before_tell=keeper.before_tell,
                 pending=self.pending,
                 budget=self.budget,
@@ -237,26 +240,22 @@ def _broken(error: BaseException, study_dir: Path) -> str:
     return f"{said} ({path})"
 
 
-def checkpoint_root(config: StudyConfig, study_dir: Path) -> Path | str:
-    """Return what holds one folder of checkpoints a trial: a path, or an object store's URL."""
-    root = config.storage.checkpoints or study_dir / "checkpoints"
-    return root if is_url(root) else Path(root).expanduser().resolve()
-
-
 class _Configure:
-    """Makes a trial's Tune config from what the searcher proposed."""
+    """Makes a trial's Tune config from what the searcher proposed, or from what a plan says of its number."""
 
-    def __init__(self, config: StudyConfig, *, checkpoints: Path | str) -> None:
+    def __init__(self, config: StudyConfig, study_dir: Path) -> None:
         self._config = config
-        self._checkpoints = checkpoints
+        self._checkpoints = checkpoint_root(config, study_dir)
+        self._plan = read_plan(study_dir)
 
     def __call__(self, number: int, proposal: Mapping[str, Any], kind: str) -> dict[str, Any]:
-        return {
-            "trial_id": trial_id(number),
-            "number": number,
-            "proposal": kind,
-            "spec": self._config.trial_spec(proposal, number=number).to_dict(),
-            "checkpoint_dir": str(join(self._checkpoints, trial_id(number))),
+        if self._plan is not None:
+            asked = self._plan.trial(number)
+        else:
+            spec = self._config.trial_spec(proposal, number=number).to_dict()
+            asked = {"trial_id": trial_id(number), "number": number, "proposal": kind, "spec": spec}
+        return asked | {
+            "checkpoint_dir": str(join(self._checkpoints, asked["trial_id"])),
             "checkpoint_minutes": self._config.storage.checkpoint_minutes,
         }
 

@@ -92,6 +92,10 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
 
     radius = config.evaluation.epsilon if METHODS.load(method).attacks else None
     proposal = {"method": method} | ({} if radius is None else {"train_epsilon": radius})
+    for key, value in config.space().fixed.items():
+        owner, _, name = key.rpartition(".")
+        if owner in ("", method):
+            proposal[name] = value
     spec = config.trial_spec(proposal, number=0)
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(PROBE_EXAMPLES, len(data.val))

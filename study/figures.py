@@ -28,7 +28,8 @@ def draw(
 
     Args:
         study_dirs: The studies' folders, or exported Parquet files.
-        split: `val`, or `test` for members that were measured there.
+        split: `val`, or `test` for chosen members at their test values; nothing else of this is heeded then but
+            where and in which formats.
         objectives: Names of the objectives.
         allow_mixed: Whether rows that measured different things may share a front.
         formats: Some of png, pdf, svg, html.
@@ -44,9 +45,10 @@ def draw(
     if unknown:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
     if split == "test":
-        raise UsageError(
-            "--split test needs members measured on test; this version measures studies on validation only"
-        )
+        from study.shown_on_test import show_on_test
+
+        show_on_test(study_dirs, formats=formats, out=out)
+        return
     table = read_rows(study_dirs, skip_damaged=skip_damaged)
     if not table.num_rows:
         raise UsageError(f"{study_dirs[0]} has no results yet: run `robust-study resume {study_dirs[0]}`")

@@ -9,7 +9,9 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.objectives import values
+from analysis.association import random_share
+from analysis.fronts import feasible
+from analysis.objectives import FRONT, values
 
 LEAST = 20
 """Fewest trials from which an importance is computed."""
@@ -43,6 +45,17 @@ def importances(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str], /)
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=_SEED)
         found[name] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
     return found
+
+
+def importance_of(table: Any, /) -> dict[str, dict[str, float]]:
+    """Return the importances for both accuracies, from the proposals that did not depend on results.
+
+    Where those are fewer than `LEAST`, from all sound trials.
+    """
+    share = random_share(table)
+    if share.num_rows < LEAST:
+        share = table.filter(feasible(table))
+    return importances(share.to_pylist(), FRONT)
 
 
 def _study_of(rows: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> optuna.Study:

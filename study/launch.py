@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.config import StudyConfig
 from study.configfile import load_config, write_yaml
@@ -18,6 +18,7 @@ from study.folder import CONFIG_FILE, create, free_folder, open_config, pools, r
 from study.generations import inherited
 from study.meaning import check_unchanged
 from study.preflight import check_resources
+from study.replicas import read_plan
 from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
 from study.storage import check_storage
@@ -69,7 +70,13 @@ def launch(
 
 
 def dry_run(
-    source: str, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+    source: str | Mapping[str, Any],
+    /,
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
 ) -> None:
     """Check what `launch` would check and print what the study would take; see `launch` for the arguments."""
     from study.estimate import print_estimate
@@ -104,6 +111,11 @@ def resume(
     """
     before = inherited()
     stored = open_config(study_dir)
+    if read_plan(study_dir) is not None:
+        raise UsageError(
+            f"{study_dir} holds new seeds of another study: go on with `robust-study confirm {study_dir.parent} "
+            "--seeds K`"
+        )
     other = running_driver(study_dir)
     if other is not None and other.pid != os.getpid():
         raise refusal(study_dir, other)
@@ -132,7 +144,12 @@ def _check_meaning(config: StudyConfig, study_dir: Path) -> None:
 
 
 def _checked(
-    source: str, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
+    source: str | Mapping[str, Any],
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
 ) -> StudyConfig:
     root = None if data_root is None else str(data_root)
     config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))

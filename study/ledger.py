@@ -53,6 +53,7 @@ class Ledger:
         self._study = study
         self._constraints = constraints_text(constraints)
         self.rows: dict[int, dict[str, Any]] = {}
+        self._ids: set[str] = set()
         self._statuses: Counter[str] = Counter()
         self._front: list[Any] = []
         for row in self.stored():
@@ -82,7 +83,7 @@ class Ledger:
 
     def has(self, trial_id: str) -> bool:
         """Return whether the trial's row is on disk."""
-        return int(trial_id) in self.rows
+        return trial_id in self._ids
 
     def progress(self) -> dict[str, float]:
         """Return the study's own metrics: trials by status, front size, hypervolume."""
@@ -191,6 +192,7 @@ class Ledger:
     def _count(self, row: dict[str, Any]) -> None:
         """Take up a row. Its cost does not grow with the study: only members of the front can still be dominated."""
         self.rows[row["number"]] = {name: row[name] for name in row if name in _END or name.startswith("val_")}
+        self._ids.add(row["trial_id"])
         self._statuses[row["status"]] += 1
         if is_feasible(row):
             candidates = [*self._front, values(row, FRONT)]

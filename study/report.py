@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from study.console import notes, results
+from study.belief import belief_of
+from study.console import results
 from study.errors import UsageError
 from study.folder import CONFIG_FILE, read_rows, reference_of
-
-_DRAWS = 500
-_SEED = 0
+from study.shown_on_test import known_on_test
 
 
 def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = False) -> None:
@@ -25,6 +23,10 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
         UsageError: Results that cannot be read, that are empty, or whose rows measure different things.
     """
     from analysis.report.page import Material, build_report
+    from study.curves import front_curves
+    from study.importance import importance_of
+    from study.paper_figures import hours_of
+    from study.reach import distances_of
 
     table = read_rows([study_dir], skip_damaged=skip_damaged)
     if not table.num_rows:
@@ -32,15 +34,19 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
     home = study_dir.parent if study_dir.is_file() else study_dir
     config = home / CONFIG_FILE
     try:
+        devices, unit = hours_of(home)
         material = Material(
             title=", ".join(dict.fromkeys(table["study"].to_pylist())),
             table=table,
             config=config.read_text(encoding="utf-8") if config.is_file() else "",
-            belief=_belief(home, table),
-            importance=_importance(table),
+            belief=belief_of({home.name: home}, table),
+            importance=importance_of(table),
             reference=reference_of([home]),
-            separation=_separation(home),
-            notes=(_test_uses(home),),
+            separation=distances_of(table, home),
+            curves=front_curves(table, home),
+            devices=devices,
+            unit=unit,
+            on_test=known_on_test(study_dir, table=table) if study_dir.is_dir() else None,
         )
         page = build_report(material)
     except ValueError as error:
@@ -49,53 +55,3 @@ def write_report(study_dir: Path, /, *, out: Path | None, skip_damaged: bool = F
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))
-
-
-def _belief(home: Path, table: Any) -> Any:
-    """Return what the per-example outcomes of sound trials near the front say, None where there are none."""
-    import numpy as np
-
-    from analysis.beliefs import CANDIDATES, front_belief, outermost
-    from analysis.fronts import feasible
-    from analysis.objectives import FRONT, values
-    from analysis.results import read_examples
-    from analysis.schema import EXAMPLE, ResultsError
-    from analysis.uncertainty import outcomes
-
-    if not (home / EXAMPLE.folder).is_dir():
-        return None
-    measured = np.where(feasible(table)[:, None], values(table, FRONT), np.nan)
-    ids = table["trial_id"].to_pylist()
-    wanted = {ids[index] for index in outermost(measured, most=CANDIDATES)}
-    try:
-        found = outcomes(read_examples(home, trials=wanted), split="val")
-    except ResultsError as error:
-        notes().print(f"no probabilities for the front: {error}")
-        return None
-    if len(found.trials) < 2 or not len(found.index):
-        return None
-    return front_belief(found, generator=np.random.default_rng(_SEED), draws=_DRAWS)
-
-
-def _importance(table: Any) -> dict[str, dict[str, float]]:
-    from analysis.association import random_share
-    from analysis.fronts import feasible
-    from analysis.objectives import FRONT
-    from study.importance import LEAST, importances
-
-    share = random_share(table)
-    if share.num_rows < LEAST:
-        share = table.filter(feasible(table))
-    return importances(share.to_pylist(), FRONT)
-
-
-def _separation(home: Path) -> Any:
-    from analysis.results import read_separation
-    from analysis.schema import SEPARATION
-
-    return read_separation(home) if (home / SEPARATION.folder).is_dir() else None
-
-
-def _test_uses(home: Path) -> str:
-    uses = len(list((home / "evaluations").glob("*.parquet"))) if (home / "evaluations").is_dir() else 0
-    return f"uses of test data recorded in this folder: {uses}"

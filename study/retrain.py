@@ -11,6 +11,7 @@ from study.console import notes, results
 from study.errors import UsageError
 from study.folder import open_config, read_rows
 from study.progress import duration
+from study.replicas import read_plan
 from trainables.spec import TrialSpec
 
 
@@ -95,6 +96,9 @@ def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, A
         known = f"{min(rows)} to {max(rows)}" if rows else "none yet"
         raise UsageError(f"{study_dir} has no result of trial {trial!r}; it has: {known}")
     recorded = rows[wanted]
+    plan = read_plan(study_dir)
+    if plan is not None:
+        return TrialSpec.from_dict(plan.trial(recorded["number"])["spec"]), recorded
     proposal = proposal_of(open_search(config, study_dir), config.space(), recorded["number"])
     return config.trial_spec(proposal, number=recorded["number"]), recorded
 

@@ -27,6 +27,7 @@ from search_spaces.start_points import paper_points
 from study.budget import TimeBudget
 from study.config import SearchConfig, StudyConfig
 from study.errors import UsageError
+from study.replicas import Plan
 from study.samplers import SAMPLERS, SharedSampler
 from study.storage import open_storage
 
@@ -82,14 +83,18 @@ def open_search(config: StudyConfig, study_dir: Path, /) -> optuna.Study:
     return open_study(open_storage(config, study_dir), config.name, config.search, grid=grid)
 
 
-def enqueue(study: optuna.Study, config: StudyConfig, /) -> list[str]:
-    """Queue the start points that the config asks for, each once, however often this is called.
+def enqueue(study: optuna.Study, config: StudyConfig, /, *, plan: Plan | None = None) -> list[str]:
+    """Queue the start points that the config asks for, or a plan's trials, each once, however often this is called.
 
-    A trial of one is marked `start_point`; what the point does not hold is drawn.
+    A trial of a start point is marked so, and what the point does not hold is drawn. A plan's have their numbers.
 
     Returns:
         One line for each point that is left out, saying why.
     """
+    if plan is not None:
+        for replica in plan.replicas[len(study.get_trials(deepcopy=False)) :]:
+            study.enqueue_trial(replica.params, user_attrs={"proposal": replica.proposal})
+        return []
     if config.search.start_from is None:
         return []
     points, left_out = paper_points(config.space(), epsilon=config.evaluation.epsilon)
@@ -194,7 +199,7 @@ class StudySearcher(OptunaSearch):
         space: What is drawn.
         search: The study's search settings.
         configure: Makes a trial's Tune config from its number, proposal and kind of proposal; `replicate_of` is
-            added to it.
+            added to it unless it is there.
         before_tell: Called with Tune's trial id and whether the trial errored; makes its result row durable and
             returns it, None when it has none. Optuna is told what that row says.
         pending: Numbers of trials that Optuna holds unfinished; they are proposed first, as they were.
@@ -246,7 +251,7 @@ class StudySearcher(OptunaSearch):
             trial.set_user_attr("proposal", kind)
         config = self._configure(trial.number, proposal, kind)
         before = trial.user_attrs.get("attempts", 0)
-        return config | {"replicate_of": self._replicated(trial.number, proposal), "attempts": before}
+        return {"replicate_of": self._replicated(trial.number, proposal), "attempts": before} | config
 
     def _next(self, trial_id: str) -> optuna.Trial | None:
         if self._closing():

@@ -55,6 +55,22 @@ def separation(
         UsageError: Unknown data set, no files, counts or radius out of range, no GPU, or other results in the folder.
     """
     radius = _radius(epsilon, norm)
+    found, name = measured(dataset, norm=norm, data_root=data_root, train=train, test=test, device=device)
+    cuts = "".join(f"-{split}{count}" for split, count in (("train", train), ("test", test)) if count is not None)
+    files = write(found, out / f"{name.replace(':', '.')}-{norm}{cuts}", name=name, epsilon=radius)
+    if as_json:
+        facts = summary(found, name=name, epsilon=radius) | {"files": [str(path) for path in files]}
+        results().print(json.dumps(facts, indent=2))
+        return
+    results().print(_table(found, name=name, epsilon=radius))
+    for path in files:
+        notes().print(f"wrote {path}")
+
+
+def measured(
+    dataset: str, /, *, norm: Norm, data_root: Path | None, train: int | None, test: int | None, device: str = "cpu"
+) -> tuple[Separation, str]:
+    """Return a data set's separation and its name; see `separation` for the arguments, and for what is raised."""
     raw, name = _load(dataset, data_root)
     splits = {
         "train": _first(raw.train_images, raw.train_labels, train, "--train"),
@@ -65,15 +81,7 @@ def separation(
 
     with PairProgress() as progress:
         found = measure_separation(splits, norm=norm, scale=raw.scale, search=search, on_progress=progress.update)
-    cuts = "".join(f"-{split}{count}" for split, count in (("train", train), ("test", test)) if count is not None)
-    files = write(found, out / f"{name.replace(':', '.')}-{norm}{cuts}", name=name, epsilon=radius)
-    if as_json:
-        facts = summary(found, name=name, epsilon=radius) | {"files": [str(path) for path in files]}
-        results().print(json.dumps(facts, indent=2))
-        return
-    results().print(_table(found, name=name, epsilon=radius))
-    for path in files:
-        notes().print(f"wrote {path}")
+    return found, name
 
 
 def write(found: Separation, folder: Path, /, *, name: str, epsilon: float) -> list[Path]:

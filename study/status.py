@@ -10,10 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
+from analysis.evaluations import uses_lines
 from analysis.fronts import front_hypervolume, front_of
 from study.budget import out_of_time
 from study.console import results
 from study.drivers import running_driver
+from study.evaluations import evaluation_rows
 from study.failures import causes, failure_table
 from study.figures import print_front
 from study.folder import open_config, read_rows
@@ -36,6 +38,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
     volume = front_hypervolume(rows, reference=config.front.reference)
     driver = running_driver(study_dir)
+    uses = evaluation_rows(study_dir)
     if as_json:
         summary: dict[str, Any] = {
             "study": config.name,
@@ -54,6 +57,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "front": front_of(rows)["trial_id"].to_pylist(),
             "hypervolume": volume.value,
             "hypervolume_reference": list(volume.reference),
+            "test_uses": len(uses),
         }
         results().print_json(json.dumps(summary))
         return
@@ -71,6 +75,8 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
         print_front(rows, console=console, reference=config.front.reference)
+    for line in uses_lines(uses) if uses else ():
+        console.print(line)
     if driver is not None:
         console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
     elif out_of_time(config, study_dir):

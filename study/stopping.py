@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from analysis.objectives import OBJECTIVES
 from trainables.registry import nearest
+from trainables.schedules import drops
 from trainables.spec import EvaluationSpec, TrainingSpec
 
 SCHEDULERS: Mapping[str, str] = {
@@ -39,9 +40,6 @@ AXES = ("val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_scale_free_l
 """What `moasha` compares trials on unless told otherwise."""
 
 REDUCTION_FACTOR = 3.0
-
-DROPS: Mapping[str, tuple[float, ...]] = {"constant": (), "cosine": (), "piecewise": (0.5, 0.75)}
-"""Shares of training at which a schedule's learning rate falls at once."""
 
 GRACE_SHARE = 0.2
 """Grace period under a schedule that never falls at once, as a share of training."""
@@ -93,8 +91,8 @@ class SchedulerConfig(BaseModel):
         """
         if self.grace_period is not None:
             return self.grace_period
-        drops = DROPS[training.schedule]
-        return math.floor(drops[-1] * training.epochs) + 1 if drops else math.ceil(GRACE_SHARE * training.epochs)
+        falls = drops(training.schedule, epochs=training.epochs)
+        return math.floor(falls[-1] * training.epochs) + 1 if falls else math.ceil(GRACE_SHARE * training.epochs)
 
     def rungs(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> list[int]:
         """Return the epochs at which halving compares trials, ascending.

@@ -15,22 +15,24 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from trainables.schedules import drops
 
-def learning_rate(progress: float, /, *, schedule: str, initial: float) -> float:
+
+def learning_rate(progress: float, /, *, schedule: str, initial: float, epochs: int) -> float:
     """Return the learning rate of one step.
 
     A function of progress alone: there is no scheduler state to save, and resuming cannot shift it.
 
     Args:
         progress: Share of all training steps already taken, in [0, 1).
-        schedule: `constant`; `cosine`, falling to 0; `piecewise`, a tenth from 1/2 on and a hundredth from 3/4 on.
+        schedule: `constant`; `cosine`, falling to 0; `piecewise` and `milestones`, a tenth from each of their drops on.
         initial: Learning rate at progress 0.
+        epochs: Epochs of the whole training, on which the drops of `milestones` depend.
     """
     if schedule == "cosine":
         return initial * 0.5 * (1 + math.cos(math.pi * progress))
-    if schedule == "piecewise":
-        return initial * (1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01)
-    return initial
+    fallen = sum(progress >= share for share in drops(schedule, epochs=epochs))
+    return float(initial * 10.0**-fallen)
 
 
 class Optimizer(Protocol):

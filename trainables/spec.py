@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from trainables.registry import nearest
+from trainables.schedules import SCHEDULES
 from trainables.settings import check, largest_radius, radius, setting
 
 # Read by pydantic where a study's config nests these classes: unknown keys are mistakes.
@@ -90,8 +91,8 @@ class TrainingSpec:
     optimizer: Literal["sgd", "adam"] = setting("sgd", doc="optimiser", choices=("sgd", "adam"))
     lr: float = setting(0.1, doc="initial learning rate", low=0.0, high=100.0, search=(0.01, 0.3), log=True)
     momentum: float = setting(0.9, doc="momentum of sgd", low=0.0, high=0.999)
-    schedule: Literal["constant", "cosine", "piecewise"] = setting(
-        "cosine", doc="learning rate over training", choices=("constant", "cosine", "piecewise")
+    schedule: Literal["constant", "cosine", "piecewise", "milestones"] = setting(
+        "cosine", doc="learning rate over training; milestones: falls as in the paper's code", choices=SCHEDULES
     )
     weight_decay: float = setting(
         5e-4, doc="l2 penalty of the optimiser", low=0.0, high=1.0, search=(1e-5, 1e-2), log=True

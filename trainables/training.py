@@ -321,7 +321,7 @@ class Trainer:
     def _learning_rate(self, batch: int) -> float:
         training = self.spec.training
         progress = (self.epoch + batch / len(self._batches)) / training.epochs
-        return learning_rate(progress, schedule=training.schedule, initial=training.lr)
+        return learning_rate(progress, schedule=training.schedule, initial=training.lr, epochs=training.epochs)
 
     def _measured_part(self, split: Split) -> tuple[Tensor, Tensor]:
         first = self.spec.evaluation.examples

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from analysis.plots.radii import Curve
 from analysis.plots.style import COLUMN_WIDTH, paper_style
 
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
@@ -20,34 +21,23 @@ def save(figure: Figure, path: Any, /) -> None:
         figure.savefig(path, metadata={"Software": None}, dpi=160)
 
 
-def accuracy_against_epsilon(
-    radii: Sequence[float],
-    accuracies: Sequence[float],
-    /,
-    *,
-    eval_epsilon: float,
-    norm: str,
-    attack: str,
-    examples: int,
-) -> Figure:
-    """Return the curve of robust accuracy over the attack's radius.
+def accuracy_against_epsilon(curve: Curve, /, *, eval_epsilon: float) -> Figure:
+    """Return one network's curve of robust accuracy over the attack's radius.
 
     Args:
-        radii: Ascending, in pixel range; the first may be 0, where robust accuracy is clean accuracy.
-        accuracies: Fractions in [0, 1], one a radius.
+        curve: The network's.
         eval_epsilon: The study's own radius, marked.
-        norm: `linf` or `l2`.
-        attack: What was run, in words.
-        examples: Validation images it was run on.
     """
     with paper_style():
         figure = Figure(figsize=(COLUMN_WIDTH, _HEIGHT), layout="constrained")
         ax = figure.add_subplot()
-        ax.plot(radii, accuracies, marker="o", markersize=3.5, linewidth=1, color=_RIGHT)
+        ax.plot(curve.radii, curve.accuracies, marker="o", markersize=3.5, linewidth=1, color=_RIGHT)
         ax.axvline(eval_epsilon, color="0.6", linewidth=0.8, linestyle="--")
         ax.annotate(f" {eval_epsilon:g}", (eval_epsilon, 1.0), fontsize=6.5, color="0.4", va="top")
-        ax.set(xlabel=f"attack radius ({norm}, pixel range)", ylabel="robust accuracy (val)", ylim=(-0.02, 1.02))
-        ax.set_title(f"{attack}, n = {examples} validation images", fontsize=6.5, color="0.35")
+        label = f"attack radius ({curve.norm}, pixel range)"
+        ax.set(xlabel=label, ylabel=f"robust accuracy ({curve.split})", ylim=(-0.02, 1.02))
+        said = f"{curve.attack}, n = {curve.examples} validation images"
+        ax.set_title(said, fontsize=6.5, color="0.35")
     return figure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from analysis.objectives import FRONT
+from analysis.plots.sheet import PRINTED, add_small_print, blank, known_formats, lines, no_date
 from analysis.plots.style import COLUMN_WIDTH, MethodStyle, paper_style, styles_for
 from analysis.plots.view import ColourScale, ParetoView, pareto_view
 from analysis.results import Table
 from analysis.tables import pareto_csv
-from analysis.wording import L_2, L_INF
 
-FORMATS = ("png", "pdf", "svg", "html")
+FORMATS = (*PRINTED, "html")
 _UNMEASURED = "0.6"
 
 
@@ -39,8 +38,8 @@ def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
     """
     ax.set_xlim(*view.limits(0))
     ax.set_ylim(*view.limits(1))
-    ax.set_xlabel(_lines(view.x_label, 48))
-    ax.set_ylabel(_lines(view.y_label, 42))
+    ax.set_xlabel(lines(view.x_label, 48))
+    ax.set_ylabel(lines(view.y_label, 42))
     ax.locator_params(nbins=6)
     ax.grid(visible=True, linewidth=0.3, color="0.9")
     ax.set_axisbelow(True)
@@ -79,26 +78,14 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     return handles
 
 
-def pareto_figure(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> Figure:
-    """Return the column-width figure of a result table; draw and save it inside `paper_style`."""
+def pareto_figure(
+    table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False, width: float = COLUMN_WIDTH
+) -> Figure:
+    """Return the figure of a result table, so many inches wide; draw and save it inside `paper_style`."""
     view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
-    figure = Figure(figsize=(COLUMN_WIDTH, 1.1 * COLUMN_WIDTH), layout="constrained")
+    figure = blank(width, 0.6 * width + 0.4 * COLUMN_WIDTH, legend=legend_handles(view))
     draw_pareto(view, figure.add_subplot())
-    # "outside" makes the layout give the legend its own room; four narrow entries fit the column, or three wide ones.
-    handles = legend_handles(view)
-    columns = 4 if len(handles) > 6 or len(handles) == 4 else 3
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="outside upper center",
-            ncols=columns,
-            frameon=False,
-            handletextpad=0.2,
-            handlelength=1.4,
-            columnspacing=0.8,
-        )
-    unbroken = "\n".join(textwrap.wrap(view.small_print.replace(" ", "\xa0").replace("\xa0·\xa0", " · "), 96))
-    figure.supxlabel(_lines(unbroken, 96), fontsize=5, color="0.35")
+    add_small_print(figure, view.small_print)
     return figure
 
 
@@ -110,6 +97,7 @@ def write_pareto(
     formats: Sequence[str] = FORMATS,
     objectives: Sequence[str] = FRONT,
     allow_mixed: bool = False,
+    width: float = COLUMN_WIDTH,
 ) -> list[Path]:
     """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
 
@@ -119,6 +107,7 @@ def write_pareto(
         formats: Some of png (300 dpi), pdf, svg and html.
         objectives: At least two; the first two are the axes.
         allow_mixed: Draw rows together though they were measured differently.
+        width: Of the printed formats, inches.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -127,18 +116,16 @@ def write_pareto(
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
         ValueError: Unknown format or objective.
     """
-    unknown = [entry for entry in formats if entry not in FORMATS]
-    if unknown:
-        raise ValueError(f"unknown figure format {unknown[0]!r}; valid: {', '.join(FORMATS)}")
+    formats = known_formats(formats, valid=FORMATS)
     folder = Path(out_dir)
     data = pareto_csv(table, objectives=objectives, allow_mixed=allow_mixed)
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"pareto.{entry}" for entry in (*formats, "csv")]
-    if printed := [path for path in written if path.suffix in {".png", ".pdf", ".svg"}]:
+    if printed := [path for path in written if path.suffix.removeprefix(".") in PRINTED]:
         with paper_style():
-            figure = pareto_figure(table, objectives=objectives, allow_mixed=allow_mixed)
+            figure = pareto_figure(table, objectives=objectives, allow_mixed=allow_mixed, width=width)
             for path in printed:
-                figure.savefig(path, metadata=_metadata(path))
+                figure.savefig(path, metadata=no_date(path))
     if "html" in formats:
         from analysis.plots.interactive import pareto_html
 
@@ -181,20 +168,9 @@ def _colours(scale: ColourScale) -> ScalarMappable:
 def _add_colour_bar(view: ParetoView, ax: Axes, colours: ScalarMappable, scale: ColourScale) -> None:
     extend = "min" if scale.below else "neither"
     bar = ax.figure.colorbar(colours, ax=ax, location="bottom", extend=extend, aspect=38, pad=0.02)
-    bar.set_label(_lines(view.colour_label, 60), fontsize=7)
+    bar.set_label(lines(view.colour_label, 60), fontsize=7)
     bar.ax.tick_params(labelsize=6.5, width=0.5, which="both")
     if scale.log:
         bar.set_ticks(scale.ticks(), labels=[f"{tick:g}" for tick in scale.ticks()])
         bar.ax.xaxis.set_minor_formatter(NullFormatter())
     bar.outline.set_linewidth(0.5)
-
-
-def _lines(text: str, width: int) -> str:
-    """Break text that would outgrow the figure, and set the norms with a subscript."""
-    broken = "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
-    return broken.replace("$", r"\$").replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
-
-
-def _metadata(path: Path) -> dict[str, None]:
-    """Return metadata without a date, so that the same table gives the same bytes."""
-    return {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.plots.sheet import known_formats, no_date
 from analysis.plots.style import COLUMN_WIDTH, paper_style
 from analysis.results import Table
 from analysis.tables import csv_text
 from analysis.wording import radius
 
-FORMATS = ("png", "pdf")
 _COLOURS = {"train-train": "#0072B2", "test-train": "#D55E00", "test-test": "#009E73"}
 _BINS = 60
 _NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
@@ -98,9 +98,9 @@ def draw_certified(table: Table, /, ax: Axes, *, epsilon: float) -> Axes:
     return ax
 
 
-def separation_figure(table: Table, /, *, epsilon: float) -> Figure:
-    """Return the column-width figure of separation rows; draw and save it inside `paper_style`."""
-    figure = Figure(figsize=(COLUMN_WIDTH, 1.25 * COLUMN_WIDTH), layout="constrained")
+def separation_figure(table: Table, /, *, epsilon: float, width: float = COLUMN_WIDTH) -> Figure:
+    """Return the figure of separation rows, so many inches wide; draw and save it inside `paper_style`."""
+    figure = Figure(figsize=(width, 0.5 * width + 0.75 * COLUMN_WIDTH), layout="constrained")
     above, below = figure.subplots(2, 1)
     draw_distances(table, above, epsilon=epsilon)
     draw_certified(table, below, epsilon=epsilon)
@@ -111,7 +111,13 @@ def separation_figure(table: Table, /, *, epsilon: float) -> Figure:
 
 
 def write_separation(
-    table: Table, out_dir: str | Path, /, *, epsilon: float, formats: Sequence[str] = FORMATS
+    table: Table,
+    out_dir: str | Path,
+    /,
+    *,
+    epsilon: float,
+    formats: Sequence[str] = ("png", "pdf"),
+    width: float = COLUMN_WIDTH,
 ) -> list[Path]:
     """Write `separation.<format>`, and the data beside it as `separation.csv` and `certified_accuracy.csv`.
 
@@ -119,7 +125,8 @@ def write_separation(
         table: Rows of the separation schema, of one data set and norm.
         out_dir: Made if missing.
         epsilon: Radius of the threat model, in pixel range.
-        formats: Some of png (300 dpi) and pdf.
+        formats: Some of png (300 dpi), pdf and svg.
+        width: Inches.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -127,16 +134,14 @@ def write_separation(
     Raises:
         ValueError: Unknown format.
     """
-    unknown = [entry for entry in formats if entry not in FORMATS]
-    if unknown:
-        raise ValueError(f"unknown figure format {unknown[0]!r}; valid: {', '.join(FORMATS)}")
+    formats = known_formats(formats)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"separation.{entry}" for entry in formats]
     with paper_style():
-        figure = separation_figure(table, epsilon=epsilon)
+        figure = separation_figure(table, epsilon=epsilon, width=width)
         for path in written:
-            figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else {"CreationDate": None})
+            figure.savefig(path, metadata=no_date(path))
     edges, counts = histogram(table)
     bins = [
         (kind, float(low), float(high), int(count))

@@ -12,6 +12,11 @@ import matplotlib
 COLUMN_WIDTH = 3.4
 """Width of a figure that fills one column of a two-column paper, inches."""
 
+WIDTHS = {"column": COLUMN_WIDTH, "page": 7.0}
+"""Widths of figures by what they fill, inches."""
+
+_PALENESS = 0.3
+
 _PAPER: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
@@ -41,30 +46,51 @@ class MethodStyle:
         marker: Matplotlib's marker, filled.
         symbol: Plotly's name of the same shape.
         colour: For figures whose colour stands for the method; from Okabe and Ito's colour-blind safe set.
+        dashes: Lengths of strokes and gaps in points, for lines that stand for the method; empty for a solid one.
     """
 
     label: str
     marker: str
     symbol: str
     colour: str
+    dashes: tuple[float, ...] = ()
+
+    @property
+    def pale(self) -> str:
+        """The colour mixed with white, for what stands behind."""
+        parts = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
+        return "#" + "".join(f"{round(255 - (255 - part) * _PALENESS):02X}" for part in parts)
+
+    @property
+    def line(self) -> Any:
+        """Matplotlib's name of the line's pattern."""
+        return (0, self.dashes) if self.dashes else "-"
 
 
 STYLES: dict[str, MethodStyle] = {
     "natural": MethodStyle(label="natural", marker="o", symbol="circle", colour="#000000"),
-    "gradient_regularization": MethodStyle(label="GR", marker="s", symbol="square", colour="#E69F00"),
-    "locally_linear": MethodStyle(label="LLR", marker="D", symbol="diamond", colour="#009E73"),
-    "adversarial_training": MethodStyle(label="AT", marker="^", symbol="triangle-up", colour="#0072B2"),
-    "robust_self_training": MethodStyle(label="RST", marker="v", symbol="triangle-down", colour="#CC79A7"),
-    "trades": MethodStyle(label="TRADES", marker="P", symbol="cross", colour="#D55E00"),
+    "gradient_regularization": MethodStyle(
+        label="GR", marker="s", symbol="square", colour="#E69F00", dashes=(1.0, 1.5)
+    ),
+    "locally_linear": MethodStyle(
+        label="LLR", marker="D", symbol="diamond", colour="#009E73", dashes=(3.0, 1.0, 1.0, 1.0)
+    ),
+    "adversarial_training": MethodStyle(
+        label="AT", marker="^", symbol="triangle-up", colour="#0072B2", dashes=(5.0, 1.5)
+    ),
+    "robust_self_training": MethodStyle(
+        label="RST", marker="v", symbol="triangle-down", colour="#CC79A7", dashes=(3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    ),
+    "trades": MethodStyle(label="TRADES", marker="P", symbol="cross", colour="#D55E00", dashes=(2.0, 1.0)),
 }
 
 _FREE = (
-    ("X", "x", "#56B4E9"),
-    ("*", "star", "#F0E442"),
-    ("p", "pentagon", "#882255"),
-    ("h", "hexagon", "#44AA99"),
-    ("<", "triangle-left", "#999933"),
-    (">", "triangle-right", "#332288"),
+    ("X", "x", "#56B4E9", (7.0, 1.0)),
+    ("*", "star", "#F0E442", (1.0, 3.0)),
+    ("p", "pentagon", "#882255", (6.0, 1.0, 1.0, 1.0)),
+    ("h", "hexagon", "#44AA99", (4.0, 3.0)),
+    ("<", "triangle-left", "#999933", (2.0, 3.0)),
+    (">", "triangle-right", "#332288", (6.0, 1.0, 3.0, 1.0)),
 )
 
 
@@ -77,9 +103,9 @@ def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
     present = set(methods)
     styles = {method: style for method, style in STYLES.items() if method in present}
     for position, method in enumerate(sorted(present - set(STYLES))):
-        marker, symbol, colour = _FREE[position % len(_FREE)]
+        marker, symbol, colour, dashes = _FREE[position % len(_FREE)]
         label = method.rpartition(":")[2]
-        styles[method] = MethodStyle(label=label, marker=marker, symbol=symbol, colour=colour)
+        styles[method] = MethodStyle(label=label, marker=marker, symbol=symbol, colour=colour, dashes=dashes)
     return styles
 
 

@@ -147,7 +147,7 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         lipschitz=table["val_lipschitz_mean"].to_numpy(zero_copy_only=False),
         front=on_front(table, objectives=objectives, allow_mixed=allow_mixed),
         doubtful=measured & ~counted,
-        hollow=_why_hollow(table, measured & ~counted),
+        hollow=why_hollow(table, measured & ~counted),
         objectives=entries,
         x_label=_axis_label(entries[0], table),
         y_label=_axis_label(entries[1], table),
@@ -156,7 +156,8 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     )
 
 
-def _why_hollow(table: Table, doubtful: np.ndarray) -> str:
+def why_hollow(table: Table, doubtful: np.ndarray, /) -> str:
+    """Return why the marked rows may not be on a front, "flagged or stopped"; empty where none is marked."""
     rows = table.select(["status", "flags"]).take(np.flatnonzero(doubtful)).to_pylist()
     infeasible = ~keeping_constraints(table)[doubtful]
     unsound = [bool(row["flags"]) or row["status"] != "completed" for row in rows]

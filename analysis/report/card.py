@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
+from analysis.confirmation import Confirmed
+from analysis.evaluations import doubts_on_test, like_for_like, settings_phrase, strongest
+from analysis.on_test import OnTest
 from analysis.paper_table import accuracy_estimate
 from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
 
@@ -31,7 +34,12 @@ class Answer:
 
 
 def card(
-    row: Mapping[str, Any], /, *, replicates: Sequence[Mapping[str, Any]] = (), probability: float | None = None
+    row: Mapping[str, Any],
+    /,
+    *,
+    replicates: Sequence[Mapping[str, Any]] = (),
+    probability: float | None = None,
+    on_test: OnTest | None = None,
 ) -> list[Answer]:
     """Return the checklist's answers for one trial.
 
@@ -39,9 +47,11 @@ def card(
         row: Its result row.
         replicates: Rows of the same settings with other seeds.
         probability: That it is truly on the front, where known.
+        on_test: What is known on test, of this trial too.
 
     Source: the questions follow Carlini et al., "On Evaluating Adversarial Robustness" (2019), sections 2-5.
     """
+    tested = on_test if on_test is not None and _of(row, on_test) is not None else None
     clean, robust = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for kind in ("clean", "robust"))
     return [
         Answer(
@@ -59,7 +69,7 @@ def card(
             f"{row['attack']}, {row['steps']} steps of 2ε/steps, {row['restarts']} restart(s), random start",
             "answered" if row["steps"] * row["restarts"] >= 50 else "doubt",
         ),
-        Answer("Under a stronger attack (AutoAttack), on test?", "not recorded in these results", "open"),
+        _strongest(row, tested),
         _flags(row),
         Answer(
             "Smooth by measurement?",
@@ -74,11 +84,11 @@ def card(
             "on validation, as a member of the front"
             + (f"; truly on it with probability {probability:.2f}" if probability is not None else ""),
         ),
-        _seeds(row, replicates),
+        _seeds(row, replicates, tested),
         Answer("Trained how?", _training(row)),
         Answer("Can it be had?", _where(row), "answered" if row["checkpoint_path"] else "open"),
         Answer("An attack adapted to this very defence?", "no row can know; a person must try", "open"),
-        Answer("Transferred and gradient-free attacks?", "not run here unless AutoAttack's Square was", "open"),
+        Answer("Transferred and gradient-free attacks?", _other_attacks(tested), "open"),
     ]
 
 
@@ -107,7 +117,49 @@ def _flags(row: Mapping[str, Any]) -> Answer:
     return Answer("Signs of masked gradients?", "none of the checks that ran raised a flag")
 
 
-def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]]) -> Answer:
+def _of(row: Mapping[str, Any], on_test: OnTest) -> Confirmed | None:
+    return next((one for one in on_test.members if one.result["trial_id"] == row["trial_id"]), None)
+
+
+def _strongest(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
+    """Return what the strongest attack on test left, and beside it what the search's own did."""
+    question = "On test, and under a stronger attack (AutoAttack)?"
+    strong = None if on_test is None else strongest(row, on_test.evaluations)
+    if on_test is None or strong is None:
+        return Answer(question, "not measured: `robust-study evaluate --front --attack autoattack`", "open")
+    values = {kind: accuracy_estimate(strong[f"{kind}_accuracy"], strong["examples"]) for kind in ("clean", "robust")}
+    text = f"test: clean {values['clean']}, robust {values['robust']} under {settings_phrase(strong)}"
+    same = like_for_like(row, on_test.evaluations)
+    if same is not None and same is not strong:
+        alike = accuracy_estimate(same["robust_accuracy"], same["examples"])
+        text += f"; {alike} under {settings_phrase(same)}"
+    if flags := doubts_on_test(row, on_test.evaluations):
+        return Answer(question, f"{text}; flags on test: {', '.join(flags)}", "doubt")
+    if strong["attack"] != "autoattack":
+        return Answer(question, f"{text}; nothing stronger was run", "open")
+    return Answer(question, text)
+
+
+def _other_attacks(on_test: OnTest | None) -> str:
+    ran = on_test is not None and any(row["attack"] == "autoattack" for row in on_test.evaluations)
+    return "transferred: not run here; gradient-free: " + ("AutoAttack's Square, on test" if ran else "not run here")
+
+
+def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: OnTest | None) -> Answer:
+    again = None if on_test is None else _of(row, on_test)
+    if again is not None and again.spread:
+        said = ", ".join(
+            f"{kind} {spread.mean:.3f}" + ("" if spread.sd is None else f" ± {spread.sd:.3f}")
+            for kind, spread in again.spread.items()
+        )
+        count = next(iter(again.spread.values())).seeds
+        failed = f"; {again.failed} more failed" if again.failed else ""
+        return Answer(
+            "How much is the seed's luck?",
+            f"{count} new seed{'s' * (count != 1)} of these settings on test: {said} (mean ± standard deviation)"
+            f"{failed}",
+            "answered" if count > 1 else "open",
+        )
     others = [other["val_robust_accuracy"] for other in replicates if other["val_robust_accuracy"] is not None]
     if not others:
         return Answer("How much is the seed's luck?", "one seed only; `robust-study confirm` retrains it", "open")

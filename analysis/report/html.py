@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
+from analysis.report.style import CSS
 from analysis.tables import TextTable
+
+# Nothing may be fetched: the page's own policy forbids it. WebGL charts compile functions, hence eval.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval' blob:; "
+    "img-src data: blob:; worker-src blob:"
+)
+
+
+def document(title: str, small: str, sections: Mapping[str, tuple[str, str]], /, *, scripts: str = "") -> str:
+    """Return a whole page that opens without a network.
+
+    Args:
+        title: The page's title and heading.
+        small: Small print below it.
+        sections: By the name that links use: the heading, and the HTML below it.
+        scripts: Script elements at the page's end.
+    """
+    links = "".join(f'<li><a href="#{name}">{escape(heading)}</a></li>' for name, (heading, _) in sections.items())
+    body = "\n".join(section(name, heading, inner) for name, (heading, inner) in sections.items())
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<style>{CSS}</style></head>\n<body>"
+        f'<a class="skip" href="#{next(iter(sections))}">Skip to the content</a><h1>{escape(title)}</h1>'
+        f'<p class="small">{escape(small)}</p><nav aria-label="Sections"><ul>{links}</ul></nav>\n'
+        f"<main>{body}</main>\n{scripts}</body></html>\n"
+    )
 
 
 def table_html(table: TextTable, /, *, caption: bool = True, row_class: Sequence[str] = ()) -> str:

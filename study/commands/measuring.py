@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from study.commands.options import AsJson, DataRoot, Norm
+from study.commands import evaluate_options as given
+from study.commands.options import CAP, AsJson, DataRoot, Norm, StudyDir
 
 app = typer.Typer()
 
@@ -18,13 +19,6 @@ class Device(StrEnum):
 
     cpu = "cpu"
     cuda = "cuda"
-
-
-class Normalise(StrEnum):
-    """What is put before a bare network."""
-
-    none = "none"
-    data = "data"
 
 
 @app.command()
@@ -44,50 +38,84 @@ def train(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[
-        str, typer.Option(metavar="FILE|URL", help="A torch checkpoint: a state dict, or a trial's own.")
-    ],
-    model: Annotated[str, typer.Option(metavar="NAME", help="Registered model, or package.module:object.")],
-    dataset: Annotated[str, typer.Option(metavar="NAME", help="Data set whose test split is measured.")],
-    epsilon: Annotated[str, typer.Option(metavar="RADIUS", help="Radius in [0, 1] units, such as 0.1 or 8/255.")],
-    norm: Annotated[Norm, typer.Option(help="Norm of the radius.")] = Norm.linf,
-    attack: Annotated[
-        str, typer.Option(metavar="NAME", help="Attack run beside FGSM and PGD: multi_targeted, autoattack, pgd, all.")
-    ] = "all",
-    steps: Annotated[int, typer.Option(min=1, help="Steps of PGD and the multi-targeted attack.")] = 20,
-    restarts: Annotated[int, typer.Option(min=1, help="Their random restarts.")] = 1,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Measure the first so many test images in file order.")
-    ] = None,
-    examples: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.npz", help="Write each image's outcomes and the Lipschitz witnesses here."),
-    ] = None,
+    study_dir: given.Study = None,
+    front: given.Front = False,
+    trial: given.Trials = None,
+    most: given.Most = CAP,
+    checkpoint: given.Checkpoint = None,
+    model: given.Model = None,
+    dataset: given.Dataset = None,
+    epsilon: given.Epsilon = None,
+    norm: given.AnyNorm = None,
+    attack: given.Attack = None,
+    steps: given.Steps = None,
+    restarts: given.Restarts = None,
+    limit: given.Limit = None,
+    examples: given.Examples = None,
+    address: given.Address = None,
     data_root: DataRoot = None,
-    normalize: Annotated[
-        Normalise, typer.Option(help="Before a bare network: pixels in [0, 1], or standardised by the training split.")
-    ] = Normalise.none,
+    normalize: given.Normalize = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure any torch checkpoint on a test split: clean, under attacks, local Lipschitzness, suspicious signs."""
-    from study.candidate import Request
-    from study.evaluate import evaluate_checkpoint, parse_attacks, parse_radius
+    """Measure on a test split: chosen trials of a study, or any torch checkpoint.
 
-    request = Request(
-        checkpoint=checkpoint,
-        model=model,
-        dataset=dataset,
-        data_root=data_root,
-        norm=norm.value,
-        epsilon=parse_radius(epsilon),
-        attacks=parse_attacks(attack),
-        steps=steps,
-        restarts=restarts,
-        limit=limit,
-        examples=examples,
-        normalisation=normalize.value,
-    )
-    evaluate_checkpoint(request, as_json=as_json)
+    robust-study evaluate STUDY_DIR --front [--attack autoattack --limit 200] measures the front's members as
+    validation chose them; rows go to STUDY_DIR/evaluations, what is there already is not measured again, and every
+    use of test data is counted.
+
+    robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: clean, under
+    attacks, local Lipschitzness, suspicious signs.
+    """
+    from study.evaluate import parse_attacks, parse_radius
+
+    radius = None if epsilon is None else parse_radius(epsilon)
+    attacks = parse_attacks(attack or ("all" if study_dir is None else "pgd"))
+    common: dict[str, Any] = {"attacks": attacks, "limit": limit, "data_root": data_root}
+    if study_dir is not None:
+        own = {"model": model, "dataset": dataset, "norm": norm, "normalize": normalize, "examples": examples}
+        given.refuse(own, f"{study_dir}: a study has its own")
+        from study.evaluations import Ask, evaluate_study
+
+        common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
+        ask = Ask(**common, epsilon=radius, steps=steps, restarts=restarts, address=address)
+        evaluate_study(study_dir, ask, as_json=as_json)
+    else:
+        given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
+        from study.candidate import Request
+        from study.evaluate import evaluate_checkpoint
+
+        common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)
+        common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": (norm or Norm.linf).value}
+        common |= {"normalisation": (normalize or given.Normalise.none).value, "examples": examples}
+        evaluate_checkpoint(Request(**common), as_json=as_json)
+
+
+@app.command()
+def confirm(
+    study_dir: StudyDir,
+    seeds: Annotated[int, typer.Option(min=1, metavar="K", help="New seeds for each member.")],
+    most: Annotated[int, typer.Option("--max", min=1, help="Most members, spread along the front.")] = CAP,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure the first so many test images in file order; else evaluation.examples."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to train and measure on: auto or HOST:PORT; else the study's.")
+    ] = None,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the front's members again with new seeds, and show both on test.
+
+    Members are those that validation chose, fixed once in STUDY_DIR/chosen.json. Two things are reported apart: the
+    winner's curse, validation minus test of one and the same checkpoint; and the spread between seeds, on test.
+    Everything lies in STUDY_DIR/confirm; run the same command again to go on, or with more seeds to add them.
+    """
+    from study.confirm import Order
+    from study.confirm import confirm as start
+
+    order = Order(seeds=seeds, most=most, limit=limit, address=address, data_root=data_root)
+    start(study_dir, order, as_json=as_json)
 
 
 @app.command()

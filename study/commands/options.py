@@ -12,6 +12,8 @@ StudyDir = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's f
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; else dataset.root, ROBUST_STUDY_DATA, a per-user cache.")
 ]
+CAP = 10
+"""Members of the front that commands spend compute on unless more are asked for."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

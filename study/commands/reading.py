@@ -59,6 +59,13 @@ def export(
     write(study_dir, uri=mlflow, experiment=experiment, out=out)
 
 
+class Width(StrEnum):
+    """What a figure fills."""
+
+    column = "column"
+    page = "page"
+
+
 @app.command()
 def pareto(
     study_dirs: Annotated[
@@ -97,6 +104,26 @@ def pareto(
 
 
 @app.command()
+def figures(
+    study_dir: Annotated[
+        Path, typer.Argument(metavar="STUDY_DIR", help="The study's folder, or an exported .parquet file.")
+    ],
+    formats: Annotated[str, typer.Option("--format", metavar="LIST", help="Of pdf, png, svg.")] = "pdf,png,svg",
+    width: Annotated[Width, typer.Option(help="A column of a two-column paper (3.4 in), or its page (7 in).")] = (
+        Width.column
+    ),
+    out: Annotated[Path | None, typer.Option(help="Where they go; else figures/ in the study's folder.")] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+    ] = False,
+) -> None:
+    """Draw every figure of a study for a paper, each with its data beside it as CSV."""
+    from study.paper_figures import draw_all
+
+    draw_all(study_dir, formats=formats.split(","), width=width.value, out=out, skip_damaged=skip_damaged)
+
+
+@app.command()
 def report(
     study_dir: Annotated[
         Path, typer.Argument(metavar="STUDY_DIR", help="The study's folder, or an exported .parquet file.")
@@ -110,6 +137,23 @@ def report(
     from study.report import write_report
 
     write_report(study_dir, out=out, skip_damaged=skip_damaged)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, or an exported .parquet file.")],
+    second: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="The one to set beside it.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; else comparison.html in the working folder.")
+    ] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+    ] = False,
+) -> None:
+    """Set two studies beside each other on one offline HTML page: data sets, models, years."""
+    from study.compare import compare as write
+
+    write(first, second, out=out, skip_damaged=skip_damaged)
 
 
 @app.command(name="list")

@@ -44,6 +44,37 @@ def launch(
 
 
 @app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table2, table3 or table4.")],
+    scale: Annotated[
+        str, typer.Option(metavar="SCALE", help="smoke (minutes), laptop (hours) or paper (a cluster).")
+    ] = "smoke",
+    assignments: Assignments = None,
+    address: Address = None,
+    out: Annotated[Path, typer.Option(help="Where the table's folder is made.")] = Path("studies"),
+    data_root: DataRoot = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the studies, estimate time and disk, start nothing.")
+    ] = False,
+) -> None:
+    """Run a table of the paper as studies, and print it; run again, it goes on where it stands."""
+    from study.reproduce.command import Request
+    from study.reproduce.command import reproduce as make
+
+    make(
+        Request(
+            table=table,
+            scale=scale,
+            out=out,
+            data_root=data_root,
+            address=address,
+            assignments=assignments or [],
+        ),
+        dry_run=dry_run,
+    )
+
+
+@app.command()
 def resume(
     study_dir: StudyDir,
     add_trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Run so many trials more.")] = None,

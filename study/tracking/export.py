@@ -14,7 +14,7 @@ from study.console import notes, results
 from study.errors import UsageError
 from study.folder import open_config
 from study.tracking.client import connect, short
-from study.tracking.names import STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.names import BENEATH_TAG, STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.rows import row_from_tags
 from study.tracking.rows_file import write_csv
 
@@ -95,8 +95,15 @@ def from_mlflow(uri: str, experiment: str, /) -> tuple[Any, Any]:
 
 
 def _newest(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs of trials, of the newest study of each name; runs come oldest first."""
+    """Return the runs of trials, of the newest study of each name; runs come oldest first.
+
+    New seeds of a study's trials are no trials of a study: they would enter its front a second time.
+    """
     runs = list(runs)
+    again = {run.data.tags[STUDY_TAG]: run.data.tags.get("study") for run in runs if BENEATH_TAG in run.data.tags}
+    for name in again.values():
+        notes().print(f"left out: the new seeds of {name}", soft_wrap=True)
+    runs = [run for run in runs if run.data.tags[STUDY_TAG] not in again]
     newest = {run.data.tags.get("study"): run.data.tags[STUDY_TAG] for run in runs if _trial(run) == STUDY}
     older = {
         (run.data.tags.get("study"), run.data.tags[STUDY_TAG])

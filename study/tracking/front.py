@@ -15,12 +15,13 @@ from analysis.results import read_epochs, trial_file
 from analysis.schema import EPOCH
 from study.config import StudyConfig
 from study.console import notes
+from study.curves import CURVE, member_folder, write_curve
 from study.tracking.client import short
-from study.tracking.spool import FOLDER
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from analysis.plots.radii import Curve
     from study.tracking.tracker import Tracker
     from trainables.data.base import ImageData
 
@@ -48,9 +49,9 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
     said = notes()
     data: ImageData | None = None
     for row in chosen:
-        folder = study_dir / FOLDER / "members" / row["trial_id"]
+        folder = member_folder(study_dir, row["trial_id"])
         try:
-            if not folder.exists():
+            if not (folder / CURVE).exists():
                 if data is None:
                     from trainables.data import load_dataset
 
@@ -60,7 +61,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
         except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
             said.print(f"trial {row['trial_id']} is on the front but MLflow gets no model of it: {short(error)}")
             continue
-        tracker.artifacts(sorted(folder.glob("*.png")), "figures", trial_id=row["trial_id"])
+        tracker.artifacts([folder / CURVE, *sorted(folder.glob("*.png"))], "figures", trial_id=row["trial_id"])
         tracker.artifacts([folder / "weights.pt"], "weights", trial_id=row["trial_id"])
         tracker.model(row["trial_id"], folder / "model")
 
@@ -68,7 +69,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
 def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData) -> None:
     import torch
 
-    from analysis.plots.member import best_against_last, save
+    from analysis.plots.member import accuracy_against_epsilon, best_against_last, save
     from study.tracking.models import save_model
     from trainables.measuring import measured_part
     from trainables.network import network
@@ -89,18 +90,21 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
     making = folder.with_name(f".{folder.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    save(_curve(row, model, images, labels), making / "accuracy_against_epsilon.png")
+    curve = _curve(row, model, images, labels)
+    write_curve(making / CURVE, curve)
+    save(accuracy_against_epsilon(curve, eval_epsilon=row["eval_epsilon"]), making / "accuracy_against_epsilon.png")
     save(_grid(row, model, images[:GRID_IMAGES], labels[:GRID_IMAGES], data=data), making / "clean_and_attacked.png")
     epochs = read_epochs(trial_file(study_dir, row["trial_id"], schema=EPOCH)).to_pylist()
     save(best_against_last(epochs, best_epoch=row["best_epoch"]), making / "best_against_last.png")
     torch.save(dict(model.state_dict()), making / "weights.pt")
     example = images[:2].contiguous().numpy()
     save_model(model.to(memory_format=torch.contiguous_format), example, making / "model")  # type: ignore[call-overload]
+    shutil.rmtree(folder, ignore_errors=True)
     making.replace(folder)
 
 
-def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Any:
-    from analysis.plots.member import accuracy_against_epsilon
+def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
+    from analysis.plots.radii import Curve
     from trainables.evaluation import attacked, clean_measures
     from trainables.threat import ThreatModel
 
@@ -110,14 +114,16 @@ def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Ten
         options: dict[str, Any] = {"steps": row["steps"], "restarts": row["restarts"], "seed": SEED}
         found = attacked(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
         accuracies.append(float(found.robust.double().mean()))
-    return accuracy_against_epsilon(
-        radii,
-        # what falls to a smaller ball falls to a larger one
-        np.minimum.accumulate(accuracies).tolist(),
-        eval_epsilon=row["eval_epsilon"],
-        norm=row["norm"],
+    return Curve(
+        trial_id=row["trial_id"],
+        method=row["method"],
+        split="val",
         attack=f"PGD-{row['steps']}",
+        norm=row["norm"],
         examples=len(images),
+        radii=tuple(radii),
+        # what falls to a smaller ball falls to a larger one
+        accuracies=tuple(np.minimum.accumulate(accuracies).tolist()),
     )
 
 

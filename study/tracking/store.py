@@ -14,7 +14,7 @@ from analysis.results import read_epochs, trial_file
 from analysis.schema import EPOCH, EXAMPLE, differing_columns
 from study.tracking.client import connect, experiment_id, is_refusal, short
 from study.tracking.models import log_model
-from study.tracking.names import ON_FRONT, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.names import BENEATH_TAG, ON_FRONT, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.rows import epoch_metrics, metrics, params, row_from_tags, row_tags, tags
 
 if TYPE_CHECKING:
@@ -76,9 +76,19 @@ class Store:
         study: The study's name, also the parent run's.
         study_id: What identifies the study, whatever its name or folder.
         study_dir: The study's folder; paths of artifacts count from there.
+        beneath: Id of the study beneath whose parent run this one's lies.
     """
 
-    def __init__(self, *, uri: str, experiment: str, study: str, study_id: str, study_dir: Path) -> None:
+    def __init__(
+        self,
+        *,
+        uri: str,
+        experiment: str,
+        study: str,
+        study_id: str,
+        study_dir: Path,
+        beneath: str | None = None,
+    ) -> None:
         self.client = connect(uri)
         self.experiment_id = experiment_id(self.client, experiment)
         self.refused: list[str] = []
@@ -88,7 +98,15 @@ class Store:
         self._dir = study_dir
         for run in runs_of(self.client, self.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"):
             self.runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), _known(run))
-        self.parent = self._open(STUDY, run_name=study, tags={"study": study})
+        self.parent = self._open(STUDY, run_name=study, tags={"study": study} | self._above(beneath))
+
+    def _above(self, beneath: str | None) -> dict[str, str]:
+        """Return the tags that put this study's run beneath another's."""
+        if beneath is None:
+            return {}
+        query = f"tags.`{STUDY_TAG}` = '{beneath}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
+        found = next(runs_of(self.client, self.experiment_id, query), None)
+        return {BENEATH_TAG: beneath} | ({} if found is None else {PARENT_TAG: found.info.run_id})
 
     def apply(self, events: Iterable[Mapping[str, Any]], /) -> None:
         """Do what the events say; one that the store refuses is left out and noted in `refused`.
@@ -166,6 +184,10 @@ class Store:
             self._log(run, tags=row_tags(row))
             run.row = dict(row)
         self._terminate(run, STATUS[row["status"]])
+
+    def _on_measured(self, event: Mapping[str, Any]) -> None:
+        if event["trial"] in self.runs:
+            self._log(self.runs[event["trial"]], metrics=event["metrics"], time=event["time"])
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from analysis.on_test import CONFIRM_FOLDER
 from study.budget import out_of_time
 from study.console import notes, results
 from study.errors import UsageError
 from study.figures import write_figures
 from study.folder import open_config, read_rows
+from study.replicas import read_plan
 from study.tracking.describe import study_params, study_tags
 from study.tracking.publish import publish
 from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
@@ -18,7 +20,7 @@ SECONDS_A_TRIAL = 5.0
 
 
 def sync(study_dir: Path, /) -> None:
-    """Upload what tracking lacks, from the spool and the result files, and read it back.
+    """Upload what tracking lacks, from the spool and the result files, and read it back; then that of new seeds.
 
     Exit code 1 when something still is not there.
 
@@ -30,7 +32,7 @@ def sync(study_dir: Path, /) -> None:
     study_id = known_study_id(study_dir)
     if study_id is None:
         raise UsageError(f"{study_dir} has not been tracked yet: run `robust-study resume {study_dir}`")
-    tracking = config.tracking
+    tracking, plan = config.tracking, read_plan(study_dir)
     tracker = Tracker(
         study=config.name,
         study_id=study_id,
@@ -38,10 +40,11 @@ def sync(study_dir: Path, /) -> None:
         uri=tracking.uri,
         experiment=tracking.experiment,
         from_start=True,
+        beneath=None if plan is None else plan.beneath,
     )
     tracker.start(study_params(config), study_tags(config))
     tracker.settle(table.to_pylist())
-    if table.num_rows:
+    if table.num_rows and plan is None:
         figures = write_figures(table, study_dir / "figures")
         publish(config, study_dir, table, tracker=tracker, figures=figures)
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
@@ -54,3 +57,5 @@ def sync(study_dir: Path, /) -> None:
         notes().print(f"tracking in {tracker.uri} still lacks: {problem}", soft_wrap=True)
         raise SystemExit(1)
     results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}", soft_wrap=True)
+    if plan is None and read_plan(study_dir / CONFIRM_FOLDER) is not None:
+        sync(study_dir / CONFIRM_FOLDER)

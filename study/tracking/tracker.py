@@ -45,6 +45,7 @@ class Tracker:
         uri: Tracking URI; None is SQLite in the working folder.
         experiment: Experiment name; None is `robust-study`.
         from_start: Send the whole spool again; what has arrived is recognised.
+        beneath: Id of the study beneath whose parent run this one's lies; None where it stands alone.
 
     Raises:
         SpoolBusyError: Another process tracks this study.
@@ -59,11 +60,13 @@ class Tracker:
         uri: str | None = None,
         experiment: str | None = None,
         from_start: bool = False,
+        beneath: str | None = None,
     ) -> None:
         self.uri = uri or default_uri()
         self.experiment = experiment or DEFAULT_EXPERIMENT
         self._study = study
         self._study_id = study_id
+        self._beneath = beneath
         self._dir = study_dir
         self._spool = Spool(study_dir)
         if from_start:
@@ -86,6 +89,12 @@ class Tracker:
     def start(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         """Open or find the parent run and log the study's settings in it."""
         self._put("study", params=params, tags=tags)
+        self._uploader.start()
+
+    def measured(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Add numbers to runs of trials that ended, by trial; the runs stay closed. In place of `start`."""
+        for trial_id, values in metrics.items():
+            self._put("measured", trial=trial_id, metrics=values)
         self._uploader.start()
 
     def dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
@@ -175,6 +184,7 @@ class Tracker:
             study=self._study,
             study_id=self._study_id,
             study_dir=self._dir,
+            beneath=self._beneath,
         )
 
     def _recall(self) -> None:

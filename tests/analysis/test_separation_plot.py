@@ -65,7 +65,7 @@ def test_formats_sizes_and_bytes(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown figure format 'gif'; valid: png, pdf"):
+    with pytest.raises(ValueError, match="unknown figure format 'gif'; valid: png, pdf, svg"):
         write_separation(many("linf"), tmp_path, epsilon=0.1, formats=("gif",))
 
 

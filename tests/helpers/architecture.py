@@ -41,6 +41,7 @@ HOMES = {
         "analysis/results.py",
         "analysis/files.py",
         "analysis/compaction.py",
+        "analysis/several.py",
         "trainables/data/parquet.py",
         "trainables/storage.py",
         "study/cluster/probes.py",

@@ -10,7 +10,7 @@ from study.configfile import load_config
 from study.finish import finish
 from study.folder import create, resolved
 from study.ledger import Ledger
-from study.searcher import trial_id
+from study.searcher import ending, open_search, tell, trial_id
 from study.tracking.describe import dataset_event, study_params, study_tags
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
@@ -30,10 +30,12 @@ def run_plain(source: Path, out: Path) -> Path:
     )
     tracker.start(study_params(config), study_tags(config))
     tracker.dataset(**dataset_event(data))
-    search = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
+    search = open_search(config, folder)
+    search.sampler = optuna.samplers.RandomSampler(seed=0)
     for number in range(config.num_trials):
         name = trial_id(number)
-        spec = config.trial_spec(config.space().draw(search.ask()), number=number)
+        trial = search.ask()
+        spec = config.trial_spec(config.space().draw(trial), number=number)
         keys = {"trial_id": name, "number": number, "proposal": "random", "spec": spec.to_dict()}
         asked = ledger.asked({**keys, "checkpoint_dir": str(folder / "checkpoints" / name)})
         tracker.trial_started(name, params(asked), tags(asked))
@@ -45,6 +47,7 @@ def run_plain(source: Path, out: Path) -> Path:
         outcome = trainer.outcome()
         config_of_trial = {**keys, "checkpoint_dir": str(folder / "checkpoints" / name)}
         ended = ledger.record(config_of_trial, outcome, status=outcome.status, run_id=tracker.run_id(name))
+        tell(search, trial, ending(config.search, ended))
         tracker.trial_ended(ended)
         tracker.study_reported(ledger.count, ledger.progress())
     assert finish(config, folder, tracker=tracker)

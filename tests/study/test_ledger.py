@@ -100,7 +100,15 @@ def test_the_running_count_equals_counting_everything_again(tmp_path):
         clean, robust = draw.integers(0, 30, size=2) / 30
         status = ["completed", "completed", "failed", "stopped_early"][number % 4]
         measured = {"val_clean_accuracy": clean, "val_robust_accuracy": None if number % 13 == 0 else robust}
-        rows.append({"number": number, "status": status, "flags": ["doubt"] * (number % 7 == 0), **measured})
+        rows.append(
+            {
+                "trial_id": f"{number:05d}",
+                "number": number,
+                "status": status,
+                "flags": ["doubt"] * (number % 7 == 0),
+                **measured,
+            }
+        )
         ledger._count(rows[-1])
         points = [values(row, FRONT) for row in rows if row["status"] == "completed" and not row["flags"]]
         if points:

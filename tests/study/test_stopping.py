@@ -4,8 +4,9 @@ import pytest
 
 from study.config import parse_config
 from study.errors import UsageError
-from study.stopping import DROPS, SchedulerConfig, check_stopping
+from study.stopping import SchedulerConfig, check_stopping
 from trainables.optimisation import learning_rate
+from trainables.schedules import drops
 from trainables.settings import settings_of
 from trainables.spec import EvaluationSpec, TrainingSpec
 
@@ -17,9 +18,9 @@ def study(**changes):
 
 @pytest.mark.parametrize("schedule", settings_of(TrainingSpec)["schedule"].choices)
 def test_the_drops_are_those_of_the_schedule(schedule):
-    rates = [learning_rate(step / 1000, schedule=schedule, initial=1.0) for step in range(1000)]
+    rates = [learning_rate(step / 1000, schedule=schedule, initial=1.0, epochs=20) for step in range(1000)]
     falls = tuple(step / 1000 for step in range(1, 1000) if rates[step] < 0.5 * rates[step - 1] and step < 990)
-    assert falls == DROPS[schedule]
+    assert falls == drops(schedule, epochs=20)
 
 
 @pytest.mark.parametrize("epochs", [4, 7, 8, 20, 27, 30, 200])
@@ -27,8 +28,8 @@ def test_the_default_grace_period_reaches_past_the_last_drop(epochs):
     training = TrainingSpec(epochs=epochs, schedule="piecewise")
     grace = SchedulerConfig(name="moasha").grace(training)
     # the rate of the last epoch within the grace period, at its beginning
-    assert learning_rate((grace - 1) / epochs, schedule="piecewise", initial=1.0) <= 0.1
-    assert learning_rate((grace - 1 / 100) / epochs, schedule="piecewise", initial=1.0) == 0.01
+    assert learning_rate((grace - 1) / epochs, schedule="piecewise", initial=1.0, epochs=epochs) <= 0.1
+    assert learning_rate((grace - 1 / 100) / epochs, schedule="piecewise", initial=1.0, epochs=epochs) == 0.01
     assert grace <= epochs
 
 

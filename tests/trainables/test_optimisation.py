@@ -67,8 +67,25 @@ def test_state_goes_on_exactly(name):
         ("constant", [2.0, 2.0, 2.0, 2.0, 2.0]),
         ("cosine", [2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5, 0.0]),
         ("piecewise", [2.0, 2.0, 0.2, 0.02, 0.02]),
+        ("milestones", [2.0, 2.0, 0.2, 0.02, 0.02]),
     ],
 )
 def test_learning_rate_by_quarters(schedule, expected):
-    found = [learning_rate(quarter / 4, schedule=schedule, initial=2.0) for quarter in range(5)]
+    found = [learning_rate(quarter / 4, schedule=schedule, initial=2.0, epochs=20) for quarter in range(5)]
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"),
+    [(15, [10]), (60, [30, 50]), (70, [40, 60]), (120, [40, 80, 100]), (160, [40, 80, 120, 140]), (61, [40, 60])],
+)
+def test_milestones_fall_as_torchs_scheduler_does(epochs, milestones):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=milestones, gamma=0.1)
+    for epoch in range(epochs):
+        found = [
+            learning_rate((epoch + at) / epochs, schedule="milestones", initial=0.5, epochs=epochs) for at in (0, 0.9)
+        ]
+        assert found == pytest.approx([optimizer.param_groups[0]["lr"]] * 2)
+        optimizer.step()
+        scheduler.step()

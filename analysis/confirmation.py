@@ -1,0 +1,226 @@
+"""What new seeds and test data say of chosen trials: the winner's curse, and apart from it the spread between seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.beliefs import Estimate
+from analysis.evaluations import alike, gap, like_for_like
+from analysis.paper_table import accuracy_estimate
+from analysis.tables import TextTable
+
+Row = Mapping[str, Any]
+KINDS = ("clean", "robust")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Accuracies of one trial's settings under new seeds, all on the same test examples.
+
+    Args:
+        seeds: How many.
+        examples: Test examples.
+        mean: Of the accuracies.
+        sd: Their standard deviation as measured, with seeds - 1; None of one seed.
+        sd_of_examples: The standard deviation that so few examples alone would give between networks that are equally
+            accurate; None of one seed, or without per-example outcomes.
+    """
+
+    seeds: int
+    examples: int
+    mean: float
+    sd: float | None
+    sd_of_examples: float | None
+
+    @property
+    def sd_of_seeds(self) -> float | None:
+        """The standard deviation of the true accuracies between seeds, the examples' noise taken out."""
+        if self.sd is None or self.sd_of_examples is None:
+            return None
+        return float(np.sqrt(max(0.0, self.sd**2 - self.sd_of_examples**2)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmed:
+    """One chosen trial.
+
+    Args:
+        result: Its result row.
+        test: Its measurement on test that differs from validation in the split alone, None where there is none.
+        curse: Validation minus test of the same checkpoint by kind, empty without a test measurement.
+        spread: New seeds on test by kind, empty without them.
+        failed: New seeds that failed.
+    """
+
+    result: Row
+    test: Row | None
+    curse: Mapping[str, Estimate]
+    spread: Mapping[str, Spread]
+    failed: int
+
+
+def seed_spread(correct: ArrayLike, /) -> Spread:
+    """Return the spread between seeds, the part that the examples' finite number explains told apart.
+
+    The outcomes are split as in a two-way analysis of variance without replication. What is left of a network's
+    outcomes after its own mean and the examples' mean are taken out has variance s^2; between k equally accurate
+    networks the measured accuracies then scatter with variance s^2 / n.
+
+    Args:
+        correct: Whether each seed's network classifies each example correctly, boolean, shape (k, n), k, n >= 1.
+    """
+    outcomes = np.asarray(correct, dtype=np.float64)
+    seeds, examples = outcomes.shape
+    accuracies = outcomes.mean(axis=1)
+    if seeds < 2:
+        return Spread(seeds=seeds, examples=examples, mean=float(accuracies.mean()), sd=None, sd_of_examples=None)
+    left = outcomes - accuracies[:, None] - outcomes.mean(axis=0) + outcomes.mean()
+    variance = float((left**2).sum()) / ((seeds - 1) * max(examples - 1, 1))
+    return Spread(
+        seeds=seeds,
+        examples=examples,
+        mean=float(accuracies.mean()),
+        sd=float(accuracies.std(ddof=1)),
+        sd_of_examples=float(np.sqrt(variance / examples)),
+    )
+
+
+def mean_curse(val: ArrayLike, test: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
+    """Return validation minus test accuracy, averaged over the same checkpoints, with its interval.
+
+    All checkpoints share the examples of either split, so the noise is that of each example's mean over checkpoints.
+
+    Args:
+        val: Correct on validation, boolean, shape (m, n), n >= 2.
+        test: Correct on test, boolean, shape (m, n').
+        confidence: Coverage aimed at, in (0, 1).
+    """
+    shares = [np.asarray(part, dtype=np.float64).mean(axis=0) for part in (val, test)]
+    value = float(shares[0].mean() - shares[1].mean())
+    error = float(np.sqrt(sum(share.var(ddof=1) / len(share) for share in shares)))
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    return Estimate(value=value, low=value - half, high=value + half)
+
+
+def confirmed(
+    members: Sequence[Row],
+    evaluations: Sequence[Row],
+    /,
+    *,
+    replicas: Sequence[Row] = (),
+    outcomes: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> list[Confirmed]:
+    """Return what is known of each member.
+
+    Args:
+        members: Result rows of chosen trials.
+        evaluations: Evaluation rows of the study and of its new seeds.
+        replicas: Result rows of the new seeds; `replicate_of` is a member's number.
+        outcomes: By the name of a new seed's measurement, whether its network was correct on each test example, by
+            kind.
+    """
+    found = []
+    for member in members:
+        test = like_for_like(member, evaluations)
+        own = [row for row in replicas if row["replicate_of"] == member["number"]]
+        measured = _together([alike(row, evaluations) for row in own])
+        found.append(
+            Confirmed(
+                result=member,
+                test=test,
+                curse={} if test is None else {kind: gap(member, test, kind) for kind in KINDS},
+                spread={kind: _spread(measured, kind, outcomes or {}) for kind in KINDS} if measured else {},
+                failed=sum(row["status"] == "failed" for row in own),
+            )
+        )
+    return found
+
+
+def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = ()) -> TextTable:
+    """Return validation, test, winner's curse and spread between seeds, two lines a member: clean and robust."""
+    cells = []
+    for one in found:
+        row, test = one.result, one.test
+        for kind in KINDS:
+            spread = one.spread.get(kind)
+            cells.append(
+                (
+                    row["trial_id"],
+                    row["method"],
+                    kind,
+                    row[f"val_{kind}_accuracy"],
+                    None if test is None else str(accuracy_estimate(test[f"{kind}_accuracy"], test["examples"])),
+                    _signed(one.curse.get(kind)),
+                    *(
+                        (None,) * 4
+                        if spread is None
+                        else (spread.mean, spread.sd, spread.sd_of_examples, spread.sd_of_seeds)
+                    ),
+                    "" if spread is None else f"{spread.seeds}{f' ({one.failed} failed)' if one.failed else ''}",
+                )
+            )
+    headings = ("trial", "method", "accuracy", "val", "test", "winner's curse", "seeds mean", "seeds sd")
+    return TextTable(
+        title="Chosen on validation, shown on test",
+        headings=(*headings, "sd of examples", "sd of seeds", "seeds n"),
+        formats=("", "", "", ".4f", "", "", ".4f", ".4f", ".4f", ".4f", ""),
+        rows=tuple(cells),
+        notes=(
+            "winner's curse: val - test of one and the same checkpoint, under the same attack; 95 % intervals of the "
+            "examples",
+            "seeds: the same settings trained with n new seeds, on test; sd: between them as measured; sd of examples: "
+            "what so few test examples alone would give; sd of seeds: the rest",
+            *notes,
+        ),
+    )
+
+
+def as_tree(found: Sequence[Confirmed], /) -> list[dict[str, Any]]:
+    """Return the same as plain values, for JSON."""
+    tree = []
+    for one in found:
+        entry: dict[str, Any] = {name: one.result[name] for name in ("trial_id", "method", "seed")}
+        for kind in KINDS:
+            spread, curse = one.spread.get(kind), one.curse.get(kind)
+            entry[kind] = {
+                "val": one.result[f"val_{kind}_accuracy"],
+                "test": None if one.test is None else one.test[f"{kind}_accuracy"],
+                "winners_curse": None if curse is None else vars(curse),
+                "seeds": None if spread is None else {**vars(spread), "sd_of_seeds": spread.sd_of_seeds},
+            }
+        tree.append(
+            entry | {"failed_seeds": one.failed, "examples": None if one.test is None else one.test["examples"]}
+        )
+    return tree
+
+
+def _together(measured: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return one measurement of each network, all on one number of images: where most networks have one, then most."""
+    sizes = {row["examples"] for rows in measured for row in rows}
+    at = {size: [rows_at[0] for rows in measured if (rows_at := _of_size(rows, size))] for size in sizes}
+    return max(at.values(), key=lambda rows: (len(rows), rows[0]["examples"]), default=[])
+
+
+def _of_size(rows: Sequence[Row], size: int) -> list[Row]:
+    return [row for row in rows if row["examples"] == size]
+
+
+def _spread(measured: Sequence[Row], kind: str, outcomes: Mapping[str, Mapping[str, np.ndarray]]) -> Spread:
+    correct = [outcomes[row["evaluation"]][kind] for row in measured if row["evaluation"] in outcomes]
+    if len(correct) == len(measured):
+        return seed_spread(np.stack(correct))
+    shares = np.array([row[f"{kind}_accuracy"] for row in measured])
+    sd = float(shares.std(ddof=1)) if len(shares) > 1 else None
+    return Spread(
+        seeds=len(shares), examples=measured[0]["examples"], mean=float(shares.mean()), sd=sd, sd_of_examples=None
+    )
+
+
+def _signed(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"

@@ -1,0 +1,237 @@
+"""What was measured on test: each trial's strongest attack, its like-for-like measure, and how often test was used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.paper_table import accuracy_estimate, difference
+from analysis.results import trial_file
+from analysis.schema import EVALUATION, EXAMPLE
+from analysis.tables import TextTable
+from analysis.wording import L_2, L_INF, radius
+
+Row = Mapping[str, Any]
+
+_STRENGTH = ("fgsm", "pgd", "multi_targeted", "autoattack")
+"""Known attacks, weakest first; one of a user's own stands between the second and the third."""
+
+_SETTINGS = ("checkpoint", "attack", "norm", "epsilon", "steps", "restarts", "examples", "checks")
+_NORMS = {"linf": L_INF, "l2": L_2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """Measurements on test that share their settings.
+
+    Args:
+        settings: What was measured, in words.
+        trials: Ids of the trials, in order.
+        occasions: Commands that measured them.
+    """
+
+    settings: str
+    trials: tuple[str, ...]
+    occasions: int
+
+
+def examples_file(study_dir: str | Path, evaluation: str, /) -> Path:
+    """Return where the per-example outcomes of a measurement lie, by the name that its row has under `evaluation`."""
+    file = trial_file(study_dir, evaluation, schema=EVALUATION)
+    return file.parent / EXAMPLE.folder / file.name
+
+
+def settings_phrase(row: Row, /) -> str:
+    """Return how a row was measured, "PGD, 10 steps, 1 restart, norm, ε = 0.1, 300 images"."""
+    attack = str(row["attack"])
+    effort = f"{row['steps']} step{'s' * (row['steps'] != 1)}, {row['restarts']} restart{'s' * (row['restarts'] != 1)}"
+    if attack == "autoattack":
+        effort = f"standard set after PGD ({effort})"
+    norm = _NORMS.get(row["norm"], row["norm"])
+    name = attack.upper() if attack in ("pgd", "fgsm") else attack
+    return f"{name}, {effort}, {norm}, ε = {radius(row['epsilon'])}, {row['examples']} images"
+
+
+def uses_of_test(rows: Sequence[Row], /) -> list[Use]:
+    """Return the uses of test data by their settings, in order of first use.
+
+    Args:
+        rows: Evaluation rows; each is one use.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in sorted(_on_test(rows), key=lambda row: (row["occasion"] or "", row["number"])):
+        groups.setdefault(tuple(row[name] for name in _SETTINGS), []).append(row)
+    return [
+        Use(
+            settings=f"{settings_phrase(found[0])}, {found[0]['checkpoint']} checkpoint, {found[0]['checks']} checks",
+            trials=tuple(dict.fromkeys(row["trial_id"] for row in found)),
+            occasions=len({row["occasion"] for row in found}),
+        )
+        for found in groups.values()
+    ]
+
+
+def uses_lines(rows: Sequence[Row], /) -> list[str]:
+    """Return the uses of test data in words: one line that counts them, and one for each setting."""
+    tested = _on_test(rows)
+    if not tested:
+        return ["test data was never used"]
+    trials, occasions = ({row[name] for row in tested} for name in ("trial_id", "occasion"))
+    first = (
+        f"test data was used {_times(len(tested))}: {len(trials)} network{'s' * (len(trials) != 1)} measured on "
+        f"{len(occasions)} occasion{'s' * (len(occasions) != 1)}"
+    )
+    return [first, *(f"{len(use.trials)} x {use.settings}: {_listed(use.trials)}" for use in uses_of_test(rows))]
+
+
+def like_for_like(result: Row, rows: Sequence[Row], /) -> Row | None:
+    """Return the measurement on test of a trial's own checkpoint that differs from validation in the split alone.
+
+    Args:
+        result: The trial's result row.
+        rows: Evaluation rows.
+
+    Returns:
+        The one of most images; None where there is none.
+    """
+    return max(alike(result, rows), key=lambda row: (row["examples"], row["checks"] == "full"), default=None)
+
+
+def alike(result: Row, rows: Sequence[Row], /) -> list[Row]:
+    """Return every such measurement, on however many images; see `like_for_like`."""
+    wanted = {"attack": result["attack"], "steps": result["steps"], "restarts": result["restarts"]}
+    return [row for row in _of(result, rows) if all(row[name] == value for name, value in wanted.items())]
+
+
+def lipschitz_on_test(result: Row, rows: Sequence[Row], /) -> float | None:
+    """Return the mean local Lipschitz estimate of a trial's own checkpoint on test, that of most images."""
+    known = [row for row in _of(result, rows) if row["lipschitz_mean"] is not None]
+    best = max(known, key=lambda row: row["lipschitz_examples"] or 0, default=None)
+    return None if best is None else float(best["lipschitz_mean"])
+
+
+def doubts_on_test(result: Row, rows: Sequence[Row], /) -> list[str]:
+    """Return every flag of a trial's measurements on test at the study's own radius, with its attack, sorted."""
+    return sorted({f"{flag} ({attack_name(row)})" for row in _of(result, rows) for flag in row["flags"]})
+
+
+def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
+    """Return the measurement on test under the strongest attack, at the study's own radius, on a trial's checkpoint.
+
+    Stronger is the later of FGSM, PGD, multi-targeted, AutoAttack; then more steps and restarts; then more images.
+    """
+    return max(_of(result, rows), key=_strength, default=None)
+
+
+def attack_name(row: Row, /) -> str:
+    """Return a row's attack with its effort, short enough for a column: `PGD-10x2`, `autoattack`."""
+    attack = str(row["attack"])
+    if attack == "autoattack":
+        return attack
+    name = attack.upper() if attack in ("pgd", "fgsm") else attack
+    return f"{name}-{row['steps']}" + (f"x{row['restarts']}" if row["restarts"] != 1 else "")
+
+
+def tracked_metrics(result: Row, rows: Sequence[Row], /) -> dict[str, float]:
+    """Return what a trial's run in tracking shows of test: its like-for-like values, and what each attack left.
+
+    The last are named `test_robust_accuracy_<attack>`; of several measurements under one attack the strongest counts.
+    """
+    found: dict[str, float] = {}
+    same = like_for_like(result, rows)
+    if same is not None:
+        found |= {f"test_{name}": same[name] for name in ("clean_accuracy", "robust_accuracy")}
+    if (lipschitz := lipschitz_on_test(result, rows)) is not None:
+        found["test_lipschitz_mean"] = lipschitz
+    for row in sorted(_of(result, rows), key=_strength):
+        found[f"test_robust_accuracy_{row['attack'].rpartition(':')[2]}"] = row["robust_accuracy"]
+    return found
+
+
+def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:
+    """Return evaluation rows as a table, each beside its trial's validation values.
+
+    Args:
+        results: Result rows of the trials.
+        rows: Evaluation rows, in the order to show.
+    """
+    by_trial = {(row["study"], row["trial_id"]): row for row in results}
+    cells = []
+    for row in rows:
+        trial = by_trial.get((row["study"], row["trial_id"]), {})
+        prefix = "val" if row["checkpoint"] == trial.get("checkpoint_kind") else f"{row['checkpoint']}_val"
+        cells.append(
+            (
+                row["trial_id"],
+                row["method"],
+                row["checkpoint"],
+                trial.get(f"{prefix}_clean_accuracy"),
+                _estimate(row, "clean"),
+                trial.get(f"{prefix}_robust_accuracy"),
+                _estimate(row, "robust"),
+                attack_name(row),
+                radius(row["epsilon"]),
+                row["examples"],
+                row["lipschitz_mean"],
+                ", ".join(row["flags"]),
+            )
+        )
+    headings = ("trial", "method", "weights", "clean (val)", "clean (test)", "robust (val)", "robust (test)", "attack")
+    return TextTable(
+        title="On test",
+        headings=(*headings, "ε", "images", "Lipschitz (test)", "flags"),
+        formats=("", "", "", ".4f", "", ".4f", "", "", "", "d", ".4g", ""),
+        rows=tuple(cells),
+        notes=(
+            "95 % Wilson intervals of the examples. Robust (val) is under the study's own attack at its own radius, "
+            "whatever the line is of",
+        ),
+    )
+
+
+def gap(result: Row, row: Row, kind: str, /) -> Any:
+    """Return validation minus test accuracy of one checkpoint with its 95 % interval, an `Estimate`; see `difference`.
+
+    Args:
+        result: The trial's result row.
+        row: Its like-for-like measurement on test.
+        kind: `clean` or `robust`.
+    """
+    return difference(
+        accuracy_estimate(result[f"val_{kind}_accuracy"], result["examples"]),
+        accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]),
+    )
+
+
+def _of(result: Row, rows: Sequence[Row]) -> list[Row]:
+    """Return the measurements on test of a trial's own checkpoint at the study's own radius."""
+    wanted = {
+        "trial_id": result["trial_id"], "study": result["study"], "checkpoint": result["checkpoint_kind"],
+        "norm": result["norm"], "epsilon": result["eval_epsilon"],
+    }  # fmt: skip
+    return [row for row in _on_test(rows) if all(row[name] == value for name, value in wanted.items())]
+
+
+def _estimate(row: Row, kind: str) -> str:
+    return str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
+
+
+def _on_test(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["split"] == "test"]
+
+
+def _strength(row: Row) -> tuple[Any, ...]:
+    attack = row["attack"]
+    rank = _STRENGTH.index(attack) if attack in _STRENGTH else 1.5
+    return rank, row["steps"] * row["restarts"], row["examples"], row["checks"] == "full"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _listed(trials: Sequence[str], *, most: int = 12) -> str:
+    more = f" and {len(trials) - most} more" if len(trials) > most else ""
+    return ", ".join(trials[:most]) + more

@@ -1,0 +1,174 @@
+"""Chosen members at their test values, each joined to where validation saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.confirmation import KINDS, Confirmed
+from analysis.evaluations import settings_phrase
+from analysis.on_test import OnTest
+from analysis.paper_table import accuracy_estimate
+from analysis.plots.interactive import offline_page
+from analysis.plots.style import COLUMN_WIDTH, paper_style, styles_for
+from analysis.tables import csv_text
+from analysis.wording import L_2, L_INF
+
+FORMATS = ("png", "pdf", "svg", "html")
+
+
+def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
+    """Draw members measured on test into `ax`: hollow where validation saw them, filled with intervals on test.
+
+    New seeds are a cross of one standard deviation each way around their mean.
+
+    Returns:
+        `ax`.
+    """
+    styles = styles_for(one.result["method"] for one in members)
+    for one in members:
+        if one.test is None:
+            continue
+        style, test = styles[one.result["method"]], one.test
+        val = [one.result[f"val_{kind}_accuracy"] for kind in KINDS]
+        there = [accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for kind in KINDS]
+        ax.annotate(
+            "",
+            xy=(there[0].value, there[1].value),
+            xytext=(val[0], val[1]),
+            arrowprops={"arrowstyle": "->", "linewidth": 0.6, "color": "0.5", "shrinkA": 2, "shrinkB": 2},
+        )
+        ax.plot(
+            *val, marker=style.marker, markersize=4, markerfacecolor="white", markeredgecolor=style.colour, zorder=3
+        )
+        errors = [[[at.value - at.low], [at.high - at.value]] for at in there]
+        ax.errorbar(
+            there[0].value, there[1].value, xerr=errors[0], yerr=errors[1], marker=style.marker, markersize=5,
+            color=style.colour, elinewidth=0.5, zorder=4,
+        )  # fmt: skip
+        if one.spread:
+            clean, robust = (one.spread[kind] for kind in KINDS)
+            ax.errorbar(
+                clean.mean, robust.mean, xerr=clean.sd or 0.0, yerr=robust.sd or 0.0, color="0.35", elinewidth=1.4,
+                marker="", zorder=2,
+            )  # fmt: skip
+    ax.set_xlabel("clean accuracy (test; hollow: val)")
+    ax.set_ylabel("robust accuracy (test; hollow: val)")
+    ax.grid(visible=True, linewidth=0.3, color="0.9")
+    ax.set_axisbelow(True)
+    return ax
+
+
+def write_on_test(found: OnTest, out_dir: str | Path, /, *, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write `pareto_test.<format>` for each format, and the data beside it as `pareto_test.csv`.
+
+    Args:
+        found: What is known on test.
+        out_dir: Made if missing.
+        formats: Some of png (300 dpi), pdf, svg and html.
+
+    Returns:
+        The files written.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"pareto_test.{entry}" for entry in (*formats, "csv")]
+    for path in written:
+        if path.suffix == ".csv":
+            path.write_text(_csv(found), encoding="utf-8")
+        elif path.suffix == ".html":
+            path.write_text(offline_page(_interactive(found), title=f"On test: {_study(found)}"), encoding="utf-8")
+        else:
+            with paper_style():
+                dated = {".png": "Software", ".pdf": "CreationDate", ".svg": "Date"}[path.suffix]
+                _figure(found).savefig(path, metadata={dated: None})
+    return written
+
+
+def _interactive(found: OnTest) -> go.Figure:
+    """Return the figure for the screen: hover tells a member's values; hollow on validation, filled on test."""
+    figure = go.Figure()
+    members = [(one, one.test) for one in found.members if one.test is not None]
+    for method, style in styles_for(one.result["method"] for one, _ in members).items():
+        mine = [(one, test) for one, test in members if one.result["method"] == method]
+        val = [[one.result[f"val_{kind}_accuracy"] for one, _ in mine] for kind in KINDS]
+        there = [[accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for _, test in mine] for kind in KINDS]
+        names = [f"trial {one.result['trial_id']} ({method})" for one, _ in mine]
+        look = {"symbol": style.symbol, "size": 10, "color": style.colour, "line": {"width": 1.5}}
+        figure.add_scatter(
+            x=val[0], y=val[1], mode="markers", marker=look | {"symbol": f"{style.symbol}-open"}, text=names,
+            hovertemplate="%{text}<br>val: clean %{x:.4f}, robust %{y:.4f}<extra></extra>", showlegend=False,
+            legendgroup=method,
+        )  # fmt: skip
+        errors = [
+            {"array": [at.high - at.value for at in axis], "arrayminus": [at.value - at.low for at in axis], "width": 0}
+            for axis in there
+        ]
+        figure.add_scatter(
+            x=[at.value for at in there[0]], y=[at.value for at in there[1]], mode="markers", marker=look, text=names,
+            error_x=errors[0], error_y=errors[1], name=style.label, legendgroup=method,
+            hovertemplate="%{text}<br>test: clean %{x:.4f}, robust %{y:.4f}<extra></extra>",
+        )  # fmt: skip
+        for x, y, to_x, to_y in zip(*val, *there, strict=True):
+            figure.add_scatter(
+                x=[x, to_x.value], y=[y, to_y.value], mode="lines", line={"color": "grey", "width": 1},
+                hoverinfo="skip", showlegend=False, legendgroup=method,
+            )  # fmt: skip
+    figure.update_xaxes(title="clean accuracy (test; hollow: val)")
+    figure.update_yaxes(title="robust accuracy (test; hollow: val)")
+    figure.update_layout(template="plotly_white", title=f"On test: {_study(found)}<br><sub>{_said(found)}</sub>")
+    return figure
+
+
+def _figure(found: OnTest) -> Figure:
+    figure = Figure(figsize=(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH), layout="constrained")
+    draw_on_test(found.members, figure.add_subplot())
+    handles = [
+        Line2D([], [], linestyle="none", marker=style.marker, markersize=4.5, color=style.colour, label=style.label)
+        for style in styles_for(one.result["method"] for one in found.members).values()
+    ]
+    if any(one.spread for one in found.members):
+        handles.append(
+            Line2D([], [], linestyle="none", marker="+", markersize=6, color="0.35", label="new seeds, mean ± sd")
+        )
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    said = _said(found).replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
+    small = (
+        f"study {_study(found)} · {len(found.members)} chosen on validation · 95 % intervals of the examples\n{said}"
+    )
+    figure.supxlabel(small, fontsize=5, color="0.35")
+    return figure
+
+
+def _said(found: OnTest) -> str:
+    """Return how the members were measured as on validation, in words."""
+    tests = [one.test for one in found.members if one.test is not None]
+    return " | ".join(dict.fromkeys(map(settings_phrase, tests))) or "nothing was measured as on validation"
+
+
+def _study(found: OnTest) -> str:
+    return ", ".join(dict.fromkeys(str(one.result["study"]) for one in found.members))
+
+
+def _csv(found: OnTest) -> str:
+    headings = ["trial_id", "method", "chosen", "examples"]
+    columns = ("val", "test", "low", "high", "seeds", "seeds_mean", "seeds_sd", "sd_of_examples")
+    headings += [f"{kind}_{name}" for kind in KINDS for name in columns]
+    rows = []
+    for one in found.members:
+        row = one.result
+        cells = [row["trial_id"], row["method"], "front" if row["trial_id"] in found.chosen else "by name"]
+        cells.append(None if one.test is None else one.test["examples"])
+        for kind in KINDS:
+            spread = one.spread.get(kind)
+            at = None if one.test is None else accuracy_estimate(one.test[f"{kind}_accuracy"], one.test["examples"])
+            cells.append(row[f"val_{kind}_accuracy"])
+            cells += [None] * 3 if at is None else [at.value, at.low, at.high]
+            cells += [None] * 4 if spread is None else [spread.seeds, spread.mean, spread.sd, spread.sd_of_examples]
+        rows.append(cells)
+    return csv_text(headings, rows)

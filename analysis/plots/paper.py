@@ -1,0 +1,112 @@
+"""All figures of a study for a paper, each with its data beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis.plots.checkpoints import checkpoints_sheet
+from analysis.plots.growth import growth_sheet
+from analysis.plots.importance import importance_sheet
+from analysis.plots.lipschitz import lipschitz_sheet
+from analysis.plots.parallel import parallel_sheet
+from analysis.plots.pareto import write_pareto
+from analysis.plots.radii import Curve, radii_sheet
+from analysis.plots.separation import write_separation
+from analysis.plots.sheet import PRINTED, Sheet, known_formats
+from analysis.plots.slices import slice_sheet
+from analysis.plots.style import COLUMN_WIDTH
+from analysis.plots.trials import trials_of
+from analysis.progress import hypervolume_growth
+from analysis.reach import reach_of
+from analysis.results import Table
+from analysis.settings import varying_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What figures show that result rows do not say.
+
+    Args:
+        curves: Accuracy against the radius, of front members.
+        importance: Shares of variance by objective and hyperparameter.
+        distances: Rows of the separation schema, of the study's data set and norm.
+        reference: Reference values of the hypervolume, by objective.
+        devices: What a trial holds while it runs, so that hours count `unit`.
+        unit: "worker-hours", or "GPU-hours".
+    """
+
+    curves: Sequence[Curve] = ()
+    importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    distances: Table | None = None
+    reference: Mapping[str, float] | None = None
+    devices: float = 1.0
+    unit: str = "worker-hours"
+
+
+def paper_sheets(
+    table: Table, known: Known | None = None, /, *, width: float = COLUMN_WIDTH, allow_mixed: bool = False
+) -> Iterator[Sheet]:
+    """Yield the figures of a result table, all but the front and the separation, which have writers of their own.
+
+    Lipschitzness, hypervolume, a slice for each setting that varies, parallel coordinates, importance where it is
+    known, accuracy against the radius, best against last checkpoint.
+
+    Args:
+        table: Result rows; no rows, one row or only failed trials give figures that say so.
+        known: What else there is.
+        width: Inches.
+        allow_mixed: Draw rows together though they were measured differently.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+    """
+    known = known or Known()
+    trials = trials_of(table, allow_mixed=allow_mixed)
+    reach = None if known.distances is None else reach_of(known.distances)
+    yield lipschitz_sheet(trials, width=width)
+    growth = hypervolume_growth(table, reference=known.reference, devices=known.devices, allow_mixed=allow_mixed)
+    yield growth_sheet(growth, table, unit=known.unit, width=width)
+    for setting in varying_settings(table):
+        yield slice_sheet(trials, setting, reach=reach, width=width)
+    yield parallel_sheet(trials, width=width)
+    if bars := importance_sheet(known.importance, table, width=width):
+        yield bars
+    yield radii_sheet(known.curves, table, reach=reach, width=width)
+    yield checkpoints_sheet(trials, width=width)
+
+
+def write_paper_figures(
+    table: Table,
+    out_dir: str | Path,
+    known: Known | None = None,
+    /,
+    *,
+    formats: Sequence[str] = PRINTED,
+    width: float = COLUMN_WIDTH,
+    allow_mixed: bool = False,
+) -> list[Path]:
+    """Write the front, all `paper_sheets`, and the separation where distances are known; return the files.
+
+    Args:
+        table: Result rows.
+        out_dir: Made if missing.
+        known: What else there is.
+        formats: Some of png (300 dpi), pdf and svg.
+        width: Inches; `analysis.plots.style.WIDTHS` has presets.
+        allow_mixed: Draw rows together though they were measured differently.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        ValueError: Unknown format.
+    """
+    known = known or Known()
+    formats = known_formats(formats)
+    written = write_pareto(table, out_dir, formats=formats, allow_mixed=allow_mixed, width=width)
+    for sheet in paper_sheets(table, known, width=width, allow_mixed=allow_mixed):
+        written += sheet.write(out_dir, formats=formats)
+    radii = sorted(set(table["eval_epsilon"].to_pylist()))
+    if known.distances is not None and known.distances.num_rows and radii:
+        written += write_separation(known.distances, out_dir, epsilon=radii[-1], formats=formats, width=width)
+    return written

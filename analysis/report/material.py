@@ -1,0 +1,54 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from analysis.beliefs import FrontBelief
+from analysis.on_test import OnTest
+from analysis.plots.radii import Curve
+from analysis.reach import Reach, reach_of
+from analysis.results import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a report is made of.
+
+    Args:
+        title: The study's name.
+        table: Its result rows.
+        config: Its config as YAML, empty where unknown.
+        belief: What the per-example outcomes say of the front.
+        importance: Shares by objective and hyperparameter.
+        reference: Reference values of the hypervolume, by objective.
+        separation: Distances of the data set, rows of the separation schema.
+        curves: Accuracy against the radius, of front members.
+        devices: What a trial holds while it runs, so that hours count `unit`.
+        unit: "worker-hours", or "GPU-hours".
+        on_test: What is known on test, None where nothing was measured.
+        notes: Further lines for the provenance.
+    """
+
+    title: str
+    table: Table
+    config: str = ""
+    belief: FrontBelief | None = None
+    importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    reference: Mapping[str, float] | None = None
+    separation: Table | None = None
+    curves: Sequence[Curve] = ()
+    devices: float = 1.0
+    unit: str = "worker-hours"
+    on_test: OnTest | None = None
+    notes: tuple[str, ...] = ()
+
+    def chances(self) -> dict[str, float]:
+        """Return the probabilities to be truly on the front by trial, empty without per-example outcomes."""
+        belief = self.belief
+        return {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
+
+    def reach(self) -> Reach | None:
+        """Return how far the theorem reaches for the data set, None where its separation is not known."""
+        return None if self.separation is None else reach_of(self.separation)

@@ -1,0 +1,94 @@
+"""The report's closing sections: how trials ended, the evaluation cards, where everything came from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from html import escape
+
+from analysis.evaluations import uses_lines
+from analysis.fronts import front_of
+from analysis.report.card import card, card_html
+from analysis.report.html import bullets, paragraph, table_html
+from analysis.report.material import Material
+from analysis.results import Table
+from analysis.tables import TextTable
+
+CARDS = 40
+"""Most evaluation cards on the page: the front's members, best clean accuracy first."""
+
+_STATUSES = ("completed", "stopped_early", "failed")
+
+
+def failures(table: Table, /) -> list[str]:
+    """Return how trials ended by method, why some failed, which flags were raised."""
+    rows = table.select(["method", "status", "reason", "flags"]).to_pylist()
+    methods = sorted({row["method"] for row in rows})
+    cells = tuple(
+        (
+            method,
+            *(sum(row["method"] == method and row["status"] == status for row in rows) for status in _STATUSES),
+            sum(row["method"] == method and row["status"] == "completed" and bool(row["flags"]) for row in rows),
+        )
+        for method in methods
+    )
+    reasons = Counter(f"{row['method']}: {row['reason']}" for row in rows if row["status"] == "failed")
+    flags = Counter(flag for row in rows for flag in row["flags"])
+    counts = TextTable(
+        title="How trials ended",
+        headings=("method", "completed", "stopped early", "failed", "flagged"),
+        formats=("", "d", "d", "d", "d"),
+        rows=cells,
+    )
+    return [
+        table_html(counts, row_class=methods),
+        bullets([f"{number} failed, {reason}" for reason, number in reasons.most_common(20)]),
+        bullets([f"{number} flagged {flag}" for flag, number in flags.most_common()]),
+    ]
+
+
+def cards_section(material: Material, /) -> list[str]:
+    """Return an evaluation card for each front member, the first `CARDS` of them."""
+    members = front_of(material.table).to_pylist()
+    chance = material.chances()
+    first_numbers = {row["replicate_of"] if row["replicate_of"] is not None else row["number"] for row in members}
+    seeds: dict[int, list[dict[str, object]]] = {}
+    for row in material.table.select(
+        ["number", "replicate_of", "trial_id", "val_robust_accuracy", "status"]
+    ).to_pylist():
+        group = row["replicate_of"] if row["replicate_of"] is not None else row["number"]
+        if group in first_numbers and row["status"] == "completed":
+            seeds.setdefault(group, []).append(row)
+    cards = []
+    for row in members[:CARDS]:
+        group = row["replicate_of"] if row["replicate_of"] is not None else row["number"]
+        others = [other for other in seeds.get(group, []) if other["trial_id"] != row["trial_id"]]
+        answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), on_test=material.on_test)
+        cards.append(card_html(row, answers))
+    more = [paragraph(f"{len(members) - CARDS} more members have no card here.")] if len(members) > CARDS else []
+    return [
+        paragraph("✓ answered by the rows; ! answered, but against the claim; ? open: somebody must say."),
+        *cards,
+        *more,
+    ]
+
+
+def provenance_section(material: Material, /) -> list[str]:
+    """Return code, machines, versions, data split, cost, and the config."""
+    table = material.table
+    versions = Counter(text for text in table["versions"].to_pylist() if text)
+    lines = [
+        f"{name.replace('_', ' ')}: {', '.join(sorted(set(map(str, known))))}"
+        for name in ("code_revision", "device", "host", "split_hash", "craft_mode")
+        if (known := table[name].drop_null().to_pylist())
+    ]
+    seconds = sum(table["seconds"].drop_null().to_pylist())
+    lines.append(f"worker-hours of all trials: {seconds / 3600:.2f}")
+    lines += [f"versions ({number} trials): {_versions(text)}" for text, number in versions.most_common(5)]
+    config = f"<h3>Config</h3><pre>{escape(material.config)}</pre>" if material.config else ""
+    uses = uses_lines([] if material.on_test is None else material.on_test.evaluations)
+    return [bullets([*lines, *uses, *material.notes]), config]
+
+
+def _versions(text: str) -> str:
+    return ", ".join(f"{name} {version}" for name, version in json.loads(text).items())

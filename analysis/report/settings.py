@@ -1,0 +1,32 @@
+"""The report's section on hyperparameters: importance, slices, parallel coordinates."""
+
+from __future__ import annotations
+
+from html import escape
+
+from analysis.objectives import objective
+from analysis.plots.importance import named
+from analysis.report.html import bars, paragraph
+from analysis.report.material import Material
+
+
+def settings_section(material: Material, /) -> list[str]:
+    """Return the section's parts."""
+    found = []
+    for name, shares in material.importance.items():
+        entry = objective(name)
+        found.append(f"<h3>Importance for {escape(entry.label)} ({entry.split})</h3>")
+        found.append(bars({named(setting): share for setting, share in shares.items()}))
+    if not found:
+        found = [paragraph("Importance is not given: too few sound trials, or nothing that varies.")]
+    else:
+        found.append(paragraph("Shares of variance explained (fANOVA), of hyperparameters that all methods have."))
+    return [
+        *found,
+        '<h3>Slices</h3><p class="controls"><label>Setting <select id="parameter"></select></label>'
+        '<label>Outcome <select id="outcome"><option value="y">robust accuracy</option><option value="x">clean accuracy'
+        '</option><option value="z">Lipschitzness</option></select></label></p>'
+        '<div id="slice" class="chart" role="img" aria-label="Outcome over one setting"></div>'
+        '<h3>Parallel coordinates</h3><div id="parallel" class="chart" role="img" aria-label="Settings and outcomes">'
+        "</div>",
+    ]

@@ -1,0 +1,44 @@
+"""The report on test: chosen members at their test values, the winner's curse, new seeds, uses of test data."""
+
+from __future__ import annotations
+
+from analysis.confirmation import confirmation_table
+from analysis.evaluations import evaluation_table, uses_lines
+from analysis.on_test import curse_lines, on_test_table
+from analysis.report.html import bullets, paragraph, table_html
+from analysis.report.material import Material
+
+_NOTHING = (
+    "Nothing was measured on test. `robust-study evaluate STUDY_DIR --front --attack autoattack` measures the front's "
+    "members as validation chose them; `robust-study confirm STUDY_DIR --seeds 3` trains them again with new seeds."
+)
+
+
+def tested_section(material: Material, /) -> list[str]:
+    """Return what is known on test, or how to get it."""
+    found = material.on_test
+    if found is None:
+        return [paragraph(_NOTHING)]
+    methods = [str(one.result["method"]) for one in found.members]
+    rows = [one.result for one in found.members]
+    own = [row for row in found.evaluations if row["study"] in {one["study"] for one in rows}]
+    return [
+        paragraph(
+            "Members were chosen on validation, once, before test data was used; nothing seen here chooses anybody. "
+            "The winner's curse is what the choice itself costs: of many estimates the best are lucky ones."
+        ),
+        table_html(on_test_table(found), row_class=methods),
+        table_html(confirmation_table(found.members), row_class=[method for method in methods for _ in range(2)]),
+        "<h3>Every measurement on test</h3>",
+        table_html(evaluation_table(rows, own), caption=False, row_class=[str(row["method"]) for row in own]),
+        "<h3>Uses of test data</h3>",
+        bullets(uses_lines(found.evaluations)),
+    ]
+
+
+def tested_lines(material: Material, /) -> list[str]:
+    """Return what the summary says of test, empty where nothing was measured."""
+    found = material.on_test
+    if found is None:
+        return []
+    return [line[0].upper() + line[1:] + "." for line in curse_lines(found)]

@@ -1,0 +1,217 @@
+"""The command `confirm`: the front's members trained again with new seeds, and everything shown on test."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.on_test import CONFIRM_FOLDER as FOLDER
+from study.chosen import chosen_members
+from study.config import SearchConfig, StudyConfig
+from study.configfile import write_yaml
+from study.console import notes, results
+from study.errors import UsageError
+from study.evaluations import COMPANION, Ask, data_with_test, evaluation_rows, job_of
+from study.folder import CONFIG_FILE, open_config, read_rows
+from study.replicas import Plan, read_plan
+from study.stopping import SchedulerConfig
+
+if TYPE_CHECKING:
+    from study.measurements import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What `confirm` is asked for.
+
+    Attributes:
+        seeds: New seeds for each member.
+        most: Most members of the front.
+        limit: The first so many test images; as many as on validation when None.
+        address: A Ray cluster; the study's own when None.
+        data_root: Where the data set's files lie here.
+    """
+
+    seeds: int
+    most: int
+    limit: int | None
+    address: str | None
+    data_root: Path | None
+
+
+def confirm(study_dir: Path, order: Order, /, *, as_json: bool) -> None:
+    """Train chosen members with new seeds, measure those and the members themselves on test, and print both.
+
+    Run again, it goes on where it was stopped, or adds what more seeds or members ask for. Exit code 1 when a seed
+    or a measurement failed.
+
+    Raises:
+        UsageError: No such study, no front, another process at work, data or cluster that are not there.
+    """
+    from study.drivers import only_driver
+
+    config = open_config(study_dir)
+    members = chosen_members(study_dir, read_rows([study_dir]), most=order.most)
+    folder = study_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    with only_driver(folder):
+        plan = _planned(config, study_dir, folder, members, seeds=order.seeds)
+        own = confirm_config(config, plan, order)
+        write_yaml(folder / CONFIG_FILE, own.to_dict())
+        _train(own, folder)
+    problems = _measure(study_dir, config, own, members, order)
+    show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
+    if problems:
+        raise SystemExit(1)
+
+
+def confirm_config(config: StudyConfig, plan: Plan, order: Order, /) -> StudyConfig:
+    """Return the config of the confirmation: the study's, with a plan in place of its search."""
+    search: SearchConfig = config.search.model_copy(
+        update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
+    )
+    changes: dict[str, Any] = {
+        "name": f"{config.name}-{FOLDER}",
+        "search": search,
+        "scheduler": SchedulerConfig(),
+        # every network is still to be measured on test
+        "storage": config.storage.model_copy(update={"keep": "all"}),
+    }
+    if order.address is not None:
+        changes["cluster"] = config.cluster.model_copy(update={"address": order.address})
+    if order.data_root is not None:
+        changes["dataset"] = replace(config.dataset, root=str(order.data_root.expanduser().resolve()))
+    return config.model_copy(update=changes)
+
+
+def _planned(
+    config: StudyConfig, study_dir: Path, folder: Path, members: Sequence[dict[str, Any]], *, seeds: int
+) -> Plan:
+    """Return the plan with what this order adds to it, written down before anything is trained."""
+    from study.tracking.tracker import known_study_id
+
+    before = read_plan(folder) or Plan((), known_study_id(study_dir))
+    plan = before.extended(config, study_dir, members, seeds=seeds)
+    if len(plan) > len(before):
+        plan.write(folder)
+    return plan
+
+
+def _train(config: StudyConfig, folder: Path) -> None:
+    """Train the seeds that are missing, as trials of a study of its own.
+
+    Raises:
+        SystemExit: 1 when the run broke off, 130 or 143 when a signal ended it.
+    """
+    from study.interrupts import Interrupts
+    from study.preflight import check_resources
+    from study.quiet import listen_locally
+
+    if config.cluster.address is None:
+        listen_locally()
+    with Interrupts() as interrupts:
+        from study.driver import RunBrokeError, run_study
+        from study.finish import count_rows
+
+        done = count_rows(folder)
+        notes().print(f"{config.num_trials} networks with new seeds, in {folder}: {done} trained already")
+        if done < config.num_trials:
+            check_resources(config, folder)
+        broke = False
+        try:
+            tracker = run_study(config, folder, interrupts=interrupts)
+        except RunBrokeError as error:
+            notes().print(f"the run broke off: {error}")
+            tracker, broke = error.tracker, True
+        complete = count_rows(folder) >= config.num_trials
+        problem = tracker.close(
+            "FINISHED" if complete else "KILLED", reason=None if complete else "stopped before all seeds were trained"
+        )
+        if problem:
+            notes().print(
+                f"tracking lacks: {problem}. Every result is in {folder}; upload them with: robust-study sync {folder}"
+            )
+        if not complete or broke:
+            notes().print("go on with the same command")
+            sys.exit(interrupts.exit_code or 1)
+
+
+def _measure(
+    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], order: Order
+) -> list[str]:
+    """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
+    from analysis.evaluations import like_for_like
+    from study.measurements import check_weights, now, only_evaluation, run_jobs
+    from study.tracking.tested import track_tested
+    from study.tracking.tracker import known_study_id
+
+    folder = study_dir / FOLDER
+    ask = Ask(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
+    data = data_with_test(own, members)
+    size = len(data.test or ())
+    examples = min(size, order.limit or config.evaluation.examples)
+    known = evaluation_rows(study_dir)
+    numbers = {row["number"] for row in members}
+    replicas = read_rows([folder]).to_pylist()
+    rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
+    jobs: list[Job] = []
+    for row in members:
+        before = like_for_like(row, known)
+        if before is None or before["examples"] < examples:
+            options: dict[str, Any] = {"size": size, "chosen_by": "confirm", "thorough": False}
+            jobs.append(job_of(study_dir, config, row, ask, attack=COMPANION, **options))
+    for row in rows:
+        options = {"size": size, "chosen_by": "confirm", "thorough": False}
+        jobs.append(job_of(folder, own, row, ask, attack=COMPANION, **options))
+    todo = [job for job in jobs if not job.done]
+    check_weights(todo)
+    notes().print(
+        f"{len(members)} member{'s' * (len(members) != 1)} and {len(rows)} new seeds on the first {examples} of {size} "
+        f"test images: {len(todo)} measurements to do"
+    )
+    with only_evaluation(study_dir):
+        problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address, occasion=now())
+    if todo:
+        known = evaluation_rows(study_dir)
+        track_tested(config, study_dir, members, known)
+        track_tested(own, folder, rows, known, beneath=known_study_id(study_dir))
+    return problems
+
+
+def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], as_json: bool) -> None:
+    """Print what is known of chosen members on test, and how often test was used.
+
+    Raises:
+        UsageError: Damaged files.
+    """
+    from analysis.confirmation import as_tree, confirmation_table
+    from analysis.evaluations import uses_lines, uses_of_test
+    from analysis.on_test import curse_lines, read_on_test
+    from analysis.schema import ResultsError
+
+    for problem in problems:
+        notes().print(f"failed: {problem}")
+    try:
+        found = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
+    except ResultsError as error:
+        raise UsageError(str(error)) from error
+    if found is None:
+        return
+    if as_json:
+        tree = {
+            "members": as_tree(found.members),
+            "winners_curse": {kind: vars(one) for kind, one in found.curse.items()},
+            "test_uses": len(found.evaluations),
+            "uses": [vars(use) for use in uses_of_test(found.evaluations)],
+            "failed": list(problems),
+        }
+        results().print_json(json.dumps(tree))
+        return
+    console = results()
+    console.print(confirmation_table(found.members, notes=curse_lines(found)))
+    for line in uses_lines(found.evaluations):
+        console.print(line)

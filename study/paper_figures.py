@@ -1,0 +1,90 @@
+"""The command `figures`: every figure of a study for a paper, each with its data beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from study.console import notes, results
+from study.errors import UsageError
+from study.folder import CONFIG_FILE, open_config, read_rows, reference_of
+
+FORMATS = ("pdf", "png", "svg")
+
+
+def draw_all(
+    study_dir: Path, /, *, formats: Sequence[str], width: str, out: Path | None, skip_damaged: bool = False
+) -> None:
+    """Draw what a study shows and print where the files lie.
+
+    Args:
+        study_dir: The study's folder, or an exported Parquet file.
+        formats: Some of pdf, png, svg.
+        width: A key of `analysis.plots.style.WIDTHS`.
+        out: Where the figures go; `figures/` of the study when None.
+        skip_damaged: Leave out damaged files, each named in a warning.
+
+    Raises:
+        UsageError: Unknown format, results that cannot be read, that are empty, or whose rows measure different things.
+    """
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
+    table = read_rows([study_dir], skip_damaged=skip_damaged)
+    if not table.num_rows:
+        raise UsageError(f"{study_dir} has no results yet: run `robust-study resume {study_dir}`")
+    from analysis.plots.paper import write_paper_figures
+    from analysis.plots.style import WIDTHS
+
+    home = study_dir.parent if study_dir.is_file() else study_dir
+    folder = out or home / "figures"
+    try:
+        known = _known(table, home)
+        written = write_paper_figures(table, folder, known, formats=formats, width=WIDTHS[width])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for path in written:
+        notes().print(f"wrote {path}")
+    results().print(str(folder), soft_wrap=True, highlight=False)
+
+
+def _known(table: Any, home: Path) -> Any:
+    """Return what the figures show that rows do not say, and note what is missing and how to get it."""
+    from analysis.fronts import require_like_for_like
+    from analysis.plots.paper import Known
+    from study.curves import front_curves
+    from study.importance import LEAST, importance_of
+    from study.reach import command_for, distances_of
+
+    require_like_for_like(table)
+    curves = front_curves(table, home)
+    if any(not curve.measured for curve in curves):
+        notes().print(
+            f"accuracy against epsilon has two radii only for some members; robust-study resume {home} measures more "
+            "(`tracking.models` of them, whose checkpoints are kept)",
+            soft_wrap=True,
+        )
+    importance = importance_of(table)
+    if not importance:
+        notes().print(f"no importance figure: fewer than {LEAST} sound trials, or nothing varies")
+    distances = distances_of(table, home)
+    if distances is None:
+        notes().print(
+            f"the data set's separation is not measured, so no figure shows how far the theorem reaches; measure it "
+            f"with: {command_for(table, home)}",
+            soft_wrap=True,
+        )
+    devices, unit = hours_of(home)
+    return Known(
+        curves=curves, importance=importance, distances=distances, reference=reference_of([home]), devices=devices,
+        unit=unit,
+    )  # fmt: skip
+
+
+def hours_of(home: Path, /) -> tuple[float, str]:
+    """Return what a trial of a study holds while it runs, and what its hours are called then."""
+    if not (home / CONFIG_FILE).is_file():
+        return 1.0, "worker-hours"
+    gpus = open_config(home).resources.gpus
+    # `auto` was settled on the machine that ran it, and is not recorded
+    return (gpus, "GPU-hours") if gpus != "auto" and gpus > 0 else (1.0, "worker-hours")

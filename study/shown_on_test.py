@@ -1,0 +1,63 @@
+"""The command `pareto --split test`: members that validation chose, at their test values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from study.console import notes, results
+from study.errors import UsageError
+from study.folder import read_rows
+
+
+def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: Path | None) -> None:
+    """Print and draw chosen members on test, study by study; nobody is chosen anew.
+
+    Args:
+        study_dirs: The studies' folders.
+        formats: Some of png, pdf, svg, html.
+        out: Where the figures go; `figures/` of each study when None, a folder for each where there are several.
+
+    Raises:
+        UsageError: A study of which nothing was measured on test, or an exported file.
+    """
+    from analysis.evaluations import uses_lines
+    from analysis.on_test import on_test_table
+    from analysis.plots.on_test import write_on_test
+
+    found = {study_dir: known_on_test(study_dir) for study_dir in study_dirs}
+    for study_dir, known in found.items():
+        if known is None:
+            raise UsageError(
+                f"nothing of {study_dir} was measured on test yet: run `robust-study evaluate {study_dir} --front`"
+            )
+    for study_dir, known in found.items():
+        console = results()
+        console.print(on_test_table(known))
+        for line in uses_lines(known.evaluations):
+            console.print(line)
+        folder = study_dir / "figures" if out is None else out / study_dir.name if len(found) > 1 else out
+        for path in write_on_test(known, folder, formats=formats):
+            notes().print(f"wrote {path}")
+
+
+def known_on_test(study_dir: Path, /, *, table: Any = None) -> Any:
+    """Return what a study's folder holds on test, an `analysis.on_test.OnTest`; None where nothing was measured.
+
+    Args:
+        study_dir: The study's folder.
+        table: Its result rows; read when None.
+
+    Raises:
+        UsageError: An exported file, or damaged ones.
+    """
+    from analysis.on_test import read_on_test
+    from analysis.schema import ResultsError
+
+    if study_dir.is_file():
+        raise UsageError(f"{study_dir} holds no test values: name the study's folder")
+    try:
+        return read_on_test(study_dir, read_rows([study_dir]) if table is None else table)
+    except ResultsError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,201 @@
+"""Test values of chosen trials: which rows count, the winner's curse, and seeds told apart from examples."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from helpers.synthetic_results import as_table, result_row
+
+from analysis.confirmation import as_tree, confirmation_table, confirmed, mean_curse, seed_spread
+from analysis.evaluations import (
+    evaluation_table,
+    examples_file,
+    like_for_like,
+    settings_phrase,
+    strongest,
+    uses_lines,
+    uses_of_test,
+)
+from analysis.on_test import CHOICE_FILE, on_test_table, read_choice, read_on_test
+from analysis.results import example_columns, read_evaluations, write_columns, write_rows
+from analysis.schema import EVALUATION, EXAMPLE, RESULT, ResultsError
+
+
+def evaluation_row(trial="t00000", **changes):
+    row = {
+        "study": "toy", "trial_id": trial, "number": int(trial[1:6]), "method": "natural", "seed": 1000,
+        "evaluation": f"{trial}-last-0", "chosen_by": "front", "checkpoint": "last", "split": "test",
+        "dataset": "digits", "split_hash": "0123abcd", "model": "mlp", "norm": "linf", "epsilon": 0.1,
+        "attack": "pgd", "steps": 10, "restarts": 1, "examples": 1000, "checks": "full", "clean_accuracy": 0.88,
+        "robust_accuracy": 0.45, "lipschitz_mean": 9.0, "flags": [], "threads": 1, "occasion": "2026-01-01T00:00:00",
+    }  # fmt: skip
+    return {**row, **changes}
+
+
+def test_the_like_for_like_measurement_differs_from_validation_in_the_split_alone() -> None:
+    result = result_row(0)
+    others = [
+        evaluation_row(attack="autoattack"),
+        evaluation_row(epsilon=0.2),
+        evaluation_row(checkpoint="best"),
+        evaluation_row(steps=20),
+        evaluation_row("t00001"),
+        evaluation_row(split="val"),
+    ]
+    assert like_for_like(result, others) is None
+    small, large = evaluation_row(examples=200), evaluation_row(examples=500)
+    assert like_for_like(result, [*others, small, large]) is large
+
+
+def test_the_strongest_is_autoattack_then_effort_then_images_at_the_studys_radius() -> None:
+    result = result_row(0)
+    pgd, more = evaluation_row(), evaluation_row(steps=50)
+    targeted, auto = evaluation_row(attack="multi_targeted"), evaluation_row(attack="autoattack", examples=100)
+    own = evaluation_row(attack="mine:attack", steps=1000)
+    rows = [auto, pgd, more, own, targeted]
+    for best in (auto, targeted, own, more, pgd):
+        assert strongest(result, rows) is best
+        rows.remove(best)
+    assert strongest(result, [evaluation_row(attack="autoattack", epsilon=0.3)]) is None
+
+
+def test_every_measurement_is_a_use_and_uses_are_told_by_settings() -> None:
+    rows = [
+        evaluation_row("t00000"),
+        evaluation_row("t00001", occasion="2026-01-02T00:00:00"),
+        evaluation_row("t00000", attack="autoattack", examples=200, occasion="2026-01-02T00:00:00"),
+        evaluation_row("t00002", split="val"),
+    ]
+    uses = uses_of_test(rows)
+    assert [(use.trials, use.occasions) for use in uses] == [(("t00000", "t00001"), 2), (("t00000",), 1)]
+    lines = uses_lines(rows)
+    assert lines[0] == "test data was used 3 times: 2 networks measured on 2 occasions"
+    assert settings_phrase(rows[2]) in lines[2]
+    assert uses_lines([rows[3]]) == ["test data was never used"]
+
+
+@pytest.mark.parametrize("between", [0.0, 0.03])
+def test_seeds_are_told_apart_from_examples(between) -> None:
+    """Networks of known accuracy on examples of known difficulty: the split of the variance is right on average."""
+    draw = np.random.default_rng(1)
+    seeds, examples, repeats = 4, 150, 1500
+    measured, explained = [], []
+    for _ in range(repeats):
+        ease = draw.beta(2, 1, size=examples)
+        shift = draw.normal(0, between, size=(seeds, 1))
+        correct = draw.random((seeds, examples)) < np.clip(ease + shift, 0, 1)
+        found = seed_spread(correct)
+        assert found.mean == pytest.approx(correct.mean())
+        measured.append(found.sd**2)
+        explained.append(found.sd_of_examples**2)
+        assert found.sd == pytest.approx(np.std(correct.mean(axis=1), ddof=1))
+        assert 0 <= found.sd_of_seeds <= found.sd
+    # clipping takes a little of the shift away, hence the wide side below
+    assert 0.75 * between**2 - 1e-4 < np.mean(measured) - np.mean(explained) < between**2 + 1e-4
+
+
+def test_one_seed_has_a_mean_and_no_spread() -> None:
+    found = seed_spread([[True, False, True, True]])
+    assert (found.mean, found.sd, found.sd_of_examples, found.sd_of_seeds) == (0.75, None, None, None)
+
+
+def test_the_mean_curse_covers_its_truth() -> None:
+    """Members that succeed on the same examples: the interval of their mean covers the true difference."""
+    draw = np.random.default_rng(2)
+    covered = 0
+    for _ in range(1000):
+        val, test = (
+            np.minimum(draw.random((5, n)), draw.random(n)) < np.sqrt(0.7) * np.ones((5, 1)) for n in (300, 400)
+        )
+        found = mean_curse(val, test)
+        assert found.value == pytest.approx(val.mean() - test.mean())
+        covered += found.low <= 0 <= found.high
+    assert 925 <= covered <= 975
+
+
+def test_members_replicas_and_failures_are_put_together() -> None:
+    member = result_row(0, val_clean_accuracy=0.9, val_robust_accuracy=0.5)
+    replicas = [
+        result_row(n, trial_id=f"t00000-s{n}", study="toy-confirm", replicate_of=0, seed=n, status=status)
+        for n, status in ((1, "completed"), (2, "completed"), (3, "failed"))
+    ]
+    tests = [
+        evaluation_row("t00000"),
+        evaluation_row("t00000", trial_id="t00000-s1", study="toy-confirm", clean_accuracy=0.8, robust_accuracy=0.4),
+        evaluation_row("t00000", trial_id="t00000-s2", study="toy-confirm", clean_accuracy=0.9, robust_accuracy=0.6),
+    ]
+    (found,) = confirmed([member], tests, replicas=replicas)
+    assert found.curse["clean"].value == pytest.approx(0.02)
+    assert found.curse["robust"].low < 0.05 < found.curse["robust"].high
+    assert found.failed == 1
+    assert (found.spread["robust"].seeds, found.spread["robust"].mean) == (2, pytest.approx(0.5))
+    assert found.spread["robust"].sd == pytest.approx(np.sqrt(0.02))
+    assert found.spread["robust"].sd_of_examples is None
+    assert "2 (1 failed)" in confirmation_table([found]).plain()
+    tree = json.loads(json.dumps(as_tree([found])))
+    assert tree[0]["robust"]["seeds"]["sd"] == pytest.approx(np.sqrt(0.02))
+
+
+def test_seeds_are_compared_on_one_number_of_images_where_most_have_one() -> None:
+    replicas = [result_row(n, trial_id=f"t00000-s{n}", study="toy-confirm", replicate_of=0) for n in (1, 2, 3)]
+
+    def test_of(seed, examples, share):
+        changes = {"trial_id": f"t00000-s{seed}", "study": "toy-confirm", "examples": examples}
+        return evaluation_row("t00000", evaluation=f"{seed}-{examples}", clean_accuracy=share, **changes)
+
+    tests = [test_of(1, 300, 0.9), test_of(2, 300, 0.8), *(test_of(n, 50, n / 4) for n in (1, 2, 3))]
+    (found,) = confirmed([result_row(0)], tests, replicas=replicas)
+    assert (found.spread["clean"].examples, found.spread["clean"].mean) == (50, pytest.approx(0.5))
+    (found,) = confirmed([result_row(0)], tests[:2], replicas=replicas)
+    assert (found.spread["clean"].examples, found.spread["clean"].seeds) == (300, 2)
+
+
+def folder_with_tests(home):
+    """A study of three trials, two of them chosen and one of those measured, with its outcomes on both splits."""
+    draw = np.random.default_rng(3)
+    for number in range(3):
+        row = result_row(number, examples=80, val_clean_accuracy=0.9, val_robust_accuracy=0.5)
+        write_rows(home / "results" / f"{row['trial_id']}.parquet", [row], RESULT)
+    outcomes = {}
+    for split, count in (("val", 80), ("test", 60)):
+        clean = draw.random(count) < 0.9
+        outcomes[split] = {
+            "index": np.arange(count),
+            "clean_correct": clean,
+            "robust_correct": clean & (draw.random(count) < 0.5),
+        }
+    same = {"study": "toy", "trial_id": "t00000", "checkpoint": "last", "attack": "pgd", "epsilon": 0.1}
+    columns = example_columns({"val": outcomes["val"]}, **same)
+    write_columns(home / "examples" / "t00000.parquet", columns, EXAMPLE)
+    row = evaluation_row(examples=60, clean_accuracy=float(outcomes["test"]["clean_correct"].mean()))
+    write_rows(home / "evaluations" / f"{row['evaluation']}.parquet", [row], EVALUATION)
+    columns = example_columns({"test": outcomes["test"]}, **same)
+    write_columns(examples_file(home, row["evaluation"]), columns, EXAMPLE)
+    (home / CHOICE_FILE).write_text(json.dumps({"chosen_at": "", "trials": 3, "members": ["t00000", "t00002"]}))
+    return outcomes
+
+
+def test_a_folder_tells_who_was_chosen_measured_and_who_waits(tmp_path) -> None:
+    outcomes = folder_with_tests(tmp_path)
+    table = as_table([result_row(number, examples=80) for number in range(3)])
+    found = read_on_test(tmp_path, table)
+    assert [one.result["trial_id"] for one in found.members] == ["t00000"]
+    assert (found.chosen, found.waiting, len(found.evaluations)) == (("t00000",), ("t00002",), 1)
+    difference = outcomes["val"]["robust_correct"].mean() - outcomes["test"]["robust_correct"].mean()
+    assert found.curse["robust"].value == pytest.approx(difference)
+    shown = on_test_table(found).plain()
+    assert "not measured on test: t00002" in shown
+    assert "PGD-10, 60 images" in shown
+    assert "t00000" in evaluation_table([one.result for one in found.members], found.evaluations).plain()
+    assert read_evaluations(tmp_path).num_rows == 1
+    (tmp_path / "untested").mkdir()
+    assert read_on_test(tmp_path / "untested", table) is None
+
+
+def test_a_damaged_choice_is_named(tmp_path) -> None:
+    assert read_choice(tmp_path) == ()
+    (tmp_path / CHOICE_FILE).write_text("{")
+    with pytest.raises(ResultsError, match=r"chosen\.json must hold `members`"):
+        read_choice(tmp_path)

@@ -1,0 +1,157 @@
+"""The paper's tables as studies: what each grid holds at each scale, and bad input to `reproduce`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from study.cli import main
+from study.configfile import config_of
+from study.reproduce.grids import RADII, SCALES, TABLES, parts, separations
+from trainables.data import DATASETS
+from trainables.models import build_model
+
+
+def configs(table: str, scale: str):
+    return [config_of(part.tree) for part in parts(table, scale)]
+
+
+def points(config) -> set[tuple[str, float | None, float]]:
+    """Return the grid as (method, strength, dropout)."""
+    found = set()
+    for point in config.space().grid():
+        strength = point.get("trades.beta", point.get("robust_self_training.lambda"))
+        found.add((point["method"], strength, point["dropout"]))
+    return found
+
+
+@pytest.mark.parametrize("table", TABLES[1:])
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_grid_is_a_valid_study(table, scale):
+    for part, config in zip(parts(table, scale), configs(table, scale), strict=True):
+        assert config.name == part.name
+        assert config.search.sampler == "grid"
+        assert config.storage.keep == "all"
+        assert config.search.fixed["train_epsilon"] == config.evaluation.epsilon
+        assert config.num_trials == len(points(config))
+        assert config.evaluation.every == config.training.epochs
+
+
+ROBUST = {("robust_self_training", strength) for strength in (0.5, 1.0, 2.0)} | {
+    ("trades", strength) for strength in (1.0, 3.0, 6.0)
+}
+ONCE = {("natural", None), ("adversarial_training", None)}
+REGULARISED = {("gradient_regularization", None), ("locally_linear", None)}
+FEW = ONCE | {("robust_self_training", 2.0), ("trades", 3.0), ("trades", 6.0)}
+
+
+@pytest.mark.parametrize(
+    ("table", "scale", "settings", "dropouts"),
+    [
+        ("table2", "paper", [ROBUST | ONCE | REGULARISED] * 2, [{0.5}] * 2),
+        ("table2", "smoke", [ROBUST | ONCE | REGULARISED] * 2, [{0.5}] * 2),
+        ("table3", "paper", [ROBUST | ONCE] * 2, [{0.0}] * 2),
+        ("table3", "laptop", [ROBUST | ONCE], [{0.0}]),
+        ("table4", "paper", [FEW] * 2, [{0.0, 0.5}, {0.0, 0.2}]),
+        ("table4", "smoke", [FEW], [{0.0, 0.2, 0.5}]),
+    ],
+)
+def test_each_table_holds_the_papers_models(table, scale, settings, dropouts):
+    """The models listed in scripts/Table2.sh, Table3.sh and Table4.sh of the code published with the paper."""
+    for config, wanted, rates in zip(configs(table, scale), settings, dropouts, strict=True):
+        assert points(config) == {(*setting, rate) for setting in wanted for rate in rates}
+
+
+def test_the_papers_training_is_its_codes():
+    (cnn1, cnn2), (cifar, imagenet), (svhn, dropped) = (configs(table, "paper") for table in TABLES[1:])
+    assert [config.model.name for config in (cnn1, cnn2, cifar, imagenet)] == ["cnn1", "cnn2", "wrn_40_10", "resnet50"]
+    for config in (cnn1, cnn2, cifar, imagenet, svhn, dropped):
+        assert config.evaluation.epsilon == RADII[config.dataset.name]
+        assert config.dataset.train_size is None
+        assert config.training.weight_decay == 0
+        assert config.training.schedule == "milestones"
+    # a sum over 64 images there, a mean here
+    assert cnn1.training.lr == pytest.approx(1e-4 * 64)
+    assert [config.training.epochs for config in (cnn1, cifar, imagenet, svhn, dropped)] == [160, 120, 70, 60, 120]
+    adversarial = {"method": "adversarial_training", "train_epsilon": 0.031, "dropout": 0.0}
+    space = svhn.space().fixed
+    assert space["adversarial_training.lr"] == pytest.approx(1e-3 * 64)
+    proposal = adversarial | {"lr": space["adversarial_training.lr"]}
+    assert svhn.trial_spec(proposal, number=0).training.lr == pytest.approx(1e-3 * 64)
+    assert "adversarial_training.lr" not in dropped.space().fixed
+    assert imagenet.training.optimizer == "adam"
+
+
+def test_smoke_needs_no_files_and_its_networks_take_the_images():
+    for table in TABLES[1:]:
+        for config in configs(table, "smoke"):
+            assert config.dataset.name == "digits"
+            build_model(config.model.name, image_shape=(1, 8, 8), num_classes=10, dropout=0.5, mean=(0.5,), std=(0.3,))
+    assert {part.dataset for part in separations("smoke")} == {"digits", "synthetic_separated"}
+    assert {part.dataset: part.epsilon for part in separations("paper")} == RADII
+    assert RADII.keys() <= set(DATASETS)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROBUST_STUDY_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["robust-study", "reproduce", *map(str, words)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stopped:
+            code = stopped.code
+        captured = capsys.readouterr()
+        return code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["table5"], "TABLE must be one of table1, table2, table3, table4, got 'table5'"),
+        (["table2", "--scale", "papr"], "--scale must be one of smoke, laptop, paper, got 'papr'"),
+        (["table2", "--set", "training.epoch=1"], "unknown key `training.epoch`"),
+        (["table2", "--set", "name=mine"], "--set name gives all studies of the table one name"),
+        (["table1", "--set", "training.epochs=1"], "table1 trains nothing and has no config: leave --set out"),
+        (["table1", "--scale", "laptop"], "mnist: "),
+        (["table4", "--scale", "laptop"], "table4-laptop: "),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(command, words, line, tmp_path):
+    code, out, err = command(*words)
+    assert code == 2
+    assert out == ""
+    assert line in err
+    assert not list(tmp_path.glob("studies/*/*"))
+
+
+def test_table1_is_measured_once_and_printed_again(command, tmp_path):
+    code, out, err = command("table1")
+    assert code == 0
+    assert "measuring digits" in err
+    rows = {line.split("|")[1].strip(): line.split("|") for line in out.splitlines() if line.startswith("| ")}
+    assert float(rows["digits"][5]) == 7 / 16
+    assert float(rows["synthetic_separated"][5]) == pytest.approx(64 / 255, abs=1e-4)
+    home = tmp_path / "studies" / "table1-smoke"
+    assert {path.suffix for path in home.glob("table1.*")} == {".md", ".tex", ".csv", ".parquet"}
+    assert json.loads((home / "digits-linf" / "summary.json").read_text())["two_r"] == 7 / 16
+    again = command("table1")
+    assert again[1] == out
+    assert "measuring" not in again[2]
+
+
+def test_a_dry_run_shows_the_study_and_starts_nothing(command, tmp_path):
+    code, out, _ = command("table3", "--scale", "paper", "--dry-run")
+    assert code == 0
+    assert "study table3-paper-cifar10: 8 trials" in out
+    assert "study table3-paper-restricted_imagenet: 8 trials" in out
+    assert out.count("trades.beta") == 2
+    assert not (tmp_path / "studies").exists()

@@ -1,0 +1,128 @@
+"""A trial's kept network measured on images that no study looks at, in this process or as a worker of a cluster."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainables.checkpoints import CheckpointError
+from trainables.data.base import ImageData
+from trainables.evaluation import Measures, evaluate
+from trainables.flags import Checks
+from trainables.measuring import measured_part
+from trainables.network import network
+from trainables.progress import Report
+from trainables.runtime import computing, machine_columns
+from trainables.seeding import derive
+from trainables.spec import LipschitzSpec, Norm, TrialSpec
+from trainables.threat import ThreatModel
+from trainables.weights import load_weights, read_weights
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One measurement on the test split; equal ones give equal results on the same kind of machine.
+
+    Attributes:
+        checkpoint: The trial's file, a path or an object store's URL.
+        seed: The trial's seed, which the checkpoint's spec must have; starts of attacks derive from it.
+        attack: Registered attack or `package.module:object`.
+        norm: Of the threat model.
+        epsilon: Its radius.
+        steps: Attack steps.
+        restarts: Attack restarts.
+        examples: The first so many test images, in the source's order.
+        checks: How thoroughly the measurement is doubted; see `trainables.evaluation.evaluate`.
+        lipschitz: The Lipschitz estimate, None for none.
+    """
+
+    checkpoint: str
+    seed: int
+    attack: str
+    norm: Norm
+    epsilon: float
+    steps: int
+    restarts: int
+    examples: int
+    checks: Checks
+    lipschitz: LipschitzSpec | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What was measured of a kept network.
+
+    Attributes:
+        measures: Accuracies, Lipschitzness, flags.
+        index: Position of each image in the source's order, (n,).
+        threads: CPU threads of torch.
+        seconds: Wall time, the network's loading included.
+        device: Where it ran.
+        machine: Host and versions.
+    """
+
+    measures: Measures
+    index: NDArray[np.int64]
+    threads: int
+    seconds: float
+    device: str
+    machine: dict[str, str]
+
+
+def measure_kept(wanted: Wanted, data: ImageData, /, *, report: Report | None = None) -> Kept:
+    """Measure a trial's checkpoint on the first test images.
+
+    Args:
+        wanted: Which checkpoint, and how.
+        data: The data set as the trial's spec names it, its test split included.
+        report: Hears of the progress.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or another trial's.
+        ValueError: The data set has no test split.
+    """
+    begun = time.perf_counter()
+    if data.test is None:
+        raise ValueError(f"data set {data.name} has no test split")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state, tree = read_weights(wanted.checkpoint)
+    if tree is None or tree.get("seed") != wanted.seed:
+        found = "no trial's" if tree is None else f"that of seed {tree.get('seed')}"
+        raise CheckpointError(f"{wanted.checkpoint} must be the checkpoint of seed {wanted.seed}, it is {found}")
+    spec = TrialSpec.from_dict(tree)
+    model, layout = network(spec, data, device=device)
+    load_weights(model, state, source=wanted.checkpoint)
+    images, labels = measured_part(data.test, wanted.examples, scale=data.scale, layout=layout, device=device)
+    lipschitz = wanted.lipschitz
+    options: dict[str, Any] = {"lipschitz_steps": 1, "lipschitz_restarts": 1, "lipschitz_examples": 0}
+    if lipschitz is not None:
+        options = {f"lipschitz_{name}": value for name, value in vars(lipschitz).items()}
+    with computing(threads=spec.training.threads):
+        measures = evaluate(
+            model.eval(),
+            images,
+            labels,
+            attack=wanted.attack,
+            threat=ThreatModel(wanted.norm, wanted.epsilon),
+            steps=wanted.steps,
+            restarts=wanted.restarts,
+            seed=derive(spec.seed, "evaluate", SPLIT),
+            checks=wanted.checks,
+            report=report,
+            **options,
+        )
+    return Kept(
+        measures=measures,
+        index=data.test.index[: len(labels)],
+        threads=spec.training.threads,
+        seconds=time.perf_counter() - begun,
+        device=str(device),
+        machine=machine_columns(),
+    )
