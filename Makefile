@@ -33,7 +33,7 @@ ui: $(STAMP) ## open the MLflow UI on the studies of this folder
 	@$(BIN)/robust-study ui
 
 chaos: $(STAMP) ## kill and starve running studies, check that nothing is lost, print what became of each (half an hour)
-	@$(BIN)/python -m pytest -m chaos
+	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=2700
 
 postgres: $(STAMP) ## track studies to mlflow server on PostgreSQL (minutes; needs PostgreSQL)
 	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra postgres
