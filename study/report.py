@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from study.belief import belief_of
@@ -30,6 +30,7 @@ def write_report(
     """
     from analysis.fronts import insisted, mixed_columns, require_like_for_like
     from analysis.report.page import Material, build_report
+    from study.curves import front_curves
     from study.importance import importance_of
     from study.reach import distances_of
 
@@ -39,6 +40,7 @@ def write_report(
     home = first.parent if first.is_file() else first
     try:
         require_like_for_like(table)
+        devices, unit = _hours(found.sources.values())
         material = Material(
             title=", ".join(dict.fromkeys(table["study"].to_pylist())),
             table=table,
@@ -47,6 +49,9 @@ def write_report(
             importance=importance_of(table),
             reference=reference_of(list(found.sources.values())),
             separation=distances_of(table, home),
+            curves=front_curves(table, home),
+            devices=devices,
+            unit=unit,
             on_test=found.on_test(),
         )
         page = build_report(material)
@@ -56,3 +61,11 @@ def write_report(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))
+
+
+def _hours(sources: Iterable[Path], /) -> tuple[float, str]:
+    """Return what studies count hours of; worker-hours where they differ."""
+    from study.paper_figures import hours_of
+
+    found = {hours_of(source.parent if source.is_file() else source) for source in sources}
+    return found.pop() if len(found) == 1 else (1.0, "worker-hours")

@@ -14,6 +14,12 @@ from analysis.report.material import Material
 from analysis.tables import TextTable
 from analysis.wording import own_parameters
 
+_GLYPHS = {
+    "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "cross": "✚", "x": "✖",
+    "star": "★", "pentagon": "⬟", "hexagon": "⬢", "triangle-left": "◀", "triangle-right": "▶",
+}  # fmt: skip
+"""The charts' shapes as letters, so that a method is told by more than its colour."""
+
 
 def front_section(material: Material, /) -> list[str]:
     """Return the section's parts: the methods to show, the linked charts, the members, the hypervolume over time."""
@@ -21,7 +27,8 @@ def front_section(material: Material, /) -> list[str]:
     counts = Counter(table["method"].to_pylist())
     boxes = "".join(
         f'<label><input type="checkbox" name="method" value="{place}" checked> '
-        f'<span class="swatch" style="color:{style.colour}">■</span> {escape(style.label)} ({counts[method]})</label>'
+        f'<span class="swatch" style="color:{style.colour}" aria-hidden="true">{_GLYPHS.get(style.symbol, "■")}</span> '
+        f"{escape(style.label)} ({counts[method]})</label>"
         for place, (method, style) in enumerate(styles_for(counts).items())
     )
     members = front_of(table).to_pylist()
@@ -32,16 +39,28 @@ def front_section(material: Material, /) -> list[str]:
         '<p class="controls"><label>Colour <select id="colour"><option value="method">by method</option>'
         '<option value="lipschitz">by Lipschitzness</option></select></label>'
         f'<label>Show front member <select id="member"><option>-</option>{options}</select></label></p>',
-        '<div class="pair"><div id="flat" class="chart" role="img" aria-label="Clean against robust accuracy"></div>'
+        '<div class="pair"><div id="flat" class="chart" tabindex="0" role="application" '
+        'aria-label="Clean against robust accuracy; arrow keys walk along the front, Enter opens a card"></div>'
         '<div id="solid" class="chart" role="img" aria-label="The same with Lipschitzness as third axis"></div></div>',
-        '<div id="chosen" aria-live="polite">Point at a trial, or choose a front member: it is marked in both charts.'
+        '<div id="chosen" aria-live="polite">Point at a trial, choose a front member, or walk along the '
+        "front with the arrow keys: it is marked in both charts."
         "</div>",
         '<p class="note">Large, outlined: the front; faint: dominated; hollow: flagged, stopped early or infeasible, '
         "never on the front. The line bounds what the front attains.</p>",
         _members(material, members),
         '<h3>Hypervolume as the study went on</h3><p class="controls"><label>Against <select id="against">'
-        '<option value="trials">trials</option><option value="hours">worker-hours</option></select></label></p>'
+        f'<option value="trials">trials</option><option value="hours">{material.unit}</option></select></label></p>'
         '<div id="growth" class="chart" role="img" aria-label="Hypervolume of the front after each trial"></div>',
+        "<h3>Accuracy against the radius of the attack</h3>",
+        '<div id="radii" class="chart" role="img" aria-label="Robust accuracy of front members over the radius"></div>',
+        '<p class="note">Members of the front. Dotted: measured at 0 and at the study\'s own radius only, which is '
+        "dashed. Grey, where the separation of the data set is known: the radii at which an accurate and robust "
+        "classifier exists.</p>",
+        '<h3>Best checkpoint against the last</h3><p class="controls"><label>Accuracy <select id="kind">'
+        '<option value="robust">robust</option><option value="clean">clean</option></select></label></p>'
+        '<div id="best" class="chart" role="img" aria-label="Best checkpoint over the last one"></div>'
+        '<p class="note">Best: the measured epoch of highest robust accuracy on validation, so its own value is '
+        "flattered; every other number of this page is the last checkpoint's.</p>",
     ]
 
 

@@ -22,9 +22,10 @@ def lipschitz_section(material: Material, /) -> list[str]:
             "No sound trial was proposed independently of results (search.random_fraction), so nothing is said here: "
             "where a sampler follows the outcome, settings and outcomes go together by themselves."
         )
-        return [paragraph(text), *_separation(material)]
+        return [paragraph(text), _CHART, *_separation(material)]
     return [
         paragraph(text),
+        _CHART,
         _associations("Local Lipschitzness and …", lipschitz_associations(share), "rank correlation"),
         _associations("What 0.1 more dropout goes with", dropout_effects(share), "change of the outcome"),
         paragraph(
@@ -46,21 +47,40 @@ def _associations(title: str, rows: list[Row], unit: str) -> str:
     return table_html(TextTable(title=title, headings=headings, formats=("", "", "", "", "d"), rows=cells))
 
 
+_CHART = (
+    '<p class="controls"><label>Estimate <select id="form"><option value="sf">scale-free</option>'
+    '<option value="lip">raw</option></select></label><label>Outcome <select id="smooth-outcome">'
+    '<option value="y">robust accuracy</option><option value="ag">adversarial gap</option>'
+    '<option value="cg">generalisation gap</option><option value="rg">robust generalisation gap</option></select>'
+    '</label></p><div id="smooth" class="chart" role="img" aria-label="Outcome against local Lipschitzness"></div>'
+    '<p class="note">Ringed: the front; full: proposals that did not depend on results, on which alone the '
+    "correlations rest; pale: the sampler's own; hollow: flagged, stopped early or infeasible.</p>"
+)
+
+
 def _separation(material: Material) -> list[str]:
     radii = sorted(set(material.table["eval_epsilon"].to_pylist()))
-    if material.separation is None or not material.separation.num_rows or not radii:
+    reach = material.reach()
+    if reach is None or not radii:
+        names = " | ".join(dict.fromkeys(material.table["dataset"].to_pylist()))
         return [
             paragraph(
-                "The separation of the data set is not in this folder: `robust-study separation` measures 2r, and up "
-                "to the radius r a classifier that is accurate and robust (and smooth) exists."
+                "The separation 2r of the data set is not measured, so the theorem's reach is not drawn: `robust-study "
+                f"separation {names} --out STUDY_DIR/separation` measures it. Up to the radius r a classifier that is "
+                "accurate and robust (and smooth) exists."
             )
         ]
-    known = [value for value in material.separation["distance"].to_pylist() if value is not None]
-    r = min(known) / 2
-    side = "inside" if radii[-1] < r else "outside"
+    side = "inside" if radii[-1] < reach.radius else "outside"
+    contradicting = (
+        f"{reach.contradicting} of its images equal one of another label, so 2r = 0 with them; without them "
+        if reach.contradicting
+        else ""
+    )
     return [
         paragraph(
-            f"Separation of the data set: 2r = {2 * r:.4g}. Up to radius r = {r:.4g} a classifier that is accurate, "
-            f"robust and smooth exists; this study's radius {radius(radii[-1])} lies {side} that reach."
+            f"Separation of the data set: {contradicting}2r = {2 * reach.radius:.4g} over {reach.examples} images. At "
+            f"radii below r = {reach.radius:.4g} a classifier of these images that is accurate, robust and smooth "
+            f"exists; this study's radius {radius(radii[-1])} lies {side} that reach, which is drawn grey where "
+            "accuracy stands against the radius."
         )
     ]

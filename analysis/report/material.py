@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.beliefs import FrontBelief
 from analysis.on_test import OnTest
+from analysis.plots.radii import Curve
+from analysis.reach import Reach, reach_of
 from analysis.results import Table
 
 
@@ -22,6 +24,9 @@ class Material:
         importance: Shares by objective and hyperparameter.
         reference: Reference values of the hypervolume, by objective.
         separation: Distances of the data set, rows of the separation schema.
+        curves: Accuracy against the radius, of front members.
+        devices: What a trial holds while it runs, so that hours count `unit`.
+        unit: "worker-hours", or "GPU-hours".
         on_test: What is known on test, None where nothing was measured.
         notes: Further lines for the provenance.
     """
@@ -33,6 +38,9 @@ class Material:
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     reference: Mapping[str, float] | None = None
     separation: Table | None = None
+    curves: Sequence[Curve] = ()
+    devices: float = 1.0
+    unit: str = "worker-hours"
     on_test: OnTest | None = None
     notes: tuple[str, ...] = ()
 
@@ -40,3 +48,7 @@ class Material:
         """Return the probabilities to be truly on the front by trial, empty without per-example outcomes."""
         belief = self.belief
         return {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
+
+    def reach(self) -> Reach | None:
+        """Return how far the theorem reaches for the data set, None where its separation is not known."""
+        return None if self.separation is None else reach_of(self.separation)

@@ -10,8 +10,9 @@ from analysis.report.front import front_section
 from analysis.report.html import document, paragraph, table_html
 from analysis.report.lipschitz import lipschitz_section
 from analysis.report.material import Material as Material
+from analysis.report.panels import PANELS
 from analysis.report.record import cards_section, failures, provenance_section
-from analysis.report.script import SCRIPT
+from analysis.report.script import BEHAVIOUR, SCRIPT
 from analysis.report.settings import settings_section
 from analysis.report.story import summary_lines
 from analysis.report.tested import tested_lines, tested_section
@@ -49,10 +50,18 @@ def build_report(material: Material, /) -> str:
         "cards": cards_section(material),
         "provenance": provenance_section(material),
     }
-    data = as_json(chart_data(table, belief=material.belief, reference=material.reference))
+    data = chart_data(
+        table,
+        belief=material.belief,
+        reference=material.reference,
+        curves=material.curves,
+        reach=material.reach(),
+        devices=material.devices,
+        unit=material.unit,
+    )
     scripts = (
-        f'<script type="application/json" id="data">{data}</script>\n'
-        f"<script>{plotly_script()}</script>\n<script>{SCRIPT}</script>"
+        f'<script type="application/json" id="data">{as_json(data)}</script>\n'
+        f"<script>{plotly_script()}</script>\n<script>{SCRIPT}{PANELS}{BEHAVIOUR}</script>"
     )
     sections = {name: (title, "\n".join(parts[name])) for name, title in _SECTIONS.items()}
     return document(material.title, provenance(table), sections, scripts=scripts)

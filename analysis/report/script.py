@@ -7,9 +7,11 @@ const T = D.trials, N = T.id.length, shown = new Set(D.methods.map((_, i) => i))
 const base = {template: 'none', font: {size: 13}, margin: {l: 70, r: 20, t: 10, b: 60}, hoverlabel: {align: 'left'},
               paper_bgcolor: '#fff', plot_bgcolor: '#fff'};
 const config = {displaylogo: false, responsive: true, showSendToCloud: false};
+const LAZY = ['solid', 'radii', 'best', 'smooth', 'slice', 'parallel'];
 const SYMBOLS3D = ['circle', 'square', 'diamond', 'cross', 'x', 'circle-open', 'square-open', 'diamond-open'];
 const all = Array.from({length: N}, (_, i) => i);
 const escapeHtml = s => s.replace(/[&<>"]/g, c => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'}[c]));
+const axis = (text, more) => Object.assign({title: {text, standoff: 12}, zeroline: false, automargin: true}, more);
 const number = v => v === null ? '-' : String(v);
 
 function words(i) {
@@ -68,8 +70,8 @@ function flat() {
       traces.push(points(rows, {type, name: method.label, legendgroup: method.label, showlegend: false, marker}));
     });
   });
-  const layout = Object.assign({}, base, {height: 520, xaxis: {title: {text: D.axes.x}, range: RX, zeroline: false},
-    yaxis: {title: {text: D.axes.y}, range: RY, zeroline: false}, hovermode: 'closest',
+  const layout = Object.assign({}, base, {height: 520, xaxis: axis(D.axes.x, {range: RX}),
+    yaxis: axis(D.axes.y, {range: RY}), hovermode: 'closest',
     coloraxis: {colorscale: 'Cividis', reversescale: true, showscale: byLipschitz,
                 colorbar: {title: {text: D.axes.z, side: 'right'}, thickness: 12}}});
   traces.push({type: 'scatter', mode: 'markers', x: [], y: [], hoverinfo: 'skip', showlegend: false,
@@ -100,44 +102,13 @@ function growth() {
   const trace = {x: hours ? D.growth.hours : D.growth.trials, y: D.growth.volume, mode: 'lines',
     line: {shape: 'hv', color: '#0072B2'}, hovertemplate: '%{x}: %{y}<extra></extra>'};
   return Plotly.react('growth', [trace], Object.assign({}, base, {height: 300,
-    xaxis: {title: {text: hours ? 'worker-hours of all trials until then' : 'trials ended'}, rangemode: 'tozero'},
+    xaxis: {title: {text: hours ? D.growth.unit + ' of all trials until then' : 'trials ended'}, rangemode: 'tozero'},
     yaxis: {title: {text: 'hypervolume (clean, robust; val)'}}}), config);
 }
+"""
 
-function slice() {
-  const name = document.getElementById('parameter').value, key = document.getElementById('outcome').value;
-  const column = D.params[name];
-  if (!column) return null;
-  const traces = D.methods.map((method, m) => {
-    const own = D.thin.filter(i => T.m[i] === m && shown.has(m) && column[i] !== null && T[key][i] !== null
-      && T.k[i] !== 2);
-    return Object.assign(points(own, {type: 'scatter', name: method.label, showlegend: false,
-      marker: {symbol: method.symbol, color: method.colour, size: 8, opacity: 0.7}}),
-      {x: own.map(i => column[i]), y: own.map(i => T[key][i])});
-  });
-  const known = column.filter(v => v !== null);
-  const top = known.reduce((a, b) => Math.max(a, b)), least = known.reduce((a, b) => Math.min(a, b));
-  const wide = least > 0 && top > 50 * least;
-  return Plotly.react('slice', traces, Object.assign({}, base, {height: 380, hovermode: 'closest',
-    xaxis: {title: {text: name.replace('_', ' ')}, type: wide ? 'log' : 'linear', zeroline: false},
-    yaxis: {title: {text: D.axes[key]}, zeroline: false}}), config);
-}
-
-function parallel() {
-  const mine = D.thin.filter(i => shown.has(T.m[i]) && T.k[i] !== 2);
-  const whole = Object.entries(D.params).filter(([, column]) => mine.every(i => column[i] !== null));
-  const dimensions = [{label: 'method', values: mine.map(i => T.m[i]), tickvals: D.methods.map((_, i) => i),
-                       ticktext: D.methods.map(m => m.label)},
-    ...whole.slice(0, 6).map(([name, column]) => ({label: name, values: mine.map(i => column[i])})),
-    {label: 'clean (val)', values: mine.map(i => T.x[i])}, {label: 'robust (val)', values: mine.map(i => T.y[i])}];
-  if (mine.every(i => T.z[i] !== null)) {
-    dimensions.push({label: 'log10 Lipschitz', values: mine.map(i => T.z[i])});
-  }
-  return Plotly.react('parallel', [{type: 'parcoords', dimensions, line: {color: mine.map(i => T.y[i]),
-    colorscale: 'Cividis'}}], Object.assign({}, base, {height: 380, margin: {l: 60, r: 60, t: 50, b: 30}}), config);
-}
-
-const charts = {flat, solid, growth, slice, parallel}, drawn = new Set();
+BEHAVIOUR = r"""
+const charts = {flat, solid, growth, radii, best, smooth, slice, parallel}, drawn = new Set();
 function draw(name) {
   const plot = charts[name]();
   if (!plot || drawn.has(name)) return plot;
@@ -172,32 +143,59 @@ function filter() {
   document.querySelectorAll('input[name=method]').forEach(box => { if (box.checked) shown.add(Number(box.value)); });
   const names = new Set([...shown].map(m => D.methods[m].name));
   document.querySelectorAll('[data-method]').forEach(row => { row.hidden = !names.has(row.dataset.method); });
-  drawn.forEach(name => { if (name !== 'growth') draw(name); });
   const count = T.m.filter(m => shown.has(m)).length;
   document.getElementById('count').textContent = count + ' of ' + N + ' measured trials shown';
 }
+const redraw = name => () => { if (drawn.has(name)) draw(name); };
 
-document.querySelectorAll('input[name=method]').forEach(box => box.addEventListener('change', filter));
-document.getElementById('colour').addEventListener('change', () => draw('flat'));
-document.getElementById('against').addEventListener('change', () => draw('growth'));
-['parameter', 'outcome'].forEach(id => document.getElementById(id).addEventListener('change', () => draw('slice')));
+document.querySelectorAll('input[name=method]').forEach(box => box.addEventListener('change', () => {
+  filter();
+  drawn.forEach(name => { if (name !== 'growth') draw(name); });
+}));
+Object.entries({colour: 'flat', against: 'growth', parameter: 'slice', outcome: 'slice', kind: 'best', form: 'smooth',
+  'smooth-outcome': 'smooth'}).forEach(([id, name]) => {
+  document.getElementById(id).addEventListener('change', redraw(name));
+});
 document.getElementById('member').addEventListener('change', event => {
   const i = T.id.indexOf(event.target.value);
   if (i >= 0) choose(i);
 });
-const names = Object.keys(D.params);
-document.getElementById('parameter').innerHTML = names.map(n => '<option>' + escapeHtml(n) + '</option>').join('');
+document.getElementById('parameter').innerHTML = D.settings.map((s, at) =>
+  '<option value="' + at + '">' + escapeHtml(s.label) + '</option>').join('') || '<option>nothing varies</option>';
 
+// The front by keyboard: arrows walk along it, Enter opens the member's card.
+let at = -1;
+document.getElementById('flat').addEventListener('keydown', event => {
+  const front = all.filter(i => T.k[i] === 0 && shown.has(T.m[i])).sort((a, b) => T.x[a] - T.x[b] || T.y[b] - T.y[a]);
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+  if (!front.length || (!step && event.key !== 'Enter')) return;
+  event.preventDefault();
+  if (step) {
+    at = at < 0 && step < 0 ? front.length - 1 : Math.max(0, Math.min(front.length - 1, at + step));
+    mark(front[at]);
+  } else if (at >= 0 && at < front.length) {
+    choose(front[at]);
+    const card = document.getElementById('card-' + T.id[front[at]]);
+    if (card) card.querySelector('summary').focus();
+  }
+});
+
+filter();
 draw('flat');
 draw('growth');
 // What costs time is drawn when it comes into view.
 const watcher = new IntersectionObserver(entries => entries.forEach(entry => {
   if (entry.isIntersecting && !drawn.has(entry.target.id)) draw(entry.target.id);
 }), {rootMargin: '200px'});
-['solid', 'slice', 'parallel'].forEach(id => watcher.observe(document.getElementById(id)));
+LAZY.forEach(id => watcher.observe(document.getElementById(id)));
+// Paper is narrower than the screen that the charts were drawn for.
+const PAPER = 680;
 window.addEventListener('beforeprint', () => {
-  ['solid', 'slice', 'parallel'].forEach(name => { if (!drawn.has(name)) draw(name); });
   document.querySelectorAll('details').forEach(card => { card.open = true; });
+  LAZY.forEach(name => { if (!drawn.has(name)) draw(name); });
+  drawn.forEach(name => Plotly.relayout(name, {autosize: false, width: PAPER}));
 });
-filter();
+window.addEventListener('afterprint', () => {
+  drawn.forEach(name => Plotly.relayout(name, {autosize: true, width: null}));
+});
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from analysis.objectives import objective
+from analysis.plots.importance import named
 from analysis.report.html import bars, paragraph
 from analysis.report.material import Material
 
@@ -12,7 +14,9 @@ def settings_section(material: Material, /) -> list[str]:
     """Return the section's parts."""
     found = []
     for name, shares in material.importance.items():
-        found += [f"<h3>Importance for {escape(name)}</h3>", bars(dict(shares))]
+        entry = objective(name)
+        found.append(f"<h3>Importance for {escape(entry.label)} ({entry.split})</h3>")
+        found.append(bars({named(setting): share for setting, share in shares.items()}))
     if not found:
         found = [paragraph("Importance is not given: too few sound trials, or nothing that varies.")]
     else:

@@ -20,7 +20,7 @@ thead th { border-bottom: 2px solid var(--line); } .number { text-align: right; 
 fieldset { border: 1px solid var(--line); border-radius: .3rem; margin: .8rem 0; padding: .4rem 1rem; }
 fieldset label { margin-right: 1.2rem; white-space: nowrap; } .swatch { font-weight: 700; }
 select { font: inherit; } .controls label { margin-right: 1.5rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 .pair > div { min-width: 0; }
 #chosen { min-height: 6rem; border-left: 4px solid #d00; padding-left: 1rem; font-size: .9rem;
   columns: 20rem; }
@@ -31,9 +31,9 @@ dt { font-weight: 600; } dd { margin: 0; } .open { color: #8a4b00; } .doubt { co
 figure.fronts { margin: .6rem 0; } figure.fronts svg { width: 100%; max-width: 60rem; height: auto; }
 [hidden] { display: none !important; }
 @media print {
-  nav, fieldset, .controls, a.skip, .modebar { display: none !important; }
+  nav, fieldset input, #count, #chosen, .controls, a.skip, .modebar { display: none !important; }
   body { max-width: none; padding: 0; font-size: 10pt; } section { break-inside: auto; }
-  table, figure, details.card, .chart { break-inside: avoid; } .scroll { overflow: visible; }
-  .pair { grid-template-columns: 1fr 1fr; } h2 { break-after: avoid; }
+  tr, details.card, .chart { break-inside: avoid; } .scroll { overflow: visible; }
+  .pair { display: block; } h2, h3 { break-after: avoid; }
 }
 """

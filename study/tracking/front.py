@@ -61,7 +61,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
         except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
             said.print(f"trial {row['trial_id']} is on the front but MLflow gets no model of it: {short(error)}")
             continue
-        tracker.artifacts(sorted(folder.glob("*.png")), "figures", trial_id=row["trial_id"])
+        tracker.artifacts([folder / CURVE, *sorted(folder.glob("*.png"))], "figures", trial_id=row["trial_id"])
         tracker.artifacts([folder / "weights.pt"], "weights", trial_id=row["trial_id"])
         tracker.model(row["trial_id"], folder / "model")
 

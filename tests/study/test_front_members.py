@@ -11,10 +11,11 @@ import torch
 from helpers.synthetic_results import as_table
 from helpers.tracked import row, tracker
 
-from analysis.results import trial_file, write_rows
+from analysis.results import read_results, trial_file, write_rows
 from analysis.schema import EPOCH, RESULT
 from study.config import parse_config
-from study.tracking.front import publish_members
+from study.curves import front_curves
+from study.tracking.front import RADII, publish_members
 from study.tracking.names import TRIAL_TAG
 from trainables.data import load_dataset
 from trainables.training import Trainer
@@ -67,11 +68,24 @@ def test_the_run_shows_what_the_network_is(published, capsys):
     _, _, client, runs = published
     names = {folder: [item.path for item in client.list_artifacts(runs["00000"].info.run_id, folder)]
              for folder in ("figures", "weights")}  # fmt: skip
-    assert names["figures"] == [
-        f"figures/{name}.png" for name in ("accuracy_against_epsilon", "best_against_last", "clean_and_attacked")
-    ]
+    files = ("accuracy_against_epsilon.csv", "accuracy_against_epsilon.png", "best_against_last.png",
+             "clean_and_attacked.png")  # fmt: skip
+    assert names["figures"] == [f"figures/{name}" for name in files]
     assert names["weights"] == ["weights/weights.pt"]
     assert client.list_artifacts(runs["00001"].info.run_id, "figures") == []  # its checkpoint is gone
+
+
+def test_the_members_curve_is_read_back(published):
+    folder, _, _, _ = published
+    table = read_results(folder)
+    measured, gone = front_curves(table, folder)
+    found = table.to_pylist()[0]
+    assert (measured.trial_id, measured.attack, measured.measured, gone.measured) == ("00000", "PGD-2", True, False)
+    assert measured.radii == pytest.approx([0.1 * share for share in RADII])
+    assert measured.examples == 144  # of at most 200, what validation has
+    assert list(measured.accuracies) == sorted(measured.accuracies, reverse=True)
+    assert gone.radii == (0.0, 0.1)
+    assert gone.accuracies == (found["val_clean_accuracy"], found["val_robust_accuracy"])
 
 
 def test_the_model_answers_alike_without_anything_being_unpickled(published, monkeypatch):

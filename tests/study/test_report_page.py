@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row, study_rows
 
+from analysis.plots.radii import Curve, curve_of
+from analysis.reach import Reach
 from analysis.report.data import chart_data
 from analysis.report.page import Material, build_report
 from analysis.results import example_columns, trial_file, write_columns, write_rows
@@ -78,6 +80,39 @@ def test_charts_are_thinned_but_the_front_is_whole() -> None:
     assert found["growth"]["volume"][-1] == pytest.approx(max(found["growth"]["volume"]))
 
 
+CURVES = [
+    Curve(trial_id="t00003", method="trades", split="val", attack="PGD-10", norm="linf", examples=200,
+          radii=(0.0, 0.1, 0.2), accuracies=(0.9, 0.5, 0.1)),
+    curve_of(result_row(5)),
+]  # fmt: skip
+
+
+def test_charts_have_what_the_rows_say() -> None:
+    rows = [
+        result_row(n, method=("trades", "natural")[n % 2], proposal=("random", "sampler")[n % 2], clean_gap=0.01 * n,
+                   best_val_robust_accuracy=0.5 + 0.01 * n, **{"param.beta": 1.0 + n if n % 2 == 0 else None})
+        for n in range(6)
+    ]  # fmt: skip
+    reach = Reach(dataset="digits", norm="linf", two_r=0.4, contradicting=0, consistent_two_r=0.4, examples=9)
+    found = chart_data(as_table(rows), curves=CURVES, reach=reach, devices=0.5, unit="GPU-hours")
+    trials = found["trials"]
+    assert trials["r"] == [1, 0] * 3
+    assert trials["cg"] == [0.0, 0.01, 0.02, 0.03, 0.04, 0.05]
+    assert trials["ag"] == [0.4] * 6
+    assert trials["by"] == [0.5, 0.51, 0.52, 0.53, 0.54, 0.55]
+    assert trials["rg"] == [None] * 6
+    assert [(each["name"], each["values"]) for each in found["settings"]] == [
+        ("strength", [1.0, None, 3.0, None, 5.0, None])
+    ]
+    assert [curve["accuracies"] for curve in found["curves"]] == [[0.9, 0.5, 0.1], [0.9, 0.5]]
+    assert found["reach"]["r"] == 0.2
+    assert (found["growth"]["unit"], found["growth"]["hours"][-1]) == ("GPU-hours", pytest.approx(6 * 3 * 0.5 / 3600))
+
+
+def test_without_a_separation_the_page_names_the_command() -> None:
+    assert "`robust-study separation digits --out STUDY_DIR/separation`" in text_of(page_of([result_row(0)]))
+
+
 def test_importance_finds_what_matters() -> None:
     rng = np.random.default_rng(0)
     rows = []
@@ -120,7 +155,15 @@ def test_a_folder_of_results_gives_a_report_with_probabilities(tmp_path, capsys)
 def test_the_page_in_a_browser(tmp_path) -> None:
     from helpers.browser import page as browser_page
 
-    (tmp_path / "report.html").write_text(page_of(study_rows(300, seed=3)), encoding="utf-8")
+    rows = [
+        {
+            **row,
+            "best_val_robust_accuracy": row["val_robust_accuracy"],
+            "best_val_clean_accuracy": row["val_clean_accuracy"],
+        }
+        for row in study_rows(300, seed=3)
+    ]
+    (tmp_path / "report.html").write_text(page_of(rows, curves=CURVES), encoding="utf-8")
     with browser_page() as page:
         said, asked = [], []
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
@@ -146,9 +189,24 @@ def test_the_page_in_a_browser(tmp_path) -> None:
         for aside in (-30, 0):
             page.mouse.move(place["x"] + place["width"] / 2 + aside, place["y"] + place["height"] / 2)
         page.wait_for_selector("#flat .hovertext")
-        for section in ("solid", "slice", "parallel"):
+        page.locator("#flat").focus()
+        for _ in range(2):
+            page.keyboard.press("ArrowRight")
+        walked = page.inner_text("#chosen b")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.parentElement.id") == f"card-{walked}"
+        for section in ("solid", "radii", "best", "smooth", "slice", "parallel"):
             page.locator(f"#{section}").scroll_into_view_if_needed()
             page.wait_for_function(f"drawn.has('{section}')")
+        assert page.locator("#radii .scatterlayer .trace").count() == len(CURVES)
+        assert page.locator("#radii .shapelayer path").count() >= 1
+        for menu, chart, options in (("form", "smooth", ("lip", "sf")), ("kind", "best", ("clean", "robust"))):
+            for option in options:
+                page.select_option(f"#{menu}", option)
+                assert page.locator(f"#{chart} .scatterlayer .point").count() > 100
+        page.select_option("#parameter", label="dropout rate")
+        assert page.text_content("#slice .xtitle") == "dropout rate"
+        page.pdf(path=tmp_path / "printed.pdf")
         assert said == []
         assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
 

@@ -1,0 +1,87 @@
+"""How long the report of many trials takes to build, with per-example outcomes, and to draw in a browser.
+
+The browser part needs chromium and playwright (the extra `browser`); without them it is left out.
+
+python benchmarks/report.py [--trials 10000] [--with-examples 200] [--loads 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from analysis.results import example_columns, trial_file, write_columns, write_rows
+from analysis.schema import EXAMPLE, RESULT
+from study.report import write_report
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from helpers.browser import CHROMIUM, page
+from helpers.synthetic_results import METHODS, study_rows
+
+IMAGES = 1000
+
+
+def made_up_study(folder: Path, *, trials: int, with_examples: int) -> None:
+    """Write result rows, and outcomes of as many of the best trials as a report may ask for."""
+    rows = study_rows(trials, methods=METHODS, seed=3)
+    write_rows(folder / "results" / "compacted.parquet", rows, RESULT)
+    level = np.random.default_rng(0).random((trials, IMAGES))
+    measured = [row for row in rows if row["status"] == "completed"]
+    best = sorted(measured, key=lambda row: -row["val_clean_accuracy"] - row["val_robust_accuracy"])[:with_examples]
+    for row, hard in zip(best, level, strict=False):
+        outcomes = {
+            "index": np.arange(IMAGES),
+            "clean_correct": hard < row["val_clean_accuracy"],
+            "robust_correct": hard < row["val_robust_accuracy"],
+        }
+        columns = example_columns(
+            {"val": outcomes}, study="toy", trial_id=row["trial_id"], checkpoint="last", attack="pgd", epsilon=0.1
+        )
+        write_columns(trial_file(folder, row["trial_id"], schema=EXAMPLE), columns, EXAMPLE)
+
+
+def drawn_after(file: Path) -> float:
+    """Return seconds from opening the page until its first chart is drawn."""
+    with page() as opened:
+        start = time.perf_counter()
+        opened.goto(file.as_uri())
+        opened.wait_for_function("drawn.has('flat')")
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--with-examples", type=int, default=200)
+    parser.add_argument("--loads", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made_up_study(folder, trials=given.trials, with_examples=given.with_examples)
+        start = time.perf_counter()
+        write_report([folder], out=None)
+        built = time.perf_counter() - start
+        file = folder / "report.html"
+        print(f"{given.trials:,} trials, outcomes of {given.with_examples} x {IMAGES} images: built in {built:.1f} s")
+        print(f"{file.stat().st_size / 1e6:.1f} MB")
+        try:
+            import playwright  # noqa: F401 - only whether it is there
+        except ImportError:
+            print("no playwright here: not opened in a browser")
+            return
+        if CHROMIUM is None:
+            print("no chromium here: not opened in a browser")
+            return
+        times = [drawn_after(file) for _ in range(given.loads)]
+        print(f"drawn in chromium after {statistics.median(times):.1f} s (median of {given.loads})")
+
+
+if __name__ == "__main__":
+    main()
