@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.beliefs import Estimate
-from analysis.evaluations import gap, like_for_like
+from analysis.evaluations import alike, gap, like_for_like
 from analysis.paper_table import accuracy_estimate
 from analysis.tables import TextTable
 
@@ -122,14 +122,14 @@ def confirmed(
         members: Result rows of chosen trials.
         evaluations: Evaluation rows of the study and of its new seeds.
         replicas: Result rows of the new seeds; `replicate_of` is a member's number.
-        outcomes: By a new seed's trial id, whether its network was correct on each test example of its like-for-like
-            measurement, by kind.
+        outcomes: By the name of a new seed's measurement, whether its network was correct on each test example, by
+            kind.
     """
     found = []
     for member in members:
         test = like_for_like(member, evaluations)
         own = [row for row in replicas if row["replicate_of"] == member["number"]]
-        measured = [(row, row_test) for row in own if (row_test := like_for_like(row, evaluations)) is not None]
+        measured = _together([alike(row, evaluations) for row in own])
         found.append(
             Confirmed(
                 result=member,
@@ -200,15 +200,26 @@ def as_tree(found: Sequence[Confirmed], /) -> list[dict[str, Any]]:
     return tree
 
 
-def _spread(measured: Sequence[tuple[Row, Row]], kind: str, outcomes: Mapping[str, Mapping[str, np.ndarray]]) -> Spread:
-    most = max(test["examples"] for _, test in measured)
-    alike = [(row, test) for row, test in measured if test["examples"] == most]
-    correct = [outcomes[row["trial_id"]][kind] for row, _ in alike if row["trial_id"] in outcomes]
-    if len(correct) == len(alike):
+def _together(measured: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return one measurement of each network, all on one number of images: where most networks have one, then most."""
+    sizes = {row["examples"] for rows in measured for row in rows}
+    at = {size: [rows_at[0] for rows in measured if (rows_at := _of_size(rows, size))] for size in sizes}
+    return max(at.values(), key=lambda rows: (len(rows), rows[0]["examples"]), default=[])
+
+
+def _of_size(rows: Sequence[Row], size: int) -> list[Row]:
+    return [row for row in rows if row["examples"] == size]
+
+
+def _spread(measured: Sequence[Row], kind: str, outcomes: Mapping[str, Mapping[str, np.ndarray]]) -> Spread:
+    correct = [outcomes[row["evaluation"]][kind] for row in measured if row["evaluation"] in outcomes]
+    if len(correct) == len(measured):
         return seed_spread(np.stack(correct))
-    shares = np.array([test[f"{kind}_accuracy"] for _, test in alike])
+    shares = np.array([row[f"{kind}_accuracy"] for row in measured])
     sd = float(shares.std(ddof=1)) if len(shares) > 1 else None
-    return Spread(seeds=len(shares), examples=most, mean=float(shares.mean()), sd=sd, sd_of_examples=None)
+    return Spread(
+        seeds=len(shares), examples=measured[0]["examples"], mean=float(shares.mean()), sd=sd, sd_of_examples=None
+    )
 
 
 def _signed(estimate: Estimate | None) -> str:

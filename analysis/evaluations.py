@@ -96,9 +96,13 @@ def like_for_like(result: Row, rows: Sequence[Row], /) -> Row | None:
     Returns:
         The one of most images; None where there is none.
     """
+    return max(alike(result, rows), key=lambda row: (row["examples"], row["checks"] == "full"), default=None)
+
+
+def alike(result: Row, rows: Sequence[Row], /) -> list[Row]:
+    """Return every such measurement, on however many images; see `like_for_like`."""
     wanted = {"attack": result["attack"], "steps": result["steps"], "restarts": result["restarts"]}
-    found = [row for row in _of(result, rows) if all(row[name] == value for name, value in wanted.items())]
-    return max(found, key=lambda row: (row["examples"], row["checks"] == "full"), default=None)
+    return [row for row in _of(result, rows) if all(row[name] == value for name, value in wanted.items())]
 
 
 def lipschitz_on_test(result: Row, rows: Sequence[Row], /) -> float | None:

@@ -13,10 +13,10 @@ import numpy as np
 from analysis.beliefs import Estimate
 from analysis.confirmation import KINDS, Confirmed, Spread, confirmed, mean_curse
 from analysis.evaluations import (
+    alike,
     attack_name,
     doubts_on_test,
     examples_file,
-    like_for_like,
     lipschitz_on_test,
     strongest,
 )
@@ -113,14 +113,14 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
         replicas=replicas,
         outcomes=_outcomes(again, replicas, evaluations),
     )
-    alike = _alike([one for one in found if one.result["trial_id"] in chosen])
-    curse = _average(home, alike)
+    same = _on_most([one for one in found if one.result["trial_id"] in chosen])
+    curse = _average(home, same)
     return OnTest(
         members=tuple(found),
         chosen=tuple(one.result["trial_id"] for one in found if one.result["trial_id"] in chosen),
         evaluations=tuple(evaluations),
         curse=curse,
-        averaged=len(alike) if curse else 0,
+        averaged=len(same) if curse else 0,
         waiting=tuple(trial for trial in chosen if trial not in measured),
     )
 
@@ -187,19 +187,17 @@ def _between_seeds(spread: Spread | None) -> str:
 
 
 def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the new seeds' outcomes on test by trial and kind."""
-    found = {}
-    for replica in replicas:
-        row = like_for_like(replica, evaluations)
-        if row is not None and (file := examples_file(folder, row["evaluation"])).exists():
-            table = read_examples(file)
-            found[replica["trial_id"]] = {
-                kind: table[f"{kind}_correct"].to_numpy(zero_copy_only=False) for kind in KINDS
-            }
-    return found
+    """Return the new seeds' outcomes on test by the names of their measurements and kind."""
+    names = [row["evaluation"] for replica in replicas for row in alike(replica, evaluations)]
+    files = {name: file for name in names if (file := examples_file(folder, name)).exists()}
+    tables = {name: read_examples(file) for name, file in files.items()}
+    return {
+        name: {kind: table[f"{kind}_correct"].to_numpy(zero_copy_only=False) for kind in KINDS}
+        for name, table in tables.items()
+    }
 
 
-def _alike(members: Sequence[Confirmed]) -> list[tuple[Confirmed, Row]]:
+def _on_most(members: Sequence[Confirmed]) -> list[tuple[Confirmed, Row]]:
     """Return the members measured on test as on validation, with that measurement, on one and the most examples."""
     known = [(one, one.test) for one in members if one.test is not None]
     most = max((test["examples"] for _, test in known), default=0)

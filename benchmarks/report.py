@@ -63,7 +63,7 @@ def main() -> None:
         folder = Path(name)
         made_up_study(folder, trials=given.trials, with_examples=given.with_examples)
         start, busy_before = time.perf_counter(), time.process_time()
-        write_report(folder, out=None)
+        write_report([folder], out=None)
         built, computing = time.perf_counter() - start, time.process_time() - busy_before
         file = folder / "report.html"
         print(f"{given.trials:,} trials, outcomes of {given.with_examples} x {IMAGES} images:")

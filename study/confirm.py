@@ -62,7 +62,7 @@ def confirm(study_dir: Path, order: Order, /, *, as_json: bool) -> None:
         plan = _planned(config, study_dir, folder, members, seeds=order.seeds)
         own = confirm_config(config, plan, order)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
-        _train(own, folder, members=len(members))
+        _train(own, folder)
     problems = _measure(study_dir, config, own, members, order)
     show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
     if problems:
@@ -101,7 +101,7 @@ def _planned(
     return plan
 
 
-def _train(config: StudyConfig, folder: Path, *, members: int) -> None:
+def _train(config: StudyConfig, folder: Path) -> None:
     """Train the seeds that are missing, as trials of a study of its own.
 
     Raises:
@@ -118,9 +118,7 @@ def _train(config: StudyConfig, folder: Path, *, members: int) -> None:
         from study.finish import count_rows
 
         done = count_rows(folder)
-        notes().print(
-            f"{config.num_trials} networks, new seeds of {members} members, in {folder}: {done} trained already"
-        )
+        notes().print(f"{config.num_trials} networks with new seeds, in {folder}: {done} trained already")
         if done < config.num_trials:
             check_resources(config, folder)
         broke = False
@@ -157,7 +155,9 @@ def _measure(
     size = len(data.test or ())
     examples = min(size, order.limit or config.evaluation.examples)
     known = evaluation_rows(study_dir)
-    rows = [row for row in read_rows([folder]).to_pylist() if row["status"] != "failed"]
+    numbers = {row["number"] for row in members}
+    replicas = read_rows([folder]).to_pylist()
+    rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
     jobs: list[Job] = []
     for row in members:
         before = like_for_like(row, known)
@@ -170,8 +170,8 @@ def _measure(
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
     notes().print(
-        f"{len(members)} members and {len(rows)} new seeds on the first {examples} of {size} test images: "
-        f"{len(todo)} measurements to do"
+        f"{len(members)} member{'s' * (len(members) != 1)} and {len(rows)} new seeds on the first {examples} of {size} "
+        f"test images: {len(todo)} measurements to do"
     )
     with only_evaluation(study_dir):
         problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address, occasion=now())

@@ -16,7 +16,7 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
 
     Args:
         study_dirs: The studies' folders.
-        formats: Of png, pdf, svg; html is left out.
+        formats: Some of png, pdf, svg, html.
         out: Where the figures go; `figures/` of each study when None, a folder for each where there are several.
 
     Raises:
@@ -24,7 +24,7 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
     """
     from analysis.evaluations import uses_lines
     from analysis.on_test import on_test_table
-    from analysis.plots.on_test import FORMATS, write_on_test
+    from analysis.plots.on_test import write_on_test
 
     found = {study_dir: known_on_test(study_dir) for study_dir in study_dirs}
     for study_dir, known in found.items():
@@ -38,7 +38,7 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
         for line in uses_lines(known.evaluations):
             console.print(line)
         folder = study_dir / "figures" if out is None else out / study_dir.name if len(found) > 1 else out
-        for path in write_on_test(known, folder, formats=[one for one in formats if one in FORMATS]):
+        for path in write_on_test(known, folder, formats=formats):
             notes().print(f"wrote {path}")
 
 

@@ -36,14 +36,17 @@ def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
     """
     figure = pareto_plotly(table, objectives=objectives, allow_mixed=allow_mixed)
+    return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
+
+
+def offline_page(figure: go.Figure, /, *, title: str) -> str:
+    """Return a page that holds one figure and plotly's script, so that it opens without a network."""
     # plotly's tool bar otherwise offers to upload the data to its makers.
     config = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
     chart = figure.to_html(
         include_plotlyjs=True, full_html=False, div_id="pareto", default_height="100%", config=config
     )
-    return _PAGE.format(
-        title=escape(f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}"), chart=chart
-    )
+    return _PAGE.format(title=escape(title), chart=chart)
 
 
 def plotly_script() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,11 +14,12 @@ from analysis.confirmation import KINDS, Confirmed
 from analysis.evaluations import settings_phrase
 from analysis.on_test import OnTest
 from analysis.paper_table import accuracy_estimate
+from analysis.plots.interactive import offline_page
 from analysis.plots.style import COLUMN_WIDTH, paper_style, styles_for
 from analysis.tables import csv_text
 from analysis.wording import L_2, L_INF
 
-FORMATS = ("png", "pdf", "svg")
+FORMATS = ("png", "pdf", "svg", "html")
 
 
 def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
@@ -68,26 +70,59 @@ def write_on_test(found: OnTest, out_dir: str | Path, /, *, formats: Sequence[st
     Args:
         found: What is known on test.
         out_dir: Made if missing.
-        formats: Some of png (300 dpi), pdf and svg.
+        formats: Some of png (300 dpi), pdf, svg and html.
 
     Returns:
         The files written.
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"pareto_test.{entry}" for entry in formats]
-    with paper_style():
-        figure = _figure(found)
-        for path in written:
-            figure.savefig(
-                path,
-                metadata={"png": {"Software": None}, "pdf": {"CreationDate": None}}.get(
-                    path.suffix[1:], {"Date": None}
-                ),
-            )
-    data = folder / "pareto_test.csv"
-    data.write_text(_csv(found), encoding="utf-8")
-    return [*written, data]
+    written = [folder / f"pareto_test.{entry}" for entry in (*formats, "csv")]
+    for path in written:
+        if path.suffix == ".csv":
+            path.write_text(_csv(found), encoding="utf-8")
+        elif path.suffix == ".html":
+            path.write_text(offline_page(_interactive(found), title=f"On test: {_study(found)}"), encoding="utf-8")
+        else:
+            with paper_style():
+                dated = {".png": "Software", ".pdf": "CreationDate", ".svg": "Date"}[path.suffix]
+                _figure(found).savefig(path, metadata={dated: None})
+    return written
+
+
+def _interactive(found: OnTest) -> go.Figure:
+    """Return the figure for the screen: hover tells a member's values; hollow on validation, filled on test."""
+    figure = go.Figure()
+    members = [(one, one.test) for one in found.members if one.test is not None]
+    for method, style in styles_for(one.result["method"] for one, _ in members).items():
+        mine = [(one, test) for one, test in members if one.result["method"] == method]
+        val = [[one.result[f"val_{kind}_accuracy"] for one, _ in mine] for kind in KINDS]
+        there = [[accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for _, test in mine] for kind in KINDS]
+        names = [f"trial {one.result['trial_id']} ({method})" for one, _ in mine]
+        look = {"symbol": style.symbol, "size": 10, "color": style.colour, "line": {"width": 1.5}}
+        figure.add_scatter(
+            x=val[0], y=val[1], mode="markers", marker=look | {"symbol": f"{style.symbol}-open"}, text=names,
+            hovertemplate="%{text}<br>val: clean %{x:.4f}, robust %{y:.4f}<extra></extra>", showlegend=False,
+            legendgroup=method,
+        )  # fmt: skip
+        errors = [
+            {"array": [at.high - at.value for at in axis], "arrayminus": [at.value - at.low for at in axis], "width": 0}
+            for axis in there
+        ]
+        figure.add_scatter(
+            x=[at.value for at in there[0]], y=[at.value for at in there[1]], mode="markers", marker=look, text=names,
+            error_x=errors[0], error_y=errors[1], name=style.label, legendgroup=method,
+            hovertemplate="%{text}<br>test: clean %{x:.4f}, robust %{y:.4f}<extra></extra>",
+        )  # fmt: skip
+        for x, y, to_x, to_y in zip(*val, *there, strict=True):
+            figure.add_scatter(
+                x=[x, to_x.value], y=[y, to_y.value], mode="lines", line={"color": "grey", "width": 1},
+                hoverinfo="skip", showlegend=False, legendgroup=method,
+            )  # fmt: skip
+    figure.update_xaxes(title="clean accuracy (test; hollow: val)")
+    figure.update_yaxes(title="robust accuracy (test; hollow: val)")
+    figure.update_layout(template="plotly_white", title=f"On test: {_study(found)}<br><sub>{_said(found)}</sub>")
+    return figure
 
 
 def _figure(found: OnTest) -> Figure:
@@ -102,15 +137,22 @@ def _figure(found: OnTest) -> Figure:
             Line2D([], [], linestyle="none", marker="+", markersize=6, color="0.35", label="new seeds, mean ± sd")
         )
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    first = (
-        next(one for one in found.members if one.test is not None) if any(one.test for one in found.members) else None
+    said = _said(found).replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
+    small = (
+        f"study {_study(found)} · {len(found.members)} chosen on validation · 95 % intervals of the examples\n{said}"
     )
-    said = "nothing measured as on validation" if first is None or first.test is None else settings_phrase(first.test)
-    study = found.members[0].result["study"] if found.members else ""
-    said = said.replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
-    small = f"study {study} · {len(found.members)} chosen on validation · 95 % intervals of the examples\n{said}"
     figure.supxlabel(small, fontsize=5, color="0.35")
     return figure
+
+
+def _said(found: OnTest) -> str:
+    """Return how the members were measured as on validation, in words."""
+    tests = [one.test for one in found.members if one.test is not None]
+    return " | ".join(dict.fromkeys(map(settings_phrase, tests))) or "nothing was measured as on validation"
+
+
+def _study(found: OnTest) -> str:
+    return ", ".join(dict.fromkeys(str(one.result["study"]) for one in found.members))
 
 
 def _csv(found: OnTest) -> str:

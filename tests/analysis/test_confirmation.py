@@ -138,6 +138,20 @@ def test_members_replicas_and_failures_are_put_together() -> None:
     assert tree[0]["robust"]["seeds"]["sd"] == pytest.approx(np.sqrt(0.02))
 
 
+def test_seeds_are_compared_on_one_number_of_images_where_most_have_one() -> None:
+    replicas = [result_row(n, trial_id=f"t00000-s{n}", study="toy-confirm", replicate_of=0) for n in (1, 2, 3)]
+
+    def test_of(seed, examples, share):
+        changes = {"trial_id": f"t00000-s{seed}", "study": "toy-confirm", "examples": examples}
+        return evaluation_row("t00000", evaluation=f"{seed}-{examples}", clean_accuracy=share, **changes)
+
+    tests = [test_of(1, 300, 0.9), test_of(2, 300, 0.8), *(test_of(n, 50, n / 4) for n in (1, 2, 3))]
+    (found,) = confirmed([result_row(0)], tests, replicas=replicas)
+    assert (found.spread["clean"].examples, found.spread["clean"].mean) == (50, pytest.approx(0.5))
+    (found,) = confirmed([result_row(0)], tests[:2], replicas=replicas)
+    assert (found.spread["clean"].examples, found.spread["clean"].seeds) == (300, 2)
+
+
 def folder_with_tests(home):
     """A study of three trials, two of them chosen and one of those measured, with its outcomes on both splits."""
     draw = np.random.default_rng(3)

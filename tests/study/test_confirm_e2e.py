@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -14,6 +16,10 @@ from analysis.evaluations import examples_file
 from analysis.results import read_evaluations, read_examples, read_results
 from study.chosen import read_choice
 from study.cli import main
+from study.errors import UsageError
+from study.evaluations import Ask, data_with_test, job_of
+from study.folder import open_config
+from study.measurements import only_evaluation
 from study.replicas import read_plan
 from study.tracking.export import export
 
@@ -65,6 +71,13 @@ def refused(command, *words):
     return err
 
 
+def refused_last(command, *words):
+    """Return the last line of a refusal that comes after notes."""
+    code, _, err = command(*words)
+    assert code == 2, err
+    return err.strip().splitlines()[-1]
+
+
 # The tests below tell one story, in this order: what is refused before anything is measured, then ever more of it.
 
 
@@ -90,6 +103,43 @@ def test_lost_weights_name_the_command_that_brings_them_back(command, study) -> 
     assert said.rstrip().endswith("studies/tiny/checkpoints/00000/last.pt`")
     assert "train it again with `robust-study train studies/tiny --trial 00000 --save " in said
     kept.rename(lost)
+
+
+def test_another_trials_weights_are_no_result_and_end_with_code_1(command, study) -> None:
+    own, kept = study / "checkpoints/00000/last.pt", study / "kept.pt"
+    own.rename(kept)
+    shutil.copy(study / "checkpoints/00001/last.pt", own)
+    code, _, err = command("evaluate", "studies/tiny", "--trial", "0", "--limit", "5")
+    kept.replace(own)
+    assert code == 1
+    assert "CheckpointError" in err
+    assert "must be the checkpoint of seed" in err
+    assert not list(study.glob("evaluations/*.parquet"))
+
+
+def test_other_images_than_the_trials_had_and_a_second_command_are_refused(command, study) -> None:
+    config, row = open_config(study), read_results(study).to_pylist()[0]
+    assert len(data_with_test(config, [row]).test) == 360
+    with pytest.raises(UsageError, match="holds other images than when trial 00000 was run"):
+        data_with_test(config, [row | {"split_hash": "other"}])
+    with only_evaluation(study):
+        assert "another command measures" in refused_last(command, "evaluate", "studies/tiny", "--trial", "0")
+
+
+def test_a_measurement_is_named_by_what_it_depends_on_and_not_by_where_the_weights_lie(study) -> None:
+    config, row = open_config(study), read_results(study).to_pylist()[0]
+    ask = Ask(front=False, trials=("0",), most=1, attacks=())
+
+    def key(**changes):
+        row_changes = {name: changes.pop(name) for name in ("checkpoint_path", "seed") if name in changes}
+        asked = dataclasses.replace(ask, **changes)
+        return job_of(study, config, row | row_changes, asked, attack="pgd", size=360, chosen_by="trial").key
+
+    assert key() == key(checkpoint_path="/elsewhere") == key(limit=60) == key(epsilon=0.1)
+    names = [
+        key(), key(limit=59), key(epsilon=0.2), key(steps=9), key(restarts=2), key(checkpoint="best"), key(seed=3)
+    ]  # fmt: skip
+    assert len(set(names)) == len(names)
 
 
 def test_the_front_is_measured_once_and_again_only_where_something_is_new(command, study) -> None:
@@ -176,6 +226,7 @@ def test_everything_on_test_is_shown_with_its_uses(command, study) -> None:
     assert code == 0
     assert f"test data was used {uses} times" in out
     assert (study / "figures/pareto_test.svg").stat().st_size > 0
+    assert "test: clean" in (study / "figures/pareto_test.html").read_text()
     assert json.loads(command("status", "studies/tiny", "--json")[1])["test_uses"] == uses
     assert command("report", "studies/tiny")[0] == 0
     page = (study / "report.html").read_text()
