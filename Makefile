@@ -17,7 +17,7 @@ quickstart: $(STAMP) ## run the quickstart study, or go on with the one found
 	@if [ -f studies/quickstart/study.yaml ]; then $(BIN)/robust-study resume studies/quickstart; else $(BIN)/robust-study launch quickstart; fi
 
 test: $(STAMP) ## run the tests, all but those marked chaos, browser or postgres
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## check style, types, the Dockerfile and the batch script
 	@$(BIN)/ruff check .
@@ -33,7 +33,7 @@ ui: $(STAMP) ## open the MLflow UI on the studies of this folder
 	@$(BIN)/robust-study ui
 
 chaos: $(STAMP) ## kill and starve running studies, check that nothing is lost, print what became of each (half an hour)
-	@$(BIN)/python -m pytest -m chaos
+	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=2700
 
 postgres: $(STAMP) ## track studies to mlflow server on PostgreSQL (minutes; needs PostgreSQL)
 	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra postgres

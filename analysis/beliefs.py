@@ -12,8 +12,12 @@ from analysis.front_probability import membership, true_accuracies
 from analysis.fronts import non_dominated
 from analysis.uncertainty import Outcomes
 
-CANDIDATES = 100
-"""Most trials that enter the model of a study's front; the work grows with their cube."""
+CANDIDATES = 400
+"""Most trials that enter the model of a study's front.
+
+Those left out are so by their luck too, which the model does not see: where more trials than these crowd the front
+within their noise, probabilities come out too high.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +72,11 @@ def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws
         draws: Posterior draws.
 
     Returns:
-        With more than `CANDIDATES` trials, or more than a tenth of the examples (whose noise could not be told apart),
-        only those nearest to the front enter: layer after layer of the non-dominated sets of measured accuracies.
+        With more than `CANDIDATES` trials only those nearest to the front enter: layer after layer of the non-dominated
+        sets of measured accuracies.
     """
     measured = np.stack([outcomes.clean.mean(axis=1), outcomes.robust.mean(axis=1)], axis=1)
-    chosen = outermost(measured, most=min(CANDIDATES, max(outcomes.clean.shape[1] // 10, 2)))
+    chosen = outermost(measured, most=CANDIDATES)
     drawn = true_accuracies(outcomes.clean[chosen], outcomes.robust[chosen], generator=generator, draws=draws)
     return FrontBelief(
         trials=tuple(outcomes.trials[index] for index in chosen),

@@ -7,27 +7,45 @@ model here learns from the study how far trials really scatter, and shrinks what
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.polynomial import Legendre
 from numpy.typing import ArrayLike
 
-COMPONENTS = 6
-"""Normal components of the prior for true accuracies; empty ones cost nothing."""
+from analysis.shared_noise import Measured, measure
 
-SCATTER = 0.1
-"""Prior expectation of a component's covariance, as a share of the covariance of all trials of the study."""
+CELLS = (0.25, 0.5)
+"""Width of the cells of the two priors, beside and along the trade-off, in standard deviations of a trial's noise."""
 
-_FREEDOM = 5.0
-_MEAN_WEIGHT = 0.05
+REFITS = 1
+"""How often the trade-off is fitted again, to draws of true angles."""
+
+_REACH = 3.5
+_DEGREE = 4
+_MASSES = np.geomspace(0.1, 100, 20)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """Logits of (clean, robust) accuracy, shape (t, 2), and the precision of their joint noise, shape (2 t, 2 t)."""
+class _Grid:
+    """One coordinate of the trials in cells of equal width.
 
-    logits: np.ndarray
-    precision: np.ndarray
+    Args:
+        low: Where the first cell begins.
+        width: Of a cell.
+        near: Cells within reach of each trial's measured value, shape (t, w).
+        bases: Candidates for the expected distribution over all cells, shape (b, cells).
+    """
+
+    low: float
+    width: float
+    near: np.ndarray
+    bases: np.ndarray
+
+    def away(self, measured: np.ndarray) -> np.ndarray:
+        """Return the distances of the near cells' centres from measured values (t,), shape (t, w)."""
+        return np.asarray(self.low + (self.near + 0.5) * self.width - measured[:, None])
 
 
 def front_probability(
@@ -74,13 +92,19 @@ def true_accuracies(
 ) -> np.ndarray:
     """Draw the trials' true (clean, robust) accuracies from their joint posterior.
 
-    "True" means on the distribution the examples came from. Model, with theta_t the logits of trial t's true (clean,
-    robust) accuracy: measured logits of all trials ~ Normal(theta, noise), the noise covariance being that of the
-    shared examples (so that trials that fail on the same examples are compared more sharply), and theta_t ~ a mixture
-    of `COMPONENTS` normals. Prior of the mixture: weights Dirichlet(1 / COMPONENTS); covariances inverse-Wishart with 5
-    degrees of freedom and mean `SCATTER` x (covariance of the study's trials); means normal around the study's mean
-    with 1 / 0.05 times that covariance. Drawn by Gibbs sampling, with
-    a step that moves each component and its members together.
+    "True" means on the distribution the examples came from. Measured angles arcsin(sqrt(accuracy)) are true angles
+    plus noise that trials share plus noise of their own (`analysis.shared_noise`). Shared noise moves all trials
+    together and cannot be told from their true level, so it is drawn, not estimated; the rest is taken out by a prior
+    that the study itself teaches:
+
+    The study's own trade-off, clean angle as a polynomial in the robust one (degree 0 to 4 by BIC, fitted once more to
+    draws of true angles, as noise in the robust one flattens it), is subtracted. This leaves for each trial its
+    distance beside the trade-off and its place along it. Each of the two has an unknown distribution over trials, with
+    a Dirichlet process as its prior. Its expected shape is uniform along the trade-off; beside it, normal or
+    exponential below an edge, of unknown level (within 3 standard errors) and scale (log-uniform from a tenth of the
+    noise). The process's mass is log-uniform from 0.1 (trials alike) to 100 (the expected shape). So no form is imposed
+    on how trials pile up at an end or an edge, which decides how far luck moves the best of them. Drawn by Gibbs
+    sampling over cells narrower than the noise.
 
     Args:
         clean: Classified correctly, boolean, shape (t, n): t trials on the same n examples.
@@ -95,131 +119,123 @@ def true_accuracies(
     Raises:
         ValueError: Shapes differ, or there is no example.
 
-    Source: the overfitted mixture is that of Rousseau and Mengersen, JRSS B 73 (2011).
+    Source: Escobar, JASA 89 (1994), normal means under a Dirichlet process prior; Escobar and West, JASA 90 (1995),
+    for learning its mass.
     """
     outcomes = np.stack([np.asarray(clean, dtype=bool), np.asarray(robust, dtype=bool)], axis=1)
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
         raise ValueError(f"`clean` and `robust` must have shape (t, n) with n >= 1, got {np.shape(clean)}")
-    trials = len(outcomes)
-    measured = _measure(outcomes)
-    if trials < 2:
-        noise = np.linalg.cholesky(np.linalg.inv(measured.precision)) @ generator.standard_normal((2, draws))
-        return _accuracy((measured.logits.ravel() + noise.T).reshape(draws, trials, 2))
-    scale = np.cov(measured.logits.T) + 1e-6 * np.eye(2)
-    truth = measured.logits
-    label = generator.integers(COMPONENTS, size=trials)
-    kept = np.empty((draws, trials, 2))
-    for step in range(burn_in + draws):
-        weights, means, precisions = _draw_mixture(truth, label, measured.logits.mean(axis=0), scale, generator)
-        label = _draw_labels(truth, weights, means, precisions, generator)
-        truth = _draw_truth(measured, means[label], precisions[label], generator)
-        truth = truth + _draw_shifts(measured, truth, label, means, precisions, generator)[label]
-        if step >= burn_in:
-            kept[step - burn_in] = truth
-    return _accuracy(kept)
+    measured = measure(outcomes)
+    if len(outcomes) < 2:
+        root = np.linalg.cholesky(measured.own)
+        angles = measured.angles + (root @ generator.standard_normal((draws, len(outcomes), 2, 1)))[..., 0]
+    else:
+        angles = _angles(measured, generator, draws=draws, burn_in=burn_in)
+    factors = generator.standard_normal((draws, measured.shared.shape[2]))
+    # An angle beyond 0 or a right angle stands for the accuracy mirrored at the border, as the sine has it.
+    return np.asarray(np.sin(angles - np.einsum("tik,dk->dti", measured.shared, factors)) ** 2)
 
 
-def _accuracy(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-logits)))
+def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
+    """Draw true angles, up to shared noise, shape (draws, t, 2)."""
+    curve = _trade_off(measured.angles)
+    for _ in range(REFITS):
+        # Noise in the robust angle flattens a curve fitted to measured angles; drawn true angles are free of it.
+        drawn = _sweep(measured, curve, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
+        curve = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
+    return _sweep(measured, curve, generator, sweeps=burn_in + draws)[burn_in:]
 
 
-def _measure(outcomes: np.ndarray) -> _Measured:
-    """Return logits and noise of outcomes (t, 2, n); half a success and half a failure are added to each count."""
-    trials, _, examples = outcomes.shape
-    flat = outcomes.reshape(2 * trials, examples).astype(np.float64)
-    share = (flat.sum(axis=1) + 0.5) / (examples + 1)
-    binomial = share * (1 - share) / examples
-    covariance = np.atleast_2d(np.cov(flat, bias=True)) / examples
-    # Equal or constant outcomes make the sample covariance singular; the added counts' own noise makes it proper.
-    floor = np.maximum(binomial - np.diag(covariance), 1e-3 * binomial)
-    slope = 1 / (share * (1 - share))
-    noise = slope[:, None] * (covariance + np.diag(floor)) * slope
-    # The inverse of an estimated covariance is too large on average; Hartlap, Simon and Schneider (2007) take it back.
-    excess = max(1 - (2 * trials + 1) / (examples - 1), 0.1) if examples > 1 else 0.1
-    return _Measured(logits=np.log(share / (1 - share)).reshape(trials, 2), precision=excess * np.linalg.inv(noise))
+def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, *, sweeps: int) -> np.ndarray:
+    """Draw true angles beside and along one curve, shape (sweeps, t, 2), beginning with the measured ones."""
+    turn = np.tile(np.eye(2), (len(measured.angles), 1, 1))
+    turn[:, 0, 1] = -curve.deriv()(measured.angles[:, 1])
+    noise = turn @ measured.own @ turn.transpose(0, 2, 1)
+    values = measured.angles - np.stack([curve(measured.angles[:, 1]), np.zeros(len(noise))], axis=1)
+    grids = [_grid(values[:, i], np.sqrt(noise[:, i, i]), cell=CELLS[i], beside=i == 0) for i in range(2)]
+    likelihood = _likelihood([grid.away(values[:, i]) for i, grid in enumerate(grids)], noise)
+    trials, *shape = likelihood.shape
+    every = np.arange(trials)
+    cells = [grid.near[:, grid.near.shape[1] // 2] for grid in grids]
+    weights, mass = [grid.bases[0] for grid in grids], [1.0, 1.0]
+    kept = np.empty((sweeps, trials, 2))
+    for step in range(sweeps):
+        for i, grid in enumerate(grids):
+            weights[i], mass[i] = _draw_weights(grid, cells[i], mass[i], generator)
+        beside, along = (weights[i][grid.near] for i, grid in enumerate(grids))
+        reached = np.cumsum((likelihood * beside[:, :, None] * along[:, None, :]).reshape(trials, -1), axis=1)
+        picked = (reached < generator.random((trials, 1)) * reached[:, -1:]).sum(axis=1)
+        places = np.unravel_index(np.minimum(picked, reached.shape[1] - 1), shape)
+        cells = [grid.near[every, places[i]] for i, grid in enumerate(grids)]
+        inside = generator.random((2, trials))
+        beside, along = (grid.low + (cells[i] + inside[i]) * grid.width for i, grid in enumerate(grids))
+        kept[step] = np.stack([beside + curve(along), along], axis=1)
+    return kept
 
 
-def _draw_mixture(
-    truth: np.ndarray, label: np.ndarray, centre: np.ndarray, scale: np.ndarray, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw weights (k,), means (k, 2) and precisions (k, 2, 2) given the components' members."""
-    member = np.eye(COMPONENTS)[label]
-    count = member.sum(axis=0)
-    mean = member.T @ truth / np.maximum(count, 1)[:, None]
-    mean[count == 0] = centre
-    apart = (truth[:, None] - mean) * member[..., None]
-    shift = mean - centre
-    pull = _MEAN_WEIGHT * count / (_MEAN_WEIGHT + count)
-    spread = (
-        SCATTER * scale * (_FREEDOM - 3)
-        + np.einsum("tki,tkj->kij", apart, apart)
-        + pull[:, None, None] * shift[:, :, None] * shift[:, None, :]
-    )
-    bartlett = np.zeros((COMPONENTS, 2, 2))
-    bartlett[:, 0, 0] = np.sqrt(generator.chisquare(_FREEDOM + count))
-    bartlett[:, 1, 1] = np.sqrt(generator.chisquare(_FREEDOM + count - 1))
-    bartlett[:, 1, 0] = generator.standard_normal(COMPONENTS)
-    root = np.linalg.cholesky(np.linalg.inv(spread)) @ bartlett
-    precisions = root @ root.transpose(0, 2, 1)
-    posterior_mean = (_MEAN_WEIGHT * centre + count[:, None] * mean) / (_MEAN_WEIGHT + count)[:, None]
-    noise = np.linalg.solve(root.transpose(0, 2, 1), generator.standard_normal((COMPONENTS, 2, 1)))[..., 0]
-    means = posterior_mean + noise / np.sqrt(_MEAN_WEIGHT + count)[:, None]
-    return generator.dirichlet(count + 1 / COMPONENTS), means, precisions
+def _trade_off(angles: np.ndarray) -> Legendre:
+    """Return the clean angle as a polynomial in the robust one, its degree by BIC."""
+    trials = len(angles)
+    window = [angles[:, 1].min() - 1e-6, angles[:, 1].max() + 1e-6]
+    best, chosen = math.inf, Legendre([0.0], domain=window)
+    for degree in range(min(_DEGREE, (trials - 1) // 4) + 1):
+        fit = Legendre.fit(angles[:, 1], angles[:, 0], degree, domain=window)
+        error = float(np.mean((angles[:, 0] - fit(angles[:, 1])) ** 2)) + 1e-9
+        score = trials * math.log(error) + degree * math.log(trials)
+        if score < best:
+            best, chosen = score, fit
+    return chosen
 
 
-def _draw_labels(
-    truth: np.ndarray,
-    weights: np.ndarray,
-    means: np.ndarray,
-    precisions: np.ndarray,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    apart = truth[:, None] - means
-    quadratic = np.einsum("tki,kij,tkj->tk", apart, precisions, apart)
-    score = np.log(np.maximum(weights, 1e-300)) + 0.5 * np.log(np.linalg.det(precisions)) - 0.5 * quadratic
-    # The largest of log probabilities plus Gumbel noise is a draw from them.
-    labels: np.ndarray = np.argmax(score + generator.gumbel(size=score.shape), axis=1)
-    return labels
+def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -> _Grid:
+    """Cut the range of values (t,), noise sds (t,), into cells, with the shapes expected over them; see above."""
+    usual = float(np.median(noise))
+    width = cell * usual
+    half = math.ceil(_REACH * float(noise.max()) / width)
+    low = float(values.min()) - (half + 0.5) * width
+    cells = np.floor((values - low) / width).astype(np.intp)
+    size = int(cells.max()) + half + 1
+    bases = np.ones((1, size))
+    if beside:
+        spread = float(values.std())
+        levels = np.linspace(-3, 3, 9) * spread / math.sqrt(len(values))
+        scales = np.geomspace(0.1 * usual, max(2 * spread, 3 * usual), 15)
+        apart = (low + (np.arange(size) + 0.5) * width - levels[:, None, None]) / scales[:, None]
+        normal_shape = np.exp(-0.5 * apart**2)
+        below_edge = np.where(apart <= 1, np.exp(np.minimum(apart, 1) - 1), 0.0)
+        # Far cells keep a little, so that no trial is out of reach of a narrow shape.
+        bases = np.concatenate([normal_shape, below_edge]).reshape(-1, size) + 1e-9
+    bases /= bases.sum(axis=1, keepdims=True)
+    return _Grid(low=low, width=width, near=cells[:, None] + np.arange(-half, half + 1), bases=bases)
 
 
-def _draw_truth(
-    measured: _Measured, means: np.ndarray, precisions: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    trials = len(means)
-    joint = measured.precision.copy()
-    row = np.arange(0, 2 * trials, 2)
-    for i in range(2):
-        for j in range(2):
-            joint[row + i, row + j] += precisions[:, i, j]
-    target = measured.precision @ measured.logits.ravel() + np.einsum("tij,tj->ti", precisions, means).ravel()
-    # With noise of covariance `joint` on the right-hand side, the solution has covariance inv(joint).
-    noise = np.linalg.cholesky(joint) @ generator.standard_normal(2 * trials)
-    return np.linalg.solve(joint, target + noise).reshape(trials, 2)
+def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
+    """Return the density of noise at each pair of distances, shapes (t, v) and (t, w) to (t, v, w), up to a factor."""
+    precision = np.linalg.inv(noise)[:, :, :, None, None]
+    first, second = away[0][:, :, None], away[1][:, None, :]
+    quadratic = precision[:, 0, 0] * first**2 + 2 * precision[:, 0, 1] * first * second + precision[:, 1, 1] * second**2
+    return np.asarray(np.exp(-0.5 * quadratic))
 
 
-def _draw_shifts(
-    measured: _Measured,
-    truth: np.ndarray,
-    label: np.ndarray,
-    means: np.ndarray,
-    precisions: np.ndarray,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """Draw by how much each component moves with all its members, shape (k, 2).
+def _draw_weights(
+    grid: _Grid, cells: np.ndarray, mass: float, generator: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Draw the expected shape and the process's mass given the trials' cells (t,), then the weights of all cells.
 
-    Shared examples move all trials together by far more than one sweep's draws of a tight component could follow one
-    after the other; without this exact step the chain explores that direction too slowly and says too little of it.
+    Trials that come one after the other fall into cell c with probability (mass * base_c + earlier trials in c) /
+    (mass + earlier trials), which gives the likelihood of base and mass.
     """
-    move = np.kron(np.eye(COMPONENTS)[label], np.eye(2))
-    pull = np.zeros((COMPONENTS, 2, COMPONENTS, 2))
-    every = np.arange(COMPONENTS)
-    pull[every, :, every, :] = _MEAN_WEIGHT * precisions
-    weighted = measured.precision @ move
-    joint = move.T @ weighted + pull.reshape(2 * COMPONENTS, 2 * COMPONENTS)
-    back = _MEAN_WEIGHT * np.einsum("kij,kj->ki", precisions, measured.logits.mean(axis=0) - means)
-    target = weighted.T @ (measured.logits - truth).ravel() + back.ravel()
-    noise = np.linalg.cholesky(joint) @ generator.standard_normal(2 * COMPONENTS)
-    return np.linalg.solve(joint, target + noise).reshape(COMPONENTS, 2)
+    order = np.argsort(cells, kind="stable")
+    filled = cells[order]
+    earlier = np.arange(len(cells)) - np.searchsorted(filled, filled)
+    # The largest of log probabilities plus Gumbel noise is a draw from them.
+    fits = np.log(mass * grid.bases[:, filled] + earlier).sum(axis=1)
+    base = grid.bases[np.argmax(fits + generator.gumbel(size=len(fits)))]
+    masses = _MASSES[:, None]
+    fits = (np.log(masses * base[filled] + earlier) - np.log(masses + np.arange(len(cells)))).sum(axis=1)
+    mass = float(_MASSES[np.argmax(fits + generator.gumbel(size=len(fits)))])
+    count = np.bincount(cells, minlength=len(base))
+    return np.maximum(generator.standard_gamma(count + mass * base), 1e-300), mass
 
 
 def _undominated(points: np.ndarray) -> np.ndarray:

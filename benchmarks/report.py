@@ -66,7 +66,7 @@ def main() -> None:
         folder = Path(name)
         made_up_study(folder, trials=given.trials, with_examples=given.with_examples)
         start = time.perf_counter()
-        write_report(folder, out=None)
+        write_report([folder], out=None)
         built = time.perf_counter() - start
         file = folder / "report.html"
         print(f"{given.trials:,} trials, outcomes of {given.with_examples} x {IMAGES} images: built in {built:.1f} s")

@@ -40,13 +40,14 @@ def test_wilson_at_the_borders() -> None:
 
 
 @pytest.mark.parametrize("examples", [100, 1000])
-@pytest.mark.parametrize(("lowest", "highest"), [(0.0, 0.02), (0.1, 0.3), (0.4, 0.6), (0.98, 1.0)])
+@pytest.mark.parametrize(("lowest", "highest"), [(0.0, 0.02), (0.02, 0.1), (0.4, 0.6), (0.95, 1.0), (0.98, 1.0)])
 def test_wilson_coverage_is_nominal(examples: int, lowest: float, highest: float) -> None:
-    """Exact coverage, averaged over true shares in a range: no simulation noise."""
+    """Exact coverage, averaged over 399 true shares in a range, as at a single one it jumps with each whole count."""
     counts = np.arange(examples + 1)
     low, high = wilson_interval(counts, examples)
     true = np.linspace(lowest, highest, 401)[1:-1, None]
     covered = ((low <= true) & (true <= high)) * stats.binom.pmf(counts, examples, true)
+    print(f"Wilson, {examples} examples, shares {lowest}-{highest}: covers {covered.sum(axis=1).mean():.4f}")  # noqa: T201
     assert 0.93 <= covered.sum(axis=1).mean() <= 0.97
 
 
@@ -78,11 +79,29 @@ def test_paired_interval_without_discordant_examples_and_its_symmetry() -> None:
         paired_difference_interval(30, 30, 50)
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "both"),
-    [(0.9, 0.85, 0.82), (0.995, 0.99, 0.988), (0.02, 0.01, 0.005), (0.5, 0.5, 0.45), (0.97, 0.4, 0.4)],
-)
-def test_paired_coverage_is_nominal(first: float, second: float, both: float) -> None:
+@pytest.mark.parametrize(("examples", "highest"), [(100, 0.05), (300, 0.05), (1000, 0.005), (1000, 0.02), (1000, 0.05)])
+def test_paired_coverage_is_nominal_for_few_discordant_examples(examples: int, highest: float) -> None:
+    """Exact coverage, averaged over both shares of discordant examples in (0, highest): pairs near 0, near 1 and equal.
+
+    Only discordant examples enter, so accuracies of 0.01 and of 0.99 are the same case. Below some five expected of
+    either kind, none at all is likely, every interval holds the truth then, and coverage rises to 1 for any method.
+    """
+    counts = np.arange(int(stats.binom.ppf(1 - 1e-9, examples, highest)) + 1)
+    b, c = np.meshgrid(counts, counts, indexing="ij")
+    low, high = paired_difference_interval(b, c, examples)
+    shares = np.linspace(0, highest, 14)[1:-1]
+    covered = []
+    for first in shares:
+        given = stats.binom.pmf(c[None], examples - b, shares[:, None, None] / (1 - first))
+        inside = (low <= first - shares[:, None, None]) & (first - shares[:, None, None] <= high)
+        covered.append((stats.binom.pmf(b, examples, first) * given * inside).sum(axis=(1, 2)).mean())
+    print(f"paired, {examples} examples, up to {highest} discordant: covers {np.mean(covered):.4f}")  # noqa: T201
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.parametrize(("first", "second", "both"), [(0.9, 0.85, 0.82), (0.5, 0.5, 0.45), (0.97, 0.4, 0.4)])
+def test_paired_coverage_is_nominal_for_many_discordant_examples(first: float, second: float, both: float) -> None:
+    """Of 20,000 simulated pairs; the standard error of the coverage is 0.0015."""
     n, cells = 1000, [first - both, second - both, 1 - first - second + both]
     counts = np.random.default_rng(1).multinomial(n, np.maximum([*cells, both], 0), size=20_000)
     low, high = paired_difference_interval(counts[:, 0], counts[:, 1], n)

@@ -2,26 +2,169 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
+
+from analysis.beliefs import drawn_hypervolumes, summary
+from analysis.front_probability import membership, true_accuracies
+from analysis.fronts import non_dominated
+
+Study: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""True (clean, robust) accuracies, shape (t, 2), and clean and robust outcomes, shape (t, n)."""
+
+
+def with_outcomes(rng: np.random.Generator, truth: np.ndarray, *, examples: int, shared: float) -> Study:
+    """Return a study of given truth; examples are hard or easy for all trials alike to the degree `shared`."""
+    difficulty = shared * rng.normal(size=examples) + np.sqrt(1 - shared**2) * rng.normal(size=(len(truth), examples))
+    level = np.vectorize(NormalDist().inv_cdf)
+    correct = [difficulty < level(accuracy)[:, None] for accuracy in truth.T]
+    return truth, correct[0], correct[1]
 
 
 def made_up_study(
     rng: np.random.Generator, *, trials: int, examples: int, scatter: float, shared: float = 0.8
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return true (clean, robust) accuracies, shape (t, 2), and outcomes, shape (t, n), of a study.
-
-    Trials lie below a curve of best trade-offs by exponential amounts of mean `scatter`. Examples are hard or easy for
-    all trials alike to the degree `shared`.
-    """
+) -> Study:
+    """Return a study whose trials lie below a curve of best trade-offs by exponential amounts of mean `scatter`."""
     strength = rng.beta(2, 1.3, trials)
     clean = np.clip(0.97 - 0.14 * strength**2 - scatter * rng.exponential(1, trials), 0.01, 0.999)
     robust = np.clip(0.85 * clean * strength**0.6 - scatter * rng.exponential(1, trials), 0.001, clean)
-    difficulty = shared * rng.normal(size=examples) + np.sqrt(1 - shared**2) * rng.normal(size=(trials, examples))
-    level = np.vectorize(NormalDist().inv_cdf)
-    correct = [difficulty < level(accuracy)[:, None] for accuracy in (clean, robust)]
-    return np.stack([clean, robust], axis=1), correct[0], correct[1]
+    return with_outcomes(rng, np.stack([clean, robust], axis=1), examples=examples, shared=shared)
+
+
+def methods_apart(rng: np.random.Generator, *, trials: int = 40, examples: int = 1000) -> Study:
+    """Return a study of four methods that sit in places of their own, one of them not robust at all."""
+    centre = np.array([[0.96, 0.01], [0.93, 0.25], [0.86, 0.48], [0.84, 0.52]])
+    spread = np.array([[0.008, 0.004], [0.015, 0.05], [0.015, 0.02], [0.01, 0.01]])
+    method = rng.integers(4, size=trials)
+    truth = np.abs(centre[method] + spread[method] * rng.normal(size=(trials, 2)))
+    return with_outcomes(rng, truth, examples=examples, shared=0.8)
+
+
+def cloud(rng: np.random.Generator, *, trials: int = 30, examples: int = 1000) -> Study:
+    """Return a study without a trade-off: both accuracies go together, normally distributed."""
+    truth = np.array([0.8, 0.4]) + rng.normal(size=(trials, 2)) @ np.array([[0.03, 0.02], [0.0, 0.04]])
+    return with_outcomes(rng, truth, examples=examples, shared=0.8)
+
+
+def near_one(rng: np.random.Generator, *, trials: int = 30, examples: int = 1000) -> Study:
+    """Return a study with clean accuracies of 0.985 to 0.995 and robust ones of 0.9 to 0.98."""
+    strength = rng.random(trials)
+    clean = 0.995 - 0.01 * strength**2 - 0.003 * rng.exponential(size=trials)
+    robust = 0.9 + 0.08 * strength - 0.005 * rng.exponential(size=trials)
+    return with_outcomes(rng, np.stack([clean, robust], axis=1), examples=examples, shared=0.8)
+
+
+def near_zero(rng: np.random.Generator, *, trials: int = 30, examples: int = 500) -> Study:
+    """Return a study with robust accuracies of 0 to 0.02."""
+    truth = np.stack([0.5 + 0.05 * rng.normal(size=trials), 1e-4 + 0.02 * rng.random(trials)], axis=1)
+    return with_outcomes(rng, truth, examples=examples, shared=0.8)
+
+
+def replicates(rng: np.random.Generator, *, trials: int = 40, examples: int = 1000, scatter: float = 0.004) -> Study:
+    """Return a study of settings tried five times each, in round heaps much smaller than the noise."""
+    strength = np.repeat(rng.random(-(-trials // 5)), 5)[:trials]
+    truth = np.stack([0.95 - 0.1 * strength, 0.1 + 0.4 * strength], axis=1) + scatter * rng.normal(size=(trials, 2))
+    return with_outcomes(rng, truth, examples=examples, shared=0.8)
+
+
+def _curve(trials: int, examples: int, scatter: float, shared: float) -> Callable[[np.random.Generator], Study]:
+    return partial(made_up_study, trials=trials, examples=examples, scatter=scatter, shared=shared)
+
+
+DESIGNS: dict[str, Callable[[np.random.Generator], Study]] = {
+    "20 x 1000, scatter 0.02": _curve(20, 1000, 0.02, 0.8),
+    "30 x 500, scatter 0.03": _curve(30, 500, 0.03, 0.8),
+    "40 x 1000, scatter 0.01": _curve(40, 1000, 0.01, 0.8),
+    "40 x 1000, scatter 0.003": _curve(40, 1000, 0.003, 0.8),
+    "60 x 300, scatter 0.02": _curve(60, 300, 0.02, 0.8),
+    "40 x 5000, scatter 0.01": _curve(40, 5000, 0.01, 0.8),
+    "30 x 1000, hard for all": _curve(30, 1000, 0.02, 0.97),
+    "30 x 1000, independent": _curve(30, 1000, 0.02, 0.0),
+    "10 x 1000, scatter 0.02": _curve(10, 1000, 0.02, 0.8),
+    "methods apart": methods_apart,
+    "no trade-off": cloud,
+    "near one": near_one,
+    "near zero": near_zero,
+}
+"""Kinds of studies. The last four are shaped unlike the rest, and unlike the model's own coordinates."""
+
+UNDECIDABLE = {"heaps below the noise": replicates}
+"""Where a round heap and a line along the front look alike, and are not: no probability can be right for both."""
+
+HEADER = f"{'design':26s} | {'error':>5s} {'luck':>5s} {'said':>5s} {'was':>5s} | {'covers':>6s} {'bias':>7s} measured"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What was said of studies of one design, and what was true.
+
+    Args:
+        said: Probabilities to be on the front, all trials of all studies.
+        was: Whether they were.
+        covered: Whether the 95 % interval held the true hypervolume, one a study.
+        bias: Posterior mean of the hypervolume less the truth.
+        measured: Hypervolume of measured accuracies less the truth.
+    """
+
+    said: np.ndarray
+    was: np.ndarray
+    covered: np.ndarray
+    bias: np.ndarray
+    measured: np.ndarray
+
+    def error(self) -> float:
+        """Return the expected calibration error of the probabilities."""
+        return calibration_table(self.said, self.was)[0]
+
+    def luck(self) -> float:
+        """Return the calibration error that as many perfectly calibrated probabilities show on average."""
+        rng = np.random.default_rng(0)
+        return float(
+            np.mean([calibration_table(self.said, rng.random(len(self.said)) < self.said)[0] for _ in "12345"])
+        )
+
+    def line(self, name: str) -> str:
+        """Return a row below `HEADER`."""
+        return (
+            f"{name:26s} | {self.error():5.3f} {self.luck():5.3f} {self.said.mean():5.3f} {self.was.mean():5.3f} | "
+            f"{self.covered.mean():6.3f} {self.bias.mean():+7.4f} {self.measured.mean():+8.4f}"
+        )
+
+
+def try_design(
+    make: Callable[[np.random.Generator], Study],
+    /,
+    *,
+    generator: np.random.Generator,
+    studies: int,
+    draws: int,
+    burn_in: int,
+) -> Record:
+    """Make studies, ask the model, and record what it said."""
+    said, was, volumes = [], [], []
+    for _ in range(studies):
+        truth, clean, robust = make(generator)
+        drawn = true_accuracies(clean, robust, generator=generator, draws=draws, burn_in=burn_in)
+        said.append(membership(drawn))
+        was.append(non_dominated(truth, maximise=True))
+        volume = float(drawn_hypervolumes(truth[None])[0])
+        found = summary(drawn_hypervolumes(drawn))
+        measured = np.stack([clean.mean(axis=1), robust.mean(axis=1)], axis=1)
+        plain = float(drawn_hypervolumes(measured[None])[0])
+        volumes.append((found.low <= volume <= found.high, found.value - volume, plain - volume))
+    covered, bias, plainly = np.array(volumes).T
+    return Record(said=np.concatenate(said), was=np.concatenate(was), covered=covered, bias=bias, measured=plainly)
+
+
+def together(records: list[Record], /) -> Record:
+    """Return the record of several designs as one."""
+    names = ("said", "was", "covered", "bias", "measured")
+    return Record(**{name: np.concatenate([getattr(record, name) for record in records]) for name in names})
 
 
 def calibration_table(probability: np.ndarray, true: np.ndarray) -> tuple[float, str]:

@@ -235,8 +235,9 @@ FAKES = {
     "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "scontrol $*" >>"$LOG"; fi',
     "hostname": "echo 10.0.0.7 172.17.0.1",
     "python": 'case "$2" in *ray.init*) echo "barrier $3 $4" >>"$LOG";; *yaml*) echo small;; *) echo a-token;; esac',
-    "robust-study": 'echo "robust-study $* at $RAY_ADDRESS" >>"$LOG"; [[ $1 == launch ]] && mkdir -p studies/small '
-    '&& echo name: small >studies/small/study.yaml; trap \'echo "study: finishing" >>"$LOG"; exit 130\' TERM; '
+    # what the test waits for is noted last, when the folder is there and a signal is handled
+    "robust-study": 'trap \'echo "study: finishing" >>"$LOG"; exit 130\' TERM; [[ $1 == launch ]] && mkdir -p '
+    'studies/small && echo name: small >studies/small/study.yaml; echo "robust-study $* at $RAY_ADDRESS" >>"$LOG"; '
     "for i in $(seq 300); do sleep 0.1; done",
 }
 

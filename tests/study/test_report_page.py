@@ -144,7 +144,7 @@ def made_up_folder(folder, count: int = 60):
 
 
 def test_a_folder_of_results_gives_a_report_with_probabilities(tmp_path, capsys) -> None:
-    write_report(made_up_folder(tmp_path), out=None)
+    write_report([made_up_folder(tmp_path)], out=None)
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
     text = text_of((tmp_path / "report.html").read_text())
     assert "of the true accuracies" in text
