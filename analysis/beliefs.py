@@ -12,8 +12,12 @@ from analysis.front_probability import membership, true_accuracies
 from analysis.fronts import non_dominated
 from analysis.uncertainty import Outcomes
 
-CANDIDATES = 100
-"""Most trials that enter the model of a study's front."""
+CANDIDATES = 400
+"""Most trials that enter the model of a study's front.
+
+Those left out are so by their luck too, which the model does not see: where more trials than these crowd the front
+within their noise, probabilities come out too high.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

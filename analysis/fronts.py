@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import moocore
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike
 from analysis.objectives import FRONT, directions, keeps_constraints, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT, ResultsError
+
+_INSISTED = b"robust_study.allow_mixed"
 
 
 class MixedStudiesError(ResultsError):
@@ -198,19 +201,35 @@ def spread_along(points: ArrayLike, /, *, cap: int = 10) -> np.ndarray:
     return order[np.isin(order, chosen)]
 
 
+def mixed_columns(table: Table, /) -> dict[str, list[Any]]:
+    """Return the columns in which rows measured different things, each with its values; empty for like measurement."""
+    found = {name: sorted(set(table[name].drop_null().to_pylist())) for name in RESULT.like_for_like_columns()}
+    return {name: known for name, known in found.items() if len(known) > 1}
+
+
 def require_like_for_like(table: Table, /) -> None:
     """Check that all rows measure the same thing: data, split, threat model and effort of the attacks.
 
     Raises:
-        MixedStudiesError: They differ; the message names the columns and their values.
+        MixedStudiesError: They differ, and the table is not `insisted` on; the message names the columns and their
+            values.
     """
-    found = {name: sorted(set(table[name].drop_null().to_pylist())) for name in RESULT.like_for_like_columns()}
-    mixed = [f"{name} ({', '.join(map(str, known))})" for name, known in found.items() if len(known) > 1]
+    if _INSISTED in (table.schema.metadata or {}):
+        return
+    mixed = [f"{name} ({', '.join(map(str, known))})" for name, known in mixed_columns(table).items()]
     if mixed:
         raise MixedStudiesError(
             f"these results differ in {'; '.join(mixed)}, so they share no front; "
             f"give them apart, or insist with --allow-mixed"
         )
+
+
+def insisted(table: Table, /) -> Table:
+    """Return a table whose rows share a front whatever they measured: the user insists.
+
+    The mark goes with the table through selections of its rows and columns, so that a whole page is of one mind.
+    """
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _INSISTED: b"1"})
 
 
 def _checked(points: ArrayLike, *, maximise: bool | Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:

@@ -164,6 +164,7 @@ def _line(row: Mapping[str, Any], *, label: str, grid: Grid, split: Split, test:
     doubts = [row["status"].replace("_", " ") + (f": {row['reason']}" if row["reason"] else "")]
     doubts = doubts if row["status"] != "completed" else []
     doubts += [f"flagged: {', '.join(row['flags'])}"] if row["flags"] else []
+    doubts += [f"flagged on test: {', '.join(test['flags'])}"] if test is not None and test["flags"] else []
     doubts += [UNMEASURED] if split == "test" and test is None and row["status"] == "completed" else []
     texts = {name: str(row[name]) for name in ("study", "dataset", "model")}
     return Line(

@@ -174,9 +174,9 @@ def read_studies(sources: Sequence[str | Path], /, *, skip_damaged: bool = False
     return pa.concat_tables([to_table({}, RESULT), *tables], promote_options="default").combine_chunks()
 
 
-def read_epochs(source: str | Path, /, *, skip_damaged: bool = False) -> Table:
-    """Return the epoch rows of a study folder or file, sorted by trial number and epoch; see `read_results`."""
-    return _read(Path(source), EPOCH, skip_damaged=skip_damaged)
+def read_epochs(source: str | Path, /, *, trials: Collection[str] | None = None, skip_damaged: bool = False) -> Table:
+    """Return the epoch rows of a study folder or file, sorted by trial number and epoch; see `read_examples`."""
+    return _read(Path(source), EPOCH, skip_damaged=skip_damaged, trials=trials)
 
 
 def read_examples(source: str | Path, /, *, trials: Collection[str] | None = None, skip_damaged: bool = False) -> Table:

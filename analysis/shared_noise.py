@@ -11,6 +11,7 @@ FACTORS = 3
 
 _GOLDEN = (5**0.5 - 1) / 2
 _ROUNDS = 10
+_MANY = 100
 _LEAST = 1e-3
 
 
@@ -85,7 +86,9 @@ def _factors(white: np.ndarray) -> np.ndarray:
     wanted = between(white)
     count = min(int((np.linalg.eigvalsh(wanted) > edge).sum()), FACTORS)
     loadings = np.zeros((2 * trials, 0))
-    for _ in range(_ROUNDS if count else 0):
+    # Among many trials what is left out within each weighs little, and a round costs their number cubed.
+    rounds = _ROUNDS if trials <= _MANY else 2
+    for _ in range(rounds if count else 0):
         values, vectors = np.linalg.eigh(np.where(own, loadings @ loadings.T, wanted))
         loadings = vectors[:, -count:] * np.sqrt(np.maximum(values[-count:], 0.0))
     return loadings.reshape(trials, 2, -1)

@@ -81,7 +81,7 @@ def prepare(request: Request, /) -> tuple[nn.Module, Tensor, Tensor]:
         raise UsageError(str(error)) from error
     if data.test is None:
         raise UsageError(f"data set {data.name} has no test split")
-    _check_radius(request, data)
+    check_radius(request.epsilon, norm=request.norm, data=data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     layout = memory_format(model)
     model = cast("nn.Module", model.to(device).to(memory_format=layout)).eval()  # type: ignore[call-overload]
@@ -123,11 +123,16 @@ def _network(request: Request, data: ImageData, state: dict[str, Tensor]) -> nn.
     return model
 
 
-def _check_radius(request: Request, data: ImageData) -> None:
-    largest = 1.0 if request.norm == "linf" else math.sqrt(math.prod(data.image_shape))
-    if not 0 < request.epsilon <= largest:
-        hint = f" (did you mean {request.epsilon:g}/255?)" if largest < request.epsilon <= 255 else ""
-        raise UsageError(f"--epsilon must be in (0, {largest:g}] for {request.norm}, got {request.epsilon:g}{hint}")
+def check_radius(epsilon: float, /, *, norm: Norm, data: ImageData) -> None:
+    """Check that a radius lies inside the box of a data set's images.
+
+    Raises:
+        UsageError: It does not.
+    """
+    largest = 1.0 if norm == "linf" else math.sqrt(math.prod(data.image_shape))
+    if not 0 < epsilon <= largest:
+        hint = f" (did you mean {epsilon:g}/255?)" if largest < epsilon <= 255 else ""
+        raise UsageError(f"--epsilon must be in (0, {largest:g}] for {norm}, got {epsilon:g}{hint}")
 
 
 def _first_line(error: Exception) -> str:

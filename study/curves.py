@@ -30,7 +30,10 @@ def write_curve(path: Path, curve: Curve, /) -> None:
 
 
 def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
-    """Return a curve for each of at most `MOST` front members: as measured, else the two points that its row has."""
+    """Return a curve for each of at most `MOST` front members: as measured, else the two points that its row has.
+
+    Rows of several studies get the two points: their trials' numbers do not say whose folder holds a curve.
+    """
     from analysis.fronts import front_of, spread_along
     from analysis.objectives import FRONT, values
     from analysis.plots.radii import curve_of
@@ -39,6 +42,8 @@ def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
     if not front.num_rows:
         return []
     chosen = front.take(list(spread_along(values(front, FRONT), cap=MOST))).to_pylist()
+    if len(set(table["study"].to_pylist())) > 1:
+        return [curve_of(row) for row in chosen]
     return [_read(member_folder(study_dir, row["trial_id"]) / CURVE) or curve_of(row) for row in chosen]
 
 

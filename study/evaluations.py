@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.schema import ResultsError
+from study.candidate import check_radius
 from study.chosen import chosen_members, named_trials
 from study.config import StudyConfig
 from study.console import notes, results
@@ -69,6 +70,8 @@ def evaluate_study(study_dir: Path, ask: Ask, /, *, as_json: bool) -> None:
     table = read_rows([study_dir])
     rows, chosen_by = _chosen(study_dir, table, ask)
     data = data_with_test(config, rows, data_root=ask.data_root)
+    if ask.epsilon is not None:
+        check_radius(ask.epsilon, norm=config.evaluation.norm, data=data)
     jobs = _jobs(study_dir, config, rows, ask, size=len(data.test or ()), chosen_by=chosen_by)
     todo = [job for job in jobs if not job.done]
     check_weights(todo)

@@ -122,6 +122,11 @@ def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat
     from study.searcher import proposal_of
 
     number = int(row["number"])
+    if number >= len(search.get_trials(deepcopy=False)):
+        raise UsageError(
+            f"the searcher's storage holds no trial {row['trial_id']}, so its settings are not known exactly: put the "
+            "study's optuna.db back"
+        )
     spec = config.trial_spec(proposal_of(search, config.space(), number), number=number).to_dict()
     seed = derive(config.search.seed, "confirm", number, repeat)
     if seed in taken or seed == spec["seed"]:

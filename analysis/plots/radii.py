@@ -68,10 +68,16 @@ def curve_of(row: dict[str, object], /) -> Curve:
     )
 
 
-def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = None) -> Axes:
+def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = None, own: float | None = None) -> Axes:
     """Draw a line for each trial, its number at the end; shade the radii at which a perfect classifier exists.
 
     A trial with two radii only is drawn as two points joined by dots: nothing was measured between them.
+
+    Args:
+        curves: What to draw.
+        ax: Where.
+        reach: Of the data set.
+        own: The study's radius, beside which the trials' numbers stand then.
 
     Returns:
         `ax`.
@@ -84,7 +90,7 @@ def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = No
         ax.plot(
             curve.radii, curve.accuracies, color=style.colour, marker=style.marker, markersize=3, gid="curve", **look
         )
-    _name_ends(curves, ax, offset=0.012 * top)
+    _name(curves, ax, near=top if own is None else own, offset=0.015 * top)
     shown = top
     if reach is not None:
         shown = max(top, min(1.05 * reach.radius, 3 * top))
@@ -113,7 +119,7 @@ def radii_sheet(
         legend = [*_methods(curves), *_marks(own, reach, curves)]
         figure = blank(width, 0.55 * width + 0.7, legend=legend)
         ax = figure.add_subplot()
-        draw_radii(curves, ax, reach=reach)
+        draw_radii(curves, ax, reach=reach, own=own[-1] if own else None)
         for value in own:
             ax.axvline(value, color="0.35", linewidth=0.7, linestyle="--", zorder=1)
         norms = " | ".join(dict.fromkeys(_NORMS.get(norm, norm) for norm in table["norm"].to_pylist()))
@@ -142,15 +148,20 @@ def reach_said(reach: Reach, /) -> str:
     return f"ε < r = {reach.radius:.4g}: an accurate and robust\nclassifier of these {of} exists"
 
 
-def _name_ends(curves: Sequence[Curve], ax: Axes, *, offset: float) -> None:
-    """Write each curve's trial at its end, pushed apart where ends are close."""
-    ordered = sorted(curves, key=lambda curve: curve.accuracies[-1])
-    heights = np.array([curve.accuracies[-1] for curve in ordered])
+def _name(curves: Sequence[Curve], ax: Axes, *, near: float, offset: float) -> None:
+    """Write each curve's trial beside its point nearest to a radius, pushed apart where curves are close."""
+    points = []
+    for curve in curves:
+        place = int(np.argmin(np.abs(np.array(curve.radii) - near)))
+        points.append((curve.accuracies[place], curve.radii[place], curve.trial_id))
+    points.sort()
+    heights = np.array([height for height, _, _ in points])
     for place in range(1, len(heights)):
         heights[place] = max(heights[place], heights[place - 1] + _GAP)
     heights -= max(0.0, heights[-1] - 1.0) if len(heights) else 0.0
-    for curve, height in zip(ordered, heights, strict=True):
-        ax.text(curve.radii[-1] + offset, float(height), curve.trial_id, fontsize=5, va="center", color="0.3")
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.4}
+    for (_, at, trial), height in zip(points, heights, strict=True):
+        ax.text(at + offset, float(height), trial, fontsize=5, va="center", color="0.3", bbox=ground)
 
 
 def _methods(curves: Sequence[Curve]) -> list[Line2D]:

@@ -92,6 +92,7 @@ def blank(width: float, height: float, /, *, legend: Sequence[Line2D] = ()) -> F
     lengths = [max(map(len, text)) for text in texts]
     room = width / COLUMN_WIDTH * _LETTERS
     columns = next(n for n in range(len(legend), 0, -1) if n == 1 or _span(lengths, n) <= room)
+    columns = -(-len(legend) // -(-len(legend) // columns))  # as many rows, filled evenly
     figure.set_figheight(height + _LINE * -(-sum(map(len, texts)) // columns))
     figure.legend(
         handles=list(legend),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.fronts import mixed_columns
 from analysis.paper_table import paper_lines, paper_table
 from analysis.plots.interactive import plotly_script
 from analysis.report.data import as_json, chart_data
@@ -68,6 +69,12 @@ def build_report(material: Material, /) -> str:
 
 def _summary(material: Material) -> list[str]:
     lines = summary_lines(material.table, belief=material.belief, reference=material.reference)
+    if mixed := mixed_columns(material.table):
+        lines = [
+            f"Careful: these trials measured different things ({', '.join(mixed)}) and were put on one front because "
+            "somebody insisted. Their numbers do not compare.",
+            *lines,
+        ]
     return [*lines, *tested_lines(material)]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from analysis.evaluations import uses_lines
 from analysis.fronts import front_of
@@ -51,18 +53,16 @@ def cards_section(material: Material, /) -> list[str]:
     """Return an evaluation card for each front member, the first `CARDS` of them."""
     members = front_of(material.table).to_pylist()
     chance = material.chances()
-    first_numbers = {row["replicate_of"] if row["replicate_of"] is not None else row["number"] for row in members}
-    seeds: dict[int, list[dict[str, object]]] = {}
+    wanted = {_settings_of(row) for row in members}
+    seeds: dict[tuple[str, int], list[dict[str, object]]] = {}
     for row in material.table.select(
-        ["number", "replicate_of", "trial_id", "val_robust_accuracy", "status"]
+        ["study", "number", "replicate_of", "trial_id", "val_robust_accuracy", "status"]
     ).to_pylist():
-        group = row["replicate_of"] if row["replicate_of"] is not None else row["number"]
-        if group in first_numbers and row["status"] == "completed":
-            seeds.setdefault(group, []).append(row)
+        if _settings_of(row) in wanted and row["status"] == "completed":
+            seeds.setdefault(_settings_of(row), []).append(row)
     cards = []
     for row in members[:CARDS]:
-        group = row["replicate_of"] if row["replicate_of"] is not None else row["number"]
-        others = [other for other in seeds.get(group, []) if other["trial_id"] != row["trial_id"]]
+        others = [other for other in seeds.get(_settings_of(row), []) if other["trial_id"] != row["trial_id"]]
         answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), on_test=material.on_test)
         cards.append(card_html(row, answers))
     more = [paragraph(f"{len(members) - CARDS} more members have no card here.")] if len(members) > CARDS else []
@@ -71,6 +71,11 @@ def cards_section(material: Material, /) -> list[str]:
         *cards,
         *more,
     ]
+
+
+def _settings_of(row: Mapping[str, Any]) -> tuple[str, int]:
+    """Return what trials of the same settings share: their study and its first trial with them."""
+    return row["study"], row["number"] if row["replicate_of"] is None else row["replicate_of"]
 
 
 def provenance_section(material: Material, /) -> list[str]:

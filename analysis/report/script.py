@@ -187,7 +187,8 @@ draw('growth');
 const watcher = new IntersectionObserver(entries => entries.forEach(entry => {
   if (entry.isIntersecting && !drawn.has(entry.target.id)) draw(entry.target.id);
 }), {rootMargin: '200px'});
-LAZY.forEach(id => watcher.observe(document.getElementById(id)));
+// The page shows its first charts before it draws another.
+(window.requestIdleCallback || setTimeout)(() => LAZY.forEach(id => watcher.observe(document.getElementById(id))));
 // Paper is narrower than the screen that the charts were drawn for.
 const PAPER = 680;
 window.addEventListener('beforeprint', () => {

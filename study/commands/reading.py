@@ -125,18 +125,25 @@ def figures(
 
 @app.command()
 def report(
-    study_dir: Annotated[
-        Path, typer.Argument(metavar="STUDY_DIR", help="The study's folder, or an exported .parquet file.")
+    study_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders or exported .parquet files."),
     ],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page; else report.html in the folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The page; else report.html in the folder, in the working one for several."),
+    ] = None,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Put studies on one front though they measured different things.")
+    ] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
     ] = False,
 ) -> None:
-    """Write one offline HTML page about a study."""
+    """Write one offline HTML page about a study, or about several of like measurement."""
     from study.report import write_report
 
-    write_report(study_dir, out=out, skip_damaged=skip_damaged)
+    write_report(study_dirs, out=out, allow_mixed=allow_mixed, skip_damaged=skip_damaged)
 
 
 @app.command()

@@ -11,8 +11,7 @@ import numpy as np
 
 from analysis.fronts import spread_along
 from analysis.objectives import FRONT, values
-from analysis.results import read_epochs, trial_file
-from analysis.schema import EPOCH
+from analysis.results import read_epochs
 from study.config import StudyConfig
 from study.console import notes
 from study.curves import CURVE, member_folder, write_curve
@@ -94,7 +93,7 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
     write_curve(making / CURVE, curve)
     save(accuracy_against_epsilon(curve, eval_epsilon=row["eval_epsilon"]), making / "accuracy_against_epsilon.png")
     save(_grid(row, model, images[:GRID_IMAGES], labels[:GRID_IMAGES], data=data), making / "clean_and_attacked.png")
-    epochs = read_epochs(trial_file(study_dir, row["trial_id"], schema=EPOCH)).to_pylist()
+    epochs = read_epochs(study_dir, trials=[row["trial_id"]]).to_pylist()
     save(best_against_last(epochs, best_epoch=row["best_epoch"]), making / "best_against_last.png")
     torch.save(dict(model.state_dict()), making / "weights.pt")
     example = images[:2].contiguous().numpy()

@@ -30,7 +30,7 @@ def on_test(number: int, **changes: object) -> dict[str, object]:
         "study": "toy", "trial_id": f"t{number:05d}", "number": number,
         "checks": "full", "occasion": "x", "split": "test", "checkpoint": "last", "norm": "linf", "epsilon": 0.1,
         "attack": "pgd", "steps": 10, "restarts": 1, "examples": 400, "clean_accuracy": 0.95, "robust_accuracy": 0.7,
-        "lipschitz_mean": 7.0,
+        "lipschitz_mean": 7.0, "flags": ["steps_not_converged"],
     }  # fmt: skip
     return measured | changes
 
@@ -75,6 +75,7 @@ def test_test_columns_are_those_measured_as_the_study_measures() -> None:
     assert lines[3].measures["gap"].value == pytest.approx(0.97 - 0.95)
     assert lines[3].measures["robust_accuracy"].high == pytest.approx(float(wilson_interval(280, 400)[1]))
     assert lines[3].lipschitz == 7.0
+    assert lines[3].remark == "flagged on test: steps_not_converged"
     assert lines[2].remark == "not measured on test"
     assert "accuracy" not in lines[2].measures
     shown = grid_table("t", [grid])

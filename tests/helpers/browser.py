@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,3 +26,18 @@ def page(*, width: int = 1500, height: int = 900) -> Iterator[Any]:
             yield opened
         finally:
             browser.close()
+
+
+def opened_after(opened: Any, address: str, *, until: str) -> tuple[float, float]:
+    """Open a page; return wall seconds until a JavaScript condition holds, and its main thread's CPU seconds by then.
+
+    On shared cores only the second says what the page itself costs.
+    """
+    session = opened.context.new_cdp_session(opened)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    start = time.perf_counter()
+    opened.goto(address)
+    opened.wait_for_function(until)
+    wall = time.perf_counter() - start
+    found = {entry["name"]: entry["value"] for entry in session.send("Performance.getMetrics")["metrics"]}
+    return wall, float(found["TaskDuration"])

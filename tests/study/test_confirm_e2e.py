@@ -90,6 +90,8 @@ def test_before_anything_is_measured_each_command_says_what_to_do(command, study
         command, "evaluate", "studies/tiny", "--trial", "7"
     )
     assert "--model has no use with studies/tiny" in refused(command, "evaluate", "studies/tiny", "--model", "mlp")
+    wide = ("evaluate", "studies/tiny", "--trial", "0", "--epsilon", "8")
+    assert "--epsilon must be in (0, 1] for linf, got 8 (did you mean 8/255?)" in refused(command, *wide)
     assert "must be last or best" in refused(command, "evaluate", "studies/tiny", "--front", "--checkpoint", "x.pt")
     assert "test_uses" in command("status", "studies/tiny", "--json")[1]
     assert not (study / "chosen.json").exists()

@@ -129,3 +129,5 @@ def test_curves_are_spread_along_the_front_and_read_as_written(tmp_path) -> None
     member_folder(tmp_path, longer.trial_id).mkdir(parents=True)
     write_curve(member_folder(tmp_path, longer.trial_id) / CURVE, longer)
     assert longer in front_curves(as_table(rows), tmp_path)
+    other = {**rows[0], "study": "other", "val_clean_accuracy": 0.95}
+    assert not any(curve.measured for curve in front_curves(as_table([*rows, other]), tmp_path))

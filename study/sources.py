@@ -1,0 +1,92 @@
+"""One or several studies, as folders or exports, gathered as one table that tells their trials apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from study.errors import UsageError
+from study.folder import CONFIG_FILE, read_rows
+from study.shown_on_test import known_on_test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """Studies read together.
+
+    Attributes:
+        table: Their result rows; those of several studies are `analysis.several.relabelled`.
+        sources: Their folders or files, by what the table calls them.
+    """
+
+    table: Any
+    sources: Mapping[str, Path]
+
+    def config(self) -> str:
+        """Return the configs as text, each below its study's name where there are several; empty for exports."""
+        found = {
+            label: (source / CONFIG_FILE).read_text(encoding="utf-8")
+            for label, source in self.sources.items()
+            if (source / CONFIG_FILE).is_file()
+        }
+        if len(self.sources) == 1:
+            return "".join(found.values())
+        return "\n".join(f"# {label}\n{text}" for label, text in found.items())
+
+    def on_test(self) -> Any:
+        """Return what the folders hold on test, an `analysis.on_test.OnTest`; None where nothing was measured.
+
+        The winner's curse is averaged within one study only, so that of several has none.
+        """
+        found = {label: known_on_test(source) for label, source in self.sources.items() if source.is_dir()}
+        known = {label: one for label, one in found.items() if one is not None}
+        if len(self.sources) == 1 or not known:
+            return next(iter(known.values()), None)
+        first = next(iter(known.values()))
+        return replace(
+            first,
+            members=tuple(
+                replace(member, result=_renamed(member.result, label))
+                for label, one in known.items()
+                for member in one.members
+            ),
+            chosen=tuple(f"{label}/{trial}" for label, one in known.items() for trial in one.chosen),
+            evaluations=tuple(_renamed(row, label) for label, one in known.items() for row in one.evaluations),
+            curse={},
+        )
+
+
+def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gathered:
+    """Read one or several studies.
+
+    Args:
+        study_dirs: Folders, folders with `results/` alone, or exported Parquet files; one given twice counts once.
+        skip_damaged: Leave out damaged files, each named in a warning.
+
+    Raises:
+        UsageError: A source without rows, or one that cannot be read.
+    """
+    from analysis.several import by_study, joined, relabelled
+
+    once = {source.resolve(): source for source in study_dirs}
+    tables: list[tuple[str, Path, Any]] = []
+    for source in once.values():
+        table = read_rows([source], skip_damaged=skip_damaged)
+        if not table.num_rows:
+            raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
+        tables += [(name, source, rows) for name, rows in by_study(table).items()]
+    if len(tables) == 1:
+        name, source, table = tables[0]
+        return Gathered(table=table, sources={name: source})
+    names = [name for name, _, _ in tables]
+    labels = [name if names.count(name) == 1 else f"{name} ({source})" for name, source, _ in tables]
+    return Gathered(
+        table=joined([relabelled(table, label) for label, (_, _, table) in zip(labels, tables, strict=True)]),
+        sources={label: source for label, (_, source, _) in zip(labels, tables, strict=True)},
+    )
+
+
+def _renamed(row: Mapping[str, Any], label: str) -> dict[str, Any]:
+    return {**row, "study": label, "trial_id": f"{label}/{row['trial_id']}"}
