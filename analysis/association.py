@@ -22,9 +22,9 @@ LIPSCHITZ = {"val_lipschitz_mean": "raw", "val_lipschitz_scale_free_mean": "scal
 
 OUTCOMES = {
     "val_robust_accuracy": "robust accuracy",
-    "adversarial_gap": "adversarial gap",
+    "clean_minus_robust": "clean minus robust accuracy",
     "clean_gap": "generalisation gap",
-    "robust_gap": "robust generalisation gap",
+    "robust_gap": "adversarial generalisation gap",
 }
 """What they are held against: val; clean minus robust (val); train minus val, clean and robust."""
 
@@ -125,12 +125,12 @@ def dropout_effects(table: Table, /) -> list[Row]:
 
 
 def measure(table: Table, name: str, /) -> np.ndarray:
-    """Return a column as floats, shape (n,), null being NaN; `adversarial_gap` is val clean minus val robust accuracy.
+    """Return a column as floats, shape (n,), null being NaN; `clean_minus_robust` is that of the val accuracies.
 
     Raises:
         ResultsError: No such column.
     """
-    if name == "adversarial_gap":
+    if name == "clean_minus_robust":
         return np.asarray(measure(table, "val_clean_accuracy") - measure(table, "val_robust_accuracy"))
     if name not in table.column_names:
         if name.startswith("param."):

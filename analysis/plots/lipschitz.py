@@ -14,7 +14,7 @@ from analysis.wording import attack_phrase, measured_by, radius_phrase
 
 _SPLITS = {
     "val_robust_accuracy": "(val)\n{attack}",
-    "adversarial_gap": "(clean minus robust, val)\n{attack}",
+    "clean_minus_robust": "(val)\n{attack}",
     "clean_gap": "(train minus val, clean)",
     "robust_gap": "(train minus val)\n{attack}",
 }

@@ -113,7 +113,7 @@ def _trials(
 
 _MEASURES = {
     "sf": "val_lipschitz_scale_free_mean",
-    "ag": "adversarial_gap",
+    "cr": "clean_minus_robust",
     "cg": "clean_gap",
     "rg": "robust_gap",
     "bx": "best_val_clean_accuracy",
@@ -133,9 +133,9 @@ def _axes(table: Table, curves: Sequence[Curve]) -> dict[str, str]:
         "attack": attack,
         "lip": f"empirical local Lipschitz, raw<br>{bound}",
         "sf": f"empirical local Lipschitz, scale-free<br>{bound}",
-        "ag": f"adversarial gap: clean minus robust accuracy (val)<br>{attack}",
+        "cr": f"clean minus robust accuracy (val)<br>{attack}",
         "cg": "generalisation gap: train minus val clean accuracy",
-        "rg": f"robust generalisation gap: train minus val<br>{attack}",
+        "rg": f"adversarial generalisation gap: train minus val<br>{attack}",
         "epsilon": "radius ε of the attack (pixel range [0, 1])",
         "curves": f"robust accuracy ({splits})<br>{attacks}",
     }

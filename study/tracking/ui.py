@@ -53,7 +53,8 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     server = subprocess.Popen(
         [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
     )
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell's background job inherits it ignored, and could not be stopped by `kill -INT`
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _wait_until_up(server, f"http://{HOST}:{chosen}/health", log=log)
         results().print(f"MLflow shows the study at http://{HOST}:{chosen}{page}")
@@ -62,7 +63,8 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     except KeyboardInterrupt:
         console.print("stopped")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         _stop(server)
 
 
