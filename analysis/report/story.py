@@ -72,7 +72,7 @@ def association_lines(table: Table, /) -> list[str]:
     within = rows["scale-free", "robust accuracy", "within method"]
     if overall is not None:
         lines.append(
-            "Among the proposals drawn at random, the rank correlation of scale-free local Lipschitzness with robust "
+            "Among proposals that did not follow results, the rank correlation of scale-free Lipschitzness with robust "
             f"accuracy is {_said(overall)}"
             + (f"; within method {_said(within)}" if within is not None else "")
             + ". This is association, not cause."
@@ -85,7 +85,7 @@ def association_lines(table: Table, /) -> list[str]:
             f"{robust.value:+.3f} robust accuracy [{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
         )
     if not lines:
-        lines.append(f"Only {share.num_rows} sound trials were drawn at random: too few for associations.")
+        lines.append(f"Only {share.num_rows} sound trials did not follow results: too few for associations.")
     return lines
 
 
