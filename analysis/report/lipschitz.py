@@ -51,7 +51,7 @@ _CHART = (
     '<p class="controls"><label>Estimate <select id="form"><option value="sf">scale-free</option>'
     '<option value="lip">raw</option></select></label><label>Outcome <select id="smooth-outcome">'
     '<option value="y">robust accuracy</option><option value="cr">clean minus robust accuracy</option>'
-    '<option value="cg">generalisation gap</option><option value="rg">robust generalisation gap</option></select>'
+    '<option value="cg">generalisation gap</option><option value="rg">adversarial generalisation gap</option></select>'
     '</label></p><div id="smooth" class="chart" role="img" aria-label="Outcome against local Lipschitzness"></div>'
     '<p class="note">Ringed: the front; full: proposals that did not depend on results, on which alone the '
     "correlations rest; pale: the sampler's own; hollow: flagged, stopped early or infeasible.</p>"

@@ -94,6 +94,8 @@ def test_a_trials_charts_draw(study):
     run_id = client.search_runs([experiment], "tags.method = 'trades'")[0].info.run_id
     with page() as opened:
         show(opened, base, f"{experiment}/runs/{run_id}/model-metrics")
+        # charts draw when they come into view, in the order of their names
+        opened.get_by_placeholder("Search metric charts").fill("^val_")
         opened.get_by_text("val_clean_accuracy", exact=True).first.wait_for()
         opened.locator(".js-plotly-plot .lines path, .js-plotly-plot .bars path").first.wait_for(state="attached")
         assert opened.locator(".js-plotly-plot").count() >= 3

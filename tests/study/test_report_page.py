@@ -97,7 +97,7 @@ def test_charts_have_what_the_rows_say() -> None:
     trials = found["trials"]
     assert trials["r"] == [1, 0] * 3
     assert trials["cg"] == [0.0, 0.01, 0.02, 0.03, 0.04, 0.05]
-    assert trials["ag"] == [0.4] * 6
+    assert trials["cr"] == [0.4] * 6
     assert trials["by"] == [0.5, 0.51, 0.52, 0.53, 0.54, 0.55]
     assert trials["rg"] == [None] * 6
     assert [(each["name"], each["values"]) for each in found["settings"]] == [
