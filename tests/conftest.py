@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -43,3 +45,24 @@ def data_root() -> Path:
     if not root:
         pytest.skip("ROBUST_STUDY_DATA is unset: no real images on this machine")
     return Path(root)
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[object, str, str]]:
+    """Run `robust-study` with these words in an empty folder; return its exit code, stdout and stderr."""
+    from study.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["robust-study", *map(str, words)])
+        try:
+            code: object = main() or 0
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +12,10 @@ from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 from analysis.reach import reach_of
 from analysis.results import read_separation, to_table, write_columns, write_rows
 from analysis.schema import RESULT, SEPARATION
-from study.cli import main
 from study.curves import CURVE, front_curves, member_folder, write_curve
 from study.paper_figures import draw_all
 from study.reach import distances_of
 from trainables.data.base import RawImages
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["robust-study", *map(str, words)])
-        try:
-            code = main() or 0
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def folder_of(path, rows):

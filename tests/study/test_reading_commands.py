@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import result_row, study_rows
 
 from analysis.results import write_rows
 from analysis.schema import RESULT
-from study.cli import main
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["robust-study", *map(str, words)])
-        try:
-            code = main() or 0
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def folder_of(path, rows):
