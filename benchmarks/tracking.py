@@ -2,7 +2,8 @@
 
 Two processes do a fixed amount of work for each trial, as two workers on two cores would, and hand an epoch's
 numbers to a driver loop that tracks them. Tracking competes for the same cores, so what it takes shows in the
-wall time. A server's own processor time is told apart: a team's server is another machine. Usage:
+wall time. The variants take turns, a fifth of the trials at a time, since a machine's speed drifts by more than
+tracking costs. A server's own processor time is told apart: a team's server is another machine. Usage:
 
     python benchmarks/tracking.py [--trials 40] [--seconds 10]
 """
@@ -20,6 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,27 @@ from study.tracking.tracker import Tracker
 
 EPOCHS = 10
 WORKERS = 2
+TURNS = 5
 PORT = 5173
 NAMES = [f"val_{name}" for name in ("clean_accuracy", "robust_accuracy", "loss", "lipschitz_mean")]
 METRICS = ["epoch", "loss", "lr", *NAMES, *(f"part.{number}" for number in range(3))]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one turn of a variant took, in seconds.
+
+    Attributes:
+        wall: From the first trial's start to the last one's end.
+        spent: In the driver's loop, of each report.
+        processor: Of the driver's process, its uploading thread included.
+        after: From the last trial to the read-back's end.
+    """
+
+    wall: float
+    spent: list[float]
+    processor: float = 0.0
+    after: float = 0.0
 
 
 def work(rounds: int) -> int:
@@ -94,18 +114,19 @@ def hand_over(tracker: Tracker, number: int, epoch: int) -> None:
         tracker.study_reported(number, {"front_size": 1, "hypervolume": 0.5})
 
 
-def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> tuple[float, list[float]]:
+def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> Cost:
     """Run the study with a tracker whose store is made before the clock starts."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     tracker = Tracker(study="bench", study_id=folder.name, study_dir=folder, uri=uri)
     tracker.start({"name": "bench"}, {"study": "bench"})
     while tracker.parent_run_id is None:
         time.sleep(0.1)
-    found = study(tracker, trials=trials, rounds=rounds)
+    used = time.process_time()
+    wall, spent = study(tracker, trials=trials, rounds=rounds)
+    used = time.process_time() - used
     begun = time.perf_counter()
     tracker.close("FINISHED", timeout=300)
-    print(f"  everything sent and read back {time.perf_counter() - begun:.1f} s after the last trial")
-    return found
+    return Cost(wall, spent, used, time.perf_counter() - begun)
 
 
 def processor_seconds(group: int) -> float:
@@ -140,39 +161,45 @@ def start_server(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def main() -> None:
-    """Run the three variants and print what they cost."""
+    """Run the three variants in turns and print what they cost."""
     parser = argparse.ArgumentParser(description="What tracking costs.")
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=40, help="of each variant, a multiple of the turns (5)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a trial, about")
     given = parser.parse_args()
-    rounds = int(rounds_a_second() * given.seconds)
-    size: dict[str, Any] = {"trials": given.trials, "rounds": rounds}
+    size: dict[str, Any] = {"trials": given.trials // TURNS, "rounds": int(rounds_a_second() * given.seconds)}
     print(f"{given.trials} trials of about {given.seconds:g} s, {EPOCHS} epochs each, {WORKERS} at a time")
-    off, _ = study(None, **size)
-    print(f"off     {off:7.1f} s")
+    costs: dict[str, list[Cost]] = {"off": [], "sqlite": [], "server": []}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        wall, spent = tracked(folder / "sqlite", f"sqlite:///{folder}/mlflow.db", **size)
-        show("sqlite", wall, spent, off=off)
         server = start_server(folder)
         try:
-            before = processor_seconds(server.pid)
-            wall, spent = tracked(folder / "server", f"http://127.0.0.1:{PORT}", **size)
-            show("server", wall, spent, off=off)
-            used = processor_seconds(server.pid) - before
-            print(
-                f"  the server itself used {used:.1f} s of processor time: on these cores {used / WORKERS:.1f} s of it"
-            )
+            served = processor_seconds(server.pid)
+            for turn in range(TURNS):
+                costs["off"].append(Cost(*study(None, **size)))
+                costs["sqlite"].append(tracked(folder / f"sqlite{turn}", f"sqlite:///{folder}/mlflow.db", **size))
+                costs["server"].append(tracked(folder / f"server{turn}", f"http://127.0.0.1:{PORT}", **size))
+                print(
+                    "  turn", turn + 1, *(f"{name} {cost[-1].wall:.1f} s" for name, cost in costs.items()), flush=True
+                )
+            served = processor_seconds(server.pid) - served
         finally:
             os.killpg(server.pid, 15)
             server.wait()
+    for name, turns in costs.items():
+        show(name, turns, off=costs["off"])
+    print(f"the server itself used {served:.1f} s of processor time, idle time and start-ups included")
 
 
-def show(name: str, wall: float, spent: list[float], *, off: float) -> None:
+def show(name: str, turns: list[Cost], *, off: list[Cost]) -> None:
     """Print a variant's line."""
-    typical, worst = 1e3 * statistics.median(spent), 1e3 * max(spent)
+    wall, without = sum(turn.wall for turn in turns), sum(turn.wall for turn in off)
+    overheads = [100 * (turn.wall / base.wall - 1) for turn, base in zip(turns, off, strict=True)]
+    spent = [1e3 * second for turn in turns for second in turn.spent]
     print(
-        f"{name:<7} {wall:7.1f} s  {100 * (wall / off - 1):+.1f} %  per report {typical:.3f} ms, at most {worst:.1f} ms"
+        f"{name:<7} {wall:7.1f} s, {100 * (wall / without - 1):+.1f} % (turns {min(overheads):+.1f} to "
+        f"{max(overheads):+.1f} %); per report {statistics.median(spent):.3f} ms, at most {max(spent):.1f} ms; "
+        f"{sum(turn.processor for turn in turns):.1f} s of the driver's processor time; "
+        f"all sent and read back {max(turn.after for turn in turns):.1f} s after a turn's last trial"
     )
 
 
