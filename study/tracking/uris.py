@@ -24,6 +24,12 @@ def absolute(uri: str, /) -> str:
     return uri if path == uri else f"sqlite:///{Path(path).expanduser().resolve()}"
 
 
+def missing_file(uri: str, /) -> Path | None:
+    """Return the file of a SQLite store that is not there; None of any other store."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    return path if uri.startswith("sqlite:///") and not path.exists() else None
+
+
 def uri_problem(uri: str, /) -> str | None:
     """Return what is wrong with a tracking URI, or None; the answer never repeats what may be secret."""
     parts = urlsplit(uri)
