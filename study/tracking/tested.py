@@ -29,6 +29,7 @@ def track_tested(
         evaluations: Evaluation rows.
         beneath: Id of the study beneath whose parent run this one's lies.
     """
-    metrics = {row["trial_id"]: found for row in rows if (found := tracked_metrics(row, evaluations))}
+    shown = {row["trial_id"]: tracked_metrics(row, evaluations, study_dir=study_dir) for row in rows}
+    metrics = {trial: found for trial, found in shown.items() if found}
     if metrics:
         add_later(config, study_dir, lambda tracker: tracker.measured(metrics), what="the test values", beneath=beneath)
