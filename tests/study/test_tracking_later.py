@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from helpers.stub_server import stub_server
 from helpers.synthetic_results import as_table
 from helpers.tracked import row, run_trial, tracker
 
@@ -123,3 +124,23 @@ def test_a_store_that_was_removed_is_not_made_again_by_the_way(study, tmp_path, 
     assert not gone.exists()
     with pytest.raises(UsageError, match=f"gone.db does not exist: make it again with: robust-study sync {folder}"):
         serve(folder, port=None)
+
+
+def test_a_token_of_the_environment_reaches_the_server_and_nothing_else(tmp_path, monkeypatch):
+    from study.tracking.client import connect
+
+    for what in ("USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{what}", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-token")
+    with stub_server(authorization="Bearer secret-token") as server:
+        assert connect(server.uri).search_experiments() == []
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-but-old")
+        monkeypatch.setattr("study.tracking.uploader.GIVE_UP_SECONDS", 0.5)
+        folder = tmp_path / "study"
+        folder.mkdir()
+        tracking = tracker(folder, server.uri)
+        tracking.start({}, {"study": "s"})
+        problem = tracking.close("FINISHED", timeout=20)
+    assert {sent for _, sent in server.asked} == {"Bearer secret-token", "Bearer secret-but-old"}
+    assert "401" in problem
+    assert "secret" not in problem + "".join(file.read_text() for file in folder.rglob("*") if file.is_file())
