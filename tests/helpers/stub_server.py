@@ -31,7 +31,8 @@ def stub_server(
                 return
             sent = self.headers.get("Authorization")
             stub.asked.append((self.path, sent))
-            self._answer(401 if authorization not in (None, sent) else status, body)
+            known = authorization in (None, sent)
+            self._answer(status if known else 401, body if known else b"Who are you?")
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
