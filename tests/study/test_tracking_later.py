@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from helpers.stub_server import stub_server
 from helpers.synthetic_results import as_table
@@ -11,9 +14,14 @@ from study.errors import UsageError
 from study.folder import open_config
 from study.paper_figures import draw_all
 from study.report import write_report
+from study.tracking.describe import dataset_event
 from study.tracking.names import TRIAL_TAG
 from study.tracking.publish import publish
+from study.tracking.rows import tags
 from study.tracking.ui import serve
+from trainables.data import load_dataset
+from trainables.flags import FLAGS
+from trainables.spec import DatasetSpec
 
 ROWS = [row(0), row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.6)]
 
@@ -124,6 +132,38 @@ def test_a_store_that_was_removed_is_not_made_again_by_the_way(study, tmp_path, 
     assert not gone.exists()
     with pytest.raises(UsageError, match=f"gone.db does not exist: make it again with: robust-study sync {folder}"):
         serve(folder, port=None)
+
+
+def test_a_deleted_experiment_is_named_with_the_way_back(study, tmp_path):
+    folder, client = study
+    name = open_config(folder).tracking.experiment
+    experiment = client.get_experiment_by_name(name).experiment_id
+    client.delete_experiment(experiment)
+    tracking = open_tracker(folder)
+    tracking.start({}, {"study": "s"})
+    problem = tracking.close("FINISHED", timeout=3)
+    assert f"experiment {name!r} was deleted there" in problem
+    assert f"mlflow experiments restore --experiment-id {experiment}`" in problem
+
+
+def test_the_docs_filter_for_doubted_measurements_finds_every_flag_and_nothing_else(store):
+    client, _ = store
+    text = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
+    (query,) = re.findall(r"^\| trials whose measurement is doubted \| `(.+)` \|$", text, flags=re.MULTILINE)
+    experiment = client.create_experiment("flags")
+    for flag in FLAGS:
+        client.create_run(experiment, tags=tags(row(0, flags=[flag])), run_name=flag)
+    client.create_run(experiment, tags=tags(row(0, flags=[])), run_name="sound")
+    client.create_run(experiment, tags=tags(row(0, status="failed", flags=None)), run_name="failed")
+    found = {run.info.run_name for run in client.search_runs([experiment], filter_string=query)}
+    assert found == set(FLAGS)
+
+
+def test_a_data_sets_test_images_are_counted_though_withheld():
+    data = load_dataset(DatasetSpec(name="digits"))
+    for one in (data, data.without_test()):
+        profile = dataset_event(one)["profile"]
+        assert {split: profile[split] for split in ("train", "val", "test")} == {"train": 1294, "val": 143, "test": 360}
 
 
 def test_a_token_of_the_environment_reaches_the_server_and_nothing_else(tmp_path, monkeypatch):
