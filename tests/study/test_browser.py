@@ -1,17 +1,20 @@
-"""MLflow's UI as a researcher sees it, in a real browser: the table, a filter, a trial's charts, the front."""
+"""MLflow's UI as a researcher sees it, in a real browser: table, filter, charts, front; and optuna-dashboard."""
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from helpers.browser import CHROMIUM, page
 from helpers.plain_study import run_plain
+from helpers.ports import free_port
 from mlflow import MlflowClient
 
 from analysis.fronts import front_of
@@ -110,3 +113,37 @@ def test_the_front_displays_on_the_studys_own_run(study, tmp_path):
         opened.wait_for_function("[...document.images].some(image => image.naturalWidth > 500)")
         opened.screenshot(path=tmp_path / "front.png")
     assert Path(tmp_path / "front.png").stat().st_size > 20_000
+
+
+def test_optuna_dashboard_shows_the_same_study(study):
+    folder, *_ = study
+    pytest.importorskip("optuna_dashboard", reason="needs the extra `dashboard`")
+    port = free_port()
+    code = "from optuna_dashboard._cli import main; main()"
+    command = [sys.executable, "-c", code, f"sqlite:///{folder}/optuna.db", "--port", str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        (one,) = answer_of(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+        assert one["study_name"] == "seen"
+        trials = answer_of(f"http://127.0.0.1:{port}/api/studies/{one['study_id']}?after=0")["trials"]
+        rows = read_results(folder).to_pylist()
+        wanted = [[row["val_clean_accuracy"], row["val_robust_accuracy"]] for row in rows]
+        assert [trial["values"] for trial in trials] == wanted
+        with page() as opened:
+            opened.goto(f"http://127.0.0.1:{port}/dashboard")
+            opened.get_by_text("seen").first.wait_for()
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def answer_of(url):
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return json.load(answer)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
