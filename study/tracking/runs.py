@@ -57,6 +57,10 @@ class TrackedRun:
     waiting: dict[int, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
     doubted: bool = False
 
+    def last_step(self, metric: str, /) -> int:
+        """Return the last epoch at which a metric is known to have a point; 0 where none is."""
+        return max(self.steps.get(metric) or self.steps.get("epoch") or (0,)) if metric in self.metrics else 0
+
 
 def known(run: Run, /) -> TrackedRun:
     """Return what a run that was found says of itself."""

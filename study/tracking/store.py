@@ -49,7 +49,7 @@ class Store:
         study: The study's name, also the parent run's.
         study_id: What identifies the study, whatever its name or folder.
         study_dir: The study's folder; paths of artifacts count from there.
-        begun: When the study began, in milliseconds since 1970.
+        begun: When the study began, in milliseconds since 1970; None is now.
         beneath: Id of the study beneath whose parent run this one's lies.
 
     Attributes:
@@ -65,7 +65,7 @@ class Store:
         study: str,
         study_id: str,
         study_dir: Path,
-        begun: int,
+        begun: int | None = None,
         beneath: str | None = None,
     ) -> None:
         self.client = connect(uri)
@@ -215,7 +215,7 @@ class Store:
         name = " ".join([trial_id, *filter(None, [tags.get("method")])])
         return self._open(trial_id, run_name=name, tags={**tags, PARENT_TAG: self.parent.run_id}, begun=begun)
 
-    def _open(self, trial_id: str, *, run_name: str, tags: Mapping[str, Any], begun: int) -> TrackedRun:
+    def _open(self, trial_id: str, *, run_name: str, tags: Mapping[str, Any], begun: int | None) -> TrackedRun:
         if trial_id not in self.runs:
             own = {STUDY_TAG: self._study_id, TRIAL_TAG: trial_id, "mlflow.user": _user()}
             merged = {name: str(value) for name, value in {**tags, **own}.items() if value is not None}
@@ -325,7 +325,7 @@ class Store:
                 tags=[RunTag(name, value) for name, value in new.items()],
             )
         run.params |= asked
-        run.metrics |= {point.key: point.value for point in found}
+        run.metrics |= {point.key: point.value for point in found if point.step >= run.last_step(point.key)}
         run.tags |= new
         for name in [name for name, value in (tags or {}).items() if value is None and name in run.tags]:
             del run.tags[name]

@@ -180,7 +180,8 @@ def test_every_part_of_a_run_is_compared_and_sent_again(uri, folder, harm, said)
     again = found["00001"]
     assert points(client, again, "loss") == [(1, 1.0), (2, 0.5)]
     assert again.data.metrics["val_robust_accuracy"] == 0.5
-    assert again.data.params == found["00000"].data.params | {"seed": "1001"}
+    own = {"trial_id": "00001", "number": "1", "seed": "1001"}
+    assert again.data.params == found["00000"].data.params | own
     assert {run.data.tags.get("method") for run in (again, found["00000"])} == {"trades"}
     assert (again.data.tags.get("reason"), again.data.tags.get(ON_FRONT)) == (None, "true")
 
