@@ -22,6 +22,7 @@ from study.replicas import read_plan
 from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
 from study.storage import check_storage
+from study.tracking.reach import endangered
 from trainables.data import DataError, check_available, load_dataset
 from trainables.data.unlabelled import check_images
 from trainables.models import build_model
@@ -62,6 +63,7 @@ def launch(
     warning = check_disk(need, out / config.name)
     if warning:
         notes().print(warning)
+    _warn_of_tracking(config)
     folder = create(config, out)
     if detached:
         detach(folder)
@@ -85,6 +87,7 @@ def dry_run(
     folder = free_folder(config, out)
     check_storage(config, folder)
     print_estimate(config, folder, data=_loaded(config)[0])
+    _warn_of_tracking(config)
 
 
 def resume(
@@ -133,6 +136,14 @@ def resume(
         detach(study_dir)
     else:
         run(config, study_dir, before=before)
+
+
+def _warn_of_tracking(config: StudyConfig) -> None:
+    """Say that MLflow's file may be lost; `sync` brings back what it held, so that this refuses nothing."""
+    uri = str(config.tracking.uri)
+    problem = endangered(uri)
+    if problem:
+        notes().print(f"MLflow's store {uri} {problem}. The results do not depend on it")
 
 
 def _check_meaning(config: StudyConfig, study_dir: Path) -> None:

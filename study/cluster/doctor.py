@@ -212,10 +212,10 @@ def _data(config: StudyConfig) -> tuple[Finding, int | None]:
 
 def _tracking(config: StudyConfig) -> Finding:
     from study.tracking.client import default_uri
-    from study.tracking.reach import unreachable
+    from study.tracking.reach import endangered, unreachable
 
     uri = config.tracking.uri or default_uri()
-    problem = unreachable(uri)
+    problem = unreachable(uri) or endangered(uri)
     shown = uri.rpartition("@")[2] if "@" in uri else uri
     if problem is None:
         return checks.fine("tracking", HERE, f"{shown}; only this machine writes to it")
