@@ -15,6 +15,7 @@ from study import mounts
 from study.cli import app
 from study.configfile import load_config
 from study.errors import UsageError
+from study.launch import dry_run
 from study.storage import check_storage
 
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
@@ -99,3 +100,16 @@ def test_where_nodes_share_a_networks_file_system_launch_takes_what_the_template
     check_storage(load_config("quickstart", assignments=settings), network_folder / "quickstart")
     with pytest.raises(UsageError, match="network mount"):
         check_storage(load_config("quickstart"), network_folder / "quickstart")
+
+
+def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("study.estimate.print_estimate", lambda *given, **options: None)
+    for folder, warned in ((network_folder, True), (tmp_path, False)):
+        dry_run(
+            "quickstart",
+            assignments=[f"tracking.uri=sqlite:///{folder}/mlflow.db"],
+            out=tmp_path / "out",
+            data_root=None,
+            address=None,
+        )
+        assert ("a network mount (nfs4)" in capsys.readouterr().err) == warned
