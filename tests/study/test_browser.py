@@ -61,6 +61,11 @@ def show(opened, base: str, path: str, query: str = "") -> None:
     opened.goto(f"{base}/#/experiments/{path}?workflowType=machine_learning{query}", wait_until="domcontentloaded")
 
 
+def names_of(table) -> list[str]:
+    """What the runs of trials are called."""
+    return [f"{row['trial_id']} {row['method']}" for row in table.to_pylist()]
+
+
 def unfold(opened) -> None:
     """Press the plus sign before the study's name; MLflow lists the parent of whatever a filter finds."""
     opened.get_by_text("seen", exact=True).wait_for()
@@ -68,27 +73,29 @@ def unfold(opened) -> None:
 
 
 def test_the_table_shows_the_study_with_its_trials_under_it(study):
-    _, base, experiment, _ = study
+    folder, base, experiment, _ = study
+    names = names_of(read_results(folder))
+    assert len(names) == 6
     with page() as opened:
         show(opened, base, f"{experiment}/runs")
         opened.get_by_text("seen", exact=True).wait_for()
-        assert opened.get_by_text("seen-00003").count() == 0
+        assert opened.get_by_text(names[3], exact=True).count() == 0
         unfold(opened)
-        for number in range(6):
-            opened.get_by_text(f"seen-0000{number}", exact=True).wait_for()
+        for name in names:
+            opened.get_by_text(name, exact=True).wait_for()
         assert opened.get_by_text("7 matching runs").count() == 1
 
 
 def test_a_filter_by_a_tag_leaves_the_front(study):
     folder, base, experiment, _ = study
-    front = front_of(read_results(folder))["trial_id"].to_pylist()
+    front = names_of(front_of(read_results(folder)))
     with page() as opened:
         show(opened, base, f"{experiment}/runs", "&searchFilter=tags.on_front%20%3D%20'true'")
         unfold(opened)
-        for trial in front:
-            opened.get_by_text(f"seen-{trial}", exact=True).wait_for()
-        shown = opened.locator("a", has_text=re.compile(r"^seen-\d{5}$"))
-        assert sorted(shown.all_inner_texts()) == sorted(f"seen-{trial}" for trial in front)
+        for name in front:
+            opened.get_by_text(name, exact=True).wait_for()
+        shown = opened.locator("a", has_text=re.compile(r"^\d{5} \w+$"))
+        assert sorted(shown.all_inner_texts()) == sorted(front)
 
 
 def test_a_trials_charts_draw(study):
