@@ -6,7 +6,6 @@ import pytest
 from helpers.ports import free_port
 
 from study import mounts as table_of_mounts
-from study import storage
 from study.configfile import load_config
 from study.errors import UsageError
 from study.mounts import network_mount

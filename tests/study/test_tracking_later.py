@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,12 @@ ROWS = [row(0), row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.6)]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """The client of a store that no test minds the others in, and where it lies."""
+def store(tmp_path_factory, empty_store):
+    """The client of a store where each test has an experiment of its own, and where it lies."""
     from study.tracking.client import connect
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    client = connect(f"sqlite:///{path}")
-    client.search_experiments()
-    return client, path
+    path = Path(shutil.copy(empty_store, tmp_path_factory.mktemp("later") / "mlflow.db"))
+    return connect(f"sqlite:///{path}"), path
 
 
 @pytest.fixture
