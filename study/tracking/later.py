@@ -29,7 +29,7 @@ def add_later(
     Args:
         config: The study's config.
         study_dir: Its folder.
-        put: Hands it to the tracker.
+        put: Hands it to the tracker, by `measured` at the end: that opens no run again, which `start` would.
         what: What it is, in words.
         beneath: Id of the study beneath whose parent run this one's lies.
     """
@@ -55,7 +55,6 @@ def add_later(
         notes().print(f"MLflow does not show {what} yet: {error}", soft_wrap=True)
         return
     put(tracker)
-    tracker.measured({})  # opens no run again, which `start` would
     problem = tracker.close(None, timeout=FLUSH_SECONDS)
     if problem:
         notes().print(f"tracking lacks {what}: {problem}; upload with: robust-study sync {study_dir}", soft_wrap=True)
@@ -72,11 +71,16 @@ def add_files(study_dir: Path, paths: Iterable[Path], folder: str, /) -> None:
     if not (study_dir / CONFIG_FILE).is_file() or known_study_id(study_dir) is None:
         return
     plan = read_plan(study_dir)
+
+    def put(tracker: Tracker) -> None:
+        tracker.artifacts(paths, folder)
+        tracker.measured({})
+
     notes().print(f"adding {folder} to the study's run in MLflow ...")
     add_later(
         open_config(study_dir),
         study_dir,
-        lambda tracker: tracker.artifacts(paths, folder),
+        put,
         what=folder,
         beneath=None if plan is None else plan.beneath,
     )

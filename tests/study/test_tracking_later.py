@@ -19,6 +19,7 @@ from study.tracking.describe import dataset_event
 from study.tracking.names import TRIAL_TAG
 from study.tracking.publish import publish
 from study.tracking.rows import tags
+from study.tracking.tested import track_tested
 from study.tracking.ui import serve
 from trainables.data import load_dataset
 from trainables.flags import FLAGS
@@ -120,6 +121,17 @@ def test_report_and_figures_hand_over_what_they_make_in_the_studys_folder(study,
     assert (on_parent(study, "report"), on_parent(study, "figures")) == (["report.html"], ["slice.png"])
 
 
+def test_test_values_reach_the_runs_of_their_trials_with_the_number_of_images(study, monkeypatch):
+    folder, client = study
+    experiment = client.get_experiment_by_name(open_config(folder).tracking.experiment).experiment_id
+    shown = {"test_robust_accuracy": 0.4, "test_examples": 60.0}
+    monkeypatch.setattr("study.tracking.tested.tracked_metrics", lambda result, rows, study_dir: shown)
+    track_tested(open_config(folder), folder, ROWS[:1], [])
+    found = {run.data.tags[TRIAL_TAG]: run.data.metrics for run in client.search_runs([experiment])}
+    assert shown.items() <= found["00000"].items()
+    assert not shown.keys() & found["00001"].keys()
+
+
 def test_a_store_that_was_removed_is_not_made_again_by_the_way(study, tmp_path, capsys):
     folder, _ = study
     gone = tmp_path / "gone.db"
@@ -162,7 +174,7 @@ def test_a_data_sets_test_images_are_counted_though_withheld():
     data = load_dataset(DatasetSpec(name="digits"))
     for one in (data, data.without_test()):
         profile = dataset_event(one)["profile"]
-        assert {split: profile[split] for split in ("train", "val", "test")} == {"train": 1294, "val": 143, "test": 360}
+        assert {split: profile[split] for split in ("train", "val", "test")} == {"train": 1293, "val": 144, "test": 360}
 
 
 def test_a_token_of_the_environment_reaches_the_server_and_nothing_else(tmp_path, monkeypatch):
