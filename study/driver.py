@@ -15,6 +15,7 @@ from study.quiet import quiet_ray
 quiet_ray()
 
 from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
+from ray.tune.search import ConcurrencyLimiter  # noqa: E402
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.budget import TimeBudget  # noqa: E402
@@ -26,8 +27,10 @@ from study.drivers import beat  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.generations import Generation, size  # noqa: E402
 from study.interrupts import Interrupts  # noqa: E402
+from study.last_saves import LastSaves  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
+from study.pulse import Pulse  # noqa: E402
 from study.replicas import Plan, read_plan  # noqa: E402
 from study.retention import Retention  # noqa: E402
 from study.scheduler import StudyScheduler, informed_scheduler  # noqa: E402
@@ -39,12 +42,12 @@ from study.searcher import (  # noqa: E402
     trial_id,
     unfinished,
 )
-from study.session import ray_session, reserved, sum_of  # noqa: E402
+from study.session import ray_session, reserved, room, sum_of  # noqa: E402
 from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.storage import join, remove_folder  # noqa: E402
+from trainables.storage import StoreDownError, join, remove_folder  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 
@@ -179,43 +182,53 @@ class _Run:
             data = data or load_dataset(config.dataset).without_test()
             self.tracker.dataset(**dataset_event(data))
             scheduler = informed_scheduler(config, self.study_dir, ledger.stored())
+            last_saves = LastSaves(interrupts, say=progress.say)
             keeper = Bookkeeper(
                 ledger=ledger,
                 tracker=self.tracker,
                 progress=progress,
                 stop_reason=scheduler.reason,
-                interrupts=interrupts,
-                beat=lambda: beat(self.study_dir),
+                last_saves=last_saves,
                 retention=self._retention(),
-            )
-            searcher = StudySearcher(
-                self.study,
-                space=config.space(),
-                search=config.search,
-                configure=_Configure(config, self.study_dir),
-                before_tell=keeper.before_tell,
-                pending=self.pending,
-                budget=self.budget,
-                closing=lambda: interrupts.requested,
             )
             gpus = gpus_per_trial(config, self.study_dir, data=data, num_gpus=sum_of("GPU"))
             wanted, slots = reserved(config, gpus=gpus)
-            slots = config.resources.max_concurrent or slots
+            fixed = config.resources.max_concurrent
+            limiter = ConcurrencyLimiter(self._searcher(keeper), max_concurrent=fixed or slots)
+            pulse = Pulse(
+                limiter,
+                beat=lambda: beat(self.study_dir),
+                room=(lambda: room(wanted)) if fixed is None else None,
+            )
             if before is not None:
-                missing = min(missing, size(config.cluster.trials_per_driver, slots=slots))
+                missing = min(missing, size(config.cluster.trials_per_driver, slots=fixed or slots))
             shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
             fitted = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([wanted])
             )
-            _fit(
-                fitted,
-                searcher=searcher,
-                scheduler=scheduler,
-                keeper=keeper,
-                num_trials=missing,
-                slots=slots,
-                shared=shared,
-            )
+            try:
+                _fit(
+                    fitted,
+                    limiter=limiter,
+                    scheduler=scheduler,
+                    callbacks=[keeper, pulse],
+                    num_trials=missing,
+                    shared=shared,
+                )
+            finally:
+                last_saves.close()
+
+    def _searcher(self, keeper: Bookkeeper) -> StudySearcher:
+        return StudySearcher(
+            self.study,
+            space=self.config.space(),
+            search=self.config.search,
+            configure=_Configure(self.config, self.study_dir),
+            before_tell=keeper.before_tell,
+            pending=self.pending,
+            budget=self.budget,
+            closing=lambda: self.interrupts.requested,
+        )
 
     def _retention(self) -> Retention:
         root = checkpoint_root(self.config, self.study_dir)
@@ -230,7 +243,9 @@ class _Run:
 def _broken(error: BaseException, study_dir: Path) -> str:
     """Keep what happened beside the trials' own errors and return it in a line."""
     text = "".join(traceback.format_exception(error))
-    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    said = str(error).splitlines()[0] if str(error) else "no message"
+    if not isinstance(error, StoreDownError):
+        said = f"{type(error).__name__}: {said}"
     path = study_dir / "errors" / "driver.txt"
     try:
         path.parent.mkdir(exist_ok=True)
@@ -264,11 +279,10 @@ def _fit(
     trainable: Any,
     /,
     *,
-    searcher: StudySearcher,
+    limiter: ConcurrencyLimiter,
     scheduler: StudyScheduler,
-    keeper: Bookkeeper,
+    callbacks: list[tune.Callback],
     num_trials: int,
-    slots: int,
     shared: Path | str | None,
 ) -> None:
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
@@ -279,10 +293,9 @@ def _fit(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
+                search_alg=limiter,
                 scheduler=scheduler,
                 num_samples=num_trials,
-                max_concurrent_trials=slots,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -290,7 +303,7 @@ def _fit(
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=str(storage),
-                callbacks=[keeper],
+                callbacks=callbacks,
                 # the bookkeeper counts, because a node that is lost is no failure of its trials
                 failure_config=tune.FailureConfig(max_failures=-1),
                 verbose=0,

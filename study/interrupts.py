@@ -10,8 +10,8 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-GRACE_SECONDS = 10.0
-"""How long a stop waits for running trials to end their epoch, and so to save it."""
+GRACE_SECONDS = 90.0
+"""How long a stop waits for running trials at most; they save between two batches, or when they are measured."""
 
 
 class Interrupts:
@@ -67,10 +67,7 @@ class Interrupts:
             _say("stopped now; every row that was written is whole\n")
             os._exit(128 + number)
         self.signal, self._asked = number, time.monotonic()
-        _say(
-            f"stopping: no new trials; running ones have {GRACE_SECONDS:.0f} s to save their epoch. "
-            "Once more to stop now\n"
-        )
+        _say("stopping: no new trials; running ones save where they are. Once more to stop now\n")
 
 
 def hold_back() -> None:
