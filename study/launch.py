@@ -12,16 +12,17 @@ from study.config import StudyConfig
 from study.configfile import load_config, write_yaml
 from study.console import notes
 from study.detached import detach
+from study.disk import check_disk, checkpoint_bytes, disk_need
 from study.drivers import refusal, running_driver
 from study.errors import UsageError
 from study.folder import CONFIG_FILE, create, free_folder, open_config, pools, read_rows, resolved
 from study.generations import inherited
 from study.meaning import check_unchanged
-from study.preflight import check_resources
+from study.preflight import check_machines
 from study.replicas import read_plan
-from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
 from study.storage import check_storage
+from study.tracking.reach import endangered
 from trainables.data import DataError, check_available, load_dataset
 from trainables.data.unlabelled import check_images
 from trainables.models import build_model
@@ -59,9 +60,10 @@ def launch(
     check_storage(config, free_folder(config, out))
     data, weights = _loaded(config)
     need = disk_need(config, checkpoint=checkpoint_bytes(weights, config), val_size=len(data.val))
-    warning = check_disk(need, out / config.name)
+    warning = check_disk(need, config, out / config.name)
     if warning:
         notes().print(warning)
+    _warn_of_tracking(config)
     folder = create(config, out)
     if detached:
         detach(folder)
@@ -85,6 +87,7 @@ def dry_run(
     folder = free_folder(config, out)
     check_storage(config, folder)
     print_estimate(config, folder, data=_loaded(config)[0])
+    _warn_of_tracking(config)
 
 
 def resume(
@@ -135,6 +138,14 @@ def resume(
         run(config, study_dir, before=before)
 
 
+def _warn_of_tracking(config: StudyConfig) -> None:
+    """Say that MLflow's file may be lost; `sync` brings back what it held, so that this refuses nothing."""
+    uri = str(config.tracking.uri)
+    problem = endangered(uri)
+    if problem:
+        notes().print(f"MLflow's store {uri} {problem}. The results do not depend on it")
+
+
 def _check_meaning(config: StudyConfig, study_dir: Path) -> None:
     from study.searcher import recorded_config
 
@@ -154,7 +165,7 @@ def _checked(
     root = None if data_root is None else str(data_root)
     config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))
     _check_data(config)
-    check_resources(config, out / config.name)
+    check_machines(config, out / config.name)
     return config
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.errors import UsageError
+from study.mounts import network_mount
 
 if TYPE_CHECKING:
     import optuna
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal"
 CONNECT_SECONDS = 10
-MOUNTS = Path("/proc/self/mounts")
-NETWORK = {
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs", "fuse.s3fs",
-    "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "panfs", "pvfs2", "smb3", "smbfs",
-    "wekafs",
-}  # fmt: skip
-"""File systems that other machines share, on which SQLite's locks cannot be trusted."""
 
 
 def study_url(study_dir: Path, /) -> str:
@@ -74,29 +68,6 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
         path.parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     return _open_server(kind)
-
-
-def network_mount(path: Path, /) -> tuple[str, str] | None:
-    """Return mount point and type of the network file system that holds `path`; None on a disk of this machine.
-
-    Args:
-        path: Need not exist: the nearest folder above it that does is looked up.
-    """
-    try:
-        lines = MOUNTS.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        # no Linux: nothing is known about its mounts
-        return None
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    place, best = place.resolve(), ("/", "")
-    for line in lines:
-        point, kind = (field.replace("\\040", " ") for field in line.split()[1:3])
-        # of two mounts on one point the later hides the earlier
-        if place.is_relative_to(point) and len(point) >= len(best[0]):
-            best = (point, kind)
-    return best if best[1] in NETWORK else None
 
 
 def _is_file(kind: str) -> bool:

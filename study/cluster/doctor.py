@@ -13,7 +13,7 @@ from typing import Any
 from study.cluster import checks, probes
 from study.cluster.checks import HERE, Finding
 from study.cluster.request import Node, bundle, check_satisfiable, slots
-from study.cluster.shared import everywhere, exchange, place
+from study.cluster.shared import everywhere, place
 from study.config import StudyConfig
 from study.console import notes, results
 from study.errors import UsageError
@@ -100,7 +100,7 @@ def _machine(config: StudyConfig, location: str, *, data: int | None) -> Iterato
     facts = here(study_packages(config))
     yield checks.versions(HERE, facts, facts)
     try:
-        check_resources(config, Path())
+        check_resources(config)
     except UsageError as error:
         yield checks.wrong("resources", HERE, str(error))
     else:
@@ -112,7 +112,7 @@ def _machine(config: StudyConfig, location: str, *, data: int | None) -> Iterato
         if finding is not None:
             yield finding
     yield checks.shared_memory(HERE, facts, store=0, data=data)
-    yield from exchange({}, location, ask=lambda function, wanted: {})
+    yield from everywhere([], location)
 
 
 def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterator[Finding]:
@@ -212,10 +212,10 @@ def _data(config: StudyConfig) -> tuple[Finding, int | None]:
 
 def _tracking(config: StudyConfig) -> Finding:
     from study.tracking.client import default_uri
-    from study.tracking.reach import unreachable
+    from study.tracking.reach import endangered, unreachable
 
     uri = config.tracking.uri or default_uri()
-    problem = unreachable(uri)
+    problem = unreachable(uri) or endangered(uri)
     shown = uri.rpartition("@")[2] if "@" in uri else uri
     if problem is None:
         return checks.fine("tracking", HERE, f"{shown}; only this machine writes to it")

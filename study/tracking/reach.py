@@ -1,4 +1,4 @@
-"""Whether a tracking store answers, found out in seconds and without loading MLflow."""
+"""Whether a tracking store answers, and lies where it lasts, found out in seconds and without loading MLflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from study.mounts import network_mount
+
 SECONDS = 5.0
+
+_JOB_FOLDER = "working_dir_files"
+"""Where Ray unpacks the folder that a job is submitted with."""
 
 
 def unreachable(uri: str, /) -> str | None:
@@ -21,13 +26,40 @@ def unreachable(uri: str, /) -> str | None:
     if url.scheme in ("http", "https"):
         return _server(uri)
     if url.scheme == "sqlite":
-        path = Path(unquote(url.path).removeprefix("/") or ".")
+        path = _file(uri)
         folder = path if path.is_dir() else path.parent
         if not folder.is_dir():
             return f"folder {folder} does not exist: make it, or set tracking.uri"
         if not os.access(path if path.exists() else folder, os.W_OK):
             return "cannot be written by this user: set tracking.uri to a file that can"
     return None
+
+
+def endangered(uri: str, /) -> str | None:
+    """Return why what a store at a tracking URI holds may be lost and what to do, or None where nothing speaks for it.
+
+    Args:
+        uri: As in `unreachable`; only a SQLite file can be in danger.
+    """
+    if urlsplit(uri).scheme != "sqlite":
+        return None
+    path = _file(uri)
+    if _JOB_FOLDER in path.absolute().parts:
+        return (
+            "lies in Ray's copy of the folder that the job was submitted with, and goes with it: "
+            "set tracking.uri to a server, or to a file beside the results"
+        )
+    mount = network_mount(path)
+    if mount is None:
+        return None
+    return (
+        f"is on {mount[0]}, a network mount ({mount[1]}), where SQLite loses or damages what it writes: "
+        "set tracking.uri to a server, or to a file on this machine's own disk"
+    )
+
+
+def _file(uri: str) -> Path:
+    return Path(unquote(urlsplit(uri).path).removeprefix("/") or ".")
 
 
 def _server(uri: str) -> str | None:

@@ -222,16 +222,17 @@ def ports(job: int) -> list[int]:
 
 
 def test_each_job_has_ports_of_its_own_below_those_that_linux_hands_out():
-    sets = [ports(job) for job in (1_000_000, 1_000_001, 1_000_087, 1_000_175)]
+    sets = [ports(job) for job in (1_000_000, 1_000_001, 1_000_043, 1_000_087)]
     together = [port for one in sets for port in one]
     assert len(together) == len(set(together))
     assert all(1024 < port < 32768 for port in together)
-    assert all(len(one) == 128 for one in sets)
+    assert all(len(one) == 256 for one in sets)
 
 
 FAKES = {
     # runs what it is told here, but for Ray's daemons, of which it notes the arguments
-    "srun": 'while [[ $1 == --* ]]; do shift; done; [[ $1 == ray ]] || exec "$@"; echo "$@" >>"$LOG"; exec sleep 60',
+    "srun": 'while [[ $1 == --* ]]; do options+=" $1"; shift; done; [[ $1 == ray ]] || exec "$@"; '
+    'echo "srun$options" >>"$LOG"; echo "$@" >>"$LOG"; exec sleep 60',
     "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "scontrol $*" >>"$LOG"; fi',
     "hostname": "echo 10.0.0.7 172.17.0.1",
     "python": 'case "$2" in *ray.init*) echo "barrier $3 $4" >>"$LOG";; *yaml*) echo small;; *) echo a-token;; esac',
@@ -249,7 +250,12 @@ def slurm(tmp_path):
     for name, code in FAKES.items():
         (binaries / name).write_text(f"#!/bin/bash\n{code}\n")
         (binaries / name).chmod(0o755)
-    settings = {"SLURM_JOB_ID": "1000001", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "8"}
+    settings = {
+        "SLURM_JOB_ID": "1000001",
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_CPUS_PER_TASK": "8",
+        "SLURM_GPUS_PER_TASK": "a100:2",
+    }
     return {
         **os.environ,
         **settings,
@@ -262,7 +268,11 @@ def slurm(tmp_path):
 def test_the_job_starts_ray_on_every_node_waits_and_requeues_itself_at_its_time_limit(slurm, tmp_path):
     (tmp_path / "study.yaml").write_text("name: small\n")
     job = subprocess.Popen(
-        ["bash", FOLDER / SLURM, "study.yaml"], cwd=tmp_path, env=slurm, start_new_session=True, stderr=subprocess.PIPE
+        ["bash", FOLDER / SLURM, "study.yaml", "--set", "search.num_trials=9"],
+        cwd=tmp_path,
+        env=slurm,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
     )
     log = tmp_path / "log"
     try:
@@ -274,16 +284,19 @@ def test_the_job_starts_ray_on_every_node_waits_and_requeues_itself_at_its_time_
     finally:
         os.killpg(job.pid, signal.SIGKILL)
     lines = log.read_text().splitlines()
-    base = 10000 + 1000001 % 176 * 128
+    base = 10000 + 1000001 % 88 * 256
     heads = [line for line in lines if line.startswith("ray start") and "--head" in line]
     workers = [line for line in lines if line.startswith("ray start") and f"--address=10.0.0.7:{base}" in line]
     assert (len(heads), len(workers)) == (1, 1)
     assert f"--port={base}" in heads[0]
+    assert "--num-cpus=8 --num-gpus=2 " in heads[0]
+    assert all("--cpus-per-task=8" in line for line in lines if line.startswith("srun"))
     barriers = [line for line in lines if line.startswith("barrier")]
     assert barriers == [f"barrier 10.0.0.7:{base} 1", f"barrier 10.0.0.7:{base} 2"]
     order = [lines.index(barriers[1]), next(i for i, line in enumerate(lines) if line.startswith("robust-study"))]
     assert order == sorted(order)
-    assert f"robust-study launch study.yaml --address auto at 10.0.0.7:{base}" in lines
+    launched = "launch study.yaml --address auto --set storage.optuna=journal --set search.num_trials=9"
+    assert f"robust-study {launched} at 10.0.0.7:{base}" in lines
     assert lines[-2:] == ["study: finishing", "scontrol requeue 1000001"]
     assert not token.exists()
 

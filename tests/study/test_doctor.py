@@ -17,7 +17,7 @@ from study.cluster.shared import check_shared, exchange
 from study.cluster.survey import Survey, study_packages
 from study.config import parse_config
 from study.errors import UsageError
-from study.tracking.reach import unreachable
+from study.tracking.reach import endangered, unreachable
 
 HERE = {"versions": {"python": "3.11.7", "torch": "2.13.0"}, "code": {"study": "aa", "trainables": "bb"}}
 GPU = {"name": "H100", "free": 70e9, "total": 80e9}
@@ -61,6 +61,10 @@ def test_a_healthy_node_is_fine_in_every_check():
         (
             checks.storage("n", "/x", written="Permission denied", missing=[]),
             ["cannot write to /x (Permission denied)"],
+        ),
+        (
+            checks.storage("n", "s3://bukcet/x", written="bucket 'bukcet' does not exist", missing=[]),
+            ["cannot write to s3://bukcet/x", "check the bucket's name, and the credentials"],
         ),
         (checks.storage("n", "/x", written=None, missing=["m"]), ["does not see in /x what m wrote", "s3://BUCKET"]),
     ],
@@ -165,6 +169,22 @@ def test_a_server_that_is_down_and_files_that_cannot_be(tmp_path):
     assert unreachable(f"sqlite:///{tmp_path}/mlflow.db") is None
     assert "does not exist" in unreachable(f"sqlite:///{tmp_path}/none/mlflow.db")
     assert unreachable("postgresql://somewhere/db") is None
+
+
+def test_a_file_of_mlflows_that_may_be_lost_is_noticed(tmp_path, monkeypatch):
+    table = tmp_path / "mounts"
+    table.write_text(f"overlay / overlay rw 0 0\nserver:/export {tmp_path}/shared nfs4 rw 0 0\n")
+    monkeypatch.setattr("study.mounts.MOUNTS", table)
+    (tmp_path / "shared").mkdir()
+    problem = endangered(f"sqlite:///{tmp_path}/shared/mlflow.db")
+    assert f"is on {tmp_path}/shared, a network mount (nfs4)" in problem
+    assert "set tracking.uri to a server" in problem
+    copy = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_0123"
+    assert "lies in Ray's copy of the folder" in endangered(f"sqlite:///{copy}/mlflow.db")
+    for uri in (f"sqlite:///{tmp_path}/mlflow.db", "http://127.0.0.1:5000", "postgresql://me@host/mlflow"):
+        assert endangered(uri) is None
+    ill = CliRunner().invoke(app, ["doctor", "--set", f"tracking.uri=sqlite:///{tmp_path}/shared/mlflow.db"])
+    assert any(line.split()[:2] == ["PROBLEM", "tracking"] for line in ill.stdout.splitlines())
 
 
 def test_code_is_compared_by_content_wherever_it_lies(tmp_path, monkeypatch):

@@ -11,11 +11,13 @@ import urllib.request
 import pytest
 from helpers.ports import free_port
 
+from study import mounts as table_of_mounts
 from study import storage
 from study.configfile import load_config
 from study.errors import UsageError
+from study.mounts import network_mount
 from study.searcher import open_search
-from study.storage import check_storage, network_mount, open_storage
+from study.storage import check_storage, open_storage
 
 TABLE = """\
 overlay / overlay rw 0 0
@@ -25,6 +27,8 @@ tmpfs {folder}/shared/local tmpfs rw 0 0
 none {folder}/twice lustre rw 0 0
 tmpfs {folder}/twice tmpfs rw 0 0
 me@host: {folder}/ssh fuse.sshfs rw 0 0
+mountpoint-s3 {folder}/bucket fuse rw 0 0
+bucket: {folder}/cone fuse.rclone rw 0 0
 """
 
 
@@ -32,8 +36,8 @@ me@host: {folder}/ssh fuse.sshfs rw 0 0
 def mounts(tmp_path, monkeypatch):
     table = tmp_path / "mounts"
     table.write_text(TABLE.format(folder=tmp_path))
-    monkeypatch.setattr(storage, "MOUNTS", table)
-    for name in ("shared/local", "my share", "twice", "ssh", "sharedness"):
+    monkeypatch.setattr(table_of_mounts, "MOUNTS", table)
+    for name in ("shared/local", "my share", "twice", "ssh", "bucket", "cone", "sharedness"):
         (tmp_path / name).mkdir(parents=True)
     return tmp_path
 
@@ -46,6 +50,8 @@ def mounts(tmp_path, monkeypatch):
         ("shared/local/study", None),
         ("my share/study", "cifs"),
         ("ssh", "fuse.sshfs"),
+        ("bucket/study", "fuse"),
+        ("cone", "fuse.rclone"),
         ("twice", None),
         ("sharedness", None),
         ("", None),
@@ -62,7 +68,7 @@ def test_a_link_to_a_network_mount_is_seen_through(mounts):
 
 
 def test_without_a_mount_table_nothing_is_refused(mounts, monkeypatch):
-    monkeypatch.setattr(storage, "MOUNTS", mounts / "none")
+    monkeypatch.setattr(table_of_mounts, "MOUNTS", mounts / "none")
     assert network_mount(mounts / "shared") is None
 
 

@@ -1,0 +1,115 @@
+"""The commands that the templates tell a user to run: they agree with the image, and with what `launch` accepts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from study import mounts
+from study.cli import app
+from study.configfile import load_config
+from study.errors import UsageError
+from study.launch import dry_run
+from study.storage import check_storage
+
+FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
+LAUNCHERS = ["aws.yaml", "gcp.yaml", "on-premise.yaml"]
+SHARED = ["slurm.sbatch", "kuberay-raycluster.yaml", "kuberay-rayjob.yaml"]
+DOCKERFILE = (Path(__file__).resolve().parents[2] / "Dockerfile").read_text(encoding="utf-8")
+
+
+def text(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def header(name: str) -> list[list[str]]:
+    """The commands that a template's first lines tell its user to run."""
+    lines = [line.removeprefix("#   ") for line in text(name).split("\n\n")[0].splitlines() if line.startswith("#   ")]
+    return [shlex.split(line.split("   ")[0]) for line in lines]
+
+
+def image(pattern: str) -> str:
+    """What the Dockerfile says last of the image."""
+    return re.findall(pattern, DOCKERFILE, re.MULTILINE)[-1]
+
+
+def check_command(words: list[str]) -> None:
+    """A `robust-study` command line names a command and options that it has."""
+    command = typer.main.get_command(app).commands[words[1]]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known, f"{' '.join(words)} has unknown options"
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_the_launchers_commands_agree_with_the_image_and_bring_everything_back_before_the_end(name):
+    from ray.scripts.scripts import cli
+
+    folder = image(r"^WORKDIR (\S+)")
+    steps = [words[1:] for words in header(name) if words[0] == "ray"]
+    for words in steps:
+        known = {option for parameter in cli.commands[words[0]].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+        assert words[1] == name
+    assert [words[0] for words in steps] == ["up", "rsync-up", "exec", "exec", "rsync-down", "down"]
+    _, up, launch, status, down, _ = steps
+    # the image has neither tmux nor screen: what outlives the connection is the driver itself
+    change, start = (shlex.split(part) for part in launch[2].split("&&"))
+    assert change == ["cd", folder]
+    check_command(start)
+    assert start[:2] == ["robust-study", "launch"]
+    assert "--detach" in start
+    assert up[3] == f"{folder}/{start[2]}"
+    check_command(shlex.split(status[2]))
+    # studies, mlflow.db and mlartifacts all lie in the folder the study is launched from; its content comes back
+    assert shlex.split(status[2])[:3] == ["robust-study", "status", f"{folder}/studies/NAME"]
+    assert down[2] == f"{folder}/"
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_the_token_lies_where_the_images_user_looks_and_may_read_it(name):
+    config = yaml.safe_load(text(name))
+    home = "/home/" + image(r"useradd .* (\w+) \\$")
+    (inside,) = config["file_mounts"]
+    assert inside == f"{home}/.ray/auth_token"
+    mounted = f"/tmp/ray_tmp_mount/{config['cluster_name']}"
+    assert config["initialization_commands"] == [f"chmod 700 {mounted} && chmod 644 {mounted}{inside}"]
+
+
+@pytest.fixture
+def network_folder(tmp_path, monkeypatch):
+    """A folder that the mount table says is on NFS."""
+    table = tmp_path / "mounts"
+    table.write_text(f"overlay / overlay rw 0 0\nserver:/studies {tmp_path}/studies nfs4 rw 0 0\n")
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    (tmp_path / "studies").mkdir()
+    return tmp_path / "studies"
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_where_nodes_share_a_networks_file_system_launch_takes_what_the_template_asks(name, network_folder):
+    (launch,) = re.findall(r"robust-study launch .*?(?=;|\"\$@\"|\n#\n)", text(name), re.DOTALL)
+    words = launch.replace("\\\n#", " ").split()
+    check_command(words)
+    settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    check_storage(load_config("quickstart", assignments=settings), network_folder / "quickstart")
+    with pytest.raises(UsageError, match="network mount"):
+        check_storage(load_config("quickstart"), network_folder / "quickstart")
+
+
+def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("study.estimate.print_estimate", lambda *given, **options: None)
+    for folder, warned in ((network_folder, True), (tmp_path, False)):
+        dry_run(
+            "quickstart",
+            assignments=[f"tracking.uri=sqlite:///{folder}/mlflow.db"],
+            out=tmp_path / "out",
+            data_root=None,
+            address=None,
+        )
+        assert ("a network mount (nfs4)" in capsys.readouterr().err) == warned
