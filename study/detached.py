@@ -58,7 +58,7 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
 
     Args:
         study_dir: The study's folder.
-        now: Without the grace that lets running trials save their epoch.
+        now: Without the grace that lets running trials save.
 
     Raises:
         UsageError: The folder holds no study, or its driver runs on another machine or belongs to another user.

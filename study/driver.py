@@ -23,6 +23,7 @@ from study.checkpoints import checkpoint_root  # noqa: E402
 from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
+from study.deletions import Deletions, delete  # noqa: E402
 from study.drivers import beat  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.generations import Generation, size  # noqa: E402
@@ -38,6 +39,7 @@ from study.searcher import (  # noqa: E402
     CONFIG_ATTRIBUTE,
     StudySearcher,
     enqueue,
+    give_up,
     open_search,
     trial_id,
     unfinished,
@@ -47,7 +49,7 @@ from study.tracking.describe import dataset_event, study_params, study_tags  # n
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.storage import StoreDownError, join, remove_folder  # noqa: E402
+from trainables.storage import StoreDownError, join  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 
@@ -108,6 +110,7 @@ def run_study(
     budget = TimeBudget(optuna_study, limit=config.search.time_limit)
     tracker = _opened(config, study_dir, study=optuna_study, ledger=ledger, plan=plan)
     missing = config.num_trials - ledger.count
+    give_up(optuna_study, pending[max(0, missing) :])
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
     if ledger.count + len(pending) and (generation is None or generation.number == 1):
@@ -177,7 +180,7 @@ class _Run:
             front_size=ledger.front_size,
             run=None if before is None else (before.started, before.done),
         )
-        with progress, ray_session(config):
+        with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
             interrupts.listen()  # Ray has put its own handlers
             data = data or load_dataset(config.dataset).without_test()
             self.tracker.dataset(**dataset_event(data))
@@ -189,7 +192,7 @@ class _Run:
                 progress=progress,
                 stop_reason=scheduler.reason,
                 last_saves=last_saves,
-                retention=self._retention(),
+                retention=self._retention(deletions),
             )
             gpus = gpus_per_trial(config, self.study_dir, data=data, num_gpus=sum_of("GPU"))
             wanted, slots = reserved(config, gpus=gpus)
@@ -230,13 +233,14 @@ class _Run:
             closing=lambda: self.interrupts.requested,
         )
 
-    def _retention(self) -> Retention:
-        root = checkpoint_root(self.config, self.study_dir)
+    def _retention(self, deletions: Deletions) -> Retention:
+        rows = self.ledger.rows
         return Retention(
             self.config.storage.keep,
             objectives=self.config.search.objectives,
-            remove=lambda trial: remove_folder(join(root, trial)),
-            rows=self.ledger.rows.values(),
+            remove=deletions,
+            rows=rows.values(),
+            there=deletions.there() if rows else (),
         )
 
 
@@ -312,7 +316,7 @@ def _fit(
         try:
             tuner.fit()
         finally:
-            remove_folder(join(storage, name))
+            delete(join(storage, name))
 
 
 def _trial_name(trial: Any) -> str:

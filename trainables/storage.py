@@ -125,6 +125,23 @@ def remove(location: Path | str, /) -> None:
         system.delete_file(path)
 
 
+def folders(location: Path | str, /) -> list[str]:
+    """Return the names of the folders in a location, sorted; none where it is not there.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    if not is_url(location):
+        return (
+            sorted(path.name for path in Path(location).iterdir() if path.is_dir()) if Path(location).is_dir() else []
+        )
+    from pyarrow import fs
+
+    system, path = _system(location)
+    found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+
 def remove_folder(location: Path | str, /) -> None:
     """Remove everything below a location; nothing there is no error."""
     if is_url(location):
