@@ -11,8 +11,9 @@ import pytest
 from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler
 
+from study import scheduler
 from study.config import parse_config
-from study.scheduler import build_scheduler, informed_scheduler
+from study.scheduler import START_SECONDS, NoStopping, build_scheduler, informed_scheduler
 from study.stopping import SCHEDULERS
 
 EPOCHS = 12
@@ -234,3 +235,24 @@ def test_it_is_one_of_tunes_schedulers_and_starts_trials_in_order(scheduler):
     assert scheduler.choose_trial_to_run(SimpleNamespace(get_trials=lambda: waiting)) is waiting[1]
     assert scheduler.set_search_properties(None, None)
     assert scheduler.debug_string()
+
+
+def test_a_free_worker_goes_to_the_newest_trial_and_to_one_that_waits_for_a_node_in_the_end(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0])
+    trials = [SimpleNamespace(trial_id=f"tune-{n}", config={"number": n}, status="PENDING") for n in range(3)]
+    live = SimpleNamespace(get_live_trials=lambda: set(trials))
+    choice = NoStopping()
+    trials[0].status = "RUNNING"
+    waits, new = trials[1:]
+    trials.remove(new)
+    assert choice.choose_trial_to_run(live) is waits
+    now[0] += START_SECONDS / 2  # its worker is being started when another one becomes free
+    trials.append(new)
+    assert choice.choose_trial_to_run(live) is new
+    now[0] += START_SECONDS / 2 + 1
+    assert choice.choose_trial_to_run(live) is waits
+    waits.status = "RUNNING"
+    assert choice.choose_trial_to_run(live) is new
+    new.status = "RUNNING"
+    assert choice.choose_trial_to_run(live) is None
