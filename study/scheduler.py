@@ -96,18 +96,18 @@ class StudyScheduler(FIFOScheduler):
         return self._reasons.get(tune_id)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Return the trial that gets the next worker: one that has become free, or else a new one.
+        """Return the trial that gets the next worker, which is one that has become free or else a new one.
 
-        The newest one, for which none is being started yet. Tune would give a free worker to the one that waits for
-        its own to start, and end that start: where trials end more often than a worker takes to start, a node
-        that joins would never get a worker. What has waited for long may have no node, and goes first.
+        A trial that has just been added, for which no worker is being started yet. Tune would give a free worker to the
+        first that waits for its own to start, and end that start: where trials end more often than a worker takes
+        to start, a node that joins would never get one. What has waited for long may have no node, and goes first.
         """
         now = time.monotonic()
-        pending = [trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"]
-        pending.sort(key=lambda trial: trial.config["number"])
+        pending = [trial for trial in tune_controller.get_trials() if trial.status == "PENDING"]
+        added = [trial for trial in pending if trial.trial_id not in self._pending]
         self._pending = {trial.trial_id: self._pending.get(trial.trial_id, now) for trial in pending}
-        old = [trial for trial in pending if now - self._pending[trial.trial_id] > START_SECONDS]
-        return old[0] if old else pending[-1] if pending else None
+        late = [trial for trial in pending if now - self._pending[trial.trial_id] > START_SECONDS]
+        return next(iter([*late, *added, *pending]), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Note a report, and stop the trial where its fresh values say so."""
