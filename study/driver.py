@@ -114,10 +114,7 @@ def run_study(
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
     if ledger.count + len(pending) and (generation is None or generation.number == 1):
-        retry = min(missing, len(pending))
-        notes().print(
-            f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new"
-        )
+        _announce(ledger, retry=min(missing, len(pending)), missing=missing)
     run = _Run(
         config=config,
         study_dir=study_dir,
@@ -136,6 +133,10 @@ def run_study(
     except Exception as error:
         raise RunBrokeError(_broken(error, study_dir), tracker=tracker) from error
     return tracker
+
+
+def _announce(ledger: Ledger, *, retry: int, missing: int) -> None:
+    notes().print(f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new")
 
 
 def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger, plan: Plan | None) -> Tracker:
