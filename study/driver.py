@@ -195,7 +195,13 @@ class _Run:
                 last_saves=last_saves,
                 retention=self._retention(deletions),
             )
-            gpus = gpus_per_trial(config, self.study_dir, data=data, num_gpus=sum_of("GPU"))
+            gpus = gpus_per_trial(
+                config,
+                self.study_dir,
+                data=data,
+                num_gpus=sum_of("GPU"),
+                stopping=lambda: interrupts.requested,
+            )
             wanted, slots = reserved(config, gpus=gpus)
             fixed = config.resources.max_concurrent
             limiter = ConcurrencyLimiter(self._searcher(keeper), max_concurrent=fixed or slots)

@@ -11,6 +11,7 @@ from study.cluster.request import Node, check_satisfiable, largest_bundle
 from study.cluster.session import connected
 from study.cluster.shared import check_shared
 from study.cluster.survey import study_packages, survey
+from study.cluster.unlabelled import check_unlabelled
 from study.config import StudyConfig
 from study.errors import UsageError
 
@@ -23,8 +24,9 @@ def check_machines(config: StudyConfig, study_dir: Path, /) -> None:
         study_dir: The folder that the study would have.
 
     Raises:
-        UsageError: No cluster answers at `cluster.address`, `resources` exceeds what every node has, or some machine
-            cannot write to the place of the checkpoints, or does not see there what another wrote.
+        UsageError: No cluster answers at `cluster.address`, `resources` exceeds what every node has, some machine
+            cannot write to the place of the checkpoints or does not see there what another wrote, or a node that holds
+            trials lacks the unlabelled images they load.
     """
     check_resources(config)
     address = config.cluster.address
@@ -36,6 +38,7 @@ def check_machines(config: StudyConfig, study_dir: Path, /) -> None:
             others = [node for node in found.nodes if node.id in found.facts]
     with connected(str(address)) if others else nullcontext():
         check_shared(config, study_dir, others)
+        check_unlabelled(config, others)
 
 
 def check_resources(config: StudyConfig, /) -> None:
