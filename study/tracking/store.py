@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +101,14 @@ class Store:
         for run in list(self.runs.values()):
             self._guarded("epoch", lambda run=run: self._send_epochs(run))
 
-    def repair(self, rows: Iterable[Mapping[str, Any]], /, *, front: Iterable[str] | None) -> None:
+    def repair(
+        self, rows: Iterable[Mapping[str, Any]], /, *, unattached: Collection[str], front: Iterable[str] | None
+    ) -> None:
         """Log trials' ends again with every part looked at, whatever their runs say they have.
 
         Args:
             rows: Their result rows.
+            unattached: Ids of those that lack nothing but their artifacts.
             front: Ids of the front's members; None leaves the tags as they are.
         """
         self._artifacts_from = 0.0
@@ -113,6 +116,9 @@ class Store:
             now = int(time.time() * 1000)
             begun, ended = span(row) or (now, now)
             run = self._child(row["trial_id"], tags=tags(row), begun=begun)
+            if row["trial_id"] in unattached:
+                self._attach(run, row["trial_id"])
+                continue
             run.row, run.doubted = None, True
             self._guarded("end", lambda event={"row": row, "time": now, "ended": ended}: self._on_end(event))
         if front is not None:

@@ -189,14 +189,15 @@ class Tracker:
 
     def _read_back(self, store: Store) -> dict[str, str]:
         """Compare the runs with the rows on disk, send again what lacks, and return what still does."""
-        from study.tracking.verify import missing, rows_on_disk
+        from study.tracking.verify import ARTIFACTS, missing, rows_on_disk
 
         options: dict[str, Any] = {"study_id": self._study_id, "front": self._front}
         lacking = missing(store, self._dir, **options)
         if lacking:
             store = self._open_store()
             broken = [row for row in rows_on_disk(self._dir) if row["trial_id"] in lacking]
-            store.repair(broken, front=self._front)
+            unattached = {trial for trial, text in lacking.items() if text.startswith(ARTIFACTS)}
+            store.repair(broken, unattached=unattached, front=self._front)
             self._uploader.refused += store.refused
             lacking = missing(store, self._dir, **options)
             if lacking and store.artifact_error:

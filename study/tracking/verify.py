@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from study.tracking.store import Store
 
+ARTIFACTS = "artifacts: "
+"""How the problem of a run begins that lacks nothing but artifacts."""
 READERS = 8
 """Runs looked at at a time."""
 
@@ -128,6 +130,6 @@ class _Reader:
             folders = {path.partition("/")[0] for path in files}
             there = {item.path for folder in folders for item in self.client.list_artifacts(run.info.run_id, folder)}
         except Exception as error:  # noqa: BLE001 - each kind of artifact store raises its own
-            return f"its artifacts cannot be listed: {short(error)}"
+            return f"{ARTIFACTS}cannot be listed: {short(error)}"
         lacking = sorted({*files} - there)
-        return f"no artifact {lacking[0]}" if lacking else None
+        return f"{ARTIFACTS}no {lacking[0]}" if lacking else None

@@ -124,7 +124,7 @@ def test_artifacts_that_a_store_lost_are_missed_and_sent_again(uri, folder):
     assert run_study(uri, folder, [row(0), row(1)]) is None
     run_id = runs(uri)[0]["00001"].info.run_id
     shutil.rmtree(folder.parent / "mlartifacts/robust-study" / run_id)
-    assert read_back(uri, folder) == {"00001": "no artifact examples/00001.parquet"}
+    assert read_back(uri, folder) == {"00001": "artifacts: no examples/00001.parquet"}
     compact(folder)
     assert sent_again(uri, folder, [row(0), row(1)]) is None
     assert read_back(uri, folder) == {}
@@ -201,7 +201,7 @@ def test_an_artifact_store_that_fails_holds_up_nothing_else(uri, folder):
     tracking.artifacts([folder / "pareto.png"], "figures")
     problem = close(tracking)
     assert "artifact store: " in problem
-    assert "00002: no artifact examples/00002.parquet" in problem
+    assert "00002: artifacts: no examples/00002.parquet" in problem
     assert "figures/pareto.png: " in problem
     found, _ = runs(uri)
     assert [found[f"{number:05d}"].info.status for number in range(3)] == ["FINISHED"] * 3
