@@ -8,6 +8,7 @@ from helpers.synthetic_results import result_row, study_rows
 
 from analysis.results import write_rows
 from analysis.schema import RESULT
+from study.configfile import load_config, write_yaml
 
 
 def folder_of(path, rows):
@@ -67,6 +68,11 @@ def test_a_truncated_file_is_named_and_the_rest_read_on_request(command, tmp_pat
     assert code == 2
     assert str(damaged.name) in err
     assert "--skip-damaged reads the rest" in err
+    write_yaml(folder / "study.yaml", load_config("quickstart").to_dict())
+    code, _, err = command("resume", "toy")
+    assert code == 2
+    assert "move it away and resume" in err
+    assert "--skip-damaged" not in err
     code, out, _ = command("pareto", "toy", "--format", "svg", "--skip-damaged")
     assert (code, "of 5 trials" in out) == (0, True)
 
