@@ -1,4 +1,4 @@
-"""A study's own checkpoint given to `evaluate --checkpoint`: the use of test data is counted as the study's others are."""
+"""A study's own checkpoint given to `evaluate --checkpoint`: each attack on it counts as a use of test data."""
 
 from __future__ import annotations
 
