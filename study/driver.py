@@ -236,7 +236,10 @@ class _Run:
 def _broken(error: BaseException, study_dir: Path) -> str:
     """Keep what happened beside the trials' own errors and return it in a line."""
     text = "".join(traceback.format_exception(error))
-    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Tune's own error holds the traceback of what happened; its last line says it
+    tune_passed_on = len(lines) > 1 and lines[0].startswith("Traceback")
+    said = lines[-1] if tune_passed_on else f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
     path = study_dir / "errors" / "driver.txt"
     try:
         path.parent.mkdir(exist_ok=True)
@@ -297,6 +300,8 @@ def _fit(
                 name=name,
                 storage_path=str(storage),
                 callbacks=[keeper],
+                # a trial has saved itself already, and one given up has nothing to save
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 # the bookkeeper counts, because a node that is lost is no failure of its trials
                 failure_config=tune.FailureConfig(max_failures=-1),
                 verbose=0,
