@@ -5,6 +5,7 @@ FROM nvidia/cuda:13.0.2-base-ubuntu24.04
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 
 # ssh and rsync are what Ray's launcher reaches machines with, from its head's container; KubeRay probes pods with wget.
+# The launcher's commands run in login shells, whose profile says again where programs are found.
 # The distribution keeps only its newest versions, so a pinned one would soon not be found.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -12,7 +13,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv /opt/venv \
     && useradd --uid 10001 --create-home --shell /bin/bash study \
-    && install --directory --owner study --group study /studies
+    && install --directory --owner study --group study /studies \
+    && echo "PATH=/opt/venv/bin:\$PATH" > /etc/profile.d/robust-study.sh
 
 ENV VIRTUAL_ENV=/opt/venv \
     PATH=/opt/venv/bin:$PATH \

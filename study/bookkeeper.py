@@ -192,6 +192,7 @@ class Bookkeeper(tune.Callback):
             self._retention.ended(row)
         self._tracker.trial_ended(row)
         self._tracker.study_reported(self._ledger.count, self._ledger.progress())
+        self._tracker.front(self._ledger.front)
         self._progress.trial_ended(failed=row["status"] == "failed", front_size=self._ledger.front_size)
         for kept in (self._outcomes, self._attempts, self._lost_at_start, self._given_up):
             kept.pop(trial.trial_id, None)

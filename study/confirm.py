@@ -108,7 +108,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
         SystemExit: 1 when the run broke off, 130 or 143 when a signal ended it.
     """
     from study.interrupts import Interrupts
-    from study.preflight import check_resources
+    from study.preflight import check_machines
     from study.quiet import listen_locally
 
     if config.cluster.address is None:
@@ -120,7 +120,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
         done = count_rows(folder)
         notes().print(f"{config.num_trials} networks with new seeds, in {folder}: {done} trained already")
         if done < config.num_trials:
-            check_resources(config, folder)
+            check_machines(config, folder)
         broke = False
         try:
             tracker = run_study(config, folder, interrupts=interrupts)

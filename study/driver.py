@@ -198,7 +198,13 @@ class _Run:
                 budget=self.budget,
                 closing=lambda: interrupts.requested,
             )
-            gpus = gpus_per_trial(config, self.study_dir, data=data, num_gpus=sum_of("GPU"))
+            gpus = gpus_per_trial(
+                config,
+                self.study_dir,
+                data=data,
+                num_gpus=sum_of("GPU"),
+                stopping=lambda: interrupts.requested,
+            )
             wanted, slots = reserved(config, gpus=gpus)
             slots = config.resources.max_concurrent or slots
             if before is not None:

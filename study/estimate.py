@@ -8,10 +8,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from study.checkpoints import checkpoint_root
 from study.config import StudyConfig
 from study.console import notes, results
+from study.disk import DiskNeed, check_disk, disk_need, size_text
 from study.progress import duration
-from study.retention import DiskNeed, check_disk, disk_need, size_text
 from trainables.data.base import ImageData, Split
 from trainables.spec import TrialSpec
 from trainables.training import Trainer
@@ -76,11 +77,13 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
         console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
         console.print("  the time above is without it")
     disk = found.disk
+    root = checkpoint_root(config, folder)
+    console.print(f"disk: about {size_text(disk.rows)} of results; checkpoints in {root}:")
     console.print(
-        f"disk: about {size_text(disk.likely)} (storage.keep: {config.storage.keep}), {size_text(disk.most)} if every "
-        f"trial's checkpoints were kept, {size_text(disk.checkpoint)} a trial"
+        f"  about {size_text(disk.kept)} (storage.keep: {config.storage.keep}), {size_text(disk.every)} if every "
+        f"trial's were kept, {size_text(disk.checkpoint)} a trial"
     )
-    warning = check_disk(disk, folder)
+    warning = check_disk(disk, config, folder)
     if warning:
         console.print(warning)
     console.print("nothing was started")

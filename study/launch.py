@@ -12,14 +12,14 @@ from study.config import StudyConfig
 from study.configfile import load_config, write_yaml
 from study.console import notes
 from study.detached import detach
+from study.disk import check_disk, checkpoint_bytes, disk_need
 from study.drivers import refusal, running_driver
 from study.errors import UsageError
 from study.folder import CONFIG_FILE, create, free_folder, open_config, pools, read_rows, resolved
 from study.generations import inherited
 from study.meaning import check_unchanged
-from study.preflight import check_resources
+from study.preflight import check_machines
 from study.replicas import read_plan
-from study.retention import check_disk, checkpoint_bytes, disk_need
 from study.run import run
 from study.storage import check_storage
 from study.tracking.reach import endangered
@@ -60,7 +60,7 @@ def launch(
     check_storage(config, free_folder(config, out))
     data, weights = _loaded(config)
     need = disk_need(config, checkpoint=checkpoint_bytes(weights, config), val_size=len(data.val))
-    warning = check_disk(need, out / config.name)
+    warning = check_disk(need, config, out / config.name)
     if warning:
         notes().print(warning)
     _warn_of_tracking(config)
@@ -165,7 +165,7 @@ def _checked(
     root = None if data_root is None else str(data_root)
     config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))
     _check_data(config)
-    check_resources(config, out / config.name)
+    check_machines(config, out / config.name)
     return config
 
 

@@ -4,39 +4,55 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import nullcontext
 from pathlib import Path
 
-from study.cluster.request import bundle, check_satisfiable
+from study.cluster.request import Node, check_satisfiable, largest_bundle
 from study.cluster.session import connected
 from study.cluster.shared import check_shared
 from study.cluster.survey import study_packages, survey
+from study.cluster.unlabelled import check_unlabelled
 from study.config import StudyConfig
 from study.errors import UsageError
 
 
-def check_resources(config: StudyConfig, study_dir: Path, /) -> None:
-    """Check that the cluster answers and can hold a trial, or that this machine has what one trial asks for.
+def check_machines(config: StudyConfig, study_dir: Path, /) -> None:
+    """Check that the machines of a study can hold a trial and write its checkpoints where they are to go.
 
     Args:
         config: The study's config.
         study_dir: The folder that the study would have.
 
     Raises:
-        UsageError: No cluster answers at `cluster.address`, `resources` exceeds what every node has, or its machines
-            do not share the place of the checkpoints.
+        UsageError: No cluster answers at `cluster.address`, `resources` exceeds what every node has, some machine
+            cannot write to the place of the checkpoints or does not see there what another wrote, or a node that holds
+            trials lacks the unlabelled images they load.
+    """
+    check_resources(config)
+    address = config.cluster.address
+    others: list[Node] = []
+    if address is not None:
+        found = survey(address, study_packages(config))
+        # nodes of this very machine see what it sees
+        if len({one["host"] for one in found.facts.values()} | {platform.node()}) > 1:
+            others = [node for node in found.nodes if node.id in found.facts]
+    with connected(str(address)) if others else nullcontext():
+        check_shared(config, study_dir, others)
+        check_unlabelled(config, others)
+
+
+def check_resources(config: StudyConfig, /) -> None:
+    """Check that the cluster answers and can hold a trial, or that this machine has what one trial asks for.
+
+    Raises:
+        UsageError: No cluster answers at `cluster.address`, or `resources` exceeds what every node has.
     """
     address = config.cluster.address
     if address is None:
         _check_machine(config)
         return
     found = survey(address, study_packages(config))
-    gpus = config.resources.gpus
-    # what `auto` will come to is measured later; no more than a whole one
-    needed = (1.0 if any("GPU" in node.resources for node in found.nodes) else 0.0) if gpus == "auto" else gpus
-    check_satisfiable(bundle(config.resources, gpus=needed), found.nodes)
-    if len({one["host"] for one in found.facts.values()} | {platform.node()}) > 1:
-        with connected(address):
-            check_shared(config, study_dir, [node for node in found.nodes if node.id in found.facts])
+    check_satisfiable(largest_bundle(config.resources, found.nodes), found.nodes)
 
 
 def _check_machine(config: StudyConfig) -> None:

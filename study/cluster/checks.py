@@ -154,7 +154,12 @@ def storage(node: str, location: str, /, *, written: str | None, missing: list[s
         missing: Names of the nodes whose file it does not see.
     """
     if written is not None:
-        return wrong("storage", node, f"cannot write to {location} ({written}): give its user the right to")
+        todo = (
+            "check the bucket's name, and the credentials in the environment or role of the machine's processes"
+            if "://" in location
+            else "give its user the right to"
+        )
+        return wrong("storage", node, f"cannot write to {location} ({written}): {todo}")
     if missing:
         return wrong(
             "storage",

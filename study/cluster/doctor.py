@@ -12,8 +12,9 @@ from typing import Any
 
 from study.cluster import checks, probes
 from study.cluster.checks import HERE, Finding
-from study.cluster.request import Node, bundle, check_satisfiable, slots
-from study.cluster.shared import everywhere, exchange, place
+from study.cluster.request import Node, check_satisfiable, largest_bundle, slots
+from study.cluster.shared import everywhere, place
+from study.cluster.unlabelled import unlabelled
 from study.config import StudyConfig
 from study.console import notes, results
 from study.errors import UsageError
@@ -100,19 +101,20 @@ def _machine(config: StudyConfig, location: str, *, data: int | None) -> Iterato
     facts = here(study_packages(config))
     yield checks.versions(HERE, facts, facts)
     try:
-        check_resources(config, Path())
+        check_resources(config)
     except UsageError as error:
         yield checks.wrong("resources", HERE, str(error))
     else:
         yield checks.fine("resources", HERE, "a trial fits this machine")
-    at_once = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
-    yield checks.memory(HERE, facts, slots=at_once)
+    devices = probes.gpus() if config.resources.gpus else []
+    machine = Node(HERE, HERE, {"CPU": os.cpu_count() or 1, "GPU": len(devices)})
+    yield checks.memory(HERE, facts, slots=_at_once(config, machine, [machine]))
     if config.resources.gpus:
-        finding = checks.gpus(HERE, probes.gpus(), declared=0, wanted=True)
+        finding = checks.gpus(HERE, devices, declared=0, wanted=True)
         if finding is not None:
             yield finding
     yield checks.shared_memory(HERE, facts, store=0, data=data)
-    yield from exchange({}, location, ask=lambda function, wanted: {})
+    yield from everywhere([], location)
 
 
 def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterator[Finding]:
@@ -131,7 +133,7 @@ def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterato
         for node in nodes:
             facts = found.facts[node.id]
             yield checks.versions(node.name, facts, mine)
-            yield checks.memory(node.name, facts, slots=slots(bundle(config.resources, gpus=0), [node]) or 1)
+            yield checks.memory(node.name, facts, slots=_at_once(config, node, nodes))
             devices = seen.get(node.id)
             finding = checks.gpus(
                 node.name,
@@ -150,19 +152,25 @@ def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterato
             else:
                 yield checks.wrong("answers", node.name, f"stopped answering ({there}): look at that node's raylet")
         yield _resources(config, nodes)
+        yield from unlabelled(config, nodes)
         yield from _ports(nodes, on_nodes)
-
         yield from everywhere(nodes, location)
 
 
+def _at_once(config: StudyConfig, node: Node, nodes: Sequence[Node]) -> int:
+    """Return how many trials a node would hold at once, of those the study runs at once on all of `nodes`."""
+    fitting = slots(largest_bundle(config.resources, nodes), [node])
+    return min(fitting, config.resources.max_concurrent or fitting)
+
+
 def _resources(config: StudyConfig, nodes: list[Node]) -> Finding:
-    gpus = 1.0 if config.resources.gpus == "auto" else config.resources.gpus
-    wanted = bundle(config.resources, gpus=gpus)
+    wanted = largest_bundle(config.resources, nodes)
     try:
         check_satisfiable(wanted, nodes)
     except UsageError as error:
         return checks.wrong("resources", "cluster", str(error))
-    return checks.fine("resources", "cluster", f"{slots(wanted, nodes)} trials fit at once")
+    measured = ", or more: `auto` is measured at launch" if config.resources.gpus == "auto" and "GPU" in wanted else ""
+    return checks.fine("resources", "cluster", f"{slots(wanted, nodes)} trials fit at once{measured}")
 
 
 def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterator[Finding]:
@@ -197,16 +205,23 @@ def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterat
 
 
 def _data(config: StudyConfig) -> tuple[Finding, int | None]:
+    from study.folder import pools
     from trainables.data import DataError, load_dataset
+    from trainables.data.unlabelled import check_images
 
     try:
         data = load_dataset(config.dataset).without_test()
+        found = pools(config)
+        for pool in found:
+            check_images(pool, root=config.dataset.root)
     except (DataError, ValueError) as error:
         return checks.wrong("data", HERE, str(error)), None
     size = sum(split.images.nbytes + split.labels.nbytes for split in (data.train, data.val))
     said = f"{data.name}: {len(data.train)} training and {len(data.val)} validation images, {checks.size(size)}"
+    said += "".join(f"; unlabelled images {pool}" for pool in found)
     if config.cluster.address is not None:
         said += "; nodes get it from here through Ray's object store"
+        said += ", but for unlabelled images" if found else ""
     return checks.fine("data", HERE, said), size
 
 

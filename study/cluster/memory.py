@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +24,14 @@ HEAD_ROOM = 1.25
 _PROBE_BATCHES = 2
 _RAY_STEPS = 10_000
 
+_SLICE_SECONDS = 1.0
+_PATIENCE_SECONDS = 60.0
+"""A probe takes less, once a GPU is free and its worker has started."""
+
+
+class GivenUpError(Exception):
+    """A measurement that was to stop before it came to an end."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -35,6 +44,7 @@ class Measured:
         batch_size: Images a batch.
         peak: Bytes allocated at most; None where they did not suffice.
         total: Bytes the GPU has.
+        asked: The type of accelerator the study asks for, as Ray names it; None where any will do.
     """
 
     device: str
@@ -43,9 +53,18 @@ class Measured:
     batch_size: int
     peak: int | None
     total: int
+    asked: str | None = None
 
 
-def gpus_per_trial(config: StudyConfig, study_dir: Path, /, *, data: ImageData, num_gpus: float) -> float:
+def gpus_per_trial(
+    config: StudyConfig,
+    study_dir: Path,
+    /,
+    *,
+    data: ImageData,
+    num_gpus: float,
+    stopping: Callable[[], bool] = lambda: False,
+) -> float:
     """Return the GPUs each trial reserves: what the config says, or for `auto` the measured share.
 
     What was measured lies in the study's folder, so that a resumed study asks for the same.
@@ -55,13 +74,22 @@ def gpus_per_trial(config: StudyConfig, study_dir: Path, /, *, data: ImageData, 
         study_dir: Its folder.
         data: Its data set.
         num_gpus: GPUs of the connected cluster; with none, `auto` is 0 and nothing is measured.
+        stopping: Whether the study is to stop; a measurement that waits is then given up, and the share is a whole
+            GPU, which nothing will be started with.
     """
     asked = config.resources.gpus
     if asked != "auto":
         return asked
     if not num_gpus:
         return 0.0
-    return proposed(config, study_dir / CACHE_FILE, data=data, measure=_on_a_gpu)
+
+    def measure(spec: TrialSpec, few: ImageData) -> Mapping[str, Any]:
+        return _on_a_gpu(spec, few, config=config, stopping=stopping)
+
+    try:
+        return proposed(config, study_dir / CACHE_FILE, data=data, measure=measure)
+    except GivenUpError:
+        return 1.0
 
 
 def proposed(
@@ -84,14 +112,16 @@ def proposed(
     shares = []
     for spec in _largest_specs(config):
         key = (spec.method, spec.model.name, spec.training.batch_size)
-        found = next((one for one in known if (one.method, one.model, one.batch_size) == key), None)
+        kind = config.resources.accelerator_type
+        found = next((one for one in known if (one.method, one.model, one.batch_size, one.asked) == (*key, kind)), None)
         if found is None:
+            notes().print(f"measuring the GPU memory of {spec.method} ...")
             answer = measure(_short(spec), _few(data, _PROBE_BATCHES * spec.training.batch_size))
             peak = answer["peak"]
             if peak is not None:
                 # the probe trained on a few images; a trial holds all of them on the device
                 peak += max(0, data.train.images.nbytes - _few(data, _PROBE_BATCHES * key[2]).train.images.nbytes)
-            found = Measured(answer["device"], *key, peak, answer["total"])
+            found = Measured(answer["device"], *key, peak, answer["total"], kind)
             known.append(found)
             cache.write_text(json.dumps([asdict(one) for one in known], indent=1) + "\n")
         shares.append(share(found.peak, found.total))
@@ -144,12 +174,32 @@ def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
     }
 
 
-def _on_a_gpu(spec: TrialSpec, data: ImageData) -> Mapping[str, Any]:
+def _on_a_gpu(
+    spec: TrialSpec, data: ImageData, *, config: StudyConfig, stopping: Callable[[], bool]
+) -> Mapping[str, Any]:
+    """Run a short trial where the study's trials may run, on a GPU of its own.
+
+    Raises:
+        GivenUpError: The study is to stop.
+    """
     import ray
 
+    resources = config.resources
+    place: dict[str, Any] = {"resources": dict(resources.custom)}
+    if resources.accelerator_type is not None:
+        place["accelerator_type"] = resources.accelerator_type
     # A process of its own: what CUDA holds is given back when it ends.
-    task = ray.remote(num_gpus=1, max_calls=1, max_retries=0)(short_trial)
-    return ray.get(task.remote(spec.to_dict(), data))
+    task = ray.remote(num_cpus=0, num_gpus=1, max_calls=1, max_retries=0, **place)(short_trial)
+    reference = task.remote(spec.to_dict(), data)
+    begun, told = time.monotonic(), False
+    while not ray.wait([reference], timeout=_SLICE_SECONDS)[0]:
+        if stopping():
+            ray.cancel(reference, force=True)
+            raise GivenUpError
+        if not told and time.monotonic() - begun > _PATIENCE_SECONDS:
+            notes().print("waiting for a GPU: another study may hold all that trials of this one may use")
+            told = True
+    return ray.get(reference)
 
 
 def _largest_specs(config: StudyConfig) -> list[TrialSpec]:

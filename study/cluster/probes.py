@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def facts(*, packages: Sequence[str], libraries: Sequence[str]) -> dict[str, Any
         "host": platform.node(),
         "versions": versions,
         "code": {name: code_digest(name) for name in packages},
-        "memory": _memory(),
+        "memory": memory(),
         "shm": shutil.disk_usage("/dev/shm").total if os.path.isdir("/dev/shm") else None,
     }
 
@@ -64,6 +64,49 @@ def code_digest(name: str) -> str | None:
         digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def memory(*, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> dict[str, int] | None:
+    """Return bytes of main memory this process may have in all and now, the limits of containers and jobs counted in.
+
+    Args:
+        proc: Where the kernel shows processes.
+        cgroups: Where it shows control groups.
+
+    Returns:
+        `total` and `available`; None on a system that does not say.
+    """
+    try:
+        lines = (proc / "meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    amounts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+    total, available = amounts["MemTotal"], amounts["MemAvailable"]
+    for limit, used in _cgroup_room(proc, cgroups):
+        total, available = min(total, limit), min(available, max(0, limit - used))
+    return {"total": total, "available": available}
+
+
+def lacking_images(*, names: Sequence[str], root: str | None) -> list[str]:
+    """Return what is wrong with each pool of unlabelled images that a trial could not load on this machine.
+
+    Args:
+        names: Pools as the config names them.
+        root: The config's `dataset.root`.
+    """
+    try:
+        from trainables.data import DataError
+        from trainables.data.unlabelled import check_images
+    except ImportError:
+        # a study ships our code; what a name stands for is known without it only where it is a path
+        return [f"`pool`: {name} is not there" for name in names if os.path.isabs(name) and not os.path.exists(name)]
+    found = []
+    for name in names:
+        try:
+            check_images(name, root=root)
+        except DataError as error:
+            found.append(str(error))
+    return found
 
 
 def clock() -> float:
@@ -154,10 +197,29 @@ def _object_store(location: str) -> tuple[Any, str]:
     return system, path.rstrip("/")
 
 
-def _memory() -> dict[str, int] | None:
+def _cgroup_room(proc: Path, cgroups: Path) -> Iterator[tuple[int, int]]:
+    """Yield limit and use in bytes of each memory limit that this process is under, of control groups v2 and v1."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        lines = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
-    amounts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-    return {"total": amounts["MemTotal"], "available": amounts["MemAvailable"]}
+        return
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds == "":
+            base, names = cgroups, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in kinds.split(","):
+            base = cgroups / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        # a container sees its own group as the root, whatever path the machine knows it by
+        own = base / path.lstrip("/")
+        for folder in (own, *own.parents):
+            if folder.is_relative_to(base):
+                try:
+                    limit = int((folder / names[0]).read_text())
+                    stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                    used = int((folder / names[1]).read_text()) - int(stat.get(names[2], 0))
+                except (OSError, ValueError):  # no such group seen from here, or `max`, which is no number
+                    continue
+                yield limit, max(0, used)

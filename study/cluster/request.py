@@ -49,6 +49,19 @@ def bundle(resources: ResourcesConfig, /, *, gpus: float) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
+def largest_bundle(resources: ResourcesConfig, nodes: Sequence[Node], /) -> dict[str, float]:
+    """Return what a trial reserves at most on these nodes, before it is known what `gpus: auto` comes to.
+
+    Args:
+        resources: The study's `resources`.
+        nodes: Where; `auto` is no more than a whole GPU, and 0 where none of them has one.
+    """
+    gpus = resources.gpus
+    if gpus == "auto":
+        gpus = 1.0 if any(node.resources.get("GPU") for node in nodes) else 0.0
+    return bundle(resources, gpus=gpus)
+
+
 def slots(wanted: dict[str, float], nodes: Sequence[Node], /) -> int:
     """Return how many trials the nodes hold at once, each whole on one node."""
     return sum(_fitting(wanted, node.resources) for node in nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,22 +27,31 @@ def place(config: StudyConfig, study_dir: Path, /) -> str:
 
 
 def check_shared(config: StudyConfig, study_dir: Path, nodes: Sequence[Node], /) -> None:
-    """Check, on the cluster this process is connected to, that all nodes share the place of a study's checkpoints.
+    """Check that this machine and all nodes share the place of a study's checkpoints.
+
+    Args:
+        config: The study's config.
+        study_dir: The folder that the study would have.
+        nodes: Of the cluster this process is connected to; none where it is connected to none.
 
     Raises:
-        UsageError: Some node cannot write there, or does not see what another wrote.
+        UsageError: Some machine cannot write there, or does not see what another wrote.
     """
+    key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
     for finding in everywhere(nodes, place(config, study_dir)):
         if not finding.ok:
             where = "this machine" if finding.node == HERE else f"node {finding.node}"
-            raise UsageError(f"`storage.checkpoints`: {where} {finding.said}")
+            raise UsageError(f"{key}: {where} {finding.said}")
 
 
 def everywhere(nodes: Sequence[Node], location: str, /) -> list[Finding]:
     """Have every node and this machine write a file to a place and read all of them; a finding for each machine."""
-    from study.cluster.session import on_nodes
 
     def ask(function: Callable[..., Any], wanted: Callable[[Node], dict[str, Any]]) -> dict[str, Any]:
+        if not nodes:
+            return {}
+        from study.cluster.session import on_nodes
+
         return on_nodes(function, nodes, arguments=wanted)
 
     return exchange({node.id: node.name for node in nodes}, location, ask=ask)
@@ -93,5 +103,6 @@ def _tried(function: Callable[..., Any], **arguments: Any) -> Any:
 
 
 def _existing(path: Path) -> Path:
-    """Return `path` or the first folder above it that is there: looking leaves nothing behind, not even a folder."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+    """Return `path` or the first above it that is there: looking leaves nothing behind, not even a folder."""
+    # os.path takes what may not be looked into as not there
+    return next(one for one in (path, *path.parents) if os.path.exists(one))

@@ -58,6 +58,15 @@ def command(tmp_path, monkeypatch, capsys):
         (["launch", "quickstart", "--address", "somewhere"], "`cluster.address` must be auto or HOST:PORT"),
         (["launch", "mnist", "--data-root", "nowhere"], "`dataset.root` must be an existing folder"),
         (["launch", "quickstart", "--dry-run", "--set", "training.lr=-1"], "`training.lr` must be in [0, 100], got -1"),
+        (
+            ["launch", "quickstart", "--set", "storage.checkpoints=/proc/nowhere"],
+            "`storage.checkpoints`: this machine cannot write to /proc (",
+        ),
+        (
+            ["launch", "quickstart", "--dry-run", "--set", "storage.checkpoints=/dev/null"],
+            "`storage.checkpoints`: this machine cannot write to /dev/null (there is no such folder here)",
+        ),
+        (["launch", "quickstart", "--out", "/proc/nowhere"], "--out: this machine cannot write to /proc ("),
         (["resume", "nowhere"], "study folder nowhere does not exist"),
         (["status", "."], "is no study's folder: it has no study.yaml"),
         (["pareto", "nowhere"], "study folder nowhere does not exist"),

@@ -62,6 +62,10 @@ def test_a_healthy_node_is_fine_in_every_check():
             checks.storage("n", "/x", written="Permission denied", missing=[]),
             ["cannot write to /x (Permission denied)"],
         ),
+        (
+            checks.storage("n", "s3://bukcet/x", written="bucket 'bukcet' does not exist", missing=[]),
+            ["cannot write to s3://bukcet/x", "check the bucket's name, and the credentials"],
+        ),
         (checks.storage("n", "/x", written=None, missing=["m"]), ["does not see in /x what m wrote", "s3://BUCKET"]),
     ],
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import types
 
 import pytest
+import ray
 import torch
 
 from study.cluster.memory import CACHE_FILE, CONTEXT_BYTES, HEAD_ROOM, gpus_per_trial, proposed, share, short_trial
@@ -78,6 +80,58 @@ def test_without_gpus_nothing_is_measured_and_a_number_is_taken_as_it_is(data, t
     assert gpus_per_trial(config(), tmp_path, data=data, num_gpus=0) == 0
     assert gpus_per_trial(config(resources={"gpus": 0.5}), tmp_path, data=data, num_gpus=8) == 0.5
     assert not list(tmp_path.iterdir())
+
+
+class _FakeRay:
+    """Notes what a task asks for; its answer is there after so many looks."""
+
+    def __init__(self, monkeypatch, *, looks):
+        self.asked, self.cancelled, self.looks = [], 0, looks
+        for name in ("remote", "wait", "get", "cancel"):
+            monkeypatch.setattr(ray, name, getattr(self, name))
+
+    def remote(self, function=None, **options):
+        self.asked.append(options)
+        return lambda given: types.SimpleNamespace(remote=lambda *arguments: "a reference")
+
+    def wait(self, references, *, timeout):
+        assert timeout <= 1
+        self.looks -= 1
+        return ([], references) if self.looks > 0 else (references, [])
+
+    def get(self, reference):
+        return {"device": "A100", "peak": GB, "total": 80 * GB}
+
+    def cancel(self, reference, *, force):
+        self.cancelled += 1
+
+
+def test_the_probe_runs_where_trials_will_and_is_measured_again_for_another_kind(data, tmp_path, monkeypatch, capsys):
+    fake = _FakeRay(monkeypatch, looks=1)
+    place = {"gpus": "auto", "accelerator_type": "A100", "custom": {"licence": 1}}
+    study = config(resources=place, search={"space": "core", "methods": ["natural"]})
+    expected = share(GB + data.train.images[256:].nbytes, 80 * GB)
+    for _ in range(2):
+        assert gpus_per_trial(study, tmp_path, data=data, num_gpus=4) == expected
+    assert len(fake.asked) == 1
+    assert fake.asked[0]["accelerator_type"] == "A100"
+    assert fake.asked[0]["resources"] == {"licence": 1}
+    assert fake.asked[0]["num_gpus"] == 1
+    assert "measuring the GPU memory of natural" in capsys.readouterr().err
+    other = config(resources={**place, "accelerator_type": "H100"}, search={"space": "core", "methods": ["natural"]})
+    gpus_per_trial(other, tmp_path, data=data, num_gpus=4)
+    assert fake.asked[1]["accelerator_type"] == "H100"
+
+
+def test_a_probe_that_waits_for_a_gpu_says_so_and_hears_a_stop(data, tmp_path, monkeypatch, capsys):
+    fake = _FakeRay(monkeypatch, looks=1000)
+    monkeypatch.setattr("study.cluster.memory._PATIENCE_SECONDS", -1)
+    answers = iter([False, False, True])
+    found = gpus_per_trial(config(), tmp_path, data=data, num_gpus=4, stopping=lambda: next(answers))
+    assert found == 1
+    assert (fake.cancelled, fake.looks) == (1, 997)
+    assert capsys.readouterr().err.count("waiting for a GPU: another study may hold all") == 1
+    assert not (tmp_path / CACHE_FILE).exists()
 
 
 @pytest.mark.gpu

@@ -1,9 +1,6 @@
-"""Checkpoints kept by rule; what a disk must hold."""
+"""Checkpoints kept by rule."""
 
 from __future__ import annotations
-
-import shutil
-from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -12,9 +9,7 @@ from helpers.synthetic_results import result_row
 from analysis.fronts import on_front
 from analysis.results import to_table
 from analysis.schema import RESULT
-from study.configfile import load_config
-from study.errors import UsageError
-from study.retention import MARGIN, Retention, check_disk, checkpoint_bytes, disk_need, size_text
+from study.retention import MARGIN, Retention
 
 FRONT = ["val_clean_accuracy", "val_robust_accuracy"]
 
@@ -78,38 +73,3 @@ def test_a_front_member_is_never_deleted(rule):
 def test_a_resumed_study_knows_the_front_it_had():
     assert deleted("contenders", ROWS[:1], rows=[ROWS[1]]) == ["0"]
     assert deleted("contenders", [ROWS[3]], rows=ROWS[:3]) == []
-
-
-def config(*assignments):
-    return load_config("quickstart", assignments=["search.num_trials=1000", "storage.keep=contenders", *assignments])
-
-
-def test_what_a_disk_must_hold(tmp_path, monkeypatch):
-    some = disk_need(config(), checkpoint=10**9, val_size=1000)
-    everything = disk_need(config("storage.keep=all"), checkpoint=10**9, val_size=1000)
-    assert some.most == everything.most == everything.likely == everything.rows + 1000 * 10**9
-    assert some.likely == some.rows + 100 * 10**9
-    usage = namedtuple("usage", ["free"])
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2 * 10**12))
-    assert check_disk(everything, tmp_path / "not" / "there") is None
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(5 * 10**11))
-    assert "all trials would need 1.0 TB and 500 GB are free" in check_disk(some, tmp_path / "not" / "there")
-    with pytest.raises(UsageError, match=r"1 GB a trial for its checkpoints, and 500 GB are free: set storage"):
-        check_disk(everything, tmp_path)
-
-
-def test_the_size_of_checkpoints_follows_from_the_weights(tmp_path):
-    from helpers.science import blobs, tiny_spec
-
-    from trainables.training import Trainer
-
-    for optimizer, ema in (("sgd", None), ("adam", 0.9)):
-        made = Trainer(tiny_spec(optimizer=optimizer, ema=ema, lr=0.01), data=blobs(), device="cpu")
-        made.run_epoch()
-        made.keep(tmp_path)
-        weights = sum(tensor.numel() * tensor.element_size() for tensor in made.model.state_dict().values())
-        ema_text = "null" if ema is None else str(ema)
-        study = config(f"training.optimizer={optimizer}", f"training.ema={ema_text}")
-        found = sum(path.stat().st_size for path in tmp_path.iterdir())
-        assert checkpoint_bytes(weights, study) == pytest.approx(found, rel=0.3)
-    assert size_text(1500) == "2 kB"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import types
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from study import mounts
 from study.cli import app
 from study.configfile import load_config
 from study.errors import UsageError
+from study.launch import dry_run
 from study.storage import check_storage
 
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
@@ -57,6 +63,8 @@ def test_the_launchers_commands_agree_with_the_image_and_bring_everything_back_b
         assert words[1] == name
     assert [words[0] for words in steps] == ["up", "rsync-up", "exec", "exec", "rsync-down", "down"]
     _, up, launch, status, down, _ = steps
+    # the launcher's login shells find it
+    assert r'"PATH=/opt/venv/bin:\$PATH" > /etc/profile.d/' in DOCKERFILE
     # the image has neither tmux nor screen: what outlives the connection is the driver itself
     change, start = (shlex.split(part) for part in launch[2].split("&&"))
     assert change == ["cd", folder]
@@ -80,6 +88,63 @@ def test_the_token_lies_where_the_images_user_looks_and_may_read_it(name):
     assert config["initialization_commands"] == [f"chmod 700 {mounted} && chmod 644 {mounted}{inside}"]
 
 
+MACHINE = """#!/bin/bash
+while [[ $1 == -* ]]; do case $1 in -i | -o | -l) shift 2 ;; *) shift ;; esac; done
+shift # user@host: every machine is this one
+HOME=BOX exec bash -c "$*"
+"""
+# what the container sees below /studies lies in a folder here
+CONTAINER = """#!/bin/bash
+[[ $1 == inspect ]] && { echo true; exit; }
+shift
+while [[ $1 == -* ]]; do shift; done
+shift # the container's name
+for word in "$@"; do words+=("${word//\\/studies/BOX\\/studies}"); done
+cd BOX/studies && HOME=BOX exec "${words[@]}"
+"""
+COMMAND = """#!/bin/bash
+[[ $1 == launch && -f $2 ]] || exit 2
+mkdir -p studies/NAME mlartifacts && touch studies/NAME/study.yaml mlartifacts/figure mlflow.db
+"""
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed here")
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_rays_own_runner_carries_the_study_there_and_everything_back(name, tmp_path, monkeypatch):
+    from ray.autoscaler._private.command_runner import DockerCommandRunner
+
+    box, local = tmp_path / "box", tmp_path / "local"
+    for folder in (box / "studies", local, tmp_path / "bin"):
+        folder.mkdir(parents=True)
+    for program, code in {"ssh": MACHINE, "docker": CONTAINER, "robust-study": COMMAND}.items():
+        (tmp_path / "bin" / program).write_text(code.replace("BOX", str(box)))
+        (tmp_path / "bin" / program).chmod(0o755)
+    (box / ".bashrc").write_text(f"export PATH={tmp_path}/bin:$PATH\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.chdir(local)
+    (local / "study.yaml").write_text("name: NAME\n")
+    address = types.SimpleNamespace(external_ip=lambda node: "127.0.0.1", internal_ip=lambda node: "127.0.0.1")
+    runner = DockerCommandRunner(
+        {"container_name": "ray", "image": "IMAGE"},
+        log_prefix="",
+        node_id="head",
+        provider=address,
+        auth_config={"ssh_user": getpass.getuser(), "ssh_private_key": "key"},
+        cluster_name=f"test-{tmp_path.name}",
+        process_runner=subprocess,
+        use_internal_ip=True,
+    )
+    steps = {words[1]: words[3:] for words in reversed(header(name)) if words[0] == "ray"}
+    try:
+        runner.run_rsync_up(*steps["rsync-up"])
+        runner.run(steps["exec"][0], exit_on_fail=True)
+        runner.run_rsync_down(*steps["rsync-down"])
+    finally:
+        shutil.rmtree(runner._get_docker_host_mount_location(f"test-{tmp_path.name}"), ignore_errors=True)
+    found = {path.relative_to(local / Path(name).stem).as_posix() for path in local.rglob("*/*") if path.is_file()}
+    assert found == {"study.yaml", "studies/NAME/study.yaml", "mlflow.db", "mlartifacts/figure"}
+
+
 @pytest.fixture
 def network_folder(tmp_path, monkeypatch):
     """A folder that the mount table says is on NFS."""
@@ -99,3 +164,16 @@ def test_where_nodes_share_a_networks_file_system_launch_takes_what_the_template
     check_storage(load_config("quickstart", assignments=settings), network_folder / "quickstart")
     with pytest.raises(UsageError, match="network mount"):
         check_storage(load_config("quickstart"), network_folder / "quickstart")
+
+
+def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("study.estimate.print_estimate", lambda *given, **options: None)
+    for folder, warned in ((network_folder, True), (tmp_path, False)):
+        dry_run(
+            "quickstart",
+            assignments=[f"tracking.uri=sqlite:///{folder}/mlflow.db"],
+            out=tmp_path / "out",
+            data_root=None,
+            address=None,
+        )
+        assert ("a network mount (nfs4)" in capsys.readouterr().err) == warned

@@ -6,6 +6,9 @@ import pytest
 import torch
 from helpers.object_store import bucket
 
+from study.cluster.shared import check_shared
+from study.config import parse_config
+from study.errors import UsageError
 from trainables import storage
 from trainables.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
@@ -98,3 +101,12 @@ def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut
     worker = TrialTrainable(config=config)
     assert worker._failure is None
     assert worker._trainer.epoch == 0
+
+
+def test_a_bucket_that_is_there_may_be_written_to_and_a_misspelt_one_is_named_before_a_study_starts(store, tmp_path):
+    tree = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}
+    check_shared(parse_config({**tree, "storage": {"checkpoints": f"{store}/s"}}), tmp_path, [])
+    with pytest.raises(
+        UsageError, match=r"`storage.checkpoints`: this machine cannot write to s3://studeis/s \(.*bucket"
+    ):
+        check_shared(parse_config({**tree, "storage": {"checkpoints": "s3://studeis/s"}}), tmp_path, [])
