@@ -99,3 +99,18 @@ def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
     assert "reference point (0, 0, 3)" in out
     written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
     assert written == {"pareto.svg", "pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
+
+
+def test_one_objective_has_a_table_without_a_figure_and_a_repeated_one_is_refused(command, tmp_path) -> None:
+    folder_of(tmp_path / "toy", [result_row(0, val_clean_accuracy=0.8), result_row(1), result_row(2)])
+    code, out, err = command("pareto", "toy", "--objectives", "val_clean_accuracy")
+    assert code == 0
+    assert "2 members of 3 trials" in out
+    assert "t00000" not in out
+    assert "no figure" in err
+    written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
+    assert written == {"pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
+    code, _, err = command("pareto", "toy", "--objectives", "val_clean_accuracy,val_clean_accuracy")
+    assert code == 2
+    assert err.strip().endswith("--objectives names val_clean_accuracy twice: name each once")
+    assert len(err.strip().splitlines()) == 1
