@@ -55,7 +55,7 @@ class Ledger:
         self.rows: dict[int, dict[str, Any]] = {}
         self._ids: set[str] = set()
         self._statuses: Counter[str] = Counter()
-        self._front: list[Any] = []
+        self._front: list[tuple[str, Any]] = []
         for row in self.stored():
             self._count(row)
 
@@ -77,6 +77,11 @@ class Ledger:
         return self._statuses["failed"]
 
     @property
+    def front(self) -> list[str]:
+        """Return the ids of the trials that are on the front so far."""
+        return [trial_id for trial_id, _ in self._front]
+
+    @property
     def front_size(self) -> int:
         """Return how many trials are on the front so far."""
         return len(self._front)
@@ -87,7 +92,7 @@ class Ledger:
 
     def progress(self) -> dict[str, float]:
         """Return the study's own metrics: trials by status, front size, hypervolume."""
-        front, senses = self._front, directions(FRONT)
+        front, senses = [point for _, point in self._front], directions(FRONT)
         volume = hypervolume(front, reference=self._reference, maximise=senses).value if front else 0
         return {
             "trials_completed": self._statuses["completed"],
@@ -195,9 +200,9 @@ class Ledger:
         self._ids.add(row["trial_id"])
         self._statuses[row["status"]] += 1
         if is_feasible(row):
-            candidates = [*self._front, values(row, FRONT)]
-            kept = non_dominated(candidates, maximise=directions(FRONT))
-            self._front = [point for point, stays in zip(candidates, kept, strict=True) if stays]
+            candidates = [*self._front, (row["trial_id"], values(row, FRONT))]
+            kept = non_dominated([point for _, point in candidates], maximise=directions(FRONT))
+            self._front = [candidate for candidate, stays in zip(candidates, kept, strict=True) if stays]
 
 
 _END = ("trial_id", "number", "status", "reason", "flags", "constraints")

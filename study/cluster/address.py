@@ -24,7 +24,8 @@ def check_address(address: str | None, /) -> None:
         raise ValueError(
             f"`address` must be auto or HOST:PORT, got {address!r}: over a URL the study's own process, its results "
             "and SQLite would move to the head node. From a laptop, submit the study instead: "
-            "ray job submit --address http://HEAD:8265 --working-dir . -- robust-study launch CONFIG --address auto"
+            "ray job submit --address http://HEAD:8265 --working-dir . -- robust-study launch CONFIG --address auto "
+            "--out DIR --set tracking.uri=URI (docs/cluster.md)"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:

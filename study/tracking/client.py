@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Metric
 
 DEFAULT_EXPERIMENT = "robust-study"
 
@@ -71,12 +74,35 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
     return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
 
 
+def points(values: Mapping[str, Any], /, time: int, step: int) -> list[Metric]:
+    """Return values by name as points of metrics, leaving out what is None; `time` in milliseconds since 1970."""
+    from mlflow.entities import Metric
+
+    return [Metric(name, float(value), time, step) for name, value in values.items() if value is not None]
+
+
+def dataset_input(event: Mapping[str, Any], /) -> DatasetInput:
+    """Return what `Tracker.dataset` was given as an input of a run."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=event["name"],
+        digest=event["digest"],
+        source_type="code",
+        source=json.dumps({"tags": {"loader": event["source"]}}),
+        profile=json.dumps(event["profile"]),
+    )
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])
+
+
 def is_refusal(error: Exception, /) -> bool:
     """Return whether trying again cannot help: the store understood and said no, or the event itself is at fault."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         return error.error_code in _REFUSALS
+    if isinstance(error, json.JSONDecodeError):
+        return False  # a proxy's page in place of the server's answer
     return isinstance(error, (ValueError, TypeError, LookupError, FileNotFoundError))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ def from_mlflow(uri: str, experiment: str, /) -> tuple[Any, Any]:
         UsageError: The store cannot be reached, or has no such experiment.
         ResultsError: What is there is of another version of this project.
     """
-    from study.tracking.store import runs_of
+    from study.tracking.runs import runs_of
 
     client = connect(uri)
     try:
@@ -91,7 +91,7 @@ def from_mlflow(uri: str, experiment: str, /) -> tuple[Any, Any]:
     columns = dict.fromkeys(column for _, row in chosen for column in row)
     rows = to_table({column: [row.get(column) for _, row in chosen] for column in columns}, RESULT, where=uri)
     rows = rows.sort_by([(name, "ascending") for name in RESULT.order])
-    return rows, _examples(client, [run for run, _ in chosen])
+    return rows, _examples(client, chosen)
 
 
 def _newest(runs: Iterable[Run]) -> list[Run]:
@@ -120,23 +120,30 @@ def _trial(run: Run) -> str:
     return str(run.data.tags[TRIAL_TAG])
 
 
-def _examples(client: MlflowClient, runs: list[Run]) -> Any:
-    """Return the per-example outcomes that the runs have as artifacts."""
-    from mlflow.exceptions import MlflowException
-
+def _examples(client: MlflowClient, chosen: Sequence[tuple[Run, Mapping[str, Any]]], /) -> Any:
+    """Return the per-example outcomes that the runs have as artifacts; a note says of how many they are missing."""
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
 
-        def fetch(run: Run) -> None:
-            name = f"{EXAMPLE.folder}/{_trial(run)}.parquet"
+        def fetch(run: Run) -> str:
+            """Return why there are none; empty when there are."""
             folder = Path(scratch) / run.info.run_id
             folder.mkdir()
             try:
-                client.download_artifacts(run.info.run_id, name, str(folder))
-            except (MlflowException, OSError):
-                return  # a trial that failed has none
+                client.download_artifacts(run.info.run_id, f"{EXAMPLE.folder}/{_trial(run)}.parquet", str(folder))
+            except Exception as error:  # noqa: BLE001 - each kind of artifact store raises its own
+                return short(error)
+            return ""
 
         with ThreadPoolExecutor(DOWNLOADS) as pool:
-            list(pool.map(fetch, runs))
+            said = zip(chosen, pool.map(fetch, [run for run, _ in chosen]), strict=True)
+            errors = [error for (_, row), error in said if row["status"] != "failed"]  # one that failed has none
+        lacking = [error for error in errors if error]
+        if lacking:
+            notes().print(
+                f"no per-example outcomes of {len(lacking)} of {len(errors)} trials are there or can be fetched: "
+                f"{lacking[0]}",
+                soft_wrap=True,
+            )
         # one file a run: trials of two studies share their ids
         tables = [read_examples(path) for path in sorted(Path(scratch).rglob("*.parquet"))]
         names = list(EXAMPLE.by_name)

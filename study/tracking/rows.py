@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from analysis.schema import RESULT
@@ -26,12 +29,25 @@ EPOCH_METRICS = (
 )
 """Columns of an epoch row that become metrics; the parts of the loss join them."""
 
+_CARRIED = ("val_robust_accuracy", "val_lipschitz_mean", "val_lipschitz_scale_free_mean")
+
 TAG_LENGTH = 4000
 """Longest tag value written, characters; servers take 5,000 to 8,000."""
 
+PARAM_LENGTH = 6000
+"""Longest parameter MLflow keeps, characters."""
+
+OUTCOME_TAGS = (*TAGS, "flags", "error")
+"""Every tag that a trial's end decides on; one that its row has no value for is taken away."""
+
 _SETTINGS = {"train_epsilon", "eval_epsilon"}
-# Charts of hundreds of trials stay usable with few keys; the row's tag has every column.
-_UNCHARTED = {f"train_lipschitz_{statistic}" for statistic in ("median", "p95", "max")}
+_CONSEQUENCES = {"flags", "epochs", "best_epoch", "micro_batch"}
+# Charts of hundreds of trials stay usable with few keys, 40 with those of the epochs and of test; the row's tag has
+# every column.
+_UNCHARTED = {f"{of}_lipschitz_{statistic}" for of in ("train", "best_val") for statistic in ("median", "p95", "max")}
+_UNCHARTED |= {"train_lipschitz_scale_free_mean", "best_val_lipschitz_scale_free_mean"}
+_UNCHARTED |= {"best_val_lipschitz_mean", "best_val_loss"}
+_LARGEST = sys.float_info.max  # what MLflow keeps of an infinity
 
 
 def params(row: Mapping[str, Any], /) -> dict[str, Any]:
@@ -59,15 +75,67 @@ def metrics(row: Mapping[str, Any], /) -> dict[str, float]:
     return {name: row[name] for name in metric_columns() if row.get(name) is not None}
 
 
+def param_text(value: Any, /) -> str:
+    """Return a parameter's value as MLflow keeps it."""
+    return str(value)[:PARAM_LENGTH]
+
+
 def epoch_metrics(row: Mapping[str, Any], /) -> dict[str, Any]:
-    """Return the numbers of an epoch row or of a trial's report."""
-    return {name: value for name, value in row.items() if name in EPOCH_METRICS or name.startswith("part.")}
+    """Return the numbers of an epoch row or of a trial's report that were measured in this very epoch.
+
+    Carried along from an earlier epoch, robust accuracy and Lipschitz estimates are left out. Of an epoch in which
+    training diverged the losses are NaN, and the accuracy of a network whose logits are NaN is left out.
+    """
+    found = {name: value for name, value in row.items() if name in EPOCH_METRICS or name.startswith("part.")}
+    if row.get("stale"):
+        found = {name: value for name, value in found.items() if name not in _CARRIED}
+    losses = [name for name in ("loss", "val_loss") if name in row and row[name] is None]
+    if losses and row.get("val_clean_accuracy") is not None:
+        found = {name: value for name, value in found.items() if not name.startswith("val_")}
+        found |= dict.fromkeys(losses, math.nan)
+    return found
 
 
 def metric_columns() -> list[str]:
     """Return the columns of a result row that become metrics."""
     left_out = _SETTINGS | _UNCHARTED
-    return [column.name for column in RESULT.columns if column.type == "float64" and column.name not in left_out]
+    floats = [column.name for column in RESULT.columns if column.type == "float64" and column.name not in left_out]
+    return [*floats, "best_epoch"]
+
+
+def differing_metrics(
+    there: Mapping[str, float], row: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]] = (), /
+) -> dict[str, float]:
+    """Return what the latest values of a run's metrics should be, of those that are not.
+
+    Those are the row's, and of what only epochs have, the last epoch's. A column that is null in the row is NaN where
+    an epoch gave it a value: the trial ended without one.
+
+    Args:
+        there: The run's latest values.
+        row: Its trial's result row.
+        epochs: The trial's epoch rows, ascending.
+    """
+    wanted: dict[str, float] = {}
+    for epoch in epochs:
+        wanted |= {name: value for name, value in epoch_metrics(epoch).items() if value is not None}
+    wanted |= {name: math.nan for name in metric_columns() if name in {*wanted, *there}}
+    wanted |= metrics(row)
+    return {name: value for name, value in wanted.items() if not _is_kept(value, there.get(name))}
+
+
+def differing_params(there: Mapping[str, str], row: Mapping[str, Any], /) -> list[str]:
+    """Return the names of a trial's parameters that a run lacks, or has another value for."""
+    return [name for name, value in params(row).items() if not _is_param(there.get(name), value)]
+
+
+def span(row: Mapping[str, Any], /) -> tuple[int, int] | None:
+    """Return when a trial began and ended by its row, in milliseconds since 1970; None where it does not say."""
+    try:
+        begun = int(1000 * datetime.fromisoformat(row["started_at"]).timestamp())
+    except (KeyError, TypeError, ValueError):
+        return None
+    return begun, begun + int(1000 * (row.get("seconds") or 0))
 
 
 def row_tags(row: Mapping[str, Any], /) -> dict[str, str]:
@@ -104,4 +172,19 @@ def plain(value: Any, /) -> Any:
 
 def _says_what_was_asked(name: str) -> bool:
     column = RESULT.find(name)
-    return column is not None and column.deterministic and name not in ("flags", "epochs")
+    return column is not None and column.deterministic and name not in _CONSEQUENCES
+
+
+def _is_kept(value: float, there: float | None) -> bool:
+    if there is None or math.isnan(value):
+        return there is not None and math.isnan(there)
+    return there == (math.copysign(_LARGEST, value) if math.isinf(value) and not math.isinf(there) else value)
+
+
+def _is_param(there: str | None, value: Any) -> bool:
+    if there is None or there == param_text(value):
+        return there is not None
+    try:
+        return bool(type(value)(there) == value)  # 64 as asked is 64.0 in its column
+    except ValueError:
+        return False

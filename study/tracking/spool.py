@@ -6,7 +6,9 @@ uploader reads behind, brings what it sends to the disk first, and notes how far
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from filelock import FileLock, Timeout
 
 from study.errors import UsageError
 from study.tracking.rows import plain
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "tracking"
 
@@ -58,10 +62,17 @@ class Spool:
         return self.path.stat().st_size - self._position
 
     def append(self, event: dict[str, Any], /) -> None:
-        """Add an event; it survives this process from here on, and the machine after the next `pending`."""
+        """Add an event; it survives this process from here on, and the machine after the next `pending`.
+
+        Raises:
+            OSError: The disk did not take it; the spool is as it was.
+        """
         line = json.dumps(event, separators=(",", ":"), default=plain).encode() + b"\n"
         with self._appending:
-            self._file.write(line)
+            end = os.fstat(self._file.fileno()).st_size
+            if self._file.write(line) != len(line):
+                self._file.truncate(end)  # or the next line would join what a full disk took of this one
+                raise OSError(errno.ENOSPC, "the disk took only a part of it", str(self.path))
 
     def pending(self, *, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Return at most `limit` events that are not uploaded, safe on disk, and the position behind them."""
@@ -70,7 +81,7 @@ class Spool:
         with self.path.open("rb") as file:
             file.seek(self._position)
             while len(events) < limit and (line := file.readline()).endswith(b"\n"):
-                events.append(json.loads(line))
+                events += _event(line)
             end = file.tell()
         return events, end if events else self._position
 
@@ -86,7 +97,7 @@ class Spool:
         with self.path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
-                    yield json.loads(line)
+                    yield from _event(line)
 
     def close(self) -> None:
         """Let go of the file and the lock."""
@@ -108,3 +119,15 @@ class Spool:
             whole = content.rfind(b"\n") + 1
             if whole != len(content):
                 file.truncate(whole)
+
+
+def _event(line: bytes) -> list[dict[str, Any]]:
+    """Return a line's event; none of a line that the disk damaged, which the read-back makes up for from the rows."""
+    try:
+        event = json.loads(line)
+        if isinstance(event, dict) and "kind" in event:
+            return [event]
+    except ValueError:
+        pass
+    logger.warning("left out a damaged line of the spool, %d bytes", len(line))
+    return []

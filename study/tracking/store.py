@@ -3,66 +3,39 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import read_epochs, trial_file
-from analysis.schema import EPOCH, EXAMPLE, differing_columns
-from study.tracking.client import connect, experiment_id, is_refusal, short
+from analysis.results import read_epochs
+from analysis.schema import differing_columns
+from study.tracking.attachments import attachments
+from study.tracking.client import connect, dataset_input, experiment_id, is_refusal, points, short
 from study.tracking.models import log_model
 from study.tracking.names import BENEATH_TAG, ON_FRONT, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG
-from study.tracking.rows import epoch_metrics, metrics, params, row_from_tags, row_tags, tags
+from study.tracking.rows import (
+    OUTCOME_TAGS,
+    ROW_TAG,
+    differing_metrics,
+    epoch_metrics,
+    metrics,
+    param_text,
+    params,
+    row_tags,
+    span,
+    tags,
+)
+from study.tracking.runs import OPEN, STATUS, TrackedRun, known, runs_of
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric
 
 logger = logging.getLogger(__name__)
 
-STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILED"}
-"""MLflow's status of a trial's run."""
-OPEN = ("RUNNING", "SCHEDULED")
-PAGE = 1000
-
-
-def runs_of(client: MlflowClient, experiment: str, query: str, /) -> Iterator[Run]:
-    """Yield the runs of an experiment that a filter finds, page by page, the oldest first."""
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment], filter_string=query, max_results=PAGE, order_by=["start_time ASC"], page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-@dataclass
-class TrackedRun:
-    """What is known of a run in the store.
-
-    Attributes:
-        run_id: MLflow's id.
-        status: MLflow's status of it.
-        row: Its trial's result row, where it has one.
-        on_front: Whether it is tagged as a member of the front.
-        params: Parameters it had when it was found.
-        steps: Epochs it has metrics of; None until asked for.
-        waiting: Metrics of epochs to be sent with the next batch: step to time and values.
-    """
-
-    run_id: str
-    status: str = "RUNNING"
-    row: dict[str, Any] | None = None
-    on_front: bool = False
-    params: dict[str, str] = field(default_factory=dict)
-    steps: set[int] | None = None
-    waiting: dict[int, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
+ARTIFACT_PAUSE = 300.0
+"""Seconds without uploads after an artifact store failed: each attempt at one may wait for minutes."""
 
 
 class Store:
@@ -76,7 +49,12 @@ class Store:
         study: The study's name, also the parent run's.
         study_id: What identifies the study, whatever its name or folder.
         study_dir: The study's folder; paths of artifacts count from there.
+        begun: When the study began, in milliseconds since 1970; None is now.
         beneath: Id of the study beneath whose parent run this one's lies.
+
+    Attributes:
+        refused: What the store would not take, and why.
+        artifact_error: Why the last artifact could not be stored.
     """
 
     def __init__(
@@ -87,18 +65,20 @@ class Store:
         study: str,
         study_id: str,
         study_dir: Path,
+        begun: int | None = None,
         beneath: str | None = None,
     ) -> None:
         self.client = connect(uri)
         self.experiment_id = experiment_id(self.client, experiment)
         self.refused: list[str] = []
+        self.artifact_error = ""
+        self._artifacts_from = 0.0
         self.runs: dict[str, TrackedRun] = {}
-        self._study = study
         self._study_id = study_id
         self._dir = study_dir
         for run in runs_of(self.client, self.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"):
-            self.runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), _known(run))
-        self.parent = self._open(STUDY, run_name=study, tags={"study": study} | self._above(beneath))
+            self.runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), known(run))
+        self.parent = self._open(STUDY, run_name=study, tags={"study": study} | self._above(beneath), begun=begun)
 
     def _above(self, beneath: str | None) -> dict[str, str]:
         """Return the tags that put this study's run beneath another's."""
@@ -121,11 +101,34 @@ class Store:
         for run in list(self.runs.values()):
             self._guarded("epoch", lambda run=run: self._send_epochs(run))
 
-    def steps(self, run: TrackedRun, /) -> set[int]:
-        """Return the epochs that a run has metrics of."""
-        if run.steps is None:
-            run.steps = {metric.step for metric in self.client.get_metric_history(run.run_id, "epoch")}
-        return run.steps
+    def repair(
+        self, rows: Iterable[Mapping[str, Any]], /, *, unattached: Collection[str], front: Iterable[str] | None
+    ) -> None:
+        """Log trials' ends again with every part looked at, whatever their runs say they have.
+
+        Args:
+            rows: Their result rows.
+            unattached: Ids of those that lack nothing but their artifacts.
+            front: Ids of the front's members; None leaves the tags as they are.
+        """
+        self._artifacts_from = 0.0
+        for row in rows:
+            now = int(time.time() * 1000)
+            begun, ended = span(row) or (now, now)
+            run = self._child(row["trial_id"], tags=tags(row), begun=begun)
+            if row["trial_id"] in unattached:
+                self._attach(run, row["trial_id"])
+                continue
+            run.row, run.doubted = None, True
+            self._guarded("end", lambda event={"row": row, "time": now, "ended": ended}: self._on_end(event))
+        if front is not None:
+            self._on_front({"trials": list(front)})
+
+    def steps(self, run: TrackedRun, name: str = "epoch", /) -> set[int]:
+        """Return the epochs at which a run has points of a metric."""
+        if name not in run.steps:
+            run.steps[name] = {point.step for point in self.client.get_metric_history(run.run_id, name)}
+        return run.steps[name]
 
     def _guarded(self, what: str, action: Any) -> None:
         try:
@@ -139,176 +142,200 @@ class Store:
     def _on_study(self, event: Mapping[str, Any]) -> None:
         self._reopen(self.parent)
         known = self.parent.params
-        new = {name: str(value) for name, value in event["params"].items() if value is not None}
+        new = {name: param_text(value) for name, value in event["params"].items() if value is not None}
         # parameters never change in MLflow; a setting that did (more trials) is told by a tag
         changed = {name: value for name, value in new.items() if name in known and known[name] != value}
         fresh = {name: value for name, value in new.items() if name not in known}
         self._log(self.parent, params=fresh, tags={**event["tags"], **changed})
-        known |= fresh
 
     def _on_dataset(self, event: Mapping[str, Any]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        dataset = Dataset(
-            name=event["name"],
-            digest=event["digest"],
-            source_type="code",
-            source=json.dumps({"tags": {"loader": event["source"]}}),
-            profile=json.dumps(event["profile"]),
-        )
-        self.client.log_inputs(
-            self.parent.run_id, datasets=[DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])]
-        )
+        self.client.log_inputs(self.parent.run_id, datasets=[dataset_input(event)])
 
     def _on_start(self, event: Mapping[str, Any]) -> None:
-        run = self._child(event["trial"], tags=event["tags"])
+        run = self._child(event["trial"], tags=event["tags"], begun=event.get("begun", event["time"]))
         if run.row is None:
             self._reopen(run)
             self._send_params(run, event["params"])
 
     def _on_epoch(self, event: Mapping[str, Any]) -> None:
-        run = self._child(event["trial"])
+        run = self._child(event["trial"], begun=event["time"])
         if run.row is None and event["step"] not in self.steps(run):
             run.waiting.setdefault(event["step"], (event["time"], event["metrics"]))
 
     def _on_end(self, event: Mapping[str, Any]) -> None:
-        row = event["row"]
-        run = self._child(row["trial_id"], tags=tags(row))
+        row, ended = event["row"], event.get("ended", event["time"])
+        run = self._child(row["trial_id"], tags=tags(row), begun=ended)
+        status = STATUS[row["status"]]
         if run.row is None or differing_columns(run.row, row, columns={*run.row, *row}):
             self._send_params(run, params(row))
-            self._wait_for_missing(run, row, time=event["time"] - 1)
-            self._send_epochs(run)
+            self._send_final(run, row, time=event["time"])
+            self._terminate(run, status, ended=ended)
             self._attach(run, row["trial_id"])
-            # the row last: where it is, everything else is
-            self._log(run, metrics=metrics(row), step=row["epochs"] or 0, time=event["time"], tags=tags(row))
-            self._log(run, tags=row_tags(row))
+            # the row last: where it is, everything else is that the stores would take
+            pieces: dict[str, str | None] = {**row_tags(row)}
+            longer = {name for name in run.tags if name.startswith(ROW_TAG)} - pieces.keys()
+            self._log(run, tags=pieces | dict.fromkeys(longer))
             run.row = dict(row)
-        self._terminate(run, STATUS[row["status"]])
+        self._terminate(run, status, ended=ended)
 
     def _on_measured(self, event: Mapping[str, Any]) -> None:
-        if event["trial"] in self.runs:
-            self._log(self.runs[event["trial"]], metrics=event["metrics"], time=event["time"])
+        run = self.runs.get(event["trial"])
+        if run is not None:
+            fresh = {name: value for name, value in event["metrics"].items() if run.metrics.get(name) != value}
+            step = 0 if run.row is None else run.row["epochs"] or 0
+            self._log(run, metrics=fresh, step=step, time=event["time"])
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])
 
     def _on_front(self, event: Mapping[str, Any]) -> None:
+        members = set(event["trials"])
         for trial_id, run in self.runs.items():
-            if trial_id in event["trials"] and not run.on_front:
-                self.client.set_tag(run.run_id, ON_FRONT, "true")
-            elif run.on_front and trial_id not in event["trials"]:
-                self.client.delete_tag(run.run_id, ON_FRONT)
-            run.on_front = trial_id in event["trials"]
+            own = {ON_FRONT: "true" if trial_id in members else None}
+            self._guarded("front", lambda run=run, own=own: self._log(run, tags=own))
 
     def _on_artifact(self, event: Mapping[str, Any]) -> None:
-        path = self._dir / event["path"]
+        path, run = self._dir / event["path"], self.runs[event["trial"]]
         if path.exists():  # one that was removed since is made and handed over again by `publish`
-            self.client.log_artifact(self.runs[event["trial"]].run_id, str(path), event["folder"])
+            what = f"{event['folder']}/{path.name}"
+            self._store(what, lambda: self.client.log_artifact(run.run_id, str(path), event["folder"]))
 
     def _on_model(self, event: Mapping[str, Any]) -> None:
         run, folder = self.runs[event["trial"]], self._dir / event["path"]
         if folder.exists():
-            log_model(self.client, folder, run_id=run.run_id, experiment_id=self.experiment_id)
+            ids = {"run_id": run.run_id, "experiment_id": self.experiment_id}
+            self._store(f"model of {event['trial']}", lambda: log_model(self.client, folder, **ids))
 
     def _on_close(self, event: Mapping[str, Any]) -> None:
         for run in self.runs.values():
             if run.status in OPEN and run is not self.parent:
                 self._send_epochs(run)
                 self._log(run, tags={"status": "unfinished", "reason": event["reason"]})
-                self._terminate(run, "KILLED")
+                self._terminate(run, "KILLED", ended=event["time"])
         self._log(self.parent, tags={"status": event["status"].lower(), "reason": event["reason"]})
-        self._terminate(self.parent, event["status"])
+        self._terminate(self.parent, event["status"], ended=event["time"])
 
-    def _child(self, trial_id: str, *, tags: Mapping[str, Any] | None = None) -> TrackedRun:
-        parent = {PARENT_TAG: self.parent.run_id}
-        return self._open(trial_id, run_name=f"{self._study}-{trial_id}", tags={**(tags or {}), **parent})
+    def _child(self, trial_id: str, *, tags: Mapping[str, Any] | None = None, begun: int) -> TrackedRun:
+        """Return a trial's run, opened if it is not there: named so that it can be told from its siblings."""
+        tags = tags or {}
+        name = " ".join([trial_id, *filter(None, [tags.get("method")])])
+        return self._open(trial_id, run_name=name, tags={**tags, PARENT_TAG: self.parent.run_id}, begun=begun)
 
-    def _open(self, trial_id: str, *, run_name: str, tags: Mapping[str, Any]) -> TrackedRun:
+    def _open(self, trial_id: str, *, run_name: str, tags: Mapping[str, Any], begun: int | None) -> TrackedRun:
         if trial_id not in self.runs:
             own = {STUDY_TAG: self._study_id, TRIAL_TAG: trial_id, "mlflow.user": _user()}
             merged = {name: str(value) for name, value in {**tags, **own}.items() if value is not None}
-            created = self.client.create_run(self.experiment_id, tags=merged, run_name=run_name)
-            self.runs[trial_id] = TrackedRun(created.info.run_id, steps=set())
+            created = self.client.create_run(self.experiment_id, start_time=begun, tags=merged, run_name=run_name)
+            self.runs[trial_id] = TrackedRun(created.info.run_id, tags=merged, steps={"epoch": set()})
         return self.runs[trial_id]
 
     def _reopen(self, run: TrackedRun) -> None:
+        """Let a run go on that a stopped driver closed, without what was said of its end."""
         if run.status not in OPEN:
             self.client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
+            self._log(run, tags={"status": None, "reason": None})
 
-    def _terminate(self, run: TrackedRun, status: str) -> None:
+    def _terminate(self, run: TrackedRun, status: str, *, ended: int) -> None:
         if run.status != status:
-            self.client.set_terminated(run.run_id, status=status)
+            self.client.set_terminated(run.run_id, status=status, end_time=ended)
             run.status = status
 
     def _send_params(self, run: TrackedRun, asked: Mapping[str, Any]) -> None:
-        fresh = {name: value for name, value in asked.items() if name not in run.params and value is not None}
-        if fresh:
-            self._log(run, params=fresh)
-            run.params |= {name: str(value) for name, value in fresh.items()}
+        self._log(run, params={name: value for name, value in asked.items() if name not in run.params})
 
     def _send_epochs(self, run: TrackedRun) -> None:
         if run.waiting:
-            points = [(step, time, values) for step, (time, values) in sorted(run.waiting.items())]
-            self._log_points(run, points)
+            found = [points(values, time, step) for step, (time, values) in sorted(run.waiting.items())]
+            self._log(run, found=[point for each in found for point in each])
             self.steps(run).update(run.waiting)
             run.waiting.clear()
 
-    def _wait_for_missing(self, run: TrackedRun, row: Mapping[str, Any], *, time: int) -> None:
-        """Take from the epoch rows what no report brought: its driver died between a checkpoint and the report."""
-        known = self.steps(run) | set(run.waiting)
-        path = trial_file(self._dir, row["trial_id"], schema=EPOCH)
-        if len(known) < (row["epochs"] or 0) and path.exists():
-            for epoch in read_epochs(path).to_pylist():
-                if epoch["epoch"] not in known:
-                    run.waiting[epoch["epoch"]] = (time, epoch_metrics(epoch))
+    def _send_final(self, run: TrackedRun, row: Mapping[str, Any], *, time: int) -> None:
+        """Send what no report brought of a trial's epochs, then the row's own values and tags."""
+        epochs = self._epochs_to_look_at(run, row)
+        for epoch in epochs:
+            step, values = epoch["epoch"], epoch_metrics(epoch)
+            there = {name for name in values if step in self.steps(run, name if run.doubted else "epoch")}
+            if lacking := {name: value for name, value in values.items() if value is not None and name not in there}:
+                run.waiting.setdefault(step, (time - 1, lacking))
+        self._send_epochs(run)
+        final = differing_metrics(run.metrics, row, epochs)
+        step = max(row["epochs"] or 0, *self.steps(run), 0)
+        if run.doubted:  # behind whatever value is there instead
+            step = max(step, *(last for name in final for last in self.steps(run, name)), 0)
+        else:
+            final |= metrics(row)
+        outcome = tags(row)
+        self._log(run, metrics=final, step=step, time=time, tags={name: outcome.get(name) for name in OUTCOME_TAGS})
+
+    def _epochs_to_look_at(self, run: TrackedRun, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return a trial's epoch rows where its run may lack some: a driver died between a checkpoint and a report."""
+        if not run.doubted and len(self.steps(run) | set(run.waiting)) >= (row["epochs"] or 0):
+            return []
+        found: list[dict[str, Any]] = read_epochs(self._dir, trials=[row["trial_id"]], skip_damaged=True).to_pylist()
+        return found
 
     def _attach(self, run: TrackedRun, trial_id: str) -> None:
-        examples = trial_file(self._dir, trial_id, schema=EXAMPLE)
-        traceback = self._dir / "errors" / f"{trial_id}.txt"
-        for path, folder in ((examples, EXAMPLE.folder), (traceback, "error")):
-            if path.exists():
-                self.client.log_artifact(run.run_id, str(path), folder)
+        with attachments(self._dir, trial_id) as files:
+            for found in files:
+                path, folder = str(found[0]), found[1]
+                self._store("", lambda path=path, folder=folder: self.client.log_artifact(run.run_id, path, folder))
 
-    def _log_points(self, run: TrackedRun, points: Iterable[tuple[int, int, Mapping[str, Any]]]) -> None:
-        from mlflow.entities import Metric
+    def _store(self, what: str, action: Any) -> None:
+        """Upload to the artifact store; one that fails while the runs' store answers holds up nothing else.
 
-        found = [
-            Metric(name, float(value), time, step)
-            for step, time, values in points
-            for name, value in values.items()
-            if value is not None
-        ]
-        self.client.log_batch(run.run_id, metrics=found)
+        Args:
+            what: What is noted as refused when it fails; nothing when empty, because the read-back looks for it.
+            action: The upload, a function of nothing.
+
+        Raises:
+            Exception: The runs' store does not answer either.
+        """
+        if time.monotonic() >= self._artifacts_from:
+            try:
+                action()
+                return
+            except Exception as error:  # each kind of artifact store raises its own
+                logger.debug("artifact refused: %s", what, exc_info=True)
+                self.client.get_experiment(self.experiment_id)
+                self.artifact_error = short(error)
+                if not is_refusal(error):
+                    self._artifacts_from = time.monotonic() + ARTIFACT_PAUSE
+        if what:
+            self.refused.append(f"{what}: {self.artifact_error}")
 
     def _log(
         self,
         run: TrackedRun,
         *,
         metrics: Mapping[str, Any] | None = None,
+        found: Iterable[Metric] = (),
         step: int = 0,
         time: int = 0,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        from mlflow.entities import Metric, Param, RunTag
+        """Log in one batch what a run has not; a tag whose value is None is taken away."""
+        from mlflow.entities import Param, RunTag
 
-        self.client.log_batch(
-            run.run_id,
-            metrics=[Metric(key, float(value), time, step) for key, value in (metrics or {}).items()],
-            params=[Param(key, str(value)) for key, value in (params or {}).items() if value is not None],
-            tags=[RunTag(key, str(value)) for key, value in (tags or {}).items() if value is not None],
-        )
-
-
-def _known(run: Run) -> TrackedRun:
-    return TrackedRun(
-        run.info.run_id,
-        status=run.info.status,
-        row=row_from_tags(run.data.tags),
-        on_front=ON_FRONT in run.data.tags,
-        params=dict(run.data.params),
-    )
+        new = {name: str(value) for name, value in (tags or {}).items() if value is not None}
+        new = {name: value for name, value in new.items() if run.tags.get(name) != value}
+        asked = {name: param_text(value) for name, value in (params or {}).items() if value is not None}
+        found = [*found, *points(metrics or {}, time, step)]
+        if found or asked or new:
+            self.client.log_batch(
+                run.run_id,
+                metrics=found,
+                params=[Param(name, value) for name, value in asked.items()],
+                tags=[RunTag(name, value) for name, value in new.items()],
+            )
+        run.params |= asked
+        run.metrics |= {point.key: point.value for point in found if point.step >= run.last_step(point.key)}
+        run.tags |= new
+        for name in [name for name, value in (tags or {}).items() if value is None and name in run.tags]:
+            del run.tags[name]
+            self._guarded(f"tag {name}", lambda name=name: self.client.delete_tag(run.run_id, name))
 
 
 def _user() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.tracking.client import DEFAULT_EXPERIMENT, default_uri, short
 from study.tracking.names import STUDY
-from study.tracking.rows import params, tags
+from study.tracking.rows import params, span, tags
 from study.tracking.spool import FOLDER, Spool
 from study.tracking.uploader import Uploader
 
@@ -75,7 +75,11 @@ class Tracker:
         self._uploader = Uploader(self._spool, open_store=self._open_store)
         self._steps: dict[str, int] = {}
         self._ended: set[str] = set()
+        self._front: list[str] | None = None
+        self._begun = _now()
+        self._until: int | None = None
         self._recall()
+        self._again = from_start
 
     @property
     def parent_run_id(self) -> str | None:
@@ -120,12 +124,20 @@ class Tracker:
         """Close the runs of trials whose rows are on disk though no end was handed over: their driver died."""
         for row in rows:
             if row["trial_id"] not in self._ended:
-                self.trial_started(row["trial_id"], params(row), tags(row))
-                self.trial_ended(row)
+                self._ended.add(row["trial_id"])
+                begun, ended = span(row) or (_now(), _now())
+                self._put("start", trial=row["trial_id"], params=params(row), tags=tags(row), begun=begun)
+                self._put("end", row=row, ended=ended)
 
     def front(self, trial_ids: Iterable[str]) -> None:
-        """Tag the front's members `on_front=true`, and nobody else."""
-        self._put("front", trials=list(trial_ids))
+        """Tag the front's members `on_front=true`, and nobody else; nothing to do where they are as before.
+
+        A study beneath another, of new seeds, has no front of its own.
+        """
+        members = sorted(trial_ids)
+        if members != self._front and self._beneath is None:
+            self._front = members
+            self._put("front", trials=members)
 
     def study_reported(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Log the study's own progress on the parent run; `step` counts finished trials."""
@@ -153,14 +165,14 @@ class Tracker:
             What tracking lacks, or None when everything was read back as it is on disk.
         """
         if status is not None:
-            self._put("close", status=status, reason=reason)
+            # sent again, a study still ended when it did
+            known = {"time": self._until} if self._again and self._until is not None else {}
+            self._put("close", status=status, reason=reason, **known)
         lacking: dict[str, str] = {}
 
         def read_back(store: Store) -> None:
-            from study.tracking.verify import missing
-
             if status is not None:
-                lacking.update(missing(store, self._dir, study_id=self._study_id))
+                lacking.update(self._read_back(store))
 
         try:
             done = self._uploader.finish(timeout=timeout, afterwards=read_back)
@@ -175,6 +187,23 @@ class Tracker:
             found[SHOWN:] = [f"and {len(found) - SHOWN} more"]
         return "; ".join(found) or None
 
+    def _read_back(self, store: Store) -> dict[str, str]:
+        """Compare the runs with the rows on disk, send again what lacks, and return what still does."""
+        from study.tracking.verify import ARTIFACTS, missing, rows_on_disk
+
+        options: dict[str, Any] = {"study_id": self._study_id, "front": self._front}
+        lacking = missing(store, self._dir, **options)
+        if lacking:
+            store = self._open_store()
+            broken = [row for row in rows_on_disk(self._dir) if row["trial_id"] in lacking]
+            unattached = {trial for trial, text in lacking.items() if text.startswith(ARTIFACTS)}
+            store.repair(broken, unattached=unattached, front=self._front)
+            self._uploader.refused += store.refused
+            lacking = missing(store, self._dir, **options)
+            if lacking and store.artifact_error:
+                lacking = {"artifact store": store.artifact_error, **lacking}
+        return lacking
+
     def _open_store(self) -> Store:
         from study.tracking.store import Store
 
@@ -184,16 +213,22 @@ class Tracker:
             study=self._study,
             study_id=self._study_id,
             study_dir=self._dir,
+            begun=self._begun,
             beneath=self._beneath,
         )
 
     def _recall(self) -> None:
-        """Learn from the spool which epochs and ends were handed over before."""
+        """Learn from the spool what was handed over before: epochs, ends, the front, and when the study went on."""
         for event in self._spool.events():
+            self._begun = min(event["time"], self._begun)
             if event["kind"] == "epoch":
                 self._steps[event["trial"]] = max(event["step"], self._steps.get(event["trial"], 0))
             elif event["kind"] == "end":
                 self._ended.add(event["row"]["trial_id"])
+            elif event["kind"] == "front":
+                self._front = event["trials"]
+            if event["kind"] in ("epoch", "end", "close"):
+                self._until = event.get("ended", event["time"])
 
     def _inside(self, path: Path) -> str:
         """Return a path as seen from the study's folder, which may be moved before the upload."""
@@ -207,7 +242,11 @@ class Tracker:
 
     def _put(self, kind: str, **event: Any) -> None:
         try:
-            self._spool.append({"kind": kind, "time": int(time.time() * 1000), **event})
+            self._spool.append({"kind": kind, "time": _now(), **event})
             self._uploader.wake()
         except Exception as error:  # noqa: BLE001 - a full disk costs tracking, not the study
             logger.warning("tracking lost an update: %s", short(error))
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

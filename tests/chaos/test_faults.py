@@ -136,7 +136,7 @@ def test_lost_node(tmp_path, note, fault):
         study.wait_until(lambda: "from its last checkpoint" in study.said, driver)
         seconds = time.monotonic() - begun
         finished(driver, study)
-    assert seconds < 45
+    assert seconds < 30
     unchanged(study, before)
     seen = line(study, "from its last checkpoint")
     note(fault, f"after {seconds:.0f} s: {seen}", complete(study))

@@ -50,5 +50,6 @@ def run_plain(source: Path, out: Path) -> Path:
         tell(search, trial, ending(config.search, ended))
         tracker.trial_ended(ended)
         tracker.study_reported(ledger.count, ledger.progress())
+        tracker.front(ledger.front)
     assert finish(config, folder, tracker=tracker)
     return folder

@@ -9,6 +9,7 @@ from helpers.synthetic_results import result_row
 
 from analysis.results import trial_file, write_rows
 from analysis.schema import EPOCH, EXAMPLE, RESULT
+from study.tracking.names import STUDY_TAG, TRIAL_TAG
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
 
@@ -32,16 +33,18 @@ def epochs(row: dict[str, Any]) -> list[dict[str, Any]]:
     identity = {key: row[key] for key in ("study", "trial_id", "number")}
     return [
         {**identity, "epoch": epoch, "loss": 1 / epoch, "lr": 0.1, "stale": False, "part.natural": 0.5,
+         "val_loss": 0.3,
          "val_clean_accuracy": 0.4 * epoch, "val_robust_accuracy": None}
         for epoch in range(1, row["epochs"] + 1)
     ]  # fmt: skip
 
 
-def write(study_dir: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """Write a trial's files as the ledger does, its result row last."""
+def write(study_dir: Path, row: dict[str, Any], *, last: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write a trial's files as the ledger does, its result row last; `last` changes the last epoch's row."""
     trial = row["trial_id"]
     if row["epochs"]:
-        write_rows(trial_file(study_dir, trial, schema=EPOCH), epochs(row), EPOCH)
+        *others, final = epochs(row)
+        write_rows(trial_file(study_dir, trial, schema=EPOCH), [*others, {**final, **(last or {})}], EPOCH)
     example = {
         "study": row["study"], "trial_id": trial, "checkpoint": "last", "split": "val", "attack": "pgd",
         "epsilon": row["eval_epsilon"], "index": 7, "clean_correct": True, "robust_correct": False,
@@ -67,3 +70,36 @@ def run_trial(tracker: Tracker, study_dir: Path, row: dict[str, Any]) -> None:
     report(tracker, row)
     tracker.trial_ended(write(study_dir, row))
     tracker.study_reported(row["number"] + 1, {"front_size": 1})
+
+
+def runs(uri: str) -> tuple[dict[str, Any], Any]:
+    """The study's runs by trial id, and the client."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "robust-study"]
+    found = client.search_runs([experiment.experiment_id])
+    assert len({run.data.tags[TRIAL_TAG] for run in found}) == len(found)
+    assert {run.data.tags[STUDY_TAG] for run in found} == {STUDY_ID}
+    return {run.data.tags[TRIAL_TAG]: run for run in found}, client
+
+
+def points(client: Any, run: Any, key: str) -> list[tuple[int, float]]:
+    """A metric's history, steps and values."""
+    return [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
+
+
+def close(tracking: Tracker, status: str | None = "FINISHED", **options: Any) -> str | None:
+    """Close with all the time a loaded machine may need."""
+    return tracking.close(status, **{"timeout": 900, **options})
+
+
+def run_study(
+    uri: str, folder: Path, rows: list[dict[str, Any]], status: str = "FINISHED", **options: Any
+) -> str | None:
+    """Hand over a whole study."""
+    tracking = tracker(folder, uri, **options)
+    tracking.start({"name": "s"}, {"study": "s"})
+    for one in rows:
+        run_trial(tracking, folder, one)
+    return close(tracking, status)

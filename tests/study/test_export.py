@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 from helpers.tracked import row, run_trial, tracker
+from mlflow import MlflowClient
 
 from analysis.results import read_examples, read_results
 from study.errors import UsageError
@@ -90,6 +91,25 @@ def test_of_two_studies_of_one_name_the_newest_counts(study, tmp_path, capsys):
 def test_what_cannot_be_exported_is_said_in_a_line(tmp_path, folder, uri, experiment, out, said):
     with pytest.raises(UsageError, match=said):
         export(tmp_path / folder if folder else None, uri=uri, experiment=experiment, out=tmp_path / out)
+
+
+def test_outcomes_that_are_not_there_are_said(study, tmp_path, capsys):
+    folder, uri = study
+    store = tmp_path / "mlartifacts"
+    shutil.copytree(folder.parent / "mlartifacts", store)
+    client = MlflowClient(tracking_uri=uri)
+    found = {run.data.tags["robust_study.trial_id"]: run for run in client.search_runs(["1"])}
+    lost = folder.parent / "mlartifacts/robust-study" / found["00001"].info.run_id
+    shutil.rmtree(lost)
+    try:
+        export(None, uri=uri, experiment="robust-study", out=tmp_path / "rows.parquet")
+    finally:
+        shutil.copytree(store / "robust-study" / lost.name, lost)
+    assert read_results(tmp_path / "rows.parquet").num_rows == 3
+    assert read_examples(tmp_path / "rows.examples.parquet")["trial_id"].to_pylist() == ["00000", "00002"]
+    assert "no per-example outcomes of 1 of 2 trials are there" in " ".join(capsys.readouterr().err.split())
+    export(None, uri=uri, experiment="robust-study", out=tmp_path / "rows.parquet")
+    assert "per-example outcomes of" not in capsys.readouterr().err
 
 
 def test_an_experiment_that_is_not_there_is_answered_with_those_that_are(study, tmp_path):

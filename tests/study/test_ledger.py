@@ -110,9 +110,12 @@ def test_the_running_count_equals_counting_everything_again(tmp_path):
             }
         )
         ledger._count(rows[-1])
-        points = [values(row, FRONT) for row in rows if row["status"] == "completed" and not row["flags"]]
+        sound = [row for row in rows if row["status"] == "completed" and not row["flags"]]
+        points = [values(row, FRONT) for row in sound]
         if points:
-            assert ledger.front_size == non_dominated(points, maximise=True).sum()
+            front = non_dominated(points, maximise=True)
+            assert ledger.front_size == front.sum()
+            assert ledger.front == [row["trial_id"] for row, stays in zip(sound, front, strict=True) if stays]
             volume = hypervolume(points, reference=(0.0, 0.0), maximise=True)
             assert ledger.progress()["hypervolume"] == pytest.approx(volume.value)
     assert (ledger.count, ledger.failed, ledger.progress()["trials_stopped_early"]) == (120, 30, 30)

@@ -156,6 +156,14 @@ def test_mlflow_holds_one_parent_and_a_finished_child_a_trial(finished):
     assert list(folder.glob("mlartifacts/**/figures/pareto.png"))
 
 
+def test_the_front_is_tagged_while_the_study_runs(finished):
+    folder, _, _ = finished
+    lines = (folder / "studies/small/tracking/spool.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    last = len(kinds) - 1 - kinds[::-1].index("end")
+    assert "front" in kinds[:last]
+
+
 def test_the_front_lies_on_disk_and_is_printed(finished):
     folder, _, resumed = finished
     figures = folder / "studies/small/figures"

@@ -5,64 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import statistics
 import time
 from pathlib import Path
 
 import pytest
-from helpers.tracked import STUDY_ID, report, row, run_trial, tracker, write
+from helpers.tracked import STUDY_ID, close, points, report, row, run_study, run_trial, runs, tracker, write
 
 from study.errors import UsageError
-from study.tracking.names import ON_FRONT, PARENT_TAG, STUDY_TAG, TRIAL_TAG
+from study.tracking.names import ON_FRONT, PARENT_TAG, TRIAL_TAG
 from study.tracking.rows import row_from_tags
 from study.tracking.spool import Spool
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """A store with its tables made, which takes seconds, to be copied by each test."""
-    from study.tracking.client import connect
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    connect(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(tmp_path, empty_store):
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "study").mkdir()
-    return tmp_path / "study"
-
-
-def runs(uri):
-    """The study's runs by trial id, and the client."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    (experiment,) = [e for e in client.search_experiments() if e.name == "robust-study"]
-    found = client.search_runs([experiment.experiment_id])
-    assert len({run.data.tags[TRIAL_TAG] for run in found}) == len(found)
-    assert {run.data.tags[STUDY_TAG] for run in found} == {STUDY_ID}
-    return {run.data.tags[TRIAL_TAG]: run for run in found}, client
-
-
-def points(client, run, key):
-    return [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
-
-
-def run_study(uri, folder, rows, status="FINISHED", **options):
-    tracking = tracker(folder, uri, **options)
-    tracking.start({"name": "s"}, {"study": "s"})
-    for one in rows:
-        run_trial(tracking, folder, one)
-    return tracking.close(status)
 
 
 def test_a_study_is_one_parent_with_a_child_a_trial(uri, folder):
@@ -76,7 +29,7 @@ def test_a_study_is_one_parent_with_a_child_a_trial(uri, folder):
     assert (parent.info.status, first.info.status, second.info.status) == ("FINISHED", "FINISHED", "FAILED")
     assert {run.data.tags.get(PARENT_TAG) for run in (first, second)} == {parent.info.run_id}
     assert PARENT_TAG not in parent.data.tags
-    assert first.info.run_name == "s-00000"
+    assert first.info.run_name == "00000 trades"
     assert first.data.params["param.beta"] == "6.0"
     assert first.data.params["eval_epsilon"] == "0.1"
     assert first.data.metrics["val_robust_accuracy"] == 0.5
@@ -130,14 +83,14 @@ def test_a_dead_driver_loses_nothing_and_its_runs_go_on(uri, folder):
     write(folder, row(0))
     report(dead, row(1), upto=1)
     report(dead, row(2), upto=1)
-    dead._spool.close()  # as a SIGKILL does
+    close(dead, None)  # its thread must not go on beside the next one's; the runs stay as a SIGKILL leaves them
     with (folder / "tracking/spool.jsonl").open("a") as file:
         file.write('{"kind":"epoch","trial":"0000')
     later = tracker(folder, uri)
     later.start({}, {})
     later.settle([row(0)])
     run_trial(later, folder, row(1))
-    assert later.close("KILLED", reason="stopped by the user") is None
+    assert close(later, "KILLED", reason="stopped by the user") is None
     found, client = runs(uri)
     assert [found[trial].info.status for trial in ("study", "00000", "00001", "00002")] == [
         "KILLED", "FINISHED", "FINISHED", "KILLED",
@@ -152,7 +105,7 @@ def test_epochs_that_no_report_brought_come_from_the_epoch_rows(uri, folder):
     tracking.start({}, {})
     report(tracking, row(0), upto=1)
     tracking.trial_ended(write(folder, row(0)))
-    assert tracking.close("FINISHED") is None
+    assert close(tracking) is None
     found, client = runs(uri)
     assert points(client, found["00000"], "loss") == [(1, 1.0), (2, 0.5)]
 
@@ -168,7 +121,7 @@ def test_the_front_is_tagged_and_untagged(uri, folder, tmp_path):
             run_trial(tracking, folder, row(1))
         tracking.front(members)
         tracking.artifacts([figure], "figures")
-        assert tracking.close("FINISHED") is None
+        assert close(tracking) is None
         found, client = runs(uri)
         assert [trial for trial, run in found.items() if run.data.tags.get(ON_FRONT) == "true"] == members
     assert [item.path for item in client.list_artifacts(found["study"].info.run_id, "figures")] == [
@@ -193,6 +146,7 @@ def test_what_fails_for_a_while_arrives_in_order_once(uri, folder, monkeypatch):
     from mlflow import MlflowClient
 
     monkeypatch.setattr("study.tracking.uploader.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("study.tracking.uploader.GIVE_UP_SECONDS", 900)
     real, calls = MlflowClient.log_batch, [0]
 
     def flaky(self, *args, **options):
@@ -206,7 +160,7 @@ def test_what_fails_for_a_while_arrives_in_order_once(uri, folder, monkeypatch):
     tracking = tracker(folder, uri)
     tracking.start({"name": "s"}, {})
     run_trial(tracking, folder, row(0))
-    assert tracking.close("FINISHED") is None
+    assert close(tracking) is None
     assert calls[0] > 6
     found, client = runs(uri)
     assert points(client, found["00000"], "loss") == [(1, 1.0), (2, 0.5)]
@@ -216,7 +170,7 @@ def test_a_setting_that_changed_is_told_by_a_tag(uri, folder):
     for trials in (4, 6):
         tracking = tracker(folder, uri)
         tracking.start({"search.num_trials": trials}, {})
-        assert tracking.close("FINISHED") is None
+        assert close(tracking) is None
     parent = runs(uri)[0]["study"]
     assert (parent.data.params["search.num_trials"], parent.data.tags["search.num_trials"]) == ("4", "6")
 
@@ -226,7 +180,7 @@ def test_the_data_set_is_logged_with_its_hash_and_counts(uri, folder):
         tracking = tracker(folder, uri)
         tracking.start({}, {})
         tracking.dataset(name="digits", digest="0123abcd", source="digits", profile={"train": 10, "val": 2})
-        assert tracking.close("FINISHED") is None
+        assert close(tracking) is None
     (found,) = runs(uri)[0]["study"].inputs.dataset_inputs
     assert (found.dataset.name, found.dataset.digest) == ("digits", "0123abcd")
     assert json.loads(found.dataset.profile) == {"train": 10, "val": 2}
@@ -237,7 +191,7 @@ def test_the_data_set_is_logged_with_its_hash_and_counts(uri, folder):
     [
         (lambda client, run: client.delete_run(run.info.run_id), "no run"),
         (lambda client, run: client.set_terminated(run.info.run_id, status="KILLED"), "KILLED"),
-        (lambda client, run: client.delete_tag(run.info.run_id, "robust_study.row"), "no result row"),
+        (lambda client, run: client.delete_tag(run.info.run_id, "robust_study.row"), "no whole result row"),
     ],
 )
 def test_the_read_back_says_what_is_missing_and_a_second_upload_repairs_it(uri, folder, harm, said):
@@ -269,7 +223,7 @@ def test_the_filters_of_the_docs_find_what_they_say(uri, folder):
     for one in rows:
         run_trial(tracking, folder, one)
     tracking.front(["00001"])
-    assert tracking.close("FINISHED") is None
+    assert close(tracking) is None
     client, found = runs(uri)[1], {}
     for query in filters:
         answer = client.search_runs(["1"], filter_string=query)
@@ -290,7 +244,7 @@ def test_no_secret_of_the_environment_reaches_runs_artifacts_or_spool(uri, folde
     tracking = tracker(folder, uri)
     tracking.start(study_params(config), study_tags(config))
     run_trial(tracking, folder, row(0))
-    assert tracking.close("FINISHED") is None
+    assert close(tracking) is None
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"mlflow.db", "spool.jsonl", "00000.parquet"} <= {path.name for path in written}
     assert [path for path in written if b"planted-" in path.read_bytes()] == []
@@ -316,6 +270,7 @@ def test_handing_over_takes_microseconds(folder):
     for epoch in range(300):
         begun = time.perf_counter()
         tracking.trial_reported("00000", epoch + 1, metrics)
+        tracking.front([f"{epoch:05d}", "00000"])
         seconds.append(time.perf_counter() - begun)
     assert statistics.median(seconds) < 2e-3
     tracking._spool.close()
