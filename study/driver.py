@@ -254,9 +254,13 @@ class _Run:
 def _broken(error: BaseException, study_dir: Path) -> str:
     """Keep what happened beside the trials' own errors and return it in a line."""
     text = "".join(traceback.format_exception(error))
-    said = str(error).splitlines()[0] if str(error) else "no message"
-    if not isinstance(error, StoreDownError):
-        said = f"{type(error).__name__}: {said}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Traceback"):
+        said = lines[-1]  # Tune's own error holds the traceback of what happened
+    else:
+        said = lines[0] if lines else "no message"
+        if not isinstance(error, StoreDownError):
+            said = f"{type(error).__name__}: {said}"
     path = study_dir / "errors" / "driver.txt"
     try:
         path.parent.mkdir(exist_ok=True)
@@ -315,6 +319,8 @@ def _fit(
                 name=name,
                 storage_path=str(storage),
                 callbacks=callbacks,
+                # a trial has saved itself already, and one given up has nothing to save
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 # the bookkeeper counts, because a node that is lost is no failure of its trials
                 failure_config=tune.FailureConfig(max_failures=-1),
                 verbose=0,
