@@ -32,13 +32,16 @@ def method_fronts_table(
     """
     fronts = fronts_by(table, "method", objectives=objectives, allow_mixed=allow_mixed)
     trials = table["method"].to_pylist()
-    rows = []
+    found: list[tuple[float, str, Table]] = []
     for method, members in fronts.items():
         volume = front_hypervolume(members, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
-        rows.append((method, trials.count(method), ", ".join(members["trial_id"].to_pylist()), volume.value))
+        found.append((volume.value, method, members))
     return TextTable(
         title="Fronts of each method alone",
         headings=("method", "trials", "members", "hypervolume"),
         formats=("", "d", "", ".4f"),
-        rows=tuple(sorted(rows, key=lambda row: -row[3])),
+        rows=tuple(
+            (method, trials.count(method), ", ".join(members["trial_id"].to_pylist()), volume)
+            for volume, method, members in sorted(found, key=lambda one: -one[0])
+        ),
     )

@@ -149,7 +149,7 @@ def _draw_method(
 
     for x, y, (across, up) in zip(*view.points[view.front & mine].T, view.ends[view.front & mine], strict=True):
         # a Lipschitz estimate has no interval
-        bars = {"color": "0.55", "linewidth": 0.6, "zorder": 2.8, "solid_capstyle": "butt"}
+        bars: dict[str, Any] = {"color": "0.55", "linewidth": 0.6, "zorder": 2.8, "solid_capstyle": "butt"}
         ax.plot(across, [y, y], **bars)
         ax.plot([x, x], up, **bars)
     dominated, front, doubtful = view.dominated & mine, view.front & mine, view.doubtful & mine
