@@ -102,19 +102,28 @@ def like_for_like(result: Row, rows: Sequence[Row], /) -> Row | None:
 def alike(result: Row, rows: Sequence[Row], /) -> list[Row]:
     """Return every such measurement, on however many images; see `like_for_like`."""
     wanted = {"attack": result["attack"], "steps": result["steps"], "restarts": result["restarts"]}
-    return [row for row in _of(result, rows) if all(row[name] == value for name, value in wanted.items())]
+    return [row for row in on_own_checkpoint(result, rows) if all(row[name] == value for name, value in wanted.items())]
+
+
+def on_own_checkpoint(result: Row, rows: Sequence[Row], /) -> list[Row]:
+    """Return the measurements on test of a trial's own checkpoint at the study's own radius."""
+    wanted = {
+        "trial_id": result["trial_id"], "study": result["study"], "checkpoint": result["checkpoint_kind"],
+        "norm": result["norm"], "epsilon": result["eval_epsilon"],
+    }  # fmt: skip
+    return [row for row in _on_test(rows) if all(row[name] == value for name, value in wanted.items())]
 
 
 def lipschitz_on_test(result: Row, rows: Sequence[Row], /) -> float | None:
     """Return the mean local Lipschitz estimate of a trial's own checkpoint on test, that of most images."""
-    known = [row for row in _of(result, rows) if row["lipschitz_mean"] is not None]
+    known = [row for row in on_own_checkpoint(result, rows) if row["lipschitz_mean"] is not None]
     best = max(known, key=lambda row: row["lipschitz_examples"] or 0, default=None)
     return None if best is None else float(best["lipschitz_mean"])
 
 
 def doubts_on_test(result: Row, rows: Sequence[Row], /) -> list[str]:
     """Return every flag of a trial's measurements on test at the study's own radius, with its attack, sorted."""
-    return sorted({f"{flag} ({attack_name(row)})" for row in _of(result, rows) for flag in row["flags"]})
+    return sorted({f"{flag} ({attack_name(row)})" for row in on_own_checkpoint(result, rows) for flag in row["flags"]})
 
 
 def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
@@ -122,7 +131,7 @@ def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
 
     Stronger is the later of FGSM, PGD, multi-targeted, AutoAttack; then more steps and restarts; then more images.
     """
-    return max(_of(result, rows), key=_strength, default=None)
+    return max(on_own_checkpoint(result, rows), key=_strength, default=None)
 
 
 def attack_name(row: Row, /) -> str:
@@ -169,7 +178,7 @@ def tracked_metrics(result: Row, rows: Sequence[Row], /, *, study_dir: str | Pat
         study_dir: The folder that the trial's measurements lie in.
     """
     found: dict[str, float] = {}
-    same, measured = like_for_like(result, rows), _of(result, rows)
+    same, measured = like_for_like(result, rows), on_own_checkpoint(result, rows)
     images = max((row["examples"] for row in measured), default=0) if same is None else same["examples"]
     if same is not None:
         found |= {f"test_{name}": same[name] for name in ("clean_accuracy", "robust_accuracy")}
@@ -243,15 +252,6 @@ def gap(result: Row, row: Row, kind: str, /) -> Any:
         accuracy_estimate(result[f"val_{kind}_accuracy"], result["examples"]),
         accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]),
     )
-
-
-def _of(result: Row, rows: Sequence[Row]) -> list[Row]:
-    """Return the measurements on test of a trial's own checkpoint at the study's own radius."""
-    wanted = {
-        "trial_id": result["trial_id"], "study": result["study"], "checkpoint": result["checkpoint_kind"],
-        "norm": result["norm"], "epsilon": result["eval_epsilon"],
-    }  # fmt: skip
-    return [row for row in _on_test(rows) if all(row[name] == value for name, value in wanted.items())]
 
 
 def _estimate(row: Row, kind: str) -> str:

@@ -8,7 +8,14 @@ from html import escape
 from typing import Any, Literal
 
 from analysis.confirmation import Confirmed
-from analysis.evaluations import doubts_on_test, like_for_like, settings_phrase, strongest
+from analysis.evaluations import (
+    attack_name,
+    doubts_on_test,
+    like_for_like,
+    on_own_checkpoint,
+    settings_phrase,
+    strongest,
+)
 from analysis.on_test import OnTest
 from analysis.paper_table import accuracy_estimate
 from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
@@ -70,7 +77,7 @@ def card(
             "answered" if row["steps"] * row["restarts"] >= 50 else "doubt",
         ),
         _strongest(row, tested),
-        _flags(row),
+        _flags(row, tested),
         Answer(
             "Smooth by measurement?",
             "not measured"
@@ -88,7 +95,7 @@ def card(
         Answer("Trained how?", _training(row)),
         Answer("Can it be had?", _where(row), "answered" if row["checkpoint_path"] else "open"),
         Answer("An attack adapted to this very defence?", "no row can know; a person must try", "open"),
-        Answer("Transferred and gradient-free attacks?", _other_attacks(tested), "open"),
+        Answer("Transferred and gradient-free attacks?", _other_attacks(row, tested), "open"),
     ]
 
 
@@ -111,10 +118,19 @@ def card_html(row: Mapping[str, Any], answers: Sequence[Answer], /) -> str:
     )
 
 
-def _flags(row: Mapping[str, Any]) -> Answer:
+def _flags(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
+    """Return what the checks found; only the full ones, which `evaluate` runs on test, answer the question."""
+    question = "Signs of masked gradients?"
     if row["flags"]:
-        return Answer("Signs of masked gradients?", f"flags: {', '.join(row['flags'])}", "doubt")
-    return Answer("Signs of masked gradients?", "none of the checks that ran raised a flag")
+        return Answer(question, f"flags: {', '.join(row['flags'])}", "doubt")
+    rows = [] if on_test is None else on_own_checkpoint(row, on_test.evaluations)
+    if flags := doubts_on_test(row, rows):
+        return Answer(question, f"flags on test: {', '.join(flags)}", "doubt")
+    full = max((one for one in rows if one["checks"] == "full"), key=lambda one: one["examples"], default=None)
+    if full is None:
+        text = "the cheap checks raised no flag; `robust-study evaluate` runs the full ones"
+        return Answer(question, text, "open")
+    return Answer(question, f"the full checks of {attack_name(full)} on {full['examples']} test images raised no flag")
 
 
 def _of(row: Mapping[str, Any], on_test: OnTest) -> Confirmed | None:
@@ -144,9 +160,11 @@ def _strongest(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
     return Answer(question, text)
 
 
-def _other_attacks(on_test: OnTest | None) -> str:
-    ran = on_test is not None and any(row["attack"] == "autoattack" for row in on_test.evaluations)
-    return "transferred: not run here; gradient-free: " + ("AutoAttack's Square, on test" if ran else "not run here")
+def _other_attacks(row: Mapping[str, Any], on_test: OnTest | None) -> str:
+    rows = [] if on_test is None else on_own_checkpoint(row, on_test.evaluations)
+    images = max((one["examples"] for one in rows if one["attack"] == "autoattack"), default=None)
+    square = "not run here" if images is None else f"AutoAttack's Square, on {images} test images"
+    return f"transferred: not run here; gradient-free: {square}"
 
 
 def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: OnTest | None) -> Answer:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.synthetic_results import as_table, result_row
+from helpers.synthetic_results import as_table, evaluation_row, result_row
 
 from analysis.confirmation import as_tree, confirmation_table, confirmed, mean_curse, seed_spread
 from analysis.evaluations import (
@@ -23,17 +23,6 @@ from analysis.on_test import CHOICE_FILE, on_test_table, read_choice, read_on_te
 from analysis.report.card import card
 from analysis.results import example_columns, read_evaluations, write_columns, write_rows
 from analysis.schema import EVALUATION, EXAMPLE, RESULT, ResultsError
-
-
-def evaluation_row(trial="t00000", **changes):
-    row = {
-        "study": "toy", "trial_id": trial, "number": int(trial[1:6]), "method": "natural", "seed": 1000,
-        "evaluation": f"{trial}-last-0", "chosen_by": "front", "checkpoint": "last", "split": "test",
-        "dataset": "digits", "split_hash": "0123abcd", "model": "mlp", "norm": "linf", "epsilon": 0.1,
-        "attack": "pgd", "steps": 10, "restarts": 1, "examples": 1000, "checks": "full", "clean_accuracy": 0.88,
-        "robust_accuracy": 0.45, "lipschitz_mean": 9.0, "flags": [], "threads": 1, "occasion": "2026-01-01T00:00:00",
-    }  # fmt: skip
-    return {**row, **changes}
 
 
 def test_the_like_for_like_measurement_differs_from_validation_in_the_split_alone() -> None:

@@ -56,6 +56,18 @@ def result_row(number: int = 0, **changes: Any) -> dict[str, Any]:
     return {**row, **changes}
 
 
+def evaluation_row(trial: str = "t00000", /, **changes: Any) -> dict[str, Any]:
+    """Return one complete row of a measurement on test; `changes` replace values."""
+    row = {
+        "study": "toy", "trial_id": trial, "number": int(trial[1:6]), "method": "natural", "seed": 1000,
+        "evaluation": f"{trial}-last-0", "chosen_by": "front", "checkpoint": "last", "split": "test",
+        "dataset": "digits", "split_hash": "0123abcd", "model": "mlp", "norm": "linf", "epsilon": 0.1,
+        "attack": "pgd", "steps": 10, "restarts": 1, "examples": 1000, "checks": "full", "clean_accuracy": 0.88,
+        "robust_accuracy": 0.45, "lipschitz_mean": 9.0, "flags": [], "threads": 1, "occasion": "2026-01-01T00:00:00",
+    }  # fmt: skip
+    return {**row, **changes}
+
+
 def as_table(rows: list[dict[str, Any]]) -> Table:
     """Return rows as a result table."""
     names = dict.fromkeys(name for row in rows for name in row)

@@ -8,6 +8,7 @@ from helpers.synthetic_results import result_row, study_rows
 
 from analysis.results import write_rows
 from analysis.schema import RESULT
+from study.configfile import load_config, write_yaml
 
 
 def folder_of(path, rows):
@@ -67,6 +68,11 @@ def test_a_truncated_file_is_named_and_the_rest_read_on_request(command, tmp_pat
     assert code == 2
     assert str(damaged.name) in err
     assert "--skip-damaged reads the rest" in err
+    write_yaml(folder / "study.yaml", load_config("quickstart").to_dict())
+    code, _, err = command("resume", "toy")
+    assert code == 2
+    assert "move it away and resume" in err
+    assert "--skip-damaged" not in err
     code, out, _ = command("pareto", "toy", "--format", "svg", "--skip-damaged")
     assert (code, "of 5 trials" in out) == (0, True)
 
@@ -93,3 +99,33 @@ def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
     assert "reference point (0, 0, 3)" in out
     written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
     assert written == {"pareto.svg", "pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
+
+
+def test_one_objective_has_a_table_without_a_figure_and_a_repeated_one_is_refused(command, tmp_path) -> None:
+    folder_of(tmp_path / "toy", [result_row(0, val_clean_accuracy=0.8), result_row(1), result_row(2)])
+    code, out, err = command("pareto", "toy", "--objectives", "val_clean_accuracy")
+    assert code == 0
+    assert "2 members of 3 trials" in out
+    assert "t00000" not in out
+    assert "no figure" in err
+    written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
+    assert written == {"pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
+    code, _, err = command("pareto", "toy", "--objectives", "val_clean_accuracy,val_clean_accuracy")
+    assert code == 2
+    assert err.strip().endswith("--objectives names val_clean_accuracy twice: name each once")
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_preference_names_its_nearest_member_and_another_form_is_refused(command, tmp_path) -> None:
+    rows = [result_row(0), result_row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.6)]
+    folder_of(tmp_path / "toy", rows)
+    code, out, _ = command("pareto", "toy", "--format", "svg", "--prefer", "0.7,0.6")
+    assert code == 0
+    assert "nearest to (0.7, 0.6): trial t00001 at (0.8, 0.6)" in out
+    assert "Fronts of each method alone" in out
+    for wrong in ("0.7", "0.7,much", "0.7,nan"):
+        code, _, err = command("pareto", "toy", "--prefer", wrong)
+        assert (code, len(err.strip().splitlines())) == (2, 1)
+        assert "--prefer takes a number for each of val_clean_accuracy, val_robust_accuracy, such as 0.9,0.9" in err
+    code, _, err = command("pareto", "toy", "--split", "test", "--prefer", "0.7,0.6")
+    assert (code, "leave them out on test" in err) == (2, True)
