@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.choice import knee_of
-from analysis.fronts import Hypervolume, front_hypervolume, front_of, on_front
-from analysis.objectives import FRONT, objective, values
+from analysis.fronts import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
+from analysis.objectives import FRONT, infeasible, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
-from analysis.wording import L_2, L_INF, LOWER_BOUND, flagged, measured_by, own_parameters, provenance
+from analysis.wording import (
+    L_2,
+    L_INF,
+    LOWER_BOUND,
+    constraints_missed,
+    flagged,
+    measured_by,
+    own_parameters,
+    provenance,
+)
 
 Cell = str | float | int | bool | None
 
@@ -147,6 +156,7 @@ def front_table(
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
+    notes += [apart] if (apart := infeasible_note(table, objectives)) else []
     size = members.num_rows
     return TextTable(
         title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {table.num_rows} trials",
@@ -154,6 +164,19 @@ def front_table(
         formats=tuple(spec for _, spec, _ in columns),
         rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
         notes=tuple(notes),
+    )
+
+
+def infeasible_note(table: Table, objectives: Sequence[str] = FRONT, /, *, most: int = 10) -> str:
+    """Return how many trials miss a constraint and which of them make a front of their own; empty for none."""
+    count = int(infeasible(table).sum())
+    if not count:
+        return ""
+    ids = table.filter(on_infeasible_front(table, objectives=objectives))["trial_id"].to_pylist()
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return (
+        f"infeasible, never on the front: {count} trial{'s' * (count != 1)} against {constraints_missed(table)}; "
+        f"non-dominated among themselves: {', '.join(ids[:most]) or 'none'}{more}"
     )
 
 
@@ -175,15 +198,22 @@ def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
 
 
 def pareto_csv(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> str:
-    """Return all rows of a result table as CSV with `on_front` added, without times and machines."""
-    mask = on_front(table, objectives=objectives, allow_mixed=allow_mixed)
+    """Return all rows of a result table as CSV, without times and machines.
+
+    Added in front: `on_front`, `feasible`, and `on_infeasible_front`, the front of those that miss a constraint.
+    """
+    marks = (
+        on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
+        feasible(table).tolist(),
+        on_infeasible_front(table, objectives=objectives).tolist(),
+    )
     names = [name for name in table.column_names if name not in RESULT.by_name or RESULT.by_name[name].deterministic]
     rows = table.select(names).to_pylist()
     cells = [
-        [bool(member), *(" ".join(value) if isinstance(value, list) else value for value in row.values())]
-        for member, row in zip(mask, rows, strict=True)
+        [*marked, *(" ".join(value) if isinstance(value, list) else value for value in row.values())]
+        for marked, row in zip(zip(*marks, strict=True), rows, strict=True)
     ]
-    return csv_text(["on_front", *names], cells)
+    return csv_text(["on_front", "feasible", "on_infeasible_front", *names], cells)
 
 
 def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:

@@ -6,9 +6,11 @@ import json
 import re
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
-from helpers.synthetic_results import as_table, result_row, study_rows
+from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 
+from analysis.beliefs import FrontBelief
 from analysis.plots.radii import Curve, curve_of
 from analysis.reach import Reach
 from analysis.report.data import chart_data
@@ -106,6 +108,31 @@ def test_charts_have_what_the_rows_say() -> None:
     assert [curve["accuracies"] for curve in found["curves"]] == [[0.9, 0.5, 0.1], [0.9, 0.5]]
     assert found["reach"]["r"] == 0.2
     assert (found["growth"]["unit"], found["growth"]["hours"][-1]) == ("GPU-hours", pytest.approx(6 * 3 * 0.5 / 3600))
+
+
+def test_in_space_a_method_keeps_its_shape_and_only_doubtful_trials_are_hollow() -> None:
+    rows = [result_row(n, method=method) for n, method in enumerate([*METHODS, "mine:other"])]
+    found = {method["name"]: method for method in chart_data(as_table(rows))["methods"]}
+    for name in ("natural", "gradient_regularization", "locally_linear", "trades"):
+        assert found[name]["solid"] == found[name]["symbol"]
+    assert not any(method["solid"].endswith("-open") for method in found.values())
+    assert all(method["hollow"].endswith("-open") for method in found.values())
+    for method in found.values():
+        go.Scatter3d(marker_symbol=[method["solid"], method["hollow"]])
+
+
+def test_a_trial_off_the_front_that_is_likelier_than_a_member_is_in_a_table() -> None:
+    accuracies = [(0.95, 0.3), (0.9, 0.5), (0.89, 0.49), (0.88, 0.48), (0.2, 0.1)]
+    rows = [
+        result_row(n, val_clean_accuracy=clean, val_robust_accuracy=robust)
+        for n, (clean, robust) in enumerate(accuracies)
+    ]
+    drawn = np.array([accuracies, accuracies])
+    ids = tuple(row["trial_id"] for row in rows)
+    belief = FrontBelief(trials=ids, drawn=drawn, probability=np.array([0.9, 0.08, 0.09, 0.02, 0.0]), left_out=0)
+    text = text_of(page_of(rows, belief=belief))
+    beside = text.partition("Measured off the front, and perhaps on it")[2].partition("Dominated as measured")[0]
+    assert re.findall(r"t0000\d", beside) == ["t00002"]
 
 
 def test_without_a_separation_the_page_names_the_command() -> None:
