@@ -24,6 +24,7 @@ REFITS = 1
 
 _REACH = 3.5
 _DEGREE = 4
+_LEAST_WEIGHT = 0.05
 _MASSES = np.geomspace(0.1, 100, 20)
 
 
@@ -97,14 +98,15 @@ def true_accuracies(
     together and cannot be told from their true level, so it is drawn, not estimated; the rest is taken out by a prior
     that the study itself teaches:
 
-    The study's own trade-off, clean angle as a polynomial in the robust one (degree 0 to 4 by BIC, fitted once more to
-    draws of true angles, as noise in the robust one flattens it), is subtracted. This leaves for each trial its
-    distance beside the trade-off and its place along it. Each of the two has an unknown distribution over trials, with
-    a Dirichlet process as its prior. Its expected shape is uniform along the trade-off; beside it, normal or
-    exponential below an edge, of unknown level (within 3 standard errors) and scale (log-uniform from a tenth of the
-    noise). The process's mass is log-uniform from 0.1 (trials alike) to 100 (the expected shape). So no form is imposed
-    on how trials pile up at an end or an edge, which decides how far luck moves the best of them. Drawn by Gibbs
-    sampling over cells narrower than the noise.
+    The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, each with
+    the share of draws that its BIC weight gives; fitted once more to draws of true angles, as noise in the robust one
+    flattens it. This leaves for each trial its distance beside the trade-off and its place along it. Each of the two
+    has an unknown distribution over trials, with a Dirichlet process as its prior. Its expected shape is uniform along
+    the trade-off, between unknown ends (within 3.5 noise deviations of the outermost trials: were there no ends, the
+    outermost would never be drawn back); beside it, normal or exponential below an edge, of unknown level (within 3
+    standard errors) and scale (log-uniform from a tenth of the noise). The process's mass is log-uniform from 0.1
+    (trials alike) to 100 (the expected shape). So no form is imposed on how trials pile up at an end or an edge, which
+    decides how far luck moves the best of them. Drawn by Gibbs sampling over cells narrower than the noise.
 
     Args:
         clean: Classified correctly, boolean, shape (t, n): t trials on the same n examples.
@@ -120,7 +122,7 @@ def true_accuracies(
         ValueError: Shapes differ, or there is no example.
 
     Source: Escobar, JASA 89 (1994), normal means under a Dirichlet process prior; Escobar and West, JASA 90 (1995),
-    for learning its mass.
+    for learning its mass; Raftery, Sociological Methodology 25 (1995), for BIC weights.
     """
     outcomes = np.stack([np.asarray(clean, dtype=bool), np.asarray(robust, dtype=bool)], axis=1)
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
@@ -137,13 +139,16 @@ def true_accuracies(
 
 
 def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
-    """Draw true angles, up to shared noise, shape (draws, t, 2)."""
-    curve = _trade_off(measured.angles)
-    for _ in range(REFITS):
-        # Noise in the robust angle flattens a curve fitted to measured angles; drawn true angles are free of it.
-        drawn = _sweep(measured, curve, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
-        curve = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
-    return _sweep(measured, curve, generator, sweeps=burn_in + draws)[burn_in:]
+    """Draw true angles, up to shared noise, shape (draws, t, 2), a share of them under each plausible trade-off."""
+    kept = []
+    for curve, share in _trade_offs(measured.angles, draws=draws):
+        fitted = curve
+        for _ in range(REFITS):
+            # Noise in the robust angle flattens a curve fitted to measured angles; drawn true angles are free of it.
+            drawn = _sweep(measured, fitted, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
+            fitted = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
+        kept.append(_sweep(measured, fitted, generator, sweeps=burn_in + share)[burn_in:])
+    return np.concatenate(kept)
 
 
 def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, *, sweeps: int) -> np.ndarray:
@@ -173,18 +178,20 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
     return kept
 
 
-def _trade_off(angles: np.ndarray) -> Legendre:
-    """Return the clean angle as a polynomial in the robust one, its degree by BIC."""
+def _trade_offs(angles: np.ndarray, *, draws: int) -> list[tuple[Legendre, int]]:
+    """Return the clean angle as polynomials in the robust one, with the draws that BIC weights give each degree."""
     trials = len(angles)
     window = [angles[:, 1].min() - 1e-6, angles[:, 1].max() + 1e-6]
-    best, chosen = math.inf, Legendre([0.0], domain=window)
-    for degree in range(min(_DEGREE, (trials - 1) // 4) + 1):
-        fit = Legendre.fit(angles[:, 1], angles[:, 0], degree, domain=window)
-        error = float(np.mean((angles[:, 0] - fit(angles[:, 1])) ** 2)) + 1e-9
-        score = trials * math.log(error) + degree * math.log(trials)
-        if score < best:
-            best, chosen = score, fit
-    return chosen
+    fits = [
+        Legendre.fit(angles[:, 1], angles[:, 0], degree, domain=window)
+        for degree in range(min(_DEGREE, (trials - 1) // 4) + 1)
+    ]
+    errors = np.array([np.mean((angles[:, 0] - fit(angles[:, 1])) ** 2) for fit in fits]) + 1e-9
+    scores = trials * np.log(errors) + np.arange(len(fits)) * math.log(trials)
+    weights = np.exp(-0.5 * (scores - scores.min()))
+    weights[weights < _LEAST_WEIGHT] = 0.0
+    shares = np.diff(np.rint(draws * np.cumsum(weights) / weights.sum()).astype(int), prepend=0)
+    return [(fit, share) for fit, share in zip(fits, shares.tolist(), strict=True) if share]
 
 
 def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -> _Grid:
@@ -195,16 +202,23 @@ def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -
     low = float(values.min()) - (half + 0.5) * width
     cells = np.floor((values - low) / width).astype(np.intp)
     size = int(cells.max()) + half + 1
-    bases = np.ones((1, size))
+    centres = low + (np.arange(size) + 0.5) * width
     if beside:
         spread = float(values.std())
         levels = np.linspace(-3, 3, 9) * spread / math.sqrt(len(values))
         scales = np.geomspace(0.1 * usual, max(2 * spread, 3 * usual), 15)
-        apart = (low + (np.arange(size) + 0.5) * width - levels[:, None, None]) / scales[:, None]
+        apart = (centres - levels[:, None, None]) / scales[:, None]
         normal_shape = np.exp(-0.5 * apart**2)
         below_edge = np.where(apart <= 1, np.exp(np.minimum(apart, 1) - 1), 0.0)
-        # Far cells keep a little, so that no trial is out of reach of a narrow shape.
-        bases = np.concatenate([normal_shape, below_edge]).reshape(-1, size) + 1e-9
+        bases = np.concatenate([normal_shape, below_edge]).reshape(-1, size)
+    else:
+        ends = np.linspace(-_REACH, _REACH, 15) * usual
+        first, last = values.min() + ends[:, None, None], values.max() + ends[:, None]
+        inside = (centres >= first) & (centres <= last)
+        bases = inside.reshape(-1, size).astype(np.float64)
+        bases = bases[bases.any(axis=1)]
+    # Far cells keep a little, so that no trial is out of reach of a narrow shape.
+    bases += 1e-9
     bases /= bases.sum(axis=1, keepdims=True)
     return _Grid(low=low, width=width, near=cells[:, None] + np.arange(-half, half + 1), bases=bases)
 

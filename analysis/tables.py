@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from analysis.choice import knee_of
 from analysis.fronts import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
 from analysis.objectives import FRONT, infeasible, objective, values
@@ -157,6 +159,7 @@ def front_table(
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []
+    notes += [useless] if (useless := _smooth_but_useless(members, table)) else []
     size = members.num_rows
     return TextTable(
         title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {table.num_rows} trials",
@@ -186,6 +189,25 @@ def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
     reference = ", ".join(f"{value:g}" for value in volume.reference)
     beyond = f"; {volume.beyond} of its members beyond it count nothing" if volume.beyond else ""
     return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
+
+
+def _smooth_but_useless(members: Table, table: Table) -> str:
+    """Return which members classify less than half as well as the best trial; an empty string for none.
+
+    A network that has collapsed to a constant is as smooth as can be, so a front over Lipschitzness holds it.
+    """
+    sound = values(table.filter(feasible(table)), FRONT[:1])
+    named = [
+        f"{trial} ({clean:.2f})"
+        for trial, clean in zip(members["trial_id"].to_pylist(), values(members, FRONT[:1])[:, 0], strict=True)
+        if clean < 0.5 * np.nanmax(sound)
+    ]
+    return (
+        f"smooth but of little use, clean accuracy below half of the best: {', '.join(named)}; a constraint such as "
+        "`val_clean_accuracy >= 0.9` (search.constraints) keeps such trials off a study's fronts"
+        if named
+        else ""
+    )
 
 
 def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:

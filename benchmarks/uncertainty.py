@@ -36,7 +36,7 @@ def main() -> None:
     records = []
     for number, (name, make) in enumerate({**DESIGNS, **UNDECIDABLE}.items()):
         generator = np.random.default_rng([1, number])
-        record = try_design(make, generator=generator, studies=studies, draws=300, burn_in=100)
+        record = try_design(make, generator=generator, studies=studies)
         print(record.line(name), flush=True)
         records += [record] if name in DESIGNS else []
     print(together(records).line("all but the last"))

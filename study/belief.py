@@ -8,7 +8,6 @@ from typing import Any
 
 from study.console import notes
 
-_DRAWS = 500
 _SEED = 0
 
 
@@ -42,7 +41,7 @@ def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
         return None
     if len(found.trials) < 2 or not len(found.index):
         return None
-    return front_belief(found, generator=np.random.default_rng(_SEED), draws=_DRAWS)
+    return front_belief(found, generator=np.random.default_rng(_SEED))
 
 
 def _examples(sources: Mapping[str, Path], wanted: set[str]) -> Any:

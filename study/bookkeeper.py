@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 import signal
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from ray import tune
 from ray.exceptions import RayError
 
 from study.attempts import Attempts, is_node_loss, lost_nodes
-from study.drivers import BEAT_SECONDS
-from study.interrupts import Interrupts
+from study.last_saves import LastSaves
 from study.ledger import Ledger
 from study.progress import StudyProgress
 from study.retention import Retention
@@ -27,6 +25,7 @@ from study.searcher import StillOpenError
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
 from trainables.outcome import OUT_OF_MEMORY
+from trainables.storage import StoreDownError
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +39,7 @@ class Bookkeeper(tune.Callback):
         ledger: Writes the result files.
         tracker: Hands runs and metrics to MLflow.
         progress: The live line.
-        interrupts: What asks for a stop.
-        beat: Called every few seconds: shows that this driver is alive.
+        last_saves: Knows whether the run is to stop, and can.
         retention: Deletes checkpoints that are not to be kept; none are when None.
         stop_reason: Says why the trial that Tune calls so was stopped early, None where that is not known.
     """
@@ -52,18 +50,15 @@ class Bookkeeper(tune.Callback):
         ledger: Ledger,
         tracker: Tracker,
         progress: StudyProgress,
-        interrupts: Interrupts,
-        beat: Callable[[], None] = lambda: None,
+        last_saves: LastSaves,
         retention: Retention | None = None,
         stop_reason: Callable[[str], str | None] = lambda tune_id: None,
     ) -> None:
         self._ledger = ledger
         self._tracker = tracker
         self._progress = progress
-        self._interrupts = interrupts
-        self._beat, self._last_beat = beat, time.monotonic()
+        self._last_saves = last_saves
         self._retention = retention
-        self._saved: set[str] = set()
         self._stop_reason = stop_reason
         self._trials: dict[str, Any] = {}
         self._attempts: dict[str, Attempts] = {}
@@ -93,18 +88,23 @@ class Bookkeeper(tune.Callback):
         reference = result.pop("outcome", None)
         if reference is not None:
             self._outcomes[trial.trial_id] = reference
-        if self._interrupts.requested:
-            self._saved.add(trial.trial_id)
+        self._last_saves.reported(trial.trial_id)
         self._tracker.trial_reported(trial.config["trial_id"], result["epoch"], epoch_metrics(result))
         if result["status"] != "running":
             self._close(trial, result["status"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Count an attempt that ended too early; Tune has put the trial back in the queue."""
+        """Count an attempt that ended too early; Tune has put the trial back in the queue.
+
+        Raises:
+            StoreDownError: The place of the checkpoints failed, not the trial: the run ends, with all trials open.
+        """
         name, text = trial.config["trial_id"], _error_text(trial)
         self._outcomes.pop(trial.trial_id, None)
         node_lost = is_node_loss(_error(trial), text, lost_at_start=self._lost_at_start.get(trial.trial_id, 0))
         reason = _last_line(text)
+        if StoreDownError.__name__ in reason:
+            raise StoreDownError(reason.partition(": ")[2])
         if self._tries(trial).ended(node_lost=node_lost):
             # Tune would try for ever; the worker answers for this trial at once
             trial.config["given_up"] = True
@@ -139,12 +139,9 @@ class Bookkeeper(tune.Callback):
         for trial in trials:
             # errors before a trial's start reach Optuna without on_trial_start
             self._trials.setdefault(trial.trial_id, trial)
-        running = [trial.trial_id for trial in trials if trial.status == "RUNNING"]
+        running = [(trial.trial_id, trial.config["trial_id"]) for trial in trials if trial.status == "RUNNING"]
         self._progress.tick(running=len(running))
-        if time.monotonic() - self._last_beat > BEAT_SECONDS:
-            self._last_beat = time.monotonic()
-            self._beat()
-        if self._interrupts.requested and (self._interrupts.patience_over or self._saved.issuperset(running)):
+        if self._last_saves.are_done(running):
             # Tune's own way out: it leaves the running trials as they are
             signal.raise_signal(signal.SIGUSR1)
 

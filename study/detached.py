@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from study.console import notes, results
-from study.drivers import LOG_FILE, Driver, process_begun, running_driver
+from study.drivers import LOG_FILE, Driver, elsewhere, process_begun, running_driver
 from study.errors import UsageError
 from study.folder import open_config
 from study.generations import interpreter
@@ -58,7 +58,7 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
 
     Args:
         study_dir: The study's folder.
-        now: Without the grace that lets running trials save their epoch.
+        now: Without the grace that lets running trials save.
 
     Raises:
         UsageError: The folder holds no study, or its driver runs on another machine or belongs to another user.
@@ -71,10 +71,7 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
         console.print(f"no driver runs study {study_dir}")
     else:
         if not driver.here:
-            raise UsageError(
-                f"study {study_dir} is run by {driver}: stop it there with "
-                f"`ssh {driver.host} robust-study stop {study_dir.resolve()}`"
-            )
+            raise UsageError(f"study {study_dir} is run by {driver}: {elsewhere(study_dir, driver)}")
         if not _end(driver, now=now):
             console.print(f"{driver} is still stopping: wait, or use `robust-study stop {study_dir} --now`")
             raise SystemExit(1)

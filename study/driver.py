@@ -15,6 +15,7 @@ from study.quiet import quiet_ray
 quiet_ray()
 
 from ray import tune  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
+from ray.tune.search import ConcurrencyLimiter  # noqa: E402
 
 from study.bookkeeper import Bookkeeper  # noqa: E402
 from study.budget import TimeBudget  # noqa: E402
@@ -22,12 +23,15 @@ from study.checkpoints import checkpoint_root  # noqa: E402
 from study.cluster.memory import gpus_per_trial  # noqa: E402
 from study.config import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
+from study.deletions import Deletions, delete  # noqa: E402
 from study.drivers import beat  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.generations import Generation, size  # noqa: E402
 from study.interrupts import Interrupts  # noqa: E402
+from study.last_saves import LastSaves  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
 from study.progress import StudyProgress  # noqa: E402
+from study.pulse import Pulse  # noqa: E402
 from study.replicas import Plan, read_plan  # noqa: E402
 from study.retention import Retention  # noqa: E402
 from study.scheduler import StudyScheduler, informed_scheduler  # noqa: E402
@@ -35,16 +39,17 @@ from study.searcher import (  # noqa: E402
     CONFIG_ATTRIBUTE,
     StudySearcher,
     enqueue,
+    give_up,
     open_search,
     trial_id,
     unfinished,
 )
-from study.session import ray_session, reserved, sum_of  # noqa: E402
+from study.session import ray_session, reserved, room, sum_of  # noqa: E402
 from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.storage import join, remove_folder  # noqa: E402
+from trainables.storage import StoreDownError, join  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 
@@ -105,13 +110,11 @@ def run_study(
     budget = TimeBudget(optuna_study, limit=config.search.time_limit)
     tracker = _opened(config, study_dir, study=optuna_study, ledger=ledger, plan=plan)
     missing = config.num_trials - ledger.count
+    give_up(optuna_study, pending[max(0, missing) :])
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
     if ledger.count + len(pending) and (generation is None or generation.number == 1):
-        retry = min(missing, len(pending))
-        notes().print(
-            f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new"
-        )
+        _announce(ledger, retry=min(missing, len(pending)), missing=missing)
     run = _Run(
         config=config,
         study_dir=study_dir,
@@ -130,6 +133,10 @@ def run_study(
     except Exception as error:
         raise RunBrokeError(_broken(error, study_dir), tracker=tracker) from error
     return tracker
+
+
+def _announce(ledger: Ledger, *, retry: int, missing: int) -> None:
+    notes().print(f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new")
 
 
 def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger, plan: Plan | None) -> Tracker:
@@ -174,29 +181,19 @@ class _Run:
             front_size=ledger.front_size,
             run=None if before is None else (before.started, before.done),
         )
-        with progress, ray_session(config):
+        with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
             interrupts.listen()  # Ray has put its own handlers
             data = data or load_dataset(config.dataset).without_test()
             self.tracker.dataset(**dataset_event(data))
             scheduler = informed_scheduler(config, self.study_dir, ledger.stored())
+            last_saves = LastSaves(interrupts, say=progress.say)
             keeper = Bookkeeper(
                 ledger=ledger,
                 tracker=self.tracker,
                 progress=progress,
                 stop_reason=scheduler.reason,
-                interrupts=interrupts,
-                beat=lambda: beat(self.study_dir),
-                retention=self._retention(),
-            )
-            searcher = StudySearcher(
-                self.study,
-                space=config.space(),
-                search=config.search,
-                configure=_Configure(config, self.study_dir),
-                before_tell=keeper.before_tell,
-                pending=self.pending,
-                budget=self.budget,
-                closing=lambda: interrupts.requested,
+                last_saves=last_saves,
+                retention=self._retention(deletions),
             )
             gpus = gpus_per_trial(
                 config,
@@ -206,37 +203,64 @@ class _Run:
                 stopping=lambda: interrupts.requested,
             )
             wanted, slots = reserved(config, gpus=gpus)
-            slots = config.resources.max_concurrent or slots
+            fixed = config.resources.max_concurrent
+            limiter = ConcurrencyLimiter(self._searcher(keeper), max_concurrent=fixed or slots)
+            pulse = Pulse(
+                limiter,
+                beat=lambda: beat(self.study_dir),
+                room=(lambda: room(wanted)) if fixed is None else None,
+            )
             if before is not None:
-                missing = min(missing, size(config.cluster.trials_per_driver, slots=slots))
+                missing = min(missing, size(config.cluster.trials_per_driver, slots=fixed or slots))
             shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
             fitted = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([wanted])
             )
-            _fit(
-                fitted,
-                searcher=searcher,
-                scheduler=scheduler,
-                keeper=keeper,
-                num_trials=missing,
-                slots=slots,
-                shared=shared,
-            )
+            try:
+                _fit(
+                    fitted,
+                    limiter=limiter,
+                    scheduler=scheduler,
+                    callbacks=[keeper, pulse],
+                    num_trials=missing,
+                    shared=shared,
+                )
+            finally:
+                last_saves.close()
 
-    def _retention(self) -> Retention:
-        root = checkpoint_root(self.config, self.study_dir)
+    def _searcher(self, keeper: Bookkeeper) -> StudySearcher:
+        return StudySearcher(
+            self.study,
+            space=self.config.space(),
+            search=self.config.search,
+            configure=_Configure(self.config, self.study_dir),
+            before_tell=keeper.before_tell,
+            pending=self.pending,
+            budget=self.budget,
+            closing=lambda: self.interrupts.requested,
+        )
+
+    def _retention(self, deletions: Deletions) -> Retention:
+        rows = self.ledger.rows
         return Retention(
             self.config.storage.keep,
             objectives=self.config.search.objectives,
-            remove=lambda trial: remove_folder(join(root, trial)),
-            rows=self.ledger.rows.values(),
+            remove=deletions,
+            rows=rows.values(),
+            there=deletions.there() if rows else (),
         )
 
 
 def _broken(error: BaseException, study_dir: Path) -> str:
     """Keep what happened beside the trials' own errors and return it in a line."""
     text = "".join(traceback.format_exception(error))
-    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Traceback"):
+        said = lines[-1]  # Tune's own error holds the traceback of what happened
+    else:
+        said = lines[0] if lines else "no message"
+        if not isinstance(error, StoreDownError):
+            said = f"{type(error).__name__}: {said}"
     path = study_dir / "errors" / "driver.txt"
     try:
         path.parent.mkdir(exist_ok=True)
@@ -270,11 +294,10 @@ def _fit(
     trainable: Any,
     /,
     *,
-    searcher: StudySearcher,
+    limiter: ConcurrencyLimiter,
     scheduler: StudyScheduler,
-    keeper: Bookkeeper,
+    callbacks: list[tune.Callback],
     num_trials: int,
-    slots: int,
     shared: Path | str | None,
 ) -> None:
     # Tune's own experiment state is disposable: what is true is Optuna's storage, the result files and
@@ -285,10 +308,9 @@ def _fit(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
+                search_alg=limiter,
                 scheduler=scheduler,
                 num_samples=num_trials,
-                max_concurrent_trials=slots,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -296,7 +318,9 @@ def _fit(
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=str(storage),
-                callbacks=[keeper],
+                callbacks=callbacks,
+                # a trial has saved itself already, and one given up has nothing to save
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 # the bookkeeper counts, because a node that is lost is no failure of its trials
                 failure_config=tune.FailureConfig(max_failures=-1),
                 verbose=0,
@@ -305,7 +329,7 @@ def _fit(
         try:
             tuner.fit()
         finally:
-            remove_folder(join(storage, name))
+            delete(join(storage, name))
 
 
 def _trial_name(trial: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ LOG_FILE = "driver.log"
 BEAT_SECONDS = 15.0
 # A driver on another host is taken for dead after so long without a beat, where the file system passes no locks on.
 SILENT_SECONDS = 120.0
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,47 @@ def running_driver(study_dir: Path, /) -> Driver | None:
         return None
     alive = process_begun(driver.pid) == driver.begun if driver.here else silent < SILENT_SECONDS
     return driver if alive else None
+
+
+def living_driver(study_dir: Path, /, *, say: Callable[[str], None]) -> Driver | None:
+    """Return the driver of a study as `running_driver` does, but one on another host only once it has shown itself.
+
+    Its machine may be gone: a pod that is made again, a spot instance. So its next beat is waited for, until it has
+    been silent for so long that it counts as dead.
+
+    Args:
+        study_dir: The study's folder.
+        say: Prints a line for the user.
+    """
+    driver, seen = running_driver(study_dir), last_beat(study_dir)
+    if driver is None or driver.here:
+        return driver
+    say(f"waiting at most {SILENT_SECONDS:.0f} s to see whether {driver} still runs the study: {_heard(study_dir)}")
+    while (driver := running_driver(study_dir)) is not None and last_beat(study_dir) == seen:
+        time.sleep(_LOOK_SECONDS)
+    return driver
+
+
+def last_beat(study_dir: Path, /) -> float | None:
+    """Return when the study's driver last showed that it is alive, seconds since the epoch; None without a record."""
+    try:
+        return (study_dir / RECORD_FILE).stat().st_mtime
+    except OSError:
+        return None
+
+
+def elsewhere(study_dir: Path, driver: Driver, /) -> str:
+    """Return what to do about a driver on another host, which may be gone with it."""
+    return (
+        f"{_heard(study_dir)}; stop it there with `ssh {driver.host} robust-study stop {study_dir.resolve()}`, or, "
+        f"if that machine is gone, `robust-study resume {study_dir}` goes on once it has been silent for "
+        f"{SILENT_SECONDS:.0f} s"
+    )
+
+
+def _heard(study_dir: Path) -> str:
+    beat = last_beat(study_dir)
+    return "its record is gone" if beat is None else f"last heard from {time.time() - beat:.0f} s ago"
 
 
 @contextmanager
@@ -121,6 +163,8 @@ def _write(record: Path) -> None:
 def refusal(study_dir: Path, driver: Driver | None, /) -> UsageError:
     """Return what a second driver of a study is told."""
     who = f"{driver}" if driver else "another process"
+    if driver is not None and not driver.here:
+        return UsageError(f"study {study_dir} is being run by {who}: {elsewhere(study_dir, driver)}")
     return UsageError(
         f"study {study_dir} is being run by {who}: follow it with `robust-study status {study_dir}`, "
         f"or end it with `robust-study stop {study_dir}`"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from study.candidate import Request, prepare
 from study.configfile import with_numbers
 from study.console import notes, results
 from study.errors import UsageError
+from study.own_checkpoint import count_use, owner_of
 from study.progress import duration
 from study.stages import Stages
 from trainables.attacks import ATTACKS
@@ -57,11 +59,16 @@ class Evaluation:
 def evaluate_checkpoint(request: Request, /, *, as_json: bool) -> None:
     """Measure a checkpoint and print a table, or one JSON object; on request, write each image's outcomes.
 
+    Of a study's own file the use of test data is counted there.
+
     Raises:
         UsageError: No such checkpoint, model or data set, or ones that do not fit each other.
     """
     model, images, labels = prepare(request)
+    begun = time.perf_counter()
     found = _measure(request, model, images, labels)
+    if owner := owner_of(request):
+        count_use(request, owner, under=_by_attack(found), seed=SEED, seconds=time.perf_counter() - begun)
     if request.examples is not None:
         write_examples(request.examples, found)
     if as_json:
@@ -173,6 +180,22 @@ def _certificate(
         return None
     report("certify", count, count)
     return found
+
+
+def _by_attack(found: Evaluation) -> dict[str, Measures]:
+    """Return what each attack left, PGD's with the Lipschitz estimate."""
+    bare = replace(found.measures, lipschitz=found.measures.lipschitz[:0], lipschitz_scale_free=None)
+    others = {
+        name: replace(
+            bare,
+            robust_correct=one.robust.cpu().numpy(),
+            flags=tuple(sorted(one.flags)),
+            seconds_attack=one.seconds,
+            seconds_lipschitz=0.0,
+        )
+        for name, one in found.attacks.items()
+    }
+    return {"pgd": found.measures, **others}
 
 
 def _accuracies(found: Evaluation) -> dict[str, tuple[float, float]]:

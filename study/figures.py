@@ -44,6 +44,8 @@ def draw(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
+    if repeated := [name for place, name in enumerate(objectives) if name in objectives[:place]]:
+        raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
     if split == "test":
         from study.shown_on_test import show_on_test
 
@@ -56,11 +58,14 @@ def draw(
     folder = out or home / "figures"
     reference = reference_of(study_dirs)
     try:
-        written = write_figures(table, folder, formats=formats, objectives=objectives, allow_mixed=allow_mixed)
+        drawn = formats if len(objectives) > 1 else ()
+        written = write_figures(table, folder, formats=drawn, objectives=objectives, allow_mixed=allow_mixed)
         written += write_paper_table(table, folder, allow_mixed=allow_mixed)
         print_front(table, console=results(), objectives=objectives, reference=reference, allow_mixed=allow_mixed)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if len(objectives) == 1:
+        notes().print("one objective spans no plane: a table and data, no figure")
     for path in written:
         notes().print(f"wrote {path}")
 

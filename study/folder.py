@@ -59,12 +59,12 @@ def open_config(study_dir: Path, /) -> StudyConfig:
     return parse_config(read_yaml(study_dir / CONFIG_FILE))
 
 
-def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool = False) -> Any:
+def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool | None = None) -> Any:
     """Return the result rows of one or several studies as one table.
 
     Args:
         sources: Studies' folders, folders with `results/` alone, or Parquet files of `robust-study export`.
-        skip_damaged: Leave out damaged files, each named in a warning.
+        skip_damaged: Leave out damaged files, each named in a warning; None where the command has no such option.
 
     Raises:
         UsageError: A source that is none of these, results of another schema, or damaged files.
@@ -76,11 +76,12 @@ def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool = False) -> Any:
         if not source.is_file() and not (source / RESULT.folder).is_dir():
             open_config(source)
     try:
-        return read_studies(sources, skip_damaged=skip_damaged)
+        return read_studies(sources, skip_damaged=bool(skip_damaged))
     except SchemaError as error:
         raise UsageError(str(error)) from error
     except ResultsError as error:
-        more = "" if skip_damaged else "; --skip-damaged reads the rest" * ("Parquet file" in str(error))
+        optional = skip_damaged is False and "Parquet file" in str(error)
+        more = "; --skip-damaged reads the rest" if optional else ""
         raise UsageError(f"{error}{more}") from error
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-GRACE_SECONDS = 10.0
-"""How long a stop waits for running trials to end their epoch, and so to save it."""
+GRACE_SECONDS = 90.0
+"""How long a stop waits for running trials at most; they save between two batches, or when they are measured."""
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into a request to stop; a second one ends the process.
+    """Turns SIGINT, SIGTERM and a closed terminal (SIGHUP) into a request to stop; a second one ends the process.
+
+    SIGHUP never is that second one, since shell and kernel both send it; where it is ignored, as `nohup` has it,
+    it stays so.
 
     Ending on the spot is safe at any time: files appear whole or not at all, and a resumed study
     settles the rest.
@@ -28,9 +32,11 @@ class Interrupts:
         self.signal: int | None = None
         self._asked = 0.0
         self._before: dict[int, Any] = {}
+        self._terminals: list[int] = []
 
     def __enter__(self) -> Interrupts:
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._terminals = [stream for stream in (1, 2) if os.isatty(stream)]
         self.listen()
         return self
 
@@ -43,7 +49,8 @@ class Interrupts:
     def listen(self) -> None:
         """Take the signals, also back from a library that has put its own handlers."""
         for number in _SIGNALS:
-            signal.signal(number, self._handle)
+            if (number, self._before.get(number)) != (signal.SIGHUP, signal.SIG_IGN):
+                signal.signal(number, self._handle)
         # a driver that handed over to this one held them back
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
@@ -63,14 +70,15 @@ class Interrupts:
         return 0 if self.signal is None else 128 + self.signal
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _silence(self._terminals)
+            if self.signal is not None:
+                return
         if self.signal is not None:
             _say("stopped now; every row that was written is whole\n")
             os._exit(128 + number)
         self.signal, self._asked = number, time.monotonic()
-        _say(
-            f"stopping: no new trials; running ones have {GRACE_SECONDS:.0f} s to save their epoch. "
-            "Once more to stop now\n"
-        )
+        _say("stopping: no new trials; running ones save where they are. Once more to stop now\n")
 
 
 def hold_back() -> None:
@@ -78,6 +86,15 @@ def hold_back() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
+def _silence(streams: list[int]) -> None:
+    """Let what is written to a terminal that is gone go nowhere: it would raise."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 def _say(text: str) -> None:
     # not through a console: a handler may run in the middle of another write to it
-    os.write(2, f"\n{text}".encode())
+    with suppress(OSError):
+        os.write(2, f"\n{text}".encode())

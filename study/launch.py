@@ -13,7 +13,7 @@ from study.configfile import load_config, write_yaml
 from study.console import notes
 from study.detached import detach
 from study.disk import check_disk, checkpoint_bytes, disk_need
-from study.drivers import refusal, running_driver
+from study.drivers import living_driver, refusal
 from study.errors import UsageError
 from study.folder import CONFIG_FILE, create, free_folder, open_config, pools, read_rows, resolved
 from study.generations import inherited
@@ -119,7 +119,7 @@ def resume(
             f"{study_dir} holds new seeds of another study: go on with `robust-study confirm {study_dir.parent} "
             "--seeds K`"
         )
-    other = running_driver(study_dir)
+    other = living_driver(study_dir, say=notes().print)
     if other is not None and other.pid != os.getpid():
         raise refusal(study_dir, other)
     config = load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address)
@@ -128,7 +128,7 @@ def resume(
         config = config.model_copy(update={"search": config.search.model_copy(update=more)})
     read_rows([study_dir])
     if before is None:
-        _check_meaning(config, study_dir)
+        _check_meaning(config, study_dir, assignments)
     _check_data(config)
     if config != stored:
         write_yaml(study_dir / CONFIG_FILE, config.to_dict())
@@ -146,12 +146,13 @@ def _warn_of_tracking(config: StudyConfig) -> None:
         notes().print(f"MLflow's store {uri} {problem}. The results do not depend on it")
 
 
-def _check_meaning(config: StudyConfig, study_dir: Path) -> None:
+def _check_meaning(config: StudyConfig, study_dir: Path, assignments: Sequence[str]) -> None:
     from study.searcher import recorded_config
 
     recorded = recorded_config(config, study_dir)
     if recorded is not None:
-        check_unchanged(recorded, config, where=str(study_dir / CONFIG_FILE))
+        given = [text.partition("=")[0] for text in assignments]
+        check_unchanged(recorded, config, where=str(study_dir / CONFIG_FILE), given=given)
 
 
 def _checked(

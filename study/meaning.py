@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from study.config import StudyConfig
@@ -31,13 +31,16 @@ def flat(tree: Mapping[str, Any], prefix: str = "", /) -> dict[str, Any]:
     return found
 
 
-def check_unchanged(recorded: Mapping[str, Any], config: StudyConfig, /, *, where: str) -> None:
+def check_unchanged(
+    recorded: Mapping[str, Any], config: StudyConfig, /, *, where: str, given: Collection[str] = ()
+) -> None:
     """Check that a study's trials mean what they meant when it began.
 
     Args:
         recorded: The config it began with, as `StudyConfig.to_dict` gave it.
         config: The config now.
-        where: What to mend.
+        where: The file to mend.
+        given: Dotted keys that the command line sets.
 
     Raises:
         UsageError: A line for each key that changes the meaning, with both values.
@@ -45,10 +48,11 @@ def check_unchanged(recorded: Mapping[str, Any], config: StudyConfig, /, *, wher
     began, now = flat(_filled(recorded)), flat(config.to_dict())
     changed = [key for key in {**began, **now} if began.get(key) != now.get(key) and not _is_harmless(key)]
     if changed:
+        is_given = all(any(key == name or key.startswith(f"{name}.") for name in given) for key in changed)
+        mend = "leave out its --set" if is_given else f"put the old values back in {where}"
         raise UsageError(
             *(f"`{key}` was {began.get(key)!r} when the study began and is {now.get(key)!r} now" for key in changed),
-            f"its trials would no longer be comparable: put the old values back in {where}, "
-            "or launch a new study under another name",
+            f"its trials would no longer be comparable: {mend}, or launch a new study under another name",
         )
 
 

@@ -20,6 +20,8 @@ _SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # the study takes signals itself, SIGTERM too
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # the limiter's figure follows the nodes; Tune's own, of trials that wait for room, is read once and would not
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",

@@ -24,6 +24,8 @@ class Retention:
         objectives: Objectives of the search beyond the front's own: a trial has to be beaten in these too.
         remove: Deletes the checkpoints of a trial, by its id.
         rows: Result rows of trials that ended before.
+        there: Ids of the trials that have checkpoints. What the rule does not keep of those that ended before is
+            deleted: the rule may have changed, or a driver may have died before it had deleted them.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Retention:
         objectives: Sequence[str],
         remove: Callable[[str], object],
         rows: Iterable[Mapping[str, Any]] = (),
+        there: Iterable[str] = (),
     ) -> None:
         self._rule = rule
         self._names = list(dict.fromkeys([*FRONT, *objectives]))
@@ -41,9 +44,13 @@ class Retention:
         self._remove = remove
         self._kept: dict[str, NDArray[np.float64]] = {}
         self._best: dict[str, NDArray[np.float64]] = {}
+        before = set()
         for row in rows:
             self._enter(row)
+            before.add(row["trial_id"])
         self._sweep()
+        for trial in sorted((before - self._kept.keys()).intersection(there)) if rule != "all" else ():
+            remove(trial)
 
     def ended(self, row: Mapping[str, Any], /) -> None:
         """Take a trial that ended, and delete what the rule no longer keeps."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from study.config import StudyConfig
 from study.moasha import judge
 
 CONTINUE, STOP = "CONTINUE", "STOP"
+
+START_SECONDS = 60.0
+"""How long a trial is left to the worker that is being started for it before it is given one that became free."""
 
 
 class StudyScheduler(FIFOScheduler):
@@ -44,6 +48,7 @@ class StudyScheduler(FIFOScheduler):
         self.seen: dict[int, dict[str, tuple[float, ...]]] = {}
         self.worthless: set[str] = set()
         self._reasons: dict[str, str] = {}
+        self._pending: dict[str, float] = {}
 
     @abstractmethod
     def reason_to_stop(self, trial: str, epoch: int) -> str | None:
@@ -89,6 +94,20 @@ class StudyScheduler(FIFOScheduler):
     def reason(self, tune_id: str) -> str | None:
         """Return why the trial that Tune calls so was stopped; None where it was not stopped here."""
         return self._reasons.get(tune_id)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the trial that gets the next worker, which is one that has become free or else a new one.
+
+        A trial that has just been added, for which no worker is being started yet. Tune would give a free worker to the
+        first that waits for its own to start, and end that start: where trials end more often than a worker takes
+        to start, a node that joins would never get one. What has waited for long may have no node, and goes first.
+        """
+        now = time.monotonic()
+        pending = [trial for trial in tune_controller.get_trials() if trial.status == "PENDING"]
+        added = [trial for trial in pending if trial.trial_id not in self._pending]
+        self._pending = {trial.trial_id: self._pending.get(trial.trial_id, now) for trial in pending}
+        late = [trial for trial in pending if now - self._pending[trial.trial_id] > START_SECONDS]
+        return next(iter([*late, *added, *pending]), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Note a report, and stop the trial where its fresh values say so."""

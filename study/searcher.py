@@ -172,8 +172,8 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], searc
         search: The study's search settings.
 
     Returns:
-        Numbers of the trials to run again, as they were proposed: the open ones, and ended ones whose row was
-        lost. Open trials whose row is on disk are told.
+        Numbers of the trials to run again, as they were proposed: the open ones, and ended ones, failed ones too,
+        whose row was lost. Open trials whose row is on disk are told.
     """
     pending = []
     # a waiting one is a start point that nobody has asked for yet, and comes when its turn does
@@ -182,9 +182,18 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], searc
         if frozen.number in rows:
             if running:
                 tell(study, optuna.Trial(study, frozen._trial_id), ending(search, rows[frozen.number]))
-        elif running or frozen.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        elif running or (frozen.state.is_finished() and "proposal" in frozen.user_attrs):
+            # without that attribute it was never drawn to its end, and an ended trial cannot be drawn
             pending.append(frozen.number)
     return pending
+
+
+def give_up(study: optuna.Study, numbers: Sequence[int], /) -> None:
+    """Tell Optuna that trials failed which it holds open and which the study, made smaller, has no place for."""
+    for number in numbers:
+        frozen = study.get_trials(deepcopy=False)[number]
+        if frozen.state == TrialState.RUNNING:
+            study.tell(optuna.Trial(study, frozen._trial_id), state=TrialState.FAIL)
 
 
 class StillOpenError(Exception):

@@ -103,3 +103,8 @@ def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], 
     wanted = bundle(config.resources, gpus=gpus)
     check_satisfiable(wanted, found)
     return wanted, slots(wanted, found)
+
+
+def room(wanted: dict[str, float], /) -> int:
+    """Return how many trials, of so much each, the nodes hold that are alive now."""
+    return slots(wanted, nodes())

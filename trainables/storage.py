@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+PAUSES = (1, 2, 4, 8, 15, 30, 60, 60, 60, 60)
+"""Seconds between the attempts of `patiently`: five minutes in all."""
+
+# full, over the quota, read-only, not allowed: nothing that passes while one waits
+_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class StoreDownError(Exception):
+    """A place for checkpoints that could not be used for minutes, which is no fault of the trial that wanted it."""
 
 
 def is_url(location: Path | str, /) -> bool:
@@ -16,6 +29,32 @@ def is_url(location: Path | str, /) -> bool:
 def join(location: Path | str, /, *names: str) -> Path | str:
     """Return the location of something inside another."""
     return "/".join([str(location).rstrip("/"), *names]) if is_url(location) else Path(location, *names)
+
+
+def patiently(action: Callable[[], None], /) -> None:
+    """Do something with a place for checkpoints, again after growing pauses while it does not answer.
+
+    Args:
+        action: May be done more than once.
+
+    Raises:
+        StoreDownError: It failed for the last time, or for a reason that does not pass by itself.
+    """
+    waited = 0
+    for pause in (*PAUSES, None):
+        try:
+            action()
+        except OSError as error:
+            if pause is None or error.errno in _LASTING:
+                after = f" for {waited / 60:.0f} minutes" if waited else ""
+                raise StoreDownError(
+                    f"checkpoints could not be written or read{after}: "
+                    f"{type(error).__name__}: {' '.join(str(error).split())}"
+                ) from error
+            time.sleep(pause)
+            waited += pause
+        else:
+            return
 
 
 def exists(location: Path | str, /) -> bool:
@@ -84,6 +123,23 @@ def remove(location: Path | str, /) -> None:
     elif exists(location):
         system, path = _system(location)
         system.delete_file(path)
+
+
+def folders(location: Path | str, /) -> list[str]:
+    """Return the names of the folders in a location, sorted; none where it is not there.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    if not is_url(location):
+        return (
+            sorted(path.name for path in Path(location).iterdir() if path.is_dir()) if Path(location).is_dir() else []
+        )
+    from pyarrow import fs
+
+    system, path = _system(location)
+    found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
 
 def remove_folder(location: Path | str, /) -> None:

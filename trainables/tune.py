@@ -6,6 +6,7 @@ new trial in a warm one milliseconds.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from pathlib import Path
@@ -17,9 +18,17 @@ from ray import tune
 from trainables.checkpoints import CheckpointError
 from trainables.data.base import ImageData
 from trainables.runtime import release_memory
+from trainables.save_call import is_asked_to_save, tell_saved
 from trainables.spec import TrialSpec
-from trainables.storage import exists, join, remove
+from trainables.storage import exists, join, patiently, remove
 from trainables.training import LAST, PARTIAL, Trainer
+
+logger = logging.getLogger(__name__)
+
+LISTEN_SECONDS = 1.0
+"""How often a worker asks, between batches, whether its driver wants the trial saved."""
+
+_AGAIN_SECONDS = 60.0
 
 
 class TrialTrainable(tune.Trainable):
@@ -27,8 +36,8 @@ class TrialTrainable(tune.Trainable):
 
     Its config has `spec` (a `TrialSpec` as nested dicts) and, optionally, `checkpoint_dir`: the
     trial's own folder, where every epoch is saved and from where a trial that ran before goes on;
-    `checkpoint_minutes`: how often it is saved within long epochs too; `given_up`: the trial is
-    not to be tried again, and its one result says `failed`.
+    `checkpoint_minutes`: how often it is saved within long epochs too, as it is whenever the driver asks for
+    it (`trainables.save_call`); `given_up`: the trial is not to be tried again, and its one result says `failed`.
 
     A result is the epoch's row with `status` (`running`, `completed` or `failed`), `done`, and, after
     epochs that measured, `flags` and `outcome`: a reference to the trial's `Outcome` in the object store,
@@ -64,6 +73,7 @@ class TrialTrainable(tune.Trainable):
         """Train one epoch and return its result.
 
         Raises:
+            StoreDownError: The place of its checkpoints could not be used for minutes.
             Exception: Whatever kept this trial from beginning.
         """
         if self._given_up:
@@ -72,14 +82,13 @@ class TrialTrainable(tune.Trainable):
         if self._failure is not None:
             raise self._failure
         trainer = self._trainer
+        if self._unread:
+            patiently(self._resume)
         if trainer.done:
             row = dict(trainer.history[-1])
         else:
-            row = trainer.run_epoch(between=self._save_in_time)
-            if self._folder is not None:
-                trainer.keep(self._folder)
-                remove(join(self._folder, PARTIAL))
-                self._saved = time.monotonic()
+            row = trainer.run_epoch(between=self._save_between)
+            patiently(self._keep)
         result: dict[str, Any] = {**row, "status": "running", "done": trainer.done}
         if self._note:
             result["note"] = self._note
@@ -111,35 +120,77 @@ class TrialTrainable(tune.Trainable):
         self._folder = config.get("checkpoint_dir")
         minutes = config.get("checkpoint_minutes")
         self._save_seconds = math.inf if minutes is None else 60 * float(minutes)
-        self._saved = time.monotonic()
+        self._due = time.monotonic() + self._save_seconds
+        self._listened, self._answered = -math.inf, False
+        self._unread = self._folder is not None
         vars(self).pop("_trainer", None)
         release_memory()  # the trial before may have left the device full of cached pieces
         if self._given_up:
             return
         try:
             self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)
-            if self._folder is not None:
-                self._resume(self._folder)
         except Exception as error:  # noqa: BLE001 - reset_config must not raise; step does instead
             self._failure = error
+            return
+        try:
+            self._resume()
+        except OSError:
+            # `step` waits for it: Tune expects a reset to be quick
+            logger.debug("the checkpoints of %s cannot be reached", self._folder, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = error
 
-    def _resume(self, folder: str) -> None:
-        """Go on from the newest checkpoint that can be read; a damaged one costs what it held, never the trial."""
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint that can be read; a damaged one costs what it held, never the trial.
+
+        Raises:
+            OSError: Their place does not answer, which says nothing about them.
+        """
+        if self._folder is None:
+            return
         damaged: CheckpointError | None = None
         for name in (PARTIAL, LAST):
-            if not exists(join(folder, name)):
+            path = join(self._folder, name)
+            if not exists(path):
                 continue
             try:
-                self._trainer.load(join(folder, name))
+                self._trainer.load(path)
             except CheckpointError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from error
                 damaged = error
                 continue
             self._earlier = [dict(row) for row in self._trainer.history if not row["stale"]]
             break
+        self._unread = False
         if damaged is not None:
             self._note = f"{damaged}: the trial goes on from epoch {self._trainer.epoch}"
 
-    def _save_in_time(self) -> None:
-        if self._folder is not None and time.monotonic() - self._saved >= self._save_seconds:
+    def _keep(self) -> None:
+        if self._folder is not None:
+            self._trainer.keep(self._folder)
+            remove(join(self._folder, PARTIAL))
+            self._due = time.monotonic() + self._save_seconds
+
+    def _save_between(self) -> None:
+        """Save the trial between two batches where it is time to, or the driver asks for it."""
+        now = time.monotonic()
+        if self._folder is None:
+            return
+        asked, due = False, now >= self._due
+        if not self._answered and now - self._listened >= LISTEN_SECONDS:
+            self._listened = now
+            asked = is_asked_to_save()
+        if not (asked or due):
+            return
+        try:
             self._trainer.save(join(self._folder, PARTIAL))
-            self._saved = time.monotonic()
+        except OSError:
+            # the trial can go on without; at the epoch's end the place is waited for
+            logger.debug("the trial could not be saved within its epoch", exc_info=True)
+            self._due = now + _AGAIN_SECONDS if due else self._due
+            return
+        self._due = time.monotonic() + self._save_seconds
+        if asked:
+            tell_saved(self.trial_id)
+            self._answered = True

@@ -105,7 +105,7 @@ def write_pareto(
         table: Result rows; no rows, one row or only failed trials give a figure that says so.
         out_dir: Made if missing.
         formats: Some of png (300 dpi), pdf, svg and html.
-        objectives: At least two; the first two are the axes.
+        objectives: The first two are the axes; of one alone there are only data.
         allow_mixed: Draw rows together though they were measured differently.
         width: Of the printed formats, inches.
 

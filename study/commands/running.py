@@ -91,7 +91,7 @@ def resume(
 @app.command()
 def stop(
     study_dir: StudyDir,
-    now: Annotated[bool, typer.Option("--now", help="Do not let running trials save their epoch first.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Do not let running trials save first.")] = False,
 ) -> None:
     """End a study's driver in order, as the first Ctrl-C would; `resume` goes on."""
     from study.detached import stop as end

@@ -45,6 +45,14 @@ def test_front_table_shows_members_and_how_they_were_measured() -> None:
     assert "study toy · digits · n = 4 trials (1 failed, 0 flagged)" in text
 
 
+def test_a_collapsed_network_on_a_front_with_lipschitzness_is_called_so() -> None:
+    rows = [result_row(0), result_row(1, val_clean_accuracy=0.1, val_robust_accuracy=0.1, val_lipschitz_mean=0.0)]
+    named = "smooth but of little use, clean accuracy below half of the best: t00001 (0.10);"
+    over = ("val_clean_accuracy", "val_lipschitz_log10")
+    assert any(note.startswith(named) for note in front_table(as_table(rows), objectives=over).notes)
+    assert not any("smooth" in note for note in front_table(as_table(rows)).notes)
+
+
 def test_flagged_trials_are_named_below_the_front() -> None:
     rows = [result_row(0), *(result_row(number, flags=["zero_gradient"]) for number in range(1, 8))]
     notes = front_table(as_table(rows)).notes

@@ -7,9 +7,11 @@ import signal
 import time
 
 import pytest
+from helpers.ray_cluster import cluster
 from helpers.small_study import SmallStudy
 
 from study.drivers import process_begun, running_driver
+from study.retrain import retrain
 from trainables.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.chaos
@@ -65,6 +67,50 @@ def test_the_first_signal_ends_it_in_order(study, number, code, note):
     assert ("KILLED",) in {tuple(states) for states in study.runs().values()}
     assert running_driver(study.dir) is None
     finishes(study, before)
+
+
+def test_an_epoch_much_longer_than_a_second_is_saved_within(tmp_path, note, capsys):
+    slow = {"epochs": 1, "batch_size": 8, "attack_steps": 250}
+    study = SmallStudy(tmp_path, {"search": {"num_trials": 1, "methods": ["adversarial_training"]}, "training": slow})
+    driver = study.launch()
+    study.wait_until(lambda: "1 running" in study.said, driver)
+    time.sleep(4)
+    begun = time.monotonic()
+    os.kill(driver.pid, signal.SIGTERM)
+    assert driver.wait(120) == 143, study.said
+    taken = time.monotonic() - begun
+    assert "trials to save: 00000" in study.said
+    assert "not saved in time" not in study.said
+    state = read_checkpoint(study.dir / "checkpoints" / "00000" / "partial.pt")
+    done, batches = state["within"][0], 512 // slow["batch_size"]
+    assert state["epoch"] == 0
+    assert 0 < done < batches / 2
+    again = study.call("resume", str(study.dir))
+    assert again.returncode == 0, again.stderr
+    (row,) = study.rows()
+    assert row["attempts"] == 2
+    # what was trained before the stop was not trained again, and nothing came out differently
+    retrain(study.dir, trial="00000", save=None, as_json=False)
+    assert "agrees with trial 00000" in capsys.readouterr().out
+    note(
+        "SIGTERM within a long epoch",
+        f"stopped in {taken:.0f} s, saved after batch {done} of {batches}",
+        "1 of 1 rows, the same as without the stop",
+    )
+
+
+def test_a_node_that_joins_late_is_used(tmp_path, note):
+    with cluster(1, "--num-cpus", "1") as ray:
+        changes = {"search": {"num_trials": 60}, "resources": {"max_concurrent": None}}
+        study = SmallStudy(tmp_path, changes, environment=ray.driver_environment)
+        driver = study.launch("--address", ray.address)
+        study.wait_until(study.running, driver)
+        ray.add("node-2", "--num-cpus", "1").wait()
+        begun = time.monotonic()
+        study.wait_until(lambda: "2 running" in study.said, driver)
+        note("a node that joins late", f"runs a trial {time.monotonic() - begun:.0f} s later", "two at once")
+        os.kill(driver.pid, signal.SIGTERM)
+        assert driver.wait(120) == 143, study.said
 
 
 def test_the_second_signal_ends_it_now(study):

@@ -26,7 +26,8 @@ PACKAGES = tuple(ORDER)
 
 # Where each library may be imported at all. A pattern that ends in "/" is a folder.
 HOMES = {
-    "ray": ["trainables/tune.py", "study/"],
+    # on the trials' side: the class that Tune runs, and how its driver reaches it
+    "ray": ["trainables/tune.py", "trainables/save_call.py", "study/"],
     "mlflow": ["study/tracking/"],
     "optuna": [
         "search_spaces/",

@@ -142,8 +142,8 @@ def try_design(
     *,
     generator: np.random.Generator,
     studies: int,
-    draws: int,
-    burn_in: int,
+    draws: int = 1000,
+    burn_in: int = 200,
 ) -> Record:
     """Make studies, ask the model, and record what it said."""
     said, was, volumes = [], [], []

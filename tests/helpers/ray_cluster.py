@@ -156,9 +156,10 @@ def cluster(nodes: int, *options: str, impatient: bool = False) -> Iterator[Clus
     if shlex.quote(sys.executable) != sys.executable:
         pytest.skip(f"Ray's nodes start no worker from a path that a shell must quote: {sys.executable}")
     folder = Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp"))
-    environment = (
-        os.environ | (HEALTH if impatient else {}) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    )
+    environment = os.environ | (HEALTH if impatient else {})
+    # a session of this very process keeps Ray on one machine, which `ray start` would inherit
+    environment |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     made = Cluster(folder, free_port(), environment)
     try:
         made.add("head", "--num-cpus", "0", "--num-gpus", "0")

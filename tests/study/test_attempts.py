@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from study.attempts import MAX_FAILURES, MAX_LOSSES, Attempts, is_node_loss
+from study.bookkeeper import Bookkeeper
+from trainables.storage import StoreDownError
 
 
 def test_so_many_failures_of_its_own_end_a_trial():
@@ -52,3 +56,35 @@ def test_a_node_that_is_noticed_late_is_waited_for():
     counts = iter([0, 0, 1])
     error = ActorUnavailableError("rpc", None)
     assert is_node_loss(error, "", lost_at_start=0, lost=lambda: next(counts), patience=5)
+
+
+@pytest.fixture
+def books():
+    said = []
+    made = Bookkeeper(ledger=None, tracker=None, progress=SimpleNamespace(say=said.append), last_saves=None)
+    return made, said
+
+
+def attempt(folder, text):
+    (folder / "error.txt").write_text(text)
+    return SimpleNamespace(
+        trial_id="tune-a",
+        config={"trial_id": "00003"},
+        error_file=str(folder / "error.txt"),
+        get_pickled_error=lambda: None,
+    )
+
+
+def test_a_place_of_checkpoints_that_is_down_ends_the_run_and_counts_against_no_trial(books, tmp_path):
+    keeper, said = books
+    down = "Traceback ...\ntrainables.storage.StoreDownError: checkpoints could not be written or read: no answer\n"
+    trial = attempt(tmp_path, down)
+    with pytest.raises(StoreDownError, match=r"^checkpoints could not be written or read: no answer$"):
+        keeper.on_trial_recover(0, [trial], trial)
+    assert keeper._tries(trial).failures == 0
+    assert "given_up" not in trial.config
+    trial = attempt(tmp_path, "Traceback ...\nValueError: the net broke\n")
+    for _ in range(3):
+        keeper.on_trial_recover(0, [trial], trial)
+    assert trial.config["given_up"]
+    assert len(said) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -12,8 +13,20 @@ import time
 
 import pytest
 
-from study.drivers import RECORD_FILE, SILENT_SECONDS, beat, only_driver, process_begun, running_driver
+from study import drivers
+from study.configfile import load_config, write_yaml
+from study.detached import stop
+from study.drivers import (
+    RECORD_FILE,
+    SILENT_SECONDS,
+    beat,
+    living_driver,
+    only_driver,
+    process_begun,
+    running_driver,
+)
 from study.errors import UsageError
+from study.folder import CONFIG_FILE
 from study.generations import TRIALS, WAVES, Generation, inherited, interpreter, peak_memory_mb, size
 from study.interrupts import GRACE_SECONDS, Interrupts
 
@@ -78,6 +91,77 @@ def test_a_driver_elsewhere_lives_as_long_as_it_beats(tmp_path):
     assert running_driver(tmp_path) is None
     beat(tmp_path)
     assert running_driver(tmp_path) is not None
+
+
+def test_a_driver_elsewhere_is_waited_for_until_it_shows_itself_or_counts_as_dead(tmp_path, monkeypatch):
+    now, said = [time.time()], []
+
+    def passes(seconds):
+        now[0] += 40
+
+    monkeypatch.setattr(drivers.time, "time", lambda: now[0])
+    monkeypatch.setattr(drivers.time, "sleep", passes)
+    record(tmp_path, host="elsewhere", pid=7)
+    os.utime(tmp_path / RECORD_FILE, (now[0] - 1, now[0] - 1))
+    begun = now[0]
+    assert living_driver(tmp_path, say=said.append) is None
+    assert now[0] - begun == 120
+    assert said[0].startswith("waiting at most 120 s to see whether process 7 on elsewhere")
+    monkeypatch.setattr(drivers.time, "sleep", lambda seconds: os.utime(tmp_path / RECORD_FILE, (now[0], now[0] + 1)))
+    os.utime(tmp_path / RECORD_FILE, (now[0], now[0]))
+    assert living_driver(tmp_path, say=said.append).pid == 7
+    record(tmp_path)
+    assert living_driver(tmp_path, say=said.append).here
+    assert len(said) == 2
+
+
+def test_whoever_finds_a_driver_elsewhere_is_told_that_it_may_be_gone(study_folder):
+    record(study_folder, host="pod-7", pid=7)
+    before = time.time() - 20
+    os.utime(study_folder / RECORD_FILE, (before, before))
+    wanted = r"last heard from 2\d s ago; stop it there with `ssh pod-7 .*goes on once it has been silent for 120 s"
+    with pytest.raises(UsageError, match=wanted), only_driver(study_folder):
+        pass
+    with pytest.raises(UsageError, match=wanted):
+        stop(study_folder, now=False)
+
+
+@pytest.fixture
+def study_folder(tmp_path):
+    write_yaml(tmp_path / CONFIG_FILE, load_config("quickstart").to_dict())
+    return tmp_path
+
+
+def test_a_closed_terminal_asks_once_and_is_not_written_to(tmp_path):
+    code = (
+        "import fcntl, signal, termios, time\nfrom study.interrupts import Interrupts\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "with Interrupts() as interrupts:\n"
+        "    print('ready', flush=True)\n"
+        "    while not interrupts.requested: time.sleep(0.05)\n"
+        "    signal.raise_signal(signal.SIGHUP)\n"
+        "    print('nobody reads this', flush=True)\n"
+        f"    open({str(tmp_path / 'ended')!r}, 'w').write(str(interrupts.exit_code))"
+    )
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    while b"ready" not in os.read(ours, 1000):
+        pass
+    os.close(ours)  # the kernel sends SIGHUP to the session's leader
+    assert child.wait(60) == 0
+    assert (tmp_path / "ended").read_text() == "129"
+
+
+def test_nohup_stays_nohup():
+    code = (
+        "import signal\nfrom study.interrupts import Interrupts\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with Interrupts() as interrupts:\n"
+        "    signal.raise_signal(signal.SIGHUP); print(interrupts.requested)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

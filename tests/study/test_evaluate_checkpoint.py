@@ -9,9 +9,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.synthetic_results import result_row
 from helpers.trained import trained_digits
 from torch import nn
 
+from analysis.evaluations import examples_file, like_for_like, uses_lines
+from analysis.on_test import read_uses
+from analysis.results import read_examples, write_rows
+from analysis.schema import RESULT
 from study.cli import main
 from trainables.checkpoints import CheckpointError, write_checkpoint
 from trainables.weights import load_weights, read_weights
@@ -267,6 +272,30 @@ def test_train_saves_what_evaluate_reads(command, monkeypatch, capsys, tmp_path)
         main()
     assert caught.value.code == 2
     assert "--save must name a file" in capsys.readouterr().err
+
+
+def test_a_studys_own_checkpoint_counts_as_a_use_of_its_test_data(command, network, tmp_path):
+    row = result_row(3, dataset="digits", model="mlp", eval_epsilon=0.05, steps=3, restarts=1)
+    write_rows(tmp_path / "toy" / "results" / "t00003.parquet", [row], RESULT)
+    file = tmp_path / "toy" / "checkpoints" / "t00003" / "last.pt"
+    file.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), file)
+    words = ["--checkpoint", "toy/checkpoints/t00003/last.pt", "--model", "mlp"]
+    found, err = measured(command, *words)
+    assert "trial t00003" in err
+    assert "3 uses of its test data counted" in err
+    rows = {one["attack"]: one for one in read_uses("toy")}
+    assert {name: one["robust_accuracy"] for name, one in rows.items()} == found["robust_accuracy"]
+    assert {one["examples"] for one in rows.values()} == {30}
+    assert rows["pgd"]["lipschitz_mean"] == found["lipschitz_mean"]
+    assert uses_lines(list(rows.values()))[0].startswith("test data was used 3 times: 1 network ")
+    assert like_for_like(row, list(rows.values())) == rows["pgd"]
+    assert read_examples(examples_file("toy", rows["pgd"]["evaluation"])).num_rows == 30
+    # the same measurement says nothing new; a copy elsewhere is nobody's
+    assert "counted before" in measured(command, *words)[1]
+    torch.save(network.state_dict(), "copy.pt")
+    assert "counted" not in measured(command, "--checkpoint", "copy.pt", "--model", "mlp")[1]
+    assert len(read_uses("toy")) == 3
 
 
 # Reading and placing weights

@@ -47,6 +47,16 @@ def test_what_changes_the_meaning_is_shown_key_by_key():
     assert "here/study.yaml" in problems[-1]
 
 
+def test_what_the_command_line_asks_for_is_left_out_there():
+    config = changed("training.lr=0.3", "training.momentum=0.5")
+    with pytest.raises(UsageError, match="leave out its --set, or launch"):
+        check_unchanged(
+            BEGAN, config, where="here/study.yaml", given=["training.lr", "training.momentum", "resources.cpus"]
+        )
+    with pytest.raises(UsageError, match=r"put the old values back in here/study\.yaml"):
+        check_unchanged(BEGAN, config, where="here/study.yaml", given=["training.lr"])
+
+
 def test_keys_that_a_later_version_added_are_at_their_defaults():
     recorded = {name: section for name, section in BEGAN.items() if name not in ("storage", "cluster")}
     check_unchanged(recorded, changed(), where="study.yaml")

@@ -8,6 +8,7 @@ from helpers.synthetic_results import result_row, study_rows
 
 from analysis.results import write_rows
 from analysis.schema import RESULT
+from study.configfile import load_config, write_yaml
 
 
 def folder_of(path, rows):
@@ -67,6 +68,11 @@ def test_a_truncated_file_is_named_and_the_rest_read_on_request(command, tmp_pat
     assert code == 2
     assert str(damaged.name) in err
     assert "--skip-damaged reads the rest" in err
+    write_yaml(folder / "study.yaml", load_config("quickstart").to_dict())
+    code, _, err = command("resume", "toy")
+    assert code == 2
+    assert "move it away and resume" in err
+    assert "--skip-damaged" not in err
     code, out, _ = command("pareto", "toy", "--format", "svg", "--skip-damaged")
     assert (code, "of 5 trials" in out) == (0, True)
 
@@ -93,3 +99,18 @@ def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
     assert "reference point (0, 0, 3)" in out
     written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
     assert written == {"pareto.svg", "pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
+
+
+def test_one_objective_has_a_table_without_a_figure_and_a_repeated_one_is_refused(command, tmp_path) -> None:
+    folder_of(tmp_path / "toy", [result_row(0, val_clean_accuracy=0.8), result_row(1), result_row(2)])
+    code, out, err = command("pareto", "toy", "--objectives", "val_clean_accuracy")
+    assert code == 0
+    assert "2 members of 3 trials" in out
+    assert "t00000" not in out
+    assert "no figure" in err
+    written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
+    assert written == {"pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
+    code, _, err = command("pareto", "toy", "--objectives", "val_clean_accuracy,val_clean_accuracy")
+    assert code == 2
+    assert err.strip().endswith("--objectives names val_clean_accuracy twice: name each once")
+    assert len(err.strip().splitlines()) == 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+import time
+
 import numpy as np
 import pytest
 from helpers.synthetic_results import result_row
@@ -9,6 +13,8 @@ from helpers.synthetic_results import result_row
 from analysis.fronts import on_front
 from analysis.results import to_table
 from analysis.schema import RESULT
+from study import deletions
+from study.deletions import Deletions
 from study.retention import MARGIN, Retention
 
 FRONT = ["val_clean_accuracy", "val_robust_accuracy"]
@@ -73,3 +79,55 @@ def test_a_front_member_is_never_deleted(rule):
 def test_a_resumed_study_knows_the_front_it_had():
     assert deleted("contenders", ROWS[:1], rows=[ROWS[1]]) == ["0"]
     assert deleted("contenders", [ROWS[3]], rows=ROWS[:3]) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "gone"), [("contenders", ["0", "4", "5"]), ("front", ["0", "2", "4", "5"]), ("all", [])]
+)
+def test_a_resumed_study_deletes_what_its_rule_does_not_keep_and_is_still_there(rule, gone):
+    # 6 has nothing there any more, 7 runs, and the last is nobody's
+    assert deleted(rule, [], rows=ROWS, there=["0", "1", "2", "3", "4", "5", "7", "notes"]) == gone
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for trial in ("00000", "00001", "00002"):
+        (tmp_path / trial).mkdir()
+        (tmp_path / trial / "last.pt").write_bytes(b"weights")
+    return tmp_path
+
+
+def test_deletions_are_done_beside_and_no_error_of_theirs_reaches_the_driver(folder, monkeypatch):
+    asked, removing = [], threading.Event()
+
+    def remove(location):
+        removing.wait(30)
+        asked.append(location.name)
+        if location.name == "00000":
+            raise OSError("no answer")
+        shutil.rmtree(location)
+
+    monkeypatch.setattr(deletions, "remove_folder", remove)
+    with Deletions(folder) as delete:
+        assert delete.there() == ["00000", "00001", "00002"]
+        delete("00000")
+        delete("00001")
+        assert asked == []  # the driver goes on while the store thinks
+        removing.set()
+    assert asked == ["00000", "00001"]
+    assert delete.there() == ["00000", "00002"]
+    assert Deletions(folder / "gone").there() == []
+
+
+def test_a_store_that_says_nothing_does_not_hold_up_the_end(folder, monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(deletions, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(deletions, "remove_folder", lambda location: released.wait(30))
+    monkeypatch.setattr(deletions, "folders", lambda location: (_ for _ in ()).throw(OSError("no answer")))
+    begun = time.monotonic()
+    with Deletions(folder) as delete:
+        assert delete.there() == []
+        delete("00000")
+        delete("00001")
+    assert time.monotonic() - begun < 10
+    released.set()

@@ -11,8 +11,9 @@ import pytest
 from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler
 
+from study import scheduler as schedulers
 from study.config import parse_config
-from study.scheduler import build_scheduler, informed_scheduler
+from study.scheduler import START_SECONDS, NoStopping, build_scheduler, informed_scheduler
 from study.stopping import SCHEDULERS
 
 EPOCHS = 12
@@ -227,10 +228,31 @@ def test_an_empty_study_folder_tells_nothing(name, tmp_path):
 def test_it_is_one_of_tunes_schedulers_and_starts_trials_in_order(scheduler):
     assert isinstance(scheduler, FIFOScheduler)
     waiting = [
-        SimpleNamespace(status="TERMINATED"),
-        SimpleNamespace(status="PENDING"),
-        SimpleNamespace(status="PENDING"),
+        SimpleNamespace(trial_id="a", status="TERMINATED"),
+        SimpleNamespace(trial_id="b", status="PENDING"),
+        SimpleNamespace(trial_id="c", status="PENDING"),
     ]
     assert scheduler.choose_trial_to_run(SimpleNamespace(get_trials=lambda: waiting)) is waiting[1]
     assert scheduler.set_search_properties(None, None)
     assert scheduler.debug_string()
+
+
+def test_a_free_worker_goes_to_a_new_trial_and_to_one_that_waits_for_a_node_in_the_end(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(schedulers.time, "monotonic", lambda: now[0])
+    waits, new = (SimpleNamespace(trial_id=name, status="PENDING") for name in ("waits", "new"))
+    trials = [SimpleNamespace(trial_id="runs", status="RUNNING"), waits]
+    tune = SimpleNamespace(get_trials=lambda: trials)
+    choice = NoStopping()
+    assert choice.choose_trial_to_run(tune) is waits
+    now[0] += START_SECONDS / 2  # its worker is being started when another one becomes free
+    trials.append(new)
+    assert choice.choose_trial_to_run(tune) is new
+    assert choice.choose_trial_to_run(tune) is waits
+    newer = SimpleNamespace(trial_id="newer", status="PENDING")
+    trials.append(newer)
+    now[0] += START_SECONDS / 2 + 1
+    assert choice.choose_trial_to_run(tune) is waits
+    for trial in trials:
+        trial.status = "RUNNING"
+    assert choice.choose_trial_to_run(tune) is None

@@ -105,6 +105,18 @@ def test_a_grid_is_every_combination_once_also_when_it_is_resumed():
     assert {one["replicate_of"] for one in seen} == {None}
 
 
+@pytest.mark.parametrize("config", [grid(num_trials=3), study_config(num_trials=3)], ids=["grid", "tpe"])
+def test_a_failed_trial_whose_row_was_lost_is_run_again_as_it_was(config):
+    first = Driver(config)
+    asked = first.run(3, lambda one: GOOD if one["number"] != 1 else {"status": "failed"})
+    assert [trial.state.name for trial in first.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    del first.rows[1]
+    second = Driver(config, first.storage, first.rows)
+    assert second.pending == [1]
+    assert second.run(1) == [asked[1]]
+    assert len(second.study.trials) == 3
+
+
 def test_a_part_of_a_grid_is_mixed_and_drawn_by_the_seed():
     first, again, other = (Driver(grid(num_trials=9, seed=seed)).run(9) for seed in (0, 0, 1))
     assert first == again

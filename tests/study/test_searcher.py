@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import optuna
 import pytest
+from helpers.searching import study_config
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
@@ -99,6 +101,22 @@ def test_an_ended_trial_whose_row_was_lost_is_run_again_and_told_nothing(make):
     assert again.suggest("x") == config
     again.on_trial_complete("x", {"epoch": 1})
     assert [trial.values for trial in study.trials] == [[0.9, 0.4]] * 2
+
+
+def test_a_smaller_study_leaves_no_trial_running(make, monkeypatch, tmp_path):
+    from study import driver
+
+    study, searcher = make()
+    finish(searcher, "a", GOOD)
+    searcher.suggest("b")
+    searcher.suggest("c")
+    books = SimpleNamespace(rows={0: GOOD}, count=1, failed=0)
+    monkeypatch.setattr(driver, "_ledger", lambda config, study_dir: books)
+    monkeypatch.setattr(driver, "open_search", lambda config, study_dir: study)
+    monkeypatch.setattr(driver, "_opened", lambda *words, **options: "tracker")
+    config = study_config(num_trials=1, start_from=None)
+    assert driver.run_study(config, tmp_path) == "tracker"
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL"]
 
 
 def test_a_trial_without_its_row_stays_open(make):

@@ -19,7 +19,9 @@ import yaml
 from study import mounts
 from study.cli import app
 from study.configfile import load_config
+from study.detached import STOP_SECONDS
 from study.errors import UsageError
+from study.interrupts import GRACE_SECONDS
 from study.launch import dry_run
 from study.storage import check_storage
 
@@ -177,3 +179,20 @@ def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_f
             address=None,
         )
         assert ("a network mount (nfs4)" in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml"])
+def test_trials_wait_for_as_many_workers_as_the_autoscaler_may_add(name):
+    (launch,) = [words for words in header(name) if words[:2] == ["ray", "exec"] and "launch" in words[-1]]
+    assert f"resources.max_concurrent={yaml.safe_load(text(name))['max_workers']}" in launch[-1].split()
+
+
+def test_sigterm_leaves_time_to_save_and_to_finish_the_reports():
+    needed = GRACE_SECONDS + 60
+    for name in SHARED[1:]:
+        periods = [int(found) for found in re.findall(r"terminationGracePeriodSeconds: (\d+)", text(name))]
+        assert len(periods) == 2
+        assert min(periods) >= needed
+    assert 60 * int(re.search(r"stop_grace_period: (\d+)m", text("docker-compose.yaml"))[1]) >= needed
+    assert int(re.search(r"--signal=B:TERM@(\d+)", text("slurm.sbatch"))[1]) >= needed
+    assert needed <= STOP_SECONDS

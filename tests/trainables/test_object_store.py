@@ -55,8 +55,11 @@ def test_a_new_object_replaces_the_old_one_and_folders_can_be_removed(store):
     for number in (1, 2):
         write_checkpoint(f"{store}/gone/last.pt", {"number": number})
     assert read_checkpoint(f"{store}/gone/last.pt")["number"] == 2
+    assert "gone" in storage.folders(store)
+    assert storage.folders(f"{store}/never") == []
     storage.remove_folder(f"{store}/gone")
     storage.remove_folder(f"{store}/gone")
+    assert "gone" not in storage.folders(store)
     assert not storage.exists(f"{store}/gone/last.pt")
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
+import pytest
 import torch
 from helpers.science import blobs, deterministic, tiny_spec
 
+from trainables import storage, tune
+from trainables.checkpoints import CheckpointError, read_checkpoint
+from trainables.storage import PAUSES, StoreDownError
 from trainables.training import LAST, PARTIAL, Trainer
 from trainables.tune import TrialTrainable
 
@@ -103,3 +109,124 @@ def test_a_trial_that_was_given_up_reports_once_and_keeps_its_process(tmp_path):
     assert made.step() == {"epoch": 0, "status": "failed", "done": True}
     assert made.reset_config({"spec": UNMEASURED})
     assert made.step()["epoch"] == 1
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Stand in for the driver's call to save: what it asks, what it is told, and the clock between two questions."""
+
+    class Call:
+        def __init__(self):
+            self.asked = False
+            self.questions = 0
+            self.told = []
+
+        def is_asked(self):
+            self.questions += 1
+            return self.asked
+
+    made = Call()
+    monkeypatch.setattr(tune, "is_asked_to_save", made.is_asked)
+    monkeypatch.setattr(tune, "tell_saved", made.told.append)
+    monkeypatch.setattr(tune, "LISTEN_SECONDS", 0.0)
+    return made
+
+
+def test_a_worker_saves_within_an_epoch_when_its_driver_asks_and_says_so_once(tmp_path, call, monkeypatch):
+    saved = []
+    save = Trainer.save
+
+    def noted(self, path):
+        saved.append((path.name, self._batch))
+        save(self, path)
+
+    monkeypatch.setattr(Trainer, "save", noted)
+    made = actor(tmp_path)
+    made.step()
+    assert (call.questions, call.told, saved) == (5, [], [(LAST, 0)])
+    call.asked = True
+    made.step()
+    assert call.told == [made.trial_id]
+    assert saved[1:] == [(PARTIAL, 1), (LAST, 0)]
+
+
+def test_a_trial_whose_worker_was_asked_and_killed_goes_on_without_a_bits_difference(tmp_path, call, monkeypatch):
+    straight = actor(tmp_path / "straight")
+    straight.step()
+    second = straight.step()
+
+    def killed(trial):
+        raise KilledError
+
+    made = actor(tmp_path / "stopped")
+    made.step()
+    call.asked = True
+    monkeypatch.setattr(tune, "tell_saved", killed)
+    with pytest.raises(KilledError):
+        made.step()
+    state = read_checkpoint(tmp_path / "stopped" / PARTIAL)
+    assert (state["epoch"], state["within"][0]) == (1, 1)
+    call.asked = False
+    again = actor(tmp_path / "stopped")
+    assert deterministic(again.step()) == deterministic(second)
+    for name, value in straight._trainer.model.state_dict().items():
+        assert torch.equal(value, again._trainer.model.state_dict()[name])
+
+
+def test_workers_ask_about_once_a_second(tmp_path, call, monkeypatch):
+    monkeypatch.setattr(tune, "LISTEN_SECONDS", 1000.0)
+    actor(tmp_path).step()
+    assert call.questions == 1
+
+
+@pytest.fixture
+def outage(monkeypatch):
+    """Let writes of checkpoints fail so many times; return the pauses that were made."""
+    pauses = []
+    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+    keep = Trainer.keep
+
+    def begin(failures, code=None):
+        def fails(self, folder):
+            if len(pauses) < failures:
+                raise OSError(code, "no answer") if code else OSError("no answer")
+            keep(self, folder)
+
+        monkeypatch.setattr(Trainer, "keep", fails)
+        return pauses
+
+    return begin
+
+
+def test_an_outage_of_the_store_is_waited_for(tmp_path, outage):
+    pauses = outage(4)
+    assert actor(tmp_path).step()["epoch"] == 1
+    assert pauses == list(PAUSES[:4])
+    assert read_checkpoint(tmp_path / LAST)["epoch"] == 1
+
+
+def test_a_long_outage_and_a_full_disk_are_named_as_what_they_are(tmp_path, outage):
+    pauses = outage(len(PAUSES) + 1)
+    with pytest.raises(StoreDownError, match="could not be written or read for 5 minutes: OSError: no answer"):
+        actor(tmp_path).step()
+    assert pauses == list(PAUSES)
+    pauses.clear()
+    outage(1, errno.ENOSPC)
+    with pytest.raises(StoreDownError, match="could not be written or read: OSError"):
+        actor(tmp_path).step()
+    assert pauses == []
+
+
+def test_a_store_that_does_not_answer_at_the_start_costs_no_epoch(tmp_path, monkeypatch):
+    actor(tmp_path).step()
+    load, failures = Trainer.load, [OSError("no answer"), OSError("no answer")]
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+
+    def fails(self, path):
+        if failures:
+            raise CheckpointError("no answer") from failures.pop()
+        load(self, path)
+
+    monkeypatch.setattr(Trainer, "load", fails)
+    assert actor(tmp_path).step()["epoch"] == 2
+    assert not failures
