@@ -58,6 +58,10 @@ class FrontBelief:
         """Return the hypervolume of the true accuracies, with its interval; see `drawn_hypervolumes`."""
         return summary(drawn_hypervolumes(self.drawn, reference=reference), confidence=confidence)
 
+    def chances(self) -> dict[str, float]:
+        """Return the probabilities by trial."""
+        return dict(zip(self.trials, self.probability.tolist(), strict=True))
+
     def dominates(self, first: str, second: str, /) -> float:
         """Return the probability that one trial truly dominates another; both must have entered."""
         return dominance_probability(self.drawn, self.trials.index(first), self.trials.index(second))

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from analysis.beliefs import FrontBelief
 from analysis.choice import knee_of
 from analysis.fronts import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
 from analysis.objectives import FRONT, infeasible, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
+from analysis.uncertainty import wilson_interval
 from analysis.wording import (
     L_2,
     L_INF,
@@ -29,6 +31,11 @@ from analysis.wording import (
 )
 
 Cell = str | float | int | bool | None
+
+LIKELY = 0.1
+"""From this probability on a trial measured off the front is named as one that may be on it."""
+
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +140,8 @@ def front_table(
     objectives: Sequence[str] = FRONT,
     reference: Mapping[str, float] | None = None,
     allow_mixed: bool = False,
+    intervals: bool = False,
+    belief: FrontBelief | None = None,
 ) -> TextTable:
     """Return the front of a result table: one line a member, best in the first objective first.
 
@@ -144,16 +153,24 @@ def front_table(
         objectives: Names from `OBJECTIVES`.
         reference: Reference values of the hypervolume by objective; an objective's own where not given.
         allow_mixed: Compare rows though they were measured differently.
+        intervals: Show Wilson's beside the accuracies.
+        belief: What the per-example outcomes say of the front in clean and robust accuracy: members' probabilities to
+            be truly on it, and its true hypervolume.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
     """
     members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
     several = len(set(table["study"].to_pylist())) > 1
-    columns = ((("study", "", lambda row: row["study"]),) if several else ()) + _FRONT_COLUMNS + _extra(objectives)
+    known = belief if tuple(objectives) == FRONT else None
+    columns: tuple[_Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
+    columns += tuple(one for entry in _FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
+    columns += _extra(objectives) + _chance_column(known)
     volume = front_hypervolume(table, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
     knee = knee_of(members, objectives=objectives)
-    notes = [volume_note(volume, objectives) + (f"; knee: trial {knee}" if knee else "")]
+    truly = f"; of the true accuracies {known.hypervolume(reference=volume.reference)}" if known else ""
+    notes = [volume_note(volume, objectives) + truly + (f"; knee: trial {knee}" if knee else "")]
+    notes += _uncertainty_notes(members, intervals=intervals, belief=known)
     if table.num_rows:
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
@@ -191,6 +208,49 @@ def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
     return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
 
 
+def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
+    """Return a column, and after an accuracy's one of its Wilson intervals."""
+    kind = entry[0].partition(" ")[0]
+    if not wanted or kind not in ("clean", "robust"):
+        return (entry,)
+
+    def read(row: Mapping[str, Any]) -> Cell:
+        known = row[f"val_{kind}_accuracy"] is not None
+        low, high = accuracy_ends(row[f"val_{kind}_accuracy"], row["examples"]) if known else (None, None)
+        return f"[{low:.3f}, {high:.3f}]" if known else None
+
+    return (entry, (f"{kind} interval", "", read))
+
+
+def accuracy_ends(accuracy: float, examples: int, /) -> tuple[float, float]:
+    """Return the ends of an accuracy's 95 % Wilson interval."""
+    low, high = wilson_interval(round(accuracy * examples), examples)
+    return float(low), float(high)
+
+
+def _chance_column(belief: FrontBelief | None) -> tuple[_Column, ...]:
+    if belief is None:
+        return ()
+    chances = belief.chances()
+    return (("P(on front)", ".2f", lambda row: chances.get(row["trial_id"])),)
+
+
+def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontBelief | None) -> list[str]:
+    """Return what the intervals and probabilities are, and which trials off the front may well be on it."""
+    notes = ["intervals: 95 %, Wilson's, of the examples"] if intervals else []
+    if belief is not None:
+        notes.append("P(on front): that no other trial truly dominates it, given each example's outcome")
+        off = {
+            trial: chance
+            for trial, chance in sorted(belief.chances().items(), key=lambda found: -found[1])
+            if chance >= LIKELY and trial not in members["trial_id"].to_pylist()
+        }
+        named = [f"{trial} ({chance:.2f})" for trial, chance in list(off.items())[:MOST_NAMED]]
+        more = f" and {len(off) - MOST_NAMED} more" if len(off) > MOST_NAMED else ""
+        notes += [f"measured off the front, P >= {LIKELY}: {', '.join(named)}{more}"] if named else []
+    return notes
+
+
 def _smooth_but_useless(members: Table, table: Table) -> str:
     """Return which members classify less than half as well as the best trial; an empty string for none.
 
@@ -219,23 +279,37 @@ def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
     )
 
 
-def pareto_csv(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> str:
+def pareto_csv(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    allow_mixed: bool = False,
+    belief: FrontBelief | None = None,
+) -> str:
     """Return all rows of a result table as CSV, without times and machines.
 
-    Added in front: `on_front`, `feasible`, and `on_infeasible_front`, the front of those that miss a constraint.
+    Before them `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
+    `on_front_probability` where a belief gives it, and the ends of the accuracies' Wilson intervals.
     """
-    marks = (
-        on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
-        feasible(table).tolist(),
-        on_infeasible_front(table, objectives=objectives).tolist(),
-    )
+    masks = {
+        "on_front": on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
+        "feasible": feasible(table).tolist(),
+        "on_infeasible_front": on_infeasible_front(table, objectives=objectives).tolist(),
+    }
     names = [name for name in table.column_names if name not in RESULT.by_name or RESULT.by_name[name].deterministic]
-    rows = table.select(names).to_pylist()
-    cells = [
-        [*marked, *(" ".join(value) if isinstance(value, list) else value for value in row.values())]
-        for marked, row in zip(zip(*marks, strict=True), rows, strict=True)
-    ]
-    return csv_text(["on_front", "feasible", "on_infeasible_front", *names], cells)
+    chances = {} if belief is None else belief.chances()
+    cells = []
+    for *marks, row in zip(*masks.values(), table.to_pylist(), strict=True):
+        ends = [_csv_ends(row[name], row["examples"]) for name in FRONT]
+        values_ = (" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names)
+        cells.append([*marks, chances.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
+    added = [f"{name}_{end}" for name in FRONT for end in ("low", "high")]
+    return csv_text([*masks, "on_front_probability", *added, *names], cells)
+
+
+def _csv_ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:
+    return (None, None) if accuracy is None or not examples else accuracy_ends(accuracy, examples)
 
 
 def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:

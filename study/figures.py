@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,30 +24,32 @@ def draw(
     formats: Sequence[str],
     out: Path | None,
     skip_damaged: bool = False,
+    prefer: str | None = None,
 ) -> None:
-    """Draw the front of one or several studies, print it, and write the table per method and dropout beside it.
+    """Draw the front of one or several studies, print it and each method's own, and write the table of the paper.
 
     Args:
         study_dirs: The studies' folders, or exported Parquet files.
-        split: `val`, or `test` for chosen members at their test values; nothing else of this is heeded then but
-            where and in which formats.
-        objectives: Names of the objectives.
+        split: `val`, or `test` for chosen members at their test values.
+        objectives: Their names.
         allow_mixed: Whether rows that measured different things may share a front.
         formats: Some of png, pdf, svg, html.
         out: Where the figures go; `figures/` of the first study when None.
         skip_damaged: Leave out damaged files, each named in a warning.
+        prefer: A value for each objective, between commas; the member nearest to them is named.
 
     Raises:
-        UsageError: Unknown objective or format, studies that share no front, results that cannot be read.
+        UsageError: Unknown objective or format, a preference that is none, studies that share no front, results that
+            cannot be read.
     """
+    from analysis.fronts import on_front
+    from analysis.objectives import FRONT
     from analysis.paper_table import write_paper_table
 
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
-    if repeated := [name for place, name in enumerate(objectives) if name in objectives[:place]]:
-        raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
+    _check(formats, objectives)
     if split == "test":
+        if prefer is not None or allow_mixed or tuple(objectives) != FRONT:
+            raise UsageError("--objectives, --prefer and --allow-mixed are of validation: leave them out on test")
         from study.shown_on_test import show_on_test
 
         show_on_test(study_dirs, formats=formats, out=out)
@@ -56,18 +59,78 @@ def draw(
         raise UsageError(f"{study_dirs[0]} has no results yet: run `robust-study resume {study_dirs[0]}`")
     home = study_dirs[0].parent if study_dirs[0].is_file() else study_dirs[0]
     folder = out or home / "figures"
-    reference = reference_of(study_dirs)
+    wish = None if prefer is None else _wish(prefer, objectives)
+    over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
     try:
+        on_front(table, **over)  # refuses what shares no front before anything is written
+        belief = _belief(study_dirs, table)
         drawn = formats if len(objectives) > 1 else ()
-        written = write_figures(table, folder, formats=drawn, objectives=objectives, allow_mixed=allow_mixed)
+        written = write_figures(table, folder, formats=drawn, belief=belief, **over)
         written += write_paper_table(table, folder, allow_mixed=allow_mixed)
-        print_front(table, console=results(), objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+        _print(table, wish=wish, belief=belief, reference=reference_of(study_dirs), **over)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if len(objectives) == 1:
+    if not drawn:
         notes().print("one objective spans no plane: a table and data, no figure")
     for path in written:
         notes().print(f"wrote {path}")
+
+
+def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
+    if repeated := [name for place, name in enumerate(objectives) if name in objectives[:place]]:
+        raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
+
+
+def _print(table: Any, /, *, wish: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
+    """Print the front with its uncertainty, the member nearest to a wish, and each method's front."""
+    from analysis.method_fronts import method_fronts_table
+
+    console = results()
+    print_front(table, console=console, intervals=True, belief=belief, reference=reference, **over)
+    if wish is not None:
+        console.print(_nearest(table, wish, **over))
+    console.print(method_fronts_table(table, reference=reference, **over))
+
+
+def _belief(study_dirs: Sequence[Path], table: Any) -> Any:
+    """Return what one study's per-example outcomes say of its front, None without them; `report` asks several's."""
+    from analysis.fronts import mixed_columns
+    from study.belief import belief_of
+
+    if len(study_dirs) != 1 or not study_dirs[0].is_dir() or mixed_columns(table):
+        return None
+    return belief_of({str(study_dirs[0]): study_dirs[0]}, table)
+
+
+def _wish(prefer: str, objectives: Sequence[str]) -> list[float]:
+    try:
+        wish = [float(part) for part in prefer.split(",")]
+    except ValueError:
+        wish = []
+    if len(wish) != len(objectives) or not all(map(math.isfinite, wish)):
+        raise UsageError(
+            f"--prefer takes a number for each of {', '.join(objectives)}, such as "
+            f"{','.join(['0.9'] * len(objectives))}, got {prefer!r}"
+        )
+    return wish
+
+
+def _nearest(table: Any, wish: Sequence[float], /, *, objectives: Sequence[str], allow_mixed: bool) -> str:
+    """Return which member of the front is nearest to a wish, with its values."""
+    from analysis.choice import nearest_member
+    from analysis.fronts import front_of
+    from analysis.objectives import directions, values
+
+    members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
+    points = values(members, objectives)
+    if not len(points):
+        return "no member to be near to anything"
+    place = nearest_member(points, wish, maximise=directions(objectives))
+    wanted, found = (", ".join(f"{value:.4g}" for value in point) for point in (wish, points[place]))
+    return f"nearest to ({wanted}): trial {members['trial_id'][place]} at ({found})"
 
 
 def write_figures(table: Any, folder: Path, /, **options: Any) -> list[Path]:

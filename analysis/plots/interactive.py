@@ -78,10 +78,11 @@ def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_m
     for method, style in styles_for(view.methods).items():
         _add_method(figure, view, np.asarray(view.methods) == method, style, hover)
     scale = view.colour_scale()
+    zoomed = " (double-click: all)" if view.outside else ""
     hollow = f"<br><sup>hollow: {view.hollow}, never on the front</sup>" if view.hollow else ""
     figure.update_layout(
         template="simple_white",
-        title={"text": escape(view.small_print) + hollow, "font": {"size": 13}},
+        title={"text": escape(view.small_print) + zoomed + hollow, "font": {"size": 13}},
         xaxis={"title": {"text": _breaks(view.x_label)}, "range": view.limits(0), "showgrid": True},
         yaxis={"title": {"text": _breaks(view.y_label)}, "range": view.limits(1), "showgrid": True},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
+from analysis.beliefs import FrontBelief
 from analysis.objectives import FRONT
 from analysis.plots.sheet import PRINTED, add_small_print, blank, known_formats, lines, no_date
 from analysis.plots.style import COLUMN_WIDTH, MethodStyle, paper_style, styles_for
@@ -30,8 +31,9 @@ _UNMEASURED = "0.6"
 def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
     """Draw a Pareto figure into `ax`, with a colour bar below it; `legend_handles` gives what a legend needs.
 
-    Front members are large and outlined, dominated trials small and faint, flagged or early-stopped ones hollow;
-    failed ones have no coordinates and are counted in the small print. The line bounds the region the front attains.
+    Front members are large and outlined, with 95 % intervals of the examples; dominated trials small and faint, flagged
+    or early-stopped ones hollow; failed ones have no coordinates and are counted in the small print. The line bounds
+    the region the front attains.
 
     Returns:
         `ax`.
@@ -98,6 +100,7 @@ def write_pareto(
     objectives: Sequence[str] = FRONT,
     allow_mixed: bool = False,
     width: float = COLUMN_WIDTH,
+    belief: FrontBelief | None = None,
 ) -> list[Path]:
     """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
 
@@ -108,6 +111,7 @@ def write_pareto(
         objectives: The first two are the axes; of one alone there are only data.
         allow_mixed: Draw rows together though they were measured differently.
         width: Of the printed formats, inches.
+        belief: Gives the data each trial's probability to be truly on the front.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -118,7 +122,7 @@ def write_pareto(
     """
     formats = known_formats(formats, valid=FORMATS)
     folder = Path(out_dir)
-    data = pareto_csv(table, objectives=objectives, allow_mixed=allow_mixed)
+    data = pareto_csv(table, objectives=objectives, allow_mixed=allow_mixed, belief=belief)
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"pareto.{entry}" for entry in (*formats, "csv")]
     if printed := [path for path in written if path.suffix.removeprefix(".") in PRINTED]:
@@ -143,6 +147,11 @@ def _draw_method(
     def scatter(chosen: np.ndarray, **look: Any) -> None:
         ax.scatter(view.points[chosen, 0], view.points[chosen, 1], marker=style.marker, **look)
 
+    for x, y, (across, up) in zip(*view.points[view.front & mine].T, view.ends[view.front & mine], strict=True):
+        # a Lipschitz estimate has no interval
+        bars: dict[str, Any] = {"color": "0.55", "linewidth": 0.6, "zorder": 2.8, "solid_capstyle": "butt"}
+        ax.plot(across, [y, y], **bars)
+        ax.plot([x, x], up, **bars)
     dominated, front, doubtful = view.dominated & mine, view.front & mine, view.doubtful & mine
     scatter(dominated, s=16 * crowd, c=_faces(view.lipschitz[dominated], colours), alpha=0.6, linewidths=0.0, zorder=2)
     scatter(doubtful, s=16 * crowd, facecolors="none", edgecolors="0.45", linewidths=0.6, zorder=2.5)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.fronts import feasible, keeping_constraints, on_front
 from analysis.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, objective, values
 from analysis.results import Table
+from analysis.uncertainty import wilson_interval
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
+
+_NEAR = 4
+"""How far behind the front an axis reaches where trials far behind it would take most of it; see `limits`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,7 @@ class ParetoView:
         points: Shape (n, 2), the first two objectives; NaN where not measured.
         methods: One per point.
         lipschitz: Mean empirical local Lipschitz lower bound on validation, shape (n,), NaN where not measured.
+        ends: 95 % Wilson intervals of accuracies, shape (n, 2, 2): low and high of x, then of y; else NaN.
         front: Members of the front, shape (n,).
         doubtful: Drawn but never on the front, shape (n,): flagged, stopped early, against its study's constraints, or
             without a further objective that the front is taken over.
@@ -51,6 +56,7 @@ class ParetoView:
     points: np.ndarray
     methods: list[str]
     lipschitz: np.ndarray
+    ends: np.ndarray
     front: np.ndarray
     doubtful: np.ndarray
     hollow: str
@@ -95,17 +101,41 @@ class ParetoView:
         y = np.concatenate([np.repeat(members[:, 1], 2), [worst_y]])
         return np.stack([x, y], axis=1)
 
+    @property
+    def outside(self) -> int:
+        """Return how many points lie beyond the limits of the axes."""
+        ends = np.asarray([self.limits(axis) for axis in (0, 1)])
+        points = self.points[self.drawn]
+        return int(((points < ends[:, 0]) | (points > ends[:, 1])).any(axis=1).sum())
+
     def limits(self, axis: int) -> tuple[float, float]:
-        """Return limits for an axis: all points and a margin; accuracies leave [0, 1] by no more than a marker."""
+        """Return limits for an axis: points and a margin; accuracies leave [0, 1] by no more than a marker.
+
+        Trials far behind the front, collapsed ones above all, would press it into a corner. Where they would take most
+        of the axis it ends `_NEAR` times the median distance from the best value behind the front's worst member.
+        """
         shown = self.points[self.drawn, axis]
         fraction = self.objectives[axis].unit == "fraction"
         if not len(shown):
             return (0.0, 1.0)
-        low, high = float(shown.min()), float(shown.max())
+        shown = self._near_front(axis, shown)
+        ends = np.concatenate([shown, self.ends[self.front, axis].ravel()])
+        low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
         margin = max(0.07 * (high - low), 0.025)
         low, high = low - margin, high + margin
         beyond = 0.05 * (high - low)
         return (max(low, -beyond), min(high, 1 + beyond)) if fraction else (low, high)
+
+    def _near_front(self, axis: int, shown: np.ndarray) -> np.ndarray:
+        """Return those of an axis's values that it should reach, all of them where they do not press the front."""
+        members, sound = self.points[self.front, axis], self.points[self.drawn & ~self.doubtful, axis]
+        if not len(members):
+            return shown
+        sign = 1.0 if self.objectives[axis].maximise else -1.0
+        best, worst = (sign * members).max(), (sign * members).min()
+        behind = _NEAR * max(float(np.median(best - sign * sound)), best - worst)
+        last = worst - behind
+        return shown if last - (sign * shown).min() <= best - last else shown[sign * shown >= last]
 
     def colour_scale(self) -> ColourScale | None:
         """Return how Lipschitz estimates map to colour, or None if no drawn trial has one.
@@ -141,10 +171,11 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     points = coordinates[:, :2]
     measured = np.isfinite(points).all(axis=1)
     counted = feasible(table) & ~np.isnan(coordinates).any(axis=1)
-    return ParetoView(
+    view = ParetoView(
         points=points,
         methods=table["method"].to_pylist(),
         lipschitz=table["val_lipschitz_mean"].to_numpy(zero_copy_only=False),
+        ends=np.stack([_ends(entry, points[:, axis], table) for axis, entry in enumerate(entries[:2])], axis=1),
         front=on_front(table, objectives=objectives, allow_mixed=allow_mixed),
         doubtful=measured & ~counted,
         hollow=why_hollow(table, measured & ~counted),
@@ -154,6 +185,19 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         colour_label=f"{LOWER_BOUND}\n(val mean, radius {radius_phrase(table)})",
         small_print=provenance(table),
     )
+    if not view.outside:
+        return view
+    beyond = f"{view.outside} trial{'s' * (view.outside != 1)} far behind the front outside the axes"
+    return replace(view, small_print=f"{view.small_print} · {beyond}")
+
+
+def _ends(entry: Objective, measured: np.ndarray, table: Table) -> np.ndarray:
+    """Return the Wilson intervals of an accuracy's values (n,), shape (n, 2); NaN for another objective."""
+    ends = np.full((len(measured), 2), np.nan)
+    known = np.isfinite(measured) & (entry.unit == "fraction")
+    examples = table["examples"].to_numpy(zero_copy_only=False)[known].astype(np.float64)
+    ends[known] = np.stack(wilson_interval(np.rint(measured[known] * examples), examples), axis=1)
+    return ends
 
 
 def why_hollow(table: Table, doubtful: np.ndarray, /) -> str:

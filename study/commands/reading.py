@@ -78,6 +78,9 @@ def pareto(
     objectives: Annotated[
         str, typer.Option(metavar="A,B[,C]", help="Objectives that span the front.")
     ] = "val_clean_accuracy,val_robust_accuracy",
+    prefer: Annotated[
+        str | None, typer.Option(metavar="X,Y[,Z]", help="Name the member nearest to these values of the objectives.")
+    ] = None,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Draw studies on one front though they measured different things.")
     ] = False,
@@ -96,6 +99,7 @@ def pareto(
         study_dirs,
         split=split.value,
         objectives=objectives.split(","),
+        prefer=prefer,
         allow_mixed=allow_mixed,
         formats=formats.split(","),
         out=out,

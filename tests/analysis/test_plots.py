@@ -22,6 +22,7 @@ from analysis.plots.interactive import pareto_html, pareto_plotly
 from analysis.plots.pareto import FORMATS, draw_pareto, pareto_figure, write_pareto
 from analysis.plots.style import STYLES, paper_style, styles_for
 from analysis.plots.view import pareto_view
+from analysis.uncertainty import wilson_interval
 
 POOR = {
     "empty": [],
@@ -50,6 +51,21 @@ def test_poor_data_still_makes_figures(case: str, tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["pareto.svg", "pareto.csv"]
     assert all(path.stat().st_size > 0 for path in paths)
     pareto_plotly(table).to_json()
+
+
+def test_collapsed_trials_do_not_press_the_front_into_a_corner_and_are_counted() -> None:
+    near = [result_row(n, val_clean_accuracy=0.9 + 0.01 * n, val_robust_accuracy=0.8 - 0.01 * n) for n in range(6)]
+    lost = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in (7, 8)]
+    with_lost, alone = pareto_view(as_table(near + lost)), pareto_view(as_table(near))
+    for axis in (0, 1):
+        low, high = with_lost.limits(axis)
+        assert low > 0.45
+        assert low <= alone.ends[:, axis].min()
+        assert high >= alone.ends[:, axis].max()
+    assert with_lost.outside == 2
+    assert with_lost.small_print.endswith("2 trials far behind the front outside the axes")
+    assert (alone.outside, "outside" in alone.small_print) == (0, False)
+    np.testing.assert_allclose(alone.ends[0, 0], np.ravel(wilson_interval(900, 1000)))
 
 
 def test_all_formats_are_written_at_paper_size(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ import csv
 import io
 import math
 
+import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row, study_rows
 from rich.console import Console
 
+from analysis.beliefs import FrontBelief
 from analysis.fronts import MixedStudiesError, front_of
+from analysis.method_fronts import method_fronts_table
 from analysis.tables import TextTable, front_table, pareto_csv
+from analysis.uncertainty import wilson_interval
 from analysis.wording import count, measured_by, own_parameters, provenance, radius
 
 TRADE_OFF = [
@@ -51,6 +55,34 @@ def test_a_collapsed_network_on_a_front_with_lipschitzness_is_called_so() -> Non
     over = ("val_clean_accuracy", "val_lipschitz_log10")
     assert any(note.startswith(named) for note in front_table(as_table(rows), objectives=over).notes)
     assert not any("smooth" in note for note in front_table(as_table(rows)).notes)
+
+
+def test_front_table_says_how_sure_it_is() -> None:
+    belief = FrontBelief(
+        trials=("t00000", "t00001", "t00002"),
+        drawn=np.full((4, 3, 2), 0.5),
+        probability=np.array([0.75, 1.0, 0.25]),
+        left_out=0,
+    )
+    shown = front_table(as_table(TRADE_OFF), intervals=True, belief=belief)
+    places = [shown.headings.index(name) for name in ("clean interval", "robust interval", "P(on front)")]
+    low, high = wilson_interval(250, 1000)
+    assert shown.cells()[0][places[1]] == f"[{low:.3f}, {high:.3f}]"
+    assert [row[places[2]] for row in shown.cells()] == ["0.75", "1.00"]
+    assert "of the true accuracies 0.250 [0.250, 0.250]" in shown.notes[0]
+    assert "measured off the front, P >= 0.1: t00002 (0.25)" in shown.notes
+    first = next(csv.DictReader(io.StringIO(pareto_csv(as_table(TRADE_OFF), belief=belief))))
+    assert (first["on_front_probability"], float(first["val_robust_accuracy_low"])) == ("0.75", float(low))
+    other = front_table(as_table(TRADE_OFF), objectives=["val_clean_accuracy"], intervals=True, belief=belief)
+    assert "P(on front)" not in other.headings
+
+
+def test_each_method_has_a_front_of_its_own() -> None:
+    rows = method_fronts_table(as_table([*TRADE_OFF, result_row(4, val_clean_accuracy=0.95)])).rows
+    assert rows == (
+        ("natural", 4, "t00004", pytest.approx(0.95 * 0.5)),
+        ("trades", 1, "t00001", pytest.approx(0.8 * 0.5)),
+    )
 
 
 def test_flagged_trials_are_named_below_the_front() -> None:

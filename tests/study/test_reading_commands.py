@@ -114,3 +114,18 @@ def test_one_objective_has_a_table_without_a_figure_and_a_repeated_one_is_refuse
     assert code == 2
     assert err.strip().endswith("--objectives names val_clean_accuracy twice: name each once")
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_preference_names_its_nearest_member_and_another_form_is_refused(command, tmp_path) -> None:
+    rows = [result_row(0), result_row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.6)]
+    folder_of(tmp_path / "toy", rows)
+    code, out, _ = command("pareto", "toy", "--format", "svg", "--prefer", "0.7,0.6")
+    assert code == 0
+    assert "nearest to (0.7, 0.6): trial t00001 at (0.8, 0.6)" in out
+    assert "Fronts of each method alone" in out
+    for wrong in ("0.7", "0.7,much", "0.7,nan"):
+        code, _, err = command("pareto", "toy", "--prefer", wrong)
+        assert (code, len(err.strip().splitlines())) == (2, 1)
+        assert "--prefer takes a number for each of val_clean_accuracy, val_robust_accuracy, such as 0.9,0.9" in err
+    code, _, err = command("pareto", "toy", "--split", "test", "--prefer", "0.7,0.6")
+    assert (code, "leave them out on test" in err) == (2, True)
