@@ -40,7 +40,7 @@ postgres: $(STAMP) ## track studies to mlflow server on PostgreSQL (minutes; nee
 	@$(BIN)/python -m pytest -m postgres
 
 browser: $(STAMP) ## look at a study in a headless browser (minutes; needs chromium)
-	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra browser
+	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra browser --extra dashboard
 	@$(BIN)/python -m pytest -m browser
 
 clean: ## remove .venv and caches; studies and MLflow's files stay

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.paper_table import accuracy_estimate, difference
-from analysis.results import trial_file
-from analysis.schema import EVALUATION, EXAMPLE
+from analysis.results import read_examples, trial_file
+from analysis.schema import EVALUATION, EXAMPLE, ResultsError
 from analysis.tables import TextTable
 from analysis.wording import L_2, L_INF, radius
 
@@ -143,20 +143,60 @@ def attack_name(row: Row, /) -> str:
     return f"{name}-{row['steps']}" + (f"x{row['restarts']}" if row["restarts"] != 1 else "")
 
 
-def tracked_metrics(result: Row, rows: Sequence[Row], /) -> dict[str, float]:
+def on_images_of(study_dir: str | Path, row: Row, other: Row, /) -> float | None:
+    """Return a measurement's robust accuracy on the images of another one that has fewer.
+
+    Args:
+        study_dir: The folder that both measurements lie in.
+        row: The measurement to be counted again.
+        other: The one whose images count.
+
+    Returns:
+        None where per-example outcomes are lost, or `row` is not of all of those images.
+    """
+    files = [examples_file(study_dir, one["evaluation"]) for one in (row, other)]
+    try:
+        mine, theirs = (read_examples(file) for file in files)
+    except (ResultsError, OSError):
+        return None
+    wanted = set(theirs["index"].to_pylist())
+    found = dict(zip(mine["index"].to_pylist(), mine["robust_correct"].to_pylist(), strict=True))
+    return sum(found[index] for index in wanted) / len(wanted) if wanted and wanted <= set(found) else None
+
+
+def tracked_metrics(result: Row, rows: Sequence[Row], /, *, study_dir: str | Path) -> dict[str, float]:
     """Return what a trial's run in tracking shows of test: its like-for-like values, and what each attack left.
 
-    The last are named `test_robust_accuracy_<attack>`; of several measurements under one attack the strongest counts.
+    What an attack left is `test_robust_accuracy_<attack>` where it was measured on `test_examples` images as the
+    like-for-like values are, and `test_robust_accuracy_<attack>_first_<n>` where it was on n others: a few easy images
+    must not look like a weak attack. Beside such a one stands the like-for-like attack on the same n. Of several
+    measurements under one attack the strongest counts.
+
+    Args:
+        result: The trial's result row.
+        rows: Evaluation rows.
+        study_dir: The folder that the trial's measurements lie in.
     """
     found: dict[str, float] = {}
-    same = like_for_like(result, rows)
+    same, measured = like_for_like(result, rows), on_own_checkpoint(result, rows)
+    images = max((row["examples"] for row in measured), default=0) if same is None else same["examples"]
     if same is not None:
         found |= {f"test_{name}": same[name] for name in ("clean_accuracy", "robust_accuracy")}
+    if measured:
+        found["test_examples"] = images
     if (lipschitz := lipschitz_on_test(result, rows)) is not None:
         found["test_lipschitz_mean"] = lipschitz
-    for row in sorted(on_own_checkpoint(result, rows), key=_strength):
-        found[f"test_robust_accuracy_{row['attack'].rpartition(':')[2]}"] = row["robust_accuracy"]
+    strongest_of = {_metric_name(row): row for row in sorted(measured, key=_strength)}
+    for name, row in strongest_of.items():
+        few = "" if row["examples"] == images else f"_first_{row['examples']}"
+        found[f"{name}{few}"] = row["robust_accuracy"]
+        if few and same is not None and (there := on_images_of(study_dir, same, row)) is not None:
+            found.setdefault(f"{_metric_name(same)}{few}", there)
     return found
+
+
+def _metric_name(row: Row) -> str:
+    return f"test_robust_accuracy_{row['attack'].rpartition(':')[2]}"
 
 
 def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from analysis.evaluations import (
     attack_name,
     doubts_on_test,
     examples_file,
+    like_for_like,
     lipschitz_on_test,
+    on_images_of,
     strongest,
 )
 from analysis.paper_table import accuracy_estimate
@@ -47,6 +49,8 @@ class OnTest:
         curse: Validation minus test averaged over the chosen members' own checkpoints, by kind; empty without them.
         averaged: Over how many of them.
         waiting: Ids of the chosen front that were not measured.
+        same_images: Of trials whose strongest attack was measured on other images than the like-for-like one: what
+            the latter leaves of those, by id; None where that is not known.
     """
 
     members: tuple[Confirmed, ...]
@@ -55,6 +59,7 @@ class OnTest:
     curse: Mapping[str, Estimate]
     averaged: int = 0
     waiting: tuple[str, ...] = ()
+    same_images: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
@@ -122,6 +127,7 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
         curse=curse,
         averaged=len(same) if curse else 0,
         waiting=tuple(trial for trial in chosen if trial not in measured),
+        same_images=_same_images(home, [one.result for one in found], evaluations),
     )
 
 
@@ -164,16 +170,41 @@ def on_test_table(found: OnTest, /) -> TextTable:
             "95 % Wilson intervals of the examples; robust (val) and (test) are of one checkpoint under one attack",
             "seeds: mean ± standard deviation of n new seeds of the same settings, on test",
             *curse_lines(found),
+            *_fewer_images(found),
             *_doubts(found),
             *([f"chosen on validation too, not measured on test: {', '.join(found.waiting)}"] if found.waiting else []),
         ),
     )
 
 
+def _fewer_images(found: OnTest) -> list[str]:
+    """Return in words what the like-for-like attack leaves of the images that stronger attacks were measured on."""
+    said = []
+    for one in found.members:
+        trial = one.result["trial_id"]
+        if trial in found.same_images and one.test is not None:
+            there, strong = found.same_images[trial], strongest(one.result, found.evaluations)
+            left = "not known" if there is None else f"{there:.4f}"
+            said.append(f"{trial} {left} ({'' if strong is None else strong['examples']} images)")
+    if not said:
+        return []
+    listed = "; ".join(said)
+    return [f"robust (test, strongest) is of other images than robust (test), whose attack leaves of those: {listed}"]
+
+
 def _doubts(found: OnTest) -> list[str]:
     flagged = {one.result["trial_id"]: doubts_on_test(one.result, found.evaluations) for one in found.members}
     named = [f"{trial}: {', '.join(flags)}" for trial, flags in flagged.items() if flags]
     return [f"flagged on test: {'; '.join(named)}"] if named else []
+
+
+def _same_images(home: Path, results: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, float | None]:
+    found = {}
+    for result in results:
+        same, strong = like_for_like(result, evaluations), strongest(result, evaluations)
+        if same is not None and strong is not None and same["examples"] != strong["examples"]:
+            found[result["trial_id"]] = on_images_of(home, same, strong)
+    return found
 
 
 def _value(row: Row | None, kind: str) -> str | None:

@@ -11,6 +11,7 @@ from study.console import notes, results
 from study.failures import causes, failure_table
 from study.figures import print_front, write_figures
 from study.folder import read_rows
+from study.report import FILE as REPORT
 from study.tracking.publish import publish
 from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
@@ -41,7 +42,7 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     written: list[Path] = []
     if table.num_rows:
         written = _drawn(table, study_dir / "figures")
-        publish(config, study_dir, table, tracker=tracker, figures=written, hurried=hurried)
+        publish(config, study_dir, table, tracker=tracker, hurried=hurried)
     status, reason = ("FINISHED", None) if complete else ("KILLED", "the study was stopped before all trials were done")
     patience = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
     problem = tracker.close(status, reason=reason, timeout=patience)
@@ -51,6 +52,8 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
         shown.print(
             f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
         )
+    if (study_dir / REPORT).exists():
+        shown.print(f"report: {study_dir / REPORT}", soft_wrap=True, highlight=False)
     found = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
     if found:
         shown.print(failure_table(found))

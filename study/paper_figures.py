@@ -16,7 +16,7 @@ FORMATS = ("pdf", "png", "svg")
 def draw_all(
     study_dir: Path, /, *, formats: Sequence[str], width: str, out: Path | None, skip_damaged: bool = False
 ) -> None:
-    """Draw what a study shows and print where the files lie.
+    """Draw what a study shows and print where the files lie; those in its folder go to its run in MLflow too.
 
     Args:
         study_dir: The study's folder, or an exported Parquet file.
@@ -46,6 +46,10 @@ def draw_all(
     for path in written:
         notes().print(f"wrote {path}")
     results().print(str(folder), soft_wrap=True, highlight=False)
+    if out is None:
+        from study.tracking.later import add_files
+
+        add_files(study_dir, written, "figures")
 
 
 def _known(table: Any, home: Path) -> Any:

@@ -9,15 +9,16 @@ from study.belief import belief_of
 from study.console import results
 from study.errors import UsageError
 from study.folder import reference_of
-from study.sources import gather
+from study.sources import Gathered, gather
 
-_FILE = "report.html"
+FILE = "report.html"
+"""Its name in the study's folder."""
 
 
 def write_report(
     study_dirs: Sequence[Path], /, *, out: Path | None, allow_mixed: bool = False, skip_damaged: bool = False
 ) -> None:
-    """Write the report and print where it lies.
+    """Write the report and print where it lies; that of one study, in its folder, goes to its run in MLflow too.
 
     Args:
         study_dirs: The studies' folders, or exported Parquet files.
@@ -28,16 +29,37 @@ def write_report(
     Raises:
         UsageError: Results that cannot be read, that are empty, or whose rows measure different things.
     """
+    found = gather(study_dirs, skip_damaged=skip_damaged)
+    page = _page(found, allow_mixed=allow_mixed)
+    home = _home(found)
+    file = out or (home / FILE if len(found.sources) == 1 else Path(FILE))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page, encoding="utf-8")
+    results().print(str(file))
+    if out is None and len(found.sources) == 1:
+        from study.tracking.later import add_files
+
+        add_files(next(iter(found.sources.values())), [file], "report")
+
+
+def report_page(study_dir: Path, /) -> str:
+    """Return the report of one study, an offline HTML page.
+
+    Raises:
+        UsageError: Results that cannot be read, that are empty, or whose rows measure different things.
+    """
+    return _page(gather([study_dir]))
+
+
+def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
     from analysis.fronts import insisted, mixed_columns, require_like_for_like
     from analysis.report.page import Material, build_report
     from study.curves import front_curves
     from study.importance import importance_of
     from study.reach import distances_of
 
-    found = gather(study_dirs, skip_damaged=skip_damaged)
+    home = _home(found)
     table = insisted(found.table) if allow_mixed else found.table
-    first = next(iter(found.sources.values()))
-    home = first.parent if first.is_file() else first
     try:
         require_like_for_like(table)
         devices, unit = _hours(found.sources.values())
@@ -54,13 +76,14 @@ def write_report(
             unit=unit,
             on_test=found.on_test(),
         )
-        page = build_report(material)
+        return build_report(material)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    file = out or (home / _FILE if len(found.sources) == 1 else Path(_FILE))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
-    results().print(str(file))
+
+
+def _home(found: Gathered) -> Path:
+    first = next(iter(found.sources.values()))
+    return first.parent if first.is_file() else first
 
 
 def _hours(sources: Iterable[Path], /) -> tuple[float, str]:

@@ -55,6 +55,9 @@ class Gathered:
             chosen=tuple(f"{label}/{trial}" for label, one in known.items() for trial in one.chosen),
             evaluations=tuple(_renamed(row, label) for label, one in known.items() for row in one.evaluations),
             curse={},
+            same_images={
+                f"{label}/{key}": there for label, one in known.items() for key, there in one.same_images.items()
+            },
         )
 
 

@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,14 +19,18 @@ from trainables.storage import exists, is_url, read_bytes
 _NESTED = ("model", "state_dict", "model_state_dict")
 """Keys under which training scripts put a state dict beside other things."""
 
+ARRAYS = ".npz"
+"""Ends the name of a file that holds a state dict as NumPy arrays."""
+
 _SHOWN = 3
 
 
 def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Return a checkpoint's state dict, on the CPU, and the spec if it is a trial's own checkpoint.
 
-    It is read from a path or an object store's URL. A state dict may lie under `model`, `state_dict` or
-    `model_state_dict`. The prefix `module.` of a data-parallel wrapper is dropped. Nothing in the file is executed.
+    It is read from a path or an object store's URL. What torch saved holds a state dict, maybe under `model`,
+    `state_dict` or `model_state_dict`; a `.npz` holds arrays alone, as `write_arrays` writes it. The prefix `module.`
+    of a data-parallel wrapper is dropped. Nothing in the file is executed.
 
     Raises:
         CheckpointError: The file is missing, cannot be loaded as weights only, or holds no state dict.
@@ -36,6 +42,8 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
         content: Any = io.BytesIO(read_bytes(path)) if is_url(path) else path
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+    if name.endswith(ARRAYS):
+        return _read_arrays(content, path), None
     try:
         tree = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no common class for what unreadable files raise
@@ -51,6 +59,13 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state, spec
+
+
+def write_arrays(path: Path, model: nn.Module, /) -> None:
+    """Write a network's state dict as NumPy arrays in a `.npz`: names to raw numbers, and no pickle."""
+    state = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    with path.open("wb") as file:
+        np.savez(file, **state)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], /, *, source: Path | str) -> str | None:
@@ -97,6 +112,14 @@ def misfit(model: nn.Module, state: Mapping[str, Tensor], /) -> str | None:
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     return "; ".join(f"{kind}: {_listed(names)}" for kind, names in problems.items() if names) or None
+
+
+def _read_arrays(content: Any, path: Path | str) -> dict[str, Tensor]:
+    try:
+        with np.load(content, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read as NumPy arrays without a pickle: {error}") from error
 
 
 def _holds_all_learnt(child: nn.Module, model: nn.Module) -> bool:

@@ -52,11 +52,14 @@ def export(
         str | None, typer.Option(metavar="URI", help="Rebuild the rows from this tracking store instead.")
     ] = None,
     experiment: Annotated[str | None, typer.Option(metavar="NAME", help="The experiment there.")] = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="NAME|ID", help="One study there; else all, of each name the newest.")
+    ] = None,
 ) -> None:
     """Write result rows to one file, and per-example outcomes beside it, from a folder or from MLflow alone."""
     from study.tracking.export import export as write
 
-    write(study_dir, uri=mlflow, experiment=experiment, out=out)
+    write(study_dir, uri=mlflow, experiment=experiment, out=out, study=study)
 
 
 class Width(StrEnum):

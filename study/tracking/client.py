@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.errors import UsageError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Metric
@@ -63,8 +65,17 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
 
     With a SQLite store, artifacts go to `mlartifacts/` beside the database file, wherever MLflow's UI
     is started from; a server decides for itself.
+
+    Raises:
+        UsageError: It was deleted.
     """
     found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        restore = f"MLFLOW_TRACKING_URI={client.tracking_uri} mlflow experiments restore --experiment-id"
+        raise UsageError(
+            f"experiment {name!r} was deleted there: bring it back with `{restore} {found.experiment_id}`, or name "
+            "another by tracking.experiment"
+        )
     if found is not None:
         return str(found.experiment_id)
     uri = client.tracking_uri

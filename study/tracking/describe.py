@@ -46,6 +46,7 @@ def dataset_event(data: ImageData, /) -> dict[str, Any]:
         "profile": {
             "train": len(data.train),
             "val": len(data.val),
+            "test": data.test_examples if data.test is None else len(data.test),
             "classes": data.num_classes,
             "image_shape": "x".join(map(str, data.image_shape)),
             "split_hash": data.split_hash,

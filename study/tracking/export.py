@@ -17,6 +17,7 @@ from study.tracking.client import connect, short
 from study.tracking.names import BENEATH_TAG, STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.rows import row_from_tags
 from study.tracking.rows_file import write_csv
+from study.tracking.uris import absolute, unreadable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,14 +27,17 @@ DOWNLOADS = 8
 """Artifacts fetched at a time."""
 
 
-def export(study_dir: Path | None, /, *, uri: str | None, experiment: str | None, out: Path) -> None:
+def export(
+    study_dir: Path | None, /, *, uri: str | None, experiment: str | None, out: Path, study: str | None = None
+) -> None:
     """Write rows to `out` and per-example outcomes beside it, as `NAME.examples.parquet`.
 
     Args:
         study_dir: A study's folder; None to read from MLflow.
         uri: Tracking URI.
-        experiment: Name of the experiment there; every study in it is exported.
+        experiment: Name of the experiment there.
         out: A `.parquet` or `.csv` file.
+        study: Name or id of the one study there to export; every study when None, of each name the newest.
 
     Raises:
         UsageError: Neither or both sources, a file of another kind, nothing to export, or a store without it.
@@ -42,13 +46,15 @@ def export(study_dir: Path | None, /, *, uri: str | None, experiment: str | None
         raise UsageError(f"--out must end in .parquet or .csv, got {out}")
     if (study_dir is None) == (uri is None) or (uri is None) != (experiment is None):
         raise UsageError("export takes either a STUDY_DIR, or --mlflow URI together with --experiment NAME")
+    if study is not None and uri is None:
+        raise UsageError("--study chooses among the studies of --mlflow; a STUDY_DIR holds one")
     beside = out.with_suffix(".examples.parquet")
     try:
         if study_dir is not None:
             open_config(study_dir)
             rows, examples = read_results(study_dir), read_examples(study_dir)
         else:
-            rows, examples = from_mlflow(str(uri), str(experiment))
+            rows, examples = from_mlflow(str(uri), str(experiment), study=study)
         if not rows.num_rows:
             raise UsageError(f"{study_dir or experiment} has no finished trials to export")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,19 +71,22 @@ def export(study_dir: Path | None, /, *, uri: str | None, experiment: str | None
         results().print(f"{examples.num_rows} per-example outcomes: {beside}", soft_wrap=True, highlight=False)
 
 
-def from_mlflow(uri: str, experiment: str, /) -> tuple[Any, Any]:
-    """Return the result rows and the per-example outcomes of every study in an experiment.
+def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tuple[Any, Any]:
+    """Return the result rows and the per-example outcomes of an experiment's studies.
 
-    Of studies of one name only the newest counts; the others are named in a note.
+    Of studies of one name the newest counts, and new seeds of a study's trials do not, unless `study` names them; what
+    is left out is named in a note.
 
     Raises:
-        UsageError: The store cannot be reached, or has no such experiment.
+        UsageError: The store cannot be reached, or has no such experiment or study.
         ResultsError: What is there is of another version of this project.
     """
     from study.tracking.runs import runs_of
 
-    client = connect(uri)
+    if (problem := unreadable(uri)) is not None:
+        raise UsageError(f"--mlflow {problem}")
     try:
+        client = connect(absolute(uri))
         found = client.get_experiment_by_name(experiment)
         if found is None:
             names = ", ".join(sorted(one.name for one in client.search_experiments()))
@@ -87,33 +96,47 @@ def from_mlflow(uri: str, experiment: str, /) -> tuple[Any, Any]:
         raise
     except Exception as error:  # MLflow has no common class for what a store that is not there raises
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
-    chosen = [(run, row) for run in _newest(runs) if (row := row_from_tags(run.data.tags)) is not None]
+    chosen = [(run, row) for run in _chosen(runs, study) if (row := row_from_tags(run.data.tags)) is not None]
     columns = dict.fromkeys(column for _, row in chosen for column in row)
     rows = to_table({column: [row.get(column) for _, row in chosen] for column in columns}, RESULT, where=uri)
     rows = rows.sort_by([(name, "ascending") for name in RESULT.order])
     return rows, _examples(client, chosen)
 
 
-def _newest(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs of trials, of the newest study of each name; runs come oldest first.
+def _chosen(runs: Iterable[Run], study: str | None) -> list[Run]:
+    """Return the runs of trials of the studies to be exported; runs come oldest first.
 
     New seeds of a study's trials are no trials of a study: they would enter its front a second time.
+
+    Raises:
+        UsageError: `study` is none of them.
     """
     runs = list(runs)
-    again = {run.data.tags[STUDY_TAG]: run.data.tags.get("study") for run in runs if BENEATH_TAG in run.data.tags}
-    for name in again.values():
-        notes().print(f"left out: the new seeds of {name}", soft_wrap=True)
-    runs = [run for run in runs if run.data.tags[STUDY_TAG] not in again]
-    newest = {run.data.tags.get("study"): run.data.tags[STUDY_TAG] for run in runs if _trial(run) == STUDY}
-    older = {
-        (run.data.tags.get("study"), run.data.tags[STUDY_TAG])
-        for run in runs
-        if newest.get(run.data.tags.get("study"), run.data.tags[STUDY_TAG]) != run.data.tags[STUDY_TAG]
+    parents = {run.data.tags[STUDY_TAG]: run for run in runs if _trial(run) == STUDY}
+    names = {study_id: str(run.data.tags.get("study")) for study_id, run in parents.items()}
+    newest = {name: study_id for study_id, name in names.items()}
+    beneath = {
+        study_id: run.data.tags[BENEATH_TAG] for study_id, run in parents.items() if BENEATH_TAG in run.data.tags
     }
-    for name, study_id in sorted(older, key=str):
-        notes().print(f"left out: an older study {name} ({STUDY_TAG} = {study_id})", soft_wrap=True)
-    ids = {study_id for _, study_id in older}
-    return [run for run in runs if _trial(run) != STUDY and run.data.tags[STUDY_TAG] not in ids]
+    if study is None:
+        wanted = set(newest.values()) - set(beneath)
+    elif study in names or study in newest:
+        wanted = {study if study in names else newest[study]}
+    else:
+        there = ", ".join(f"{name} (id {study_id})" for study_id, name in names.items())
+        raise UsageError(f"--study {study} is not in the experiment; it has: {there}")
+    for study_id, name in names.items():
+        if study_id not in wanted and study in (None, name):
+            again = names.get(beneath.get(study_id, ""))
+            what = f"an older study {name}" if study_id not in beneath else f"the new seeds of {again or name}"
+            notes().print(f"left out: {what}; --study {study_id} exports it", soft_wrap=True)
+    # one whose parent run was deleted cannot be told from its namesakes, and is kept
+    return [
+        run
+        for run in runs
+        if _trial(run) != STUDY
+        and (run.data.tags[STUDY_TAG] in wanted or (study is None and run.data.tags[STUDY_TAG] not in names))
+    ]
 
 
 def _trial(run: Run) -> str:

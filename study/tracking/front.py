@@ -28,6 +28,8 @@ CURVE_IMAGES, GRID_IMAGES = 200, 10
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Radii of the accuracy curve, times the study's own."""
 SEED = 0
+WEIGHTS = "weights.npz"
+"""What a member's run holds of its network without a pickle: the state dict as arrays."""
 
 
 def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, tracker: Tracker) -> None:
@@ -50,7 +52,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
     for row in chosen:
         folder = member_folder(study_dir, row["trial_id"])
         try:
-            if not (folder / CURVE).exists():
+            if not ((folder / CURVE).exists() and (folder / WEIGHTS).exists()):
                 if data is None:
                     from trainables.data import load_dataset
 
@@ -61,7 +63,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
             said.print(f"trial {row['trial_id']} is on the front but MLflow gets no model of it: {short(error)}")
             continue
         tracker.artifacts([folder / CURVE, *sorted(folder.glob("*.png"))], "figures", trial_id=row["trial_id"])
-        tracker.artifacts([folder / "weights.pt"], "weights", trial_id=row["trial_id"])
+        tracker.artifacts([folder / WEIGHTS], "weights", trial_id=row["trial_id"])
         tracker.model(row["trial_id"], folder / "model")
 
 
@@ -75,7 +77,7 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
     from trainables.spec import TrialSpec
     from trainables.storage import join
     from trainables.training import LAST
-    from trainables.weights import load_weights, read_weights
+    from trainables.weights import load_weights, read_weights, write_arrays
 
     checkpoint = join(row["checkpoint_path"], LAST)
     state, tree = read_weights(checkpoint)
@@ -95,7 +97,7 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
     save(_grid(row, model, images[:GRID_IMAGES], labels[:GRID_IMAGES], data=data), making / "clean_and_attacked.png")
     epochs = read_epochs(study_dir, trials=[row["trial_id"]]).to_pylist()
     save(best_against_last(epochs, best_epoch=row["best_epoch"]), making / "best_against_last.png")
-    torch.save(dict(model.state_dict()), making / "weights.pt")
+    write_arrays(making / WEIGHTS, model)
     example = images[:2].contiguous().numpy()
     save_model(model.to(memory_format=torch.contiguous_format), example, making / "model")  # type: ignore[call-overload]
     shutil.rmtree(folder, ignore_errors=True)

@@ -10,13 +10,15 @@ from analysis.results import write_table
 from study.config import StudyConfig
 from study.console import notes
 from study.folder import CONFIG_FILE
+from study.report import FILE as REPORT
+from study.report import report_page
 from study.tracking.client import short
 from study.tracking.front import publish_members
 from study.tracking.rows_file import write_csv
 from study.tracking.spool import FOLDER
 from study.tracking.tracker import Tracker
 
-REPORT = "report.html"
+FIGURES = "figures"
 
 
 def publish(
@@ -26,31 +28,42 @@ def publish(
     /,
     *,
     tracker: Tracker,
-    figures: list[Path],
     hurried: bool = False,
 ) -> None:
-    """Hand a study's front, figures and report to its tracker; what cannot be made is left out with a note.
+    """Hand a study's front, every figure in its folder and its report to its tracker.
+
+    What cannot be made is left out with a note.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         table: Its result rows.
         tracker: Open.
-        figures: Files drawn of the front.
-        hurried: Leave out what takes time: the members' own figures and models.
+        hurried: Leave out what takes time: the members' own figures and models, and a new report.
     """
     try:
         front = front_of(table)
         tracker.front(front["trial_id"].to_pylist())
         tracker.artifacts([study_dir / CONFIG_FILE], "config")
-        tracker.artifacts(figures, "figures")
         tracker.artifacts(_front_files(front, study_dir / FOLDER), "front")
+        tracker.artifacts(sorted(path for path in (study_dir / FIGURES).glob("*") if path.is_file()), FIGURES)
+        if not hurried:
+            # before the report, which shows what is measured for them
+            publish_members(config, study_dir, front, tracker=tracker)
+            _write_report(study_dir)
         if (study_dir / REPORT).exists():
             tracker.artifacts([study_dir / REPORT], "report")
-        if not hurried:
-            publish_members(config, study_dir, front, tracker=tracker)
     except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
         notes().print(f"tracking shows less than it could: {short(error)}")
+
+
+def _write_report(study_dir: Path) -> None:
+    """Write the report into the study's folder, over one of fewer trials."""
+    notes().print("writing the report ...")
+    try:
+        (study_dir / REPORT).write_text(report_page(study_dir), encoding="utf-8")
+    except Exception as error:  # noqa: BLE001 - it can be written again, and the results are on disk
+        notes().print(f"the report could not be written ({short(error)}); later: robust-study report {study_dir}")
 
 
 def _front_files(front: Any, folder: Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import urllib.error
 import urllib.request
@@ -11,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 from study.mounts import network_mount
 
 SECONDS = 5.0
+_ASKED = "api/2.0/mlflow/experiments/search?max_results=1"
+_NAMES = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN,"
 
 _JOB_FOLDER = "working_dir_files"
 """Where Ray unpacks the folder that a job is submitted with."""
@@ -63,14 +67,38 @@ def _file(uri: str) -> Path:
 
 
 def _server(uri: str) -> str | None:
+    # a request like a study's own: a server lets anybody under any host name see whether it is healthy
+    request = urllib.request.Request(f"{uri.rstrip('/')}/{_ASKED}")
+    for name, value in _credentials().items():
+        request.add_unredirected_header(name, value)  # another server is not told
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS) as answer:
-            return None if answer.status == 200 else f"answered with status {answer.status}"
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            json.load(answer)
     except urllib.error.HTTPError as error:
-        if error.code == 403:
-            return "refuses this host name: start the server with --allowed-hosts NAME:PORT"
-        if error.code == 401:
-            return None  # it is there, and asks who we are: MLFLOW_TRACKING_USERNAME and _PASSWORD say so
-        return f"answered with status {error.code}: is it an MLflow server?"
+        return _refusal(error)
+    except ValueError:
+        return "answered with something that is not MLflow's, such as a sign-in page: is the address right?"
     except OSError as error:
         return f"does not answer ({getattr(error, 'reason', error)}): start it, or set tracking.uri"
+    return None
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    if error.code == 401 and not _credentials():
+        return f"asks who we are: set {_NAMES} in the environment"
+    if error.code == 401:
+        return f"does not know the user: what {_NAMES} say in the environment is not right"
+    if error.code == 403 and b"host header" in error.read(1000).lower():
+        return "refuses this host name: start the server with --allowed-hosts NAME:PORT"
+    if error.code == 403:
+        return "forbids this user to list experiments: ask who runs it for permission"
+    return f"answered with status {error.code}: is it an MLflow server?"
+
+
+def _credentials() -> dict[str, str]:
+    """Return the header by which MLflow's client says who it is, from the environment; empty where that is silent."""
+    name, password = (os.environ.get(f"MLFLOW_TRACKING_{what}") for what in ("USERNAME", "PASSWORD"))
+    if name and password:
+        return {"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -45,8 +45,8 @@ def sync(study_dir: Path, /) -> None:
     tracker.start(study_params(config), study_tags(config))
     tracker.settle(table.to_pylist())
     if table.num_rows and plan is None:
-        figures = write_figures(table, study_dir / "figures")
-        publish(config, study_dir, table, tracker=tracker, figures=figures)
+        write_figures(table, study_dir / "figures")
+        publish(config, study_dir, table, tracker=tracker)
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     problem = tracker.close(
         "FINISHED" if complete else "KILLED",

@@ -8,9 +8,7 @@ from typing import Any
 
 from analysis.evaluations import tracked_metrics
 from study.config import StudyConfig
-from study.console import notes
-from study.errors import UsageError
-from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
+from study.tracking.later import add_later
 
 
 def track_tested(
@@ -31,23 +29,7 @@ def track_tested(
         evaluations: Evaluation rows.
         beneath: Id of the study beneath whose parent run this one's lies.
     """
-    study_id = known_study_id(study_dir)
-    metrics = {row["trial_id"]: found for row in rows if (found := tracked_metrics(row, evaluations))}
-    if study_id is None or not metrics:
-        return
-    try:
-        tracker = Tracker(
-            study=config.name,
-            study_id=study_id,
-            study_dir=study_dir,
-            uri=config.tracking.uri,
-            experiment=config.tracking.experiment,
-            beneath=beneath,
-        )
-    except UsageError as error:
-        notes().print(f"MLflow does not show the test values yet: {error}")
-        return
-    tracker.measured(metrics)
-    problem = tracker.close(None, timeout=FLUSH_SECONDS)
-    if problem:
-        notes().print(f"tracking lacks the test values: {problem}; upload them with: robust-study sync {study_dir}")
+    shown = {row["trial_id"]: tracked_metrics(row, evaluations, study_dir=study_dir) for row in rows}
+    metrics = {trial: found for trial, found in shown.items() if found}
+    if metrics:
+        add_later(config, study_dir, lambda tracker: tracker.measured(metrics), what="the test values", beneath=beneath)

@@ -19,7 +19,7 @@ from study.errors import UsageError
 from study.tracking.client import DEFAULT_EXPERIMENT, connect, default_uri, short
 from study.tracking.names import STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.tracker import known_study_id
-from study.tracking.uris import is_server
+from study.tracking.uris import is_server, missing_file
 
 HOST = "127.0.0.1"
 PORT = 5000
@@ -42,7 +42,7 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     if is_server(uri):
         results().print(f"the study is tracked at {uri.rstrip('/')}{page}", soft_wrap=True)
         return
-    _require_store(uri)
+    _require_store(uri, study_dir)
     chosen = _free_port(port)
     console = notes()
     console.print(f"starting MLflow on {HOST}:{chosen} ...")
@@ -78,7 +78,7 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     uri = config.tracking.uri or default_uri()
     study_id = known_study_id(study_dir)
     if not is_server(uri):
-        _require_store(uri)
+        _require_store(uri, study_dir)
     client = connect(uri)
     try:
         experiment = client.get_experiment_by_name(config.tracking.experiment or DEFAULT_EXPERIMENT)
@@ -92,10 +92,12 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     return uri, f"{page}/runs/{runs[0].info.run_id}?{_PAGES}" if runs else f"{page}?{_PAGES}"
 
 
-def _require_store(uri: str) -> None:
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.exists():
-        raise UsageError(f"{path} does not exist: launch a study here first, or name a STUDY_DIR")
+def _require_store(uri: str, study_dir: Path | None) -> None:
+    gone = missing_file(uri)
+    if gone is not None:
+        again = f"make it again with: robust-study sync {study_dir}"
+        way = again if study_dir else "launch a study here first, or name a STUDY_DIR"
+        raise UsageError(f"{gone} does not exist: {way}")
 
 
 def _free_port(wanted: int | None) -> int:

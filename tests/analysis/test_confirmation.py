@@ -15,10 +15,12 @@ from analysis.evaluations import (
     like_for_like,
     settings_phrase,
     strongest,
+    tracked_metrics,
     uses_lines,
     uses_of_test,
 )
 from analysis.on_test import CHOICE_FILE, on_test_table, read_choice, read_on_test
+from analysis.report.card import card
 from analysis.results import example_columns, read_evaluations, write_columns, write_rows
 from analysis.schema import EVALUATION, EXAMPLE, RESULT, ResultsError
 
@@ -181,6 +183,55 @@ def test_a_folder_tells_who_was_chosen_measured_and_who_waits(tmp_path) -> None:
     assert read_evaluations(tmp_path).num_rows == 1
     (tmp_path / "untested").mkdir()
     assert read_on_test(tmp_path / "untested", table) is None
+
+
+def test_a_strong_attack_on_few_images_is_never_set_against_a_weak_one_on_many(tmp_path) -> None:
+    # of 20 images PGD leaves all and AutoAttack all but one: a larger share than PGD leaves of all 60
+    left = np.arange(60) < 30
+    same = evaluation_row(examples=60, robust_accuracy=0.5, lipschitz_mean=None)
+    strong = evaluation_row(
+        evaluation="t00000-last-1", attack="autoattack", examples=20, robust_accuracy=0.95, lipschitz_mean=None
+    )
+    (result,) = as_table([result_row(0, examples=80)]).to_pylist()
+    rows = [same, strong]
+    for row, robust in ((same, left), (strong, np.arange(20) > 0)):
+        found = {"index": np.arange(len(robust)), "clean_correct": np.ones_like(robust), "robust_correct": robust}
+        own = {"study": "toy", "trial_id": "t00000", "checkpoint": "last", "attack": row["attack"], "epsilon": 0.1}
+        write_columns(examples_file(tmp_path, row["evaluation"]), example_columns({"test": found}, **own), EXAMPLE)
+        write_rows(tmp_path / "evaluations" / f"{row['evaluation']}.parquet", [row], EVALUATION)
+    shown = tracked_metrics(result, rows, study_dir=tmp_path)
+    assert shown["test_examples"] == 60
+    assert shown["test_robust_accuracy"] == shown["test_robust_accuracy_pgd"] == 0.5
+    assert shown["test_robust_accuracy_autoattack_first_20"] == 0.95
+    assert shown["test_robust_accuracy_pgd_first_20"] == 1.0
+    assert "test_robust_accuracy_autoattack" not in shown
+    known = read_on_test(tmp_path, as_table([result]))
+    assert known.same_images == {"t00000": 1.0}
+    assert "t00000 1.0000 (20 images)" in " ".join(on_test_table(known).plain().split())
+    (answer,) = [one for one in card(result, on_test=known) if "AutoAttack" in one.question]
+    assert "1.000 on the very 20 images of the stronger attack" in answer.text
+    examples_file(tmp_path, strong["evaluation"]).unlink()
+    assert "test_robust_accuracy_pgd_first_20" not in tracked_metrics(result, rows, study_dir=tmp_path)
+    known = read_on_test(tmp_path, as_table([result]))
+    assert "t00000 not known (20 images)" in " ".join(on_test_table(known).plain().split())
+    (answer,) = [one for one in card(result, on_test=known) if "AutoAttack" in one.question]
+    assert "not to be compared" in answer.text
+
+
+def test_attacks_on_the_same_images_have_their_bare_names(tmp_path) -> None:
+    rows = [
+        evaluation_row(lipschitz_examples=10),
+        evaluation_row(attack="autoattack", robust_accuracy=0.4, lipschitz_mean=None),
+        evaluation_row(attack="m:mine", lipschitz_mean=None),
+    ]
+    shown = tracked_metrics(result_row(0), rows, study_dir=tmp_path)
+    assert shown == {
+        "test_clean_accuracy": 0.88, "test_robust_accuracy": 0.45, "test_examples": 1000, "test_lipschitz_mean": 9.0,
+        "test_robust_accuracy_pgd": 0.45, "test_robust_accuracy_autoattack": 0.4, "test_robust_accuracy_mine": 0.45,
+    }  # fmt: skip
+    alone = tracked_metrics(result_row(0), [rows[1]], study_dir=tmp_path)
+    assert alone["test_examples"] == 1000
+    assert tracked_metrics(result_row(0), [], study_dir=tmp_path) == {}
 
 
 def test_a_damaged_choice_is_named(tmp_path) -> None:

@@ -1,17 +1,20 @@
-"""MLflow's UI as a researcher sees it, in a real browser: the table, a filter, a trial's charts, the front."""
+"""MLflow's UI as a researcher sees it, in a real browser: table, filter, charts, front; and optuna-dashboard."""
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from helpers.browser import CHROMIUM, page
 from helpers.plain_study import run_plain
+from helpers.ports import free_port
 from mlflow import MlflowClient
 
 from analysis.fronts import front_of
@@ -58,6 +61,11 @@ def show(opened, base: str, path: str, query: str = "") -> None:
     opened.goto(f"{base}/#/experiments/{path}?workflowType=machine_learning{query}", wait_until="domcontentloaded")
 
 
+def names_of(table) -> list[str]:
+    """What the runs of trials are called."""
+    return [f"{row['trial_id']} {row['method']}" for row in table.to_pylist()]
+
+
 def unfold(opened) -> None:
     """Press the plus sign before the study's name; MLflow lists the parent of whatever a filter finds."""
     opened.get_by_text("seen", exact=True).wait_for()
@@ -65,27 +73,29 @@ def unfold(opened) -> None:
 
 
 def test_the_table_shows_the_study_with_its_trials_under_it(study):
-    _, base, experiment, _ = study
+    folder, base, experiment, _ = study
+    names = names_of(read_results(folder))
+    assert len(names) == 6
     with page() as opened:
         show(opened, base, f"{experiment}/runs")
         opened.get_by_text("seen", exact=True).wait_for()
-        assert opened.get_by_text("seen-00003").count() == 0
+        assert opened.get_by_text(names[3], exact=True).count() == 0
         unfold(opened)
-        for number in range(6):
-            opened.get_by_text(f"seen-0000{number}", exact=True).wait_for()
+        for name in names:
+            opened.get_by_text(name, exact=True).wait_for()
         assert opened.get_by_text("7 matching runs").count() == 1
 
 
 def test_a_filter_by_a_tag_leaves_the_front(study):
     folder, base, experiment, _ = study
-    front = front_of(read_results(folder))["trial_id"].to_pylist()
+    front = names_of(front_of(read_results(folder)))
     with page() as opened:
         show(opened, base, f"{experiment}/runs", "&searchFilter=tags.on_front%20%3D%20'true'")
         unfold(opened)
-        for trial in front:
-            opened.get_by_text(f"seen-{trial}", exact=True).wait_for()
-        shown = opened.locator("a", has_text=re.compile(r"^seen-\d{5}$"))
-        assert sorted(shown.all_inner_texts()) == sorted(f"seen-{trial}" for trial in front)
+        for name in front:
+            opened.get_by_text(name, exact=True).wait_for()
+        shown = opened.locator("a", has_text=re.compile(r"^\d{5} \w+$"))
+        assert sorted(shown.all_inner_texts()) == sorted(front)
 
 
 def test_a_trials_charts_draw(study):
@@ -110,3 +120,37 @@ def test_the_front_displays_on_the_studys_own_run(study, tmp_path):
         opened.wait_for_function("[...document.images].some(image => image.naturalWidth > 500)")
         opened.screenshot(path=tmp_path / "front.png")
     assert Path(tmp_path / "front.png").stat().st_size > 20_000
+
+
+def test_optuna_dashboard_shows_the_same_study(study):
+    folder, *_ = study
+    pytest.importorskip("optuna_dashboard", reason="needs the extra `dashboard`")
+    port = free_port()
+    code = "from optuna_dashboard._cli import main; main()"
+    command = [sys.executable, "-c", code, f"sqlite:///{folder}/optuna.db", "--port", str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        (one,) = answer_of(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+        assert one["study_name"] == "seen"
+        trials = answer_of(f"http://127.0.0.1:{port}/api/studies/{one['study_id']}?after=0")["trials"]
+        rows = read_results(folder).to_pylist()
+        wanted = [[row["val_clean_accuracy"], row["val_robust_accuracy"]] for row in rows]
+        assert [trial["values"] for trial in trials] == wanted
+        with page() as opened:
+            opened.goto(f"http://127.0.0.1:{port}/dashboard")
+            opened.get_by_text("seen").first.wait_for()
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def answer_of(url):
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return json.load(answer)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)

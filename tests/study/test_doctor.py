@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import json
-import threading
 
 import pytest
+from helpers.stub_server import stub_server
 from typer.testing import CliRunner
 
 from study.cli import app
@@ -21,6 +19,13 @@ from study.tracking.reach import endangered, unreachable
 
 HERE = {"versions": {"python": "3.11.7", "torch": "2.13.0"}, "code": {"study": "aa", "trainables": "bb"}}
 GPU = {"name": "H100", "free": 70e9, "total": 80e9}
+
+
+@pytest.fixture
+def strangers(monkeypatch):
+    """Nobody's name in the environment."""
+    for what in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{what}", raising=False)
 
 
 def facts(**changes) -> dict:
@@ -134,34 +139,47 @@ def test_a_node_without_the_folder_cannot_write(tmp_path):
     assert "there is no such folder here" in found[1].said
 
 
-class _Answers(http.server.BaseHTTPRequestHandler):
-    status = 200
-
-    def do_GET(self):
-        self.send_response(self.status)
-        self.end_headers()
-
-    def log_message(self, *args):
-        pass
-
-
-@contextlib.contextmanager
-def server(status: int):
-    handler = type("Handler", (_Answers,), {"status": status})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as one:
-        threading.Thread(target=one.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{one.server_port}"
-        one.shutdown()
+INVALID_HOST = b"Invalid Host header - possible DNS rebinding attack detected"
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
-    [(200, None), (401, None), (403, "--allowed-hosts"), (500, "status 500")],
+    ("answer", "words"),
+    [
+        ({"status": 200}, None),
+        ({"status": 200, "body": b"<html>sign in</html>"}, "not MLflow's, such as a sign-in page"),
+        ({"status": 401}, "asks who we are: set MLFLOW_TRACKING_USERNAME"),
+        ({"status": 403, "body": INVALID_HOST}, "--allowed-hosts"),
+        ({"status": 403, "body": b"Permission denied"}, "forbids this user"),
+        ({"status": 404}, "is it an MLflow server?"),
+        ({"status": 500}, "status 500"),
+    ],
 )
-def test_a_tracking_server_is_asked(status, words):
-    with server(status) as uri:
-        problem = unreachable(uri)
+def test_a_tracking_server_is_asked_what_a_study_asks_whatever_its_health(answer, words, strangers):
+    with stub_server(**answer) as server:
+        problem = unreachable(server.uri)
     assert problem is None if words is None else words in problem
+    assert server.asked == [("/api/2.0/mlflow/experiments/search?max_results=1", None)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "sent"),
+    [
+        ({"MLFLOW_TRACKING_TOKEN": "secret-token"}, "Bearer secret-token"),
+        ({"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "secret"}, "Basic YWRhOnNlY3JldA=="),
+    ],
+)
+def test_a_tracking_server_is_told_who_asks_and_nobody_else_is(environment, sent, strangers, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with stub_server(authorization=sent) as server, stub_server(status=302, location=server.uri) as moved:
+        assert unreachable(server.uri) is None
+        problem = unreachable(moved.uri)
+        assert [header for _, header in server.asked] == [sent, None]
+        monkeypatch.setenv(next(reversed(environment)), "secret-but-wrong")
+        wrong = unreachable(server.uri)
+    for said in (problem, wrong):
+        assert "does not know the user" in said
+        assert "secret" not in said
 
 
 def test_a_server_that_is_down_and_files_that_cannot_be(tmp_path):

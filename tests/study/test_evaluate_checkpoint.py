@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from analysis.results import read_examples, write_rows
 from analysis.schema import RESULT
 from study.cli import main
 from trainables.checkpoints import CheckpointError, write_checkpoint
-from trainables.weights import load_weights, read_weights
+from trainables.weights import load_weights, read_weights, write_arrays
 
 OPTIONS = ["--dataset", "digits", "--epsilon", "0.05", "--limit", "30", "--steps", "3", "--attack", "multi_targeted"]
 
@@ -129,7 +130,9 @@ def test_checkpoint_of_a_trial_and_other_wrappings_give_the_same(command, networ
     for name, tree in files.items():
         torch.save(tree, name)
     write_checkpoint("last.pt", {"spec": json.dumps({"model": {"name": "mlp"}}), "model": weights, "epoch": 3})
-    found = [measured(command, "--checkpoint", name, "--model", "mlp")[0] for name in (*files, "last.pt")]
+    write_arrays(Path("arrays.npz"), network)
+    names = (*files, "last.pt", "arrays.npz")
+    found = [measured(command, "--checkpoint", name, "--model", "mlp")[0] for name in names]
     for one in found:
         del one["checkpoint"], one["seconds"]
     assert all(one == found[0] for one in found)
@@ -310,6 +313,21 @@ def test_counters_of_batch_norm_may_be_missing(tmp_path):
     assert spec is None
     assert load_weights(model, read, source="old.pt") is None
     assert model[0].weight.item() == 7
+
+
+def test_arrays_of_objects_are_refused_and_numbers_of_any_kind_are_not(tmp_path):
+    np.savez(tmp_path / "pickled.npz", weight=np.array([{}], dtype=object))
+    (tmp_path / "text.npz").write_text("no arrays")
+    for name in ("pickled.npz", "text.npz"):
+        with pytest.raises(CheckpointError, match=rf"{name} cannot be read as NumPy arrays without a pickle"):
+            read_weights(tmp_path / name)
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    write_arrays(tmp_path / "own.npz", model)
+    state, spec = read_weights(tmp_path / "own.npz")
+    assert spec is None
+    wanted = model.state_dict()
+    assert {name: value.dtype for name, value in state.items()} == {name: value.dtype for name, value in wanted.items()}
+    assert all(torch.equal(state[name], value) for name, value in wanted.items())
 
 
 def test_what_does_not_fit_changes_nothing():

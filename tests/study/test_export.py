@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 from helpers.tracked import row, run_trial, tracker
@@ -63,7 +65,7 @@ def test_a_folder_and_its_store_export_the_same_csv(study, tmp_path):
     export(folder, uri=None, experiment=None, out=tmp_path / "a.csv")  # again: replaced
 
 
-def test_of_two_studies_of_one_name_the_newest_counts(study, tmp_path, capsys):
+def test_of_two_studies_of_one_name_the_newest_counts_unless_one_is_chosen(study, tmp_path, capsys):
     uri = study[1]
     copy = tmp_path / "mlflow.db"
     shutil.copy(uri.removeprefix("sqlite:///"), copy)
@@ -73,9 +75,59 @@ def test_of_two_studies_of_one_name_the_newest_counts(study, tmp_path, capsys):
     tracking.start({}, {"study": "s"})
     run_trial(tracking, other, row(0, seed=7))
     assert tracking.close("FINISHED") is None
-    export(None, uri=f"sqlite:///{copy}", experiment="robust-study", out=tmp_path / "rows.parquet")
-    assert read_results(tmp_path / "rows.parquet")["seed"].to_pylist() == [7]
-    assert "left out: an older study s" in capsys.readouterr().err
+    seeds = tmp_path / "seeds"
+    seeds.mkdir()
+    tracking = tracker(seeds, f"sqlite:///{copy}", study="s-confirm", study_id="again", beneath="newer")
+    tracking.start({}, {"study": "s-confirm"})
+    run_trial(tracking, seeds, row(0, study="s-confirm", seed=8))
+    assert tracking.close("FINISHED") is None
+
+    def exported(wanted):
+        export(None, uri=f"sqlite:///{copy}", experiment="robust-study", out=tmp_path / "rows.parquet", study=wanted)
+        return read_results(tmp_path / "rows.parquet")["seed"].to_pylist(), " ".join(capsys.readouterr().err.split())
+
+    seeds, said = exported(None)
+    assert seeds == [7]
+    assert "left out: an older study s; --study abc exports it" in said
+    assert "left out: the new seeds of s; --study again exports it" in said
+    seeds, said = exported("s")
+    assert seeds == [7]
+    assert "an older study s; --study abc exports it" in said
+    assert "new seeds" not in said
+    assert [exported(wanted)[0] for wanted in ("newer", "again", "s-confirm")] == [[7], [8], [8]]
+    assert len(exported("abc")[0]) == 3
+    with pytest.raises(UsageError, match=r"--study t is not in the experiment; it has: s \(id abc\), s \(id newer\)"):
+        exported("t")
+
+
+SECRET = "hunter2-not-to-be-shown"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("./mlflow.db", r"--mlflow must begin with one of .* a file's is sqlite:///PATH"),
+        ("sqlite:///typo.db", r"--mlflow names typo.db, which does not exist"),
+        ("sqlite:///optuna.db", r"--mlflow names optuna.db, which is not MLflow's"),
+        ("sqlite:///notes.txt", r"--mlflow names notes.txt, which cannot be read"),
+        (f"http://ada:{SECRET}@127.0.0.1:1", "--mlflow must not hold a user name, password or token"),
+        (f"postgresql://127.0.0.1:1/mlflow?password={SECRET}", "--mlflow must not hold a user name, password or token"),
+        ("http://127.0.0.1:1", "MLflow at http://127.0.0.1:1 cannot be read: "),
+        ("postgresql+psycopg://127.0.0.1:1/mlflow", "MLflow at postgresql"),
+    ],
+)
+def test_a_store_that_is_none_is_said_in_a_line_and_nothing_is_made(tmp_path, monkeypatch, uri, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with closing(sqlite3.connect("optuna.db")) as database, database:
+        database.execute("create table studies (id integer)")
+    (tmp_path / "notes.txt").write_text("notes " * 1000)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match=said) as caught:
+        export(None, uri=uri, experiment="robust-study", out=tmp_path / "out.csv")
+    assert len(str(caught.value).splitlines()) == 1
+    assert SECRET not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

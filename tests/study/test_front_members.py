@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from study.tracking.front import RADII, publish_members
 from study.tracking.names import TRIAL_TAG
 from trainables.data import load_dataset
 from trainables.training import Trainer
+from trainables.weights import read_weights
 
 # half a minute of tracing and loading models: with the level that looks at what MLflow shows
 pytestmark = pytest.mark.browser
@@ -73,7 +75,7 @@ def test_the_run_shows_what_the_network_is(published, capsys):
     files = ("accuracy_against_epsilon.csv", "accuracy_against_epsilon.png", "best_against_last.png",
              "clean_and_attacked.png")  # fmt: skip
     assert names["figures"] == [f"figures/{name}" for name in files]
-    assert names["weights"] == ["weights/weights.pt"]
+    assert names["weights"] == ["weights/weights.npz"]
     assert client.list_artifacts(runs["00001"].info.run_id, "figures") == []  # its checkpoint is gone
 
 
@@ -116,10 +118,14 @@ def test_the_model_answers_alike_without_anything_being_unpickled(published, mon
         mlflow.set_tracking_uri(None)
 
 
-def test_the_weights_load_as_weights_only_and_are_the_networks(published):
+def test_the_weights_load_without_a_pickle_and_are_the_networks(published):
     folder, network, _, _ = published
-    state = torch.load(folder / "tracking/members/00000/weights.pt", weights_only=True)
+    file = folder / "tracking/members/00000/weights.npz"
+    with np.load(file, allow_pickle=False) as arrays:
+        assert set(arrays.files) == set(network.state_dict())
+    state, _ = read_weights(file)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert {name.rpartition(".")[2] for name in ZipFile(file).namelist()} == {"npy"}
 
 
 def test_what_drivers_load_early_does_not_load_mlflow():

@@ -1,18 +1,11 @@
-"""Where Optuna's trials are kept: SQLite on this disk alone, a journal, a server; optuna-dashboard opens them."""
+"""Where Optuna's trials are kept: SQLite on this disk alone, a journal, a server."""
 
 from __future__ import annotations
-
-import json
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 from helpers.ports import free_port
 
 from study import mounts as table_of_mounts
-from study import storage
 from study.configfile import load_config
 from study.errors import UsageError
 from study.mounts import network_mount
@@ -128,33 +121,3 @@ def test_a_server_that_does_not_answer_is_one_clear_line(tmp_path):
     url = f"postgresql://me@127.0.0.1:{free_port()}/none"
     with pytest.raises(UsageError, match=r"`storage\.optuna` postgresql://me@127.*(cannot be used: |needs the extra)"):
         check_storage(config(**{"storage.optuna": url}), tmp_path)
-
-
-def test_optuna_dashboard_opens_the_storage_as_it_is(tmp_path):
-    pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
-    study = open_search(config(), tmp_path)
-    study.tell(study.ask(), [0.9, 0.4])
-    port = free_port()
-    command = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()"]
-    server = subprocess.Popen([*command, storage.study_url(tmp_path), "--port", str(port)], stderr=subprocess.DEVNULL)
-    try:
-        listed = _get(f"http://127.0.0.1:{port}/api/studies")
-        (one,) = listed["study_summaries"]
-        assert one["study_name"] == "quickstart"
-        detail = _get(f"http://127.0.0.1:{port}/api/studies/{one['study_id']}?after=0")
-        assert detail["trials"][0]["values"] == [0.9, 0.4]
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _get(url):
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=20) as answer:
-                return json.load(answer)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)

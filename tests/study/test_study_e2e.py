@@ -154,6 +154,8 @@ def test_mlflow_holds_one_parent_and_a_finished_child_a_trial(finished):
     ids = read_results(folder / "studies/small")["mlflow_run_id"].to_pylist()
     assert set(ids) == set(parents)
     assert list(folder.glob("mlartifacts/**/figures/pareto.png"))
+    (report,) = folder.glob("mlartifacts/**/report/report.html")
+    assert report.read_bytes() == (folder / "studies/small/report.html").read_bytes()
 
 
 def test_the_front_is_tagged_while_the_study_runs(finished):

@@ -50,7 +50,7 @@ def test_outcomes_are_no_parameters():
     assert metrics(row(0, best_epoch=3))["best_epoch"] == 3
 
 
-def test_a_run_has_at_most_forty_keys_with_every_attack_and_the_longest_loss():
+def test_a_run_has_at_most_forty_keys_with_every_attack_and_the_longest_loss(tmp_path):
     result = row(0)
     evaluations = [
         {
@@ -61,7 +61,7 @@ def test_a_run_has_at_most_forty_keys_with_every_attack_and_the_longest_loss():
         }
         for attack in ATTACKS
     ]  # fmt: skip
-    on_test = tracked_metrics(result, evaluations)
+    on_test = tracked_metrics(result, evaluations, study_dir=tmp_path)
     assert {f"test_robust_accuracy_{attack}" for attack in ATTACKS} <= on_test.keys()
     parts = {f"part.{number}" for number in range(3)}
     assert len({*metric_columns(), *EPOCH_METRICS, *parts, *on_test}) <= 40

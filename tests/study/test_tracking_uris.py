@@ -23,6 +23,7 @@ def config(uri):
         "https://tracking.example/mlflow",
         "sqlite:////srv/mlflow.db",
         "postgresql://mlflow@db.example/mlflow",
+        "postgresql://mlflow@db.example/mlflow?sslmode=require",
     ],
 )
 def test_servers_and_databases_are_taken_as_they_are(uri):
@@ -36,6 +37,8 @@ def test_servers_and_databases_are_taken_as_they_are(uri):
         (f"https://{SECRET}@tracking.example", "must not hold a user name, password or token"),
         (f"https://tracking.example/?token={SECRET}", "must not hold a user name, password or token"),
         (f"postgresql+psycopg://user:{SECRET}@db.example/mlflow", "must not hold a user name, password or token"),
+        (f"postgresql://db.example/mlflow?password={SECRET}", "must not hold a user name, password or token"),
+        (f"mysql://db.example/mlflow?ssl=1&auth_TOKEN={SECRET}", "must not hold a user name, password or token"),
         ("./mlruns", "must begin with one of"),
         ("file:///srv/mlruns", "must begin with one of"),
         ("databricks", "must begin with one of"),

@@ -64,7 +64,7 @@ def test_test_split_is_the_source_in_order_and_can_be_withheld() -> None:
     np.testing.assert_array_equal(data.test.index, np.arange(7))
     withheld = data.without_test()
     assert withheld.test is None
-    assert withheld == dataclasses.replace(data, test=None)
+    assert withheld == withheld.without_test() == dataclasses.replace(data, test=None, test_examples=7)
     assert data.test is not None
 
 

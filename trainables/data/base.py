@@ -109,6 +109,7 @@ class ImageData:
         val: What a search sees, cut from the full training set.
         test: The source's test set; None where it must not be touched.
         split_hash: Short hash over index, labels and pixels of all three splits as they were loaded.
+        test_examples: How many were taken out with `test`, for records of what the data set was.
     """
 
     name: str
@@ -118,6 +119,7 @@ class ImageData:
     val: Split
     test: Split | None
     split_hash: str
+    test_examples: int = 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -155,4 +157,4 @@ class ImageData:
 
     def without_test(self) -> ImageData:
         """Return the same data without its test split, for code that must not see it."""
-        return dataclasses.replace(self, test=None)
+        return dataclasses.replace(self, test=None, test_examples=self.test_examples or len(self.test or ()))

@@ -1,0 +1,56 @@
+"""A server on loopback that is healthy for anybody and answers everything else as told, and notes what it was asked."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Stub:
+    """Attributes: its address, and the path and `Authorization` of each request but those for its health."""
+
+    uri: str
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def stub_server(
+    *, status: int = 200, body: bytes = b"{}", authorization: str | None = None, location: str | None = None
+) -> Iterator[Stub]:
+    """Serve; with `authorization`, whoever does not send this very header gets 401."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.endswith("/health"):
+                self._answer(200, b"OK")
+                return
+            sent = self.headers.get("Authorization")
+            stub.asked.append((self.path, sent))
+            known = authorization in (None, sent)
+            self._answer(status if known else 401, body if known else b"Who are you?")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
+
+        def _answer(self, code: int, content: bytes) -> None:
+            self.send_response(code)
+            if location is not None:
+                self.send_header("Location", location)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        stub = Stub(f"http://127.0.0.1:{server.server_port}")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield stub
+        server.shutdown()
