@@ -116,11 +116,11 @@ def paired_lines(first: Side, second: Side, /) -> TextTable:
         for side, mine in zip(sides, found, strict=True)
         if (method, dropout) in mine
     ]
-    measures = ("train", "val", "adv. val", "Lipschitz (val)", "gap", "adv. gap", "trials", "failed", "flagged")
-    measures += ("infeasible",)
+    measures = ("train", "val", "adv. val", "Lipschitz (val)", "gap", "adv. gap")
+    counts = ("trials", "failed", "flagged", "infeasible")
     return TextTable(
         title="Per method and dropout: each study's trial with the highest validation robust accuracy",
-        headings=("method", "dropout", "study", "trial", *measures),
+        headings=("method", "dropout", "study", "trial", *measures, *counts),
         formats=("", "", "", "", "", "", "", ".4g", "", "", "d", "d", "d", "d"),
         rows=tuple(rows),
         notes=("validation, not test; 95 % intervals of the examples, without the luck of having been chosen",),
