@@ -17,7 +17,7 @@ from analysis.report.data import chart_data
 from analysis.report.page import Material, build_report
 from analysis.results import example_columns, trial_file, write_columns, write_rows
 from analysis.schema import EXAMPLE, RESULT
-from study.importance import LEAST, importances
+from study.importance import LEAST, importance_of, importances
 from study.report import write_report
 
 SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
@@ -151,6 +151,23 @@ def test_importance_finds_what_matters() -> None:
     assert found["param.dropout"] > 0.9
     assert importances(rows[: LEAST - 1], ["val_clean_accuracy"]) == {}
     assert importances(rows, ["val_robust_accuracy"]) == {}
+
+
+def test_importance_leaves_out_what_settings_do_only_together_and_says_whose_trials() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(120):
+        dropout, lr = float(rng.random()), float(rng.random())
+        together = 0.5 + 0.3 * (1 if (dropout > 0.5) == (lr > 0.5) else -1)
+        changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": together}
+        rows.append(result_row(number, proposal="random" if number < LEAST - 1 else "sampler", **changes))
+    shares, words = importance_of(as_table(rows))
+    assert sum(shares["val_clean_accuracy"].values()) < 0.6
+    assert words.startswith("n = 120 sound trials, a sampler's own among them (only 19 did not")
+    words = importance_of(as_table([{**row, "proposal": "random"} for row in rows[:40]]))[1]
+    assert words == "n = 40 trials whose proposals did not follow results"
+    text = text_of(page_of(rows, importance=shares, importance_sample=words))
+    assert "N = 40 trials whose proposals did not follow results." in text
 
 
 def made_up_folder(folder, count: int = 60):
