@@ -14,7 +14,7 @@ from analysis.beliefs import FrontBelief
 from analysis.fronts import feasible, on_front, on_infeasible_front
 from analysis.objectives import FRONT, missed_constraints, objective, values
 from analysis.plots.radii import Curve, reach_said
-from analysis.plots.style import styles_for
+from analysis.plots.style import MethodStyle, styles_for
 from analysis.progress import hypervolume_growth
 from analysis.reach import Reach
 from analysis.results import Table
@@ -59,17 +59,7 @@ def chart_data(
     place = {method: index for index, (method, _) in enumerate(methods)}
     rows = table.take(drawn).to_pylist()
     return {
-        "methods": [
-            {
-                "name": method,
-                "label": style.label,
-                "colour": style.colour,
-                "symbol": style.symbol,
-                "solid": style.in_space,
-                "hollow": style.hollow_in_space,
-            }
-            for method, style in methods
-        ],
+        "methods": [_look(method, style) for method, style in methods],
         "trials": {
             "k": kind.tolist(),
             "a": on_infeasible_front(table)[drawn].astype(int).tolist(),
@@ -96,6 +86,17 @@ def chart_data(
         "epsilon": max(table["eval_epsilon"].to_pylist(), default=None),
         "reach": reach and {"r": reach.radius, "text": reach_said(reach).replace("\n", " ")},
         "growth": {"unit": unit, **_growth(table, reference, devices)},
+    }
+
+
+def _look(method: str, style: MethodStyle) -> dict[str, str]:
+    return {
+        "name": method,
+        "label": style.label,
+        "colour": style.colour,
+        "symbol": style.symbol,
+        "solid": style.in_space,
+        "hollow": style.hollow_in_space,
     }
 
 
