@@ -116,11 +116,12 @@ def paired_lines(first: Side, second: Side, /) -> TextTable:
         for side, mine in zip(sides, found, strict=True)
         if (method, dropout) in mine
     ]
-    measures = ("train", "val", "adv. val", "Lipschitz (val)", "gap", "adv. gap", "trials", "failed", "flagged")
+    measures = ("train", "val", "adv. val", "Lipschitz (val)", "gap", "adv. gap")
+    counts = ("trials", "failed", "flagged", "infeasible")
     return TextTable(
         title="Per method and dropout: each study's trial with the highest validation robust accuracy",
-        headings=("method", "dropout", "study", "trial", *measures),
-        formats=("", "", "", "", "", "", "", ".4g", "", "", "d", "d", "d"),
+        headings=("method", "dropout", "study", "trial", *measures, *counts),
+        formats=("", "", "", "", "", "", "", ".4g", "", "", "d", "d", "d", "d"),
         rows=tuple(rows),
         notes=("validation, not test; 95 % intervals of the examples, without the luck of having been chosen",),
     )
@@ -192,7 +193,8 @@ def _unpaired(rows: tuple[Mapping[str, Any], Mapping[str, Any]], kind: str) -> E
 def _cells(line: Line) -> tuple[Any, ...]:
     names = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
     shown = [str(line.measures[name]) if name in line.measures else "" for name in names]
-    return (line.trial or "", *shown[:3], line.lipschitz, *shown[3:], line.trials, line.failed, line.flagged)
+    counts = (line.trials, line.failed, line.flagged, line.infeasible)
+    return (line.trial or "", *shown[:3], line.lipschitz, *shown[3:], *counts)
 
 
 def _signed(found: Estimate) -> str:

@@ -10,7 +10,7 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.objectives import FRONT, directions, keeps_constraints, objective, values
+from analysis.objectives import FRONT, directions, infeasible, keeps_constraints, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT, ResultsError
 
@@ -97,6 +97,12 @@ def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed:
     if not allow_mixed:
         require_like_for_like(table)
     points = np.where(feasible(table)[:, None], values(table, objectives), np.nan)
+    return non_dominated(points, maximise=directions(objectives))
+
+
+def on_infeasible_front(table: Table, /, *, objectives: Sequence[str] = FRONT) -> np.ndarray:
+    """Mark the infeasible rows that no other infeasible row dominates: a front of their own, shape (n,)."""
+    points = np.where(infeasible(table)[:, None], values(table, objectives), np.nan)
     return non_dominated(points, maximise=directions(objectives))
 
 

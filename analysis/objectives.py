@@ -174,6 +174,18 @@ def meets_constraints(row: Mapping[str, Any], /) -> bool:
     return all(constraint.violation(row) <= 0 for constraint in _declared(row.get("constraints")))
 
 
+def infeasible(table: Table, /) -> np.ndarray:
+    """Mark the rows that only their own study's constraints keep off a front: completed and unflagged, shape (n,)."""
+    flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+    completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
+    return np.asarray(completed & (flags == 0) & ~keeps_constraints(table), dtype=bool)
+
+
+def missed_constraints(row: Mapping[str, Any], /) -> list[str]:
+    """Return the constraints of its own study that a result row does not keep, as their config writes them."""
+    return [str(constraint) for constraint in _declared(row.get("constraints")) if constraint.violation(row) > 0]
+
+
 def is_feasible(row: Mapping[str, Any], /) -> bool:
     """Return whether a result row may be on a front: completed, without flags, its study's constraints kept."""
     return row["status"] == "completed" and not row["flags"] and meets_constraints(row)

@@ -43,6 +43,7 @@ class Line:
         trials: Trials there.
         failed: How many of them failed.
         flagged: How many completed with flags.
+        infeasible: How many completed without flags, but against a constraint of their study.
         measures: By name: train accuracy, accuracy, robust accuracy, their gaps, each with its 95 % interval.
         lipschitz: Mean empirical local Lipschitz lower bound on validation.
     """
@@ -53,6 +54,7 @@ class Line:
     trials: int
     failed: int
     flagged: int
+    infeasible: int
     measures: Mapping[str, Estimate]
     lipschitz: float | None
 
@@ -93,14 +95,15 @@ def paper_table(table: Table, /, *, allow_mixed: bool = False) -> TextTable:
             line.trials,
             line.failed,
             line.flagged,
+            line.infeasible,
         )
         for line in lines
     ]
     headings = ("method", "dropout", "trial", *(heading for _, heading in _COLUMNS[:3]), "Lipschitz (val)")
     return TextTable(
         title="Per method and dropout: the trial with the highest validation robust accuracy",
-        headings=(*headings, *(heading for _, heading in _COLUMNS[3:]), "trials", "failed", "flagged"),
-        formats=("", "", "", "", "", "", ".4g", "", "", "d", "d", "d"),
+        headings=(*headings, *(heading for _, heading in _COLUMNS[3:]), "trials", "failed", "flagged", "infeasible"),
+        formats=("", "", "", "", "", "", ".4g", "", "", "d", "d", "d", "d"),
         rows=tuple(rows),
         notes=(
             "validation, not test; 95 % intervals of the examples (Wilson; gaps by Newcombe's), without the luck of "
@@ -136,7 +139,7 @@ def write_paper_table(table: Table, out_dir: str | Path, /, *, allow_mixed: bool
 
 
 def _flat(lines: list[Line]) -> dict[str, list[Any]]:
-    names = ("method", "dropout", "trial", "trials", "failed", "flagged", "lipschitz")
+    names = ("method", "dropout", "trial", "trials", "failed", "flagged", "infeasible", "lipschitz")
     columns: dict[str, list[Any]] = {name: [getattr(line, name) for line in lines] for name in names}
     for name, _ in _COLUMNS:
         found = [line.measures.get(name) for line in lines]
@@ -156,6 +159,10 @@ def _line(key: tuple[str, str], rows: list[dict[str, Any]], sound: np.ndarray) -
         trials=len(rows),
         failed=sum(row["status"] == "failed" for row in rows),
         flagged=sum(bool(row["flags"]) and row["status"] == "completed" for row in rows),
+        infeasible=sum(
+            row["status"] == "completed" and not row["flags"] and not fine
+            for row, fine in zip(rows, sound, strict=True)
+        ),
         measures={} if best is None else _measures(best),
         lipschitz=None if best is None else best["val_lipschitz_mean"],
     )

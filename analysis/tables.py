@@ -14,12 +14,21 @@ import numpy as np
 
 from analysis.beliefs import FrontBelief
 from analysis.choice import knee_of
-from analysis.fronts import Hypervolume, feasible, front_hypervolume, front_of, on_front
-from analysis.objectives import FRONT, objective, values
+from analysis.fronts import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
+from analysis.objectives import FRONT, infeasible, objective, values
 from analysis.results import Table
 from analysis.schema import RESULT
 from analysis.uncertainty import wilson_interval
-from analysis.wording import L_2, L_INF, LOWER_BOUND, flagged, measured_by, own_parameters, provenance
+from analysis.wording import (
+    L_2,
+    L_INF,
+    LOWER_BOUND,
+    constraints_missed,
+    flagged,
+    measured_by,
+    own_parameters,
+    provenance,
+)
 
 Cell = str | float | int | bool | None
 
@@ -166,6 +175,7 @@ def front_table(
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
+    notes += [apart] if (apart := infeasible_note(table, objectives)) else []
     notes += [useless] if (useless := _smooth_but_useless(members, table)) else []
     size = members.num_rows
     return TextTable(
@@ -174,6 +184,19 @@ def front_table(
         formats=tuple(spec for _, spec, _ in columns),
         rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
         notes=tuple(notes),
+    )
+
+
+def infeasible_note(table: Table, objectives: Sequence[str] = FRONT, /, *, most: int = 10) -> str:
+    """Return how many trials miss a constraint and which of them make a front of their own; empty for none."""
+    count = int(infeasible(table).sum())
+    if not count:
+        return ""
+    ids = table.filter(on_infeasible_front(table, objectives=objectives))["trial_id"].to_pylist()
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return (
+        f"infeasible, never on the front: {count} trial{'s' * (count != 1)} against {constraints_missed(table)}; "
+        f"non-dominated among themselves: {', '.join(ids[:most]) or 'none'}{more}"
     )
 
 
@@ -266,19 +289,23 @@ def pareto_csv(
 ) -> str:
     """Return all rows of a result table as CSV, without times and machines.
 
-    Before them `on_front`, `on_front_probability` where a belief gives it, and the ends of the accuracies' Wilson
-    intervals.
+    Before them `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
+    `on_front_probability` where a belief gives it, and the ends of the accuracies' Wilson intervals.
     """
-    mask = on_front(table, objectives=objectives, allow_mixed=allow_mixed)
+    masks = {
+        "on_front": on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
+        "feasible": feasible(table).tolist(),
+        "on_infeasible_front": on_infeasible_front(table, objectives=objectives).tolist(),
+    }
     names = [name for name in table.column_names if name not in RESULT.by_name or RESULT.by_name[name].deterministic]
     chances = {} if belief is None else belief.chances()
     cells = []
-    for member, row in zip(mask, table.to_pylist(), strict=True):
+    for *marks, row in zip(*masks.values(), table.to_pylist(), strict=True):
         ends = [_csv_ends(row[name], row["examples"]) for name in FRONT]
         values_ = (" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names)
-        cells.append([bool(member), chances.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
+        cells.append([*marks, chances.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
     added = [f"{name}_{end}" for name in FRONT for end in ("low", "high")]
-    return csv_text(["on_front", "on_front_probability", *added, *names], cells)
+    return csv_text([*masks, "on_front_probability", *added, *names], cells)
 
 
 def _csv_ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.objectives import infeasible, missed_constraints
 from analysis.results import Table
 
 SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema")
@@ -23,21 +24,31 @@ _NORMS = {"linf": L_INF, "l2": L_2}
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many trials a table holds, and how many of them count for nothing."""
+    """How many trials a table holds, and how many of them count for nothing, each of these once.
+
+    Args:
+        trials: All.
+        failed: Without a result.
+        stopped_early: By the scheduler.
+        flagged: Completed with flags.
+        infeasible: Completed without flags, but against a constraint of their study.
+    """
 
     trials: int
     failed: int
     stopped_early: int
     flagged: int
+    infeasible: int
 
     def __str__(self) -> str:
         parts = [f"{self.failed} failed", f"{self.flagged} flagged"]
         parts += [f"{self.stopped_early} stopped early"] if self.stopped_early else []
+        parts += [f"{self.infeasible} infeasible"] if self.infeasible else []
         return f"n = {self.trials} trial{'s' * (self.trials != 1)} ({', '.join(parts)})"
 
 
 def count(table: Table, /) -> Counts:
-    """Return how many trials there are, failed, were stopped early, or completed with flags."""
+    """Return how many trials there are, failed, were stopped early, completed with flags, or missed a constraint."""
     statuses = table["status"].to_pylist()
     flagged = [
         bool(flags) and status == "completed"
@@ -48,6 +59,25 @@ def count(table: Table, /) -> Counts:
         failed=statuses.count("failed"),
         stopped_early=statuses.count("stopped_early"),
         flagged=sum(flagged),
+        infeasible=int(infeasible(table).sum()),
+    )
+
+
+def constraints_missed(table: Table, /) -> str:
+    """Return the constraints that the infeasible trials miss, "A or B"; empty where none is infeasible."""
+    rows = table.filter(infeasible(table)).to_pylist()
+    return " or ".join(dict.fromkeys(missed for row in rows for missed in missed_constraints(row)))
+
+
+def why_no_front(table: Table, /) -> str:
+    """Return why a table without a front has none, as a clause."""
+    found = count(table).infeasible
+    if not found:
+        return "no trial completed without flags and with both accuracies measured"
+    said = "1 trial" if found == 1 else f"{found} trials"
+    return (
+        f"{said} completed without flags but against {constraints_missed(table)}, and no other completed without "
+        "flags and with both accuracies measured"
     )
 
 

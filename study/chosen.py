@@ -114,6 +114,7 @@ def named_trials(study_dir: Path, table: Any, ids: Sequence[str], /) -> list[dic
 
 def _choose(study_dir: Path, table: Any) -> Choice:
     from analysis.fronts import MixedStudiesError, front_of
+    from analysis.wording import why_no_front
 
     driver = running_driver(study_dir)
     if driver is not None:
@@ -127,8 +128,8 @@ def _choose(study_dir: Path, table: Any) -> Choice:
         raise UsageError(str(error)) from error
     if not front.num_rows:
         raise UsageError(
-            f"{study_dir} has no front yet (no unflagged trial completed): run `robust-study resume {study_dir}`, or "
-            "name trials with --trial ID"
+            f"{study_dir} has no front yet ({why_no_front(table)}): run `robust-study resume {study_dir}` where trials "
+            "are left to run, or name trials with --trial ID"
         )
     members = tuple(front["trial_id"].to_pylist())
     choice = Choice(datetime.now(UTC).isoformat(timespec="seconds"), int(table.num_rows), members)

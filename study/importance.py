@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
@@ -16,14 +18,20 @@ from analysis.objectives import FRONT, values
 LEAST = 20
 """Fewest trials from which an importance is computed."""
 
-MOST = 250
+MOST = 160
 """Most trials that enter, evenly spread by number: the trees' cost grows with them, their answer hardly changes."""
+
+OF = (*FRONT, "val_lipschitz_scale_free_log10")
+"""Objectives whose importances reports and figures show."""
 
 _SEED = 0
 
 
 def importances(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str], /) -> dict[str, dict[str, float]]:
-    """Return by objective, and by hyperparameter, the share of the objective's variance it accounts for (fANOVA).
+    """Return by objective, and by hyperparameter, its main effect's share of the variance a forest predicts (fANOVA).
+
+    What hyperparameters do only together is in nobody's share, so shares add up to less than 1. The forest fits noise
+    as well: a share is no evidence of an effect.
 
     Args:
         rows: Completed, unflagged result rows; best of those whose proposals did not depend on results.
@@ -33,8 +41,7 @@ def importances(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str], /)
         Largest first; `method` counts as one hyperparameter, those that only some methods have are left out. An
         objective with fewer than `LEAST` measured rows, or one that does not vary, is missing.
     """
-    step = max(1, math.ceil(len(rows) / MOST))
-    chosen = rows[::step]
+    chosen = [rows[at] for at in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).round().astype(int))]
     found = {}
     for name in objectives:
         known = [(row, float(values(row, [name])[0])) for row in chosen]
@@ -43,19 +50,31 @@ def importances(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str], /)
             continue
         study = _study_of([row for row, _ in known], [value for _, value in known])
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=_SEED)
-        found[name] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+        with warnings.catch_warnings():
+            # raw shares are marked experimental; normalised ones would always add up to 1
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+        found[name] = dict(shares)
     return found
 
 
-def importance_of(table: Any, /) -> dict[str, dict[str, float]]:
-    """Return the importances for both accuracies, from the proposals that did not depend on results.
+def importance_of(table: Any, /) -> tuple[dict[str, dict[str, float]], str]:
+    """Return the importances for both accuracies and scale-free Lipschitzness, and which trials they rest on, in words.
 
-    Where those are fewer than `LEAST`, from all sound trials.
+    Those are the proposals that did not depend on results; where they are fewer than `LEAST`, all sound trials.
     """
     share = random_share(table)
-    if share.num_rows < LEAST:
-        share = table.filter(feasible(table))
-    return importances(share.to_pylist(), FRONT)
+    independent = share.num_rows >= LEAST
+    chosen = share if independent else table.filter(feasible(table))
+    count = min(chosen.num_rows, MOST)
+    if independent:
+        words = f"n = {count} trials whose proposals did not follow results"
+    else:
+        words = (
+            f"n = {count} sound trials, a sampler's own among them (only {share.num_rows} did not follow results), so "
+            "shares also show where it looked"
+        )
+    return importances(chosen.to_pylist(), OF), words
 
 
 def _study_of(rows: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> optuna.Study:

@@ -68,7 +68,7 @@ def _known(table: Any, home: Path) -> Any:
             "(`tracking.models` of them, whose checkpoints are kept)",
             soft_wrap=True,
         )
-    importance = importance_of(table)
+    importance, sample = importance_of(table)
     if not importance:
         notes().print(f"no importance figure: fewer than {LEAST} sound trials, or nothing varies")
     distances = distances_of(table, home)
@@ -80,7 +80,8 @@ def _known(table: Any, home: Path) -> Any:
         )
     devices, unit = hours_of(home)
     return Known(
-        curves=curves, importance=importance, distances=distances, reference=reference_of([home]), devices=devices,
+        curves=curves, importance=importance, importance_sample=sample,
+        distances=distances, reference=reference_of([home]), devices=devices,
         unit=unit,
     )  # fmt: skip
 

@@ -63,12 +63,14 @@ def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
     try:
         require_like_for_like(table)
         devices, unit = _hours(found.sources.values())
+        importance, sample = importance_of(table)
         material = Material(
             title=", ".join(dict.fromkeys(table["study"].to_pylist())),
             table=table,
             config=found.config(),
             belief=None if mixed_columns(table) else belief_of(found.sources, table),
-            importance=importance_of(table),
+            importance=importance,
+            importance_sample=sample,
             reference=reference_of(list(found.sources.values())),
             separation=distances_of(table, home),
             curves=front_curves(table, home),

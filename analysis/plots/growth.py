@@ -27,7 +27,11 @@ def draw_growth(growth: Growth, /, ax: Axes, *, over: str) -> Axes:
     if np.isfinite(x).any():
         ax.step(x, growth.volume, where="post", color="#0072B2", linewidth=1)
         ax.set_xlim(0, None)
-        ax.set_ylim(0, None)
+        grown = growth.volume[growth.volume > 0]
+        if len(grown):
+            # from a little below the median, so that late gains are seen
+            room = max(0.1 * float(grown.max() - np.median(grown)), 0.02 * float(grown.max()))
+            ax.set_ylim(max(0.0, float(np.median(grown)) - 4 * room), float(grown.max()) + room)
     else:
         say_nothing_is_there(ax, "no trial yet" if not len(x) else "durations unknown")
     ax.grid(visible=True, linewidth=0.3, color="0.9")

@@ -30,13 +30,14 @@ def draw_importance(shares: Mapping[str, float], /, ax: Axes) -> Axes:
 
 
 def importance_sheet(
-    found: Mapping[str, Mapping[str, float]], table: Table, /, *, width: float = COLUMN_WIDTH
+    found: Mapping[str, Mapping[str, float]], table: Table, /, *, sample: str = "", width: float = COLUMN_WIDTH
 ) -> Sheet | None:
     """Return the figure, a panel for each objective; None where no importance is known.
 
     Args:
         found: Shares of variance by objective and hyperparameter.
         table: The result rows they are of.
+        sample: Which of them the shares rest on, in words.
         width: Inches.
     """
     if not found:
@@ -47,8 +48,12 @@ def importance_sheet(
         for ax, (name, shares) in zip(figure.subplots(len(found), 1, squeeze=False)[:, 0], found.items(), strict=True):
             draw_importance(shares, ax)
             entry = objective(name)
-            ax.set_xlabel(lines(f"share of the variance of {entry.label} ({entry.split})", 64), fontsize=6.5)
-        add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · fANOVA")
+            ax.set_xlabel(
+                lines(f"main effect, share of a forest's variance of {entry.label} ({entry.split})", 64), fontsize=6.5
+            )
+        add_small_print(
+            figure, f"{provenance(table)} · {measured_by(table)} · fANOVA" + (f" · {sample}" if sample else "")
+        )
     rows = tuple((name, parameter, share) for name, shares in found.items() for parameter, share in shares.items())
     return Sheet(name="importance", figure=figure, headings=("objective", "hyperparameter", "share"), rows=rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -25,7 +26,8 @@ FORMATS = ("png", "pdf", "svg", "html")
 def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
     """Draw members measured on test into `ax`: hollow where validation saw them, filled with intervals on test.
 
-    New seeds are a cross of one standard deviation each way around their mean.
+    Each is named by its trial. New seeds are a cross of one standard deviation each way around their mean, in their
+    member's colour, with a dotted line to it.
 
     Returns:
         `ax`.
@@ -51,14 +53,19 @@ def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
             there[0].value, there[1].value, xerr=errors[0], yerr=errors[1], marker=style.marker, markersize=5,
             color=style.colour, elinewidth=0.5, zorder=4,
         )  # fmt: skip
+        near: dict[str, Any] = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 5}
+        ax.annotate(one.result["trial_id"], (there[0].value, there[1].value), **near)
         if one.spread:
             clean, robust = (one.spread[kind] for kind in KINDS)
             ax.errorbar(
-                clean.mean, robust.mean, xerr=clean.sd or 0.0, yerr=robust.sd or 0.0, color="0.35", elinewidth=1.4,
-                marker="", zorder=2,
+                clean.mean, robust.mean, xerr=clean.sd or 0.0, yerr=robust.sd or 0.0, color=style.colour,
+                elinewidth=1.2, marker="", alpha=0.6, zorder=2,
             )  # fmt: skip
+            ax.plot([clean.mean, there[0].value], [robust.mean, there[1].value], ":", color=style.colour, linewidth=0.8)
+            below = near | {"xytext": (-2, -3), "ha": "right", "va": "top", "color": style.colour}
+            ax.annotate(one.result["trial_id"], (clean.mean, robust.mean), **below)
     ax.set_xlabel("clean accuracy (test; hollow: val)")
-    ax.set_ylabel("robust accuracy (test; hollow: val)")
+    ax.set_ylabel(_set_norms(_robust_label(members)))
     ax.grid(visible=True, linewidth=0.3, color="0.9")
     ax.set_axisbelow(True)
     return ax
@@ -119,10 +126,50 @@ def _interactive(found: OnTest) -> go.Figure:
                 x=[x, to_x.value], y=[y, to_y.value], mode="lines", line={"color": "grey", "width": 1},
                 hoverinfo="skip", showlegend=False, legendgroup=method,
             )  # fmt: skip
+        for one, point in zip((one for one, _ in mine), zip(*there, strict=True), strict=True):
+            if one.spread:
+                _add_seeds(figure, one, at=(point[0].value, point[1].value), colour=style.colour)
     figure.update_xaxes(title="clean accuracy (test; hollow: val)")
-    figure.update_yaxes(title="robust accuracy (test; hollow: val)")
-    figure.update_layout(template="plotly_white", title=f"On test: {_study(found)}<br><sub>{_said(found)}</sub>")
+    figure.update_yaxes(title=_robust_label(found.members).replace("\n", "<br>"))
+    small = f"{_small_print(found)}<br>{_said(found)}"
+    figure.update_layout(template="plotly_white", title=f"On test: {_study(found)}<br><sub>{small}</sub>")
     return figure
+
+
+def _add_seeds(figure: go.Figure, one: Confirmed, *, at: tuple[float, float], colour: str) -> None:
+    """Add a member's new seeds as a cross of one standard deviation each way, dotted to the member."""
+    clean, robust = (one.spread[kind] for kind in KINDS)
+    name = one.result["trial_id"]
+    group: dict[str, Any] = {"legendgroup": one.result["method"], "showlegend": False}
+    figure.add_scatter(
+        x=[clean.mean, at[0]], y=[robust.mean, at[1]], mode="lines", hoverinfo="skip",
+        line={"color": colour, "width": 1, "dash": "dot"}, **group,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[clean.mean], y=[robust.mean], mode="markers", text=[f"trial {name}, {clean.seeds} new seeds, mean ± sd"],
+        marker={"symbol": "cross-thin", "size": 10, "color": colour, "line": {"width": 1.5, "color": colour}},
+        error_x={"array": [clean.sd or 0.0]}, error_y={"array": [robust.sd or 0.0]},
+        hovertemplate="%{text}<br>test: clean %{x:.4f}, robust %{y:.4f}<extra></extra>", **group,
+    )  # fmt: skip
+
+
+def _robust_label(members: Sequence[Confirmed]) -> str:
+    """Return the label of the robust axis with attack, norm and radius."""
+    tests = [one.test for one in members if one.test is not None]
+    said = dict.fromkeys(settings_phrase(test).rpartition(", ")[0] for test in tests)
+    return "\n".join(["robust accuracy (test; hollow: val)", " | ".join(said)]).strip()
+
+
+def _small_print(found: OnTest) -> str:
+    sets = ", ".join(dict.fromkeys(str(one.result["dataset"]) for one in found.members))
+    measured = sum(one.test is not None for one in found.members)
+    plural = "s" * (measured != 1)
+    count = f"n = {measured} trial{plural} on test, {len(found.chosen)} chosen on validation"
+    return f"study {_study(found)} · {sets} · {count}"
+
+
+def _set_norms(text: str) -> str:
+    return text.replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
 
 
 def _figure(found: OnTest) -> Figure:
@@ -134,13 +181,18 @@ def _figure(found: OnTest) -> Figure:
     ]
     if any(one.spread for one in found.members):
         handles.append(
-            Line2D([], [], linestyle="none", marker="+", markersize=6, color="0.35", label="new seeds, mean ± sd")
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker="+",
+                markersize=6,
+                color="0.35",
+                label="new seeds, mean ± sd",
+            )
         )
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    said = _said(found).replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
-    small = (
-        f"study {_study(found)} · {len(found.members)} chosen on validation · 95 % intervals of the examples\n{said}"
-    )
+    small = f"{_small_print(found)}\n{_set_norms(_said(found))} · 95 % intervals of the examples"
     figure.supxlabel(small, fontsize=5, color="0.35")
     return figure
 

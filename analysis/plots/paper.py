@@ -31,6 +31,7 @@ class Known:
     Args:
         curves: Accuracy against the radius, of front members.
         importance: Shares of variance by objective and hyperparameter.
+        importance_sample: Which trials those rest on, in words.
         distances: Rows of the separation schema, of the study's data set and norm.
         reference: Reference values of the hypervolume, by objective.
         devices: What a trial holds while it runs, so that hours count `unit`.
@@ -39,6 +40,7 @@ class Known:
 
     curves: Sequence[Curve] = ()
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    importance_sample: str = ""
     distances: Table | None = None
     reference: Mapping[str, float] | None = None
     devices: float = 1.0
@@ -71,7 +73,7 @@ def paper_sheets(
     for setting in varying_settings(table):
         yield slice_sheet(trials, setting, reach=reach, width=width)
     yield parallel_sheet(trials, width=width)
-    if bars := importance_sheet(known.importance, table, width=width):
+    if bars := importance_sheet(known.importance, table, sample=known.importance_sample, width=width):
         yield bars
     yield radii_sheet(known.curves, table, reach=reach, width=width)
     yield checkpoints_sheet(trials, width=width)

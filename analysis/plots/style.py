@@ -17,6 +17,12 @@ WIDTHS = {"column": COLUMN_WIDTH, "page": 7.0}
 
 _PALENESS = 0.3
 
+_IN_SPACE = {
+    "triangle-up": "x", "triangle-down": "x", "triangle-left": "x", "triangle-right": "x",
+    "star": "cross", "pentagon": "circle", "hexagon": "circle",
+}  # fmt: skip
+"""Shapes that plotly draws in a plane only, and what stands for them in space; the colour tells them apart there."""
+
 _PAPER: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
@@ -60,6 +66,16 @@ class MethodStyle:
         """The colour mixed with white, for what stands behind."""
         parts = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
         return "#" + "".join(f"{round(255 - (255 - part) * _PALENESS):02X}" for part in parts)
+
+    @property
+    def in_space(self) -> str:
+        """Plotly's name of the shape in three dimensions, where it knows five: triangles become an x."""
+        return _IN_SPACE.get(self.symbol, self.symbol)
+
+    @property
+    def hollow_in_space(self) -> str:
+        """The same for trials that count for nothing; a circle where plotly has no hollow one of the shape."""
+        return f"{self.in_space}-open" if self.in_space in ("circle", "square", "diamond") else "circle-open"
 
     @property
     def line(self) -> Any:

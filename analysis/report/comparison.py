@@ -18,7 +18,7 @@ from analysis.objectives import FRONT
 from analysis.plots.fronts import fronts_svg
 from analysis.report.html import bullets, document, paragraph, table_html
 from analysis.tables import TextTable, volume_note
-from analysis.wording import measured_by, provenance
+from analysis.wording import measured_by, provenance, why_no_front
 
 
 def build_comparison(first: Side, second: Side, /, *, reference: Mapping[str, float] | None = None) -> str:
@@ -80,7 +80,7 @@ def _fronts(sides: tuple[Side, Side], *, together: bool) -> str:
 def _ends(side: Side) -> list[str]:
     front = front_of(side.table)
     if not front.num_rows:
-        return [f"{side.label}: no trial completed without flags and with both accuracies measured, so no front"]
+        return [f"{side.label}: {why_no_front(side.table)}, so no front"]
     rows = front.select(["trial_id", "method", *FRONT]).to_pylist()
     ends = [rows[0], rows[-1]] if len(rows) > 1 else rows
     said = "; ".join(

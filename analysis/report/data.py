@@ -11,10 +11,10 @@ import numpy as np
 
 from analysis.association import INDEPENDENT, measure
 from analysis.beliefs import FrontBelief
-from analysis.fronts import feasible, on_front
-from analysis.objectives import FRONT, objective, values
+from analysis.fronts import feasible, on_front, on_infeasible_front
+from analysis.objectives import FRONT, missed_constraints, objective, values
 from analysis.plots.radii import Curve, reach_said
-from analysis.plots.style import styles_for
+from analysis.plots.style import MethodStyle, styles_for
 from analysis.progress import hypervolume_growth
 from analysis.reach import Reach
 from analysis.results import Table
@@ -59,11 +59,12 @@ def chart_data(
     place = {method: index for index, (method, _) in enumerate(methods)}
     rows = table.take(drawn).to_pylist()
     return {
-        "methods": [
-            {"name": method, "label": style.label, "colour": style.colour, "symbol": style.symbol}
-            for method, style in methods
-        ],
-        "trials": {"k": kind.tolist(), **_trials(table, drawn, rows, place, belief)},
+        "methods": [_look(method, style) for method, style in methods],
+        "trials": {
+            "k": kind.tolist(),
+            "a": on_infeasible_front(table)[drawn].astype(int).tolist(),
+            **_trials(table, drawn, rows, place, belief),
+        },
         "thin": _thin(kind),
         "params": {
             name.removeprefix("param."): _numbers([row.get(name) for row in rows])
@@ -85,6 +86,17 @@ def chart_data(
         "epsilon": max(table["eval_epsilon"].to_pylist(), default=None),
         "reach": reach and {"r": reach.radius, "text": reach_said(reach).replace("\n", " ")},
         "growth": {"unit": unit, **_growth(table, reference, devices)},
+    }
+
+
+def _look(method: str, style: MethodStyle) -> dict[str, str]:
+    return {
+        "name": method,
+        "label": style.label,
+        "colour": style.colour,
+        "symbol": style.symbol,
+        "solid": style.in_space,
+        "hollow": style.hollow_in_space,
     }
 
 
@@ -177,7 +189,8 @@ def _thin(kind: np.ndarray) -> list[int]:
 
 def _doubt(row: Mapping[str, Any]) -> str:
     reasons = [] if row["status"] == "completed" else [row["status"].replace("_", " ")]
-    return ", ".join([*reasons, *row["flags"]])
+    missed = [f"infeasible: against {constraint}" for constraint in missed_constraints(row)]
+    return ", ".join([*reasons, *row["flags"], *missed])
 
 
 def _numbers(column: Any) -> list[float | None]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from analysis.fronts import front_of
+from analysis.fronts import feasible, front_of, on_infeasible_front
+from analysis.objectives import FRONT, infeasible
 from analysis.paper_table import accuracy_estimate
 from analysis.plots.style import styles_for
 from analysis.report.html import table_html
 from analysis.report.material import Material
-from analysis.tables import TextTable
+from analysis.tables import TextTable, infeasible_note
 from analysis.wording import own_parameters
+
+LIKELY = 0.1
+"""From which probability on a trial measured off the front is shown beside it; lower where a member's own is."""
+
+SHOWN = 20
+"""Most such trials, and most of the infeasible ones."""
 
 _GLYPHS = {
     "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "cross": "✚", "x": "✖",
@@ -46,8 +54,10 @@ def front_section(material: Material, /) -> list[str]:
         "front with the arrow keys: it is marked in both charts."
         "</div>",
         '<p class="note">Large, outlined: the front; faint: dominated; hollow: flagged, stopped early or infeasible, '
-        "never on the front. The line bounds what the front attains.</p>",
-        _members(material, members),
+        "never on the front. The line bounds what the front attains"
+        f"{', the dotted one the front of infeasible trials' if infeasible(table).any() else ''}; in space "
+        "triangles are drawn as ✖, told apart by colour.</p>",
+        *_members(material, members),
         '<h3>Hypervolume as the study went on</h3><p class="controls"><label>Against <select id="against">'
         f'<option value="trials">trials</option><option value="hours">{material.unit}</option></select></label></p>'
         '<div id="growth" class="chart" role="img" aria-label="Hypervolume of the front after each trial"></div>',
@@ -64,9 +74,43 @@ def front_section(material: Material, /) -> list[str]:
     ]
 
 
-def _members(material: Material, members: list[dict[str, Any]]) -> str:
-    chance = material.chances()
-    rows = tuple(
+_HEADINGS = (
+    "trial", "method", "dropout", "strength", "train ε", "clean (val)", "robust (val)", "Lipschitz (val)",
+    "truly on the front",
+)  # fmt: skip
+_FORMATS = ("", "", ".3f", "", ".4f", "", "", ".4g", ".2f")
+
+
+def _members(material: Material, members: list[dict[str, Any]]) -> list[str]:
+    """Return the front's members as a table, below it likely members that were measured off it, and infeasible ones."""
+    table, chance = material.table, material.chances()
+    ids = {row["trial_id"] for row in members}
+    least = min([LIKELY, *(chance[trial] for trial in ids if trial in chance)])
+    likely = sorted((trial for trial in chance.keys() - ids if chance[trial] >= least), key=lambda one: -chance[one])
+    rows = {row["trial_id"]: row for row in table.filter(feasible(table)).to_pylist()}
+    beside = [rows[trial] for trial in likely[:SHOWN]]
+    more = f" {len(likely) - SHOWN} more are left out." if len(likely) > SHOWN else ""
+    apart = table.filter(on_infeasible_front(table)).sort_by([(FRONT[0], "descending")]).to_pylist()
+    parts = [
+        _trials(
+            "Members of the front",
+            members,
+            chance,
+            "95 % Wilson intervals of the examples. Last column: probability that no other trial truly dominates "
+            "it, given the per-example outcomes; empty without them.",
+        )
+    ]
+    if beside:
+        said = f"Dominated as measured, yet truly on the front with a probability of {least:.2g} or more.{more}"
+        parts.append(_trials("Measured off the front, and perhaps on it", beside, chance, said))
+    if apart:
+        said = f"{infeasible_note(table)[:1].upper()}{infeasible_note(table)[1:]}."
+        parts.append(_trials("The front of the infeasible trials, by themselves", apart[:SHOWN], {}, said))
+    return parts
+
+
+def _trials(title: str, rows: list[dict[str, Any]], chance: Mapping[str, float], note: str) -> str:
+    cells = tuple(
         (
             row["trial_id"],
             row["method"],
@@ -78,15 +122,7 @@ def _members(material: Material, members: list[dict[str, Any]]) -> str:
             row["val_lipschitz_mean"],
             chance.get(row["trial_id"]),
         )
-        for row in members
+        for row in rows
     )
-    headings = ("trial", "method", "dropout", "strength", "train ε", "clean (val)", "robust (val)", "Lipschitz (val)")
-    shown = TextTable(
-        title="Members of the front",
-        headings=(*headings, "truly on the front"),
-        formats=("", "", ".3f", "", ".4f", "", "", ".4g", ".2f"),
-        rows=rows,
-        notes=("95 % Wilson intervals of the examples. Last column: probability that no other trial truly dominates "
-               "it, given the per-example outcomes; empty without them.",),
-    )  # fmt: skip
-    return table_html(shown, row_class=[str(row["method"]) for row in members])
+    shown = TextTable(title=title, headings=_HEADINGS, formats=_FORMATS, rows=cells, notes=(note,))
+    return table_html(shown, row_class=[str(row["method"]) for row in rows])

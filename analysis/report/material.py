@@ -22,6 +22,7 @@ class Material:
         config: Its config as YAML, empty where unknown.
         belief: What the per-example outcomes say of the front.
         importance: Shares by objective and hyperparameter.
+        importance_sample: Which trials those rest on, in words.
         reference: Reference values of the hypervolume, by objective.
         separation: Distances of the data set, rows of the separation schema.
         curves: Accuracy against the radius, of front members.
@@ -36,6 +37,7 @@ class Material:
     config: str = ""
     belief: FrontBelief | None = None
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    importance_sample: str = ""
     reference: Mapping[str, float] | None = None
     separation: Table | None = None
     curves: Sequence[Curve] = ()

@@ -10,11 +10,12 @@ from typing import Any
 
 from analysis.evaluations import uses_lines
 from analysis.fronts import front_of
+from analysis.objectives import infeasible
 from analysis.report.card import card, card_html
 from analysis.report.html import bullets, paragraph, table_html
 from analysis.report.material import Material
 from analysis.results import Table
-from analysis.tables import TextTable
+from analysis.tables import TextTable, infeasible_note
 
 CARDS = 40
 """Most evaluation cards on the page: the front's members, best clean accuracy first."""
@@ -25,12 +26,14 @@ _STATUSES = ("completed", "stopped_early", "failed")
 def failures(table: Table, /) -> list[str]:
     """Return how trials ended by method, why some failed, which flags were raised."""
     rows = table.select(["method", "status", "reason", "flags"]).to_pylist()
+    against = Counter(table.filter(infeasible(table))["method"].to_pylist())
     methods = sorted({row["method"] for row in rows})
     cells = tuple(
         (
             method,
             *(sum(row["method"] == method and row["status"] == status for row in rows) for status in _STATUSES),
             sum(row["method"] == method and row["status"] == "completed" and bool(row["flags"]) for row in rows),
+            against[method],
         )
         for method in methods
     )
@@ -38,14 +41,15 @@ def failures(table: Table, /) -> list[str]:
     flags = Counter(flag for row in rows for flag in row["flags"])
     counts = TextTable(
         title="How trials ended",
-        headings=("method", "completed", "stopped early", "failed", "flagged"),
-        formats=("", "d", "d", "d", "d"),
+        headings=("method", "completed", "stopped early", "failed", "flagged", "infeasible"),
+        formats=("", "d", "d", "d", "d", "d"),
         rows=cells,
     )
     return [
         table_html(counts, row_class=methods),
         bullets([f"{number} failed, {reason}" for reason, number in reasons.most_common(20)]),
         bullets([f"{number} flagged {flag}" for flag, number in flags.most_common()]),
+        bullets([note] if (note := infeasible_note(table)) else []),
     ]
 
 

@@ -8,7 +8,6 @@ const base = {template: 'none', font: {size: 13}, margin: {l: 70, r: 20, t: 10, 
               paper_bgcolor: '#fff', plot_bgcolor: '#fff'};
 const config = {displaylogo: false, responsive: true, showSendToCloud: false};
 const LAZY = ['solid', 'radii', 'best', 'smooth', 'slice', 'parallel'];
-const SYMBOLS3D = ['circle', 'square', 'diamond', 'cross', 'x', 'circle-open', 'square-open', 'diamond-open'];
 const all = Array.from({length: N}, (_, i) => i);
 const escapeHtml = s => s.replace(/[&<>"]/g, c => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'}[c]));
 const axis = (text, more) => Object.assign({title: {text, standoff: 12}, zeroline: false, automargin: true}, more);
@@ -32,15 +31,15 @@ function points(indices, extra) {
     customdata: indices, text: indices.map(words), hovertemplate: '%{text}<extra></extra>'}, extra);
 }
 
-function stairs(indices) {
-  const front = indices.filter(i => T.k[i] === 0).sort((a, b) => T.x[a] - T.x[b] || T.y[b] - T.y[a]);
+function stairs(members, line) {
+  const front = members.sort((a, b) => T.x[a] - T.x[b] || T.y[b] - T.y[a]);
   const x = [], y = [];
   front.forEach((i, at) => {
     x.push(at ? T.x[front[at - 1]] : 0, T.x[i]);
     y.push(T.y[i], T.y[i]);
   });
   if (front.length) { x.push(T.x[front[front.length - 1]]); y.push(0); }
-  return {x, y, mode: 'lines', line: {color: '#444', width: 1.5}, name: 'front', hoverinfo: 'skip', showlegend: false};
+  return {x, y, mode: 'lines', line, name: 'front', hoverinfo: 'skip', showlegend: false};
 }
 
 function range(values) {
@@ -57,7 +56,8 @@ function flat() {
   const type = N > 2000 ? 'scattergl' : 'scatter';
   const mine = all.filter(i => shown.has(T.m[i]));
   const byLipschitz = document.getElementById('colour').value === 'lipschitz';
-  const traces = [stairs(all)];
+  const traces = [stairs(all.filter(i => T.a[i]), {color: '#777', width: 1, dash: 'dot'}),
+    stairs(all.filter(i => T.k[i] === 0), {color: '#444', width: 1.5})];
   D.methods.forEach((method, m) => {
     if (!shown.has(m)) return;
     const own = mine.filter(i => T.m[i] === m);
@@ -81,11 +81,16 @@ function flat() {
 
 function solid() {
   const mine = D.thin.filter(i => shown.has(T.m[i]) && T.z[i] !== null);
-  const traces = D.methods.map((method, m) => {
-    const own = mine.filter(i => T.m[i] === m);
-    return points(own, {type: 'scatter3d', z: own.map(i => T.z[i]), name: method.label, showlegend: false,
-      marker: {symbol: SYMBOLS3D[m % SYMBOLS3D.length], color: method.colour,
-               size: own.length ? own.map(i => T.k[i] === 0 ? 9 : 5) : 5}});
+  const traces = [];
+  D.methods.forEach((method, m) => {
+    const part = (kind, marker) => {
+      const own = mine.filter(i => T.m[i] === m && T.k[i] === kind);
+      traces.push(points(own, {type: 'scatter3d', z: own.map(i => T.z[i]), name: method.label, showlegend: false,
+        marker: Object.assign({symbol: method.solid}, marker)}));
+    };
+    part(1, {color: method.colour, size: 4, opacity: 0.5});
+    part(2, {symbol: method.hollow, color: '#777', size: 4});
+    part(0, {color: method.colour, size: 8, line: {color: 'black', width: 2}});
   });
   traces.push({type: 'scatter3d', mode: 'markers', x: [], y: [], z: [], hoverinfo: 'skip', showlegend: false,
     marker: {symbol: 'circle-open', size: 14, color: '#d00'}});

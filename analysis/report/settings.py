@@ -9,6 +9,12 @@ from analysis.plots.importance import named
 from analysis.report.html import bars, paragraph
 from analysis.report.material import Material
 
+_SAID = (
+    "Main effects as shares of the variance that a random forest fitted to the trials predicts (fANOVA), of "
+    "hyperparameters that all methods have. What they do only together is in no bar, and a forest fits noise too: a "
+    "share is no evidence of an effect."
+)
+
 
 def settings_section(material: Material, /) -> list[str]:
     """Return the section's parts."""
@@ -20,7 +26,8 @@ def settings_section(material: Material, /) -> list[str]:
     if not found:
         found = [paragraph("Importance is not given: too few sound trials, or nothing that varies.")]
     else:
-        found.append(paragraph("Shares of variance explained (fANOVA), of hyperparameters that all methods have."))
+        sample = material.importance_sample
+        found.append(paragraph(_SAID + (f" {sample[0].upper()}{sample[1:]}." if sample else "")))
     return [
         *found,
         '<h3>Slices</h3><p class="controls"><label>Setting <select id="parameter"></select></label>'

@@ -11,8 +11,8 @@ from analysis.choice import knee_of
 from analysis.fronts import front_hypervolume, front_of
 from analysis.objectives import FRONT
 from analysis.results import Table
-from analysis.tables import volume_note
-from analysis.wording import count, measured_by
+from analysis.tables import infeasible_note, volume_note
+from analysis.wording import constraints_missed, count, measured_by, why_no_front
 
 
 def summary_lines(
@@ -26,16 +26,19 @@ def summary_lines(
         reference: Reference values of the hypervolume, by objective.
     """
     counts = count(table)
+    missed = f", {counts.infeasible} without doubts but against {constraints_missed(table)}"
     methods = Counter(table["method"].to_pylist())
     lines = [
         f"{counts.trials} trials over {len(methods)} method{'s' * (len(methods) != 1)} on "
         f"{', '.join(dict.fromkeys(table['dataset'].to_pylist()))}: {counts.failed} failed, {counts.stopped_early} "
-        f"were stopped early, {counts.flagged} completed with doubts about their measurement.",
+        f"were stopped early, {counts.flagged} completed with doubts about their measurement"
+        f"{missed if counts.infeasible else ''}.",
         f"Robust accuracy is the share of all examples still classified correctly under {measured_by(table)}.",
     ]
     front = front_of(table)
     if not front.num_rows:
-        return [*lines, "No trial completed without flags and with both accuracies measured, so there is no front."]
+        reason = why_no_front(table)
+        return [*lines, f"{reason[0].upper()}{reason[1:]}, so there is no front.", *_apart(table)]
     rows = front.to_pylist()
     best, safest = rows[0], rows[-1]
     lines.append(
@@ -55,7 +58,13 @@ def summary_lines(
         true = belief.hypervolume(reference=measured.reference)
         text += f" as measured; of the true accuracies {true} (95 %), the luck of the best estimates taken out"
     lines.append(text[0].upper() + text[1:] + ".")
-    return [*lines, *association_lines(table)]
+    return [*lines, *_apart(table), *association_lines(table)]
+
+
+def _apart(table: Table) -> list[str]:
+    """Return what stands apart from the front because it misses a constraint, empty for nothing."""
+    note = infeasible_note(table)
+    return [f"{note[0].upper()}{note[1:]}."] if note else []
 
 
 def association_lines(table: Table, /) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, evaluation_row, result_row
 
-from analysis.confirmation import as_tree, confirmation_table, confirmed, mean_curse, seed_spread
+from analysis.confirmation import Spread, as_tree, confirmation_table, confirmed, mean_curse, seed_spread
 from analysis.evaluations import (
     evaluation_table,
     examples_file,
@@ -20,6 +21,7 @@ from analysis.evaluations import (
     uses_of_test,
 )
 from analysis.on_test import CHOICE_FILE, on_test_table, read_choice, read_on_test
+from analysis.plots.on_test import write_on_test
 from analysis.report.card import card
 from analysis.results import example_columns, read_evaluations, write_columns, write_rows
 from analysis.schema import EVALUATION, EXAMPLE, RESULT, ResultsError
@@ -181,6 +183,13 @@ def test_a_folder_tells_who_was_chosen_measured_and_who_waits(tmp_path) -> None:
     assert "PGD-10, 60 images" in shown
     assert "t00000" in evaluation_table([one.result for one in found.members], found.evaluations).plain()
     assert read_evaluations(tmp_path).num_rows == 1
+    seeds = Spread(seeds=3, examples=60, mean=0.8, sd=0.05, sd_of_examples=None)
+    spread = {"clean": seeds, "robust": seeds}
+    seeded = replace(found, members=(replace(found.members[0], spread=spread),))
+    write_on_test(seeded, tmp_path / "figures", formats=["html", "svg"])
+    page = (tmp_path / "figures" / "pareto_test.html").read_text()
+    for words in ("trial t00000, 3 new seeds", "n = 1 trial on test, 1 chosen on validation", "PGD, 10 steps"):
+        assert words in page
     (tmp_path / "untested").mkdir()
     assert read_on_test(tmp_path / "untested", table) is None
 

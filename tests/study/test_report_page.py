@@ -6,16 +6,18 @@ import json
 import re
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
-from helpers.synthetic_results import as_table, result_row, study_rows
+from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 
+from analysis.beliefs import FrontBelief
 from analysis.plots.radii import Curve, curve_of
 from analysis.reach import Reach
 from analysis.report.data import chart_data
 from analysis.report.page import Material, build_report
 from analysis.results import example_columns, trial_file, write_columns, write_rows
 from analysis.schema import EXAMPLE, RESULT
-from study.importance import LEAST, importances
+from study.importance import LEAST, importance_of, importances
 from study.report import write_report
 
 SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
@@ -108,6 +110,31 @@ def test_charts_have_what_the_rows_say() -> None:
     assert (found["growth"]["unit"], found["growth"]["hours"][-1]) == ("GPU-hours", pytest.approx(6 * 3 * 0.5 / 3600))
 
 
+def test_in_space_a_method_keeps_its_shape_and_only_doubtful_trials_are_hollow() -> None:
+    rows = [result_row(n, method=method) for n, method in enumerate([*METHODS, "mine:other"])]
+    found = {method["name"]: method for method in chart_data(as_table(rows))["methods"]}
+    for name in ("natural", "gradient_regularization", "locally_linear", "trades"):
+        assert found[name]["solid"] == found[name]["symbol"]
+    assert not any(method["solid"].endswith("-open") for method in found.values())
+    assert all(method["hollow"].endswith("-open") for method in found.values())
+    for method in found.values():
+        go.Scatter3d(marker_symbol=[method["solid"], method["hollow"]])
+
+
+def test_a_trial_off_the_front_that_is_likelier_than_a_member_is_in_a_table() -> None:
+    accuracies = [(0.95, 0.3), (0.9, 0.5), (0.89, 0.49), (0.88, 0.48), (0.2, 0.1)]
+    rows = [
+        result_row(n, val_clean_accuracy=clean, val_robust_accuracy=robust)
+        for n, (clean, robust) in enumerate(accuracies)
+    ]
+    drawn = np.array([accuracies, accuracies])
+    ids = tuple(row["trial_id"] for row in rows)
+    belief = FrontBelief(trials=ids, drawn=drawn, probability=np.array([0.9, 0.08, 0.09, 0.02, 0.0]), left_out=0)
+    text = text_of(page_of(rows, belief=belief))
+    beside = text.partition("Measured off the front, and perhaps on it")[2].partition("Dominated as measured")[0]
+    assert re.findall(r"t0000\d", beside) == ["t00002"]
+
+
 def test_without_a_separation_the_page_names_the_command() -> None:
     assert "`robust-study separation digits --out STUDY_DIR/separation`" in text_of(page_of([result_row(0)]))
 
@@ -124,6 +151,23 @@ def test_importance_finds_what_matters() -> None:
     assert found["param.dropout"] > 0.9
     assert importances(rows[: LEAST - 1], ["val_clean_accuracy"]) == {}
     assert importances(rows, ["val_robust_accuracy"]) == {}
+
+
+def test_importance_leaves_out_what_settings_do_only_together_and_says_whose_trials() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(120):
+        dropout, lr = float(rng.random()), float(rng.random())
+        together = 0.5 + 0.3 * (1 if (dropout > 0.5) == (lr > 0.5) else -1)
+        changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": together}
+        rows.append(result_row(number, proposal="random" if number < LEAST - 1 else "sampler", **changes))
+    shares, words = importance_of(as_table(rows))
+    assert sum(shares["val_clean_accuracy"].values()) < 0.6
+    assert words.startswith("n = 120 sound trials, a sampler's own among them (only 19 did not")
+    words = importance_of(as_table([{**row, "proposal": "random"} for row in rows[:40]]))[1]
+    assert words == "n = 40 trials whose proposals did not follow results"
+    text = text_of(page_of(rows, importance=shares, importance_sample=words))
+    assert "N = 40 trials whose proposals did not follow results." in text
 
 
 def made_up_folder(folder, count: int = 60):
