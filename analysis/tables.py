@@ -309,7 +309,11 @@ def pareto_csv(
 
 
 def _csv_ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:
-    return (None, None) if accuracy is None or not examples else accuracy_ends(accuracy, examples)
+    return (
+        (None, None)
+        if accuracy is None or not math.isfinite(accuracy) or not examples
+        else accuracy_ends(accuracy, examples)
+    )
 
 
 def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:

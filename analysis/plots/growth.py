@@ -27,7 +27,7 @@ def draw_growth(growth: Growth, /, ax: Axes, *, over: str) -> Axes:
     if np.isfinite(x).any():
         ax.step(x, growth.volume, where="post", color="#0072B2", linewidth=1)
         ax.set_xlim(0, None)
-        grown = growth.volume[growth.volume > 0]
+        grown = growth.volume[np.isfinite(growth.volume) & (growth.volume > 0)]
         if len(grown):
             # from a little below the median, so that late gains are seen
             room = max(0.1 * float(grown.max() - np.median(grown)), 0.02 * float(grown.max()))
