@@ -69,7 +69,7 @@ class MethodStyle:
 
     @property
     def in_space(self) -> str:
-        """Plotly's name of the shape in three dimensions, where triangles become diamonds; its x needs a font that many have not."""
+        """Plotly's name of the shape in space: triangles are diamonds there, since its x needs a font many lack."""
         return _IN_SPACE.get(self.symbol, self.symbol)
 
     @property
