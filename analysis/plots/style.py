@@ -18,8 +18,8 @@ WIDTHS = {"column": COLUMN_WIDTH, "page": 7.0}
 _PALENESS = 0.3
 
 _IN_SPACE = {
-    "triangle-up": "x", "triangle-down": "x", "triangle-left": "x", "triangle-right": "x",
-    "star": "cross", "pentagon": "circle", "hexagon": "circle",
+    "triangle-up": "diamond", "triangle-down": "diamond", "triangle-left": "diamond", "triangle-right": "diamond",
+    "x": "cross", "star": "cross", "pentagon": "circle", "hexagon": "circle",
 }  # fmt: skip
 """Shapes that plotly draws in a plane only, and what stands for them in space; the colour tells them apart there."""
 
@@ -69,7 +69,7 @@ class MethodStyle:
 
     @property
     def in_space(self) -> str:
-        """Plotly's name of the shape in three dimensions, where it knows five: triangles become an x."""
+        """Plotly's name of the shape in space: triangles are diamonds there, since its x needs a font many lack."""
         return _IN_SPACE.get(self.symbol, self.symbol)
 
     @property

@@ -56,7 +56,7 @@ def front_section(material: Material, /) -> list[str]:
         '<p class="note">Large, outlined: the front; faint: dominated; hollow: flagged, stopped early or infeasible, '
         "never on the front. The line bounds what the front attains"
         f"{', the dotted one the front of infeasible trials' if infeasible(table).any() else ''}; in space "
-        "triangles are drawn as ✖, told apart by colour.</p>",
+        "triangles are drawn as ◆, told apart by colour.</p>",
         *_members(material, members),
         '<h3>Hypervolume as the study went on</h3><p class="controls"><label>Against <select id="against">'
         f'<option value="trials">trials</option><option value="hours">{material.unit}</option></select></label></p>'

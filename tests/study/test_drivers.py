@@ -136,6 +136,7 @@ def test_a_closed_terminal_asks_once_and_is_not_written_to(tmp_path):
     code = (
         "import fcntl, signal, termios, time\nfrom study.interrupts import Interrupts\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests themselves may run under nohup
         "with Interrupts() as interrupts:\n"
         "    print('ready', flush=True)\n"
         "    while not interrupts.requested: time.sleep(0.05)\n"

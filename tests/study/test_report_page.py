@@ -115,6 +115,7 @@ def test_in_space_a_method_keeps_its_shape_and_only_doubtful_trials_are_hollow()
     found = {method["name"]: method for method in chart_data(as_table(rows))["methods"]}
     for name in ("natural", "gradient_regularization", "locally_linear", "trades"):
         assert found[name]["solid"] == found[name]["symbol"]
+    assert {method["solid"] for method in found.values()} <= {"circle", "square", "diamond", "cross"}
     assert not any(method["solid"].endswith("-open") for method in found.values())
     assert all(method["hollow"].endswith("-open") for method in found.values())
     for method in found.values():
