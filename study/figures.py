@@ -48,8 +48,10 @@ def draw(
 
     _check(formats, objectives)
     if split == "test":
-        if prefer is not None or allow_mixed or tuple(objectives) != FRONT:
-            raise UsageError("--objectives, --prefer and --allow-mixed are of validation: leave them out on test")
+        if prefer is not None or allow_mixed or skip_damaged or tuple(objectives) != FRONT:
+            raise UsageError(
+                "--objectives, --prefer, --allow-mixed and --skip-damaged are of validation: leave them out on test"
+            )
         from study.shown_on_test import show_on_test
 
         show_on_test(study_dirs, formats=formats, out=out)
