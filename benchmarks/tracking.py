@@ -2,7 +2,8 @@
 
 Two processes do a fixed amount of work for each trial, as two workers on two cores would, and hand an epoch's
 numbers to a driver loop that tracks them. Tracking competes for the same cores, so what it takes shows in the
-wall time. The variants take turns, a fifth of the trials at a time, since a machine's speed drifts by more than
+wall time. A trial ends with a whole result row and 300 per-example outcomes, which become its run's artifact; both are
+on disk before the clock starts, since a study writes them anyway. The variants take turns, a fifth of the trials at a time, since a machine's speed drifts by more than
 tracking costs. A server's own processor time is told apart: a team's server is another machine. Usage:
 
     python benchmarks/tracking.py [--trials 40] [--seconds 10]
@@ -26,6 +27,10 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
+from export import row, write_examples
+
+from analysis.results import trial_file, write_rows
+from analysis.schema import RESULT
 from study.tracking.tracker import Tracker
 
 EPOCHS = 10
@@ -109,14 +114,22 @@ def hand_over(tracker: Tracker, number: int, epoch: int) -> None:
         tracker.trial_started(trial, {f"param.{name}": name for name in range(12)}, {"method": "trades"})
     tracker.trial_reported(trial, epoch, dict.fromkeys(METRICS, 0.5) | {"epoch": epoch})
     if epoch == EPOCHS:
-        row = {"study": "bench", "trial_id": trial, "number": number, "status": "completed", "epochs": EPOCHS}
-        tracker.trial_ended(row | {"flags": [], "val_clean_accuracy": 0.5, "val_robust_accuracy": 0.5})
+        tracker.trial_ended(finished(number))
         tracker.study_reported(number, {"front_size": 1, "hypervolume": 0.5})
 
 
+def finished(number: int) -> dict[str, Any]:
+    """Return a trial's result row."""
+    return row(number) | {"status": "completed", "epochs": EPOCHS}
+
+
 def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> Cost:
-    """Run the study with a tracker whose store is made before the clock starts."""
+    """Run the study with a tracker whose store is made, as are the trials' results, before the clock starts."""
     folder.mkdir(parents=True)
+    for number in range(trials):
+        ended = finished(number)
+        write_rows(trial_file(folder, ended["trial_id"]), [ended], RESULT)
+        write_examples(folder, ended)
     tracker = Tracker(study="bench", study_id=folder.name, study_dir=folder, uri=uri)
     tracker.start({"name": "bench"}, {"study": "bench"})
     while tracker.parent_run_id is None:
@@ -125,7 +138,8 @@ def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> Cost:
     wall, spent = study(tracker, trials=trials, rounds=rounds)
     used = time.process_time() - used
     begun = time.perf_counter()
-    tracker.close("FINISHED", timeout=300)
+    if problem := tracker.close("FINISHED", timeout=300):
+        raise RuntimeError(problem)
     return Cost(wall, spent, used, time.perf_counter() - begun)
 
 
