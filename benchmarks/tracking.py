@@ -3,8 +3,9 @@
 Two processes do a fixed amount of work for each trial, as two workers on two cores would, and hand an epoch's
 numbers to a driver loop that tracks them. Tracking competes for the same cores, so what it takes shows in the
 wall time. A trial ends with a whole result row and 300 per-example outcomes, which become its run's artifact; both are
-on disk before the clock starts, since a study writes them anyway. The variants take turns, a fifth of the trials at a time, since a machine's speed drifts by more than
-tracking costs. A server's own processor time is told apart: a team's server is another machine. Usage:
+on disk before the clock starts, since a study writes them anyway. The variants take turns, a fifth of the trials at a
+time, since a machine's speed drifts by more than tracking costs. A server's own processor time is told apart: a team's
+server is another machine. Usage:
 
     python benchmarks/tracking.py [--trials 40] [--seconds 10]
 """
