@@ -169,8 +169,8 @@ document.querySelectorAll('input[name=method]').forEach(box => box.addEventListe
   filter();
   drawn.forEach(name => { if (name !== 'growth') draw(name); });
 }));
-Object.entries({colour: 'flat', extent: 'flat', against: 'growth', parameter: 'slice', outcome: 'slice', kind: 'best', form: 'smooth',
-  'smooth-outcome': 'smooth'}).forEach(([id, name]) => {
+Object.entries({colour: 'flat', extent: 'flat', against: 'growth', parameter: 'slice', outcome: 'slice', kind: 'best',
+  form: 'smooth', 'smooth-outcome': 'smooth'}).forEach(([id, name]) => {
   document.getElementById(id).addEventListener('change', redraw(name));
 });
 document.getElementById('member').addEventListener('change', event => {

@@ -142,7 +142,8 @@ def test_the_chart_begins_near_the_front_and_members_stand_against_each_other() 
     far = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in range(5, 8)]
     data = chart_data(as_table([*near, *far]))
     (left, right), (bottom, top) = data["view"]
-    inside = [left <= x <= right and bottom <= y <= top for x, y in zip(data["trials"]["x"], data["trials"]["y"])]
+    points = zip(data["trials"]["x"], data["trials"]["y"], strict=True)
+    inside = [left <= x <= right and bottom <= y <= top for x, y in points]
     assert inside == [True] * 5 + [False] * 3
     drawn = np.array([[(row["val_clean_accuracy"], row["val_robust_accuracy"]) for row in near]])
     ids = tuple(row["trial_id"] for row in near)
