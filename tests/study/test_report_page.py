@@ -212,6 +212,16 @@ def test_a_folder_of_results_gives_a_report_with_probabilities(tmp_path, capsys)
     assert "truly on it with probability" in text
 
 
+def sees_all_on_request(page) -> None:
+    ranges = "document.getElementById('flat').layout.xaxis.range"
+    near = page.evaluate(ranges)
+    page.select_option("#extent", "all")
+    assert page.evaluate(ranges) != near
+    assert page.inner_text("#outside") == ""
+    page.select_option("#extent", "near")
+    assert page.evaluate(ranges) == near
+
+
 @pytest.mark.browser
 def test_the_page_in_a_browser(tmp_path) -> None:
     from helpers.browser import page as browser_page
@@ -233,11 +243,7 @@ def test_the_page_in_a_browser(tmp_path) -> None:
         page.goto(f"file://{tmp_path}/report.html")
         page.wait_for_selector("#flat .plotly .point, #flat .scatterlayer .point")
         shown = page.locator("#flat .scatterlayer .point").count()
-        first = page.evaluate("document.getElementById('flat').layout.xaxis.range")
-        page.select_option("#extent", "all")
-        assert page.evaluate("document.getElementById('flat').layout.xaxis.range") != first
-        assert page.inner_text("#outside") == ""
-        page.select_option("#extent", "near")
+        sees_all_on_request(page)
         page.keyboard.press("Tab")
         page.locator("input[name=method]").first.focus()
         page.keyboard.press("Space")
