@@ -3,7 +3,7 @@
 Two processes do a fixed amount of work for each trial, as two workers on two cores would, and hand an epoch's
 numbers to a driver loop that tracks them. Tracking competes for the same cores, so what it takes shows in the
 wall time. A trial ends with a whole result row and 300 per-example outcomes, which become its run's artifact; both are
-on disk before the clock starts, since a study writes them anyway. The variants take turns, a fifth of the trials at a
+on disk before the clock starts, since a study writes them anyway. The variants take turns, a tenth of the trials at a
 time, since a machine's speed drifts by more than tracking costs. A server's own processor time is told apart: a team's
 server is another machine. Usage:
 
@@ -36,7 +36,7 @@ from study.tracking.tracker import Tracker
 
 EPOCHS = 10
 WORKERS = 2
-TURNS = 5
+TURNS = 10
 PORT = 5173
 NAMES = [f"val_{name}" for name in ("clean_accuracy", "robust_accuracy", "loss", "lipschitz_mean")]
 METRICS = ["epoch", "loss", "lr", *NAMES, *(f"part.{number}" for number in range(3))]
@@ -178,7 +178,7 @@ def start_server(folder: Path) -> subprocess.Popen[bytes]:
 def main() -> None:
     """Run the three variants in turns and print what they cost."""
     parser = argparse.ArgumentParser(description="What tracking costs.")
-    parser.add_argument("--trials", type=int, default=40, help="of each variant, a multiple of the turns (5)")
+    parser.add_argument("--trials", type=int, default=40, help="of each variant, a multiple of the turns (10)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a trial, about")
     given = parser.parse_args()
     size: dict[str, Any] = {"trials": given.trials // TURNS, "rounds": int(rounds_a_second() * given.seconds)}
@@ -212,7 +212,7 @@ def show(name: str, turns: list[Cost], *, off: list[Cost]) -> None:
     spent = [1e3 * second for turn in turns for second in turn.spent]
     print(
         f"{name:<7} {wall:7.1f} s, {100 * (wall / without - 1):+.1f} % (turns {min(overheads):+.1f} to "
-        f"{max(overheads):+.1f} %); per report {statistics.median(spent):.3f} ms, at most {max(spent):.1f} ms; "
+        f"{max(overheads):+.1f} %, median {statistics.median(overheads):+.1f} %); per report {statistics.median(spent):.3f} ms, at most {max(spent):.1f} ms; "
         f"{sum(turn.processor for turn in turns):.1f} s of the driver's processor time; "
         f"all sent and read back {max(turn.after for turn in turns):.1f} s after a turn's last trial"
     )
