@@ -212,7 +212,8 @@ def show(name: str, turns: list[Cost], *, off: list[Cost]) -> None:
     spent = [1e3 * second for turn in turns for second in turn.spent]
     print(
         f"{name:<7} {wall:7.1f} s, {100 * (wall / without - 1):+.1f} % (turns {min(overheads):+.1f} to "
-        f"{max(overheads):+.1f} %, median {statistics.median(overheads):+.1f} %); per report {statistics.median(spent):.3f} ms, at most {max(spent):.1f} ms; "
+        f"{max(overheads):+.1f} %, median {statistics.median(overheads):+.1f} %); "
+        f"per report {statistics.median(spent):.3f} ms, at most {max(spent):.1f} ms; "
         f"{sum(turn.processor for turn in turns):.1f} s of the driver's processor time; "
         f"all sent and read back {max(turn.after for turn in turns):.1f} s after a turn's last trial"
     )
