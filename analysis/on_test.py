@@ -158,6 +158,7 @@ def on_test_table(found: OnTest, /) -> TextTable:
                 *(cell for kind in KINDS for cell in (row[f"val_{kind}_accuracy"], _value(test, kind))),
                 "" if strong is None else f"{attack_name(strong)}, {strong['examples']} images",
                 _value(strong, "robust"),
+                _on_the_same(one, strong, found),
                 one.lipschitz,
                 *(_between_seeds(one.spread.get(kind)) for kind in KINDS),
                 _seeds_lipschitz(one.seeds_lipschitz),
@@ -165,11 +166,11 @@ def on_test_table(found: OnTest, /) -> TextTable:
             )
         )
     headings = ("trial", "method", "dropout", "strength", "clean (val)", "clean (test)", "robust (val)")
-    names = ("robust (test)", "strongest attack", "robust (test, strongest)", "Lipschitz (test)")
+    names = ("robust (test)", "strongest attack", "robust (test, strongest)", "on its images", "Lipschitz (test)")
     return TextTable(
         title="The front as validation chose it, at its test values",
         headings=(*headings, *names, "clean (seeds)", "robust (seeds)", "Lipschitz (seeds)", "chosen"),
-        formats=("", "", ".3f", "", ".4f", "", ".4f", "", "", "", ".4g", "", "", "", ""),
+        formats=("", "", ".3f", "", ".4f", "", ".4f", "", "", "", "", ".4g", "", "", "", ""),
         rows=tuple(cells),
         notes=(
             "95 % Wilson intervals of the examples; robust (val) and (test) are of one checkpoint under one attack",
@@ -190,11 +191,23 @@ def _fewer_images(found: OnTest) -> list[str]:
         if trial in found.same_images and one.test is not None:
             there, strong = found.same_images[trial], strongest(one.result, found.evaluations)
             left = "not known" if there is None else f"{there:.4f}"
-            said.append(f"{trial} {left} ({'' if strong is None else strong['examples']} images)")
+            if strong is not None:
+                clean = f"clean accuracy {strong['clean_accuracy']:.4f}"
+                said.append(f"{trial} {left} ({strong['examples']} images, {clean})")
     if not said:
         return []
     listed = "; ".join(said)
     return [f"robust (test, strongest) is of other images than robust (test), whose attack leaves of those: {listed}"]
+
+
+def _on_the_same(one: Confirmed, strong: Row | None, found: OnTest) -> str:
+    """Return clean accuracy and the like-for-like attack's on the strongest attack's images where those are others."""
+    trial = one.result["trial_id"]
+    if strong is None or (one.test is not None and trial not in found.same_images):
+        return ""
+    there = found.same_images.get(trial)
+    attack = "" if there is None or one.test is None else f", {attack_name(one.test)} {there:.3f}"
+    return f"clean {strong['clean_accuracy']:.3f}{attack}"
 
 
 def _doubts(found: OnTest) -> list[str]:

@@ -161,7 +161,8 @@ def front_table(
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
     """
     members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
-    several = len(set(table["study"].to_pylist())) > 1
+    told = all(row["trial_id"].startswith(f"{row['study']}/") for row in members.to_pylist())
+    several = len(set(table["study"].to_pylist())) > 1 and not told
     known = belief if tuple(objectives) == FRONT else None
     columns: tuple[_Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
     columns += tuple(one for entry in _FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))

@@ -2,8 +2,10 @@
 
 Two processes do a fixed amount of work for each trial, as two workers on two cores would, and hand an epoch's
 numbers to a driver loop that tracks them. Tracking competes for the same cores, so what it takes shows in the
-wall time. The variants take turns, a fifth of the trials at a time, since a machine's speed drifts by more than
-tracking costs. A server's own processor time is told apart: a team's server is another machine. Usage:
+wall time. A trial ends with a whole result row and 300 per-example outcomes, which become its run's artifact; both are
+on disk before the clock starts, since a study writes them anyway. The variants take turns, a tenth of the trials at a
+time, since a machine's speed drifts by more than tracking costs. A server's own processor time is told apart: a team's
+server is another machine. Usage:
 
     python benchmarks/tracking.py [--trials 40] [--seconds 10]
 """
@@ -26,11 +28,15 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
+from export import row, write_examples
+
+from analysis.results import trial_file, write_rows
+from analysis.schema import RESULT
 from study.tracking.tracker import Tracker
 
 EPOCHS = 10
 WORKERS = 2
-TURNS = 5
+TURNS = 10
 PORT = 5173
 NAMES = [f"val_{name}" for name in ("clean_accuracy", "robust_accuracy", "loss", "lipschitz_mean")]
 METRICS = ["epoch", "loss", "lr", *NAMES, *(f"part.{number}" for number in range(3))]
@@ -109,14 +115,22 @@ def hand_over(tracker: Tracker, number: int, epoch: int) -> None:
         tracker.trial_started(trial, {f"param.{name}": name for name in range(12)}, {"method": "trades"})
     tracker.trial_reported(trial, epoch, dict.fromkeys(METRICS, 0.5) | {"epoch": epoch})
     if epoch == EPOCHS:
-        row = {"study": "bench", "trial_id": trial, "number": number, "status": "completed", "epochs": EPOCHS}
-        tracker.trial_ended(row | {"flags": [], "val_clean_accuracy": 0.5, "val_robust_accuracy": 0.5})
+        tracker.trial_ended(finished(number))
         tracker.study_reported(number, {"front_size": 1, "hypervolume": 0.5})
 
 
+def finished(number: int) -> dict[str, Any]:
+    """Return a trial's result row."""
+    return row(number) | {"status": "completed", "epochs": EPOCHS}
+
+
 def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> Cost:
-    """Run the study with a tracker whose store is made before the clock starts."""
+    """Run the study with a tracker whose store is made, as are the trials' results, before the clock starts."""
     folder.mkdir(parents=True)
+    for number in range(trials):
+        ended = finished(number)
+        write_rows(trial_file(folder, ended["trial_id"]), [ended], RESULT)
+        write_examples(folder, ended)
     tracker = Tracker(study="bench", study_id=folder.name, study_dir=folder, uri=uri)
     tracker.start({"name": "bench"}, {"study": "bench"})
     while tracker.parent_run_id is None:
@@ -125,7 +139,8 @@ def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> Cost:
     wall, spent = study(tracker, trials=trials, rounds=rounds)
     used = time.process_time() - used
     begun = time.perf_counter()
-    tracker.close("FINISHED", timeout=300)
+    if problem := tracker.close("FINISHED", timeout=300):
+        raise RuntimeError(problem)
     return Cost(wall, spent, used, time.perf_counter() - begun)
 
 
@@ -163,7 +178,7 @@ def start_server(folder: Path) -> subprocess.Popen[bytes]:
 def main() -> None:
     """Run the three variants in turns and print what they cost."""
     parser = argparse.ArgumentParser(description="What tracking costs.")
-    parser.add_argument("--trials", type=int, default=40, help="of each variant, a multiple of the turns (5)")
+    parser.add_argument("--trials", type=int, default=40, help="of each variant, a multiple of the turns (10)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a trial, about")
     given = parser.parse_args()
     size: dict[str, Any] = {"trials": given.trials // TURNS, "rounds": int(rounds_a_second() * given.seconds)}
@@ -197,7 +212,8 @@ def show(name: str, turns: list[Cost], *, off: list[Cost]) -> None:
     spent = [1e3 * second for turn in turns for second in turn.spent]
     print(
         f"{name:<7} {wall:7.1f} s, {100 * (wall / without - 1):+.1f} % (turns {min(overheads):+.1f} to "
-        f"{max(overheads):+.1f} %); per report {statistics.median(spent):.3f} ms, at most {max(spent):.1f} ms; "
+        f"{max(overheads):+.1f} %, median {statistics.median(overheads):+.1f} %); "
+        f"per report {statistics.median(spent):.3f} ms, at most {max(spent):.1f} ms; "
         f"{sum(turn.processor for turn in turns):.1f} s of the driver's processor time; "
         f"all sent and read back {max(turn.after for turn in turns):.1f} s after a turn's last trial"
     )

@@ -15,11 +15,12 @@ def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
     """Return what the outcomes of sound trials near the front say, an `analysis.beliefs.FrontBelief`.
 
     Args:
-        sources: The studies' folders by what the table calls them; one alone may be called anything.
+        sources: The studies' folders, or exports with their outcomes beside them, by what the table calls them; one
+            alone may be called anything.
         table: Their result rows, all of like measurement; those of several are `analysis.several.relabelled`.
 
     Returns:
-        None where outcomes are missing or the trials do not share their examples.
+        None where outcomes are missing or the trials do not share their examples; a note says which.
     """
     import numpy as np
 
@@ -29,13 +30,15 @@ def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
     from analysis.schema import EXAMPLE, ResultsError
     from analysis.uncertainty import outcomes
 
-    if not all((source / EXAMPLE.folder).is_dir() for source in sources.values()):
+    homes = {label: _home(source) for label, source in sources.items()}
+    if lost := [home for home in homes.values() if not (home.is_file() or (home / EXAMPLE.folder).is_dir())]:
+        notes().print(f"no probabilities for the front: there are no per-example outcomes in {lost[0]}")
         return None
     measured = np.where(feasible(table)[:, None], values(table, FRONT), np.nan)
     ids = table["trial_id"].to_pylist()
     wanted = {ids[index] for index in outermost(measured, most=CANDIDATES)}
     try:
-        found = outcomes(_examples(sources, wanted), split="val")
+        found = outcomes(_examples(homes, wanted), split="val")
     except ResultsError as error:
         notes().print(f"no probabilities for the front: {error}")
         return None
@@ -44,14 +47,25 @@ def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
     return front_belief(found, generator=np.random.default_rng(_SEED))
 
 
+def _home(source: Path) -> Path:
+    """Return where outcomes lie: a study's folder, or what `export` writes beside its file."""
+    return source.with_suffix(".examples.parquet") if source.is_file() else source
+
+
 def _examples(sources: Mapping[str, Path], wanted: set[str]) -> Any:
     from analysis.results import read_examples
-    from analysis.several import joined, relabelled
+    from analysis.several import by_study, joined, relabelled
 
     if len(sources) == 1:
         return read_examples(next(iter(sources.values())), trials=wanted)
     parts = []
     for label, source in sources.items():
         own = {trial.removeprefix(f"{label}/") for trial in wanted if trial.startswith(f"{label}/")}
-        parts.append(relabelled(read_examples(source, trials=own), label))
+        found = by_study(read_examples(source, trials=own))
+        # an export may hold several studies, each called by its name, with its file's behind it where two share that
+        parts += [relabelled(rows, label) for name, rows in found.items() if len(found) == 1 or _is(label, name)]
     return joined(parts)
+
+
+def _is(label: str, study: str) -> bool:
+    return label == study or label.startswith(f"{study} (")

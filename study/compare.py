@@ -55,6 +55,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
 
 def _side(source: Path, label: str, table: Any) -> Side:
     from analysis.comparison import Side, best_of_methods, check_side
+    from analysis.schema import EXAMPLE
 
     side = Side(label=label, table=table)
     try:
@@ -69,7 +70,7 @@ def _side(source: Path, label: str, table: Any) -> Side:
         label=label,
         table=table,
         config=read_yaml(config) if config.is_file() else {},
-        belief=belief_of({label: source}, table),
+        belief=belief_of({label: source}, table) if (source / EXAMPLE.folder).is_dir() else None,
         outcomes=_outcomes(source, trials),
     )
 

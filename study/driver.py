@@ -256,7 +256,8 @@ def _broken(error: BaseException, study_dir: Path) -> str:
     text = "".join(traceback.format_exception(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith("Traceback"):
-        said = lines[-1]  # Tune's own error holds the traceback of what happened
+        # Tune's own error holds the traceback of what happened
+        said = lines[-1].rpartition(f"{StoreDownError.__name__}: ")[2]
     else:
         said = lines[0] if lines else "no message"
         if not isinstance(error, StoreDownError):

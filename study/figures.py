@@ -9,7 +9,8 @@ from typing import Any
 
 from study.console import notes, results
 from study.errors import UsageError
-from study.folder import read_rows, reference_of
+from study.folder import reference_of
+from study.sources import Gathered, gather
 
 FORMATS = ("png", "pdf", "svg", "html")
 
@@ -56,16 +57,15 @@ def draw(
 
         show_on_test(study_dirs, formats=formats, out=out)
         return
-    table = read_rows(study_dirs, skip_damaged=skip_damaged)
-    if not table.num_rows:
-        raise UsageError(f"{study_dirs[0]} has no results yet: run `robust-study resume {study_dirs[0]}`")
+    found = gather(study_dirs, skip_damaged=skip_damaged)
+    table = found.table
     home = study_dirs[0].parent if study_dirs[0].is_file() else study_dirs[0]
     folder = out or home / "figures"
     wish = None if prefer is None else _wish(prefer, objectives)
     over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
     try:
         on_front(table, **over)  # refuses what shares no front before anything is written
-        belief = _belief(study_dirs, table)
+        belief = _belief(found)
         drawn = formats if len(objectives) > 1 else ()
         written = write_figures(table, folder, formats=drawn, belief=belief, **over)
         written += write_paper_table(table, folder, allow_mixed=allow_mixed)
@@ -97,14 +97,15 @@ def _print(table: Any, /, *, wish: Sequence[float] | None, belief: Any, referenc
     console.print(method_fronts_table(table, reference=reference, **over))
 
 
-def _belief(study_dirs: Sequence[Path], table: Any) -> Any:
-    """Return what one study's per-example outcomes say of its front, None without them; `report` asks several's."""
+def _belief(found: Gathered) -> Any:
+    """Return what the studies' per-example outcomes say of their front; None without them, and a note says why."""
     from analysis.fronts import mixed_columns
     from study.belief import belief_of
 
-    if len(study_dirs) != 1 or not study_dirs[0].is_dir() or mixed_columns(table):
+    if mixed := mixed_columns(found.table):
+        notes().print(f"no probabilities for the front: its trials differ in {', '.join(mixed)}")
         return None
-    return belief_of({str(study_dirs[0]): study_dirs[0]}, table)
+    return belief_of(found.sources, found.table)
 
 
 def _wish(prefer: str, objectives: Sequence[str]) -> list[float]:

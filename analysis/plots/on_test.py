@@ -33,6 +33,7 @@ def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
         `ax`.
     """
     styles = styles_for(one.result["method"] for one in members)
+    sides, seeds = _sides(members)
     for one in members:
         if one.test is None:
             continue
@@ -53,8 +54,8 @@ def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
             there[0].value, there[1].value, xerr=errors[0], yerr=errors[1], marker=style.marker, markersize=5,
             color=style.colour, elinewidth=0.5, zorder=4,
         )  # fmt: skip
-        near: dict[str, Any] = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 5}
-        ax.annotate(one.result["trial_id"], (there[0].value, there[1].value), **near)
+        name = one.result["trial_id"]
+        ax.annotate(name, (there[0].value, there[1].value), **_aside(*sides[name]))
         if one.spread:
             clean, robust = (one.spread[kind] for kind in KINDS)
             ax.errorbar(
@@ -62,13 +63,32 @@ def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
                 elinewidth=1.2, marker="", alpha=0.6, zorder=2,
             )  # fmt: skip
             ax.plot([clean.mean, there[0].value], [robust.mean, there[1].value], ":", color=style.colour, linewidth=0.8)
-            below = near | {"xytext": (-2, -3), "ha": "right", "va": "top", "color": style.colour}
-            ax.annotate(one.result["trial_id"], (clean.mean, robust.mean), **below)
+            ax.annotate(name, (clean.mean, robust.mean), color=style.colour, **_aside(seeds[name], -1))
     ax.set_xlabel("clean accuracy (test; hollow: val)")
     ax.set_ylabel(_set_norms(_robust_label(members)))
     ax.grid(visible=True, linewidth=0.3, color="0.9")
     ax.set_axisbelow(True)
     return ax
+
+
+def _sides(members: Sequence[Confirmed]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Return on which side of its marker each member's name stands, and its seeds': neighbours take different ones.
+
+    Returns:
+        By trial -1 or 1: across and up for a member, the lowest below, the next above to the left, and so on; across
+        for its seeds, those of higher clean accuracy to the right.
+    """
+    tested = [(one.test["robust_accuracy"], one.result["trial_id"]) for one in members if one.test is not None]
+    ways = ((1, -1), (-1, 1), (1, 1), (-1, -1))
+    sides = {trial: ways[rank % len(ways)] for rank, (_, trial) in enumerate(sorted(tested))}
+    spread = sorted((one.spread["clean"].mean, one.result["trial_id"]) for one in members if one.spread)
+    return sides, {trial: 1 if 2 * rank > len(spread) else -1 for rank, (_, trial) in enumerate(spread)}
+
+
+def _aside(across: int, up: int) -> dict[str, Any]:
+    """Return how a name is set beside a marker."""
+    aligned = {"ha": "left" if across > 0 else "right", "va": "bottom" if up > 0 else "top"}
+    return {"xytext": (3 * across, 3 * up), "textcoords": "offset points", "fontsize": 5, **aligned}
 
 
 def write_on_test(found: OnTest, out_dir: str | Path, /, *, formats: Sequence[str] = FORMATS) -> list[Path]:

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from analysis.beliefs import FrontBelief
+from analysis.dominance import dominance_csv
 from analysis.objectives import FRONT
 from analysis.plots.sheet import PRINTED, add_small_print, blank, known_formats, lines, no_date
 from analysis.plots.style import COLUMN_WIDTH, MethodStyle, paper_style, styles_for
@@ -111,7 +112,8 @@ def write_pareto(
         objectives: The first two are the axes; of one alone there are only data.
         allow_mixed: Draw rows together though they were measured differently.
         width: Of the printed formats, inches.
-        belief: Gives the data each trial's probability to be truly on the front.
+        belief: Gives the data each trial's probability to be truly on the front, and over clean and robust accuracy
+            `pareto_dominance.csv`, the members' probabilities to dominate each other.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -136,6 +138,9 @@ def write_pareto(
         html = pareto_html(table, objectives=objectives, allow_mixed=allow_mixed)
         (folder / "pareto.html").write_text(html, encoding="utf-8")
     (folder / "pareto.csv").write_text(data, encoding="utf-8")
+    if belief is not None and set(objectives) == set(FRONT):
+        written.append(folder / "pareto_dominance.csv")
+        written[-1].write_text(dominance_csv(table, belief), encoding="utf-8")
     return written
 
 

@@ -17,7 +17,7 @@ from analysis.wording import attack_phrase, measured_by, radius, radius_phrase
 OUTCOMES = {
     "val_clean_accuracy": "clean accuracy\n(val)",
     "val_robust_accuracy": "robust accuracy (val)\n{attack}",
-    "val_lipschitz_scale_free_mean": "scale-free Lipschitz\n(lower bound, val mean, {radius})",
+    "val_lipschitz_scale_free_mean": "scale-free Lipschitz\n(lower bound, val)\n{radius}",
 }
 """What is drawn over a setting, and what its axis says."""
 

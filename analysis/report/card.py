@@ -151,6 +151,7 @@ def _strongest(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
         text += f"; {alike} under {settings_phrase(same)}"
         if (there := on_test.same_images.get(str(row["trial_id"]))) is not None:
             text += f", {there:.3f} on the very {strong['examples']} images of the stronger attack"
+            text += f", where clean accuracy is {strong['clean_accuracy']:.3f}"
         elif same["examples"] != strong["examples"]:
             text += " (other images: the two are not to be compared)"
     if flags := doubts_on_test(row, on_test.evaluations):

@@ -15,6 +15,7 @@ from analysis.fronts import feasible, on_front, on_infeasible_front
 from analysis.objectives import FRONT, missed_constraints, objective, values
 from analysis.plots.radii import Curve, reach_said
 from analysis.plots.style import MethodStyle, styles_for
+from analysis.plots.view import pareto_view
 from analysis.progress import hypervolume_growth
 from analysis.reach import Reach
 from analysis.results import Table
@@ -53,6 +54,7 @@ def chart_data(
         devices: What a trial holds while it runs, so that hours count `unit`.
         unit: "worker-hours", or "GPU-hours".
     """
+    view = pareto_view(table)
     drawn = np.flatnonzero(np.isfinite(values(table, FRONT)).all(axis=1))
     kind = np.where(on_front(table), 0, np.where(feasible(table), 1, 2))[drawn]
     methods = list(styles_for(table["method"].to_pylist()).items())
@@ -71,6 +73,7 @@ def chart_data(
             for name in ("train_epsilon", *(name for name in table.column_names if name.startswith("param.")))
             if any(row.get(name) is not None for row in rows)
         },
+        "view": [_numbers(view.limits(axis)) for axis in (0, 1)],
         "axes": _axes(table, curves),
         "settings": [
             {

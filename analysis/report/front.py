@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from analysis.dominance import dominance_table
 from analysis.fronts import feasible, front_of, on_infeasible_front
 from analysis.objectives import FRONT, infeasible
 from analysis.paper_table import accuracy_estimate
@@ -46,13 +47,15 @@ def front_section(material: Material, /) -> list[str]:
         '<span id="count" role="status" class="small"></span></fieldset>',
         '<p class="controls"><label>Colour <select id="colour"><option value="method">by method</option>'
         '<option value="lipschitz">by Lipschitzness</option></select></label>'
+        '<label>Axes <select id="extent"><option value="near">near the front</option>'
+        '<option value="all">all trials</option></select></label>'
         f'<label>Show front member <select id="member"><option>-</option>{options}</select></label></p>',
         '<div class="pair"><div id="flat" class="chart" tabindex="0" role="application" '
         'aria-label="Clean against robust accuracy; arrow keys walk along the front, Enter opens a card"></div>'
         '<div id="solid" class="chart" role="img" aria-label="The same with Lipschitzness as third axis"></div></div>',
-        '<div id="chosen" aria-live="polite">Point at a trial, choose a front member, or walk along the '
-        "front with the arrow keys: it is marked in both charts."
-        "</div>",
+        '<p id="outside" class="note" role="status"></p>',
+        '<div id="chosen" aria-live="polite"><p>Point at a trial, choose a front member, or walk along the '
+        "front with the arrow keys: it is marked in both charts.</p></div>",
         '<p class="note">Large, outlined: the front; faint: dominated; hollow: flagged, stopped early or infeasible, '
         "never on the front. The line bounds what the front attains"
         f"{', the dotted one the front of infeasible trials' if infeasible(table).any() else ''}; in space "
@@ -100,6 +103,8 @@ def _members(material: Material, members: list[dict[str, Any]]) -> list[str]:
             "it, given the per-example outcomes; empty without them.",
         )
     ]
+    if (against := dominance_table(table, material.belief)) is not None:
+        parts.append(table_html(against))
     if beside:
         said = f"Dominated as measured, yet truly on the front with a probability of {least:.2g} or more.{more}"
         parts.append(_trials("Measured off the front, and perhaps on it", beside, chance, said))

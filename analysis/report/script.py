@@ -50,11 +50,22 @@ function range(values) {
   const margin = Math.max(0.06 * (high - low), 0.01);
   return [low - margin, high + margin];
 }
-const RX = range(T.x), RY = range(T.y);
+
+// Trials far behind the front would press it into a corner: the chart begins near it, and says how many lie outside.
+const WHOLE = [range(T.x), range(T.y)], beyond = (v, ends) => v < ends[0] || v > ends[1];
+const outside = i => beyond(T.x[i], D.view[0]) || beyond(T.y[i], D.view[1]);
+function extent(mine) {
+  const everything = document.getElementById('extent').value === 'all', far = mine.filter(outside).length;
+  const said = everything ? '' : far + (far === 1 ? ' trial lies' : ' trials lie') +
+    ' far behind the front, outside the axes: choose "all trials" above, or double-click into the chart.';
+  document.getElementById('outside').textContent = far ? said : '';
+  return everything ? WHOLE : D.view;
+}
 
 function flat() {
   const type = N > 2000 ? 'scattergl' : 'scatter';
   const mine = all.filter(i => shown.has(T.m[i]));
+  const ends = extent(mine);
   const byLipschitz = document.getElementById('colour').value === 'lipschitz';
   const traces = [stairs(all.filter(i => T.a[i]), {color: '#777', width: 1, dash: 'dot'}),
     stairs(all.filter(i => T.k[i] === 0), {color: '#444', width: 1.5})];
@@ -70,8 +81,8 @@ function flat() {
       traces.push(points(rows, {type, name: method.label, legendgroup: method.label, showlegend: false, marker}));
     });
   });
-  const layout = Object.assign({}, base, {height: 520, xaxis: axis(D.axes.x, {range: RX}),
-    yaxis: axis(D.axes.y, {range: RY}), hovermode: 'closest',
+  const layout = Object.assign({}, base, {height: 520, xaxis: axis(D.axes.x, {range: [...ends[0]]}),
+    yaxis: axis(D.axes.y, {range: [...ends[1]]}), hovermode: 'closest',
     coloraxis: {colorscale: 'Cividis', reversescale: true, showscale: byLipschitz,
                 colorbar: {title: {text: D.axes.z, side: 'right'}, thickness: 12}}});
   traces.push({type: 'scatter', mode: 'markers', x: [], y: [], hoverinfo: 'skip', showlegend: false,
@@ -134,7 +145,8 @@ function mark(i, within) {
   if (drawn.has('solid') && within !== 'solid' && T.z[i] !== null) {
     Plotly.restyle('solid', {x: [[T.x[i]]], y: [[T.y[i]]], z: [[T.z[i]]]}, [last('solid')]);
   }
-  document.getElementById('chosen').innerHTML = words(i);
+  const parts = words(i).split('<br>').map(line => '<div>' + line + '</div>');
+  document.getElementById('chosen').innerHTML = parts.join('');
 }
 
 function choose(i) {
@@ -157,8 +169,8 @@ document.querySelectorAll('input[name=method]').forEach(box => box.addEventListe
   filter();
   drawn.forEach(name => { if (name !== 'growth') draw(name); });
 }));
-Object.entries({colour: 'flat', against: 'growth', parameter: 'slice', outcome: 'slice', kind: 'best', form: 'smooth',
-  'smooth-outcome': 'smooth'}).forEach(([id, name]) => {
+Object.entries({colour: 'flat', extent: 'flat', against: 'growth', parameter: 'slice', outcome: 'slice', kind: 'best',
+  form: 'smooth', 'smooth-outcome': 'smooth'}).forEach(([id, name]) => {
   document.getElementById(id).addEventListener('change', redraw(name));
 });
 document.getElementById('member').addEventListener('change', event => {

@@ -24,6 +24,7 @@ select { font: inherit; } .controls label { margin-right: 1.5rem; }
 .pair > div { min-width: 0; }
 #chosen { min-height: 6rem; border-left: 4px solid #d00; padding-left: 1rem; font-size: .9rem;
   columns: 20rem; }
+#chosen > * { break-inside: avoid; } #chosen p { margin: 0; column-span: all; }
 details.card { border: 1px solid var(--line); border-radius: .3rem; margin: .5rem 0; padding: .4rem 1rem; }
 summary { cursor: pointer; } dl { display: grid; grid-template-columns: minmax(14rem, 1fr) 2fr; gap: .2rem 1rem; }
 dt { font-weight: 600; } dd { margin: 0; } .open { color: #8a4b00; } .doubt { color: #9b0000; }

@@ -41,7 +41,8 @@ OUTCOME_TAGS = (*TAGS, "flags", "error")
 """Every tag that a trial's end decides on; one that its row has no value for is taken away."""
 
 _SETTINGS = {"train_epsilon", "eval_epsilon"}
-_CONSEQUENCES = {"flags", "epochs", "best_epoch", "micro_batch"}
+# As many examples are measured as a split has, so these may be fewer than a trial was asked to measure.
+_CONSEQUENCES = {"flags", "epochs", "best_epoch", "micro_batch", "examples", "lipschitz_examples"}
 # Charts of hundreds of trials stay usable with few keys, 40 with those of the epochs and of test; the row's tag has
 # every column.
 _UNCHARTED = {f"{of}_lipschitz_{statistic}" for of in ("train", "best_val") for statistic in ("median", "p95", "max")}

@@ -219,7 +219,12 @@ def test_a_strong_attack_on_few_images_is_never_set_against_a_weak_one_on_many(t
     left = np.arange(60) < 30
     same = evaluation_row(examples=60, robust_accuracy=0.5, lipschitz_mean=None)
     strong = evaluation_row(
-        evaluation="t00000-last-1", attack="autoattack", examples=20, robust_accuracy=0.95, lipschitz_mean=None
+        evaluation="t00000-last-1",
+        attack="autoattack",
+        examples=20,
+        clean_accuracy=1.0,
+        robust_accuracy=0.95,
+        lipschitz_mean=None,
     )
     (result,) = as_table([result_row(0, examples=80)]).to_pylist()
     rows = [same, strong]
@@ -236,13 +241,14 @@ def test_a_strong_attack_on_few_images_is_never_set_against_a_weak_one_on_many(t
     assert "test_robust_accuracy_autoattack" not in shown
     known = read_on_test(tmp_path, as_table([result]))
     assert known.same_images == {"t00000": 1.0}
-    assert "t00000 1.0000 (20 images)" in " ".join(on_test_table(known).plain().split())
+    assert "t00000 1.0000 (20 images, clean accuracy 1.0000)" in " ".join(on_test_table(known).plain().split())
+    assert "clean 1.000, PGD-10 1.000" in on_test_table(known).rows[0]
     (answer,) = [one for one in card(result, on_test=known) if "AutoAttack" in one.question]
-    assert "1.000 on the very 20 images of the stronger attack" in answer.text
+    assert "1.000 on the very 20 images of the stronger attack, where clean accuracy is 1.000" in answer.text
     examples_file(tmp_path, strong["evaluation"]).unlink()
     assert "test_robust_accuracy_pgd_first_20" not in tracked_metrics(result, rows, study_dir=tmp_path)
     known = read_on_test(tmp_path, as_table([result]))
-    assert "t00000 not known (20 images)" in " ".join(on_test_table(known).plain().split())
+    assert "t00000 not known (20 images, clean accuracy 1.0000)" in " ".join(on_test_table(known).plain().split())
     (answer,) = [one for one in card(result, on_test=known) if "AutoAttack" in one.question]
     assert "not to be compared" in answer.text
 

@@ -15,10 +15,11 @@ from analysis.fronts import hypervolume, non_dominated
 from analysis.objectives import FRONT, values
 from analysis.results import read_examples, read_results
 from study.ledger import Ledger
-from study.tracking.rows import params
+from study.tracking.rows import differing_params, param_text, params
 from trainables.losses import cross_entropy
 from trainables.methods.base import LossTerms, Step
 from trainables.settings import setting
+from trainables.spec import TrialSpec
 from trainables.training import fit
 
 METHOD = "plugin_of_a_user:Weighted"
@@ -56,6 +57,19 @@ def test_hyperparameters_that_are_no_numbers_are_kept(config, tmp_path):
     assert json.loads(row["options"]) == {"kind": "fancy", "quick": True}
     assert not {"param.kind", "param.quick", "param.source"} & set(row)
     assert params(ledger.asked(tree))["options"] == row["options"]
+
+
+def test_what_a_run_is_opened_with_holds_at_the_trials_end(tmp_path):
+    """MLflow keeps a parameter's first value, so nothing that the measurement still changes may be one."""
+    tree = tiny_spec(epochs=1).to_dict()
+    tree["evaluation"] |= {"examples": 10_000, "lipschitz": tree["evaluation"]["lipschitz"] | {"examples": 10_000}}
+    config = {"trial_id": "00000", "number": 0, "proposal": "random", "spec": tree}
+    ledger = Ledger(tmp_path, study="s")
+    opened = {name: param_text(value) for name, value in params(ledger.asked(config)).items()}
+    outcome = fit(TrialSpec.from_dict(tree), data=blobs(), device="cpu")
+    row = ledger.record(config, outcome, status="completed", run_id=None)
+    assert row["examples"] < 10_000
+    assert [name for name in differing_params(opened, row) if name in opened] == []
 
 
 def test_outcomes_of_both_checkpoints_are_kept(config, tmp_path):

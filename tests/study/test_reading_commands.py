@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import result_row, study_rows
 
-from analysis.results import write_rows
-from analysis.schema import RESULT
+from analysis.results import example_columns, write_columns, write_rows
+from analysis.schema import EXAMPLE, RESULT
 from study.configfile import load_config, write_yaml
 
 
@@ -99,6 +100,24 @@ def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
     assert "reference point (0, 0, 3)" in out
     written = {path.name for path in (tmp_path / "toy" / "figures").iterdir()}
     assert written == {"pareto.svg", "pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
+
+
+def test_outcomes_of_several_studies_and_of_exports_say_who_is_truly_on_the_front(command, tmp_path) -> None:
+    for name, clean in (("a", 0.8), ("b", 0.6)):
+        row = result_row(0, study=name, val_clean_accuracy=clean, val_robust_accuracy=1.1 - clean, examples=40)
+        correct = {f"{kind}_correct": np.arange(40) < 40 * row[f"val_{kind}_accuracy"] for kind in ("clean", "robust")}
+        own = {"study": name, "trial_id": row["trial_id"], "checkpoint": "last", "attack": "pgd", "epsilon": 0.1}
+        columns = example_columns({"val": {"index": np.arange(40), **correct}}, **own)
+        folder_of(tmp_path / name, [row])
+        write_columns(tmp_path / name / "examples" / f"{row['trial_id']}.parquet", columns, EXAMPLE)
+    write_rows(tmp_path / "c.parquet", [row], RESULT)
+    code, out, err = command("pareto", "a", "c.parquet", "--format", "svg")
+    assert (code, "on front)" in out, "no per-example outcomes in c.examples.parquet" in err) == (0, False, True)
+    write_columns(tmp_path / "c.examples.parquet", columns, EXAMPLE)
+    for others in (("b",), ("c.parquet",)):
+        code, out, err = command("pareto", "a", *others, "--format", "svg")
+        assert (code, "on front)" in out, "no probabilities" in err) == (0, True, False)
+        assert "b/t00000" in (tmp_path / "a" / "figures" / "pareto_dominance.csv").read_text()
 
 
 def test_one_objective_has_a_table_without_a_figure_and_a_repeated_one_is_refused(command, tmp_path) -> None:

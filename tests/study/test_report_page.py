@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 
@@ -137,6 +138,22 @@ def test_a_trial_off_the_front_that_is_likelier_than_a_member_is_in_a_table() ->
     assert re.findall(r"t0000\d", beside) == ["t00002"]
 
 
+def test_the_chart_begins_near_the_front_and_members_stand_against_each_other() -> None:
+    near = [result_row(n, val_clean_accuracy=0.9 + 0.01 * n, val_robust_accuracy=0.6 - 0.01 * n) for n in range(5)]
+    far = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in range(5, 8)]
+    data = chart_data(as_table([*near, *far]))
+    (left, right), (bottom, top) = data["view"]
+    points = zip(data["trials"]["x"], data["trials"]["y"], strict=True)
+    inside = [left <= x <= right and bottom <= y <= top for x, y in points]
+    assert inside == [True] * 5 + [False] * 3
+    drawn = np.array([[(row["val_clean_accuracy"], row["val_robust_accuracy"]) for row in near]])
+    ids = tuple(row["trial_id"] for row in near)
+    belief = FrontBelief(trials=ids, drawn=drawn, probability=np.ones(5), left_out=0)
+    said = "Probability that the row's network truly dominates the column's"
+    assert said in html.unescape(text_of(page_of([*near, *far], belief=belief)))
+    assert said not in html.unescape(text_of(page_of([*near, *far])))
+
+
 def test_without_a_separation_the_page_names_the_command() -> None:
     assert "`robust-study separation digits --out STUDY_DIR/separation`" in text_of(page_of([result_row(0)]))
 
@@ -234,6 +251,16 @@ def test_a_folder_of_results_gives_a_report_with_probabilities(tmp_path, capsys)
     assert "truly on it with probability" in text
 
 
+def sees_all_on_request(page) -> None:
+    ranges = "document.getElementById('flat').layout.xaxis.range"
+    near = page.evaluate(ranges)
+    page.select_option("#extent", "all")
+    assert page.evaluate(ranges) != near
+    assert page.inner_text("#outside") == ""
+    page.select_option("#extent", "near")
+    assert page.evaluate(ranges) == near
+
+
 @pytest.mark.browser
 def test_the_page_in_a_browser(tmp_path) -> None:
     from helpers.browser import page as browser_page
@@ -255,6 +282,7 @@ def test_the_page_in_a_browser(tmp_path) -> None:
         page.goto(f"file://{tmp_path}/report.html")
         page.wait_for_selector("#flat .plotly .point, #flat .scatterlayer .point")
         shown = page.locator("#flat .scatterlayer .point").count()
+        sees_all_on_request(page)
         page.keyboard.press("Tab")
         page.locator("input[name=method]").first.focus()
         page.keyboard.press("Space")
