@@ -72,10 +72,9 @@ def draw(
         _print(table, wish=wish, belief=belief, reference=reference_of(study_dirs), **over)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    notes().print("\n".join(f"wrote {path}" for path in written))
     if not drawn:
         notes().print("one objective spans no plane: a table and data, no figure")
-    for path in written:
-        notes().print(f"wrote {path}")
 
 
 def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
