@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.beliefs import Estimate
-from analysis.evaluations import alike, gap, like_for_like
+from analysis.evaluations import alike, gap, like_for_like, lipschitz_on_test
 from analysis.paper_table import accuracy_estimate
 from analysis.tables import TextTable
+from analysis.wording import LOWER_BOUND
 
 Row = Mapping[str, Any]
 KINDS = ("clean", "robust")
@@ -56,6 +57,8 @@ class Confirmed:
         curse: Validation minus test of the same checkpoint by kind, empty without a test measurement.
         spread: New seeds on test by kind, empty without them.
         failed: New seeds that failed.
+        lipschitz: Mean local Lipschitz estimate of its own checkpoint on test, None where it was not taken.
+        seeds_lipschitz: The same of the new seeds that have one.
     """
 
     result: Row
@@ -63,6 +66,8 @@ class Confirmed:
     curse: Mapping[str, Estimate]
     spread: Mapping[str, Spread]
     failed: int
+    lipschitz: float | None = None
+    seeds_lipschitz: tuple[float, ...] = ()
 
 
 def seed_spread(correct: ArrayLike, /) -> Spread:
@@ -137,13 +142,20 @@ def confirmed(
                 curse={} if test is None else {kind: gap(member, test, kind) for kind in KINDS},
                 spread={kind: _spread(measured, kind, outcomes or {}) for kind in KINDS} if measured else {},
                 failed=sum(row["status"] == "failed" for row in own),
+                lipschitz=lipschitz_on_test(member, evaluations),
+                seeds_lipschitz=tuple(
+                    value for row in own if (value := lipschitz_on_test(row, evaluations)) is not None
+                ),
             )
         )
     return found
 
 
 def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = ()) -> TextTable:
-    """Return validation, test, winner's curse and spread between seeds, two lines a member: clean and robust."""
+    """Return validation, test, winner's curse and spread between seeds.
+
+    Three lines a member: clean and robust accuracy, and the mean local Lipschitz estimate.
+    """
     cells = []
     for one in found:
         row, test = one.result, one.test
@@ -165,7 +177,8 @@ def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = 
                     "" if spread is None else f"{spread.seeds}{f' ({one.failed} failed)' if one.failed else ''}",
                 )
             )
-    headings = ("trial", "method", "accuracy", "val", "test", "winner's curse", "seeds mean", "seeds sd")
+        cells.append(_lipschitz_cells(one))
+    headings = ("trial", "method", "measure", "val", "test", "winner's curse", "seeds mean", "seeds sd")
     return TextTable(
         title="Chosen on validation, shown on test",
         headings=(*headings, "sd of examples", "sd of seeds", "seeds n"),
@@ -176,9 +189,19 @@ def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = 
             "examples",
             "seeds: the same settings trained with n new seeds, on test; sd: between them as measured; sd of examples: "
             "what so few test examples alone would give; sd of seeds: the rest",
+            f"Lipschitz: mean, {LOWER_BOUND}; nobody is chosen by it, so it has no winner's curse",
             *notes,
         ),
     )
+
+
+def _lipschitz_cells(one: Confirmed) -> tuple[str | None, ...]:
+    row, seeds = one.result, one.seeds_lipschitz
+    known = (row["val_lipschitz_mean"], one.lipschitz)
+    cells = [None if value is None else f"{value:.4g}" for value in known]
+    mean = f"{np.mean(seeds):.4g}" if seeds else None
+    sd = f"{np.std(seeds, ddof=1):.4g}" if len(seeds) > 1 else None
+    return (row["trial_id"], row["method"], "Lipschitz", *cells, "", mean, sd, None, None, str(len(seeds) or ""))
 
 
 def as_tree(found: Sequence[Confirmed], /) -> list[dict[str, Any]]:
@@ -194,6 +217,11 @@ def as_tree(found: Sequence[Confirmed], /) -> list[dict[str, Any]]:
                 "winners_curse": None if curse is None else vars(curse),
                 "seeds": None if spread is None else {**vars(spread), "sd_of_seeds": spread.sd_of_seeds},
             }
+        entry["lipschitz"] = {
+            "val": one.result["val_lipschitz_mean"],
+            "test": one.lipschitz,
+            "seeds": list(one.seeds_lipschitz),
+        }
         tree.append(
             entry | {"failed_seeds": one.failed, "examples": None if one.test is None else one.test["examples"]}
         )

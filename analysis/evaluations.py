@@ -116,9 +116,14 @@ def on_own_checkpoint(result: Row, rows: Sequence[Row], /) -> list[Row]:
 
 def lipschitz_on_test(result: Row, rows: Sequence[Row], /) -> float | None:
     """Return the mean local Lipschitz estimate of a trial's own checkpoint on test, that of most images."""
-    known = [row for row in on_own_checkpoint(result, rows) if row["lipschitz_mean"] is not None]
-    best = max(known, key=lambda row: row["lipschitz_examples"] or 0, default=None)
+    best = lipschitz_row(result, rows)
     return None if best is None else float(best["lipschitz_mean"])
+
+
+def lipschitz_row(result: Row, rows: Sequence[Row], /) -> Row | None:
+    """Return the measurement on test of a trial's own checkpoint that holds its Lipschitz estimate of most images."""
+    known = [row for row in on_own_checkpoint(result, rows) if row["lipschitz_mean"] is not None]
+    return max(known, key=lambda row: row["lipschitz_examples"] or 0, default=None)
 
 
 def doubts_on_test(result: Row, rows: Sequence[Row], /) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from analysis.beliefs import Estimate
@@ -19,7 +20,9 @@ Split = Literal["val", "test"]
 UNMEASURED = "not measured on test"
 """The remark of a completed trial that a table of test figures lacks."""
 
-_MEASURES = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
+MEASURES = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
+"""What a line has with an interval, in the order of the columns."""
+
 _TEXTS = ("study", "dataset", "model", "method", "strength")
 
 
@@ -79,7 +82,9 @@ def grid_lines(grid: Grid, /, *, split: Split) -> list[Line]:
         return (row.get("param.dropout") or 0.0, places[row["method"]], numbers, row["number"])
 
     return [
-        _line(row, label=styles[row["method"]].label, grid=grid, split=split, test=tested.get(row["trial_id"]))
+        line_of(
+            row, label=styles[row["method"]].label, split=split, test=tested.get(row["trial_id"]), counts=grid.counts
+        )
         for row in sorted(rows, key=place)
     ]
 
@@ -96,7 +101,7 @@ def grid_table(title: str, grids: Sequence[Grid], /, *, notes: Sequence[str] = (
     rows: list[tuple[Cell, ...]] = []
     for grid in grids:
         for line in grid_lines(grid, split=split):
-            shown = [str(line.measures[name]) if name in line.measures else "" for name in _MEASURES]
+            shown = [str(line.measures[name]) if name in line.measures else "" for name in MEASURES]
             texts = [line.texts[name] for name in _TEXTS[1:]]
             rows.append((*texts, line.dropout, *shown[:3], line.lipschitz, *shown[3:], line.trial, line.remark))
     headings = ("data set", "network", "method", "strength", "dropout", "train acc.", f"{split} acc.")
@@ -144,12 +149,29 @@ def _tested(grid: Grid) -> dict[str, Mapping[str, Any]]:
     return {trial: test for trial, test in found.items() if test is not None}
 
 
-def _line(row: Mapping[str, Any], *, label: str, grid: Grid, split: Split, test: Mapping[str, Any] | None) -> Line:
+def line_of(
+    row: Mapping[str, Any],
+    /,
+    *,
+    label: str,
+    split: Split,
+    test: Mapping[str, Any] | None,
+    counts: Mapping[str, int] = MappingProxyType({}),
+) -> Line:
+    """Return the line of one trial.
+
+    Args:
+        row: Its result row.
+        label: What its method is called.
+        split: What the columns other than train's are of.
+        test: Its measurement on test as the study measures, None where there is none.
+        counts: How many examples each split's columns really hold; `examples` of the row where not given.
+    """
     shares = {"train_accuracy": row["train_clean_accuracy"], "train_robust": row["train_robust_accuracy"]}
-    sizes = dict.fromkeys(shares, grid.counts.get("train", row["examples"]))
+    sizes = dict.fromkeys(shares, counts.get("train", row["examples"]))
     if split == "val":
         measured: Mapping[str, Any] = {name.removeprefix("val_"): row[name] for name in row if name.startswith("val_")}
-        size = grid.counts.get("val", row["examples"])
+        size = counts.get("val", row["examples"])
     else:
         measured, size = test or {}, (test or row)["examples"]
     shares |= {"accuracy": measured.get("clean_accuracy"), "robust_accuracy": measured.get("robust_accuracy")}
@@ -171,7 +193,7 @@ def _line(row: Mapping[str, Any], *, label: str, grid: Grid, split: Split, test:
         texts=texts | {"method": label, "strength": own_parameters(row)},
         dropout=row.get("param.dropout"),
         trial=row["trial_id"],
-        measures={name: found[name] for name in _MEASURES if name in found},
+        measures={name: found[name] for name in MEASURES if name in found},
         lipschitz=measured.get("lipschitz_mean"),
         remark="; ".join(doubts),
     )
@@ -194,11 +216,18 @@ def _flat(lines: Sequence[Line], split: Split) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [line.texts[name] for line in lines] for name in _TEXTS}
     columns |= {"dropout": [line.dropout for line in lines], "trial": [line.trial for line in lines]}
     columns["split"] = [split] * len(lines)
-    for name in _MEASURES:
+    columns |= measure_columns(lines)
+    columns["lipschitz"] = [line.lipschitz for line in lines]
+    columns["remark"] = [line.remark for line in lines]
+    return columns
+
+
+def measure_columns(lines: Sequence[Line], /) -> dict[str, list[float | None]]:
+    """Return by name the accuracies and gaps of lines, and the ends of their intervals as `<name>_low` and `_high`."""
+    columns: dict[str, list[float | None]] = {}
+    for name in MEASURES:
         found = [line.measures.get(name) for line in lines]
         columns[name] = [None if entry is None else entry.value for entry in found]
         columns[f"{name}_low"] = [None if entry is None else entry.low for entry in found]
         columns[f"{name}_high"] = [None if entry is None else entry.high for entry in found]
-    columns["lipschitz"] = [line.lipschitz for line in lines]
-    columns["remark"] = [line.remark for line in lines]
     return columns

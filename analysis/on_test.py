@@ -18,7 +18,7 @@ from analysis.evaluations import (
     doubts_on_test,
     examples_file,
     like_for_like,
-    lipschitz_on_test,
+    lipschitz_row,
     on_images_of,
     strongest,
 )
@@ -26,7 +26,7 @@ from analysis.paper_table import accuracy_estimate
 from analysis.results import Table, read_evaluations, read_examples, read_results
 from analysis.schema import RESULT, ResultsError
 from analysis.tables import TextTable
-from analysis.uncertainty import outcomes
+from analysis.uncertainty import mean_interval, outcomes
 from analysis.wording import own_parameters
 
 CHOICE_FILE = "chosen.json"
@@ -51,6 +51,8 @@ class OnTest:
         waiting: Ids of the chosen front that were not measured.
         same_images: Of trials whose strongest attack was measured on other images than the like-for-like one: what
             the latter leaves of those, by id; None where that is not known.
+        lipschitz: The members' mean local Lipschitz estimates with their intervals, by id; those whose per-example
+            values are there.
     """
 
     members: tuple[Confirmed, ...]
@@ -60,6 +62,7 @@ class OnTest:
     averaged: int = 0
     waiting: tuple[str, ...] = ()
     same_images: Mapping[str, float | None] = field(default_factory=dict)
+    lipschitz: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
@@ -128,6 +131,7 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
         averaged=len(same) if curse else 0,
         waiting=tuple(trial for trial in chosen if trial not in measured),
         same_images=_same_images(home, [one.result for one in found], evaluations),
+        lipschitz=_lipschitz(home, [one.result for one in found], evaluations),
     )
 
 
@@ -155,8 +159,9 @@ def on_test_table(found: OnTest, /) -> TextTable:
                 "" if strong is None else f"{attack_name(strong)}, {strong['examples']} images",
                 _value(strong, "robust"),
                 _on_the_same(one, strong, found),
-                lipschitz_on_test(row, found.evaluations),
+                one.lipschitz,
                 *(_between_seeds(one.spread.get(kind)) for kind in KINDS),
+                _seeds_lipschitz(one.seeds_lipschitz),
                 "front" if row["trial_id"] in found.chosen else "by name",
             )
         )
@@ -164,8 +169,8 @@ def on_test_table(found: OnTest, /) -> TextTable:
     names = ("robust (test)", "strongest attack", "robust (test, strongest)", "on its images", "Lipschitz (test)")
     return TextTable(
         title="The front as validation chose it, at its test values",
-        headings=(*headings, *names, "clean (seeds)", "robust (seeds)", "chosen"),
-        formats=("", "", ".3f", "", ".4f", "", ".4f", "", "", "", "", ".4g", "", "", ""),
+        headings=(*headings, *names, "clean (seeds)", "robust (seeds)", "Lipschitz (seeds)", "chosen"),
+        formats=("", "", ".3f", "", ".4f", "", ".4f", "", "", "", "", ".4g", "", "", "", ""),
         rows=tuple(cells),
         notes=(
             "95 % Wilson intervals of the examples; robust (val) and (test) are of one checkpoint under one attack",
@@ -220,6 +225,22 @@ def _same_images(home: Path, results: Sequence[Row], evaluations: Sequence[Row])
     return found
 
 
+def _lipschitz(home: Path, results: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, Estimate]:
+    found = {}
+    for result in results:
+        row = lipschitz_row(result, evaluations)
+        if row is None:
+            continue
+        try:
+            values = read_examples(examples_file(home, row["evaluation"]))["lipschitz"].drop_null().to_numpy()
+        except (ResultsError, OSError):
+            continue
+        if len(values) > 1:
+            low, high = mean_interval(values)
+            found[result["trial_id"]] = Estimate(value=float(values.mean()), low=float(low), high=float(high))
+    return found
+
+
 def _value(row: Row | None, kind: str) -> str | None:
     return None if row is None else str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
 
@@ -228,6 +249,13 @@ def _between_seeds(spread: Spread | None) -> str:
     if spread is None:
         return ""
     return f"{spread.mean:.3f}" + (f" ± {spread.sd:.3f}" if spread.sd is not None else "") + f" ({spread.seeds})"
+
+
+def _seeds_lipschitz(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {np.std(values, ddof=1):.3g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4g}{spread} ({len(values)})"
 
 
 def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:

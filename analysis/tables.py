@@ -341,4 +341,4 @@ def _tex(text: str) -> str:
 def _shown(cell: Cell, spec: str) -> str:
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
         return "-"
-    return format(cell, spec)
+    return cell if isinstance(cell, str) else format(cell, spec)

@@ -105,6 +105,18 @@ def wilson_interval(successes: ArrayLike, examples: ArrayLike, /, *, confidence:
     return Interval(np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0))
 
 
+def mean_interval(values: ArrayLike, /, *, confidence: float = 0.95) -> Interval:
+    """Return the interval of a mean whose values have no known shape: the mean, give or take z standard errors.
+
+    Args:
+        values: One of each example, shape (n,), n >= 2, finite.
+        confidence: Coverage aimed at, in (0, 1).
+    """
+    known = np.asarray(values, dtype=np.float64)
+    half = _z(confidence) * known.std(ddof=1) / np.sqrt(len(known))
+    return Interval(known.mean() - half, known.mean() + half)
+
+
 def paired_difference_interval(
     only_first: ArrayLike, only_second: ArrayLike, examples: ArrayLike, /, *, confidence: float = 0.95
 ) -> Interval:

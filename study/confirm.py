@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +144,6 @@ def _measure(
     study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], order: Order
 ) -> list[str]:
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
-    from analysis.evaluations import like_for_like
     from study.measurements import check_weights, now, only_evaluation, run_jobs
     from study.tracking.tested import track_tested
     from study.tracking.tracker import known_study_id
@@ -160,8 +159,7 @@ def _measure(
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
     jobs: list[Job] = []
     for row in members:
-        before = like_for_like(row, known)
-        if before is None or before["examples"] < examples:
+        if not measured_enough(row, known, examples=examples):
             options: dict[str, Any] = {"size": size, "chosen_by": "confirm", "thorough": False}
             jobs.append(job_of(study_dir, config, row, ask, attack=COMPANION, **options))
     for row in rows:
@@ -180,6 +178,20 @@ def _measure(
         track_tested(config, study_dir, members, known)
         track_tested(own, folder, rows, known, beneath=known_study_id(study_dir))
     return problems
+
+
+def measured_enough(row: Mapping[str, Any], known: Sequence[Mapping[str, Any]], /, *, examples: int) -> bool:
+    """Return whether a member has its like-for-like measurement on so many test images, and a Lipschitz estimate there.
+
+    Args:
+        row: Its result row.
+        known: Evaluation rows.
+        examples: Test images asked for.
+    """
+    from analysis.evaluations import like_for_like, lipschitz_on_test
+
+    before = like_for_like(row, known)
+    return before is not None and before["examples"] >= examples and lipschitz_on_test(row, known) is not None
 
 
 def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], as_json: bool) -> None:

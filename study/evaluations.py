@@ -183,13 +183,13 @@ def job_of(
         attack: The attack.
         size: Images of the test split.
         chosen_by: What goes into the row.
-        thorough: Whether PGD is run with all checks and the Lipschitz estimate; the other attacks never are.
+        thorough: Whether PGD is run with all checks; the other attacks never are. The Lipschitz estimate is PGD's.
     """
     from study.measurements import Job
     from trainables.kept import Wanted
 
     evaluation = config.evaluation
-    full = thorough and attack == COMPANION
+    companion = attack == COMPANION
     examples = min(size, ask.limit or evaluation.examples)
     lipschitz = evaluation.lipschitz
     wanted = Wanted(
@@ -201,8 +201,8 @@ def job_of(
         steps=ask.steps or evaluation.steps,
         restarts=ask.restarts or evaluation.restarts,
         examples=examples,
-        checks="full" if full else "cheap",
-        lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if full else None,
+        checks="full" if thorough and companion else "cheap",
+        lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if companion else None,
     )
     return Job(folder=study_dir, row=row, checkpoint=ask.checkpoint, chosen_by=chosen_by, wanted=wanted)
 

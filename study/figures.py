@@ -49,8 +49,10 @@ def draw(
 
     _check(formats, objectives)
     if split == "test":
-        if prefer is not None or allow_mixed or tuple(objectives) != FRONT:
-            raise UsageError("--objectives, --prefer and --allow-mixed are of validation: leave them out on test")
+        if prefer is not None or allow_mixed or skip_damaged or tuple(objectives) != FRONT:
+            raise UsageError(
+                "--objectives, --prefer, --allow-mixed and --skip-damaged are of validation: leave them out on test"
+            )
         from study.shown_on_test import show_on_test
 
         show_on_test(study_dirs, formats=formats, out=out)
@@ -70,10 +72,9 @@ def draw(
         _print(table, wish=wish, belief=belief, reference=reference_of(study_dirs), **over)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    notes().print("\n".join(f"wrote {path}" for path in written))
     if not drawn:
         notes().print("one objective spans no plane: a table and data, no figure")
-    for path in written:
-        notes().print(f"wrote {path}")
 
 
 def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:

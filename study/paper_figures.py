@@ -55,9 +55,10 @@ def draw_all(
 def _known(table: Any, home: Path) -> Any:
     """Return what the figures show that rows do not say, and note what is missing and how to get it."""
     from analysis.fronts import require_like_for_like
+    from analysis.importance import LEAST
     from analysis.plots.paper import Known
     from study.curves import front_curves
-    from study.importance import LEAST, importance_of
+    from study.importance import importance_of, importance_within, objectives_shown
     from study.reach import command_for, distances_of
 
     require_like_for_like(table)
@@ -68,7 +69,8 @@ def _known(table: Any, home: Path) -> Any:
             "(`tracking.models` of them, whose checkpoints are kept)",
             soft_wrap=True,
         )
-    importance, sample = importance_of(table)
+    objectives = objectives_shown([home])
+    importance, sample = importance_of(table, objectives)
     if not importance:
         notes().print(f"no importance figure: fewer than {LEAST} sound trials, or nothing varies")
     distances = distances_of(table, home)
@@ -81,6 +83,7 @@ def _known(table: Any, home: Path) -> Any:
     devices, unit = hours_of(home)
     return Known(
         curves=curves, importance=importance, importance_sample=sample,
+        importance_within=importance_within(table, objectives),
         distances=distances, reference=reference_of([home]), devices=devices,
         unit=unit,
     )  # fmt: skip

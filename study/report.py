@@ -55,7 +55,7 @@ def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
     from analysis.fronts import insisted, mixed_columns, require_like_for_like
     from analysis.report.page import Material, build_report
     from study.curves import front_curves
-    from study.importance import importance_of
+    from study.importance import importance_of, importance_within, objectives_shown
     from study.reach import distances_of
 
     home = _home(found)
@@ -63,7 +63,8 @@ def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
     try:
         require_like_for_like(table)
         devices, unit = _hours(found.sources.values())
-        importance, sample = importance_of(table)
+        objectives = objectives_shown(found.sources.values())
+        importance, sample = importance_of(table, objectives)
         material = Material(
             title=", ".join(dict.fromkeys(table["study"].to_pylist())),
             table=table,
@@ -71,6 +72,7 @@ def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
             belief=None if mixed_columns(table) else belief_of(found.sources, table),
             importance=importance,
             importance_sample=sample,
+            importance_within=importance_within(table, objectives),
             reference=reference_of(list(found.sources.values())),
             separation=distances_of(table, home),
             curves=front_curves(table, home),

@@ -12,7 +12,7 @@ from study.folder import read_rows
 
 
 def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: Path | None) -> None:
-    """Print and draw chosen members on test, study by study; nobody is chosen anew.
+    """Print and draw chosen members on test and write their table, study by study; nobody is chosen anew.
 
     Args:
         study_dirs: The studies' folders.
@@ -22,6 +22,7 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
     Raises:
         UsageError: A study of which nothing was measured on test, or an exported file.
     """
+    from analysis.chosen_table import write_chosen_table
     from analysis.evaluations import uses_lines
     from analysis.on_test import on_test_table
     from analysis.plots.on_test import write_on_test
@@ -38,7 +39,7 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
         for line in uses_lines(known.evaluations):
             console.print(line)
         folder = study_dir / "figures" if out is None else out / study_dir.name if len(found) > 1 else out
-        for path in write_on_test(known, folder, formats=formats):
+        for path in (*write_on_test(known, folder, formats=formats), *write_chosen_table(known, folder)):
             notes().print(f"wrote {path}")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
+from analysis.importance import Within, objectives_within, sample_words, setting_name, settings_within, too_few
 from analysis.objectives import objective
 from analysis.plots.sheet import Sheet, add_small_print, blank, lines
-from analysis.plots.style import COLUMN_WIDTH, paper_style
+from analysis.plots.style import COLUMN_WIDTH, paper_style, styles_for
 from analysis.results import Table
 from analysis.wording import measured_by, provenance
 
@@ -23,7 +24,7 @@ def draw_importance(shares: Mapping[str, float], /, ax: Axes) -> Axes:
     ax.barh(places, list(shares.values()), color="#0072B2", height=0.7)
     for place, share in zip(places, shares.values(), strict=True):
         ax.text(share + 0.01, place, f"{share:.2f}", va="center", fontsize=6)
-    ax.set_yticks(places, [named(name) for name in shares])
+    ax.set_yticks(places, [setting_name(name) for name in shares])
     ax.invert_yaxis()
     ax.set_xlim(0, 1.12)
     return ax
@@ -58,6 +59,45 @@ def importance_sheet(
     return Sheet(name="importance", figure=figure, headings=("objective", "hyperparameter", "share"), rows=rows)
 
 
-def named(column: str, /) -> str:
-    """Return a setting's column as texts name it."""
-    return "training radius ε" if column == "train_epsilon" else column.removeprefix("param.").replace("_", " ")
+def within_sheet(found: Sequence[Within], table: Table, /, *, width: float = COLUMN_WIDTH) -> Sheet | None:
+    """Return the figure of what matters within each method: methods below one another, objectives side by side.
+
+    Args:
+        found: Importances within methods; None is returned where no method has any.
+        table: The result rows they are of.
+        width: Inches.
+    """
+    shown, names = [one for one in found if one.shares], objectives_within(found)
+    if not shown:
+        return None
+    styles = styles_for(one.method for one in shown)
+    with paper_style():
+        settings = {one.method: settings_within(one) for one in shown}
+        heights = [0.16 * len(settings[one.method]) + 0.25 for one in shown]
+        figure = blank(width, sum(heights) + 0.75)
+        grid = figure.subplots(
+            len(shown), len(names), squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}
+        )
+        for line, one in zip(grid, shown, strict=True):
+            for ax, name in zip(line, names, strict=True):
+                shares = one.shares.get(name, {})
+                draw_importance({setting: shares.get(setting, 0.0) for setting in settings[one.method]}, ax)
+                ax.set_xlim(0, 1.3)
+                ax.tick_params(labelsize=5.5)
+                if ax is not line[0]:
+                    ax.set_yticklabels([])
+            line[0].set_title(f"{styles[one.method].label}, {sample_words(one)}", fontsize=6, loc="left")
+        for ax, name in zip(grid[-1], names, strict=True):
+            entry = objective(name)
+            ax.set_xlabel(lines(f"{entry.label} ({entry.split})", round(64 / len(names))), fontsize=6)
+        few = too_few(found)
+        figure_print = f"{provenance(table)} · {measured_by(table)} · fANOVA: main effect, share of a forest's variance"
+        add_small_print(figure, figure_print + (f" · {few}" if few else ""))
+    rows = tuple(
+        (one.method, one.trials, one.independent, name, setting, share)
+        for one in shown
+        for name, shares in one.shares.items()
+        for setting, share in shares.items()
+    )
+    headings = ("method", "trials", "independent", "objective", "hyperparameter", "share")
+    return Sheet(name="importance_within", figure=figure, headings=headings, rows=rows)

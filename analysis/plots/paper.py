@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analysis.importance import Within, too_few
 from analysis.plots.checkpoints import checkpoints_sheet
 from analysis.plots.growth import growth_sheet
-from analysis.plots.importance import importance_sheet
+from analysis.plots.importance import importance_sheet, within_sheet
 from analysis.plots.lipschitz import lipschitz_sheet
 from analysis.plots.parallel import parallel_sheet
 from analysis.plots.pareto import write_pareto
@@ -32,6 +33,7 @@ class Known:
         curves: Accuracy against the radius, of front members.
         importance: Shares of variance by objective and hyperparameter.
         importance_sample: Which trials those rest on, in words.
+        importance_within: The same within each method.
         distances: Rows of the separation schema, of the study's data set and norm.
         reference: Reference values of the hypervolume, by objective.
         devices: What a trial holds while it runs, so that hours count `unit`.
@@ -41,6 +43,7 @@ class Known:
     curves: Sequence[Curve] = ()
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_sample: str = ""
+    importance_within: Sequence[Within] = ()
     distances: Table | None = None
     reference: Mapping[str, float] | None = None
     devices: float = 1.0
@@ -52,8 +55,8 @@ def paper_sheets(
 ) -> Iterator[Sheet]:
     """Yield the figures of a result table, all but the front and the separation, which have writers of their own.
 
-    Lipschitzness, hypervolume, a slice for each setting that varies, parallel coordinates, importance where it is
-    known, accuracy against the radius, best against last checkpoint.
+    Lipschitzness, hypervolume, a slice for each setting that varies, parallel coordinates, importance, overall and
+    within each method, where it is known, accuracy against the radius, best against last checkpoint.
 
     Args:
         table: Result rows; no rows, one row or only failed trials give figures that say so.
@@ -73,8 +76,13 @@ def paper_sheets(
     for setting in varying_settings(table):
         yield slice_sheet(trials, setting, reach=reach, width=width)
     yield parallel_sheet(trials, width=width)
-    if bars := importance_sheet(known.importance, table, sample=known.importance_sample, width=width):
+    within = within_sheet(known.importance_within, table, width=width)
+    few = "" if within else too_few(known.importance_within)
+    sample = " · ".join(part for part in (known.importance_sample, few) if part)
+    if bars := importance_sheet(known.importance, table, sample=sample, width=width):
         yield bars
+    if within:
+        yield within
     yield radii_sheet(known.curves, table, reach=reach, width=width)
     yield checkpoints_sheet(trials, width=width)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.beliefs import FrontBelief
+from analysis.importance import Within
 from analysis.on_test import OnTest
 from analysis.plots.radii import Curve
 from analysis.reach import Reach, reach_of
@@ -23,6 +24,7 @@ class Material:
         belief: What the per-example outcomes say of the front.
         importance: Shares by objective and hyperparameter.
         importance_sample: Which trials those rest on, in words.
+        importance_within: The same within each method.
         reference: Reference values of the hypervolume, by objective.
         separation: Distances of the data set, rows of the separation schema.
         curves: Accuracy against the radius, of front members.
@@ -38,6 +40,7 @@ class Material:
     belief: FrontBelief | None = None
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_sample: str = ""
+    importance_within: Sequence[Within] = ()
     reference: Mapping[str, float] | None = None
     separation: Table | None = None
     curves: Sequence[Curve] = ()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+from analysis.importance import setting_name, within_table
 from analysis.objectives import objective
-from analysis.plots.importance import named
-from analysis.report.html import bars, paragraph
+from analysis.report.html import bars, paragraph, table_html
 from analysis.report.material import Material
 
 _SAID = (
@@ -22,12 +22,16 @@ def settings_section(material: Material, /) -> list[str]:
     for name, shares in material.importance.items():
         entry = objective(name)
         found.append(f"<h3>Importance for {escape(entry.label)} ({entry.split})</h3>")
-        found.append(bars({named(setting): share for setting, share in shares.items()}))
+        found.append(bars({setting_name(setting): share for setting, share in shares.items()}))
     if not found:
         found = [paragraph("Importance is not given: too few sound trials, or nothing that varies.")]
     else:
         sample = material.importance_sample
         found.append(paragraph(_SAID + (f" {sample[0].upper()}{sample[1:]}." if sample else "")))
+    if material.importance_within:
+        table, methods = within_table(material.importance_within)
+        shown = table_html(table, caption=False, row_class=methods) if methods else paragraph(f"{table.notes[-1]}.")
+        found += ["<h3>Importance within each method</h3>", shown]
     return [
         *found,
         '<h3>Slices</h3><p class="controls"><label>Setting <select id="parameter"></select></label>'

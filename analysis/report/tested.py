@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.chosen_table import chosen_table
 from analysis.confirmation import confirmation_table
 from analysis.evaluations import evaluation_table, uses_lines
 from analysis.on_test import curse_lines, on_test_table
@@ -28,7 +29,8 @@ def tested_section(material: Material, /) -> list[str]:
             "The winner's curse is what the choice itself costs: of many estimates the best are lucky ones."
         ),
         table_html(on_test_table(found), row_class=methods),
-        table_html(confirmation_table(found.members), row_class=[method for method in methods for _ in range(2)]),
+        table_html(chosen_table(found), row_class=methods),
+        table_html(confirmation_table(found.members), row_class=[method for method in methods for _ in range(3)]),
         "<h3>Every measurement on test</h3>",
         table_html(evaluation_table(rows, own), caption=False, row_class=[str(row["method"]) for row in own]),
         "<h3>Uses of test data</h3>",

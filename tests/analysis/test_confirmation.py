@@ -116,8 +116,22 @@ def test_members_replicas_and_failures_are_put_together() -> None:
     ]
     tests = [
         evaluation_row("t00000"),
-        evaluation_row("t00000", trial_id="t00000-s1", study="toy-confirm", clean_accuracy=0.8, robust_accuracy=0.4),
-        evaluation_row("t00000", trial_id="t00000-s2", study="toy-confirm", clean_accuracy=0.9, robust_accuracy=0.6),
+        evaluation_row(
+            "t00000",
+            trial_id="t00000-s1",
+            study="toy-confirm",
+            clean_accuracy=0.8,
+            robust_accuracy=0.4,
+            lipschitz_mean=8.0,
+        ),
+        evaluation_row(
+            "t00000",
+            trial_id="t00000-s2",
+            study="toy-confirm",
+            clean_accuracy=0.9,
+            robust_accuracy=0.6,
+            lipschitz_mean=11.0,
+        ),
     ]
     (found,) = confirmed([member], tests, replicas=replicas)
     assert found.curse["clean"].value == pytest.approx(0.02)
@@ -127,6 +141,12 @@ def test_members_replicas_and_failures_are_put_together() -> None:
     assert found.spread["robust"].sd == pytest.approx(np.sqrt(0.02))
     assert found.spread["robust"].sd_of_examples is None
     assert "2 (1 failed)" in confirmation_table([found]).plain()
+    lipschitz = confirmation_table([found]).rows[2]
+    assert lipschitz[2:5] == ("Lipschitz", f"{member['val_lipschitz_mean']:.4g}", "9")
+    # 8, 11: mean 9.5, standard deviation 3 / sqrt 2
+    assert (lipschitz[6], lipschitz[7], lipschitz[-1]) == ("9.5", "2.121", "2")
+    old = confirmed([member], [{**row, "lipschitz_mean": None} for row in tests], replicas=replicas)
+    assert confirmation_table(old).cells()[2][4:] == ["-"] * 7
     tree = json.loads(json.dumps(as_tree([found])))
     assert tree[0]["robust"]["seeds"]["sd"] == pytest.approx(np.sqrt(0.02))
 

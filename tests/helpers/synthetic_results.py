@@ -63,7 +63,8 @@ def evaluation_row(trial: str = "t00000", /, **changes: Any) -> dict[str, Any]:
         "evaluation": f"{trial}-last-0", "chosen_by": "front", "checkpoint": "last", "split": "test",
         "dataset": "digits", "split_hash": "0123abcd", "model": "mlp", "norm": "linf", "epsilon": 0.1,
         "attack": "pgd", "steps": 10, "restarts": 1, "examples": 1000, "checks": "full", "clean_accuracy": 0.88,
-        "robust_accuracy": 0.45, "lipschitz_mean": 9.0, "flags": [], "threads": 1, "occasion": "2026-01-01T00:00:00",
+        "robust_accuracy": 0.45, "lipschitz_mean": 9.0, "lipschitz_examples": 100, "flags": [], "threads": 1,
+        "occasion": "2026-01-01T00:00:00",
     }  # fmt: skip
     return {**row, **changes}
 

@@ -16,6 +16,7 @@ from analysis.evaluations import examples_file
 from analysis.results import read_evaluations, read_examples, read_results
 from study.chosen import read_choice
 from study.cli import main
+from study.confirm import measured_enough
 from study.errors import UsageError
 from study.evaluations import Ask, data_with_test, job_of
 from study.folder import open_config
@@ -144,6 +145,27 @@ def test_a_measurement_is_named_by_what_it_depends_on_and_not_by_where_the_weigh
     assert len(set(names)) == len(names)
 
 
+def test_a_member_without_a_lipschitz_estimate_on_test_is_measured_again(study) -> None:
+    row = read_results(study).to_pylist()[0]
+    names = {"epsilon": "eval_epsilon", "checkpoint": "checkpoint_kind"}
+    same = {
+        name: row[names.get(name, name)]
+        for name in ("study", "trial_id", "norm", "attack", "steps", "restarts", "epsilon", "checkpoint")
+    }
+    known = {
+        **same,
+        "split": "test",
+        "examples": 60,
+        "checks": "cheap",
+        "lipschitz_examples": 10,
+        "lipschitz_mean": 3.0,
+    }
+    assert measured_enough(row, [known], examples=60)
+    assert not measured_enough(row, [known], examples=61)
+    assert not measured_enough(row, [known | {"lipschitz_mean": None}], examples=60)
+    assert not measured_enough(row, [], examples=60)
+
+
 def test_the_front_is_measured_once_and_again_only_where_something_is_new(command, study) -> None:
     code, out, err = command("evaluate", "studies/tiny", "--front", "--limit", "40")
     assert code == 0, err
@@ -212,6 +234,10 @@ def test_confirm_trains_new_seeds_measures_them_and_is_not_done_twice(command, s
         shares = [tested[f"{entry['trial_id']}-s{n}"]["robust_accuracy"] for n in (1, 2)]
         assert entry["robust"]["seeds"]["mean"] == pytest.approx(sum(shares) / 2)
         assert entry["robust"]["val"] == parents[entry["trial_id"]]["val_robust_accuracy"]
+        estimates = [tested[f"{entry['trial_id']}-s{n}"] for n in (1, 2)]
+        assert [row["lipschitz_examples"] for row in estimates] == [10, 10]
+        assert entry["lipschitz"]["seeds"] == [row["lipschitz_mean"] for row in estimates]
+        assert entry["lipschitz"]["test"] is not None
         curse = entry["robust"]["winners_curse"]
         assert curse["value"] == pytest.approx(entry["robust"]["val"] - entry["robust"]["test"])
     assert set(read_examples(study / "confirm")["split"].to_pylist()) == {"train", "val"}
@@ -228,6 +254,8 @@ def test_everything_on_test_is_shown_with_its_uses(command, study) -> None:
     assert code == 0
     assert f"test data was used {uses} times" in out
     assert (study / "figures/pareto_test.svg").stat().st_size > 0
+    assert {path.suffix for path in (study / "figures").glob("table_test.*")} == {".md", ".tex", ".csv", ".parquet"}
+    assert "leave them out on test" in refused(command, "pareto", "studies/tiny", "--split", "test", "--skip-damaged")
     assert "test: clean" in (study / "figures/pareto_test.html").read_text()
     assert json.loads(command("status", "studies/tiny", "--json")[1])["test_uses"] == uses
     assert command("report", "studies/tiny")[0] == 0
