@@ -146,13 +146,16 @@ def curse_lines(found: OnTest, /) -> list[str]:
 
 def on_test_table(found: OnTest, /) -> TextTable:
     """Return the members at their test values, validation beside them, a line each; nobody is chosen anew."""
+    from analysis.plots.style import styles_for
+
+    styles = styles_for(one.result["method"] for one in found.members)
     cells = []
     for one in found.members:
         row, test, strong = one.result, one.test, strongest(one.result, found.evaluations)
         cells.append(
             (
                 row["trial_id"],
-                row["method"],
+                styles[row["method"]].label,
                 row.get("param.dropout"),
                 own_parameters(row),
                 *(cell for kind in KINDS for cell in (row[f"val_{kind}_accuracy"], _value(test, kind))),

@@ -68,7 +68,7 @@ def curve_of(row: dict[str, object], /) -> Curve:
     )
 
 
-def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = None, own: float | None = None) -> Axes:
+def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = None) -> Axes:
     """Draw a line for each trial, its number at the end; shade the radii at which a perfect classifier exists.
 
     A trial with two radii only is drawn as two points joined by dots: nothing was measured between them.
@@ -77,7 +77,6 @@ def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = No
         curves: What to draw.
         ax: Where.
         reach: Of the data set.
-        own: The study's radius, beside which the trials' numbers stand then.
 
     Returns:
         `ax`.
@@ -90,7 +89,7 @@ def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = No
         ax.plot(
             curve.radii, curve.accuracies, color=style.colour, marker=style.marker, markersize=3, gid="curve", **look
         )
-    _name(curves, ax, near=top if own is None else own, offset=0.015 * top)
+    _name(curves, ax, offset=0.02 * top)
     shown = top
     if reach is not None:
         shown = max(top, min(1.05 * reach.radius, 3 * top))
@@ -119,7 +118,7 @@ def radii_sheet(
         legend = [*_methods(curves), *_marks(own, reach, curves)]
         figure = blank(width, 0.55 * width + 0.7, legend=legend)
         ax = figure.add_subplot()
-        draw_radii(curves, ax, reach=reach, own=own[-1] if own else None)
+        draw_radii(curves, ax, reach=reach)
         for value in own:
             ax.axvline(value, color="0.35", linewidth=0.7, linestyle="--", zorder=1)
         norms = " | ".join(dict.fromkeys(_NORMS.get(norm, norm) for norm in table["norm"].to_pylist()))
@@ -148,13 +147,9 @@ def reach_said(reach: Reach, /) -> str:
     return f"ε < r = {reach.radius:.4g}: an accurate and robust\nclassifier of these {of} exists"
 
 
-def _name(curves: Sequence[Curve], ax: Axes, *, near: float, offset: float) -> None:
-    """Write each curve's trial beside its point nearest to a radius, pushed apart where curves are close."""
-    points = []
-    for curve in curves:
-        place = int(np.argmin(np.abs(np.array(curve.radii) - near)))
-        points.append((curve.accuracies[place], curve.radii[place], curve.trial_id))
-    points.sort()
+def _name(curves: Sequence[Curve], ax: Axes, *, offset: float) -> None:
+    """Write each curve's trial beside its end, pushed apart where curves are close."""
+    points = sorted((curve.accuracies[-1], curve.radii[-1], curve.trial_id) for curve in curves)
     heights = np.array([height for height, _, _ in points])
     for place in range(1, len(heights)):
         heights[place] = max(heights[place], heights[place - 1] + _GAP)

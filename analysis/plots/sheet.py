@@ -128,9 +128,9 @@ def log_axis(axis: Axis, /) -> None:
 def add_small_print(figure: Figure, text: str, /) -> None:
     """Put study, data set and counts below the figure, broken between them rather than within."""
     width = int(96 * figure.get_figwidth() / COLUMN_WIDTH)
-    # a non-breaking space keeps each part whole
-    parts = textwrap.wrap(text.replace(" ", "\xa0").replace("\xa0·\xa0", " · "), width)
-    figure.supxlabel(lines("\n".join(parts), width), fontsize=5, color="0.35")
+    # a non-breaking space keeps each part whole that fits into a line
+    parts = [part if len(part) > width else part.replace(" ", "\xa0") for part in text.split(" · ")]
+    figure.supxlabel(lines(" · ".join(parts), width), fontsize=5, color="0.35")
 
 
 def say_nothing_is_there(ax: Any, text: str, /) -> None:
