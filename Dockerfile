@@ -27,7 +27,7 @@ ENV VIRTUAL_ENV=/opt/venv \
 WORKDIR /opt/robust-study
 COPY pyproject.toml constraints.txt ./
 RUN python -m pip install --constraint constraints.txt uv \
-    && uv pip install --constraints constraints.txt --requirements pyproject.toml --extra autoattack --extra cluster --extra postgres
+    && uv pip install --compile-bytecode --constraints constraints.txt --requirements pyproject.toml --extra autoattack --extra cluster --extra postgres
 
 COPY README.md LICENSE ./
 COPY trainables/ trainables/

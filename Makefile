@@ -2,8 +2,9 @@
 PYTHON ?= python3
 STAMP := .venv/.stamp
 BIN := .venv/bin
+# Compiled once here, not by the first processes of a study, nor by each where bytecode is not to be written.
 # The Dockerfile installs with this very line (tests/test_setup.py compares them).
-INSTALL := uv pip install --constraints constraints.txt --requirements pyproject.toml
+INSTALL := uv pip install --compile-bytecode --constraints constraints.txt --requirements pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint bench ui chaos postgres browser clean
