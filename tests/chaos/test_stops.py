@@ -22,7 +22,7 @@ TRIALS = 5
 @pytest.fixture
 def study(tmp_path):
     # seconds a trial also on a fast machine: whoever is asked to stop must be in a trial's middle
-    return SmallStudy(tmp_path, {"search": {"num_trials": TRIALS}, "training": {"epochs": 120}})
+    return SmallStudy(tmp_path, {"search": {"num_trials": TRIALS}, "training": {"epochs": 60}})
 
 
 def in_the_middle(study, driver):
