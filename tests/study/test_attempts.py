@@ -92,7 +92,7 @@ def test_a_place_of_checkpoints_that_is_down_ends_the_run_and_counts_against_no_
 
 
 def test_a_worker_that_dies_while_it_saves_does_not_end_its_trial(books, tmp_path, monkeypatch):
-    """Tune hands both unanswered calls over as failures, the second of a trial that already waits for its next worker."""
+    """Tune hands both unanswered calls over as failures, the second of a trial that waits again."""
     keeper, said = books
     failed = []
     keeper._ledger = SimpleNamespace(has=lambda trial_id: False, asked=lambda config: config, rows={})
