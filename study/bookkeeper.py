@@ -16,7 +16,7 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 
-from study.attempts import Attempts, is_node_loss, lost_nodes
+from study.attempts import MAX_FAILURES, Attempts, is_node_loss, lost_nodes
 from study.last_saves import LastSaves
 from study.ledger import Ledger
 from study.progress import StudyProgress
@@ -65,11 +65,13 @@ class Bookkeeper(tune.Callback):
         self._lost_at_start: dict[str, int] = {}
         self._given_up: dict[str, str] = {}
         self._unreachable: set[str] = set()
+        self._requeued: set[str] = set()
         self._outcomes: dict[str, ray.ObjectRef[Any]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run."""
         self._trials[trial.trial_id] = trial
+        self._requeued.discard(trial.trial_id)
         self._tries(trial).begun()
         self._lost_at_start[trial.trial_id] = lost_nodes()
         asked = self._ledger.asked(trial.config)
@@ -100,6 +102,7 @@ class Bookkeeper(tune.Callback):
             StoreDownError: The place of the checkpoints failed, not the trial: the run ends, with all trials open.
         """
         name, text = trial.config["trial_id"], _error_text(trial)
+        self._requeued.add(trial.trial_id)
         self._outcomes.pop(trial.trial_id, None)
         node_lost = is_node_loss(_error(trial), text, lost_at_start=self._lost_at_start.get(trial.trial_id, 0))
         reason = _last_line(text)
@@ -118,7 +121,8 @@ class Bookkeeper(tune.Callback):
         """Make the row of an ending trial durable before Optuna hears of the end, and return it.
 
         Raises:
-            StillOpenError: The worker died with the trial's results, so that there is no row.
+            StillOpenError: The worker died with the trial's results, so that there is no row, or Tune counts its death
+                twice.
         """
         if tune_id in self._unreachable:
             raise StillOpenError
@@ -127,12 +131,28 @@ class Bookkeeper(tune.Callback):
             return None
         if not self._ledger.has(trial.config["trial_id"]):
             if error:
+                self._reopen(trial)
                 self._fail(trial)
             else:
                 self._close(trial, "stopped_early", reason=self._stop_reason(tune_id))
                 if tune_id in self._unreachable:
                     raise StillOpenError
         return self._ledger.rows.get(trial.config["number"])
+
+    def _reopen(self, trial: Any) -> None:
+        """Leave a trial open that Tune ends although it has just put it back in its queue.
+
+        A worker that dies while it saves leaves two calls unanswered. The first puts the trial back; the second Tune
+        takes for the end of a trial that waits (2.60, `TuneController._process_trial_failure`).
+
+        Raises:
+            StillOpenError: It is one, and was not begun too often.
+        """
+        known = self._requeued - self._given_up.keys()
+        if trial.trial_id in known and self._tries(trial).count < MAX_FAILURES:
+            self._unreachable.add(trial.trial_id)
+            self._progress.say(f"trial {trial.config['trial_id']}: its worker died while it saved; it is run again")
+            raise StillOpenError
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Refresh the live line; end the run when it is to stop and running trials have saved, or had their time."""

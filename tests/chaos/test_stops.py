@@ -21,7 +21,8 @@ TRIALS = 5
 
 @pytest.fixture
 def study(tmp_path):
-    return SmallStudy(tmp_path, {"search": {"num_trials": TRIALS}, "training": {"epochs": 20}})
+    # seconds a trial also on a fast machine: whoever is asked to stop must be in a trial's middle
+    return SmallStudy(tmp_path, {"search": {"num_trials": TRIALS}, "training": {"epochs": 60}})
 
 
 def in_the_middle(study, driver):
@@ -70,7 +71,7 @@ def test_the_first_signal_ends_it_in_order(study, number, code, note):
 
 
 def test_an_epoch_much_longer_than_a_second_is_saved_within(tmp_path, note, capsys):
-    slow = {"epochs": 1, "batch_size": 8, "attack_steps": 250}
+    slow = {"epochs": 1, "batch_size": 8, "attack_steps": 800}
     study = SmallStudy(tmp_path, {"search": {"num_trials": 1, "methods": ["adversarial_training"]}, "training": slow})
     driver = study.launch()
     study.wait_until(lambda: "1 running" in study.said, driver)

@@ -9,6 +9,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from study.attempts import MAX_FAILURES, MAX_LOSSES, Attempts, is_node_loss
 from study.bookkeeper import Bookkeeper
+from study.searcher import StillOpenError
 from trainables.storage import StoreDownError
 
 
@@ -88,3 +89,36 @@ def test_a_place_of_checkpoints_that_is_down_ends_the_run_and_counts_against_no_
         keeper.on_trial_recover(0, [trial], trial)
     assert trial.config["given_up"]
     assert len(said) == 2
+
+
+def test_a_worker_that_dies_while_it_saves_does_not_end_its_trial(books, tmp_path, monkeypatch):
+    """Tune hands both unanswered calls over as failures, the second of a trial that waits again."""
+    keeper, said = books
+    failed = []
+    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, asked=lambda config: config, rows={})
+    keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
+    monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial))
+    monkeypatch.setattr("study.bookkeeper.lost_nodes", lambda: 0)
+    trial = attempt(tmp_path, "ray.exceptions.ActorDiedError: its worker process has died\n")
+    trial.config["number"] = 3
+    keeper.on_trial_start(0, [trial], trial)
+    keeper.on_trial_recover(0, [trial], trial)
+    with pytest.raises(StillOpenError):
+        keeper.before_tell("tune-a", error=True)
+    assert failed == []
+    assert said[-1] == "trial 00003: its worker died while it saved; it is run again"
+
+
+def test_a_trial_begun_too_often_ends_all_the_same(books, tmp_path, monkeypatch):
+    keeper, _ = books
+    failed = []
+    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, asked=lambda config: config, rows={})
+    keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
+    monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial.trial_id))
+    monkeypatch.setattr("study.bookkeeper.lost_nodes", lambda: 0)
+    trial = attempt(tmp_path, "ray.exceptions.ActorDiedError: its worker process has died\n")
+    trial.config |= {"number": 3, "attempts": MAX_FAILURES - 1}
+    keeper.on_trial_start(0, [trial], trial)
+    keeper.on_trial_recover(0, [trial], trial)
+    keeper.before_tell("tune-a", error=True)
+    assert failed == ["tune-a"]
