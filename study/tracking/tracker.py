@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ID_FILE = "study_id"
+STORE_FILE = "store"
+"""Holds a digest of where updates go, since an address may hold a password."""
 FLUSH_SECONDS = 60.0
 SHOWN = 5
 
@@ -44,7 +47,8 @@ class Tracker:
         study_dir: The study's folder.
         uri: Tracking URI; None is SQLite in the working folder.
         experiment: Experiment name; None is `robust-study`.
-        from_start: Send the whole spool again; what has arrived is recognised.
+        from_start: Send the whole spool again; what has arrived is recognised. So it is done for another store than
+            before.
         beneath: Id of the study beneath whose parent run this one's lies; None where it stands alone.
 
     Raises:
@@ -69,7 +73,8 @@ class Tracker:
         self._beneath = beneath
         self._dir = study_dir
         self._spool = Spool(study_dir)
-        if from_start:
+        elsewhere = self._goes_elsewhere()
+        if from_start or elsewhere:
             self._spool.uploaded(0)
         (study_dir / FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
         self._uploader = Uploader(self._spool, open_store=self._open_store)
@@ -216,6 +221,14 @@ class Tracker:
             begun=self._begun,
             beneath=self._beneath,
         )
+
+    def _goes_elsewhere(self) -> bool:
+        """Note where updates go, and return whether those before went to another store or experiment."""
+        place = hashlib.sha256(f"{self.uri}\n{self.experiment}".encode()).hexdigest()
+        file = self._dir / FOLDER / STORE_FILE
+        before = file.read_text(encoding="ascii") if file.exists() else place
+        file.write_text(place, encoding="ascii")
+        return before != place
 
     def _recall(self) -> None:
         """Learn from the spool what was handed over before: epochs, ends, the front, and when the study went on."""

@@ -55,6 +55,18 @@ def test_handing_over_and_sending_everything_again_changes_nothing(uri, folder):
     assert len(points(client, after["study"], "front_size")) == 3  # two times for trial 0, once for trial 1
 
 
+def test_a_study_that_goes_on_in_another_store_is_whole_there(uri, folder, tmp_path):
+    assert run_study(uri, folder, [row(0)]) is None
+    other = f"sqlite:///{tmp_path}/other.db"
+    assert run_study(other, folder, [row(1)]) is None
+    found, client = runs(other)
+    assert set(found) == {"study", "00000", "00001"}
+    assert points(client, found["study"], "front_size") == [(1, 1.0), (2, 1.0)]
+    assert points(client, found["00000"], "loss") == [(1, 1.0), (2, 0.5)]
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert found["study"].info.end_time >= found["00001"].info.end_time
+
+
 def test_inf_and_nan_and_types_survive_in_the_rows_tag(uri, folder):
     strange = row(
         0, val_lipschitz_max=math.inf, val_loss=math.nan, seed=2**62 + 1, flags=["a", "b"], train_epsilon=None
