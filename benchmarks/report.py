@@ -1,6 +1,6 @@
-"""How long the report of many trials takes to build, with per-example outcomes, and to draw in a browser.
+"""How long the report of many trials takes to build, with per-example outcomes, and to show in a browser.
 
-The browser part needs chromium and playwright (the extra `browser`); without them it is left out.
+The browser part needs chromium; without it it is left out.
 
 python benchmarks/report.py [--trials 10000] [--with-examples 200] [--loads 3]
 """
@@ -8,7 +8,6 @@ python benchmarks/report.py [--trials 10000] [--with-examples 200] [--loads 3]
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from analysis.schema import EXAMPLE, RESULT
 from study.report import write_report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.browser import CHROMIUM, opened_after, page
+from helpers.browser import CHROMIUM, shown_after
 from helpers.synthetic_results import METHODS, study_rows
 
 IMAGES = 1000
@@ -46,12 +45,6 @@ def made_up_study(folder: Path, *, trials: int, with_examples: int) -> None:
         write_columns(trial_file(folder, row["trial_id"], schema=EXAMPLE), columns, EXAMPLE)
 
 
-def drawn_after(file: Path) -> tuple[float, float]:
-    """Return wall and main-thread CPU seconds from opening the page until its first chart is drawn."""
-    with page() as opened:
-        return opened_after(opened, file.as_uri(), until="drawn.has('flat')")
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -69,19 +62,11 @@ def main() -> None:
         print(f"{given.trials:,} trials, outcomes of {given.with_examples} x {IMAGES} images:")
         print(f"built in {built:.1f} s, {computing:.1f} s of CPU")
         print(f"{file.stat().st_size / 1e6:.1f} MB")
-        try:
-            import playwright  # noqa: F401 - only whether it is there
-        except ImportError:
-            print("no playwright here: not opened in a browser")
-            return
         if CHROMIUM is None:
             print("no chromium here: not opened in a browser")
             return
-        wall, busy = zip(*(drawn_after(file) for _ in range(given.loads)), strict=True)
-        print(
-            f"drawn in chromium after {statistics.median(wall):.1f} s, {statistics.median(busy):.1f} s of CPU "
-            f"(medians of {given.loads})"
-        )
+        walls = [shown_after(file) for _ in range(given.loads)]
+        print(f"shown in chromium after {', '.join(f'{wall:.1f}' for wall in walls)} s")
 
 
 if __name__ == "__main__":
