@@ -167,13 +167,6 @@ def read_results(source: str | Path, /, *, skip_damaged: bool = False) -> Table:
     return _read(Path(source), RESULT, skip_damaged=skip_damaged)
 
 
-def read_studies(sources: Sequence[str | Path], /, *, skip_damaged: bool = False) -> Table:
-    """Return the result rows of several studies as one table, study after study, each once; see `read_results`."""
-    once = dict.fromkeys(Path(source).resolve() for source in sources)
-    tables = [read_results(source, skip_damaged=skip_damaged) for source in once]
-    return pa.concat_tables([to_table({}, RESULT), *tables], promote_options="default").combine_chunks()
-
-
 def read_epochs(source: str | Path, /, *, trials: Collection[str] | None = None, skip_damaged: bool = False) -> Table:
     """Return the epoch rows of a study folder or file, sorted by trial number and epoch; see `read_examples`."""
     return _read(Path(source), EPOCH, skip_damaged=skip_damaged, trials=trials)

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
-from analysis.results import Table
+from analysis.results import Table, read_results, to_table
+from analysis.schema import RESULT, ResultsError
+
+
+def read_studies(sources: Sequence[str | Path], /, *, skip_damaged: bool = False) -> Table:
+    """Return the result rows of several studies as one table, study after study, each once.
+
+    Args:
+        sources: Study folders and exported Parquet files; one named twice counts once.
+        skip_damaged: As in `analysis.results.read_results`.
+
+    Raises:
+        ResultsError: As `read_results` does, and two sources of the same trials.
+    """
+    once = {Path(source).resolve(): str(source) for source in sources}
+    tables = {name: read_results(source, skip_damaged=skip_damaged) for source, name in once.items()}
+    require_apart(tables)
+    return joined([to_table({}, RESULT), *tables.values()])
+
+
+def require_apart(tables: Mapping[str, Table], /) -> None:
+    """Refuse sources that hold the same trials, begun at the same time, as a study and its own export do.
+
+    Args:
+        tables: Result rows, by what their source is called.
+
+    Raises:
+        ResultsError: Two sources share a trial.
+    """
+    holder: dict[tuple[str, str, str], str] = {}
+    for source, table in tables.items():
+        columns = (table[name].to_pylist() for name in ("study", "trial_id", "started_at"))
+        for study, trial, begun in zip(*columns, strict=True):
+            other = holder.setdefault((study, trial, begun), source) if begun else source
+            if other != source:
+                raise ResultsError(f"{source} and {other} both hold trial {trial} of study {study}: give one of them")
 
 
 def relabelled(table: Table, label: str, /) -> Table:

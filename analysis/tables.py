@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,21 +103,10 @@ class TextTable:
         """Return headings and rows as CSV: full precision, missing values empty, no notes."""
         return csv_text(self.headings, self.rows)
 
-    def __rich__(self) -> Any:
-        from rich import box
-        from rich.markup import escape
-        from rich.table import Table as RichTable
+    def __rich_console__(self, _: Any, options: Any) -> Iterator[Any]:
+        from analysis.terminal import for_terminal
 
-        # Narrow enough for 80 columns: texts may fold, numbers never.
-        table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title_justify="left")
-        table.title, table.caption = escape(self.title), escape("\n".join(self.notes))
-        table.caption_justify = "left"
-        for heading, spec in zip(self.headings, self.formats, strict=True):
-            shown = escape(heading.replace(" ", "\n"))
-            table.add_column(shown, justify="right" if spec else "left", no_wrap=bool(spec), overflow="fold")
-        for row in self.cells():
-            table.add_row(*(escape(cell.replace(", ", ",\n")) for cell in row))
-        return table
+        yield for_terminal(self, options.max_width)
 
 
 _Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]

@@ -9,7 +9,8 @@ from study.belief import belief_of
 from study.configfile import read_yaml
 from study.console import results
 from study.errors import UsageError
-from study.folder import CONFIG_FILE, read_rows, reference_of
+from study.folder import CONFIG_FILE, reference_of
+from study.sources import read_each
 
 if TYPE_CHECKING:
     from analysis.comparison import Side
@@ -35,10 +36,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
     sources = (first, second)
     if first.resolve() == second.resolve():
         raise UsageError(f"compare takes two different studies, got {first} twice")
-    tables = [read_rows([source], skip_damaged=skip_damaged) for source in sources]
-    for source, table in zip(sources, tables, strict=True):
-        if not table.num_rows:
-            raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
+    tables = list(read_each(sources, skip_damaged=skip_damaged).values())
     labels = [", ".join(dict.fromkeys(table["study"].to_pylist())) for table in tables]
     if labels[0] == labels[1]:
         labels = [f"{label} ({source})" for label, source in zip(labels, sources, strict=True)]

@@ -69,8 +69,9 @@ def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool | None = None) -
     Raises:
         UsageError: A source that is none of these, results of another schema, or damaged files.
     """
-    from analysis.results import SchemaError, read_studies
+    from analysis.results import SchemaError
     from analysis.schema import RESULT, ResultsError
+    from analysis.several import read_studies
 
     for source in sources:
         if not source.is_file() and not (source / RESULT.folder).is_dir():

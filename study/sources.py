@@ -69,17 +69,12 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gath
         skip_damaged: Leave out damaged files, each named in a warning.
 
     Raises:
-        UsageError: A source without rows, or one that cannot be read.
+        UsageError: A source without rows, one that cannot be read, or two that hold the same trials.
     """
     from analysis.several import by_study, joined, relabelled
 
-    once = {source.resolve(): source for source in study_dirs}
-    tables: list[tuple[str, Path, Any]] = []
-    for source in once.values():
-        table = read_rows([source], skip_damaged=skip_damaged)
-        if not table.num_rows:
-            raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
-        tables += [(name, source, rows) for name, rows in by_study(table).items()]
+    read = read_each(study_dirs, skip_damaged=skip_damaged)
+    tables = [(name, source, rows) for source, table in read.items() for name, rows in by_study(table).items()]
     if len(tables) == 1:
         name, source, table = tables[0]
         return Gathered(table=table, sources={name: source})
@@ -89,6 +84,23 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gath
         table=joined([relabelled(table, label) for label, (_, _, table) in zip(labels, tables, strict=True)]),
         sources={label: source for label, (_, source, _) in zip(labels, tables, strict=True)},
     )
+
+
+def read_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> dict[Path, Any]:
+    """Return the result rows of each study, by its folder or file; see `gather`."""
+    from analysis.schema import ResultsError
+    from analysis.several import require_apart
+
+    once = {source.resolve(): source for source in study_dirs}
+    tables = {source: read_rows([source], skip_damaged=skip_damaged) for source in once.values()}
+    for source, table in tables.items():
+        if not table.num_rows:
+            raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
+    try:
+        require_apart({str(source): table for source, table in tables.items()})
+    except ResultsError as error:
+        raise UsageError(str(error)) from error
+    return tables
 
 
 def _renamed(row: Mapping[str, Any], label: str) -> dict[str, Any]:

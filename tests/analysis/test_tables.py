@@ -132,6 +132,30 @@ def test_eighty_columns_hold_every_number_whole() -> None:
     assert "…" not in printed
 
 
+def printed_at(width: int, table: TextTable) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(table)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_a_terminal_folds_between_words_and_turns_a_table_that_is_too_wide_even_so() -> None:
+    rows = tuple((f"t{n}", "autoattack, 200 images", 0.5 + n / 10, "0.904 [0.875, 0.927]") for n in range(3))
+    headings = ("trial", "strongest attack", "robust", "its interval")
+    table = TextTable(title="toy", headings=headings, formats=("", "", ".4f", ""), rows=rows, notes=("a note",))
+    narrow = printed_at(33, table)
+    assert [line.split() for line in narrow[4:7]] == [
+        ["t0", "autoattack,", "0.5000", "0.904"],
+        ["200", "images", "[0.875,"],
+        ["0.927]"],
+    ]
+    assert max(map(len, narrow)) == 33
+    turned = printed_at(30, table)
+    assert [turned[0], turned[-1]] == ["toy", "a note"]
+    assert [line.split() for line in turned if line.startswith(("trial", "robust"))] == [
+        [heading, cell] for n in range(3) for heading, cell in (("trial", f"t{n}"), ("robust", f"{0.5 + n / 10:.4f}"))
+    ]
+
+
 def test_other_objectives_get_a_column_and_a_hypervolume() -> None:
     shown = front_table(as_table(TRADE_OFF), objectives=["val_robust_accuracy", "val_lipschitz_log10"])
     assert shown.title.startswith("Front on validation over val_robust_accuracy, val_lipschitz_log10: 1 member of")
