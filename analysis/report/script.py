@@ -54,8 +54,9 @@ function range(values) {
 // Trials far behind the front would press it into a corner: the chart begins near it, and says how many lie outside.
 const WHOLE = [range(T.x), range(T.y)], beyond = (v, ends) => v < ends[0] || v > ends[1];
 const outside = i => beyond(T.x[i], D.view[0]) || beyond(T.y[i], D.view[1]);
+const everywhere = () => document.getElementById('extent').value === 'all';
 function extent(mine) {
-  const everything = document.getElementById('extent').value === 'all', far = mine.filter(outside).length;
+  const everything = everywhere(), far = mine.filter(outside).length;
   const said = everything ? '' : far + (far === 1 ? ' trial lies' : ' trials lie') +
     ' far behind the front, outside the axes: choose "all trials" above, or double-click into the chart.';
   document.getElementById('outside').textContent = far ? said : '';
@@ -91,7 +92,7 @@ function flat() {
 }
 
 function solid() {
-  const mine = D.thin.filter(i => shown.has(T.m[i]) && T.z[i] !== null);
+  const mine = D.thin.filter(i => shown.has(T.m[i]) && T.z[i] !== null && (everywhere() || !outside(i)));
   const traces = [];
   D.methods.forEach((method, m) => {
     const part = (kind, marker) => {
@@ -163,15 +164,14 @@ function filter() {
   const count = T.m.filter(m => shown.has(m)).length;
   document.getElementById('count').textContent = count + ' of ' + N + ' measured trials shown';
 }
-const redraw = name => () => { if (drawn.has(name)) draw(name); };
 
 document.querySelectorAll('input[name=method]').forEach(box => box.addEventListener('change', () => {
   filter();
   drawn.forEach(name => { if (name !== 'growth') draw(name); });
 }));
-Object.entries({colour: 'flat', extent: 'flat', against: 'growth', parameter: 'slice', outcome: 'slice', kind: 'best',
-  form: 'smooth', 'smooth-outcome': 'smooth'}).forEach(([id, name]) => {
-  document.getElementById(id).addEventListener('change', redraw(name));
+Object.entries({colour: ['flat'], extent: ['flat', 'solid'], against: ['growth'], parameter: ['slice'],
+  outcome: ['slice'], kind: ['best'], form: ['smooth'], 'smooth-outcome': ['smooth']}).forEach(([id, names]) => {
+  document.getElementById(id).addEventListener('change', () => names.filter(name => drawn.has(name)).forEach(draw));
 });
 document.getElementById('member').addEventListener('change', event => {
   const i = T.id.indexOf(event.target.value);

@@ -56,7 +56,7 @@ HOMES = {
     "sklearn": ["trainables/data/"],
     "pydantic": ["study/"],
     "typer": ["study/"],
-    "rich": ["study/", "analysis/tables.py"],
+    "rich": ["study/", "analysis/terminal.py"],
 }
 
 HEAVY = {

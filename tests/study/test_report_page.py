@@ -323,6 +323,23 @@ def test_the_page_in_a_browser(tmp_path) -> None:
 
 
 @pytest.mark.browser
+def test_trials_far_behind_the_front_are_in_space_on_request_too(tmp_path) -> None:
+    from helpers.browser import page as browser_page
+
+    near = [result_row(n, val_clean_accuracy=0.9 + 0.01 * n, val_robust_accuracy=0.6 - 0.01 * n) for n in range(5)]
+    far = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in range(5, 8)]
+    (tmp_path / "report.html").write_text(page_of([*near, *far]), encoding="utf-8")
+    with browser_page() as page:
+        page.goto(f"file://{tmp_path}/report.html")
+        page.locator("#solid").scroll_into_view_if_needed()
+        page.wait_for_function("drawn.has('solid')")
+        in_space = "document.getElementById('solid').data.reduce((n, trace) => n + trace.x.length, 0)"
+        for extent, count in (("near", 5), ("all", 8)):
+            page.select_option("#extent", extent)
+            assert page.evaluate(in_space) == count
+
+
+@pytest.mark.browser
 def test_ten_thousand_trials_load_in_three_seconds(tmp_path) -> None:
     from helpers.browser import shown_after
 
