@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.schema import ResultsError, Schema
@@ -52,7 +53,8 @@ def read_file(path: Path, schema: Schema, /, *, trials: Collection[str] | None =
         if trials is None or path.name != COMPACTED:
             with pq.ParquetFile(path) as file:
                 return file.read(use_threads=False)
-        return pq.read_table(path, filters=[("trial_id", "in", list(trials))], use_threads=False)
+        wanted = pc.field("trial_id").isin(pa.array(sorted(trials), pa.string()))
+        return pq.read_table(path, filters=wanted, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+"""What the system says of a path that a user gave and that cannot be written or read."""
+
 for _group in (running, measuring, reading):
     app.add_typer(_group.app)
 
@@ -31,6 +35,11 @@ def main() -> None:
     except UsageError as error:
         for problem in error.problems:
             print(f"robust-study: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _UNUSABLE or error.filename is None:
+            raise
+        print(f"robust-study: cannot use {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -8,7 +8,8 @@ from typing import Any
 
 from study.console import notes, results
 from study.errors import UsageError
-from study.folder import CONFIG_FILE, open_config, read_rows, reference_of
+from study.folder import CONFIG_FILE, open_config, reference_of
+from study.sources import Gathered, gather
 
 FORMATS = ("pdf", "png", "svg")
 
@@ -30,17 +31,15 @@ def draw_all(
     """
     if unknown := [name for name in formats if name not in FORMATS]:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
-    table = read_rows([study_dir], skip_damaged=skip_damaged)
-    if not table.num_rows:
-        raise UsageError(f"{study_dir} has no results yet: run `robust-study resume {study_dir}`")
+    found = gather([study_dir], skip_damaged=skip_damaged)
     from analysis.plots.paper import write_paper_figures
     from analysis.plots.style import WIDTHS
 
     home = study_dir.parent if study_dir.is_file() else study_dir
     folder = out or home / "figures"
     try:
-        known = _known(table, home)
-        written = write_paper_figures(table, folder, known, formats=formats, width=WIDTHS[width])
+        known = _known(found, home)
+        written = write_paper_figures(found.table, folder, known, formats=formats, width=WIDTHS[width])
     except ValueError as error:
         raise UsageError(str(error)) from error
     for path in written:
@@ -52,15 +51,17 @@ def draw_all(
         add_files(study_dir, written, "figures")
 
 
-def _known(table: Any, home: Path) -> Any:
+def _known(found: Gathered, home: Path) -> Any:
     """Return what the figures show that rows do not say, and note what is missing and how to get it."""
     from analysis.fronts import require_like_for_like
     from analysis.importance import LEAST
     from analysis.plots.paper import Known
+    from study.belief import belief_of
     from study.curves import front_curves
     from study.importance import importance_of, importance_within, objectives_shown
     from study.reach import command_for, distances_of
 
+    table = found.table
     require_like_for_like(table)
     curves = front_curves(table, home)
     if any(not curve.measured for curve in curves):
@@ -84,7 +85,7 @@ def _known(table: Any, home: Path) -> Any:
     return Known(
         curves=curves, importance=importance, importance_sample=sample,
         importance_within=importance_within(table, objectives),
-        distances=distances, reference=reference_of([home]), devices=devices,
+        belief=belief_of(found.sources, table), distances=distances, reference=reference_of([home]), devices=devices,
         unit=unit,
     )  # fmt: skip
 

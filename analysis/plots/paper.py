@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analysis.beliefs import FrontBelief
 from analysis.importance import Within, too_few
 from analysis.plots.checkpoints import checkpoints_sheet
 from analysis.plots.growth import growth_sheet
@@ -34,6 +35,7 @@ class Known:
         importance: Shares of variance by objective and hyperparameter.
         importance_sample: Which trials those rest on, in words.
         importance_within: The same within each method.
+        belief: What per-example outcomes say of the front, for the data beside its figure.
         distances: Rows of the separation schema, of the study's data set and norm.
         reference: Reference values of the hypervolume, by objective.
         devices: What a trial holds while it runs, so that hours count `unit`.
@@ -44,6 +46,7 @@ class Known:
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_sample: str = ""
     importance_within: Sequence[Within] = ()
+    belief: FrontBelief | None = None
     distances: Table | None = None
     reference: Mapping[str, float] | None = None
     devices: float = 1.0
@@ -113,7 +116,7 @@ def write_paper_figures(
     """
     known = known or Known()
     formats = known_formats(formats)
-    written = write_pareto(table, out_dir, formats=formats, allow_mixed=allow_mixed, width=width)
+    written = write_pareto(table, out_dir, formats=formats, allow_mixed=allow_mixed, width=width, belief=known.belief)
     for sheet in paper_sheets(table, known, width=width, allow_mixed=allow_mixed):
         written += sheet.write(out_dir, formats=formats)
     radii = sorted(set(table["eval_epsilon"].to_pylist()))

@@ -82,6 +82,7 @@ def test_examples_of_some_trials_are_read_from_either_place(tmp_path):
     found = read_examples(tmp_path, trials=["t00001", "t00002"])
     assert sorted(set(found["trial_id"].to_pylist())) == ["t00001", "t00002"]
     assert found.num_rows == 6
+    assert read_examples(tmp_path, trials=[]).num_rows == 0
 
 
 class CrashError(BaseException):

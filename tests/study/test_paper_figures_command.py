@@ -10,8 +10,8 @@ import pytest
 from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 
 from analysis.reach import reach_of
-from analysis.results import read_separation, to_table, write_columns, write_rows
-from analysis.schema import RESULT, SEPARATION
+from analysis.results import example_columns, read_separation, to_table, trial_file, write_columns, write_rows
+from analysis.schema import EXAMPLE, RESULT, SEPARATION
 from study.curves import CURVE, front_curves, member_folder, write_curve
 from study.paper_figures import draw_all
 from study.reach import distances_of
@@ -49,6 +49,21 @@ def test_every_figure_lies_in_the_study_with_its_data(tmp_path, monkeypatch, cap
     }  # fmt: skip
     assert "two radii only" in err
     assert "no importance figure: fewer than 20 sound trials" in err
+
+
+def test_the_fronts_data_has_the_same_probabilities_as_from_pareto(command, tmp_path) -> None:
+    rows = study_rows(12, seed=2, failed=0)
+    folder_of(tmp_path / "toy", rows)
+    for row in rows:
+        correct = {f"{kind}_correct": np.arange(40) < 40 * row[f"val_{kind}_accuracy"] for kind in ("clean", "robust")}
+        own = {"study": "toy", "trial_id": row["trial_id"], "checkpoint": "last", "attack": "pgd", "epsilon": 0.1}
+        columns = example_columns({"val": {"index": np.arange(40), **correct}}, **own)
+        write_columns(trial_file(tmp_path / "toy", row["trial_id"], schema=EXAMPLE), columns, EXAMPLE)
+    assert command("pareto", "toy", "--format", "svg")[0] == 0
+    file = tmp_path / "toy" / "figures" / "pareto.csv"
+    drawn = file.read_text()
+    draw_all(Path("toy"), formats=[], width="page", out=None)
+    assert file.read_text() == drawn
 
 
 @pytest.mark.parametrize("words", [["--format", "jpg"], ["--width", "poster"]])

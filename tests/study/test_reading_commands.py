@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import result_row, study_rows
 
-from analysis.results import example_columns, write_columns, write_rows
+from analysis.results import example_columns, trial_file, write_columns, write_rows
 from analysis.schema import EXAMPLE, RESULT
 from study.configfile import load_config, write_yaml
 
@@ -118,6 +120,17 @@ def test_outcomes_of_several_studies_and_of_exports_say_who_is_truly_on_the_fron
         code, out, err = command("pareto", "a", *others, "--format", "svg")
         assert (code, "on front)" in out, "no probabilities" in err) == (0, True, False)
         assert "b/t00000" in (tmp_path / "a" / "figures" / "pareto_dominance.csv").read_text()
+
+
+@pytest.mark.parametrize("words", [["pareto"], ["figures"], ["report"], ["compare", "other.parquet"]])
+def test_a_place_that_cannot_be_written_is_named_in_one_line(command, tmp_path, words) -> None:
+    for place in (tmp_path / "other.parquet", trial_file(tmp_path / "toy", "t00000")):
+        write_rows(place, [result_row(0, study=place.stem)], RESULT)
+    (tmp_path / "file").write_text("no folder")
+    code, _, err = command(words[0], *words[1:], "toy", "--out", "file/page.csv")
+    assert code == 2
+    assert re.search(r"^robust-study: cannot use file.*: (Not a directory|File exists)$", err, re.MULTILINE)
+    assert "Traceback" not in err
 
 
 def test_one_objective_has_a_table_without_a_figure_and_a_repeated_one_is_refused(command, tmp_path) -> None:
