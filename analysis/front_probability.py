@@ -22,6 +22,7 @@ CELLS = (0.25, 0.5)
 REFITS = 1
 """How often the trade-off is fitted again, to draws of true angles."""
 
+_HOPELESS = 6.0
 _REACH = 3.5
 _DEGREE = 4
 _LEAST_WEIGHT = 0.05
@@ -96,7 +97,9 @@ def true_accuracies(
     "True" means on the distribution the examples came from. Measured angles arcsin(sqrt(accuracy)) are true angles
     plus noise that trials share plus noise of their own (`analysis.shared_noise`). Shared noise moves all trials
     together and cannot be told from their true level, so it is drawn, not estimated; the rest is taken out by a prior
-    that the study itself teaches:
+    that the study itself teaches. A trial that another beats in both accuracies by 6 deviations of their difference's
+    noise, a collapsed one above all, neither learns from the others nor teaches them: its angles are as measured, with
+    their noise. Of the others:
 
     The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, each with
     the share of draws that its BIC weight gives; fitted once more to draws of true angles, as noise in the robust one
@@ -127,23 +130,43 @@ def true_accuracies(
     outcomes = np.stack([np.asarray(clean, dtype=bool), np.asarray(robust, dtype=bool)], axis=1)
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
         raise ValueError(f"`clean` and `robust` must have shape (t, n) with n >= 1, got {np.shape(clean)}")
-    measured = measure(outcomes)
-    if len(outcomes) < 2:
-        root = np.linalg.cholesky(measured.own)
-        angles = measured.angles + (root @ generator.standard_normal((draws, len(outcomes), 2, 1)))[..., 0]
-    else:
-        angles = _angles(measured, generator, draws=draws, burn_in=burn_in)
-    factors = generator.standard_normal((draws, measured.shared.shape[2]))
+    near = _contenders(outcomes)
+    drawn = np.empty((draws, len(outcomes), 2))
+    for chosen, draw in ((near, _together), (~near, _apart)):
+        if chosen.any():
+            drawn[:, chosen] = draw(measure(outcomes[chosen]), generator, draws=draws, burn_in=burn_in)
     # An angle beyond 0 or a right angle stands for the accuracy mirrored at the border, as the sine has it.
-    return np.asarray(np.sin(angles - np.einsum("tik,dk->dti", measured.shared, factors)) ** 2)
+    return np.asarray(np.sin(drawn) ** 2)
+
+
+def _contenders(outcomes: np.ndarray) -> np.ndarray:
+    """Mark the trials that no other trial beats in both accuracies by `_HOPELESS` deviations of noise, shape (t,)."""
+    angles = np.arcsin(np.sqrt(outcomes.mean(axis=2)))
+    margin = _HOPELESS / math.sqrt(2 * outcomes.shape[2])
+    return np.asarray(~(angles[:, None] + margin < angles[None]).all(axis=2).any(axis=1))
+
+
+def _apart(measured: Measured, generator: np.random.Generator, *, draws: int, **_: int) -> np.ndarray:
+    """Draw true angles of trials that say nothing of each other, shape (draws, t, 2)."""
+    root = np.linalg.cholesky(measured.own + measured.shared @ measured.shared.transpose(0, 2, 1))
+    return np.asarray(measured.angles + (root @ generator.standard_normal((draws, len(root), 2, 1)))[..., 0])
+
+
+def _together(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
+    """Draw true angles of trials that teach each other, moved together by shared noise, shape (draws, t, 2)."""
+    if len(measured.angles) < 2:
+        return _apart(measured, generator, draws=draws)
+    angles = _angles(measured, generator, draws=draws, burn_in=burn_in)
+    factors = generator.standard_normal((draws, measured.shared.shape[2]))
+    return np.asarray(angles - np.einsum("tik,dk->dti", measured.shared, factors))
 
 
 def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
     """Draw true angles, up to shared noise, shape (draws, t, 2), a share of them under each plausible trade-off."""
     kept = []
-    for curve, share in _trade_offs(measured.angles, draws=draws):
+    for curve, share in _trade_offs(measured, draws=draws):
         fitted = curve
-        for _ in range(REFITS):
+        for _ in range(REFITS if curve.degree() else 0):
             # Noise in the robust angle flattens a curve fitted to measured angles; drawn true angles are free of it.
             drawn = _sweep(measured, fitted, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
             fitted = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
@@ -178,14 +201,16 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
     return kept
 
 
-def _trade_offs(angles: np.ndarray, *, draws: int) -> list[tuple[Legendre, int]]:
-    """Return the clean angle as polynomials in the robust one, with the draws that BIC weights give each degree."""
-    trials = len(angles)
+def _trade_offs(measured: Measured, *, draws: int) -> list[tuple[Legendre, int]]:
+    """Return the clean angle as polynomials in the robust one, with the draws that BIC weights give each degree.
+
+    Robust angles that differ by no more than their noise show no slope: a constant alone is left then.
+    """
+    angles, trials = measured.angles, len(measured.angles)
     window = [angles[:, 1].min() - 1e-6, angles[:, 1].max() + 1e-6]
-    fits = [
-        Legendre.fit(angles[:, 1], angles[:, 0], degree, domain=window)
-        for degree in range(min(_DEGREE, (trials - 1) // 4) + 1)
-    ]
+    flat = angles[:, 1].var() <= np.median(measured.own[:, 1, 1])
+    degrees = 0 if flat else min(_DEGREE, (trials - 1) // 4)
+    fits = [Legendre.fit(angles[:, 1], angles[:, 0], degree, domain=window) for degree in range(degrees + 1)]
     errors = np.array([np.mean((angles[:, 0] - fit(angles[:, 1])) ** 2) for fit in fits]) + 1e-9
     scores = trials * np.log(errors) + np.arange(len(fits)) * math.log(trials)
     weights = np.exp(-0.5 * (scores - scores.min()))

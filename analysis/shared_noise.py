@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 FACTORS = 3
 """Most shared directions that are kept."""
+
+_ALIKE = 0.8
+"""Share of the half disagreement that trials have in common; it alone correlates those that fail on no example."""
 
 _GOLDEN = (5**0.5 - 1) / 2
 _ROUNDS = 10
@@ -37,7 +41,7 @@ def measure(outcomes: np.ndarray, /) -> Measured:
     the noise of a trial nor its weight depends on its luck. Trials that fail on the same examples err together; this
     is estimated from the correlations of outcomes between trials as a few shared factors whose loadings are linear in
     a trial's angles. Half a disagreement is added to each variance, so that few examples do not make two trials certain
-    to be equal.
+    to be equal; trials have most of it in common, as those that fail on no example rest on the same ones all the same.
 
     Args:
         outcomes: (clean, robust) correctness, boolean, shape (t, 2, n), n >= 1.
@@ -51,7 +55,9 @@ def measure(outcomes: np.ndarray, /) -> Measured:
     flat = outcomes.astype(np.float64)
     angles = np.arcsin(np.sqrt((flat.sum(axis=2) + 0.25) / (examples + 0.5)))
     flat -= flat.mean(axis=2, keepdims=True)
-    flat /= np.sqrt((flat**2).sum(axis=2, keepdims=True) + 0.5)
+    alike = np.full((*flat.shape[:2], 1), math.sqrt(_ALIKE / 2))
+    flat = np.concatenate([flat, alike], axis=2)
+    flat /= np.sqrt((flat**2).sum(axis=2, keepdims=True) + (1 - _ALIKE) / 2)
     within = np.einsum("tin,tjn->tij", flat, flat)
     within[:, [0, 1], [0, 1]] = 1.0
     root = np.linalg.cholesky(within)

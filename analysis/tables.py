@@ -229,7 +229,9 @@ def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontBelief |
     """Return what the intervals and probabilities are, and which trials off the front may well be on it."""
     notes = ["intervals: 95 %, Wilson's, of the examples"] if intervals else []
     if belief is not None:
-        notes.append("P(on front): that no other trial truly dominates it, given each example's outcome")
+        notes.append(
+            "P(on front): that no other trial truly dominates it, given each example's outcome; of draws, ± 0.02"
+        )
         off = {
             trial: chance
             for trial, chance in sorted(belief.chances().items(), key=lambda found: -found[1])

@@ -100,7 +100,7 @@ def _members(material: Material, members: list[dict[str, Any]]) -> list[str]:
             members,
             chance,
             "95 % Wilson intervals of the examples. Last column: probability that no other trial truly dominates "
-            "it, given the per-example outcomes; empty without them.",
+            "it, given the per-example outcomes (drawn: ± 0.02); empty without them.",
         )
     ]
     if (against := dominance_table(table, material.belief)) is not None:
