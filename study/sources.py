@@ -71,9 +71,18 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gath
     Raises:
         UsageError: A source without rows, one that cannot be read, or two that hold the same trials.
     """
+    return _told_apart(_read(study_dirs, skip_damaged=skip_damaged))
+
+
+def gather_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> list[Gathered]:
+    """Read studies to be held against each other, each as `gather` reads it alone."""
+    read = _read(study_dirs, skip_damaged=skip_damaged)
+    return [_told_apart({source: table}) for source, table in read.items()]
+
+
+def _told_apart(read: Mapping[Path, Any]) -> Gathered:
     from analysis.several import by_study, joined, relabelled
 
-    read = read_each(study_dirs, skip_damaged=skip_damaged)
     tables = [(name, source, rows) for source, table in read.items() for name, rows in by_study(table).items()]
     if len(tables) == 1:
         name, source, table = tables[0]
@@ -86,8 +95,8 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gath
     )
 
 
-def read_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> dict[Path, Any]:
-    """Return the result rows of each study, by its folder or file; see `gather`."""
+def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
+    """Return the result rows of each folder or file once; raises as `gather` does."""
     from analysis.schema import ResultsError
     from analysis.several import require_apart
 
