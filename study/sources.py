@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +40,13 @@ class Gathered:
 
         The winner's curse is averaged within one study only, so that of several has none.
         """
+        from analysis.on_test import together
+
         found = {label: known_on_test(source) for label, source in self.sources.items() if source.is_dir()}
         known = {label: one for label, one in found.items() if one is not None}
         if len(self.sources) == 1 or not known:
             return next(iter(known.values()), None)
-        first = next(iter(known.values()))
-        return replace(
-            first,
-            members=tuple(
-                replace(member, result=_renamed(member.result, label))
-                for label, one in known.items()
-                for member in one.members
-            ),
-            chosen=tuple(f"{label}/{trial}" for label, one in known.items() for trial in one.chosen),
-            evaluations=tuple(_renamed(row, label) for label, one in known.items() for row in one.evaluations),
-            curse={},
-            same_images={
-                f"{label}/{key}": there for label, one in known.items() for key, there in one.same_images.items()
-            },
-        )
+        return together(known)
 
 
 def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gathered:
@@ -110,7 +98,3 @@ def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
     except ResultsError as error:
         raise UsageError(str(error)) from error
     return tables
-
-
-def _renamed(row: Mapping[str, Any], label: str) -> dict[str, Any]:
-    return {**row, "study": label, "trial_id": f"{label}/{row['trial_id']}"}
