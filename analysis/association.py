@@ -79,36 +79,38 @@ def random_share(table: Table, /) -> Table:
 def lipschitz_associations(table: Table, /) -> list[Row]:
     """Return the rank correlations of Lipschitzness with each outcome: overall, within method, and per method.
 
-    "Within method" correlates what is left of the ranks after each method's mean is taken out: whether of two trials of
-    one method the smoother one tends to be the more robust one.
+    "Within method" ranks each method's trials among themselves: whether of two trials of one method the smoother one
+    tends to be the more robust one, however far apart methods lie or spread. Of several studies each one's trials are
+    ranked among themselves throughout.
 
     Args:
         table: Result rows, of `random_share`.
     """
-    methods = np.asarray(table["method"].to_pylist(), dtype=object)
+    methods, studies, levels = _groups(table)
     found = []
     for column, of in LIPSCHITZ.items():
         for outcome, label in OUTCOMES.items():
             x, y = measure(table, column), measure(table, outcome)
-            found.append(Row(of=of, outcome=label, among="all methods", found=spearman(x, y)))
-            found.append(Row(of=of, outcome=label, among="within method", found=spearman(x, y, groups=methods)))
+            found.append(Row(of=of, outcome=label, among="all methods", found=spearman(x, y, groups=studies)))
+            found.append(Row(of=of, outcome=label, among="within method", found=spearman(x, y, groups=levels)))
             for method in sorted(set(methods)):
                 mine = methods == method
-                found.append(Row(of=of, outcome=label, among=method, found=spearman(x[mine], y[mine])))
+                among = spearman(x[mine], y[mine], groups=studies[mine])
+                found.append(Row(of=of, outcome=label, among=method, found=among))
     return found
 
 
 def dropout_effects(table: Table, /) -> list[Row]:
     """Return what 0.1 more dropout goes with, per method and over all, and the same at matched Lipschitzness.
 
-    The slope of a straight line by least squares, methods having levels of their own; "at matched Lipschitzness" the
-    line also takes log10 of the scale-free Lipschitz estimate, straight and squared, so that trials of equal
-    Lipschitzness are compared. Intervals are heteroscedasticity-robust (HC3).
+    The slope of a straight line by least squares, each study's methods having levels of their own; "at matched
+    Lipschitzness" the line also takes log10 of the scale-free Lipschitz estimate, straight and squared, so that trials
+    of equal Lipschitzness are compared. Intervals are heteroscedasticity-robust (HC3).
 
     Args:
         table: Result rows, of `random_share`.
     """
-    methods = np.asarray(table["method"].to_pylist(), dtype=object)
+    methods, _, levels = _groups(table)
     dropout = measure(table, "param.dropout") * 10
     smoothness = np.log10(np.maximum(measure(table, "val_lipschitz_scale_free_mean"), 1e-3))
     outcomes = {"val_clean_accuracy": "clean accuracy", **OUTCOMES}
@@ -117,11 +119,18 @@ def dropout_effects(table: Table, /) -> list[Row]:
         y = measure(table, outcome)
         for among in ("all methods", *sorted(set(methods))):
             mine = np.ones(len(methods), dtype=bool) if among == "all methods" else methods == among
-            total = slope(dropout[mine], y[mine], groups=methods[mine])
+            total = slope(dropout[mine], y[mine], groups=levels[mine])
             found.append(Row(of="0.1 dropout", outcome=label, among=among, found=total))
-        matched = slope(dropout, y, groups=methods, controls=[smoothness, smoothness**2])
+        matched = slope(dropout, y, groups=levels, controls=[smoothness, smoothness**2])
         found.append(Row(of="0.1 dropout", outcome=label, among="all methods, at matched Lipschitzness", found=matched))
     return found
+
+
+def _groups(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each row's method, study, and both as one label, shapes (n,)."""
+    methods, studies = (np.asarray(table[name].to_pylist(), dtype=object) for name in ("method", "study"))
+    both = [f"{study}\n{method}" for study, method in zip(studies, methods, strict=True)]
+    return methods, studies, np.asarray(both, dtype=object)
 
 
 def measure(table: Table, name: str, /) -> np.ndarray:
@@ -145,14 +154,15 @@ def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) 
     Args:
         x: Shape (n,).
         y: Shape (n,).
-        groups: Labels, shape (n,): the groups' mean ranks are taken out first, and with them as many degrees of
-            freedom; groups of one say nothing and are left out.
+        groups: Labels, shape (n,): each group is ranked by itself and its ranks brought to mean 0 and deviation 1, so
+            that the value is the mean of the groups' own correlations, weighed by their sizes; each costs a degree of
+            freedom. Groups of one say nothing and are left out.
 
     Returns:
         None with fewer than `LEAST` pairs, or without variation.
 
     Source: interval by Fisher's transformation with the variance (1 + r^2 / 2) / (n - 3) of Bonett and Wright,
-    Psychometrika 65 (2000).
+    Psychometrika 65 (2000)
     """
     first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     labels = np.zeros(len(first)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -164,7 +174,7 @@ def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) 
     used = len(np.unique(labels)) - 1
     if n - used < LEAST:
         return None
-    ranks = [_without_means(_ranks(values[known]), labels) for values in (first, second)]
+    ranks = [_ranks_within(values[known], labels) for values in (first, second)]
     scale = math.sqrt(float(ranks[0] @ ranks[0]) * float(ranks[1] @ ranks[1]))
     if scale < 1e-9 * n:
         return None
@@ -237,6 +247,11 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return np.asarray((np.cumsum(count) - (count + 1) / 2)[place])
 
 
-def _without_means(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    count = np.maximum(np.bincount(labels), 1)
-    return np.asarray(values - (np.bincount(labels, weights=values) / count)[labels])
+def _ranks_within(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each group's own ranks about their mean, over the deviation of as many ranks without ties."""
+    ranks = np.empty(len(values))
+    for label in np.unique(labels):
+        mine = labels == label
+        size = int(mine.sum())
+        ranks[mine] = (_ranks(values[mine]) - (size - 1) / 2) / math.sqrt(max(size**2 - 1, 1) / 12)
+    return ranks

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from analysis.association import Association, Row, dropout_effects, lipschitz_associations, random_share
+from analysis.association import (
+    INDEPENDENT,
+    Association,
+    Row,
+    dropout_effects,
+    lipschitz_associations,
+    random_share,
+)
 from analysis.report.html import paragraph, table_html
 from analysis.report.material import Material
+from analysis.results import Table
 from analysis.tables import TextTable
 from analysis.wording import radius
 
@@ -12,11 +20,7 @@ from analysis.wording import radius
 def lipschitz_section(material: Material, /) -> list[str]:
     """Return the section's parts, or that nothing can be said without independent proposals."""
     share = random_share(material.table)
-    text = (
-        f"Of {material.table.num_rows} trials {share.num_rows} sound ones were proposed independently of results; only "
-        "they enter here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” takes "
-        "each method's mean rank out. Association, not cause."
-    )
+    text = _sample(material.table, share)
     if not share.num_rows:
         text = (
             "No sound trial was proposed independently of results (search.random_fraction), so nothing is said here: "
@@ -29,11 +33,27 @@ def lipschitz_section(material: Material, /) -> list[str]:
         _associations("Local Lipschitzness and …", lipschitz_associations(share), "rank correlation"),
         _associations("What 0.1 more dropout goes with", dropout_effects(share), "change of the outcome"),
         paragraph(
-            "Slopes by least squares with a level for each method and HC3 intervals; “at matched Lipschitzness” the "
-            "line also takes log10 of the scale-free estimate, straight and squared."
+            "Slopes by least squares with a level for each method of a study and HC3 intervals; “at matched "
+            "Lipschitzness” the line also takes log10 of the scale-free estimate, straight and squared."
         ),
         *_separation(material),
     ]
+
+
+def _sample(table: Table, share: Table) -> str:
+    """Return which trials enter, which of their kind are missing, and what the lines are."""
+    proposed = sum(proposal in INDEPENDENT for proposal in table["proposal"].to_pylist())
+    missing = (
+        f" ({proposed - share.num_rows} more proposed so failed, were stopped or flagged, which may follow the outcome)"
+        if proposed > share.num_rows
+        else ""
+    )
+    several = "; of several studies each is ranked by itself" if len(set(table["study"].to_pylist())) > 1 else ""
+    return (
+        f"Of {table.num_rows} trials {share.num_rows} sound ones were proposed independently of results{missing}; only "
+        "they enter here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” ranks "
+        f"each method's trials among themselves{several}. Association, not cause."
+    )
 
 
 def _associations(title: str, rows: list[Row], unit: str) -> str:

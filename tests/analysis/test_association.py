@@ -57,6 +57,57 @@ def test_spearman_intervals_cover() -> None:
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
+def test_within_groups_is_the_mean_of_their_own_correlations_weighed_by_size() -> None:
+    rng = np.random.default_rng(5)
+    groups = np.repeat([0, 1, 2], [7, 12, 20])
+    x, y = rng.normal(size=39) * 10.0**groups, rng.normal(size=39) * 10.0**-groups
+    own = [stats.spearmanr(x[groups == group], y[groups == group]).statistic for group in range(3)]
+    found = spearman(x, y, groups=groups)
+    assert found is not None
+    assert found.value == pytest.approx(np.average(own, weights=[7, 12, 20]))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rho", "spread"), [((5, 6, 6, 3, 2), 0.0, 1.0), ((5, 6, 6, 3, 2), 0.0, 10.0), ((12, 15, 20), 0.6, 10.0)]
+)
+def test_spearman_intervals_cover_within_groups_however_one_of_them_spreads(sizes, rho, spread) -> None:
+    """Groups lie apart and one spreads wider; within each normal pairs, whose rank correlation is known."""
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    scale = np.where(groups == 1, spread, 1.0)
+    covered = []
+    for _ in range(800):
+        pairs = rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=len(groups)).T
+        found = spearman(scale * pairs[0] + groups, scale * pairs[1] - groups, groups=groups)
+        assert found is not None
+        covered.append(found.low <= 6 / np.pi * np.arcsin(rho / 2) <= found.high)
+    print(f"within groups, rho {rho}, spread {spread}: 95 % intervals cover {np.mean(covered):.3f}")  # noqa: T201
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+def test_studies_of_opposite_levels_make_no_association() -> None:
+    """In either study neither dropout nor Lipschitzness matters; the second has more of both and is less robust."""
+    rng = np.random.default_rng(7)
+    rows = [
+        result_row(
+            number,
+            study=("a", "b")[number % 2],
+            proposal="random",
+            val_lipschitz_mean=10 ** (number % 2 + 0.1 * rng.normal()),
+            val_robust_accuracy=0.7 - 0.3 * (number % 2) + 0.02 * rng.normal(),
+            **{"param.dropout": 0.4 * (number % 2) + 0.1 * rng.random()},
+        )
+        for number in range(80)
+    ]
+    table = as_table(rows)
+    found = [*lipschitz_associations(table), *dropout_effects(table)]
+    held = {(row.of, row.among): row.found for row in found if row.outcome == "robust accuracy"}
+    for key in (("raw", "all methods"), ("raw", "within method"), ("raw", "natural"), ("0.1 dropout", "all methods")):
+        association = held[key]
+        assert association is not None, key
+        assert association.low < 0 < association.high, key
+
+
 def test_slope_is_least_squares_and_its_interval_covers_unequal_noise() -> None:
     rng = np.random.default_rng(3)
     covered = []

@@ -9,28 +9,16 @@ import re
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from helpers.pages import SCRIPTS, page_of, text_of
 from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 
 from analysis.beliefs import FrontBelief
-from analysis.importance import LEAST, within_table
 from analysis.plots.radii import Curve, curve_of
 from analysis.reach import Reach
 from analysis.report.data import chart_data
-from analysis.report.page import Material, build_report
 from analysis.results import example_columns, trial_file, write_columns, write_rows
 from analysis.schema import EXAMPLE, RESULT
-from study.importance import importance_of, importance_within, importances, objectives_shown
 from study.report import write_report
-
-SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
-
-
-def page_of(rows, **more):
-    return build_report(Material(title="toy", table=as_table(rows), **more))
-
-
-def text_of(page: str) -> str:
-    return re.sub(r"<[^>]+>", " ", SCRIPTS.sub("", page))
 
 
 def test_the_page_says_what_the_rows_say_and_fetches_nothing() -> None:
@@ -158,73 +146,9 @@ def test_without_a_separation_the_page_names_the_command() -> None:
     assert "`robust-study separation digits --out STUDY_DIR/separation`" in text_of(page_of([result_row(0)]))
 
 
-def test_importance_finds_what_matters() -> None:
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(80):
-        dropout, lr = float(rng.random()), float(rng.random())
-        changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": 0.9 - 0.3 * dropout}
-        rows.append(result_row(number, **changes))
-    found = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
-    assert next(iter(found)) == "param.dropout"
-    assert found["param.dropout"] > 0.9
-    assert importances(rows[: LEAST - 1], ["val_clean_accuracy"]) == {}
-    assert importances(rows, ["val_robust_accuracy"]) == {}
-
-
-def test_importance_leaves_out_what_settings_do_only_together_and_says_whose_trials() -> None:
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(120):
-        dropout, lr = float(rng.random()), float(rng.random())
-        together = 0.5 + 0.3 * (1 if (dropout > 0.5) == (lr > 0.5) else -1)
-        changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": together}
-        rows.append(result_row(number, proposal="random" if number < LEAST - 1 else "sampler", **changes))
-    shares, words = importance_of(as_table(rows))
-    assert sum(shares["val_clean_accuracy"].values()) < 0.6
-    assert words.startswith("n = 120 sound trials, a sampler's own among them (only 19 did not")
-    words = importance_of(as_table([{**row, "proposal": "random"} for row in rows[:40]]))[1]
-    assert words == "n = 40 trials whose proposals did not follow results"
-    text = text_of(page_of(rows, importance=shares, importance_sample=words))
-    assert "N = 40 trials whose proposals did not follow results." in text
-
-
-SMOOTH = """
-name: smooth
-dataset: {name: digits}
-search: {space: core, objectives: [val_clean_accuracy, val_lipschitz_log10]}
-"""
-
-
-def test_importance_within_a_method_knows_its_own_settings_and_names_who_has_too_few(tmp_path) -> None:
-    rng = np.random.default_rng(1)
-    rows = []
-    for number in range(2 * LEAST + 5):
-        method = "natural" if number < 5 else "trades"
-        beta, epsilon, dropout = (float(rng.random()) for _ in range(3))
-        settings = {"param.beta": beta, "train_epsilon": epsilon} if method == "trades" else {"train_epsilon": None}
-        changes = {"param.dropout": dropout, "val_clean_accuracy": 0.9 - 0.3 * epsilon}
-        rows.append(result_row(number, method=method, proposal="random", **changes, **settings))
-    assert "train_epsilon" not in importance_of(as_table(rows))[0]["val_clean_accuracy"]
-    few, many = importance_within(as_table(rows))
-    assert (few.method, few.trials, few.shares) == ("natural", 5, {})
-    assert (many.method, many.trials, many.independent) == ("trades", 2 * LEAST, True)
-    # clean accuracy is a function of the radius alone, robust accuracy is a constant
-    assert list(many.shares) == ["val_clean_accuracy"]
-    assert many.shares["val_clean_accuracy"]["train_epsilon"] > 0.8
-    assert set(many.shares["val_clean_accuracy"]) == {"train_epsilon", "param.beta", "param.dropout"}
-    table, methods = within_table([few, many])
-    assert table.rows[0][:3] == ("trades", f"n = {2 * LEAST}", "training radius ε")
-    assert methods == ["trades"] * 3
-    text = text_of(page_of(rows, importance_within=[few, many]))
-    assert "fewer than 20 sound trials or none that vary: natural (5)" in text
-    sampled = as_table([row | {"proposal": "sampler"} for row in rows])
-    assert [(one.trials, one.independent) for one in importance_within(sampled)] == [(5, False), (2 * LEAST, False)]
-    assert objectives_shown([tmp_path]) == (
-        "val_clean_accuracy",
-        "val_robust_accuracy",
-        "val_lipschitz_scale_free_log10",
-    )
+def test_independent_proposals_that_did_not_complete_are_counted() -> None:
+    rows = [result_row(n, proposal="random", status="failed" if n < 3 else "completed") for n in range(12)]
+    assert "9 sound ones were proposed independently of results (3 more proposed so failed" in text_of(page_of(rows))
 
 
 def made_up_folder(folder, count: int = 60):
