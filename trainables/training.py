@@ -324,7 +324,6 @@ class Trainer:
         return learning_rate(progress, schedule=training.schedule, initial=training.lr, epochs=training.epochs)
 
     def _measured_part(self, split: Split) -> tuple[Tensor, Tensor]:
-        # of training images no more than validation has, so that a row's number of examples holds for both
         first = min(self.spec.evaluation.examples, len(self._val))
         return measured_part(split, first, scale=self._scale, layout=self._layout, device=self.device)
 
