@@ -29,7 +29,7 @@ class Side:
 
     Args:
         label: What it is called on the page.
-        table: Its result rows, all of like measurement.
+        table: Its result rows, all of like measurement; of several studies `analysis.several.relabelled`.
         config: Its config, empty where unknown.
         belief: What the per-example outcomes say of its front.
         outcomes: Per-example outcomes on validation of the trials that stand for a method, where there are any.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,36 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
         waiting=tuple(trial for trial in chosen if trial not in measured),
         same_images=_same_images(home, [one.result for one in found], evaluations),
         lipschitz=_lipschitz(home, [one.result for one in found], evaluations),
+    )
+
+
+def together(known: Mapping[str, OnTest], /) -> OnTest:
+    """Return what several studies hold on test as one, by their labels; without a curse, which is within one study.
+
+    Args:
+        known: By the label that stands before the trials' ids, as `analysis.several.relabelled` has it.
+    """
+
+    def renamed(row: Row, label: str) -> Row:
+        return {**row, "study": label, "trial_id": f"{label}/{row['trial_id']}"}
+
+    def ids(name: str) -> tuple[str, ...]:
+        return tuple(f"{label}/{trial}" for label, one in known.items() for trial in getattr(one, name))
+
+    def by_id(name: str) -> dict[str, Any]:
+        return {
+            f"{label}/{trial}": found for label, one in known.items() for trial, found in getattr(one, name).items()
+        }
+
+    members = [replace(one, result=renamed(one.result, label)) for label, each in known.items() for one in each.members]
+    return OnTest(
+        members=tuple(members),
+        chosen=ids("chosen"),
+        evaluations=tuple(renamed(row, label) for label, one in known.items() for row in one.evaluations),
+        curse={},
+        waiting=ids("waiting"),
+        same_images=by_id("same_images"),
+        lipschitz=by_id("lipschitz"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,14 @@ def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
     from analysis.beliefs import CANDIDATES, front_belief, outermost
     from analysis.fronts import feasible
     from analysis.objectives import FRONT, values
-    from analysis.schema import EXAMPLE, ResultsError
+    from analysis.schema import ResultsError
     from analysis.uncertainty import outcomes
 
-    homes = {label: _home(source) for label, source in sources.items()}
-    if lost := [home for home in homes.values() if not (home.is_file() or (home / EXAMPLE.folder).is_dir())]:
-        notes().print(f"no probabilities for the front: there are no per-example outcomes in {lost[0]}")
-        return None
     measured = np.where(feasible(table)[:, None], values(table, FRONT), np.nan)
     ids = table["trial_id"].to_pylist()
     wanted = {ids[index] for index in outermost(measured, most=CANDIDATES)}
     try:
-        found = outcomes(_examples(homes, wanted), split="val")
+        found = outcomes(examples_of(sources, wanted), split="val")
     except ResultsError as error:
         notes().print(f"no probabilities for the front: {error}")
         return None
@@ -47,24 +43,37 @@ def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
     return front_belief(found, generator=np.random.default_rng(_SEED))
 
 
-def _home(source: Path) -> Path:
-    """Return where outcomes lie: a study's folder, or what `export` writes beside its file."""
-    return source.with_suffix(".examples.parquet") if source.is_file() else source
+def examples_of(sources: Mapping[str, Path], wanted: Collection[str], /) -> Any:
+    """Return the per-example outcomes of some trials, told apart as the table that `sources` name them for does.
 
+    Args:
+        sources: As `belief_of` takes them.
+        wanted: Ids of the trials in that table.
 
-def _examples(sources: Mapping[str, Path], wanted: set[str]) -> Any:
+    Raises:
+        ResultsError: A source has none, or damaged ones.
+    """
     from analysis.results import read_examples
+    from analysis.schema import EXAMPLE, ResultsError
     from analysis.several import by_study, joined, relabelled
 
-    if len(sources) == 1:
-        return read_examples(next(iter(sources.values())), trials=wanted)
+    homes = {label: _home(source) for label, source in sources.items()}
+    if lost := [home for home in homes.values() if not (home.is_file() or (home / EXAMPLE.folder).is_dir())]:
+        raise ResultsError(f"there are no per-example outcomes in {lost[0]}")
+    if len(homes) == 1:
+        return read_examples(next(iter(homes.values())), trials=wanted)
     parts = []
-    for label, source in sources.items():
+    for label, home in homes.items():
         own = {trial.removeprefix(f"{label}/") for trial in wanted if trial.startswith(f"{label}/")}
-        found = by_study(read_examples(source, trials=own))
+        found = by_study(read_examples(home, trials=own))
         # an export may hold several studies, each called by its name, with its file's behind it where two share that
         parts += [relabelled(rows, label) for name, rows in found.items() if len(found) == 1 or _is(label, name)]
     return joined(parts)
+
+
+def _home(source: Path) -> Path:
+    """Return where outcomes lie: a study's folder, or what `export` writes beside its file."""
+    return source.with_suffix(".examples.parquet") if source.is_file() else source
 
 
 def _is(label: str, study: str) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.belief import belief_of
+from study.belief import belief_of, examples_of
 from study.configfile import read_yaml
 from study.console import results
 from study.errors import UsageError
 from study.folder import CONFIG_FILE, reference_of
-from study.sources import read_each
+from study.sources import Gathered, gather_each
 
 if TYPE_CHECKING:
     from analysis.comparison import Side
@@ -36,12 +37,13 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
     sources = (first, second)
     if first.resolve() == second.resolve():
         raise UsageError(f"compare takes two different studies, got {first} twice")
-    tables = list(read_each(sources, skip_damaged=skip_damaged).values())
-    labels = [", ".join(dict.fromkeys(table["study"].to_pylist())) for table in tables]
+    found = gather_each(sources, skip_damaged=skip_damaged)
+    labels = [", ".join(dict.fromkeys(each.table["study"].to_pylist())) for each in found]
     if labels[0] == labels[1]:
         labels = [f"{label} ({source})" for label, source in zip(labels, sources, strict=True)]
+    sides = [_checked(*each) for each in zip(sources, labels, found, strict=True)]
+    sides = [_known(*each) for each in zip(sides, sources, found, strict=True)]
     try:
-        sides = [_side(*each) for each in zip(sources, labels, tables, strict=True)]
         page = build_comparison(sides[0], sides[1], reference=reference_of(sources))
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -51,38 +53,39 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
     results().print(str(file))
 
 
-def _side(source: Path, label: str, table: Any) -> Side:
-    from analysis.comparison import Side, best_of_methods, check_side
-    from analysis.schema import EXAMPLE
+def _checked(source: Path, label: str, found: Gathered) -> Side:
+    from analysis.comparison import Side, check_side
 
-    side = Side(label=label, table=table)
+    side = Side(label=label, table=found.table)
     try:
         check_side(side)
     except ValueError as error:
         raise UsageError(
             f"{source}: {str(error).partition(', so they share')[0]}: compare takes one measurement a side"
         ) from error
+    return side
+
+
+def _known(side: Side, source: Path, found: Gathered) -> Side:
+    """Return a side with what lies beside its rows: the config, and what the per-example outcomes say."""
+    from analysis.comparison import best_of_methods
+
     config = source / CONFIG_FILE
-    trials = {row["trial_id"] for row in best_of_methods(table).values()}
-    return Side(
-        label=label,
-        table=table,
+    return replace(
+        side,
         config=read_yaml(config) if config.is_file() else {},
-        belief=belief_of({label: source}, table) if (source / EXAMPLE.folder).is_dir() else None,
-        outcomes=_outcomes(source, trials),
+        belief=belief_of(found.sources, found.table),
+        outcomes=_outcomes(found, {row["trial_id"] for row in best_of_methods(found.table).values()}),
     )
 
 
-def _outcomes(source: Path, trials: set[str]) -> Any:
-    """Return the outcomes on validation of some trials of a study's folder, None where they are not there."""
-    from analysis.results import read_examples
-    from analysis.schema import EXAMPLE, ResultsError
+def _outcomes(found: Gathered, trials: set[str]) -> Any:
+    """Return the outcomes on validation of some trials of a study, None where they are not there."""
+    from analysis.schema import ResultsError
     from analysis.uncertainty import outcomes
 
-    if not (source / EXAMPLE.folder).is_dir():
-        return None
     try:
-        found = outcomes(read_examples(source, trials=trials), split="val")
+        there = outcomes(examples_of(found.sources, trials), split="val")
     except ResultsError:
         return None
-    return found if len(found.index) else None
+    return there if len(there.index) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +40,13 @@ class Gathered:
 
         The winner's curse is averaged within one study only, so that of several has none.
         """
+        from analysis.on_test import together
+
         found = {label: known_on_test(source) for label, source in self.sources.items() if source.is_dir()}
         known = {label: one for label, one in found.items() if one is not None}
         if len(self.sources) == 1 or not known:
             return next(iter(known.values()), None)
-        first = next(iter(known.values()))
-        return replace(
-            first,
-            members=tuple(
-                replace(member, result=_renamed(member.result, label))
-                for label, one in known.items()
-                for member in one.members
-            ),
-            chosen=tuple(f"{label}/{trial}" for label, one in known.items() for trial in one.chosen),
-            evaluations=tuple(_renamed(row, label) for label, one in known.items() for row in one.evaluations),
-            curse={},
-            same_images={
-                f"{label}/{key}": there for label, one in known.items() for key, there in one.same_images.items()
-            },
-        )
+        return together(known)
 
 
 def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gathered:
@@ -71,9 +59,18 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gath
     Raises:
         UsageError: A source without rows, one that cannot be read, or two that hold the same trials.
     """
+    return _told_apart(_read(study_dirs, skip_damaged=skip_damaged))
+
+
+def gather_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> list[Gathered]:
+    """Read studies to be held against each other, each as `gather` reads it alone."""
+    read = _read(study_dirs, skip_damaged=skip_damaged)
+    return [_told_apart({source: table}) for source, table in read.items()]
+
+
+def _told_apart(read: Mapping[Path, Any]) -> Gathered:
     from analysis.several import by_study, joined, relabelled
 
-    read = read_each(study_dirs, skip_damaged=skip_damaged)
     tables = [(name, source, rows) for source, table in read.items() for name, rows in by_study(table).items()]
     if len(tables) == 1:
         name, source, table = tables[0]
@@ -86,8 +83,8 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gath
     )
 
 
-def read_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> dict[Path, Any]:
-    """Return the result rows of each study, by its folder or file; see `gather`."""
+def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
+    """Return the result rows of each folder or file once; raises as `gather` does."""
     from analysis.schema import ResultsError
     from analysis.several import require_apart
 
@@ -101,7 +98,3 @@ def read_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> d
     except ResultsError as error:
         raise UsageError(str(error)) from error
     return tables
-
-
-def _renamed(row: Mapping[str, Any], label: str) -> dict[str, Any]:
-    return {**row, "study": label, "trial_id": f"{label}/{row['trial_id']}"}

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from helpers.synthetic_results import result_row
 
+from analysis.beliefs import Estimate
+from analysis.on_test import OnTest, together
 from analysis.results import trial_file, write_rows
 from analysis.schema import RESULT, ResultsError
 from analysis.several import read_studies
@@ -29,3 +31,26 @@ def test_a_study_and_its_own_export_are_not_two_studies(tmp_path: Path) -> None:
         read_studies([tmp_path / "toy", tmp_path / "export.parquet"])
     write_rows(tmp_path / "again.parquet", [row | {"started_at": "2026-11-02T10:00:00+00:00"}], RESULT)
     assert read_studies([tmp_path / "toy", tmp_path / "again.parquet"]).num_rows == 2
+
+
+def test_what_studies_hold_on_test_is_told_apart_whole() -> None:
+    measured = Estimate(value=3.0, low=2.0, high=4.0)
+    one = OnTest(
+        members=(),
+        chosen=("t00000", "t00001"),
+        evaluations=({"study": "toy", "trial_id": "t00000"},),
+        curse={"clean": measured},
+        averaged=1,
+        waiting=("t00001",),
+        same_images={"t00000": 0.5},
+        lipschitz={"t00000": measured},
+    )
+    assert together({"a": one, "b": one}) == OnTest(
+        members=(),
+        chosen=("a/t00000", "a/t00001", "b/t00000", "b/t00001"),
+        evaluations=tuple({"study": label, "trial_id": f"{label}/t00000"} for label in "ab"),
+        curse={},
+        waiting=("a/t00001", "b/t00001"),
+        same_images={"a/t00000": 0.5, "b/t00000": 0.5},
+        lipschitz={"a/t00000": measured, "b/t00000": measured},
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
+import numpy as np
 import pytest
 from helpers.synthetic_results import result_row, study_rows
 
-from analysis.results import write_rows
-from analysis.schema import RESULT
+from analysis.results import example_columns, write_columns, write_rows
+from analysis.schema import EXAMPLE, RESULT
 from study.cli import main
 
 
@@ -52,6 +54,35 @@ def test_an_export_can_stand_for_a_folder_and_equal_names_are_told_apart(folder,
     assert command(first, tmp_path / "old.parquet")[0] == 0
     page = (tmp_path / "comparison.html").read_text()
     assert f"a ({tmp_path / 'old.parquet'})" in page
+
+
+def test_an_export_of_several_studies_is_read_study_by_study_with_its_outcomes(folder, command, tmp_path):
+    rows = [result_row(n, method="trades", val_robust_accuracy=0.5 + n / 100, examples=200) for n in range(3)]
+    worse = [{**row, "study": "worse", "val_robust_accuracy": row["val_robust_accuracy"] - 0.3} for row in rows]
+    once = folder("once", rows)
+    write_rows(tmp_path / "both.parquet", [*({**row, "study": "better"} for row in rows), *worse], RESULT)
+
+    def outcomes(name, own):
+        columns = {}
+        for row in own:
+            correct = {f"{kind}_correct": np.arange(200) < round(200 * row[f"val_{kind}_accuracy"])
+                       for kind in ("clean", "robust")}  # fmt: skip
+            more = example_columns({"val": {"index": np.arange(200), **correct}}, study=name, trial_id=row["trial_id"],
+                                   checkpoint="last", attack="pgd", epsilon=0.1)  # fmt: skip
+            columns = {key: [*columns.get(key, []), *values] for key, values in more.items()}
+        return columns
+
+    parts = [outcomes("better", rows), outcomes("worse", worse)]
+    both = {key: [*parts[0][key], *parts[1][key]] for key in parts[0]}
+    write_columns(tmp_path / "both.examples.parquet", both, EXAMPLE)
+    write_columns(once / "examples" / "compacted.parquet", outcomes("once", rows), EXAMPLE)
+    code, _, err = command(once, tmp_path / "both.parquet")
+    assert (code, err) == (0, "")
+    page = (tmp_path / "comparison.html").read_text()
+    difference = page[page.index("per method: each study's most robust sound trial".replace("'", "&#x27;")) :]
+    assert "<td>better/t00002</td>" in difference
+    assert re.search(r"\+0\.000 \[-0\.0\d+, \+0\.0\d+\]</td><td>\+0\.000 \[.*?\]</td><td>pairs</td>", difference)
+    assert page.count("of the true accuracies") >= 1
 
 
 def test_bad_input_is_one_line(folder, command, tmp_path):
