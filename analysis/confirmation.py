@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from numpy.typing import ArrayLike
 
 from analysis.beliefs import Estimate
 from analysis.evaluations import alike, gap, like_for_like, lipschitz_on_test
-from analysis.paper_table import accuracy_estimate
+from analysis.paper_table import accuracy_estimate, difference
 from analysis.tables import TextTable
+from analysis.uncertainty import wilson_interval
 from analysis.wording import LOWER_BOUND
 
 Row = Mapping[str, Any]
@@ -99,18 +99,31 @@ def seed_spread(correct: ArrayLike, /) -> Spread:
 def mean_curse(val: ArrayLike, test: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
     """Return validation minus test accuracy, averaged over the same checkpoints, with its interval.
 
-    All checkpoints share the examples of either split, so the noise is that of each example's mean over checkpoints.
+    All checkpoints share the examples of either split, so the noise is that of each example's mean over checkpoints:
+    Wilson's interval of each mean accuracy as of so many independent examples as have its variance, at least one
+    network's and at most all networks'. Half a right and half a wrong answer of all checkpoints alike enter that
+    variance, so that few errors do not pass for independent ones.
 
     Args:
-        val: Correct on validation, boolean, shape (m, n), n >= 2.
+        val: Correct on validation, boolean, shape (m, n), n >= 1.
         test: Correct on test, boolean, shape (m, n').
         confidence: Coverage aimed at, in (0, 1).
+
+    Source: Newcombe, Statistics in Medicine 17 (1998), method 10, for the difference; Korn and Graubard, Survey
+    Methodology 24 (1998), for intervals of a proportion with an effective number of examples.
     """
-    shares = [np.asarray(part, dtype=np.float64).mean(axis=0) for part in (val, test)]
-    value = float(shares[0].mean() - shares[1].mean())
-    error = float(np.sqrt(sum(share.var(ddof=1) / len(share) for share in shares)))
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
-    return Estimate(value=value, low=value - half, high=value + half)
+    found = []
+    for part in (val, test):
+        correct = np.asarray(part, dtype=np.float64)
+        checkpoints, examples = correct.shape
+        shares, weights = np.append(correct.mean(axis=0), [0.0, 1.0]), np.append(np.ones(examples), [0.5, 0.5])
+        mean = np.average(shares, weights=weights)
+        alike = mean * (1 - mean) / np.average((shares - mean) ** 2, weights=weights)
+        effective = examples * np.clip(alike, 1, checkpoints)
+        value = float(correct.mean())
+        low, high = wilson_interval(value * effective, effective, confidence=confidence)
+        found.append(Estimate(value=value, low=float(low), high=float(high)))
+    return difference(found[0], found[1])
 
 
 def confirmed(

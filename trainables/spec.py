@@ -146,7 +146,7 @@ class EvaluationSpec:
     epsilon: float = radius(0.1, doc="radius of the threat model")
     steps: int = setting(10, doc="PGD steps", unit="steps", low=1)
     restarts: int = setting(1, doc="PGD random restarts", low=1)
-    examples: int = setting(1000, doc="examples measured per split", unit="images", low=1)
+    examples: int = setting(1000, doc="examples measured per split, of train as many as of val", unit="images", low=1)
     every: int = setting(5, doc="epochs between two measurements on validation", unit="epochs", low=1)
     lipschitz: LipschitzSpec = setting(factory=LipschitzSpec, doc="local Lipschitz estimate")
     checks: Literal["cheap", "full"] = setting(

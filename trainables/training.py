@@ -324,7 +324,7 @@ class Trainer:
         return learning_rate(progress, schedule=training.schedule, initial=training.lr, epochs=training.epochs)
 
     def _measured_part(self, split: Split) -> tuple[Tensor, Tensor]:
-        first = self.spec.evaluation.examples
+        first = min(self.spec.evaluation.examples, len(self._val))
         return measured_part(split, first, scale=self._scale, layout=self._layout, device=self.device)
 
     def _measure(self, images: Tensor, labels: Tensor, /, *, split: str) -> Measures:

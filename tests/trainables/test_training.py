@@ -251,6 +251,12 @@ def test_completed_outcome():
     assert mixed == pytest.approx([e["loss"] for e in outcome.epochs])
 
 
+def test_no_more_training_images_are_measured_than_validation_has():
+    outcome = run(tiny_spec(examples=10_000)).outcome()
+    assert outcome.row["examples"] == len(blobs().val) < len(blobs().train)
+    assert {len(columns["index"]) for columns in outcome.examples.values()} == {len(blobs().val)}
+
+
 def test_more_examples_asked_for_than_there_are():
     row = run(tiny_spec(epochs=1, examples=1000), val=12).outcome().row
     assert (row["examples"], row["lipschitz_examples"]) == (12, 8)
