@@ -1,4 +1,4 @@
-"""What a study's examples say about its front as a whole: hypervolume, dominance, and the spread between seeds."""
+"""What a study's examples say about its front as a whole: membership, hypervolume and dominance."""
 
 from __future__ import annotations
 
@@ -146,52 +146,3 @@ def summary(drawn: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
     # A new draw lies below the k-th of m in k / (m + 1) of cases; numpy's usual quantiles hold less than they say.
     low, high = np.quantile(array, [(1 - confidence) / 2, (1 + confidence) / 2], method="weibull")
     return Estimate(value=float(array.mean()), low=float(low), high=float(high))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedSpread:
-    """How an accuracy varies between seeds, and how much of that is only the examples.
-
-    Args:
-        seeds: How many seeds, s.
-        mean: Mean accuracy over them.
-        observed: Standard deviation of the seeds' measured accuracies.
-        examples: Standard deviation that finitely many shared examples alone would make between equal seeds.
-        between: What is left: standard deviation of true accuracies between seeds, 0 where noise explains all.
-    """
-
-    seeds: int
-    mean: float
-    observed: float
-    examples: float
-    between: float
-
-
-def seed_spread(correct: ArrayLike, /) -> SeedSpread:
-    """Split the spread of an accuracy between seeds into examples' noise and the seeds' own.
-
-    Seeds share their examples, so the noise that tells them apart comes only from examples on which they differ:
-    half the mean variance of the paired differences, over n. The rest of the observed variance is the seeds' own.
-
-    Args:
-        correct: Boolean, shape (s, n), s >= 2 seeds of the same settings on the same n >= 2 examples.
-
-    Raises:
-        ValueError: Fewer than two seeds or examples.
-    """
-    matrix = np.asarray(correct, dtype=np.float64)
-    if matrix.ndim != 2 or min(matrix.shape) < 2:
-        raise ValueError(f"`correct` must have shape (s, n) with s >= 2 and n >= 2, got {matrix.shape}")
-    seeds, examples = matrix.shape
-    accuracies = matrix.mean(axis=1)
-    observed = float(accuracies.var(ddof=1))
-    # The mean over pairs of seeds of var(difference) / 2 is the within-example variance less the seeds' own means'.
-    within = matrix.var(axis=0, ddof=1).sum() - examples * observed
-    noise = max(float(within) / (examples - 1) / examples, 0.0)
-    return SeedSpread(
-        seeds=seeds,
-        mean=float(accuracies.mean()),
-        observed=observed**0.5,
-        examples=noise**0.5,
-        between=max(observed - noise, 0.0) ** 0.5,
-    )

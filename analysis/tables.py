@@ -167,9 +167,9 @@ def front_table(
     notes += [doubts] if (doubts := flagged(table)) else []
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []
     notes += [useless] if (useless := _smooth_but_useless(members, table)) else []
-    size = members.num_rows
+    size, trials = members.num_rows, table.num_rows
     return TextTable(
-        title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {table.num_rows} trials",
+        title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {trials} trial{'s' * (trials != 1)}",
         headings=tuple(heading for heading, _, _ in columns),
         formats=tuple(spec for _, spec, _ in columns),
         rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from analysis.association import Association, dropout_effects, lipschitz_associations, random_share
 from analysis.beliefs import FrontBelief
@@ -29,7 +30,7 @@ def summary_lines(
     missed = f", {counts.infeasible} without doubts but against {constraints_missed(table)}"
     methods = Counter(table["method"].to_pylist())
     lines = [
-        f"{counts.trials} trials over {len(methods)} method{'s' * (len(methods) != 1)} on "
+        f"{counts.trials} trial{'s' * (counts.trials != 1)} over {len(methods)} method{'s' * (len(methods) != 1)} on "
         f"{', '.join(dict.fromkeys(table['dataset'].to_pylist()))}: {counts.failed} failed, {counts.stopped_early} "
         f"were stopped early, {counts.flagged} completed with doubts about their measurement"
         f"{missed if counts.infeasible else ''}.",
@@ -40,18 +41,14 @@ def summary_lines(
         reason = why_no_front(table)
         return [*lines, f"{reason[0].upper()}{reason[1:]}, so there is no front.", *_apart(table)]
     rows = front.to_pylist()
-    best, safest = rows[0], rows[-1]
     lines.append(
-        f"The front has {len(rows)} member{'s' * (len(rows) != 1)}. Its clean end is trial {best['trial_id']} "
-        f"({best['method']}): {best[FRONT[0]]:.1%} clean, {best[FRONT[1]]:.1%} robust. Its robust end is trial "
-        f"{safest['trial_id']} ({safest['method']}): {safest[FRONT[0]]:.1%} clean, {safest[FRONT[1]]:.1%} robust."
+        f"The front has {len(rows)} members. Its clean end is {_told(rows[0])}. Its robust end is {_told(rows[-1])}."
+        if len(rows) > 1
+        else f"The front has 1 member, {_told(rows[0])}."
     )
     if knee := knee_of(front):
         middle = next(row for row in rows if row["trial_id"] == knee)
-        lines.append(
-            f"Its knee is trial {knee} ({middle['method']}): {middle[FRONT[0]]:.1%} clean, "
-            f"{middle[FRONT[1]]:.1%} robust."
-        )
+        lines.append(f"Its knee is {_told(middle)}.")
     measured = front_hypervolume(table, reference=reference)
     text = volume_note(measured, FRONT)
     if belief is not None:
@@ -96,6 +93,10 @@ def association_lines(table: Table, /) -> list[str]:
     if not lines:
         lines.append(f"Only {share.num_rows} sound trials did not follow results: too few for associations.")
     return lines
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return f"trial {row['trial_id']} ({row['method']}): {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust"
 
 
 def _said(found: Association) -> str:

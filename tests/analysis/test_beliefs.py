@@ -12,7 +12,6 @@ from analysis.beliefs import (
     drawn_hypervolumes,
     front_belief,
     outermost,
-    seed_spread,
     summary,
 )
 from analysis.fronts import hypervolume, non_dominated
@@ -80,29 +79,3 @@ def test_a_crowded_front_is_not_cut_off_by_luck() -> None:
         was.append(non_dominated(truth, maximise=True))
     error, table = calibration_table(np.concatenate(said), np.concatenate(was))
     assert error <= 0.05 + 0.03, table
-
-
-def test_seed_spread_takes_the_examples_noise_away() -> None:
-    """200 settings of 4 seeds: true accuracies spread by 0.02 between seeds, half the examples hard for all."""
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(200):
-        accuracy = np.clip(0.8 + 0.02 * rng.normal(size=4), 0, 1)
-        shared = rng.random(800) < 0.5
-        uniform = np.where(shared, rng.random(800), rng.random((4, 800)))
-        found.append(seed_spread(uniform < accuracy[:, None]))
-    between = np.mean([spread.between**2 for spread in found]) ** 0.5
-    observed = np.mean([spread.observed**2 for spread in found]) ** 0.5
-    assert between == pytest.approx(0.02, abs=0.002)
-    assert observed**2 == pytest.approx(0.02**2 + 0.5 * 0.8 * 0.2 / 800, rel=0.2)
-
-
-def test_equal_seeds_have_no_spread_and_noise_alone_gives_little() -> None:
-    rng = np.random.default_rng(0)
-    row = rng.random(500) < 0.7
-    same = seed_spread([row, row, row])
-    assert (same.observed, same.examples, same.between) == (0.0, 0.0, 0.0)
-    noise = [seed_spread(rng.random((5, 500)) < 0.7) for _ in range(200)]
-    assert np.mean([s.observed**2 for s in noise]) == pytest.approx(np.mean([s.examples**2 for s in noise]), rel=0.15)
-    with pytest.raises(ValueError, match="s >= 2"):
-        seed_spread([row])

@@ -168,8 +168,8 @@ def test_other_objectives_get_a_column_and_a_hypervolume() -> None:
     ("rows", "title"),
     [
         ([], "0 members of 0 trials"),
-        ([result_row(0)], "1 member of 1 trials"),
-        ([result_row(0, status="failed", val_clean_accuracy=None)], "0 members of 1 trials"),
+        ([result_row(0)], "1 member of 1 trial"),
+        ([result_row(0, status="failed", val_clean_accuracy=None)], "0 members of 1 trial"),
     ],
 )
 def test_little_or_nothing_to_show(rows: list[dict[str, object]], title: str) -> None:

@@ -56,9 +56,9 @@ def test_one_trial_and_only_failed_ones_are_drawn_as_what_they_are(command, tmp_
     lost = result_row(0, status="failed", reason="diverged", val_clean_accuracy=None, val_robust_accuracy=None)
     folder_of(tmp_path / "lost", [lost])
     code, out, _ = command("pareto", "one", "--format", "svg")
-    assert (code, "1 member of 1 trials" in out) == (0, True)
+    assert (code, "1 member of 1 trial" in out) == (0, True)
     code, out, _ = command("pareto", "lost", "--format", "svg")
-    assert (code, "0 members of 1 trials" in out, "1 failed" in out) == (0, True, True)
+    assert (code, "0 members of 1 trial" in out, "1 failed" in out) == (0, True, True)
     for study in ("one", "lost"):
         assert command("report", study)[0] == 0
 
