@@ -230,7 +230,7 @@ def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontBelief |
     notes = ["intervals: 95 %, Wilson's, of the examples"] if intervals else []
     if belief is not None:
         notes.append(
-            "P(on front): that no other trial truly dominates it, given each example's outcome; of draws, ± 0.02"
+            "P(on front): that no other trial truly dominates it, given each example's outcome (drawn: ± 0.02)"
         )
         off = {
             trial: chance
