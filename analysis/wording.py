@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.objectives import infeasible, missed_constraints
+import numpy as np
+
+from analysis.objectives import FRONT, infeasible, missed_constraints, values
 from analysis.results import Table
 
 SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema")
@@ -32,6 +34,7 @@ class Counts:
         stopped_early: By the scheduler.
         flagged: Completed with flags.
         infeasible: Completed without flags, but against a constraint of their study.
+        unmeasured: Completed without flags and against no constraint, but without one of both accuracies.
     """
 
     trials: int
@@ -39,27 +42,32 @@ class Counts:
     stopped_early: int
     flagged: int
     infeasible: int
+    unmeasured: int
 
     def __str__(self) -> str:
         parts = [f"{self.failed} failed", f"{self.flagged} flagged"]
         parts += [f"{self.stopped_early} stopped early"] if self.stopped_early else []
         parts += [f"{self.infeasible} infeasible"] if self.infeasible else []
+        parts += [f"{self.unmeasured} not measured"] if self.unmeasured else []
         return f"n = {self.trials} trial{'s' * (self.trials != 1)} ({', '.join(parts)})"
 
 
 def count(table: Table, /) -> Counts:
-    """Return how many trials there are, failed, were stopped early, completed with flags, or missed a constraint."""
+    """Return how many trials there are, and how many of them count for nothing and why; see `Counts`."""
     statuses = table["status"].to_pylist()
     flagged = [
         bool(flags) and status == "completed"
         for flags, status in zip(table["flags"].to_pylist(), statuses, strict=True)
     ]
+    missed = infeasible(table)
+    sound = np.asarray([status == "completed" for status in statuses], dtype=bool) & ~np.asarray(flagged, dtype=bool)
     return Counts(
         trials=len(statuses),
         failed=statuses.count("failed"),
         stopped_early=statuses.count("stopped_early"),
         flagged=sum(flagged),
-        infeasible=int(infeasible(table).sum()),
+        infeasible=int(missed.sum()),
+        unmeasured=int((sound & ~missed & np.isnan(values(table, FRONT)).any(axis=1)).sum()),
     )
 
 

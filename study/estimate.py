@@ -112,8 +112,9 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     training = seconds * len(data.train) / images * spec.training.epochs
     # val at every measured epoch, train once at the end; the probe measured both once
     times = -(-spec.training.epochs // spec.evaluation.every) + 1
-    attack = row["seconds_attack"] / 2 * spec.evaluation.examples / measured * times
-    lipschitz = row["seconds_lipschitz"] / 2 * spec.evaluation.lipschitz.examples / measured * times
+    examples = min(spec.evaluation.examples, len(data.val))
+    attack = row["seconds_attack"] / 2 * examples / measured * times
+    lipschitz = row["seconds_lipschitz"] / 2 * min(spec.evaluation.lipschitz.examples, examples) / measured * times
     with tempfile.TemporaryDirectory() as folder:
         trainer.keep(folder)
         return training + attack + lipschitz, sum(path.stat().st_size for path in Path(folder).iterdir())

@@ -102,11 +102,15 @@ class ParetoView:
         return np.stack([x, y], axis=1)
 
     @property
+    def inside(self) -> np.ndarray:
+        """Mark the drawn points that lie within the limits of the axes, shape (n,)."""
+        low, high = np.asarray([self.limits(axis) for axis in (0, 1)]).T
+        return np.asarray(self.drawn & ((self.points >= low) & (self.points <= high)).all(axis=1))
+
+    @property
     def outside(self) -> int:
         """Return how many points lie beyond the limits of the axes."""
-        ends = np.asarray([self.limits(axis) for axis in (0, 1)])
-        points = self.points[self.drawn]
-        return int(((points < ends[:, 0]) | (points > ends[:, 1])).any(axis=1).sum())
+        return int((self.drawn & ~self.inside).sum())
 
     def limits(self, axis: int) -> tuple[float, float]:
         """Return limits for an axis: points and a margin; accuracies leave [0, 1] by no more than a marker.
@@ -138,11 +142,11 @@ class ParetoView:
         return shown if last - (sign * shown).min() <= best - last else shown[sign * shown >= last]
 
     def colour_scale(self) -> ColourScale | None:
-        """Return how Lipschitz estimates map to colour, or None if no drawn trial has one.
+        """Return how Lipschitz estimates map to colour, or None if no trial within the axes has one.
 
         Values under the floor (a constant network has 0) do not stretch a log scale.
         """
-        known = self.lipschitz[self.drawn & np.isfinite(self.lipschitz)]
+        known = self.lipschitz[self.inside & np.isfinite(self.lipschitz)]
         if not len(known):
             return None
         positive = known[known >= LIPSCHITZ_FLOOR]

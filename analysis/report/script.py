@@ -68,6 +68,7 @@ function flat() {
   const mine = all.filter(i => shown.has(T.m[i]));
   const ends = extent(mine);
   const byLipschitz = document.getElementById('colour').value === 'lipschitz';
+  const [cmin, cmax] = range(mine.filter(i => everywhere() || !outside(i)).map(i => T.z[i]));
   const traces = [stairs(all.filter(i => T.a[i]), {color: '#777', width: 1, dash: 'dot'}),
     stairs(all.filter(i => T.k[i] === 0), {color: '#444', width: 1.5})];
   D.methods.forEach((method, m) => {
@@ -84,7 +85,7 @@ function flat() {
   });
   const layout = Object.assign({}, base, {height: 520, xaxis: axis(D.axes.x, {range: [...ends[0]]}),
     yaxis: axis(D.axes.y, {range: [...ends[1]]}), hovermode: 'closest',
-    coloraxis: {colorscale: 'Cividis', reversescale: true, showscale: byLipschitz,
+    coloraxis: {cmin, cmax, colorscale: 'Cividis', reversescale: true, showscale: byLipschitz,
                 colorbar: {title: {text: D.axes.z, side: 'right'}, thickness: 12}}});
   traces.push({type: 'scatter', mode: 'markers', x: [], y: [], hoverinfo: 'skip', showlegend: false,
     marker: {symbol: 'circle-open', size: 22, color: '#d00', line: {width: 3}}});

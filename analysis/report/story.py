@@ -28,12 +28,13 @@ def summary_lines(
     """
     counts = count(table)
     missed = f", {counts.infeasible} without doubts but against {constraints_missed(table)}"
+    unmeasured = f", {counts.unmeasured} completed without one of both accuracies"
     methods = Counter(table["method"].to_pylist())
     lines = [
         f"{counts.trials} trial{'s' * (counts.trials != 1)} over {len(methods)} method{'s' * (len(methods) != 1)} on "
         f"{', '.join(dict.fromkeys(table['dataset'].to_pylist()))}: {counts.failed} failed, {counts.stopped_early} "
         f"were stopped early, {counts.flagged} completed with doubts about their measurement"
-        f"{missed if counts.infeasible else ''}.",
+        f"{missed if counts.infeasible else ''}{unmeasured if counts.unmeasured else ''}.",
         f"Robust accuracy is the share of all examples still classified correctly under {measured_by(table)}.",
     ]
     front = front_of(table)

@@ -21,7 +21,7 @@ from analysis.fronts import MixedStudiesError, on_front
 from analysis.plots.interactive import pareto_html, pareto_plotly
 from analysis.plots.pareto import FORMATS, draw_pareto, pareto_figure, write_pareto
 from analysis.plots.style import STYLES, paper_style, styles_for
-from analysis.plots.view import pareto_view
+from analysis.plots.view import ColourScale, pareto_view
 from analysis.uncertainty import wilson_interval
 
 POOR = {
@@ -55,7 +55,8 @@ def test_poor_data_still_makes_figures(case: str, tmp_path: Path) -> None:
 
 def test_collapsed_trials_do_not_press_the_front_into_a_corner_and_are_counted() -> None:
     near = [result_row(n, val_clean_accuracy=0.9 + 0.01 * n, val_robust_accuracy=0.8 - 0.01 * n) for n in range(6)]
-    lost = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in (7, 8)]
+    near = [row | {"val_lipschitz_mean": 50.0 + row["number"]} for row in near]
+    lost = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1, val_lipschitz_mean=0.01) for n in (7, 8)]
     with_lost, alone = pareto_view(as_table(near + lost)), pareto_view(as_table(near))
     for axis in (0, 1):
         low, high = with_lost.limits(axis)
@@ -63,6 +64,7 @@ def test_collapsed_trials_do_not_press_the_front_into_a_corner_and_are_counted()
         assert low <= alone.ends[:, axis].min()
         assert high >= alone.ends[:, axis].max()
     assert with_lost.outside == 2
+    assert with_lost.colour_scale() == alone.colour_scale() == ColourScale(low=50.0, high=55.0)
     assert with_lost.small_print.endswith("2 trials far behind the front outside the axes")
     assert (alone.outside, "outside" in alone.small_print) == (0, False)
     np.testing.assert_allclose(alone.ends[0, 0], np.ravel(wilson_interval(900, 1000)))

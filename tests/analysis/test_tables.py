@@ -219,12 +219,15 @@ def test_counts_and_phrases() -> None:
         [
             result_row(0, status="failed", flags=["noisy"]),
             result_row(1, status="stopped_early"),
-            result_row(2, flags=["noisy"], norm="l2", restarts=2),
+            result_row(2, flags=["noisy"], norm="l2", restarts=2, val_robust_accuracy=None),
+            result_row(3, val_robust_accuracy=None),
+            result_row(4, val_clean_accuracy=math.nan),
+            result_row(5),
         ]
     )
     counts = count(table)
-    assert (counts.trials, counts.failed, counts.stopped_early, counts.flagged) == (3, 1, 1, 1)
-    assert str(counts) == "n = 3 trials (1 failed, 1 flagged, 1 stopped early)"
+    assert (counts.trials, counts.failed, counts.stopped_early, counts.flagged, counts.unmeasured) == (6, 1, 1, 1, 2)
+    assert str(counts) == "n = 6 trials (1 failed, 1 flagged, 1 stopped early, 2 not measured)"
     assert measured_by(table) == "PGD, 10 steps, 1 restart | 2 restarts, \u2113∞ | \u21132, ε = 0.1"
     assert provenance(as_table([])) == "n = 0 trials (0 failed, 0 flagged)"
     assert measured_by(as_table([])) == ""
