@@ -20,7 +20,7 @@ within their noise, probabilities come out too high.
 """
 
 
-DRAWS = 2000
+DRAWS = 3000
 """Posterior draws: another seed moves a probability by a standard deviation of 0.01 to 0.02."""
 
 

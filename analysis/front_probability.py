@@ -19,9 +19,6 @@ from analysis.shared_noise import Measured, measure
 CELLS = (0.25, 0.5)
 """Width of the cells of the two priors, beside and along the trade-off, in standard deviations of a trial's noise."""
 
-REFITS = 1
-"""How often the trade-off is fitted again, to draws of true angles."""
-
 _HOPELESS = 6.0
 _REACH = 3.5
 _DEGREE = 4
@@ -165,12 +162,14 @@ def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, b
     """Draw true angles, up to shared noise, shape (draws, t, 2), a share of them under each plausible trade-off."""
     kept = []
     for curve, share in _trade_offs(measured, draws=draws):
-        fitted = curve
-        for _ in range(REFITS if curve.degree() else 0):
-            # Noise in the robust angle flattens a curve fitted to measured angles; drawn true angles are free of it.
-            drawn = _sweep(measured, fitted, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
-            fitted = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
-        kept.append(_sweep(measured, fitted, generator, sweeps=burn_in + share)[burn_in:])
+        for part in (share // 2, share - share // 2):
+            fitted = curve
+            if curve.degree():
+                # Noise in the robust angle flattens a curve fitted to measured angles; drawn ones are free of it. What
+                # is fitted hangs on the draws, so each half of them has a fit of its own.
+                drawn = _sweep(measured, curve, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
+                fitted = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
+            kept.append(_sweep(measured, fitted, generator, sweeps=burn_in + part)[burn_in:])
     return np.concatenate(kept)
 
 
@@ -182,7 +181,7 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
     values = measured.angles - np.stack([curve(measured.angles[:, 1]), np.zeros(len(noise))], axis=1)
     grids = [_grid(values[:, i], np.sqrt(noise[:, i, i]), cell=CELLS[i], beside=i == 0) for i in range(2)]
     likelihood = _likelihood([grid.away(values[:, i]) for i, grid in enumerate(grids)], noise)
-    trials, *shape = likelihood.shape
+    trials = len(likelihood)
     every = np.arange(trials)
     cells = [grid.near[:, grid.near.shape[1] // 2] for grid in grids]
     weights, mass = [grid.bases[0] for grid in grids], [1.0, 1.0]
@@ -191,14 +190,20 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
         for i, grid in enumerate(grids):
             weights[i], mass[i] = _draw_weights(grid, cells[i], mass[i], generator)
         beside, along = (weights[i][grid.near] for i, grid in enumerate(grids))
-        reached = np.cumsum((likelihood * beside[:, :, None] * along[:, None, :]).reshape(trials, -1), axis=1)
-        picked = (reached < generator.random((trials, 1)) * reached[:, -1:]).sum(axis=1)
-        places = np.unravel_index(np.minimum(picked, reached.shape[1] - 1), shape)
-        cells = [grid.near[every, places[i]] for i, grid in enumerate(grids)]
+        first = _picked(beside * (likelihood @ along[:, :, None])[..., 0], generator)
+        second = _picked(likelihood[every, first] * along, generator)
+        cells = [grid.near[every, place] for grid, place in zip(grids, (first, second), strict=True)]
         inside = generator.random((2, trials))
         beside, along = (grid.low + (cells[i] + inside[i]) * grid.width for i, grid in enumerate(grids))
         kept[step] = np.stack([beside + curve(along), along], axis=1)
     return kept
+
+
+def _picked(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw a column for each row, with probabilities as its weights (t, v), shape (t,)."""
+    reached = np.cumsum(weights, axis=1)
+    picked = (reached < generator.random((len(weights), 1)) * reached[:, -1:]).sum(axis=1)
+    return np.asarray(np.minimum(picked, weights.shape[1] - 1))
 
 
 def _trade_offs(measured: Measured, *, draws: int) -> list[tuple[Legendre, int]]:
@@ -268,13 +273,18 @@ def _draw_weights(
     filled = cells[order]
     earlier = np.arange(len(cells)) - np.searchsorted(filled, filled)
     # The largest of log probabilities plus Gumbel noise is a draw from them.
-    fits = np.log(mass * grid.bases[:, filled] + earlier).sum(axis=1)
+    fits = _log_products(mass * grid.bases[:, filled] + earlier)
     base = grid.bases[np.argmax(fits + generator.gumbel(size=len(fits)))]
     masses = _MASSES[:, None]
-    fits = (np.log(masses * base[filled] + earlier) - np.log(masses + np.arange(len(cells)))).sum(axis=1)
+    fits = _log_products(masses * base[filled] + earlier) - _log_products(masses + np.arange(len(cells)))
     mass = float(_MASSES[np.argmax(fits + generator.gumbel(size=len(fits)))])
     count = np.bincount(cells, minlength=len(base))
     return np.maximum(generator.standard_gamma(count + mass * base), 1e-300), mass
+
+
+def _log_products(factors: np.ndarray) -> np.ndarray:
+    """Return the logarithm of each row's product, shape (r, t) to (r,); sixteen factors at a time stay in range."""
+    return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, factors.shape[1], 16), axis=1)).sum(axis=1))
 
 
 def _undominated(points: np.ndarray) -> np.ndarray:

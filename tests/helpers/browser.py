@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -33,8 +34,10 @@ def page(*, width: int = 1500, height: int = 900) -> Iterator[Any]:
             browser.close()
 
 
-def shown_after(file: Path) -> float:
+def shown_after(file: Path) -> tuple[float, float]:
     """Return the seconds from a browser's asking for a page of charts until the frame with the first one is shown.
+
+    And the CPU seconds that its process took by then, which other work on the machine changes less; inf without /proc.
 
     Nobody drives the browser: an inspector, as playwright attaches, makes it parse large scripts twice. The page says
     itself when it is shown, by going to another address; both requests are timed by the server.
@@ -65,11 +68,26 @@ def shown_after(file: Path) -> float:
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             assert shown.wait(WAIT_MS / 1000), "the page never showed a chart"
+            busy = _renderer_seconds(profile)
         finally:
             browser.kill()
             browser.wait()
             server.shutdown()
-    return asked["/shown"] - asked["/"]
+    return asked["/shown"] - asked["/"], busy or float("inf")
+
+
+def _renderer_seconds(profile: str) -> float:
+    """Return the CPU seconds of the busiest process that draws pages for the browser with this profile."""
+    most = 0.0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode()
+            times = (entry / "stat").read_text().rpartition(")")[2].split()[11:13]
+        except OSError:
+            continue  # it has ended
+        if "--type=renderer" in command and profile in command:
+            most = max(most, sum(map(int, times)) / os.sysconf("SC_CLK_TCK"))
+    return most
 
 
 _GO_ON = b"""<script>
