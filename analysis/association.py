@@ -61,12 +61,14 @@ class Row:
         outcome: The second's.
         among: "all methods", "within method" or a method.
         found: The association; None with fewer than `LEAST` trials, or a column that does not vary.
+        n: Trials that have both columns.
     """
 
     of: str
     outcome: str
     among: str
     found: Association | None
+    n: int
 
 
 def random_share(table: Table, /) -> Table:
@@ -91,12 +93,14 @@ def lipschitz_associations(table: Table, /) -> list[Row]:
     for column, of in LIPSCHITZ.items():
         for outcome, label in OUTCOMES.items():
             x, y = measure(table, column), measure(table, outcome)
-            found.append(Row(of=of, outcome=label, among="all methods", found=spearman(x, y, groups=studies)))
-            found.append(Row(of=of, outcome=label, among="within method", found=spearman(x, y, groups=levels)))
+            known = ~np.isnan(x + y)
+            for among, groups in (("all methods", studies), ("within method", levels)):
+                rho = spearman(x, y, groups=groups)
+                found.append(Row(of=of, outcome=label, among=among, found=rho, n=int(known.sum())))
             for method in sorted(set(methods)):
                 mine = methods == method
-                among = spearman(x[mine], y[mine], groups=studies[mine])
-                found.append(Row(of=of, outcome=label, among=method, found=among))
+                rho = spearman(x[mine], y[mine], groups=studies[mine])
+                found.append(Row(of=of, outcome=label, among=method, found=rho, n=int(known[mine].sum())))
     return found
 
 
@@ -120,9 +124,11 @@ def dropout_effects(table: Table, /) -> list[Row]:
         for among in ("all methods", *sorted(set(methods))):
             mine = np.ones(len(methods), dtype=bool) if among == "all methods" else methods == among
             total = slope(dropout[mine], y[mine], groups=levels[mine])
-            found.append(Row(of="0.1 dropout", outcome=label, among=among, found=total))
+            n = int((~np.isnan(dropout + y))[mine].sum())
+            found.append(Row(of="0.1 dropout", outcome=label, among=among, found=total, n=n))
         matched = slope(dropout, y, groups=levels, controls=[smoothness, smoothness**2])
-        found.append(Row(of="0.1 dropout", outcome=label, among="all methods, at matched Lipschitzness", found=matched))
+        among, n = "all methods, at matched Lipschitzness", int((~np.isnan(dropout + y + smoothness)).sum())
+        found.append(Row(of="0.1 dropout", outcome=label, among=among, found=matched, n=n))
     return found
 
 

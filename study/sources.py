@@ -19,10 +19,12 @@ class Gathered:
     Attributes:
         table: Their result rows; those of several studies are `analysis.several.relabelled`.
         sources: Their folders or files, by what the table calls them.
+        rows: The result rows as each of those has them, by the same names.
     """
 
     table: Any
     sources: Mapping[str, Path]
+    rows: Mapping[str, Any]
 
     def config(self) -> str:
         """Return the configs as text, each below its study's name where there are several; empty for exports."""
@@ -42,7 +44,11 @@ class Gathered:
         """
         from analysis.on_test import together
 
-        found = {label: known_on_test(source) for label, source in self.sources.items() if source.is_dir()}
+        found = {
+            label: known_on_test(source, table=self.rows[label])
+            for label, source in self.sources.items()
+            if source.is_dir()
+        }
         known = {label: one for label, one in found.items() if one is not None}
         if len(self.sources) == 1 or not known:
             return next(iter(known.values()), None)
@@ -74,12 +80,14 @@ def _told_apart(read: Mapping[Path, Any]) -> Gathered:
     tables = [(name, source, rows) for source, table in read.items() for name, rows in by_study(table).items()]
     if len(tables) == 1:
         name, source, table = tables[0]
-        return Gathered(table=table, sources={name: source})
+        return Gathered(table=table, sources={name: source}, rows={name: table})
     names = [name for name, _, _ in tables]
     labels = [name if names.count(name) == 1 else f"{name} ({source})" for name, source, _ in tables]
+    rows = {label: table for label, (_, _, table) in zip(labels, tables, strict=True)}
     return Gathered(
-        table=joined([relabelled(table, label) for label, (_, _, table) in zip(labels, tables, strict=True)]),
+        table=joined([relabelled(table, label) for label, table in rows.items()]),
         sources={label: source for label, (_, source, _) in zip(labels, tables, strict=True)},
+        rows=rows,
     )
 
 

@@ -177,11 +177,13 @@ def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_t
         )
         count = next(iter(again.spread.values())).seeds
         failed = f"; {again.failed} more failed" if again.failed else ""
+        lucky = _beyond_own(again)
+        beyond = f"; outside this network's own interval: {', '.join(lucky)}" if lucky else ""
         return Answer(
             "How much is the seed's luck?",
             f"{count} new seed{'s' * (count != 1)} of these settings on test: {said} (mean ± standard deviation)"
-            f"{failed}",
-            "answered" if count > 1 else "open",
+            f"{failed}{beyond}",
+            "doubt" if lucky else "answered" if count > 1 else "open",
         )
     others = [other["val_robust_accuracy"] for other in replicates if other["val_robust_accuracy"] is not None]
     if not others:
@@ -191,6 +193,14 @@ def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_t
         "How much is the seed's luck?",
         f"{len(span)} seeds of these settings: robust accuracy from {min(span):.3f} to {max(span):.3f}",
     )
+
+
+def _beyond_own(again: Confirmed) -> list[str]:
+    """Return in which kinds of accuracy the new seeds' mean lies outside the network's own interval on test."""
+    if again.test is None:
+        return []
+    own = {kind: accuracy_estimate(again.test[f"{kind}_accuracy"], again.test["examples"]) for kind in again.spread}
+    return [kind for kind, there in own.items() if not there.low <= again.spread[kind].mean <= there.high]
 
 
 def _training(row: Mapping[str, Any]) -> str:

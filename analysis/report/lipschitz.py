@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.association import (
     INDEPENDENT,
+    LEAST,
     Association,
     Row,
     dropout_effects,
@@ -61,10 +62,12 @@ def _associations(title: str, rows: list[Row], unit: str) -> str:
         return "" if found is None else f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
     cells = tuple(
-        (row.of, row.outcome, row.among, shown(row.found), row.found.n if row.found else None) for row in rows
+        (row.of, row.outcome, row.among, shown(row.found), row.found.n if row.found else row.n) for row in rows
     )
     headings = ("of", "with", "among", unit, "n")
-    return table_html(TextTable(title=title, headings=headings, formats=("", "", "", "", "d"), rows=cells))
+    lacking = any(row.found is None for row in rows)
+    notes = (f"-: fewer than {LEAST} trials beside the levels taken out, or nothing varies",) if lacking else ()
+    return table_html(TextTable(title=title, headings=headings, formats=("", "", "", "", "d"), rows=cells, notes=notes))
 
 
 _CHART = (

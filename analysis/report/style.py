@@ -35,6 +35,7 @@ figure.fronts { margin: .6rem 0; } figure.fronts svg { width: 100%; max-width: 6
   nav, fieldset input, #count, #chosen, .controls, a.skip, .modebar { display: none !important; }
   body { max-width: none; padding: 0; font-size: 10pt; } section { break-inside: auto; }
   tr, details.card, .chart { break-inside: avoid; } .scroll { overflow: visible; }
+  table { font-size: 6pt; } th, td { padding: .1rem .15rem; }
   .pair { display: block; } h2, h3 { break-after: avoid; }
 }
 """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analysis.chosen_table import chosen_table
 from analysis.confirmation import confirmation_table
-from analysis.evaluations import evaluation_table, uses_lines
-from analysis.on_test import curse_lines, on_test_table
+from analysis.evaluations import attack_name, evaluation_table, strongest, uses_lines
+from analysis.on_test import OnTest, curse_lines, on_test_table
 from analysis.report.html import bullets, paragraph, table_html
 from analysis.report.material import Material
 
@@ -43,4 +43,32 @@ def tested_lines(material: Material, /) -> list[str]:
     found = material.on_test
     if found is None:
         return []
-    return [line[0].upper() + line[1:] + "." for line in curse_lines(found)]
+    lines = [line[0].upper() + line[1:] + "." for line in curse_lines(found)]
+    return [*lines, *_seeds(found), *_strongest(found)]
+
+
+def _seeds(found: OnTest) -> list[str]:
+    """Return what became of members under new seeds, robust accuracy on test."""
+    said = [
+        f"{one.result['trial_id']} from {one.test['robust_accuracy']:.3f} to {again.mean:.3f}"
+        + ("" if again.sd is None else f" ± {again.sd:.3f}")
+        + f" (n = {again.seeds})"
+        for one in found.members
+        if one.test is not None and (again := one.spread.get("robust")) is not None
+    ]
+    listed = "; ".join(said)
+    return [f"Trained again with n new seeds, robust accuracy on test went (± between seeds) {listed}."] if said else []
+
+
+def _strongest(found: OnTest) -> list[str]:
+    """Return what attacks stronger than the study's own leave of the members on test."""
+    said = []
+    for one in found.members:
+        trial, strong = one.result["trial_id"], strongest(one.result, found.evaluations)
+        if strong is None or strong == one.test:
+            continue
+        there = found.same_images.get(trial)
+        beside = "" if there is None else f", the study's own {there:.3f} of the same"
+        left = f"{strong['robust_accuracy']:.3f} under {attack_name(strong)}"
+        said.append(f"{trial} {left} ({strong['examples']} images{beside})")
+    return [f"Under the strongest attack run on test: {'; '.join(said)}."] if said else []

@@ -6,7 +6,9 @@ from helpers.synthetic_results import as_table, evaluation_row, result_row
 
 from analysis.confirmation import confirmed
 from analysis.on_test import OnTest
+from analysis.report import tested
 from analysis.report.card import Answer, card
+from analysis.report.material import Material
 
 MASKED, OTHERS = "Signs of masked gradients?", "Transferred and gradient-free attacks?"
 
@@ -41,3 +43,24 @@ def test_only_the_full_checks_answer_whether_gradients_are_masked() -> None:
     assert (doubted[MASKED].state, doubted[MASKED].text) == ("doubt", "flags on test: zero_gradients (PGD-10)")
     alone = {answer.question: answer for answer in card(as_table([result_row(0)]).to_pylist()[0])}
     assert alone[MASKED].state == "open"
+
+
+def test_new_seeds_that_fall_out_of_the_networks_own_interval_are_a_doubt_and_in_the_summary() -> None:
+    row = as_table([result_row(0)]).to_pylist()[0]
+    for share, state in ((0.45, "answered"), (0.2, "doubt")):
+        again = [result_row(n, trial_id=f"t00000-s{n}", study="toy-confirm", replicate_of=0) for n in (1, 2)]
+        tests = [
+            evaluation_row("t00000", robust_accuracy=0.45),
+            *(
+                evaluation_row("t00000", trial_id=one["trial_id"], study="toy-confirm", robust_accuracy=share)
+                for one in again
+            ),
+            evaluation_row("t00000", attack="autoattack", robust_accuracy=0.4),
+        ]
+        members = tuple(confirmed([row], tests, replicas=again))
+        found = OnTest(members=members, chosen=("t00000",), evaluations=tuple(tests), curse={})
+        (seeds,) = [answer for answer in card(row, on_test=found) if answer.question == "How much is the seed's luck?"]
+        assert (seeds.state, "outside this network's own interval: robust" in seeds.text) == (state, state == "doubt")
+        said = " ".join(tested.tested_lines(Material(title="toy", table=as_table([row]), on_test=found)))
+        assert f"t00000 from 0.450 to {share:.3f} ± 0.000 (n = 2)" in said
+        assert "Under the strongest attack run on test: t00000 0.400 under autoattack" in said

@@ -7,11 +7,11 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
-from helpers.synthetic_results import as_table, result_row, study_rows
+from helpers.synthetic_results import as_table, evaluation_row, result_row, study_rows
 
 from analysis.fronts import MixedStudiesError, front_of, insisted, mixed_columns, require_like_for_like
 from analysis.results import example_columns, write_columns, write_rows
-from analysis.schema import EXAMPLE, RESULT
+from analysis.schema import EVALUATION, EXAMPLE, RESULT
 from study.cli import main
 
 SETTINGS = {"eval_epsilon": 0.1, "examples": 40}
@@ -53,6 +53,21 @@ def command(monkeypatch, capsys):
         return caught.value.code, captured.out, captured.err
 
     return run
+
+
+def test_a_damaged_row_is_left_out_on_request_though_the_study_was_measured_on_test(folder, command, tmp_path):
+    home = folder("a", study_rows(6, failed=0))
+    evaluated = [evaluation_row("t00000", study="a")]
+    write_rows(home / "evaluations" / "t00000.parquet", evaluated, EVALUATION)
+    write_rows(home / "results" / "t00099.parquet", [result_row(99, study="a")], RESULT)
+    damaged = home / "results" / "t00099.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    assert command(home)[0] == 2
+    code, _, _ = command(home, "--skip-damaged")
+    assert code == 0
+    page = (home / "report.html").read_text()
+    assert "test data was used once" in page
+    assert "6 trials over" in page
 
 
 def test_two_studies_share_a_page_and_their_trials_are_told_apart(folder, command, tmp_path):
