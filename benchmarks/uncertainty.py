@@ -39,7 +39,7 @@ def main() -> None:
         record = try_design(make, generator=generator, studies=studies)
         print(record.line(name), flush=True)
         records += [record] if name in DESIGNS else []
-    print(together(records).line("all but the last"))
+    print(together(records).line("all but the last two"))
 
 
 if __name__ == "__main__":
