@@ -24,6 +24,7 @@ from ray import tune  # noqa: E402
 
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.fit import fit  # noqa: E402
 from trainables.spec import (  # noqa: E402
     DatasetSpec,
     EvaluationSpec,
@@ -32,7 +33,6 @@ from trainables.spec import (  # noqa: E402
     TrainingSpec,
     TrialSpec,
 )
-from trainables.training import fit  # noqa: E402
 from trainables.tune import TrialTrainable  # noqa: E402
 
 

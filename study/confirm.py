@@ -17,8 +17,9 @@ from study.console import notes, results
 from study.errors import UsageError
 from study.evaluations import COMPANION, Ask, data_with_test, evaluation_rows, job_of
 from study.folder import CONFIG_FILE, open_config, read_rows
-from study.replicas import Plan, read_plan
+from study.replicas import Plan, Replica, read_plan
 from study.stopping import SchedulerConfig
+from trainables.seeding import derive
 
 if TYPE_CHECKING:
     from study.measurements import Job
@@ -95,10 +96,64 @@ def _planned(
     from study.tracking.tracker import known_study_id
 
     before = read_plan(folder) or Plan((), known_study_id(study_dir))
-    plan = before.extended(config, study_dir, members, seeds=seeds)
+    plan = extend_plan(before, config, study_dir, members, seeds=seeds)
     if len(plan) > len(before):
         plan.write(folder)
     return plan
+
+
+def extend_plan(
+    plan: Plan, config: StudyConfig, study_dir: Path, members: Sequence[Mapping[str, Any]], /, *, seeds: int
+) -> Plan:
+    """Return the plan with whatever it lacks of so many seeds for each member; nothing is taken out or changed.
+
+    The first new seed of every member comes before anyone's second, so that a plan cut short is a balanced one.
+
+    Args:
+        plan: What is planned already.
+        config: The config of the study that the members belong to.
+        study_dir: Its folder.
+        members: Their result rows.
+        seeds: New seeds for each.
+    """
+    from study.searcher import open_search
+
+    known = {replica.trial_id for replica in plan.replicas}
+    taken = {row["seed"] for row in members}
+    wanted = [(row, repeat) for repeat in range(1, seeds + 1) for row in members]
+    missing = [(row, repeat) for row, repeat in wanted if _replica_id(row, repeat) not in known]
+    search = open_search(config, study_dir) if missing else None
+    added = [_replica(config, search, row, repeat=repeat, taken=taken) for row, repeat in missing]
+    return Plan((*plan.replicas, *added), plan.beneath)
+
+
+def _replica_id(row: Mapping[str, Any], repeat: int) -> str:
+    return f"{row['trial_id']}-s{repeat}"
+
+
+def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat: int, taken: set[int]) -> Replica:
+    from study.searcher import proposal_of
+
+    number = int(row["number"])
+    if number >= len(search.get_trials(deepcopy=False)):
+        raise UsageError(
+            f"the searcher's storage holds no trial {row['trial_id']}, so its settings are not known exactly: put the "
+            "study's optuna.db back"
+        )
+    spec = config.trial_spec(proposal_of(search, config.space(), number), number=number).to_dict()
+    seed = derive(config.search.seed, "confirm", number, repeat)
+    if seed in taken or seed == spec["seed"]:
+        raise AssertionError(f"seed {seed} is a parent's")  # one chance in 2**63 for each pair
+    return Replica(
+        trial_id=_replica_id(row, repeat),
+        parent=row["trial_id"],
+        parent_number=number,
+        repeat=repeat,
+        seed=seed,
+        proposal=row["proposal"],
+        params=search.get_trials(deepcopy=False)[number].params,
+        spec=spec | {"seed": seed},
+    )
 
 
 def _train(config: StudyConfig, folder: Path) -> None:

@@ -14,8 +14,8 @@ from study.console import notes, results
 from study.disk import DiskNeed, check_disk, disk_need, size_text
 from study.progress import duration
 from trainables.data.base import ImageData, Split
+from trainables.fit import trainer_for
 from trainables.spec import TrialSpec
-from trainables.training import Trainer
 
 # enough images that a step's fixed costs do not dominate, few enough to be measured in seconds
 PROBE_BATCHES = 2
@@ -102,7 +102,7 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     spec = config.trial_spec(proposal, number=0)
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(PROBE_EXAMPLES, len(data.val))
-    trainer = Trainer(_shortened(spec, measured), data=replace(data, train=_first(data.train, images)))
+    trainer = trainer_for(_shortened(spec, measured), data=replace(data, train=_first(data.train, images)))
     trainer.run_epoch()  # the first one also pays for what torch sets up once
     begun = time.perf_counter()
     trainer.run_epoch()

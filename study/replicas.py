@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from study.errors import UsageError
-from trainables.seeding import derive
-
-if TYPE_CHECKING:
-    from study.config import StudyConfig
 
 PLAN_FILE = "plan.json"
 
@@ -57,29 +52,6 @@ class Plan:
     def __len__(self) -> int:
         return len(self.replicas)
 
-    def extended(
-        self, config: StudyConfig, study_dir: Path, members: Sequence[Mapping[str, Any]], /, *, seeds: int
-    ) -> Plan:
-        """Return the plan with whatever it lacks of so many seeds for each member; nothing is taken out or changed.
-
-        The first new seed of every member comes before anyone's second, so that a plan cut short is a balanced one.
-
-        Args:
-            config: The config of the study that the members belong to.
-            study_dir: Its folder.
-            members: Their result rows.
-            seeds: New seeds for each.
-        """
-        from study.searcher import open_search
-
-        known = {replica.trial_id for replica in self.replicas}
-        taken = {row["seed"] for row in members}
-        wanted = [(row, repeat) for repeat in range(1, seeds + 1) for row in members]
-        missing = [(row, repeat) for row, repeat in wanted if _replica_id(row, repeat) not in known]
-        search = open_search(config, study_dir) if missing else None
-        added = [_replica(config, search, row, repeat=repeat, taken=taken) for row, repeat in missing]
-        return Plan((*self.replicas, *added), self.beneath)
-
     def write(self, folder: Path, /) -> None:
         """Write the plan, whole or not at all."""
         temporary = folder / f".{PLAN_FILE}.tmp"
@@ -112,32 +84,3 @@ def read_plan(folder: Path, /) -> Plan | None:
         return Plan(tuple(Replica(**one) for one in tree["replicas"]), tree["beneath"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__}): move {folder} away and confirm again") from error
-
-
-def _replica_id(row: Mapping[str, Any], repeat: int) -> str:
-    return f"{row['trial_id']}-s{repeat}"
-
-
-def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat: int, taken: set[int]) -> Replica:
-    from study.searcher import proposal_of
-
-    number = int(row["number"])
-    if number >= len(search.get_trials(deepcopy=False)):
-        raise UsageError(
-            f"the searcher's storage holds no trial {row['trial_id']}, so its settings are not known exactly: put the "
-            "study's optuna.db back"
-        )
-    spec = config.trial_spec(proposal_of(search, config.space(), number), number=number).to_dict()
-    seed = derive(config.search.seed, "confirm", number, repeat)
-    if seed in taken or seed == spec["seed"]:
-        raise AssertionError(f"seed {seed} is a parent's")  # one chance in 2**63 for each pair
-    return Replica(
-        trial_id=_replica_id(row, repeat),
-        parent=row["trial_id"],
-        parent_number=number,
-        repeat=repeat,
-        seed=seed,
-        proposal=row["proposal"],
-        params=search.get_trials(deepcopy=False)[number].params,
-        spec=spec | {"seed": seed},
-    )

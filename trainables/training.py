@@ -47,43 +47,10 @@ LAST, BEST, PARTIAL = "last.pt", "best.pt", "partial.pt"
 BEST_CURVE = ("best_epoch", "best_val_clean_accuracy", "best_val_robust_accuracy")
 """What an epoch's row says of the best checkpoint so far, beside the same of the last."""
 
+PoolMaker = Callable[..., Pool]
+"""Returns the labelled images of a pool, given its name, `spec`, `data` and `device`."""
+
 CARRIED = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
-
-
-def fit(
-    spec: TrialSpec,
-    /,
-    *,
-    data: ImageData | None = None,
-    device: torch.device | str | None = None,
-    report: Callable[[dict[str, Any]], None] | None = None,
-    resume_from: Path | str | None = None,
-    checkpoint_dir: Path | str | None = None,
-) -> Outcome:
-    """Train and measure one trial.
-
-    Args:
-        spec: What to run.
-        data: The data set of `spec.dataset`; loaded when None.
-        device: Where to compute; CUDA if there is any when None.
-        report: Called with each epoch's row.
-        resume_from: A checkpoint of this spec to go on from.
-        checkpoint_dir: Where `last.pt` and `best.pt` are kept; nowhere when None.
-
-    Raises:
-        ValueError: The spec contradicts itself or the data.
-        CheckpointError: `resume_from` is damaged or of another spec.
-    """
-    trainer = Trainer(spec, data=data, device=device)
-    if resume_from is not None:
-        trainer.load(resume_from)
-    while not trainer.done:
-        row = trainer.run_epoch()
-        if checkpoint_dir is not None:
-            trainer.keep(checkpoint_dir)
-        if report is not None:
-            report(row)
-    return trainer.outcome()
 
 
 class Trainer:
@@ -96,17 +63,24 @@ class Trainer:
         spec: What to run.
         data: The data set of `spec.dataset`; loaded when None. The test split is not looked at.
         device: Where to compute; CUDA if there is any when None.
+        make_pool: Labels the unlabelled pool that the method's settings name; see `trainables.fit.trainer_for`.
 
     Attributes:
         model: The network that is trained.
         best: The best checkpoint so far, None before the first measured epoch.
 
     Raises:
-        ValueError: The spec contradicts itself or the data.
+        ValueError: The spec contradicts itself or the data, or its method has a pool and there is no `make_pool`.
     """
 
     def __init__(
-        self, spec: TrialSpec, /, *, data: ImageData | None = None, device: torch.device | str | None = None
+        self,
+        spec: TrialSpec,
+        /,
+        *,
+        data: ImageData | None = None,
+        device: torch.device | str | None = None,
+        make_pool: PoolMaker | None = None,
     ) -> None:
         self._begun = time.perf_counter()
         self.spec = spec
@@ -135,7 +109,7 @@ class Trainer:
             device=self.device,
             layout=self._layout,
             keep_single=not has_batch_statistics(self.model),
-            pool=self._pool(data),
+            pool=self._pool(data, make_pool),
         )
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
@@ -312,11 +286,13 @@ class Trainer:
             self._average.update(self.model, step=self.epoch * len(self._batches) + batch)
         return terms
 
-    def _pool(self, data: ImageData) -> Pool | None:
-        from trainables.teacher import labelled_pool  # which trains the teacher with this very class
-
+    def _pool(self, data: ImageData, make_pool: PoolMaker | None) -> Pool | None:
         name = getattr(self.method, "pool", None)
-        return None if name is None else labelled_pool(name, spec=self.spec, data=data, device=self.device)
+        if name is None:
+            return None
+        if make_pool is None:
+            raise ValueError(f"`pool` is {name!r}, and this trainer labels no pool: take `trainables.fit.trainer_for`")
+        return make_pool(name, spec=self.spec, data=data, device=self.device)
 
     def _learning_rate(self, batch: int) -> float:
         training = self.spec.training

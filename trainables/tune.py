@@ -17,6 +17,7 @@ from ray import tune
 
 from trainables.checkpoints import CheckpointError
 from trainables.data.base import ImageData
+from trainables.fit import trainer_for
 from trainables.runtime import release_memory
 from trainables.save_call import is_asked_to_save, tell_saved
 from trainables.spec import TrialSpec
@@ -128,7 +129,7 @@ class TrialTrainable(tune.Trainable):
         if self._given_up:
             return
         try:
-            self._trainer = Trainer(TrialSpec.from_dict(config["spec"]), data=self._data)
+            self._trainer = trainer_for(TrialSpec.from_dict(config["spec"]), data=self._data)
         except Exception as error:  # noqa: BLE001 - reset_config must not raise; step does instead
             self._failure = error
             return

@@ -159,11 +159,11 @@ def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
     """
     import torch
 
+    from trainables.fit import trainer_for
     from trainables.outcome import OUT_OF_MEMORY
-    from trainables.training import Trainer
 
     device = torch.device("cuda")
-    trainer = Trainer(TrialSpec.from_dict(dict(tree)), data=data, device=device)
+    trainer = trainer_for(TrialSpec.from_dict(dict(tree)), data=data, device=device)
     trainer.run_epoch()
     outcome = trainer.outcome()
     halved = outcome.row["micro_batch"] is not None or outcome.reason == OUT_OF_MEMORY

@@ -11,8 +11,9 @@ from study.config import parse_config
 from study.errors import UsageError
 from trainables import storage
 from trainables.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from trainables.fit import fit
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
-from trainables.training import Trainer, fit
+from trainables.training import Trainer
 from trainables.weights import read_weights
 
 SPEC = TrialSpec(

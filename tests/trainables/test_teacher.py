@@ -18,6 +18,7 @@ from trainables.batches import Pool, TrainingBatches
 from trainables.data import DataError
 from trainables.data.base import RawImages
 from trainables.data.unlabelled import check_images, load_images
+from trainables.fit import trainer_for
 from trainables.teacher import labelled_pool, teacher, teacher_file, teacher_spec
 from trainables.training import LAST, Trainer
 
@@ -150,7 +151,7 @@ def test_a_teacher_that_diverges_says_so():
 
 def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(tmp_path):
     def run(wanted, stop=None):
-        made = Trainer(wanted, data=DATA, device=CPU)
+        made = trainer_for(wanted, data=DATA, device=CPU)
         while not made.done and made.epoch != stop:
             made.run_epoch()
         return made
@@ -158,7 +159,7 @@ def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(
     straight = run(spec())
     half = run(spec(), stop=2)
     half.save(tmp_path / LAST)
-    resumed = Trainer(spec(), data=DATA, device=CPU)
+    resumed = trainer_for(spec(), data=DATA, device=CPU)
     resumed.load(tmp_path / LAST)
     while not resumed.done:
         resumed.run_epoch()
@@ -201,3 +202,8 @@ def test_each_batch_is_joined_by_as_many_images_of_the_pool():
               ((batches(), 3), (batches(), 4), (batches(1), 3))]  # fmt: skip
     assert orders[0] == used
     assert used not in orders[1:]
+
+
+def test_a_trainer_that_labels_no_pool_refuses_a_method_with_one():
+    with pytest.raises(ValueError, match=r"this trainer labels no pool: take `trainables\.fit\.trainer_for`"):
+        Trainer(spec(), data=DATA, device=CPU)

@@ -17,12 +17,13 @@ from trainables.averaging import WeightAverage
 from trainables.checkpoints import read_checkpoint
 from trainables.compiling import Compiled
 from trainables.evaluation import Measures, clean_measures
+from trainables.fit import fit
 from trainables.measuring import TRAINING_FLAGS, catastrophic_overfitting, measure
 from trainables.methods import METHODS
 from trainables.outcome import Best
 from trainables.spec import EvaluationSpec, TrialSpec
 from trainables.threat import ThreatModel
-from trainables.training import BEST, LAST, Trainer, fit
+from trainables.training import BEST, LAST, Trainer
 
 
 def trainer(spec: TrialSpec, **data) -> Trainer:

@@ -1,0 +1,64 @@
+"""Train and measure one trial of a user's: the training loop, with pseudo-labels for a method's unlabelled pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.data.base import ImageData
+from trainables.outcome import Outcome
+from trainables.spec import TrialSpec
+from trainables.teacher import labelled_pool
+from trainables.training import Trainer
+
+
+def trainer_for(
+    spec: TrialSpec, /, *, data: ImageData | None = None, device: torch.device | str | None = None
+) -> Trainer:
+    """Return the trainer of a trial, whose method may name an unlabelled pool; see `Trainer` for the arguments.
+
+    Raises:
+        DataError: The pool cannot be read, or does not go with the data.
+        RuntimeError: The model that labels the pool diverged.
+        ValueError: The spec contradicts itself or the data.
+    """
+    return Trainer(spec, data=data, device=device, make_pool=labelled_pool)
+
+
+def fit(
+    spec: TrialSpec,
+    /,
+    *,
+    data: ImageData | None = None,
+    device: torch.device | str | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    resume_from: Path | str | None = None,
+    checkpoint_dir: Path | str | None = None,
+) -> Outcome:
+    """Train and measure one trial.
+
+    Args:
+        spec: What to run.
+        data: The data set of `spec.dataset`; loaded when None.
+        device: Where to compute; CUDA if there is any when None.
+        report: Called with each epoch's row.
+        resume_from: A checkpoint of this spec to go on from.
+        checkpoint_dir: Where `last.pt` and `best.pt` are kept; nowhere when None.
+
+    Raises:
+        ValueError: The spec contradicts itself or the data.
+        CheckpointError: `resume_from` is damaged or of another spec.
+    """
+    trainer = trainer_for(spec, data=data, device=device)
+    if resume_from is not None:
+        trainer.load(resume_from)
+    while not trainer.done:
+        row = trainer.run_epoch()
+        if checkpoint_dir is not None:
+            trainer.keep(checkpoint_dir)
+        if report is not None:
+            report(row)
+    return trainer.outcome()
