@@ -30,8 +30,8 @@ from ray import tune  # noqa: E402
 from study.driver import run_study  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
 from trainables.methods.base import build_method  # noqa: E402
-from trainables.outcome import Outcome, best_columns, data_columns, measure_columns, spec_columns  # noqa: E402
 from trainables.spec import TrialSpec  # noqa: E402
+from trainables.training.outcome import Outcome, best_columns, data_columns, measure_columns, spec_columns  # noqa: E402
 
 WARM_UP = 10
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from trainables.data import DataError, load_raw
 from trainables.data.base import Integers, Pixels
-from trainables.nearest import Encoder, available_cores
+from trainables.separation.nearest import Encoder, available_cores
 
 
 def plain(images: Pixels, labels: Integers, others: Pixels, other_labels: Integers, *, norm: str) -> Integers:

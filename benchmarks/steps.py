@@ -24,15 +24,15 @@ from torch.nn import functional as F
 
 from trainables.attacks.base import run_attack
 from trainables.attacks.pgd import pgd
-from trainables.inputs import memory_format
-from trainables.lipschitz import local_lipschitz
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.lipschitz import local_lipschitz
 from trainables.methods import METHODS
 from trainables.methods.base import Step, build_method
 from trainables.models import build_model
-from trainables.optimisation import build_optimizer
+from trainables.models.inputs import memory_format
 from trainables.runtime import computing
 from trainables.seeding import seeded
-from trainables.threat import ThreatModel
+from trainables.training.optimizers import build_optimizer
 
 EPSILON, STEPS, LR, MOMENTUM = 0.1, 10, 1e-4, 0.9
 ATTACK_EPSILON = 0.005

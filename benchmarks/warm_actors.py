@@ -24,7 +24,6 @@ from ray import tune  # noqa: E402
 
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.fit import fit  # noqa: E402
 from trainables.spec import (  # noqa: E402
     DatasetSpec,
     EvaluationSpec,
@@ -33,7 +32,8 @@ from trainables.spec import (  # noqa: E402
     TrainingSpec,
     TrialSpec,
 )
-from trainables.tune import TrialTrainable  # noqa: E402
+from trainables.training.fit import fit  # noqa: E402
+from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
 
 
 class Clock(tune.Callback):

@@ -24,8 +24,8 @@ from study.retention import Retention
 from study.searcher import StillOpenError
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
-from trainables.outcome import OUT_OF_MEMORY
-from trainables.storage import StoreDownError
+from trainables.checkpoints.files import StoreDownError
+from trainables.training.outcome import OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
 

@@ -62,10 +62,10 @@ def prepare(request: Request, /) -> tuple[nn.Module, Tensor, Tensor]:
     """
     import torch
 
-    from trainables.checkpoints import CheckpointError
+    from trainables.checkpoints.format import CheckpointError
+    from trainables.checkpoints.weights import read_weights
     from trainables.data import DataError, load_dataset
-    from trainables.inputs import memory_format, to_device, to_unit
-    from trainables.weights import read_weights
+    from trainables.models.inputs import memory_format, to_device, to_unit
 
     if request.examples is not None and not request.examples.parent.is_dir():
         raise UsageError(f"--examples: folder {request.examples.parent} does not exist")
@@ -94,9 +94,9 @@ def prepare(request: Request, /) -> tuple[nn.Module, Tensor, Tensor]:
 def _network(request: Request, data: ImageData, state: dict[str, Tensor]) -> nn.Module:
     from torch import nn
 
+    from trainables.checkpoints.weights import load_weights
     from trainables.models import MODELS, build_model
     from trainables.models.normalize import Normalize
-    from trainables.weights import load_weights
 
     zeros, ones = [0.0] * data.image_shape[0], [1.0] * data.image_shape[0]
     mean, std = (data.mean, data.std) if request.normalisation == "data" else (zeros, ones)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.config import StudyConfig
-from trainables.storage import is_url
+from trainables.checkpoints.files import is_url
 
 
 def checkpoint_root(config: StudyConfig, study_dir: Path, /) -> Path | str:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
-from trainables.storage import folders, join, remove_folder
+from trainables.checkpoints.files import folders, join, remove_folder
 
 logger = logging.getLogger(__name__)
 

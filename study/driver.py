@@ -47,10 +47,10 @@ from study.searcher import (  # noqa: E402
 from study.session import ray_session, reserved, room, sum_of  # noqa: E402
 from study.tracking.describe import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
+from trainables.checkpoints.files import StoreDownError, join  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.storage import StoreDownError, join  # noqa: E402
-from trainables.tune import TrialTrainable  # noqa: E402
+from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
 
 
 class RunBrokeError(Exception):

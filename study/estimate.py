@@ -14,8 +14,8 @@ from study.console import notes, results
 from study.disk import DiskNeed, check_disk, disk_need, size_text
 from study.progress import duration
 from trainables.data.base import ImageData, Split
-from trainables.fit import trainer_for
 from trainables.spec import TrialSpec
+from trainables.training.fit import trainer_for
 
 # enough images that a step's fixed costs do not dominate, few enough to be measured in seconds
 PROBE_BATCHES = 2

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainables.certified import Certificate
-    from trainables.evaluation import Attacked, Measures
-    from trainables.lipschitz import LocalLipschitz
-    from trainables.progress import Report
+    from trainables.evaluation.evaluate import Attacked, Measures
+    from trainables.evaluation.lipschitz import LocalLipschitz
+    from trainables.evaluation.progress import Report
 
 ALL = "all"
 ALWAYS = ("fgsm", "pgd")
@@ -123,9 +123,9 @@ def parse_radius(text: str, /) -> float:
 def _measure(request: Request, model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
     import torch
 
-    from trainables.evaluation import attacked, evaluate
+    from trainables.attacks.threat import ThreatModel
+    from trainables.evaluation.evaluate import attacked, evaluate
     from trainables.runtime import computing
-    from trainables.threat import ThreatModel
 
     lipschitz = LipschitzSpec()
     estimates: list[LocalLipschitz] = []
@@ -168,8 +168,8 @@ def _certificate(
     request: Request, model: nn.Module, images: Tensor, labels: Tensor, *, report: Report
 ) -> Certificate | None:
     """Return bounds for the first images, or None for a network that has layers without bounds."""
+    from trainables.attacks.threat import ThreatModel
     from trainables.certified import UnsupportedModuleError, certify
-    from trainables.threat import ThreatModel
 
     count = min(CERTIFIED_EXAMPLES, len(images))
     report("certify", 0, count)
@@ -216,7 +216,7 @@ def _settings(request: Request, attack: str) -> str:
 
 
 def _as_dict(request: Request, found: Evaluation) -> dict[str, Any]:
-    from trainables.flags import FLAGS
+    from trainables.evaluation.flags import FLAGS
 
     summary, lipschitz = found.measures.summary(), LipschitzSpec()
     accuracies = _accuracies(found)
@@ -289,7 +289,7 @@ def write_examples(path: Path, found: Evaluation, /) -> None:
 
 
 def _print(request: Request, found: Evaluation) -> None:
-    from trainables.flags import FLAGS
+    from trainables.evaluation.flags import FLAGS
 
     console, summary, lipschitz = results(), found.measures.summary(), LipschitzSpec()
     images = len(found.measures.clean_correct)

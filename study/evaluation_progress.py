@@ -46,7 +46,7 @@ class EvaluationProgress:
         self._show(name)
 
     def report(self, stage: str, done: int, total: int, /) -> None:
-        """Take a stage of the running measurement, as `trainables.progress.Report` does."""
+        """Take a stage of the running measurement, as `trainables.evaluation.progress.Report` does."""
         self._show(f"{self._running}: {stage}, {done}/{total} images")
 
     def ended(self, name: str, /, *, failed: bool) -> None:

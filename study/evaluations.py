@@ -186,7 +186,7 @@ def job_of(
         thorough: Whether PGD is run with all checks; the other attacks never are. The Lipschitz estimate is PGD's.
     """
     from study.measurements import Job
-    from trainables.kept import Wanted
+    from trainables.evaluation.checkpoint import Wanted
 
     evaluation = config.evaluation
     companion = attack == COMPANION
@@ -210,8 +210,8 @@ def job_of(
 def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoint: Weights) -> str:
     """Return the file of a trial's weights: where its row says, or where they would lie if the folder was moved."""
     from study.checkpoints import checkpoint_root
-    from trainables.storage import exists, join
-    from trainables.training import BEST, LAST
+    from trainables.checkpoints.files import exists, join
+    from trainables.training.loop import BEST, LAST
 
     name = {"last": LAST, "best": BEST}[checkpoint]
     noted = None if row["checkpoint_path"] is None else join(row["checkpoint_path"], name)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection
 
 from study.interrupts import GRACE_SECONDS, Interrupts
-from trainables.save_call import ask_to_save, forget, saved_since_asked
+from trainables.training.save_requests import ask_to_save, forget, saved_since_asked
 
 _LOOK_SECONDS = 1.0
 _NAMED = 5

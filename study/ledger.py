@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +13,13 @@ from analysis.results import example_columns, read_results, trial_file, write_co
 from analysis.schema import EPOCH, EXAMPLE, RESULT
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
-from trainables.outcome import spec_columns
+from trainables.runtime import code_revision
 from trainables.settings import settings_of
 from trainables.spec import TrialSpec
+from trainables.training.outcome import spec_columns
 
 if TYPE_CHECKING:
-    from trainables.outcome import Outcome
+    from trainables.training.outcome import Outcome
 
 
 class Ledger:
@@ -210,13 +209,3 @@ _END = ("trial_id", "number", "status", "reason", "flags", "constraints")
 
 def _numeric_settings(method: str) -> list[str]:
     return [name for name, setting in settings_of(METHODS.load(method)).items() if setting.low is not None]
-
-
-@cache
-def code_revision() -> str | None:
-    """Return this code's git revision, `-dirty` where it has uncommitted changes; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

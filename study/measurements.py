@@ -20,9 +20,9 @@ from study.config import StudyConfig
 from study.console import notes
 from study.errors import UsageError
 from study.evaluation_progress import EvaluationProgress
-from study.ledger import code_revision
-from trainables.kept import SPLIT, Kept, Wanted, measure_kept
-from trainables.storage import exists
+from trainables.checkpoints.files import exists
+from trainables.evaluation.checkpoint import SPLIT, Kept, Wanted, measure_kept
+from trainables.runtime import code_revision
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData

@@ -13,10 +13,10 @@ from analysis.results import read_results
 from analysis.schema import RESULT, ResultsError
 from study.candidate import Request
 from study.console import notes
-from trainables.storage import is_url
+from trainables.checkpoints.files import is_url
 
 if TYPE_CHECKING:
-    from trainables.evaluation import Measures
+    from trainables.evaluation.evaluate import Measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def owner_of(request: Request, /) -> Owner | None:
     None for any other file; a copy elsewhere, and one in an object store, cannot be told from a network without a
     study.
     """
-    from trainables.training import BEST, LAST
+    from trainables.training.loop import BEST, LAST
 
     if is_url(request.checkpoint):
         return None
@@ -73,7 +73,7 @@ def count_use(request: Request, owner: Owner, /, *, under: Mapping[str, Measures
     import torch
 
     from study.measurements import Job, now, record
-    from trainables.kept import Kept, Wanted
+    from trainables.evaluation.checkpoint import Kept, Wanted
     from trainables.runtime import machine_columns
     from trainables.spec import LipschitzSpec
 

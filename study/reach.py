@@ -67,7 +67,7 @@ def _measured(name: str, norm: str, home: Path) -> Any:
     from analysis.schema import SEPARATION
     from study.separation import columns
     from trainables.data import DATASETS, load_raw
-    from trainables.separation import measure_separation
+    from trainables.separation.distances import measure_separation
 
     # a data set that reads files can say whether they are there; one that cannot is embedded
     if name not in DATASETS or hasattr(DATASETS.load(name), "check"):

@@ -51,7 +51,7 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
 def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[str, Any]:
     """Return the row of a trial that runs alone, to the end or for as many epochs as one that was stopped early."""
     from trainables.data import DataError
-    from trainables.fit import trainer_for
+    from trainables.training.fit import trainer_for
 
     said = notes()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from trainables.data.base import RawImages
-    from trainables.separation import PairDistances, Search, Separation
+    from trainables.separation.distances import PairDistances, Search, Separation
 
 _SHOWN = 10
 
@@ -77,7 +77,7 @@ def measured(
         "test": _first(raw.test_images, raw.test_labels, test, "--test"),
     }
     search = _search(norm, device)
-    from trainables.separation import measure_separation
+    from trainables.separation.distances import measure_separation
 
     with PairProgress() as progress:
         found = measure_separation(splits, norm=norm, scale=raw.scale, search=search, on_progress=progress.update)
@@ -108,7 +108,7 @@ def write(found: Separation, folder: Path, /, *, name: str, epsilon: float) -> l
 
 def columns(found: Separation, /, *, name: str) -> dict[str, Any]:
     """Return the per-example distances as columns of the separation schema."""
-    from trainables.separation import PAIRS, in_units
+    from trainables.separation.distances import PAIRS, in_units
 
     contradicting = {(example.split, example.index) for group in found.contradicting for example in group}
     built: dict[str, list[Any]] = {}
@@ -244,7 +244,7 @@ def _search(norm: Norm, device: str) -> Search | None:
         return None
     import torch
 
-    from trainables.nearest_torch import TorchSearch
+    from trainables.separation.nearest_gpu import TorchSearch
 
     if not torch.cuda.is_available():
         raise UsageError("--device cuda needs a CUDA device that torch can use, and there is none; leave it out")
@@ -300,7 +300,7 @@ def _remarks(found: Separation, facts: dict[str, Any]) -> list[str]:
 
 
 def _within(found: Separation, part: PairDistances, epsilon: float) -> int:
-    from trainables.separation import in_units
+    from trainables.separation.distances import in_units
 
     return int((in_units(part.nearest.distance, norm=found.norm, scale=found.scale) <= 2 * epsilon).sum())
 

@@ -86,8 +86,8 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
 
 
 def _meaning(flag: str) -> str:
-    from trainables.flags import FLAGS
-    from trainables.measuring import TRAINING_FLAGS
+    from trainables.evaluation.flags import FLAGS
+    from trainables.evaluation.trial import TRAINING_FLAGS
 
     meaning = {**FLAGS, **TRAINING_FLAGS}.get(flag)
     return f" ({meaning})" if meaning else ""

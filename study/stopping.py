@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from analysis.objectives import OBJECTIVES
 from trainables.registry import nearest
-from trainables.schedules import drops
-from trainables.spec import EvaluationSpec, TrainingSpec
+from trainables.spec import EvaluationSpec, TrainingSpec, drops
 
 SCHEDULERS: Mapping[str, str] = {
     "none": "every trial runs all its epochs",

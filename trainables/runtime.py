@@ -6,13 +6,19 @@ import gc
 import json
 import platform
 import resource
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    pass
 
 _LIBRARIES = ("torch", "numpy", "ray", "optuna", "mlflow")
 
@@ -62,3 +68,13 @@ def machine_columns() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {"host": platform.node(), "versions": json.dumps(versions)}
+
+
+@cache
+def code_revision() -> str | None:
+    """Return this code's git revision, `-dirty` where it has uncommitted changes; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,7 +1,7 @@
 """The spec of one trial: everything its result depends on, as plain frozen dataclasses.
 
 Loading this module imports nothing but the standard library. A study's config builds specs from
-proposals; `trainables.training.fit` runs one.
+proposals; `trainables.training.loop.fit` runs one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,30 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from trainables.registry import nearest
-from trainables.schedules import SCHEDULES
 from trainables.settings import check, largest_radius, radius, setting
 
 # Read by pydantic where a study's config nests these classes: unknown keys are mistakes.
 _FORBID: dict[str, Any] = {"extra": "forbid"}
 
 Norm = Literal["linf", "l2"]
+
 Mode = Literal["eval", "train"]
+
+SCHEDULES = ("constant", "cosine", "piecewise", "milestones")
+
+_MILESTONES = {
+    20: (10, 15),
+    30: (15, 25),
+    40: (20, 30),
+    50: (25, 40),
+    60: (30, 50),
+    70: (40, 60),
+    80: (30, 50, 70),
+    120: (40, 80, 100),
+    160: (40, 80, 120, 140),
+}
+
+_LONGER = (60, 100, 140, 180)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,3 +225,21 @@ def _build(cls: type, tree: Mapping[str, Any], *, where: str) -> Any:
         return cls(**values)
     except TypeError as error:
         raise ValueError(f"{where.rstrip('.') or 'spec'}: {error}") from error
+
+
+def drops(schedule: str, /, *, epochs: int) -> tuple[float, ...]:
+    """Return the shares of training at which the learning rate falls to a tenth, ascending; none for smooth schedules.
+
+    Args:
+        schedule: One of `SCHEDULES`. `milestones` falls after whole epochs that depend on how many there are.
+        epochs: Epochs of the whole training.
+
+    Source: `milestones` is `get_scheduler` of the code published with Yang et al. 2020
+    (lolip/models/torch_utils/__init__.py).
+    """
+    if schedule == "piecewise":
+        return (0.5, 0.75)
+    if schedule == "milestones":
+        reached = next((found for most, found in _MILESTONES.items() if epochs <= most), _LONGER)
+        return tuple(epoch / epochs for epoch in reached if epoch < epochs)
+    return ()

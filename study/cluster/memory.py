@@ -159,8 +159,8 @@ def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
     """
     import torch
 
-    from trainables.fit import trainer_for
-    from trainables.outcome import OUT_OF_MEMORY
+    from trainables.training.fit import trainer_for
+    from trainables.training.outcome import OUT_OF_MEMORY
 
     device = torch.device("cuda")
     trainer = trainer_for(TrialSpec.from_dict(dict(tree)), data=data, device=device)

@@ -23,8 +23,7 @@ def study_params(config: StudyConfig, /) -> dict[str, Any]:
 
 def study_tags(config: StudyConfig, /) -> dict[str, str]:
     """Return what studies are filtered by, the code's revision, and the versions installed here."""
-    from study.ledger import code_revision
-    from trainables.runtime import machine_columns
+    from trainables.runtime import code_revision, machine_columns
 
     versions = json.loads(machine_columns()["versions"])
     return {

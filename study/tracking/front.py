@@ -72,12 +72,12 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
 
     from analysis.plots.member import accuracy_against_epsilon, best_against_last, save
     from study.tracking.models import save_model
-    from trainables.measuring import measured_part
-    from trainables.network import network
+    from trainables.checkpoints.files import join
+    from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
+    from trainables.evaluation.trial import measured_part
+    from trainables.models.network import network
     from trainables.spec import TrialSpec
-    from trainables.storage import join
-    from trainables.training import LAST
-    from trainables.weights import load_weights, read_weights, write_arrays
+    from trainables.training.loop import LAST
 
     checkpoint = join(row["checkpoint_path"], LAST)
     state, tree = read_weights(checkpoint)
@@ -106,8 +106,8 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
 
 def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
     from analysis.plots.radii import Curve
-    from trainables.evaluation import attacked, clean_measures
-    from trainables.threat import ThreatModel
+    from trainables.attacks.threat import ThreatModel
+    from trainables.evaluation.evaluate import attacked, clean_measures
 
     radii = [share * row["eval_epsilon"] for share in RADII]
     accuracies = [clean_measures(model, images, labels)[0]]
@@ -134,7 +134,7 @@ def _grid(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tens
     from analysis.plots.member import attacked_images
     from trainables.attacks.base import run_attack
     from trainables.attacks.pgd import pgd
-    from trainables.threat import ThreatModel
+    from trainables.attacks.threat import ThreatModel
 
     threat = ThreatModel(row["norm"], row["eval_epsilon"])
     _, points = run_attack(

@@ -13,7 +13,7 @@ import pytest
 from helpers.small_study import SmallStudy
 
 from study.retrain import retrain
-from trainables.checkpoints import CheckpointError, read_checkpoint
+from trainables.checkpoints.format import CheckpointError, read_checkpoint
 
 pytestmark = pytest.mark.chaos
 

@@ -67,7 +67,7 @@ def trials(count: int, data: ImageData):
     import ray
     from ray import tune
 
-    from trainables.tune import TrialTrainable
+    from trainables.training.tune_trainable import TrialTrainable
 
     worker = ray.remote(tune.with_parameters(TrialTrainable, data=data))
     actors = [worker.options(num_cpus=1).remote(config={"spec": SPEC.to_dict()}) for _ in range(count)]

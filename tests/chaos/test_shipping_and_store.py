@@ -10,8 +10,8 @@ from helpers.object_store import bucket
 from helpers.ray_cluster import cluster
 from helpers.small_study import SmallStudy
 
-from trainables import storage
-from trainables.weights import read_weights
+from trainables.checkpoints import files
+from trainables.checkpoints.weights import read_weights
 
 pytestmark = pytest.mark.chaos
 
@@ -72,7 +72,7 @@ def test_checkpoints_are_whole_objects_in_the_bucket_and_nothing_else_is(finishe
     study, _, _, url = finished
     for row in study.rows():
         assert row["checkpoint_path"] == f"{url}/{row['trial_id']}"
-        assert storage.exists(f"{row['checkpoint_path']}/best.pt")
+        assert files.exists(f"{row['checkpoint_path']}/best.pt")
         _, spec = read_weights(f"{row['checkpoint_path']}/last.pt")
         assert spec["method"] == "natural"
     system, path = fs.FileSystem.from_uri(url)

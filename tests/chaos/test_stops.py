@@ -12,7 +12,7 @@ from helpers.small_study import SmallStudy
 
 from study.drivers import process_begun, running_driver
 from study.retrain import retrain
-from trainables.checkpoints import read_checkpoint
+from trainables.checkpoints.format import read_checkpoint
 
 pytestmark = pytest.mark.chaos
 

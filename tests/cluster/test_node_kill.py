@@ -7,7 +7,7 @@ from helpers.ray_cluster import Node, cluster
 from helpers.small_study import SmallStudy
 
 from study.retrain import retrain
-from trainables.checkpoints import read_checkpoint
+from trainables.checkpoints.format import read_checkpoint
 
 pytestmark = pytest.mark.cluster
 

@@ -27,7 +27,7 @@ PACKAGES = tuple(ORDER)
 # Where each library may be imported at all. A pattern that ends in "/" is a folder.
 HOMES = {
     # on the trials' side: the class that Tune runs, and how its driver reaches it
-    "ray": ["trainables/tune.py", "trainables/save_call.py", "study/"],
+    "ray": ["trainables/training/tune_trainable.py", "trainables/training/save_requests.py", "study/"],
     "mlflow": ["study/tracking/"],
     "optuna": [
         "search_spaces/",
@@ -44,13 +44,13 @@ HOMES = {
         "analysis/compaction.py",
         "analysis/several.py",
         "trainables/data/parquet.py",
-        "trainables/storage.py",
+        "trainables/checkpoints/files.py",
         "study/cluster/probes.py",
     ],
     "matplotlib": ["analysis/plots/"],
     "plotly": ["analysis/plots/"],
     "moocore": ["analysis/fronts.py"],
-    "numba": ["trainables/kernels.py"],
+    "numba": ["trainables/separation/kernels.py"],
     "torchvision": ["trainables/data/torchvision_import.py"],
     "torch": ["trainables/", "study/"],
     "sklearn": ["trainables/data/"],

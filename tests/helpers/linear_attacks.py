@@ -6,7 +6,7 @@ import torch
 from helpers.science import linear
 from torch import Tensor, nn
 
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
 
 LINEAR_SHAPE = (1, 3, 4)
 DUAL = {"linf": 1, "l2": 2}

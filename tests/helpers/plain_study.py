@@ -15,7 +15,7 @@ from study.tracking.describe import dataset_event, study_params, study_tags
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
 from trainables.data import load_dataset
-from trainables.training import Trainer
+from trainables.training.loop import Trainer
 
 
 def run_plain(source: Path, out: Path) -> Path:

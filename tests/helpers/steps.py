@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from trainables.attacks.threat import ThreatModel
 from trainables.methods.base import LossTerms, Method, Step
 from trainables.seeding import generator, seeded
-from trainables.threat import ThreatModel
 
 
 def network() -> nn.Module:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data import load_dataset
-from trainables.inputs import to_device, to_unit
+from trainables.models.inputs import to_device, to_unit
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
-from trainables.training import Trainer
+from trainables.training.loop import Trainer
 
 
 @functools.cache

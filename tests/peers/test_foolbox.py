@@ -11,9 +11,9 @@ import torch
 from helpers.trained import trained_digits
 
 from trainables.attacks.base import is_correct
+from trainables.attacks.losses import cross_entropy_against
 from trainables.attacks.pgd import craft, step_length
-from trainables.losses import cross_entropy_against
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
 
 foolbox = pytest.importorskip("foolbox", reason="foolbox is not installed")
 

@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 from study.attempts import MAX_FAILURES, MAX_LOSSES, Attempts, is_node_loss
 from study.bookkeeper import Bookkeeper
 from study.searcher import StillOpenError
-from trainables.storage import StoreDownError
+from trainables.checkpoints.files import StoreDownError
 
 
 def test_so_many_failures_of_its_own_end_a_trial():

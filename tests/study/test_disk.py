@@ -88,7 +88,7 @@ def test_an_object_store_has_room_and_the_results_are_still_checked(disks):
 def test_the_size_of_checkpoints_follows_from_the_weights(tmp_path):
     from helpers.science import blobs, tiny_spec
 
-    from trainables.training import Trainer
+    from trainables.training.loop import Trainer
 
     for optimizer, ema in (("sgd", None), ("adam", 0.9)):
         made = Trainer(tiny_spec(optimizer=optimizer, ema=ema, lr=0.01), data=blobs(), device="cpu")

@@ -19,8 +19,8 @@ from analysis.on_test import read_uses
 from analysis.results import read_examples, write_rows
 from analysis.schema import RESULT
 from study.cli import main
-from trainables.checkpoints import CheckpointError, write_checkpoint
-from trainables.weights import load_weights, read_weights, write_arrays
+from trainables.checkpoints.format import CheckpointError, write_checkpoint
+from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
 
 OPTIONS = ["--dataset", "digits", "--epsilon", "0.05", "--limit", "30", "--steps", "3", "--attack", "multi_targeted"]
 

@@ -19,9 +19,9 @@ from study.config import parse_config
 from study.curves import front_curves
 from study.tracking.front import RADII, publish_members
 from study.tracking.names import TRIAL_TAG
+from trainables.checkpoints.weights import read_weights
 from trainables.data import load_dataset
-from trainables.training import Trainer
-from trainables.weights import read_weights
+from trainables.training.loop import Trainer
 
 # half a minute of tracing and loading models: with the level that looks at what MLflow shows
 pytestmark = pytest.mark.browser

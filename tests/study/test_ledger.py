@@ -16,11 +16,11 @@ from analysis.objectives import FRONT, values
 from analysis.results import read_examples, read_results
 from study.ledger import Ledger
 from study.tracking.rows import differing_params, param_text, params
-from trainables.fit import fit
-from trainables.losses import cross_entropy
+from trainables.attacks.losses import cross_entropy
 from trainables.methods.base import LossTerms, Step
 from trainables.settings import setting
 from trainables.spec import TrialSpec
+from trainables.training.fit import fit
 
 METHOD = "plugin_of_a_user:Weighted"
 

@@ -5,10 +5,9 @@ import pytest
 from study.config import parse_config
 from study.errors import UsageError
 from study.stopping import SchedulerConfig, check_stopping
-from trainables.optimisation import learning_rate
-from trainables.schedules import drops
 from trainables.settings import settings_of
-from trainables.spec import EvaluationSpec, TrainingSpec
+from trainables.spec import EvaluationSpec, TrainingSpec, drops
+from trainables.training.optimizers import learning_rate
 
 
 def study(**changes):

@@ -22,7 +22,7 @@ from study.tracking.rows import tags
 from study.tracking.tested import track_tested
 from study.tracking.ui import serve
 from trainables.data import load_dataset
-from trainables.flags import FLAGS
+from trainables.evaluation.flags import FLAGS
 from trainables.spec import DatasetSpec
 
 ROWS = [row(0), row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.6)]

@@ -19,10 +19,10 @@ from trainables.attacks import ATTACKS
 from trainables.attacks.autoattack import MissingExtraError, autoattack
 from trainables.attacks.base import Found, input_gradient, is_correct, run_attack
 from trainables.attacks.fgsm import fgsm
+from trainables.attacks.losses import cross_entropy_against, margin_against
 from trainables.attacks.multi_targeted import multi_targeted
 from trainables.attacks.pgd import pgd
-from trainables.losses import cross_entropy_against, margin_against
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
 
 # Cheap enough for many random cases; AutoAttack's five thousand queries are not.
 CHEAP = ("fgsm", "pgd", "multi_targeted")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.science import blobs
 
-from trainables.augment import PADDING, augment
-from trainables.batches import TrainingBatches
+from trainables.training.augment import PADDING, augment
+from trainables.training.batches import TrainingBatches
 
 
 def candidates(image: torch.Tensor, *, flip: bool) -> set[bytes]:

@@ -12,13 +12,13 @@ from torch import nn
 
 from trainables.attacks.base import is_correct, run_attack
 from trainables.attacks.pgd import pgd
+from trainables.attacks.threat import ThreatModel
 from trainables.certified import certify, interval_bounds
 from trainables.data.digits import digits
-from trainables.inputs import to_unit
-from trainables.lipschitz import local_lipschitz
+from trainables.evaluation.lipschitz import local_lipschitz
 from trainables.models import build_model
+from trainables.models.inputs import to_unit
 from trainables.seeding import seeded
-from trainables.threat import ThreatModel
 
 
 def radius(seed: int) -> ThreatModel:

@@ -11,11 +11,11 @@ from helpers.certified import BUDGETS, SHAPE, random_images, random_net, shaken
 from helpers.science import linear
 from torch import nn
 
+from trainables.attacks.threat import ThreatModel
 from trainables.certified import UnsupportedModuleError, certify, interval_bounds
 from trainables.models import build_model
 from trainables.models.normalize import Normalize
 from trainables.seeding import generator, seeded
-from trainables.threat import ThreatModel
 
 LINF = ThreatModel("linf", 0.1)
 

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from trainables.checkpoints import CheckpointError, check_spec, read_checkpoint, write_checkpoint
+from trainables.checkpoints.format import CheckpointError, check_spec, read_checkpoint, write_checkpoint
 
 
 class Surprise:

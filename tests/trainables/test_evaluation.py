@@ -8,8 +8,8 @@ import torch
 from helpers.science import linear
 from torch import nn
 
-from trainables.evaluation import SUMMARIES, Measures, clean_measures, evaluate
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.evaluate import SUMMARIES, Measures, clean_measures, evaluate
 
 SHAPE = (1, 3, 4)
 

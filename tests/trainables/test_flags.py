@@ -11,11 +11,11 @@ from torch import nn
 
 from trainables.attacks.autoattack import _FLAGS as AUTOATTACK_FLAGS
 from trainables.attacks.base import input_gradient, is_correct
+from trainables.attacks.losses import cross_entropy_against
 from trainables.attacks.pgd import pgd
-from trainables.evaluation import Measures, evaluate
-from trainables.flags import FLAGS, differ, look_like_probabilities, noticeable
-from trainables.losses import cross_entropy_against
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.evaluate import Measures, evaluate
+from trainables.evaluation.flags import FLAGS, differ, look_like_probabilities, noticeable
 
 LINF = ThreatModel("linf", 0.05)
 

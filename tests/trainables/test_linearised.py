@@ -8,8 +8,8 @@ import pytest
 import torch
 from helpers.science import linear
 
-from trainables.linearised import LARGEST_CLASSES, steepest_points
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.lipschitz_starts import LARGEST_CLASSES, steepest_points
 
 LINF = ThreatModel("linf", 0.3)
 

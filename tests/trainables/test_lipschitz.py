@@ -9,9 +9,9 @@ import torch
 from helpers.science import linear
 from torch import nn
 
-from trainables.lipschitz import MIN_DISTANCE, local_lipschitz
-from trainables.modes import mode
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.lipschitz import MIN_DISTANCE, local_lipschitz
+from trainables.models.modes import mode
 
 SHAPE = (1, 3, 4)
 LINF, L2 = ThreatModel("linf", 0.1), ThreatModel("l2", 0.2)

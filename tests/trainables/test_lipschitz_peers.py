@@ -7,9 +7,9 @@ import torch
 from helpers.trained import trained_digits
 from torch import Tensor, nn
 
-from trainables.lipschitz import local_lipschitz
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.lipschitz import local_lipschitz
 from trainables.spec import LipschitzSpec
-from trainables.threat import ThreatModel
 
 
 def papers_estimate(model: nn.Module, x: Tensor, epsilon: float) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from trainables.losses import cross_entropy, cross_entropy_against, kl_divergence
+from trainables.attacks.losses import cross_entropy, cross_entropy_against, kl_divergence
 
 
 def test_cross_entropy_by_hand():

@@ -15,7 +15,7 @@ from helpers.steps import make_step, network, run
 from torch import nn
 
 import trainables.methods
-from trainables.losses import cross_entropy, kl_divergence
+from trainables.attacks.losses import cross_entropy, kl_divergence
 from trainables.methods import METHODS
 from trainables.methods.base import Method, build_method, check_radius, hyperparameters
 from trainables.seeding import seeded

@@ -10,11 +10,11 @@ import torch
 from helpers.steps import make_step, network, run
 from torch import Tensor, nn
 
-from trainables.losses import cross_entropy
+from trainables.attacks.losses import cross_entropy
+from trainables.attacks.threat import ThreatModel
 from trainables.methods.base import build_method
-from trainables.modes import frozen_statistics
+from trainables.models.modes import frozen_statistics
 from trainables.seeding import generator, seeded
-from trainables.threat import ThreatModel
 
 EPSILON = 0.1
 SLOPE = torch.randn(64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.modes import frozen_statistics, has_batch_statistics, mode
+from trainables.models.modes import frozen_statistics, has_batch_statistics, mode
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainables.data import load_raw
-from trainables.nearest import Encoder, Nearest
-from trainables.nearest_torch import TorchSearch
+from trainables.separation.nearest import Encoder, Nearest
+from trainables.separation.nearest_gpu import TorchSearch
 
 NORMS = ("linf", "l2")
 
@@ -156,6 +156,6 @@ def test_an_error_in_the_callback_ends_the_search():
 
 
 def test_cores_are_those_this_process_may_use():
-    from trainables.nearest import available_cores
+    from trainables.separation.nearest import available_cores
 
     assert 1 <= available_cores() <= (os.cpu_count() or 1)

@@ -9,12 +9,12 @@ from helpers.object_store import bucket
 from study.cluster.shared import check_shared
 from study.config import parse_config
 from study.errors import UsageError
-from trainables import storage
-from trainables.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
-from trainables.fit import fit
+from trainables.checkpoints import files
+from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
+from trainables.checkpoints.weights import read_weights
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
-from trainables.training import Trainer
-from trainables.weights import read_weights
+from trainables.training.fit import fit
+from trainables.training.loop import Trainer
 
 SPEC = TrialSpec(
     dataset=DatasetSpec(name="digits", train_size=64),
@@ -37,8 +37,8 @@ def test_a_trial_resumed_from_the_store_gives_the_row_of_one_never_interrupted(s
     interrupted = Trainer(SPEC)
     interrupted.run_epoch()
     interrupted.keep(folder)
-    assert storage.exists(f"{folder}/last.pt")
-    assert storage.exists(f"{folder}/best.pt")
+    assert files.exists(f"{folder}/last.pt")
+    assert files.exists(f"{folder}/best.pt")
     resumed, whole = fit(SPEC, resume_from=f"{folder}/last.pt"), fit(SPEC)
     for name in ("val_clean_accuracy", "val_robust_accuracy", "val_loss", "val_lipschitz_mean", "epochs"):
         assert resumed.row[name] == whole.row[name]
@@ -56,26 +56,26 @@ def test_a_new_object_replaces_the_old_one_and_folders_can_be_removed(store):
     for number in (1, 2):
         write_checkpoint(f"{store}/gone/last.pt", {"number": number})
     assert read_checkpoint(f"{store}/gone/last.pt")["number"] == 2
-    assert "gone" in storage.folders(store)
-    assert storage.folders(f"{store}/never") == []
-    storage.remove_folder(f"{store}/gone")
-    storage.remove_folder(f"{store}/gone")
-    assert "gone" not in storage.folders(store)
-    assert not storage.exists(f"{store}/gone/last.pt")
+    assert "gone" in files.folders(store)
+    assert files.folders(f"{store}/never") == []
+    files.remove_folder(f"{store}/gone")
+    files.remove_folder(f"{store}/gone")
+    assert "gone" not in files.folders(store)
+    assert not files.exists(f"{store}/gone/last.pt")
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
 def test_a_truncated_object_is_a_checkpoint_error(store, size):
     write_checkpoint(f"{store}/cut.pt", {"values": torch.zeros(2000)})
-    content = storage.read_bytes(f"{store}/cut.pt")
+    content = files.read_bytes(f"{store}/cut.pt")
     assert len(content) > size
-    storage.write_bytes(f"{store}/cut.pt", content[:size])
+    files.write_bytes(f"{store}/cut.pt", content[:size])
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         read_checkpoint(f"{store}/cut.pt")
 
 
 def test_a_missing_object_or_bucket_is_a_checkpoint_error(store):
-    assert not storage.exists(f"{store}/none.pt")
+    assert not files.exists(f"{store}/none.pt")
     for url in (f"{store}/none.pt", "s3://no-such-bucket/none.pt"):
         with pytest.raises(CheckpointError):
             read_checkpoint(url)
@@ -84,15 +84,15 @@ def test_a_missing_object_or_bucket_is_a_checkpoint_error(store):
 
 
 def test_locations_are_joined_as_their_kind_is(tmp_path):
-    assert storage.join("s3://bucket/a/", "b", "c.pt") == "s3://bucket/a/b/c.pt"
-    assert storage.join(tmp_path, "b") == tmp_path / "b"
-    storage.write_bytes(tmp_path / "deep" / "file", b"12")
-    assert storage.read_bytes(tmp_path / "deep" / "file") == b"12"
+    assert files.join("s3://bucket/a/", "b", "c.pt") == "s3://bucket/a/b/c.pt"
+    assert files.join(tmp_path, "b") == tmp_path / "b"
+    files.write_bytes(tmp_path / "deep" / "file", b"12")
+    assert files.read_bytes(tmp_path / "deep" / "file") == b"12"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
 
 
 def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut(store):
-    from trainables.tune import TrialTrainable
+    from trainables.training.tune_trainable import TrialTrainable
 
     folder = f"{store}/tune/00001"
     earlier = Trainer(SPEC)
@@ -100,8 +100,8 @@ def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut
     earlier.keep(folder)
     config = {"spec": SPEC.to_dict(), "checkpoint_dir": folder}
     assert TrialTrainable(config=config)._trainer.epoch == 1
-    content = storage.read_bytes(f"{folder}/last.pt")
-    storage.write_bytes(f"{folder}/last.pt", content[: len(content) // 2])
+    content = files.read_bytes(f"{folder}/last.pt")
+    files.write_bytes(f"{folder}/last.pt", content[: len(content) // 2])
     worker = TrialTrainable(config=config)
     assert worker._failure is None
     assert worker._trainer.epoch == 0

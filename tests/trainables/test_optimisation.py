@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.optimisation import build_optimizer, learning_rate
+from trainables.training.optimizers import build_optimizer, learning_rate
 
 
 def net() -> nn.Module:

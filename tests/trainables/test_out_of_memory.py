@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from trainables.methods.base import LossTerms
-from trainables.micro import MicroBatches, loss_terms
-from trainables.outcome import OUT_OF_MEMORY
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
-from trainables.training import Trainer
+from trainables.training.batch_loss import MicroBatches, loss_terms
+from trainables.training.loop import Trainer
+from trainables.training.outcome import OUT_OF_MEMORY
 
 SPEC = TrialSpec(
     dataset=DatasetSpec(name="digits", train_size=100),
@@ -44,7 +44,7 @@ class Device:
 def device(monkeypatch):
     def of(room: int) -> Device:
         made = Device(room)
-        monkeypatch.setattr("trainables.training.loss_terms", made)
+        monkeypatch.setattr("trainables.training.loop.loss_terms", made)
         return made
 
     return of
@@ -100,7 +100,7 @@ def test_memory_that_runs_out_while_measuring_fails_the_trial_too(monkeypatch):
     def measure(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
 
-    monkeypatch.setattr("trainables.training.measure", measure)
+    monkeypatch.setattr("trainables.training.loop.measure", measure)
     trainer = Trainer(SPEC)
     trainer.run_epoch()
     assert (trainer.done, trainer.reason, trainer.epoch) == (True, OUT_OF_MEMORY, 1)

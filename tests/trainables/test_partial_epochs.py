@@ -8,11 +8,12 @@ import pytest
 import torch
 from helpers.science import blobs, deterministic, tiny_spec
 
-from trainables import storage, tune
-from trainables.checkpoints import CheckpointError, read_checkpoint
-from trainables.storage import PAUSES, StoreDownError
-from trainables.training import LAST, PARTIAL, Trainer
-from trainables.tune import TrialTrainable
+from trainables.checkpoints import files
+from trainables.checkpoints.files import PAUSES, StoreDownError
+from trainables.checkpoints.format import CheckpointError, read_checkpoint
+from trainables.training import tune_trainable
+from trainables.training.loop import LAST, PARTIAL, Trainer
+from trainables.training.tune_trainable import TrialTrainable
 
 SPEC = tiny_spec("trades", train_epsilon=0.1, epochs=3, ema=0.9, augment="crop")
 
@@ -126,9 +127,9 @@ def call(monkeypatch):
             return self.asked
 
     made = Call()
-    monkeypatch.setattr(tune, "is_asked_to_save", made.is_asked)
-    monkeypatch.setattr(tune, "tell_saved", made.told.append)
-    monkeypatch.setattr(tune, "LISTEN_SECONDS", 0.0)
+    monkeypatch.setattr(tune_trainable, "is_asked_to_save", made.is_asked)
+    monkeypatch.setattr(tune_trainable, "tell_saved", made.told.append)
+    monkeypatch.setattr(tune_trainable, "LISTEN_SECONDS", 0.0)
     return made
 
 
@@ -161,7 +162,7 @@ def test_a_trial_whose_worker_was_asked_and_killed_goes_on_without_a_bits_differ
     made = actor(tmp_path / "stopped")
     made.step()
     call.asked = True
-    monkeypatch.setattr(tune, "tell_saved", killed)
+    monkeypatch.setattr(tune_trainable, "tell_saved", killed)
     with pytest.raises(KilledError):
         made.step()
     state = read_checkpoint(tmp_path / "stopped" / PARTIAL)
@@ -174,7 +175,7 @@ def test_a_trial_whose_worker_was_asked_and_killed_goes_on_without_a_bits_differ
 
 
 def test_workers_ask_about_once_a_second(tmp_path, call, monkeypatch):
-    monkeypatch.setattr(tune, "LISTEN_SECONDS", 1000.0)
+    monkeypatch.setattr(tune_trainable, "LISTEN_SECONDS", 1000.0)
     actor(tmp_path).step()
     assert call.questions == 1
 
@@ -183,7 +184,7 @@ def test_workers_ask_about_once_a_second(tmp_path, call, monkeypatch):
 def outage(monkeypatch):
     """Let writes of checkpoints fail so many times; return the pauses that were made."""
     pauses = []
-    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
     keep = Trainer.keep
 
     def begin(failures, code=None):
@@ -220,7 +221,7 @@ def test_a_long_outage_and_a_full_disk_are_named_as_what_they_are(tmp_path, outa
 def test_a_store_that_does_not_answer_at_the_start_costs_no_epoch(tmp_path, monkeypatch):
     actor(tmp_path).step()
     load, failures = Trainer.load, [OSError("no answer"), OSError("no answer")]
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
 
     def fails(self, path):
         if failures:

@@ -10,10 +10,10 @@ from helpers.linear_attacks import LINEAR_SHAPE, SHORT, exact_margin, linear_pro
 from torch import nn
 
 from trainables.attacks.base import input_gradient, is_correct, run_attack
+from trainables.attacks.losses import cross_entropy_against
 from trainables.attacks.pgd import craft, pgd
-from trainables.losses import cross_entropy_against
-from trainables.optimisation import build_optimizer
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
+from trainables.training.optimizers import build_optimizer
 
 SHAPE = LINEAR_SHAPE
 

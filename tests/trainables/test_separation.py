@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainables.data import load_raw
 from trainables.data.synthetic import LINF_SEPARATION
-from trainables.separation import PAIRS, Example, contradicting, in_units, measure_separation
+from trainables.separation.distances import PAIRS, Example, contradicting, in_units, measure_separation
 
 
 def grey(*rows):

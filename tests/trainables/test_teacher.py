@@ -13,14 +13,14 @@ import torch
 from helpers.image_files import cyclic_labels, encode, parquet_table
 from helpers.science import blobs, deterministic, tiny_spec
 
-from trainables import teacher as teacher_module
-from trainables.batches import Pool, TrainingBatches
 from trainables.data import DataError
 from trainables.data.base import RawImages
 from trainables.data.unlabelled import check_images, load_images
-from trainables.fit import trainer_for
-from trainables.teacher import labelled_pool, teacher, teacher_file, teacher_spec
-from trainables.training import LAST, Trainer
+from trainables.training import pseudo_labels as teacher_module
+from trainables.training.batches import Pool, TrainingBatches
+from trainables.training.fit import trainer_for
+from trainables.training.loop import LAST, Trainer
+from trainables.training.pseudo_labels import labelled_pool, teacher, teacher_file, teacher_spec
 
 CPU = torch.device("cpu")
 POOL = "test_teacher:pool"
@@ -205,5 +205,5 @@ def test_each_batch_is_joined_by_as_many_images_of_the_pool():
 
 
 def test_a_trainer_that_labels_no_pool_refuses_a_method_with_one():
-    with pytest.raises(ValueError, match=r"this trainer labels no pool: take `trainables\.fit\.trainer_for`"):
+    with pytest.raises(ValueError, match=r"this trainer labels no pool: take `trainables\.training\.fit\.trainer_for`"):
         Trainer(spec(), data=DATA, device=CPU)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
 
 # Rounding of x + epsilon in fp32, with pixels and radii of at most 1.
 SLACK = 2e-7

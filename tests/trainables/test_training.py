@@ -13,12 +13,12 @@ import pytest
 import torch
 from helpers.science import blobs, deterministic, tiny_spec
 
-from trainables.checkpoints import CheckpointError
-from trainables.fit import fit
+from trainables.checkpoints.format import CheckpointError
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
 from trainables.spec import CraftMode, TrialSpec
-from trainables.training import Trainer
+from trainables.training.fit import fit
+from trainables.training.loop import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,7 +134,7 @@ PROGRAM = """
 import json, sys
 sys.path[:0] = sys.argv[1:3]
 from helpers.science import blobs, deterministic, tiny_spec
-from trainables.fit import fit
+from trainables.training.fit import fit
 row = fit(tiny_spec("trades", train_epsilon=0.1, augment="crop"), data=blobs(), device="cpu").row
 print(json.dumps(deterministic(row) | {"compiler": "torch._dynamo" in sys.modules}))
 """

@@ -13,17 +13,17 @@ from helpers.science import blobs, deterministic, linear, tiny_spec
 from torch import nn
 
 from trainables.attacks.fgsm import fgsm
-from trainables.averaging import WeightAverage
-from trainables.checkpoints import read_checkpoint
-from trainables.compiling import Compiled
-from trainables.evaluation import Measures, clean_measures
-from trainables.fit import fit
-from trainables.measuring import TRAINING_FLAGS, catastrophic_overfitting, measure
+from trainables.attacks.threat import ThreatModel
+from trainables.checkpoints.format import read_checkpoint
+from trainables.evaluation.evaluate import Measures, clean_measures
+from trainables.evaluation.trial import TRAINING_FLAGS, catastrophic_overfitting, measure
 from trainables.methods import METHODS
-from trainables.outcome import Best
 from trainables.spec import EvaluationSpec, TrialSpec
-from trainables.threat import ThreatModel
-from trainables.training import BEST, LAST, Trainer
+from trainables.training.compiling import Compiled
+from trainables.training.fit import fit
+from trainables.training.loop import BEST, LAST, Trainer
+from trainables.training.outcome import Best
+from trainables.training.weight_average import WeightAverage
 
 
 def trainer(spec: TrialSpec, **data) -> Trainer:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from trainables.attacks.base import BATCH_SIZE, Found, is_correct
 from trainables.attacks.pgd import pgd
-from trainables.inputs import memory_format
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
+from trainables.models.inputs import memory_format
 
 TARGET_CLASSES = 9
 """Of the standard set, at most; K - 1 where there are fewer."""

@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from trainables.modes import mode
+from trainables.attacks.threat import ThreatModel
+from trainables.models.modes import mode
 from trainables.seeding import generator
-from trainables.threat import ThreatModel
 
 BATCH_SIZE = 256
 """Examples attacked together. Fixed, so that a result depends on no machine's memory."""
@@ -25,7 +25,7 @@ class Found(NamedTuple):
 
     Attributes:
         points: One for each image.
-        flags: Names from `trainables.flags.FLAGS`.
+        flags: Names from `trainables.evaluation.flags.FLAGS`.
     """
 
     points: Tensor

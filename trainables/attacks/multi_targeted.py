@@ -11,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks.losses import margin_against
 from trainables.attacks.pgd import Worst, climb
-from trainables.losses import margin_against
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
 
 
 def multi_targeted(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import input_gradient, is_correct, values_at
-from trainables.losses import cross_entropy_against
-from trainables.threat import ThreatModel
+from trainables.attacks.losses import cross_entropy_against
+from trainables.attacks.threat import ThreatModel
 
 
 def step_length(threat: ThreatModel, steps: int, /) -> float:

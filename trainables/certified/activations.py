@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.attacks.threat import ThreatModel
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu
-from trainables.threat import ThreatModel
 
 ELEMENTS = 2**22
 """Numbers in the largest intermediate tensor; about ten of them live at once. Results do not depend on it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks.threat import Norm, ThreatModel
 from trainables.certified.activations import (
     ELEMENTS,
     Activations,
@@ -21,7 +22,6 @@ from trainables.certified.activations import (
 from trainables.certified.jacobian import lipschitz_bounds
 from trainables.certified.layers import Layer
 from trainables.certified.translation import layers_of
-from trainables.threat import Norm, ThreatModel
 
 BUDGET = 5e8
 """Multiplications an example that tightening what one layer takes in may take: some 0.2 s on a slow core.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.losses import cross_entropy, cross_entropy_against
+from trainables.attacks.losses import cross_entropy, cross_entropy_against
 from trainables.methods.base import LossTerms, Step
 
 

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from trainables.losses import cross_entropy
+from trainables.attacks.losses import cross_entropy
+from trainables.attacks.threat import ThreatModel
 from trainables.methods.base import LossTerms, Step
 from trainables.settings import INPUT_UNIT, setting
-from trainables.threat import ThreatModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from trainables.attacks.base import input_gradient
+from trainables.attacks.losses import cross_entropy, cross_entropy_against
 from trainables.attacks.pgd import step_length
-from trainables.losses import cross_entropy, cross_entropy_against
+from trainables.attacks.threat import ThreatModel
 from trainables.methods.base import LossTerms, Step
-from trainables.modes import frozen_statistics
+from trainables.models.modes import frozen_statistics
 from trainables.seeding import replay
 from trainables.settings import setting
-from trainables.threat import ThreatModel
 
 START = 0.001
 """Standard deviation of `as_run`'s start, in input units."""

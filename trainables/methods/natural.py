@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.losses import cross_entropy
+from trainables.attacks.losses import cross_entropy
 from trainables.methods.base import LossTerms, Step
 
 

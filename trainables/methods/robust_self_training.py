@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.losses import cross_entropy, cross_entropy_against
+from trainables.attacks.losses import cross_entropy, cross_entropy_against
 from trainables.methods.base import LossTerms, Step
-from trainables.modes import frozen_statistics
+from trainables.models.modes import frozen_statistics
 from trainables.settings import setting
 
 

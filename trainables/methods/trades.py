@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import torch
 
-from trainables.losses import cross_entropy, kl_divergence
+from trainables.attacks.losses import cross_entropy, kl_divergence
 from trainables.methods.base import LossTerms, Step
-from trainables.modes import frozen_statistics
+from trainables.models.modes import frozen_statistics
 from trainables.settings import setting
 
 

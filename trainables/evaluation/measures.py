@@ -34,7 +34,7 @@ class Measures:
         loss: Cross-entropy on the image in nats, (n,) float64.
         lipschitz: (m,) float64; NaN where the logits are.
         lipschitz_scale_free: (m,) float64, or None where it is undefined.
-        flags: Names from `trainables.flags.FLAGS`, sorted.
+        flags: Names from `trainables.evaluation.flags.FLAGS`, sorted.
         seconds_attack: Spent attacking.
         seconds_lipschitz: Spent on Lipschitzness.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainables.storage import is_url, read_bytes, write_bytes
+from trainables.checkpoints.files import is_url, read_bytes, write_bytes
 
 FORMAT = "robust-study checkpoint 1"
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.checkpoints import CheckpointError
-from trainables.storage import exists, is_url, read_bytes
+from trainables.checkpoints.files import exists, is_url, read_bytes
+from trainables.checkpoints.format import CheckpointError
 
 _NESTED = ("model", "state_dict", "model_state_dict")
 """Keys under which training scripts put a state dict beside other things."""

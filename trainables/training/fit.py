@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from trainables.data.base import ImageData
-from trainables.outcome import Outcome
 from trainables.spec import TrialSpec
-from trainables.teacher import labelled_pool
-from trainables.training import Trainer
+from trainables.training.loop import Trainer
+from trainables.training.outcome import Outcome
+from trainables.training.pseudo_labels import labelled_pool
 
 
 def trainer_for(

@@ -16,17 +16,17 @@ from filelock import FileLock
 from torch import nn
 
 from trainables.attacks.base import BATCH_SIZE
-from trainables.batches import Pool
-from trainables.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
 from trainables.data import DataError
 from trainables.data.base import ImageData, Integers, Pixels
 from trainables.data.roots import cache_folder
 from trainables.data.unlabelled import load_images
-from trainables.inputs import to_device, to_unit
-from trainables.modes import mode
+from trainables.models.inputs import to_device, to_unit
+from trainables.models.modes import mode
 from trainables.runtime import computing
 from trainables.spec import EvaluationSpec, LipschitzSpec, TrialSpec
-from trainables.training import Trainer
+from trainables.training.batches import Pool
+from trainables.training.loop import Trainer
 
 logger = logging.getLogger(__name__)
 

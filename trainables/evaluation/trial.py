@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from trainables.attacks.base import Attack, run_attack
 from trainables.attacks.fgsm import fgsm
 from trainables.attacks.pgd import pgd
+from trainables.attacks.threat import ThreatModel
 from trainables.data.base import Split
-from trainables.evaluation import Measures, evaluate
-from trainables.flags import Checks
-from trainables.inputs import to_device, to_unit
-from trainables.outcome import ATTACK
+from trainables.evaluation.evaluate import Measures, evaluate
+from trainables.evaluation.flags import Checks
+from trainables.models.inputs import to_device, to_unit
 from trainables.seeding import derive
 from trainables.spec import EvaluationSpec, TrialSpec
-from trainables.threat import ThreatModel
 
 TRAINING_FLAGS = {
     "catastrophic_overfitting": "a single step leaves over a fifth of the images correct that PGD does not",
@@ -125,3 +124,7 @@ def catastrophic_overfitting(
     if single - robust_accuracy <= OVERFITTING_GAP or train_epsilon >= wanted.epsilon:
         return single - robust_accuracy > OVERFITTING_GAP
     return single - accuracy(pgd) > OVERFITTING_GAP
+
+
+ATTACK = "pgd"
+"""The attack every trial is measured with; stronger ones are run on chosen trials afterwards."""

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from trainables.attacks import ATTACKS
 from trainables.attacks.base import BATCH_SIZE, input_gradient, is_correct, run_attack
 from trainables.attacks.fgsm import full_step
-from trainables.flags import (
+from trainables.attacks.losses import cross_entropy, cross_entropy_against
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.flags import (
     NOISE_DRAWS,
     ZERO_GRADIENT_SHARE,
     Checks,
@@ -27,13 +29,11 @@ from trainables.flags import (
     look_like_probabilities,
     strength_flags,
 )
-from trainables.lipschitz import LocalLipschitz, local_lipschitz
-from trainables.losses import cross_entropy, cross_entropy_against
-from trainables.measures import SUMMARIES, Measures
-from trainables.modes import mode
-from trainables.progress import Report, stage
+from trainables.evaluation.lipschitz import LocalLipschitz, local_lipschitz
+from trainables.evaluation.measures import SUMMARIES, Measures
+from trainables.evaluation.progress import Report, stage
+from trainables.models.modes import mode
 from trainables.seeding import derive
-from trainables.threat import ThreatModel
 
 __all__ = ["SUMMARIES", "Attacked", "Measures", "attacked", "clean_measures", "evaluate"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.base import Integers, Pixels
-from trainables.nearest import Advance, Encoded, Encoder, Nearest
+from trainables.separation.nearest import Advance, Encoded, Encoder, Nearest
 from trainables.spec import Norm
 
 PAIRS = {"train-train": ("train", "train"), "test-train": ("test", "train"), "test-test": ("test", "test")}
@@ -39,7 +39,7 @@ class Example:
 
 
 class Search(Protocol):
-    """What finds nearest neighbours: `trainables.nearest.Encoder`, or `TorchSearch` of `trainables.nearest_torch`."""
+    """What finds nearest neighbours: `nearest.Encoder`, or `nearest_gpu.TorchSearch`."""
 
     def encode(self, images: Pixels, labels: Integers, /) -> Encoded:
         """Lay images out for the search."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.augment import augment
 from trainables.data.base import Integers, Pixels, Split
-from trainables.inputs import to_device, to_unit
+from trainables.models.inputs import to_device, to_unit
 from trainables.seeding import generator
+from trainables.training.augment import augment
 
 
 @dataclass(frozen=True)

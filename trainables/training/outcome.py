@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.base import ImageData
-from trainables.evaluation import SUMMARIES, Measures
+from trainables.evaluation.evaluate import SUMMARIES, Measures
+from trainables.evaluation.trial import ATTACK
 from trainables.methods.base import Method, hyperparameters
 from trainables.spec import TrialSpec
-
-ATTACK = "pgd"
-"""The attack every trial is measured with; stronger ones are run on chosen trials afterwards."""
 
 OUT_OF_MEMORY = "out of memory"
 """Reason of a trial that does not fit its device even with halved batches."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from trainables.schedules import drops
+from trainables.spec import drops
 
 
 def learning_rate(progress: float, /, *, schedule: str, initial: float, epochs: int) -> float:

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.checkpoints import CheckpointError
+from trainables.attacks.threat import ThreatModel
+from trainables.checkpoints.format import CheckpointError
+from trainables.checkpoints.weights import load_weights, read_weights
 from trainables.data.base import ImageData
-from trainables.evaluation import Measures, evaluate
-from trainables.flags import Checks
-from trainables.measuring import measured_part
-from trainables.network import network
-from trainables.progress import Report
+from trainables.evaluation.evaluate import Measures, evaluate
+from trainables.evaluation.flags import Checks
+from trainables.evaluation.progress import Report
+from trainables.evaluation.trial import measured_part
+from trainables.models.network import network
 from trainables.runtime import computing, machine_columns
 from trainables.seeding import derive
 from trainables.spec import LipschitzSpec, Norm, TrialSpec
-from trainables.threat import ThreatModel
-from trainables.weights import load_weights, read_weights
 
 SPLIT = "test"
 
@@ -39,7 +39,7 @@ class Wanted:
         steps: Attack steps.
         restarts: Attack restarts.
         examples: The first so many test images, in the source's order.
-        checks: How thoroughly the measurement is doubted; see `trainables.evaluation.evaluate`.
+        checks: How thoroughly the measurement is doubted; see `trainables.evaluation.evaluate.evaluate`.
         lipschitz: The Lipschitz estimate, None for none.
     """
 

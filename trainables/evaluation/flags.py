@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import BATCH_SIZE, Attack, is_correct, run_attack
-from trainables.lipschitz import LocalLipschitz, local_lipschitz
-from trainables.modes import mode
-from trainables.progress import Report, stage
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.lipschitz import LocalLipschitz, local_lipschitz
+from trainables.evaluation.progress import Report, stage
+from trainables.models.modes import mode
 from trainables.seeding import generator
-from trainables.threat import ThreatModel
 
 Checks = Literal["cheap", "full"]
 

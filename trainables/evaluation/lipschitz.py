@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import input_gradient, values_at
-from trainables.linearised import steepest_points
-from trainables.modes import mode
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.lipschitz_starts import steepest_points
+from trainables.models.modes import mode
 from trainables.seeding import generator
-from trainables.threat import ThreatModel
 
 BATCH_SIZE = 128
 """Examples searched together (each in both forms). Fixed, so that a result depends on no machine's memory."""

@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from trainables.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel
 
 LARGEST_CLASSES = 12
 """Classes up to which it is solved: K backward passes, and in linf all 2^(K-1) signs of the logits."""

@@ -14,20 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.averaging import WeightAverage
-from trainables.batches import Pool, TrainingBatches
-from trainables.checkpoints import check_spec, read_checkpoint, write_checkpoint
-from trainables.compiling import compiled
+from trainables.checkpoints.files import join
+from trainables.checkpoints.format import check_spec, read_checkpoint, write_checkpoint
 from trainables.data import load_dataset
 from trainables.data.base import ImageData, Split
-from trainables.evaluation import Measures, clean_measures
-from trainables.measuring import measure, measured_part
+from trainables.evaluation.evaluate import Measures, clean_measures
+from trainables.evaluation.trial import measure, measured_part
 from trainables.methods.base import LossTerms, build_method, check_radius
-from trainables.micro import MicroBatches, loss_terms
-from trainables.modes import has_batch_statistics
-from trainables.network import network
-from trainables.optimisation import build_optimizer, learning_rate
-from trainables.outcome import (
+from trainables.models.modes import has_batch_statistics
+from trainables.models.network import network
+from trainables.runtime import computing, machine_columns, peak_memory_mb
+from trainables.spec import TrialSpec
+from trainables.training.batch_loss import MicroBatches, loss_terms
+from trainables.training.batches import Pool, TrainingBatches
+from trainables.training.compiling import compiled
+from trainables.training.optimizers import build_optimizer, learning_rate
+from trainables.training.outcome import (
     OUT_OF_MEMORY,
     Best,
     Outcome,
@@ -37,9 +39,7 @@ from trainables.outcome import (
     measure_columns,
     spec_columns,
 )
-from trainables.runtime import computing, machine_columns, peak_memory_mb
-from trainables.spec import TrialSpec
-from trainables.storage import join
+from trainables.training.weight_average import WeightAverage
 
 LAST, BEST, PARTIAL = "last.pt", "best.pt", "partial.pt"
 """The whole state after an epoch, the network that validation chose, and the state within a long epoch."""
@@ -63,7 +63,7 @@ class Trainer:
         spec: What to run.
         data: The data set of `spec.dataset`; loaded when None. The test split is not looked at.
         device: Where to compute; CUDA if there is any when None.
-        make_pool: Labels the unlabelled pool that the method's settings name; see `trainables.fit.trainer_for`.
+        make_pool: Labels the unlabelled pool that the method's settings name; see `fit.trainer_for`.
 
     Attributes:
         model: The network that is trained.
@@ -291,7 +291,9 @@ class Trainer:
         if name is None:
             return None
         if make_pool is None:
-            raise ValueError(f"`pool` is {name!r}, and this trainer labels no pool: take `trainables.fit.trainer_for`")
+            raise ValueError(
+                f"`pool` is {name!r}, and this trainer labels no pool: take `trainables.training.fit.trainer_for`"
+            )
         return make_pool(name, spec=self.spec, data=data, device=self.device)
 
     def _learning_rate(self, batch: int) -> float:

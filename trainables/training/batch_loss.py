@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks.threat import ThreatModel
 from trainables.methods.base import LossTerms, Method, Step
-from trainables.modes import batch_statistics
+from trainables.models.modes import batch_statistics
 from trainables.runtime import mixed_precision, release_memory
 from trainables.seeding import derive, generator, seeded
 from trainables.spec import TrialSpec
-from trainables.threat import ThreatModel
 
 _SMALLEST = 4
 """Images below which a batch is not halved: batch norm needs two images in each part."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.base import Integers, Pixels
-from trainables.nearest import Advance, Encoded, Nearest
+from trainables.separation.nearest import Advance, Encoded, Nearest
 from trainables.spec import Norm
 
 _QUERIES = 256
@@ -15,7 +15,7 @@ _CHUNK_BYTES = 2**28
 
 
 class TorchSearch:
-    """Finds exact nearest neighbours as `trainables.nearest.Encoder` does, on a torch device.
+    """Finds exact nearest neighbours as `trainables.separation.nearest.Encoder` does, on a torch device.
 
     Its tests run on the CPU's torch; on a CUDA device only the tests marked gpu exercise it.
 

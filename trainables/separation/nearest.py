@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.base import Integers, Pixels
-from trainables.kernels import LANES, scan_l2, scan_linf
+from trainables.separation.kernels import LANES, scan_l2, scan_linf
 from trainables.spec import Norm
 
 _BLOCK = 256

@@ -15,14 +15,14 @@ from typing import Any
 import ray
 from ray import tune
 
-from trainables.checkpoints import CheckpointError
+from trainables.checkpoints.files import exists, join, patiently, remove
+from trainables.checkpoints.format import CheckpointError
 from trainables.data.base import ImageData
-from trainables.fit import trainer_for
 from trainables.runtime import release_memory
-from trainables.save_call import is_asked_to_save, tell_saved
 from trainables.spec import TrialSpec
-from trainables.storage import exists, join, patiently, remove
-from trainables.training import LAST, PARTIAL, Trainer
+from trainables.training.fit import trainer_for
+from trainables.training.loop import LAST, PARTIAL, Trainer
+from trainables.training.save_requests import is_asked_to_save, tell_saved
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class TrialTrainable(tune.Trainable):
     Its config has `spec` (a `TrialSpec` as nested dicts) and, optionally, `checkpoint_dir`: the
     trial's own folder, where every epoch is saved and from where a trial that ran before goes on;
     `checkpoint_minutes`: how often it is saved within long epochs too, as it is whenever the driver asks for
-    it (`trainables.save_call`); `given_up`: the trial is not to be tried again, and its one result says `failed`.
+    it (`save_requests`); `given_up`: the trial is not to be tried again, and its one result says `failed`.
 
     A result is the epoch's row with `status` (`running`, `completed` or `failed`), `done`, and, after
     epochs that measured, `flags` and `outcome`: a reference to the trial's `Outcome` in the object store,

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from trainables.data.base import ImageData
-from trainables.inputs import memory_format
 from trainables.models import build_model
+from trainables.models.inputs import memory_format
 from trainables.seeding import seeded
 from trainables.spec import TrialSpec
 

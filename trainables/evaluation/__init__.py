@@ -1,0 +1,1 @@
+"""Measuring a network: accuracies, local Lipschitzness, sanity flags."""

@@ -1,0 +1,1 @@
+"""Exact distances between classes."""

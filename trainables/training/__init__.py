@@ -1,0 +1,1 @@
+"""The training loop, its parts, pseudo-labels, and the Tune class around it."""
