@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.objectives import FRONT, infeasible, missed_constraints, values
-from analysis.results import Table
+from analysis.data.results import Table
+from analysis.fronts.objectives import FRONT, infeasible, missed_constraints, values
 
 SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema")
 """Hyperparameters that every method has; the other `param.*` columns are a method's own."""

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.fronts import hypervolume, reference_point
-from analysis.objectives import FRONT, directions, values
+from analysis.fronts.front import hypervolume, reference_point
+from analysis.fronts.objectives import FRONT, directions, values
 from study.config import StudyConfig, parse_config
 from study.configfile import read_yaml
 from study.moasha import judge
@@ -97,7 +97,7 @@ def read_curves(path: Path = CURVES, /) -> Curves:
 
 def record(study_dir: Path, /) -> None:
     """Write a finished study's learning curves to the file that is replayed."""
-    from analysis.results import read_epochs, read_results
+    from analysis.data.results import read_epochs, read_results
 
     results = {row["trial_id"]: row for row in read_results(study_dir).to_pylist()}
     rows = []

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.results import read_results, trial_file, write_rows
-from analysis.schema import EXAMPLE, RESULT
+from analysis.data.results import read_results, trial_file, write_rows
+from analysis.data.schema import EXAMPLE, RESULT
 from study.tracking.export import export
 from study.tracking.store import Store
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.fronts import front_hypervolume, front_of
-from analysis.objectives import FRONT
-from analysis.results import read_results, write_columns
-from analysis.schema import RESULT
+from analysis.data.results import read_results, write_columns
+from analysis.data.schema import RESULT
+from analysis.fronts.front import front_hypervolume, front_of
+from analysis.fronts.objectives import FRONT
 
 OBJECTIVES = (*FRONT, "val_lipschitz_scale_free_log10")
 METHODS = np.array(["natural", "trades", "adversarial_training", "gradient_regularization"])

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.results import example_columns, trial_file, write_columns, write_rows
-from analysis.schema import EXAMPLE, RESULT
+from analysis.data.results import example_columns, trial_file, write_columns, write_rows
+from analysis.data.schema import EXAMPLE, RESULT
 from study.report import write_report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

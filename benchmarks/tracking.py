@@ -30,8 +30,8 @@ from typing import Any
 
 from export import row, write_examples
 
-from analysis.results import trial_file, write_rows
-from analysis.schema import RESULT
+from analysis.data.results import trial_file, write_rows
+from analysis.data.schema import RESULT
 from study.tracking.tracker import Tracker
 
 EPOCHS = 10

@@ -12,23 +12,23 @@ _SEED = 0
 
 
 def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
-    """Return what the outcomes of sound trials near the front say, an `analysis.beliefs.FrontBelief`.
+    """Return what the outcomes of sound trials near the front say, a `front_posterior.FrontBelief`.
 
     Args:
         sources: The studies' folders, or exports with their outcomes beside them, by what the table calls them; one
             alone may be called anything.
-        table: Their result rows, all of like measurement; those of several are `analysis.several.relabelled`.
+        table: Their result rows, all of like measurement; those of several are `analysis.data.combine.relabelled`.
 
     Returns:
         None where outcomes are missing or the trials do not share their examples; a note says which.
     """
     import numpy as np
 
-    from analysis.beliefs import CANDIDATES, front_belief, outermost
-    from analysis.fronts import feasible
-    from analysis.objectives import FRONT, values
-    from analysis.schema import ResultsError
-    from analysis.uncertainty import outcomes
+    from analysis.data.schema import ResultsError
+    from analysis.fronts.front import feasible
+    from analysis.fronts.objectives import FRONT, values
+    from analysis.statistics.front_posterior import CANDIDATES, front_belief, outermost
+    from analysis.statistics.intervals import outcomes
 
     measured = np.where(feasible(table)[:, None], values(table, FRONT), np.nan)
     ids = table["trial_id"].to_pylist()
@@ -53,9 +53,9 @@ def examples_of(sources: Mapping[str, Path], wanted: Collection[str], /) -> Any:
     Raises:
         ResultsError: A source has none, or damaged ones.
     """
-    from analysis.results import read_examples
-    from analysis.schema import EXAMPLE, ResultsError
-    from analysis.several import by_study, joined, relabelled
+    from analysis.data.combine import by_study, joined, relabelled
+    from analysis.data.results import read_examples
+    from analysis.data.schema import EXAMPLE, ResultsError
 
     homes = {label: _home(source) for label, source in sources.items()}
     if lost := [home for home in homes.values() if not (home.is_file() or (home / EXAMPLE.folder).is_dir())]:

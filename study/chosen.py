@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.on_test import CHOICE_FILE
+from analysis.heldout.members import CHOICE_FILE
 from study.console import notes
 from study.drivers import running_driver
 from study.errors import UsageError
@@ -64,8 +64,8 @@ def chosen_members(study_dir: Path, table: Any, /, *, most: int) -> list[dict[st
     Raises:
         UsageError: The study is running, has no front, or lacks trials that were chosen.
     """
-    from analysis.fronts import spread_along
-    from analysis.objectives import FRONT, values
+    from analysis.fronts.front import spread_along
+    from analysis.fronts.objectives import FRONT, values
 
     if (study_dir / PLAN_FILE).exists():
         raise UsageError(
@@ -113,7 +113,7 @@ def named_trials(study_dir: Path, table: Any, ids: Sequence[str], /) -> list[dic
 
 
 def _choose(study_dir: Path, table: Any) -> Choice:
-    from analysis.fronts import MixedStudiesError, front_of
+    from analysis.fronts.front import MixedStudiesError, front_of
     from analysis.wording import why_no_front
 
     driver = running_driver(study_dir)

@@ -14,7 +14,7 @@ from study.folder import CONFIG_FILE, reference_of
 from study.sources import Gathered, gather_each
 
 if TYPE_CHECKING:
-    from analysis.comparison import Side
+    from analysis.tables.comparison import Side
 
 DEFAULT_FILE = "comparison.html"
 
@@ -32,7 +32,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
         UsageError: Results that cannot be read, that are empty, that measured different things within one study, or the
             same study twice.
     """
-    from analysis.report.comparison import build_comparison
+    from analysis.report.comparison_page import build_comparison
 
     sources = (first, second)
     if first.resolve() == second.resolve():
@@ -54,7 +54,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
 
 
 def _checked(source: Path, label: str, found: Gathered) -> Side:
-    from analysis.comparison import Side, check_side
+    from analysis.tables.comparison import Side, check_side
 
     side = Side(label=label, table=found.table)
     try:
@@ -68,7 +68,7 @@ def _checked(source: Path, label: str, found: Gathered) -> Side:
 
 def _known(side: Side, source: Path, found: Gathered) -> Side:
     """Return a side with what lies beside its rows: the config, and what the per-example outcomes say."""
-    from analysis.comparison import best_of_methods
+    from analysis.tables.comparison import best_of_methods
 
     config = source / CONFIG_FILE
     return replace(
@@ -81,8 +81,8 @@ def _known(side: Side, source: Path, found: Gathered) -> Side:
 
 def _outcomes(found: Gathered, trials: set[str]) -> Any:
     """Return the outcomes on validation of some trials of a study, None where they are not there."""
-    from analysis.schema import ResultsError
-    from analysis.uncertainty import outcomes
+    from analysis.data.schema import ResultsError
+    from analysis.statistics.intervals import outcomes
 
     try:
         there = outcomes(examples_of(found.sources, trials), split="val")

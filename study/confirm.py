@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.on_test import CONFIRM_FOLDER as FOLDER
+from analysis.heldout.members import CONFIRM_FOLDER as FOLDER
 from study.chosen import chosen_members
 from study.config import SearchConfig, StudyConfig
 from study.configfile import write_yaml
@@ -243,7 +243,7 @@ def measured_enough(row: Mapping[str, Any], known: Sequence[Mapping[str, Any]], 
         known: Evaluation rows.
         examples: Test images asked for.
     """
-    from analysis.evaluations import like_for_like, lipschitz_on_test
+    from analysis.heldout.measurements import like_for_like, lipschitz_on_test
 
     before = like_for_like(row, known)
     return before is not None and before["examples"] >= examples and lipschitz_on_test(row, known) is not None
@@ -255,10 +255,11 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
     Raises:
         UsageError: Damaged files.
     """
-    from analysis.confirmation import as_tree, confirmation_table
-    from analysis.evaluations import uses_lines, uses_of_test
-    from analysis.on_test import curse_lines, read_on_test
-    from analysis.schema import ResultsError
+    from analysis.data.schema import ResultsError
+    from analysis.heldout.confirmation import as_tree
+    from analysis.heldout.measurements import uses_lines, uses_of_test
+    from analysis.heldout.members import curse_lines, read_on_test
+    from analysis.tables.heldout_tables import confirmation_table
 
     for problem in problems:
         notes().print(f"failed: {problem}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from study.tracking.spool import FOLDER
 
 if TYPE_CHECKING:
-    from analysis.plots.radii import Curve
+    from analysis.statistics.radius_curves import Curve
 
 CURVE = "accuracy_against_epsilon.csv"
 MOST = 10
@@ -23,8 +23,8 @@ def member_folder(study_dir: Path, trial_id: str, /) -> Path:
 
 def write_curve(path: Path, curve: Curve, /) -> None:
     """Write one curve as CSV."""
-    from analysis.plots.radii import HEADINGS, curve_rows
-    from analysis.tables import csv_text
+    from analysis.plots.networks.radii import HEADINGS, curve_rows
+    from analysis.tables.text_table import csv_text
 
     path.write_text(csv_text(HEADINGS, curve_rows([curve])), encoding="utf-8")
 
@@ -34,9 +34,9 @@ def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
 
     Rows of several studies get the two points: their trials' numbers do not say whose folder holds a curve.
     """
-    from analysis.fronts import front_of, spread_along
-    from analysis.objectives import FRONT, values
-    from analysis.plots.radii import curve_of
+    from analysis.fronts.front import front_of, spread_along
+    from analysis.fronts.objectives import FRONT, values
+    from analysis.statistics.radius_curves import curve_of
 
     front = front_of(table)
     if not front.num_rows:
@@ -48,7 +48,7 @@ def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
 
 
 def _read(path: Path) -> Curve | None:
-    from analysis.plots.radii import Curve
+    from analysis.statistics.radius_curves import Curve
 
     if not path.is_file():
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.schema import ResultsError
+from analysis.data.schema import ResultsError
 from study.candidate import check_radius
 from study.chosen import chosen_members, named_trials
 from study.config import StudyConfig
@@ -98,7 +98,7 @@ def evaluation_rows(study_dir: Path, /) -> list[Mapping[str, Any]]:
     Raises:
         UsageError: Damaged files, or of another version.
     """
-    from analysis.on_test import read_uses
+    from analysis.heldout.members import read_uses
 
     try:
         return read_uses(study_dir)
@@ -229,7 +229,8 @@ def _print(
     *,
     as_json: bool,
 ) -> None:
-    from analysis.evaluations import evaluation_table, uses_lines, uses_of_test
+    from analysis.heldout.measurements import uses_lines, uses_of_test
+    from analysis.tables.heldout_tables import evaluation_table
 
     for problem in problems:
         notes().print(f"failed: {problem}")

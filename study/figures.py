@@ -43,9 +43,9 @@ def draw(
         UsageError: Unknown objective or format, a preference that is none, studies that share no front, results that
             cannot be read.
     """
-    from analysis.fronts import on_front
-    from analysis.objectives import FRONT
-    from analysis.paper_table import write_paper_table
+    from analysis.fronts.front import on_front
+    from analysis.fronts.objectives import FRONT
+    from analysis.tables.paper_table import write_paper_table
 
     _check(formats, objectives)
     if split == "test":
@@ -87,7 +87,7 @@ def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
 
 def _print(table: Any, /, *, wish: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
     """Print the front with its uncertainty, the member nearest to a wish, and each method's front."""
-    from analysis.method_fronts import method_fronts_table
+    from analysis.tables.front_table import method_fronts_table
 
     console = results()
     print_front(table, console=console, intervals=True, belief=belief, reference=reference, **over)
@@ -98,7 +98,7 @@ def _print(table: Any, /, *, wish: Sequence[float] | None, belief: Any, referenc
 
 def _belief(found: Gathered) -> Any:
     """Return what the studies' per-example outcomes say of their front; None without them, and a note says why."""
-    from analysis.fronts import mixed_columns
+    from analysis.fronts.front import mixed_columns
     from study.belief import belief_of
 
     if mixed := mixed_columns(found.table):
@@ -122,9 +122,9 @@ def _wish(prefer: str, objectives: Sequence[str]) -> list[float]:
 
 def _nearest(table: Any, wish: Sequence[float], /, *, objectives: Sequence[str], allow_mixed: bool) -> str:
     """Return which member of the front is nearest to a wish, with its values."""
-    from analysis.choice import nearest_member
-    from analysis.fronts import front_of
-    from analysis.objectives import directions, values
+    from analysis.fronts.front import front_of
+    from analysis.fronts.member_choice import nearest_member
+    from analysis.fronts.objectives import directions, values
 
     members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
     points = values(members, objectives)
@@ -136,14 +136,14 @@ def _nearest(table: Any, wish: Sequence[float], /, *, objectives: Sequence[str],
 
 
 def write_figures(table: Any, folder: Path, /, **options: Any) -> list[Path]:
-    """Write the front's figures and data to a folder; see `analysis.plots.pareto.write_pareto`."""
-    from analysis.plots.pareto import write_pareto
+    """Write the front's figures and data to a folder; see `analysis.plots.trials.pareto.write_pareto`."""
+    from analysis.plots.trials.pareto import write_pareto
 
     return write_pareto(table, folder, **options)
 
 
 def print_front(table: Any, /, *, console: Any, **options: Any) -> None:
     """Print the front as a table, its hypervolume and the reference point."""
-    from analysis.tables import front_table
+    from analysis.tables.front_table import front_table
 
     console.print(front_table(table, **options))

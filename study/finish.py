@@ -87,8 +87,8 @@ def _drawn(table: Any, folder: Path) -> list[Path]:
 
 
 def _compacted(study_dir: Path) -> None:
-    from analysis.compaction import compact
-    from analysis.schema import ResultsError
+    from analysis.data.compaction import compact
+    from analysis.data.schema import ResultsError
 
     try:
         compact(study_dir)

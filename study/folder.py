@@ -69,9 +69,9 @@ def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool | None = None) -
     Raises:
         UsageError: A source that is none of these, results of another schema, or damaged files.
     """
-    from analysis.results import SchemaError
-    from analysis.schema import RESULT, ResultsError
-    from analysis.several import read_studies
+    from analysis.data.combine import read_studies
+    from analysis.data.results import SchemaError
+    from analysis.data.schema import RESULT, ResultsError
 
     for source in sources:
         if not source.is_file() and not (source / RESULT.folder).is_dir():

@@ -12,10 +12,10 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.association import random_share
-from analysis.fronts import feasible
-from analysis.importance import LEAST, Within
-from analysis.objectives import FRONT, values
+from analysis.fronts.front import feasible
+from analysis.fronts.objectives import FRONT, values
+from analysis.statistics.association import random_share
+from analysis.statistics.importance import LEAST, Within
 
 MOST = 160
 """Most trials that enter, evenly spread by number: the trees' cost grows with them, their answer hardly changes."""

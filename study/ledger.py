@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.fronts import hypervolume, non_dominated, reference_point
-from analysis.objectives import FRONT, constraints_text, directions, is_feasible, values
-from analysis.results import example_columns, read_results, trial_file, write_columns, write_rows
-from analysis.schema import EPOCH, EXAMPLE, RESULT
+from analysis.data.results import example_columns, read_results, trial_file, write_columns, write_rows
+from analysis.data.schema import EPOCH, EXAMPLE, RESULT
+from analysis.fronts.front import hypervolume, non_dominated, reference_point
+from analysis.fronts.objectives import FRONT, constraints_text, directions, is_feasible, values
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
 from trainables.runtime import code_revision

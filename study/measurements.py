@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from analysis.evaluations import examples_file
-from analysis.results import example_columns, trial_file, write_columns, write_rows
-from analysis.schema import EVALUATION, EXAMPLE
+from analysis.data.results import example_columns, trial_file, write_columns, write_rows
+from analysis.data.schema import EVALUATION, EXAMPLE
+from analysis.heldout.measurements import examples_file
 from study.config import StudyConfig
 from study.console import notes
 from study.errors import UsageError

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.fronts import non_dominated
+from analysis.fronts.front import non_dominated
 
 MIN_TRIALS = 5
 """Trials a rung must have seen, the judged one included, before it stops one."""

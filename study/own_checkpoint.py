@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.results import read_results
-from analysis.schema import RESULT, ResultsError
+from analysis.data.results import read_results
+from analysis.data.schema import RESULT, ResultsError
 from study.candidate import Request
 from study.console import notes
 from trainables.checkpoints.files import is_url

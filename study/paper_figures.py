@@ -22,7 +22,7 @@ def draw_all(
     Args:
         study_dir: The study's folder, or an exported Parquet file.
         formats: Some of pdf, png, svg.
-        width: A key of `analysis.plots.style.WIDTHS`.
+        width: A key of `analysis.plots.figure.WIDTHS`.
         out: Where the figures go; `figures/` of the study when None.
         skip_damaged: Leave out damaged files, each named in a warning.
 
@@ -32,8 +32,8 @@ def draw_all(
     if unknown := [name for name in formats if name not in FORMATS]:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
     found = gather([study_dir], skip_damaged=skip_damaged)
-    from analysis.plots.paper import write_paper_figures
-    from analysis.plots.style import WIDTHS
+    from analysis.plots.figure import WIDTHS
+    from analysis.plots.studies.study_figures import write_paper_figures
 
     home = study_dir.parent if study_dir.is_file() else study_dir
     folder = out or home / "figures"
@@ -53,9 +53,9 @@ def draw_all(
 
 def _known(found: Gathered, home: Path) -> Any:
     """Return what the figures show that rows do not say, and note what is missing and how to get it."""
-    from analysis.fronts import require_like_for_like
-    from analysis.importance import LEAST
-    from analysis.plots.paper import Known
+    from analysis.fronts.front import require_like_for_like
+    from analysis.material import Known
+    from analysis.statistics.importance import LEAST
     from study.belief import belief_of
     from study.curves import front_curves
     from study.importance import importance_of, importance_within, objectives_shown

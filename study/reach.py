@@ -39,8 +39,8 @@ def command_for(table: Any, home: Path, /) -> str:
 
 
 def _recorded(name: str, norm: str, home: Path) -> Any:
-    from analysis.results import read_separation
-    from analysis.schema import ResultsError
+    from analysis.data.results import read_separation
+    from analysis.data.schema import ResultsError
 
     folders = (home / "separation", Path("separation"))
     paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("**/*.parquet"))]
@@ -63,8 +63,8 @@ def _same(recorded: list[str], name: str) -> bool:
 
 
 def _measured(name: str, norm: str, home: Path) -> Any:
-    from analysis.results import to_table, write_columns
-    from analysis.schema import SEPARATION
+    from analysis.data.results import to_table, write_columns
+    from analysis.data.schema import SEPARATION
     from study.separation import columns
     from trainables.data import DATASETS, load_raw
     from trainables.separation.distances import measure_separation

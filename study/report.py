@@ -52,7 +52,7 @@ def report_page(study_dir: Path, /) -> str:
 
 
 def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
-    from analysis.fronts import insisted, mixed_columns, require_like_for_like
+    from analysis.fronts.front import insisted, mixed_columns, require_like_for_like
     from analysis.report.page import Material, build_report
     from study.curves import front_curves
     from study.importance import importance_of, importance_within, objectives_shown

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.objectives import FRONT, directions, is_feasible, values
+from analysis.fronts.objectives import FRONT, directions, is_feasible, values
 
 Rule = Literal["all", "contenders", "front"]
 

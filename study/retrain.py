@@ -112,7 +112,7 @@ def _print_row(row: dict[str, Any]) -> None:
 
 
 def _compare(recorded: dict[str, Any], row: dict[str, Any], *, source: Path) -> None:
-    from analysis.schema import RESULT, differing_columns
+    from analysis.data.schema import RESULT, differing_columns
 
     own = ["study", "trial_id", "number", "proposal", "replicate_of", "constraints"]
     if recorded["status"] == "stopped_early":

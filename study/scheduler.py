@@ -18,9 +18,9 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
-from analysis.objectives import OBJECTIVES, directions, values
-from analysis.results import read_epochs
-from analysis.schema import EPOCH
+from analysis.data.results import read_epochs
+from analysis.data.schema import EPOCH
+from analysis.fronts.objectives import OBJECTIVES, directions, values
 from study.config import StudyConfig
 from study.moasha import judge
 

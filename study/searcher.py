@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from analysis.objectives import OBJECTIVES, parse_constraint, values
+from analysis.fronts.objectives import OBJECTIVES, parse_constraint, values
 from search_spaces.space import SearchSpace
 from search_spaces.start_points import paper_points
 from study.budget import TimeBudget

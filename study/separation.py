@@ -90,10 +90,10 @@ def write(found: Separation, folder: Path, /, *, name: str, epsilon: float) -> l
     Raises:
         UsageError: The folder holds other distances.
     """
-    from analysis.plots.separation import write_separation
-    from analysis.results import read_separation, write_columns
-    from analysis.schema import SEPARATION, ResultsError
-    from analysis.tables import csv_text
+    from analysis.data.results import read_separation, write_columns
+    from analysis.data.schema import SEPARATION, ResultsError
+    from analysis.plots.networks.separation import write_separation
+    from analysis.tables.text_table import csv_text
 
     path = folder / "distances.parquet"
     try:
@@ -252,7 +252,7 @@ def _search(norm: Norm, device: str) -> Search | None:
 
 
 def _table(found: Separation, *, name: str, epsilon: float) -> Any:
-    from analysis.tables import TextTable
+    from analysis.tables.text_table import TextTable
 
     facts = summary(found, name=name, epsilon=epsilon)
     rows = []

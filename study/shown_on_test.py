@@ -22,10 +22,10 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
     Raises:
         UsageError: A study of which nothing was measured on test, or an exported file.
     """
-    from analysis.chosen_table import write_chosen_table
-    from analysis.evaluations import uses_lines
-    from analysis.on_test import on_test_table
-    from analysis.plots.on_test import write_on_test
+    from analysis.heldout.measurements import uses_lines
+    from analysis.plots.networks.heldout_values import write_on_test
+    from analysis.tables.chosen_table import write_chosen_table
+    from analysis.tables.heldout_tables import on_test_table
 
     found = {study_dir: known_on_test(study_dir) for study_dir in study_dirs}
     for study_dir, known in found.items():
@@ -44,7 +44,7 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
 
 
 def known_on_test(study_dir: Path, /, *, table: Any = None) -> Any:
-    """Return what a study's folder holds on test, an `analysis.on_test.OnTest`; None where nothing was measured.
+    """Return what a study's folder holds on test, a `members.OnTest`; None where nothing was measured.
 
     Args:
         study_dir: The study's folder.
@@ -53,8 +53,8 @@ def known_on_test(study_dir: Path, /, *, table: Any = None) -> Any:
     Raises:
         UsageError: An exported file, or damaged ones.
     """
-    from analysis.on_test import read_on_test
-    from analysis.schema import ResultsError
+    from analysis.data.schema import ResultsError
+    from analysis.heldout.members import read_on_test
 
     if study_dir.is_file():
         raise UsageError(f"{study_dir} holds no test values: name the study's folder")

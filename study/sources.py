@@ -17,7 +17,7 @@ class Gathered:
     """Studies read together.
 
     Attributes:
-        table: Their result rows; those of several studies are `analysis.several.relabelled`.
+        table: Their result rows; those of several studies are `analysis.data.combine.relabelled`.
         sources: Their folders or files, by what the table calls them.
         rows: The result rows as each of those has them, by the same names.
     """
@@ -38,11 +38,11 @@ class Gathered:
         return "\n".join(f"# {label}\n{text}" for label, text in found.items())
 
     def on_test(self) -> Any:
-        """Return what the folders hold on test, an `analysis.on_test.OnTest`; None where nothing was measured.
+        """Return what the folders hold on test, an `analysis.heldout.members.OnTest`; None where nothing was measured.
 
         The winner's curse is averaged within one study only, so that of several has none.
         """
-        from analysis.on_test import together
+        from analysis.heldout.members import together
 
         found = {
             label: known_on_test(source, table=self.rows[label])
@@ -75,7 +75,7 @@ def gather_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) ->
 
 
 def _told_apart(read: Mapping[Path, Any]) -> Gathered:
-    from analysis.several import by_study, joined, relabelled
+    from analysis.data.combine import by_study, joined, relabelled
 
     tables = [(name, source, rows) for source, table in read.items() for name, rows in by_study(table).items()]
     if len(tables) == 1:
@@ -93,8 +93,8 @@ def _told_apart(read: Mapping[Path, Any]) -> Gathered:
 
 def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
     """Return the result rows of each folder or file once; raises as `gather` does."""
-    from analysis.schema import ResultsError
-    from analysis.several import require_apart
+    from analysis.data.combine import require_apart
+    from analysis.data.schema import ResultsError
 
     once = {source.resolve(): source for source in study_dirs}
     tables = {source: read_rows([source], skip_damaged=skip_damaged) for source in once.values()}

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from analysis.evaluations import uses_lines
-from analysis.fronts import front_hypervolume, front_of
+from analysis.fronts.front import front_hypervolume, front_of
+from analysis.heldout.measurements import uses_lines
 from study.budget import out_of_time
 from study.console import results
 from study.drivers import running_driver

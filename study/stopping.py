@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from analysis.objectives import OBJECTIVES
+from analysis.fronts.objectives import OBJECTIVES
 from trainables.registry import nearest
 from trainables.spec import EvaluationSpec, TrainingSpec, drops
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from analysis.fronts import mixed_columns
-from analysis.paper_table import paper_lines, paper_table
-from analysis.plots.interactive import plotly_script
-from analysis.report.data import as_json, chart_data
-from analysis.report.front import front_section
-from analysis.report.html import document, paragraph, table_html
-from analysis.report.lipschitz import lipschitz_section
-from analysis.report.material import Material as Material
-from analysis.report.panels import PANELS
-from analysis.report.record import cards_section, failures, provenance_section
-from analysis.report.script import BEHAVIOUR, SCRIPT
-from analysis.report.settings import settings_section
-from analysis.report.story import summary_lines
-from analysis.report.tested import tested_lines, tested_section
-from analysis.results import Table
+from analysis.data.results import Table
+from analysis.fronts.front import mixed_columns
+from analysis.material import Material as Material
+from analysis.plots.trials.interactive import plotly_script
+from analysis.report.chart_data import as_json, chart_data
+from analysis.report.front_section import front_section
+from analysis.report.heldout_section import tested_lines, tested_section
+from analysis.report.html import BEHAVIOUR, PANELS, SCRIPT, document, paragraph, table_html
+from analysis.report.lipschitz_section import lipschitz_section
+from analysis.report.provenance_section import cards_section, failures, provenance_section
+from analysis.report.settings_section import settings_section
+from analysis.report.summary import summary_lines
+from analysis.tables.paper_table import paper_lines, paper_table
 from analysis.wording import provenance
 
 _SECTIONS = {

@@ -97,8 +97,8 @@ def _facts(part: DataPart, request: Request) -> dict[str, Any]:
 
 
 def _written(request: Request, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
-    from analysis.grid_table import write_forms
-    from analysis.tables import TextTable
+    from analysis.tables.grid_table import write_forms
+    from analysis.tables.text_table import TextTable
 
     columns: dict[str, list[Any]] = {
         "dataset": [line.part.dataset for line in lines],

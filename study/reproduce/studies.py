@@ -24,7 +24,7 @@ from study.reproduce.grids import Part, parts
 from trainables.data import DataError, check_available
 
 if TYPE_CHECKING:
-    from analysis.grid_table import Grid
+    from analysis.tables.grid_table import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ def _complete(each: _Planned, request: Request) -> None:
 
 def _measure_on_test(each: _Planned, request: Request) -> None:
     """Measure every completed trial of a grid on test, but those that were: nothing was chosen, so all are shown."""
-    from analysis.evaluations import like_for_like
+    from analysis.heldout.measurements import like_for_like
 
     found = evaluation_rows(each.folder)
     rows = [row for row in read_rows([each.folder]).to_pylist() if row["status"] == "completed"]
@@ -188,7 +188,7 @@ def call(words: Sequence[str], /) -> int:
 
 
 def _written(request: Request, planned: Sequence[_Planned], missing: Sequence[str]) -> Made:
-    from analysis.grid_table import UNMEASURED, grid_lines, write_grid_table
+    from analysis.tables.grid_table import UNMEASURED, grid_lines, write_grid_table
 
     grids = [_grid(each) for each in planned if each.begun]
     failed = [
@@ -208,7 +208,7 @@ def _written(request: Request, planned: Sequence[_Planned], missing: Sequence[st
 
 
 def _grid(each: _Planned) -> Grid:
-    from analysis.grid_table import Grid
+    from analysis.tables.grid_table import Grid
 
     rows = read_rows([each.folder])
     return Grid(rows=rows, evaluations=evaluation_rows(each.folder), counts=_counts(each.folder, rows))
@@ -218,8 +218,8 @@ def _counts(folder: Path, rows: Any) -> dict[str, int]:
     """Return how many examples each split's measures hold, from one completed trial; empty where none is left."""
     from collections import Counter
 
-    from analysis.results import read_examples
-    from analysis.schema import ResultsError
+    from analysis.data.results import read_examples
+    from analysis.data.schema import ResultsError
 
     done = [row["trial_id"] for row in rows.select(["trial_id", "status"]).to_pylist() if row["status"] == "completed"]
     try:

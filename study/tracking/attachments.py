@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from analysis.files import COMPACTED, trial_files
-from analysis.results import read_examples, trial_file, write_table
-from analysis.schema import EXAMPLE
+from analysis.data.files import COMPACTED, trial_files
+from analysis.data.results import read_examples, trial_file, write_table
+from analysis.data.schema import EXAMPLE
 
 ERRORS = "errors"
 ERROR_FOLDER = "error"

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import read_examples, read_results, to_table, write_table
-from analysis.schema import EXAMPLE, RESULT, ResultsError
+from analysis.data.results import read_examples, read_results, to_table, write_table
+from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from study.console import notes, results
 from study.errors import UsageError
 from study.folder import open_config

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.fronts import spread_along
-from analysis.objectives import FRONT, values
-from analysis.results import read_epochs
+from analysis.data.results import read_epochs
+from analysis.fronts.front import spread_along
+from analysis.fronts.objectives import FRONT, values
 from study.config import StudyConfig
 from study.console import notes
 from study.curves import CURVE, member_folder, write_curve
@@ -20,7 +20,7 @@ from study.tracking.client import short
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from analysis.plots.radii import Curve
+    from analysis.statistics.radius_curves import Curve
     from study.tracking.tracker import Tracker
     from trainables.data.base import ImageData
 
@@ -70,7 +70,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
 def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData) -> None:
     import torch
 
-    from analysis.plots.member import accuracy_against_epsilon, best_against_last, save
+    from analysis.plots.networks.member import accuracy_against_epsilon, best_against_last, save
     from study.tracking.models import save_model
     from trainables.checkpoints.files import join
     from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
@@ -105,7 +105,7 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
 
 
 def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
-    from analysis.plots.radii import Curve
+    from analysis.statistics.radius_curves import Curve
     from trainables.attacks.threat import ThreatModel
     from trainables.evaluation.evaluate import attacked, clean_measures
 
@@ -131,7 +131,7 @@ def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Ten
 def _grid(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor, *, data: ImageData) -> Any:
     import torch
 
-    from analysis.plots.member import attacked_images
+    from analysis.plots.networks.member import attacked_images
     from trainables.attacks.base import run_attack
     from trainables.attacks.pgd import pgd
     from trainables.attacks.threat import ThreatModel

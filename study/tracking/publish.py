@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from analysis.fronts import front_of
-from analysis.results import write_table
+from analysis.data.results import write_table
+from analysis.fronts.front import front_of
 from study.config import StudyConfig
 from study.console import notes
 from study.folder import CONFIG_FILE

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from analysis.schema import RESULT
+from analysis.data.schema import RESULT
 
 TAGS = ("study", "method", "dataset", "model", "norm", "proposal", "status", "reason")
 """Columns that become tags, by which MLflow's table is filtered."""

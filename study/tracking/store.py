@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import read_epochs
-from analysis.schema import differing_columns
+from analysis.data.results import read_epochs
+from analysis.data.schema import differing_columns
 from study.tracking.attachments import attachments
 from study.tracking.client import connect, dataset_input, experiment_id, is_refusal, points, short
 from study.tracking.models import log_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.on_test import CONFIRM_FOLDER
+from analysis.heldout.members import CONFIRM_FOLDER
 from study.budget import out_of_time
 from study.console import notes, results
 from study.errors import UsageError

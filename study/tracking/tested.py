@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.evaluations import tracked_metrics
+from analysis.heldout.measurements import tracked_metrics
 from study.config import StudyConfig
 from study.tracking.later import add_later
 

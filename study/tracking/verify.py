@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import read_epochs, read_results
-from analysis.schema import EPOCH, RESULT, differing_columns
+from analysis.data.results import read_epochs, read_results
+from analysis.data.schema import EPOCH, RESULT, differing_columns
 from study.tracking.attachments import attached
 from study.tracking.client import short
 from study.tracking.names import ON_FRONT, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG

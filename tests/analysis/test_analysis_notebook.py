@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from helpers.synthetic_results import study_rows
 
-from analysis.results import example_columns, trial_file, write_columns, write_rows
-from analysis.schema import EXAMPLE, RESULT
+from analysis.data.results import example_columns, trial_file, write_columns, write_rows
+from analysis.data.schema import EXAMPLE, RESULT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "analysis.md"
 

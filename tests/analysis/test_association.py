@@ -7,7 +7,8 @@ import pytest
 from helpers.synthetic_results import as_table, result_row
 from scipy import stats
 
-from analysis.association import (
+from analysis.data.schema import ResultsError
+from analysis.statistics.association import (
     LEAST,
     _t975,
     dropout_effects,
@@ -17,7 +18,6 @@ from analysis.association import (
     slope,
     spearman,
 )
-from analysis.schema import ResultsError
 
 
 def test_spearman_is_scipys_with_ties_and_gaps() -> None:

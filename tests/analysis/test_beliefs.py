@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from helpers.known_truth import calibration_table, made_up_study
 
-from analysis.beliefs import (
+from analysis.fronts.front import hypervolume, non_dominated
+from analysis.statistics.front_posterior import (
     CANDIDATES,
     dominance_probability,
     drawn_hypervolumes,
     front_belief,
     outermost,
-    summary,
 )
-from analysis.fronts import hypervolume, non_dominated
-from analysis.uncertainty import Outcomes
+from analysis.statistics.intervals import Outcomes, summary
 
 
 def outcomes_of(clean: np.ndarray, robust: np.ndarray) -> Outcomes:

@@ -10,9 +10,9 @@ from helpers.synthetic_results import as_table, result_row, study_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.choice import fronts_by, knee_of, knee_point, nearest_member
-from analysis.fronts import front_of, non_dominated
-from analysis.objectives import FRONT
+from analysis.fronts.front import front_of, non_dominated
+from analysis.fronts.member_choice import fronts_by, knee_of, knee_point, nearest_member
+from analysis.fronts.objectives import FRONT
 
 
 def bulge(front: np.ndarray) -> np.ndarray:

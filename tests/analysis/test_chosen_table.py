@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import as_table, evaluation_row, result_row
 
-from analysis.chosen_table import chosen_table, write_chosen_table
-from analysis.evaluations import examples_file
-from analysis.on_test import CHOICE_FILE, read_on_test
-from analysis.results import example_columns, write_columns, write_rows
-from analysis.schema import EVALUATION, EXAMPLE
-from analysis.uncertainty import mean_interval, wilson_interval
+from analysis.data.results import example_columns, write_columns, write_rows
+from analysis.data.schema import EVALUATION, EXAMPLE
+from analysis.heldout.measurements import examples_file
+from analysis.heldout.members import CHOICE_FILE, read_on_test
+from analysis.statistics.intervals import mean_interval, wilson_interval
+from analysis.tables.chosen_table import chosen_table, write_chosen_table
 
 LIPSCHITZ = [1.0, 2.0, 3.0, 6.0]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from helpers.synthetic_results import result_row
 
-from analysis import compaction
-from analysis.compaction import compact
-from analysis.files import COMPACTED, trial_files
-from analysis.results import read_epochs, read_examples, read_results, trial_file, write_columns, write_rows
-from analysis.schema import EPOCH, EXAMPLE, RESULT, ResultsError
+from analysis.data import compaction
+from analysis.data.compaction import compact
+from analysis.data.files import COMPACTED, trial_files
+from analysis.data.results import read_epochs, read_examples, read_results, trial_file, write_columns, write_rows
+from analysis.data.schema import EPOCH, EXAMPLE, RESULT, ResultsError
 
 KINDS = (RESULT, EPOCH, EXAMPLE)
 

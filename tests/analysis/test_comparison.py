@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row, study_rows
 
-from analysis.comparison import (
+from analysis.fronts.front import MixedStudiesError
+from analysis.plots.figure import paper_style
+from analysis.plots.trials.pareto import fronts_figure
+from analysis.report.comparison_page import build_comparison
+from analysis.statistics.intervals import Outcomes, accuracy_estimate, difference, paired_difference_interval
+from analysis.tables.comparison import (
     Side,
     best_of_methods,
     difference_table,
@@ -18,12 +23,6 @@ from analysis.comparison import (
     paired_lines,
     unlike_columns,
 )
-from analysis.fronts import MixedStudiesError
-from analysis.paper_table import accuracy_estimate, difference
-from analysis.plots.fronts import fronts_figure
-from analysis.plots.style import paper_style
-from analysis.report.comparison import build_comparison
-from analysis.uncertainty import Outcomes, paired_difference_interval
 
 
 def side(label: str = "a", count: int = 12, *, seed: int = 0, config: dict | None = None, **changes) -> Side:

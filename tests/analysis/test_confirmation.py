@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, evaluation_row, result_row
 
-from analysis.confirmation import Spread, as_tree, confirmation_table, confirmed, mean_curse, seed_spread
-from analysis.evaluations import (
-    evaluation_table,
+from analysis.data.results import example_columns, read_evaluations, write_columns, write_rows
+from analysis.data.schema import EVALUATION, EXAMPLE, RESULT, ResultsError
+from analysis.heldout.confirmation import Spread, as_tree, confirmed, mean_curse, seed_spread
+from analysis.heldout.measurements import (
     examples_file,
     like_for_like,
     settings_phrase,
@@ -21,12 +22,11 @@ from analysis.evaluations import (
     uses_lines,
     uses_of_test,
 )
-from analysis.on_test import CHOICE_FILE, on_test_table, read_choice, read_on_test
-from analysis.paper_table import accuracy_estimate, difference
-from analysis.plots.on_test import write_on_test
-from analysis.report.card import card
-from analysis.results import example_columns, read_evaluations, write_columns, write_rows
-from analysis.schema import EVALUATION, EXAMPLE, RESULT, ResultsError
+from analysis.heldout.members import CHOICE_FILE, read_choice, read_on_test
+from analysis.plots.networks.heldout_values import write_on_test
+from analysis.report.evaluation_card import card
+from analysis.statistics.intervals import accuracy_estimate, difference
+from analysis.tables.heldout_tables import confirmation_table, evaluation_table, on_test_table
 
 
 def test_the_like_for_like_measurement_differs_from_validation_in_the_split_alone() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row
 
-from analysis.beliefs import FrontBelief
-from analysis.dominance import SHOWN, dominance, dominance_csv, dominance_table
-from analysis.plots.pareto import write_pareto
+from analysis.plots.trials.pareto import write_pareto
+from analysis.statistics.front_posterior import FrontBelief
+from analysis.tables.dominance import SHOWN, dominance, dominance_csv, dominance_table
 
 
 def study_of(count: int):

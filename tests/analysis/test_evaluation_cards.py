@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from helpers.synthetic_results import as_table, evaluation_row, result_row
 
-from analysis.confirmation import confirmed
-from analysis.on_test import OnTest
-from analysis.report import tested
-from analysis.report.card import Answer, card
-from analysis.report.material import Material
+from analysis.heldout.confirmation import confirmed
+from analysis.heldout.members import OnTest
+from analysis.material import Material
+from analysis.report import heldout_section
+from analysis.report.evaluation_card import Answer, card
 
 MASKED, OTHERS = "Signs of masked gradients?", "Transferred and gradient-free attacks?"
 
@@ -61,6 +61,6 @@ def test_new_seeds_that_fall_out_of_the_networks_own_interval_are_a_doubt_and_in
         found = OnTest(members=members, chosen=("t00000",), evaluations=tuple(tests), curse={})
         (seeds,) = [answer for answer in card(row, on_test=found) if answer.question == "How much is the seed's luck?"]
         assert (seeds.state, "outside this network's own interval: robust" in seeds.text) == (state, state == "doubt")
-        said = " ".join(tested.tested_lines(Material(title="toy", table=as_table([row]), on_test=found)))
+        said = " ".join(heldout_section.tested_lines(Material(title="toy", table=as_table([row]), on_test=found)))
         assert f"t00000 from 0.450 to {share:.3f} ± 0.000 (n = 2)" in said
         assert "Under the strongest attack run on test: t00000 0.400 under autoattack" in said

@@ -14,10 +14,10 @@ from helpers.known_truth import (
     try_design,
 )
 
-from analysis.beliefs import drawn_hypervolumes, summary
-from analysis.front_probability import front_probability, membership, true_accuracies
-from analysis.fronts import non_dominated
-from analysis.uncertainty import bootstrap_accuracies, wilson_interval
+from analysis.fronts.front import non_dominated
+from analysis.statistics.accuracy_model import front_probability, membership, true_accuracies
+from analysis.statistics.front_posterior import drawn_hypervolumes
+from analysis.statistics.intervals import bootstrap_accuracies, summary, wilson_interval
 
 STUDIES = 8
 """Of each design. `benchmarks/uncertainty.py` takes more."""

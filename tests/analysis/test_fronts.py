@@ -13,7 +13,8 @@ from helpers.synthetic_results import as_table, result_row, study_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.fronts import (
+from analysis.data.schema import RESULT
+from analysis.fronts.front import (
     MixedStudiesError,
     feasible,
     front_hypervolume,
@@ -25,8 +26,7 @@ from analysis.fronts import (
     require_like_for_like,
     spread_along,
 )
-from analysis.objectives import FRONT, is_feasible, meets_constraints
-from analysis.schema import RESULT
+from analysis.fronts.objectives import FRONT, is_feasible, meets_constraints
 
 # Few distinct values, so that ties and duplicates are the rule; the specials include both zeros.
 COORDINATES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.25, 0.5, 1.0, math.inf, math.nan])

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import as_table, result_row
 
-from analysis.grid_table import Grid, grid_lines, grid_table, split_of, write_grid_table
-from analysis.uncertainty import wilson_interval
+from analysis.statistics.intervals import wilson_interval
+from analysis.tables.grid_table import Grid, grid_lines, grid_table, split_of, write_grid_table
 
 ROWS = [
     result_row(0, method="trades", train_clean_accuracy=0.97, train_robust_accuracy=0.8,

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row, study_rows
 
-from analysis.fronts import feasible, front_of, on_infeasible_front
-from analysis.objectives import FRONT, infeasible, values
-from analysis.paper_table import paper_lines, paper_table
-from analysis.report.comparison import build_comparison
-from analysis.report.data import chart_data
+from analysis.fronts.front import feasible, front_of, on_infeasible_front
+from analysis.fronts.objectives import FRONT, infeasible, values
+from analysis.report.chart_data import chart_data
+from analysis.report.comparison_page import build_comparison
 from analysis.report.page import Material, build_report
-from analysis.tables import front_table, pareto_csv
+from analysis.tables.front_table import front_table, pareto_csv
+from analysis.tables.paper_table import paper_lines, paper_table
 from analysis.wording import count, provenance, why_no_front
 from study.chosen import chosen_members
 from study.errors import UsageError
@@ -95,7 +95,7 @@ def test_where_none_is_feasible_the_constraint_is_named_and_nothing_false_said(t
 
 
 def test_two_studies_beside_each_other_say_it_too() -> None:
-    from analysis.comparison import Side
+    from analysis.tables.comparison import Side
 
     sides = [Side(label=label, table=as_table(rows), config={}) for label, rows in (("a", NONE), ("b", SOME))]
     page = build_comparison(*sides)

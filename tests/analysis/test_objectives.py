@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row
 
-from analysis.objectives import (
+from analysis.data.results import ResultsError
+from analysis.data.schema import RESULT
+from analysis.fronts.objectives import (
     FRONT,
     LIPSCHITZ_FLOOR,
     OBJECTIVES,
@@ -19,8 +21,6 @@ from analysis.objectives import (
     parse_constraint,
     values,
 )
-from analysis.results import ResultsError
-from analysis.schema import RESULT
 
 LIPSCHITZ = [name for name in OBJECTIVES if "lipschitz" in name]
 

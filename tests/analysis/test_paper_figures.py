@@ -14,19 +14,20 @@ from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.association import LIPSCHITZ, OUTCOMES, measure, random_share, spearman
-from analysis.fronts import MixedStudiesError, on_front
-from analysis.plots.paper import Known, paper_sheets, write_paper_figures
-from analysis.plots.radii import Curve, curve_of
-from analysis.plots.sheet import Sheet
-from analysis.plots.style import STYLES, WIDTHS, paper_style
-from analysis.plots.trials import HEADINGS, points_of, trials_of
-from analysis.progress import hypervolume_growth
-from analysis.reach import Reach, reach_of
-from analysis.results import Table, to_table
-from analysis.schema import SEPARATION
-from analysis.settings import varying_settings
-from analysis.tables import csv_text
+from analysis.data.results import Table, to_table
+from analysis.data.schema import SEPARATION
+from analysis.fronts.front import MixedStudiesError, on_front
+from analysis.fronts.growth import hypervolume_growth
+from analysis.material import Known
+from analysis.method_styles import STYLES
+from analysis.plots.figure import WIDTHS, Sheet, paper_style
+from analysis.plots.studies.study_figures import paper_sheets, write_paper_figures
+from analysis.plots.trials.trial_points import HEADINGS, points_of, trials_of
+from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, random_share, spearman
+from analysis.statistics.hyperparameters import varying_settings
+from analysis.statistics.radius_curves import Curve, curve_of
+from analysis.statistics.theorem_radius import Reach, reach_of
+from analysis.tables.text_table import csv_text
 
 IMPORTANCE = {"val_clean_accuracy": {"param.dropout": 0.7, "method": 0.3}, "val_robust_accuracy": {"method": 1.0}}
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import as_table, result_row, study_rows
 
-from analysis.fronts import MixedStudiesError
-from analysis.paper_table import difference, paper_lines, paper_table, write_paper_table
-from analysis.tables import TextTable
-from analysis.uncertainty import wilson_interval
+from analysis.fronts.front import MixedStudiesError
+from analysis.statistics.intervals import difference, wilson_interval
+from analysis.tables.paper_table import paper_lines, paper_table, write_paper_table
+from analysis.tables.text_table import TextTable
 
 ROWS = [
     result_row(0, val_robust_accuracy=0.3, train_clean_accuracy=0.95, **{"param.dropout": 0.0}),
@@ -47,7 +47,7 @@ def test_many_values_of_dropout_fall_into_bands() -> None:
 
 def test_difference_is_newcombes_by_hand() -> None:
     """Newcombe 1998, example (56/70 against 48/80): difference 0.2, interval 0.0524 to 0.3339."""
-    from analysis.paper_table import accuracy_estimate
+    from analysis.statistics.intervals import accuracy_estimate
 
     found = difference(accuracy_estimate(56 / 70, 70), accuracy_estimate(48 / 80, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from analysis.fronts import MixedStudiesError, on_front
-from analysis.plots.interactive import pareto_html, pareto_plotly
-from analysis.plots.pareto import FORMATS, draw_pareto, pareto_figure, write_pareto
-from analysis.plots.style import STYLES, paper_style, styles_for
-from analysis.plots.view import ColourScale, pareto_view
-from analysis.uncertainty import wilson_interval
+from analysis.fronts.front import MixedStudiesError, on_front
+from analysis.method_styles import STYLES, styles_for
+from analysis.plots.figure import paper_style
+from analysis.plots.trials.front_view import ColourScale, pareto_view
+from analysis.plots.trials.interactive import pareto_html, pareto_plotly
+from analysis.plots.trials.pareto import FORMATS, draw_pareto, pareto_figure, write_pareto
+from analysis.statistics.intervals import wilson_interval
 
 POOR = {
     "empty": [],

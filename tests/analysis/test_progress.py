@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row, study_rows
 
-from analysis.fronts import MixedStudiesError, front_hypervolume
-from analysis.objectives import FRONT
-from analysis.progress import hypervolume_growth
+from analysis.fronts.front import MixedStudiesError, front_hypervolume
+from analysis.fronts.growth import hypervolume_growth
+from analysis.fronts.objectives import FRONT
 
 THREE = (*FRONT, "val_lipschitz_scale_free_log10")
 

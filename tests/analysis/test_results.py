@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import result_row
 
-from analysis import results
-from analysis.results import (
+from analysis.data import results
+from analysis.data.results import (
     ExistingRowsError,
     ResultsError,
     SchemaError,
@@ -27,7 +27,7 @@ from analysis.results import (
     write_columns,
     write_rows,
 )
-from analysis.schema import EPOCH, EXAMPLE, RESULT, SCHEMAS
+from analysis.data.schema import EPOCH, EXAMPLE, RESULT, SCHEMAS
 
 
 def write_trial(study: Path, number: int, **changes: Any) -> Path:

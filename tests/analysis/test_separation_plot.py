@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.plots.separation import (
+from analysis.data.results import Table, to_table
+from analysis.data.schema import SEPARATION
+from analysis.plots.networks.separation import (
     certified_accuracy,
     draw_certified,
     draw_distances,
     histogram,
     write_separation,
 )
-from analysis.results import Table, to_table
-from analysis.schema import SEPARATION
 
 
 def table(*rows: tuple[str, float | None, float | None], norm: str = "linf", scale: int = 255) -> Table:

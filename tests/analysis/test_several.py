@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from helpers.synthetic_results import result_row
 
-from analysis.beliefs import Estimate
-from analysis.on_test import OnTest, together
-from analysis.results import trial_file, write_rows
-from analysis.schema import RESULT, ResultsError
-from analysis.several import read_studies
+from analysis.data.combine import read_studies
+from analysis.data.results import trial_file, write_rows
+from analysis.data.schema import RESULT, ResultsError
+from analysis.heldout.members import OnTest, together
+from analysis.statistics.intervals import Estimate
 
 
 def test_several_studies_follow_each_other_each_once(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from helpers.synthetic_results import as_table, result_row, study_rows
 from rich.console import Console
 
-from analysis.beliefs import FrontBelief
-from analysis.fronts import MixedStudiesError, front_of
-from analysis.method_fronts import method_fronts_table
-from analysis.tables import TextTable, front_table, pareto_csv
-from analysis.uncertainty import wilson_interval
+from analysis.fronts.front import MixedStudiesError, front_of
+from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.intervals import wilson_interval
+from analysis.tables.front_table import front_table, method_fronts_table, pareto_csv
+from analysis.tables.text_table import TextTable
 from analysis.wording import count, measured_by, own_parameters, provenance, radius
 
 TRADE_OFF = [

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.results import ResultsError, example_columns, to_table
-from analysis.schema import EXAMPLE
-from analysis.uncertainty import (
+from analysis.data.results import ResultsError, example_columns, to_table
+from analysis.data.schema import EXAMPLE
+from analysis.statistics.intervals import (
     bootstrap_accuracies,
     outcomes,
     paired_difference_interval,

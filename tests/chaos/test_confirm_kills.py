@@ -9,8 +9,8 @@ import signal
 import pytest
 from helpers.small_study import SmallStudy
 
-from analysis.evaluations import examples_file
-from analysis.results import read_evaluations, read_examples, read_results
+from analysis.data.results import read_evaluations, read_examples, read_results
+from analysis.heldout.measurements import examples_file
 from study.replicas import read_plan
 
 pytestmark = pytest.mark.chaos

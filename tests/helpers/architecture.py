@@ -39,24 +39,24 @@ HOMES = {
     ],
     # beside Parquet: its file systems, for checkpoints in object stores, on the trials' side and as a node checks them
     "pyarrow": [
-        "analysis/results.py",
-        "analysis/files.py",
-        "analysis/compaction.py",
-        "analysis/several.py",
+        "analysis/data/results.py",
+        "analysis/data/files.py",
+        "analysis/data/compaction.py",
+        "analysis/data/combine.py",
         "trainables/data/parquet.py",
         "trainables/checkpoints/files.py",
         "study/cluster/probes.py",
     ],
     "matplotlib": ["analysis/plots/"],
     "plotly": ["analysis/plots/"],
-    "moocore": ["analysis/fronts.py"],
+    "moocore": ["analysis/fronts/front.py"],
     "numba": ["trainables/separation/kernels.py"],
     "torchvision": ["trainables/data/torchvision_import.py"],
     "torch": ["trainables/", "study/"],
     "sklearn": ["trainables/data/"],
     "pydantic": ["study/"],
     "typer": ["study/"],
-    "rich": ["study/", "analysis/terminal.py"],
+    "rich": ["study/", "analysis/tables/text_table.py"],
 }
 
 HEAVY = {

@@ -10,9 +10,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from analysis.beliefs import drawn_hypervolumes, summary
-from analysis.front_probability import membership, true_accuracies
-from analysis.fronts import non_dominated
+from analysis.fronts.front import non_dominated
+from analysis.statistics.accuracy_model import membership, true_accuracies
+from analysis.statistics.front_posterior import drawn_hypervolumes
+from analysis.statistics.intervals import summary
 
 Study: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 """True (clean, robust) accuracies, shape (t, 2), and clean and robust outcomes, shape (t, n)."""

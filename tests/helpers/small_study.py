@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 
-from analysis.results import read_epochs, read_results
+from analysis.data.results import read_epochs, read_results
 from study.configfile import write_yaml
 
 PATIENCE_SECONDS = 420

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.results import Table, to_table
-from analysis.schema import RESULT
+from analysis.data.results import Table, to_table
+from analysis.data.schema import RESULT
 
 METHODS = (
     "natural",

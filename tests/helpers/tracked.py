@@ -7,8 +7,8 @@ from typing import Any
 
 from helpers.synthetic_results import result_row
 
-from analysis.results import trial_file, write_rows
-from analysis.schema import EPOCH, EXAMPLE, RESULT
+from analysis.data.results import trial_file, write_rows
+from analysis.data.schema import EPOCH, EXAMPLE, RESULT
 from study.tracking.names import STUDY_TAG, TRIAL_TAG
 from study.tracking.rows import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker

@@ -17,8 +17,8 @@ from helpers.plain_study import run_plain
 from helpers.ports import free_port
 from mlflow import MlflowClient
 
-from analysis.fronts import front_of
-from analysis.results import read_results
+from analysis.data.results import read_results
+from analysis.fronts.front import front_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import result_row, study_rows
 
-from analysis.results import example_columns, write_columns, write_rows
-from analysis.schema import EXAMPLE, RESULT
+from analysis.data.results import example_columns, write_columns, write_rows
+from analysis.data.schema import EXAMPLE, RESULT
 from study.cli import main
 
 

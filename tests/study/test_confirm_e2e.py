@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from helpers.plain_study import run_plain
 
-from analysis.evaluations import examples_file
-from analysis.results import read_evaluations, read_examples, read_results
+from analysis.data.results import read_evaluations, read_examples, read_results
+from analysis.heldout.measurements import examples_file
 from study.chosen import read_choice
 from study.cli import main
 from study.confirm import measured_enough

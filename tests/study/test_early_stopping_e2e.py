@@ -14,8 +14,8 @@ from collections import Counter
 import optuna
 import pytest
 
-from analysis.fronts import front_of
-from analysis.results import read_epochs, read_results
+from analysis.data.results import read_epochs, read_results
+from analysis.fronts.front import front_of
 from study.folder import open_config
 from study.scheduler import informed_scheduler
 

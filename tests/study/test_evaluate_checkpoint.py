@@ -14,10 +14,10 @@ from helpers.synthetic_results import result_row
 from helpers.trained import trained_digits
 from torch import nn
 
-from analysis.evaluations import examples_file, like_for_like, uses_lines
-from analysis.on_test import read_uses
-from analysis.results import read_examples, write_rows
-from analysis.schema import RESULT
+from analysis.data.results import read_examples, write_rows
+from analysis.data.schema import RESULT
+from analysis.heldout.measurements import examples_file, like_for_like, uses_lines
+from analysis.heldout.members import read_uses
 from study.cli import main
 from trainables.checkpoints.format import CheckpointError, write_checkpoint
 from trainables.checkpoints.weights import load_weights, read_weights, write_arrays

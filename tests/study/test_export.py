@@ -12,7 +12,7 @@ import pytest
 from helpers.tracked import row, run_trial, tracker
 from mlflow import MlflowClient
 
-from analysis.results import read_examples, read_results
+from analysis.data.results import read_examples, read_results
 from study.errors import UsageError
 from study.tracking.export import export
 

@@ -12,9 +12,9 @@ import torch
 from helpers.synthetic_results import as_table
 from helpers.tracked import row, tracker
 
-from analysis.compaction import compact
-from analysis.results import read_results, trial_file, write_rows
-from analysis.schema import EPOCH, RESULT
+from analysis.data.compaction import compact
+from analysis.data.results import read_results, trial_file, write_rows
+from analysis.data.schema import EPOCH, RESULT
 from study.config import parse_config
 from study.curves import front_curves
 from study.tracking.front import RADII, publish_members

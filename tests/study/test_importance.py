@@ -6,7 +6,8 @@ import numpy as np
 from helpers.pages import page_of, text_of
 from helpers.synthetic_results import as_table, result_row
 
-from analysis.importance import LEAST, within_table
+from analysis.statistics.importance import LEAST
+from analysis.tables.importance import within_table
 from study.importance import importance_of, importance_within, importances, objectives_shown
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from helpers.science import blobs, tiny_spec
 
-from analysis.fronts import hypervolume, non_dominated
-from analysis.objectives import FRONT, values
-from analysis.results import read_examples, read_results
+from analysis.data.results import read_examples, read_results
+from analysis.fronts.front import hypervolume, non_dominated
+from analysis.fronts.objectives import FRONT, values
 from study.ledger import Ledger
 from study.tracking.rows import differing_params, param_text, params
 from trainables.attacks.losses import cross_entropy

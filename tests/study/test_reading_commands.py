@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import result_row, study_rows
 
-from analysis.results import example_columns, trial_file, write_columns, write_rows
-from analysis.schema import EXAMPLE, RESULT
+from analysis.data.results import example_columns, trial_file, write_columns, write_rows
+from analysis.data.schema import EXAMPLE, RESULT
 from study.configfile import load_config, write_yaml
 
 

@@ -12,12 +12,12 @@ import pytest
 from helpers.pages import SCRIPTS, page_of, text_of
 from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 
-from analysis.beliefs import FrontBelief
-from analysis.plots.radii import Curve, curve_of
-from analysis.reach import Reach
-from analysis.report.data import chart_data
-from analysis.results import example_columns, trial_file, write_columns, write_rows
-from analysis.schema import EXAMPLE, RESULT
+from analysis.data.results import example_columns, trial_file, write_columns, write_rows
+from analysis.data.schema import EXAMPLE, RESULT
+from analysis.report.chart_data import chart_data
+from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.radius_curves import Curve, curve_of
+from analysis.statistics.theorem_radius import Reach
 from study.report import write_report
 
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.synthetic_results import as_table, evaluation_row, result_row, study_rows
 
-from analysis.fronts import MixedStudiesError, front_of, insisted, mixed_columns, require_like_for_like
-from analysis.results import example_columns, write_columns, write_rows
-from analysis.schema import EVALUATION, EXAMPLE, RESULT
+from analysis.data.results import example_columns, write_columns, write_rows
+from analysis.data.schema import EVALUATION, EXAMPLE, RESULT
+from analysis.fronts.front import MixedStudiesError, front_of, insisted, mixed_columns, require_like_for_like
 from study.cli import main
 
 SETTINGS = {"eval_epsilon": 0.1, "examples": 40}

@@ -10,7 +10,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.results import read_evaluations
+from analysis.data.results import read_evaluations
 
 # two whole runs of the command: too long for every `make test`
 pytestmark = pytest.mark.chaos

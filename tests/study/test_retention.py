@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import result_row
 
-from analysis.fronts import on_front
-from analysis.results import to_table
-from analysis.schema import RESULT
+from analysis.data.results import to_table
+from analysis.data.schema import RESULT
+from analysis.fronts.front import on_front
 from study import deletions
 from study.deletions import Deletions
 from study.retention import MARGIN, Retention

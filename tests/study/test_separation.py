@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from analysis.results import read_separation
+from analysis.data.results import read_separation
 from study.cli import main
 
 TOY = """

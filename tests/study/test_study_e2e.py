@@ -16,8 +16,8 @@ import optuna
 import pytest
 from helpers.ray_cluster import descendants
 
-from analysis.results import read_epochs, read_examples, read_results
-from analysis.schema import RESULT
+from analysis.data.results import read_epochs, read_examples, read_results
+from analysis.data.schema import RESULT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 

@@ -8,8 +8,8 @@ import math
 import pytest
 from helpers.tracked import row, tracker
 
-from analysis.evaluations import tracked_metrics
-from analysis.schema import RESULT
+from analysis.data.schema import RESULT
+from analysis.heldout.measurements import tracked_metrics
 from study.tracking.client import is_refusal
 from study.tracking.rows import EPOCH_METRICS, differing_metrics, epoch_metrics, metric_columns, metrics, params, span
 

@@ -111,7 +111,7 @@ def test_report_and_figures_hand_over_what_they_make_in_the_studys_folder(study,
         (out / "slice.png").write_bytes(b"drawn")
         return [out / "slice.png"]
 
-    monkeypatch.setattr("analysis.plots.paper.write_paper_figures", drawn)
+    monkeypatch.setattr("analysis.plots.studies.study_figures.write_paper_figures", drawn)
     monkeypatch.setattr("study.paper_figures._known", lambda table, home: None)
     write_report([folder], out=tmp_path / "elsewhere.html")
     draw_all(folder, formats=["png"], width="column", out=tmp_path / "elsewhere")

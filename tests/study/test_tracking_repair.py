@@ -10,8 +10,8 @@ import time
 import pytest
 from helpers.tracked import STUDY_ID, close, points, report, row, run_study, run_trial, runs, tracker, write
 
-from analysis.compaction import compact
-from analysis.results import read_examples
+from analysis.data.compaction import compact
+from analysis.data.results import read_examples
 from study.tracking.names import ON_FRONT
 from study.tracking.spool import Spool
 from study.tracking.verify import missing

@@ -18,9 +18,9 @@ from helpers.mlflow_server import MlflowServer
 from helpers.ports import free_port
 from helpers.postgres import PASSWORD, postgres, programs
 
-from analysis.fronts import front_of
-from analysis.results import read_epochs, read_results
-from analysis.schema import RESULT
+from analysis.data.results import read_epochs, read_results
+from analysis.data.schema import RESULT
+from analysis.fronts.front import front_of
 
 pytestmark = [
     pytest.mark.postgres,

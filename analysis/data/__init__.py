@@ -1,0 +1,1 @@
+"""Result files: columns, reading, writing, compacting, several studies as one table."""

@@ -1,0 +1,1 @@
+"""Objectives, constraints, non-dominated sets, hypervolume, knee and nearest member, growth."""

@@ -1,0 +1,249 @@
+"""Non-dominated sets, "the front" of a study, hypervolume with its reference point, and spread along a front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import moocore
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.data.results import Table
+from analysis.data.schema import RESULT, ResultsError
+from analysis.fronts.objectives import FRONT, directions, infeasible, keeps_constraints, objective, values
+
+_INSISTED = b"robust_study.allow_mixed"
+
+
+class MixedStudiesError(ResultsError):
+    """Rows that measure different things and so share no front."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypervolume:
+    """A hypervolume and what it was computed from.
+
+    Args:
+        value: Volume between the points and the reference, in the product of the objectives' units.
+        reference: The reference point.
+        points: Points considered, those with NaN left out.
+        beyond: How many of them are worse than the reference in some objective; they count nothing.
+    """
+
+    value: float
+    reference: tuple[float, ...]
+    points: int
+    beyond: int
+
+
+def non_dominated(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> np.ndarray:
+    """Mark the points that no other point dominates.
+
+    p dominates q when p is at least as good in every objective and better in one. So equal points (ties, duplicates)
+    are all marked or all not. Points with NaN neither are marked nor dominate; infinities are ordinary values.
+
+    Args:
+        points: Shape (n, k), k >= 1; n may be 0.
+        maximise: Whether larger is better, for all objectives or for each.
+
+    Returns:
+        Boolean mask, shape (n,).
+
+    Raises:
+        ValueError: `points` is not two-dimensional, has no objective, or `maximise` has another length.
+    """
+    array, senses = _checked(points, maximise=maximise)
+    mask = np.zeros(len(array), dtype=bool)
+    known = ~np.isnan(array).any(axis=1)
+    if known.any():
+        # Dominance depends on the order alone, and moocore 0.3 errs on infinities with four objectives: give it ranks.
+        ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in array[known].T], axis=1)
+        mask[known] = moocore.is_nondominated(ranks, maximise=senses, keep_weakly=True)
+    return mask
+
+
+def feasible(table: Table, /) -> np.ndarray:
+    """Mark the rows that may be on a front: completed, unflagged, their own study's constraints kept.
+
+    Returns:
+        Boolean mask, shape (n,); `analysis.fronts.objectives.is_feasible` of each row.
+    """
+    completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
+    flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+    return np.asarray(completed & (flags == 0) & keeps_constraints(table), dtype=bool)
+
+
+def keeping_constraints(table: Table, /) -> np.ndarray:
+    """Mark the rows that keep their own study's constraints, whatever else speaks against them; shape (n,)."""
+    return keeps_constraints(table)
+
+
+def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> np.ndarray:
+    """Mark the rows on the front: feasible (so unflagged), all objectives measured, and dominated by no such row.
+
+    Args:
+        table: Result rows.
+        objectives: Names from `OBJECTIVES`.
+        allow_mixed: Compare rows though they were measured differently.
+
+    Returns:
+        Boolean mask, shape (n,).
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+    """
+    if not allow_mixed:
+        require_like_for_like(table)
+    points = np.where(feasible(table)[:, None], values(table, objectives), np.nan)
+    return non_dominated(points, maximise=directions(objectives))
+
+
+def on_infeasible_front(table: Table, /, *, objectives: Sequence[str] = FRONT) -> np.ndarray:
+    """Mark the infeasible rows that no other infeasible row dominates: a front of their own, shape (n,)."""
+    points = np.where(infeasible(table)[:, None], values(table, objectives), np.nan)
+    return non_dominated(points, maximise=directions(objectives))
+
+
+def front_of(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> Table:
+    """Return the rows on the front, best in the first objective first; see `on_front`."""
+    members = np.flatnonzero(on_front(table, objectives=objectives, allow_mixed=allow_mixed))
+    first = values(table, objectives[:1])[members, 0] * (-1 if directions(objectives)[0] else 1)
+    return table.take(members[np.argsort(first, kind="stable")])
+
+
+def hypervolume(points: ArrayLike, /, *, reference: Sequence[float], maximise: bool | Sequence[bool]) -> Hypervolume:
+    """Return the volume that the points dominate, down to the reference point.
+
+    Args:
+        points: Shape (n, k); rows with NaN are left out. n may be 0: the volume is 0.
+        reference: Shape (k,), finite.
+        maximise: Whether larger is better, for all objectives or for each.
+
+    Raises:
+        ValueError: Shapes that do not match, or a reference that is not finite.
+    """
+    array, senses = _checked(points, maximise=maximise)
+    origin = np.asarray(reference, dtype=np.float64)
+    if origin.shape != (array.shape[1],) or not np.isfinite(origin).all():
+        raise ValueError(f"`reference` must be {array.shape[1]} finite numbers, got {tuple(reference)}")
+    array = array[~np.isnan(array).any(axis=1)]
+    gain = np.where(senses, array - origin, origin - array)
+    contributing = array[(gain > 0).all(axis=1)]
+    if np.isinf(contributing).any():
+        value = float("inf")
+    elif len(contributing):
+        value = float(moocore.hypervolume(contributing, ref=origin, maximise=senses))
+    else:
+        value = 0.0
+    beyond = int((gain < 0).any(axis=1).sum())
+    return Hypervolume(value=value, reference=tuple(map(float, origin)), points=len(array), beyond=beyond)
+
+
+def reference_point(objectives: Sequence[str], /, *, fixed: Mapping[str, float] | None = None) -> tuple[float, ...]:
+    """Return where the hypervolume begins: for each objective what `fixed` says, else the objective's own reference."""
+    given = fixed or {}
+    return tuple(float(given.get(name, objective(name).reference)) for name in objectives)
+
+
+def front_hypervolume(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    reference: Mapping[str, float] | None = None,
+    allow_mixed: bool = False,
+) -> Hypervolume:
+    """Return the hypervolume of a table's front.
+
+    Args:
+        table: Result rows.
+        objectives: Names from `OBJECTIVES`; Lipschitz ones enter as log10.
+        reference: Reference values by objective, in the objective's unit; an objective's own where not given.
+        allow_mixed: Compare rows though they were measured differently.
+    """
+    members = values(front_of(table, objectives=objectives, allow_mixed=allow_mixed), objectives)
+    origin = reference_point(objectives, fixed=reference)
+    return hypervolume(members, reference=origin, maximise=directions(objectives))
+
+
+def spread_along(points: ArrayLike, /, *, cap: int = 10) -> np.ndarray:
+    """Choose at most `cap` points spread along a front, both ends in the first objective included.
+
+    Starts from the ends and adds, again and again, the point farthest from those chosen (Euclidean distance, each
+    objective scaled to its range). Deterministic: ties go to the earlier point.
+
+    Args:
+        points: Members of a front, shape (n, k), finite.
+        cap: Most points to choose, at least 1; with 1, the middle one in the first objective is chosen.
+
+    Returns:
+        Indices into `points`, ordered by the first objective, shape (min(n, cap),).
+
+    Raises:
+        ValueError: `cap` below 1, or points that are not finite.
+    """
+    array, _ = _checked(points, maximise=True)
+    if cap < 1:
+        raise ValueError(f"`cap` must be at least 1, got {cap}")
+    if not np.isfinite(array).all():
+        raise ValueError("`points` must be finite; leave out trials that are not on the front")
+    order = np.lexsort(array.T[::-1])
+    if len(array) <= cap:
+        return order
+    if cap == 1:
+        return order[[len(order) // 2]]
+    extent = np.ptp(array, axis=0)
+    scaled = (array - array.min(axis=0)) / np.where(extent > 0, extent, 1.0)
+    chosen = [int(order[0]), int(order[-1])]
+    gap = np.minimum(*(np.linalg.norm(scaled - scaled[end], axis=1) for end in chosen))
+    gap[chosen] = -1.0
+    while len(chosen) < cap:
+        farthest = int(np.argmax(gap))
+        chosen.append(farthest)
+        gap = np.minimum(gap, np.linalg.norm(scaled - scaled[farthest], axis=1))
+        gap[farthest] = -1.0
+    return order[np.isin(order, chosen)]
+
+
+def mixed_columns(table: Table, /) -> dict[str, list[Any]]:
+    """Return the columns in which rows measured different things, each with its values; empty for like measurement."""
+    found = {name: sorted(set(table[name].drop_null().to_pylist())) for name in RESULT.like_for_like_columns()}
+    return {name: known for name, known in found.items() if len(known) > 1}
+
+
+def require_like_for_like(table: Table, /) -> None:
+    """Check that all rows measure the same thing: data, split, threat model and effort of the attacks.
+
+    Raises:
+        MixedStudiesError: They differ, and the table is not `insisted` on; the message names the columns and their
+            values.
+    """
+    if _INSISTED in (table.schema.metadata or {}):
+        return
+    mixed = [f"{name} ({', '.join(map(str, known))})" for name, known in mixed_columns(table).items()]
+    if mixed:
+        raise MixedStudiesError(
+            f"these results differ in {'; '.join(mixed)}, so they share no front; "
+            f"give them apart, or insist with --allow-mixed"
+        )
+
+
+def insisted(table: Table, /) -> Table:
+    """Return a table whose rows share a front whatever they measured: the user insists.
+
+    The mark goes with the table through selections of its rows and columns, so that a whole page is of one mind.
+    """
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _INSISTED: b"1"})
+
+
+def _checked(points: ArrayLike, *, maximise: bool | Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
+    array = np.array(points, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"`points` must have shape (n, k) with k >= 1, got {array.shape}")
+    senses = np.asarray(maximise, dtype=bool)
+    senses = np.full(array.shape[1], senses) if senses.ndim == 0 else senses
+    if senses.shape != (array.shape[1],):
+        raise ValueError(f"`maximise` must be one bool or {array.shape[1]}, got {senses.size}")
+    return array, senses

@@ -1,0 +1,94 @@
+"""How a study's hypervolume grew: over its trials, and over the hours its workers spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from analysis.data.results import Table
+from analysis.fronts.front import feasible, hypervolume, reference_point, require_like_for_like
+from analysis.fronts.objectives import FRONT, directions, values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """A hypervolume after each trial, in the order in which trials ended.
+
+    Args:
+        trials: 1, 2, ..., shape (n,).
+        hours: Worker-hours (or device-hours) spent until then by all trials, failed ones too, shape (n,); NaN from
+            the first trial on whose duration is unknown.
+        volume: Hypervolume of the trials so far, shape (n,).
+        reference: The reference point.
+        objectives: What the volume is taken over.
+    """
+
+    trials: np.ndarray
+    hours: np.ndarray
+    volume: np.ndarray
+    reference: tuple[float, ...]
+    objectives: tuple[str, ...]
+
+
+def hypervolume_growth(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    reference: Mapping[str, float] | None = None,
+    devices: float = 1.0,
+    allow_mixed: bool = False,
+) -> Growth:
+    """Return the hypervolume of the front after each trial.
+
+    Args:
+        table: Result rows. They are ordered by when they ended; by trial number where a time is unknown.
+        objectives: Names from `OBJECTIVES`.
+        reference: Reference values by objective; an objective's own where not given.
+        devices: What a trial holds while it runs: 1 counts worker-hours, its share of a GPU counts GPU-hours.
+        allow_mixed: Compare rows though they were measured differently.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+    """
+    if not allow_mixed:
+        require_like_for_like(table)
+    seconds = table["seconds"].to_numpy(zero_copy_only=False).astype(np.float64)
+    order = _order_of_ending(table, seconds)
+    senses = directions(objectives)
+    origin = reference_point(objectives, fixed=reference)
+    points = np.where(feasible(table)[:, None], values(table, objectives), np.nan)[order]
+    return Growth(
+        trials=np.arange(1, len(order) + 1),
+        hours=np.cumsum(seconds[order]) * devices / 3600,
+        volume=_running(points, np.asarray(senses), origin),
+        reference=origin,
+        objectives=tuple(objectives),
+    )
+
+
+def _order_of_ending(table: Table, seconds: np.ndarray) -> np.ndarray:
+    started = table["started_at"].to_pylist()
+    numbers = table["number"].to_numpy(zero_copy_only=False)
+    if any(text is None for text in started) or np.isnan(seconds).any():
+        return np.argsort(numbers, kind="stable")
+    ended = np.array([datetime.fromisoformat(text).timestamp() for text in started]) + seconds
+    return np.lexsort([numbers, ended])
+
+
+def _running(points: np.ndarray, senses: np.ndarray, origin: tuple[float, ...]) -> np.ndarray:
+    """Return the hypervolume of the first 1, 2, ... points, working only where the front moves."""
+    volume = np.zeros(len(points))
+    signs = np.where(senses, 1.0, -1.0)
+    front = np.empty((0, points.shape[1]))
+    value = 0.0
+    for index, point in enumerate(points):
+        gain = (point - origin) * signs
+        if (gain > 0).all() and not ((front >= gain).all(axis=1)).any():
+            front = np.vstack([front[~(front <= gain).all(axis=1)], gain])
+            value = hypervolume(front, reference=[0.0] * len(gain), maximise=True).value
+        volume[index] = value
+    return volume

@@ -1,0 +1,260 @@
+"""The objectives of a study, each declared once, and the constraints that say which trials are feasible."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from analysis.data.schema import RESULT, ResultsError
+
+if TYPE_CHECKING:
+    # A config that only names objectives needs no pyarrow.
+    from analysis.data.results import Table
+
+LIPSCHITZ_FLOOR = 1e-3
+"""Lipschitz estimates below this count as this before their log10: a constant network has 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One number a search improves or a figure shows.
+
+    Args:
+        name: What configs and `--objectives` call it.
+        column: The result column it is read from.
+        maximise: Whether larger is better.
+        label: What it is, for axes and tables, without the split.
+        split: "val" or "test". Only val objectives may steer a search.
+        unit: Unit of the transformed value.
+        reference: Where the hypervolume begins on this axis unless the config says otherwise, in the same unit.
+        log10_floor: With a number, the objective is log10 of the column's value, values below this counting as this.
+    """
+
+    name: str
+    column: str
+    maximise: bool
+    label: str
+    split: Literal["val", "test"]
+    unit: str
+    reference: float = 0.0
+    log10_floor: float | None = None
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Return the direction in Optuna's words."""
+        return "maximize" if self.maximise else "minimize"
+
+    def transform(self, measured: Any, /) -> np.ndarray:
+        """Return the objective's values for measured ones (any shape, null or NaN gives NaN)."""
+        numbers = np.asarray(measured, dtype=np.float64)
+        if self.log10_floor is None:
+            return numbers
+        # np.maximum keeps NaN, so a missing estimate never turns into the floor, the best value there is.
+        return np.asarray(np.log10(np.maximum(numbers, self.log10_floor)))
+
+
+def _of_split(split: Literal["val", "test"]) -> list[Objective]:
+    def accuracy(kind: str) -> Objective:
+        name = f"{split}_{kind}_accuracy"
+        return Objective(name=name, column=name, maximise=True, label=f"{kind} accuracy", split=split, unit="fraction")
+
+    def lipschitz(name: str, column: str, label: str, unit: str, reference: float) -> Objective:
+        return Objective(
+            name=f"{split}_{name}",
+            column=f"{split}_{column}",
+            maximise=False,
+            label=f"log10 {label}",
+            split=split,
+            unit=f"log10 of {unit}",
+            reference=reference,
+            log10_floor=LIPSCHITZ_FLOOR,
+        )
+
+    return [
+        accuracy("clean"),
+        accuracy("robust"),
+        lipschitz("lipschitz_log10", "lipschitz_mean", "empirical local Lipschitz", "logits per pixel unit", 4.0),
+        lipschitz(
+            "lipschitz_scale_free_log10",
+            "lipschitz_scale_free_mean",
+            "scale-free local Lipschitz",
+            "mean margins per pixel unit",
+            3.0,
+        ),
+    ]
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    objective.name: objective for split in ("val", "test") for objective in _of_split(split)
+}
+
+FRONT: tuple[str, str] = ("val_clean_accuracy", "val_robust_accuracy")
+"""The objectives of "the front" wherever a study, command or figure speaks of it."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound that a trial must keep to be on the front.
+
+    Attributes:
+        column: A validation measure: a numeric `val_` column of the result rows, or an objective's name.
+        op: Which side is allowed.
+        bound: The bound itself is allowed; in the unit of the column or objective.
+    """
+
+    column: str
+    op: Literal[">=", "<="]
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.op} {self.bound:g}"
+
+    def violation(self, row: Mapping[str, Any], /) -> float:
+        """Return by how much a row misses the bound, in the unit of the measure.
+
+        At most 0 where the bound is kept; infinite where the measure is missing, NaN, or the row lacks it.
+        """
+        declared = OBJECTIVES.get(self.column)
+        measured = row.get(declared.column if declared else self.column)
+        if measured is None or math.isnan(measured):
+            return math.inf
+        value = float(declared.transform(measured)) if declared else float(measured)
+        return self.bound - value if self.op == ">=" else value - self.bound
+
+
+def parse_constraint(text: str, /) -> Constraint:
+    """Return the constraint that a text such as `val_clean_accuracy >= 0.9` states.
+
+    Raises:
+        ValueError: Another form, a measure that no validation column or objective gives, or an impossible bound.
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*(\S*?[<>=≤≥]+)\s*(\S+)\s*", text)
+    if found is None or found[2] not in (">=", "<="):
+        got = f"the comparison {found[2]!r}" if found else repr(text)
+        raise ValueError(f"a constraint must read MEASURE >= NUMBER or MEASURE <= NUMBER, got {got}")
+    name, op, number = found.groups()
+    valid = _constrainable()
+    if name not in valid:
+        close = difflib.get_close_matches(name, valid, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"a constraint on {name!r} is not known{hint}; valid: {', '.join(valid)}")
+    try:
+        bound = float(number)
+    except ValueError:
+        raise ValueError(f"a constraint's bound must be a number, got {number!r} in {text!r}") from None
+    if not math.isfinite(bound):
+        raise ValueError(f"a constraint's bound must be finite, got {text!r}")
+    if name.endswith("_accuracy") and not 0 <= bound <= 1:
+        hint = f" (did you mean {bound / 100:g}?)" if 1 < bound <= 100 else ""
+        raise ValueError(f"an accuracy is a fraction in [0, 1], got {text!r}{hint}")
+    return Constraint(name, ">=" if op == ">=" else "<=", bound)
+
+
+def keeps_constraints(table: Table, /) -> np.ndarray:
+    """Mark the rows of a table that keep the constraints their own study declared, shape (n,)."""
+    texts = np.asarray(table["constraints"].to_pylist(), dtype=object)
+    kept = np.ones(len(texts), dtype=bool)
+    for text in {text for text in texts if text}:
+        mine = texts == text
+        for constraint in _declared(text):
+            kept[mine] &= _violations(constraint, table)[mine] <= 0
+    return kept
+
+
+def meets_constraints(row: Mapping[str, Any], /) -> bool:
+    """Return whether a result row keeps the constraints its own study declared, read from `constraints`."""
+    return all(constraint.violation(row) <= 0 for constraint in _declared(row.get("constraints")))
+
+
+def infeasible(table: Table, /) -> np.ndarray:
+    """Mark the rows that only their own study's constraints keep off a front: completed and unflagged, shape (n,)."""
+    flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+    completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
+    return np.asarray(completed & (flags == 0) & ~keeps_constraints(table), dtype=bool)
+
+
+def missed_constraints(row: Mapping[str, Any], /) -> list[str]:
+    """Return the constraints of its own study that a result row does not keep, as their config writes them."""
+    return [str(constraint) for constraint in _declared(row.get("constraints")) if constraint.violation(row) > 0]
+
+
+def is_feasible(row: Mapping[str, Any], /) -> bool:
+    """Return whether a result row may be on a front: completed, without flags, its study's constraints kept."""
+    return row["status"] == "completed" and not row["flags"] and meets_constraints(row)
+
+
+def constraints_text(constraints: Sequence[str | Constraint], /) -> str | None:
+    """Return constraints as the result column `constraints` holds them; None where there are none."""
+    return json.dumps([str(constraint) for constraint in constraints]) if constraints else None
+
+
+def _violations(constraint: Constraint, table: Table) -> np.ndarray:
+    """Return `Constraint.violation` of all rows at once, shape (n,)."""
+    if constraint.column in OBJECTIVES:
+        measured = values(table, [constraint.column])[:, 0]
+    elif constraint.column in table.column_names:
+        measured = table[constraint.column].to_numpy(zero_copy_only=False).astype(np.float64)
+    else:
+        measured = np.full(table.num_rows, np.nan)
+    missed = constraint.bound - measured if constraint.op == ">=" else measured - constraint.bound
+    return np.where(np.isnan(missed), np.inf, missed)
+
+
+@functools.cache
+def _declared(text: str | None) -> tuple[Constraint, ...]:
+    return tuple(parse_constraint(entry) for entry in json.loads(text)) if text else ()
+
+
+@functools.cache
+def _constrainable() -> tuple[str, ...]:
+    columns = [column.name for column in RESULT.columns if column.type == "float64" and column.name.startswith("val_")]
+    derived = [name for name, entry in OBJECTIVES.items() if entry.split == "val" and name not in columns]
+    return (*columns, *derived)
+
+
+def objective(name: str, /) -> Objective:
+    """Return the objective called `name`.
+
+    Raises:
+        ValueError: Unknown name; the message gives the valid ones and the nearest.
+    """
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    close = difflib.get_close_matches(name, OBJECTIVES, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(f"unknown objective {name!r}{hint}; valid: {', '.join(OBJECTIVES)}")
+
+
+def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.ndarray:
+    """Return the objectives' values of a result table, shape (n, k), or of one result row, shape (k,).
+
+    Nulls become NaN.
+
+    Raises:
+        ValueError: No objective, an unknown one, or one whose column the source does not have.
+    """
+    if not names:
+        raise ValueError("at least one objective is needed, got none")
+    wanted = [objective(name) for name in names]
+    present = source.keys() if isinstance(source, Mapping) else source.column_names
+    for entry in wanted:
+        if entry.column not in present:
+            raise ResultsError(f"objective {entry.name!r} needs the column {entry.column!r}, which these results lack")
+    if isinstance(source, Mapping):
+        measured = [np.nan if source[entry.column] is None else source[entry.column] for entry in wanted]
+    else:
+        measured = [source[entry.column].to_numpy(zero_copy_only=False) for entry in wanted]
+    return np.stack([entry.transform(numbers) for entry, numbers in zip(wanted, measured, strict=True)], axis=-1)
+
+
+def directions(names: Sequence[str], /) -> list[bool]:
+    """Return for each objective whether it is maximised."""
+    return [objective(name).maximise for name in names]

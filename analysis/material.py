@@ -1,0 +1,86 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from analysis.data.results import Table
+from analysis.heldout.members import OnTest
+from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.importance import Within
+from analysis.statistics.radius_curves import Curve
+from analysis.statistics.theorem_radius import Reach, reach_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a report is made of.
+
+    Args:
+        title: The study's name.
+        table: Its result rows.
+        config: Its config as YAML, empty where unknown.
+        belief: What the per-example outcomes say of the front.
+        importance: Shares by objective and hyperparameter.
+        importance_sample: Which trials those rest on, in words.
+        importance_within: The same within each method.
+        reference: Reference values of the hypervolume, by objective.
+        separation: Distances of the data set, rows of the separation schema.
+        curves: Accuracy against the radius, of front members.
+        devices: What a trial holds while it runs, so that hours count `unit`.
+        unit: "worker-hours", or "GPU-hours".
+        on_test: What is known on test, None where nothing was measured.
+        notes: Further lines for the provenance.
+    """
+
+    title: str
+    table: Table
+    config: str = ""
+    belief: FrontBelief | None = None
+    importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    importance_sample: str = ""
+    importance_within: Sequence[Within] = ()
+    reference: Mapping[str, float] | None = None
+    separation: Table | None = None
+    curves: Sequence[Curve] = ()
+    devices: float = 1.0
+    unit: str = "worker-hours"
+    on_test: OnTest | None = None
+    notes: tuple[str, ...] = ()
+
+    def chances(self) -> dict[str, float]:
+        """Return the probabilities to be truly on the front by trial, empty without per-example outcomes."""
+        belief = self.belief
+        return {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
+
+    def reach(self) -> Reach | None:
+        """Return how far the theorem reaches for the data set, None where its separation is not known."""
+        return None if self.separation is None else reach_of(self.separation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What figures show that result rows do not say.
+
+    Args:
+        curves: Accuracy against the radius, of front members.
+        importance: Shares of variance by objective and hyperparameter.
+        importance_sample: Which trials those rest on, in words.
+        importance_within: The same within each method.
+        belief: What per-example outcomes say of the front, for the data beside its figure.
+        distances: Rows of the separation schema, of the study's data set and norm.
+        reference: Reference values of the hypervolume, by objective.
+        devices: What a trial holds while it runs, so that hours count `unit`.
+        unit: "worker-hours", or "GPU-hours".
+    """
+
+    curves: Sequence[Curve] = ()
+    importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    importance_sample: str = ""
+    importance_within: Sequence[Within] = ()
+    belief: FrontBelief | None = None
+    distances: Table | None = None
+    reference: Mapping[str, float] | None = None
+    devices: float = 1.0
+    unit: str = "worker-hours"

@@ -1,0 +1,97 @@
+"""One look for all figures: a marker and colour for each method, column widths, embedded fonts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+_PALENESS = 0.3
+
+_IN_SPACE = {
+    "triangle-up": "diamond", "triangle-down": "diamond", "triangle-left": "diamond", "triangle-right": "diamond",
+    "x": "cross", "star": "cross", "pentagon": "circle", "hexagon": "circle",
+}  # fmt: skip
+"""Shapes that plotly draws in a plane only, and what stands for them in space; the colour tells them apart there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodStyle:
+    """How a method looks in every figure.
+
+    Args:
+        label: Short name for legends.
+        marker: Matplotlib's marker, filled.
+        symbol: Plotly's name of the same shape.
+        colour: For figures whose colour stands for the method; from Okabe and Ito's colour-blind safe set.
+        dashes: Lengths of strokes and gaps in points, for lines that stand for the method; empty for a solid one.
+    """
+
+    label: str
+    marker: str
+    symbol: str
+    colour: str
+    dashes: tuple[float, ...] = ()
+
+    @property
+    def pale(self) -> str:
+        """The colour mixed with white, for what stands behind."""
+        parts = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
+        return "#" + "".join(f"{round(255 - (255 - part) * _PALENESS):02X}" for part in parts)
+
+    @property
+    def in_space(self) -> str:
+        """Plotly's name of the shape in space: triangles are diamonds there, since its x needs a font many lack."""
+        return _IN_SPACE.get(self.symbol, self.symbol)
+
+    @property
+    def hollow_in_space(self) -> str:
+        """The same for trials that count for nothing; a circle where plotly has no hollow one of the shape."""
+        return f"{self.in_space}-open" if self.in_space in ("circle", "square", "diamond") else "circle-open"
+
+    @property
+    def line(self) -> Any:
+        """Matplotlib's name of the line's pattern."""
+        return (0, self.dashes) if self.dashes else "-"
+
+
+STYLES: dict[str, MethodStyle] = {
+    "natural": MethodStyle(label="natural", marker="o", symbol="circle", colour="#000000"),
+    "gradient_regularization": MethodStyle(
+        label="GR", marker="s", symbol="square", colour="#E69F00", dashes=(1.0, 1.5)
+    ),
+    "locally_linear": MethodStyle(
+        label="LLR", marker="D", symbol="diamond", colour="#009E73", dashes=(3.0, 1.0, 1.0, 1.0)
+    ),
+    "adversarial_training": MethodStyle(
+        label="AT", marker="^", symbol="triangle-up", colour="#0072B2", dashes=(5.0, 1.5)
+    ),
+    "robust_self_training": MethodStyle(
+        label="RST", marker="v", symbol="triangle-down", colour="#CC79A7", dashes=(3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    ),
+    "trades": MethodStyle(label="TRADES", marker="P", symbol="cross", colour="#D55E00", dashes=(2.0, 1.0)),
+}
+
+_FREE = (
+    ("X", "x", "#56B4E9", (7.0, 1.0)),
+    ("*", "star", "#F0E442", (1.0, 3.0)),
+    ("p", "pentagon", "#882255", (6.0, 1.0, 1.0, 1.0)),
+    ("h", "hexagon", "#44AA99", (4.0, 3.0)),
+    ("<", "triangle-left", "#999933", (2.0, 3.0)),
+    (">", "triangle-right", "#332288", (6.0, 1.0, 3.0, 1.0)),
+)
+
+
+def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
+    """Return a style for each method: the table's, or for unknown ones the free ones in order of name.
+
+    The result is ordered as the table is, unknown methods last. With more unknown methods than free styles, shapes
+    repeat.
+    """
+    present = set(methods)
+    styles = {method: style for method, style in STYLES.items() if method in present}
+    for position, method in enumerate(sorted(present - set(STYLES))):
+        marker, symbol, colour, dashes = _FREE[position % len(_FREE)]
+        label = method.rpartition(":")[2]
+        styles[method] = MethodStyle(label=label, marker=marker, symbol=symbol, colour=colour, dashes=dashes)
+    return styles

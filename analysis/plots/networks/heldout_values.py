@@ -1,0 +1,247 @@
+"""Chosen members at their test values, each joined to where validation saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.heldout.confirmation import KINDS, Confirmed
+from analysis.heldout.measurements import settings_phrase
+from analysis.heldout.members import OnTest
+from analysis.method_styles import styles_for
+from analysis.plots.figure import COLUMN_WIDTH, paper_style
+from analysis.plots.trials.interactive import offline_page
+from analysis.statistics.intervals import accuracy_estimate
+from analysis.tables.text_table import csv_text
+from analysis.wording import L_2, L_INF
+
+FORMATS = ("png", "pdf", "svg", "html")
+
+
+def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
+    """Draw members measured on test into `ax`: hollow where validation saw them, filled with intervals on test.
+
+    Each is named by its trial. New seeds are a cross of one standard deviation each way around their mean, in their
+    member's colour, with a dotted line to it.
+
+    Returns:
+        `ax`.
+    """
+    styles = styles_for(one.result["method"] for one in members)
+    sides, seeds = _sides(members)
+    for one in members:
+        if one.test is None:
+            continue
+        style, test = styles[one.result["method"]], one.test
+        val = [one.result[f"val_{kind}_accuracy"] for kind in KINDS]
+        there = [accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for kind in KINDS]
+        ax.annotate(
+            "",
+            xy=(there[0].value, there[1].value),
+            xytext=(val[0], val[1]),
+            arrowprops={"arrowstyle": "->", "linewidth": 0.6, "color": "0.5", "shrinkA": 2, "shrinkB": 2},
+        )
+        ax.plot(
+            *val, marker=style.marker, markersize=4, markerfacecolor="white", markeredgecolor=style.colour, zorder=3
+        )
+        errors = [[[at.value - at.low], [at.high - at.value]] for at in there]
+        ax.errorbar(
+            there[0].value, there[1].value, xerr=errors[0], yerr=errors[1], marker=style.marker, markersize=5,
+            color=style.colour, elinewidth=0.5, zorder=4,
+        )  # fmt: skip
+        name = one.result["trial_id"]
+        ax.annotate(name, (there[0].value, there[1].value), **_aside(*sides[name]))
+        if one.spread:
+            clean, robust = (one.spread[kind] for kind in KINDS)
+            ax.errorbar(
+                clean.mean, robust.mean, xerr=clean.sd or 0.0, yerr=robust.sd or 0.0, color=style.colour,
+                elinewidth=1.2, marker="", alpha=0.6, zorder=2,
+            )  # fmt: skip
+            ax.plot([clean.mean, there[0].value], [robust.mean, there[1].value], ":", color=style.colour, linewidth=0.8)
+            ax.annotate(name, (clean.mean, robust.mean), color=style.colour, **_aside(seeds[name], -1))
+    ax.set_xlabel("clean accuracy (test; hollow: val)")
+    ax.set_ylabel(_set_norms(_robust_label(members)))
+    ax.grid(visible=True, linewidth=0.3, color="0.9")
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _sides(members: Sequence[Confirmed]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Return on which side of its marker each member's name stands, and its seeds': neighbours take different ones.
+
+    Returns:
+        By trial -1 or 1: across and up for a member, the lowest below, the next above to the left, and so on; across
+        for its seeds, those of higher clean accuracy to the right.
+    """
+    tested = [(one.test["robust_accuracy"], one.result["trial_id"]) for one in members if one.test is not None]
+    ways = ((1, -1), (-1, 1), (1, 1), (-1, -1))
+    sides = {trial: ways[rank % len(ways)] for rank, (_, trial) in enumerate(sorted(tested))}
+    spread = sorted((one.spread["clean"].mean, one.result["trial_id"]) for one in members if one.spread)
+    return sides, {trial: 1 if 2 * rank > len(spread) else -1 for rank, (_, trial) in enumerate(spread)}
+
+
+def _aside(across: int, up: int) -> dict[str, Any]:
+    """Return how a name is set beside a marker."""
+    aligned = {"ha": "left" if across > 0 else "right", "va": "bottom" if up > 0 else "top"}
+    return {"xytext": (3 * across, 3 * up), "textcoords": "offset points", "fontsize": 5, **aligned}
+
+
+def write_on_test(found: OnTest, out_dir: str | Path, /, *, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write `pareto_test.<format>` for each format, and the data beside it as `pareto_test.csv`.
+
+    Args:
+        found: What is known on test.
+        out_dir: Made if missing.
+        formats: Some of png (300 dpi), pdf, svg and html.
+
+    Returns:
+        The files written.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"pareto_test.{entry}" for entry in (*formats, "csv")]
+    for path in written:
+        if path.suffix == ".csv":
+            path.write_text(_csv(found), encoding="utf-8")
+        elif path.suffix == ".html":
+            path.write_text(offline_page(_interactive(found), title=f"On test: {_study(found)}"), encoding="utf-8")
+        else:
+            with paper_style():
+                dated = {".png": "Software", ".pdf": "CreationDate", ".svg": "Date"}[path.suffix]
+                _figure(found).savefig(path, metadata={dated: None})
+    return written
+
+
+def _interactive(found: OnTest) -> go.Figure:
+    """Return the figure for the screen: hover tells a member's values; hollow on validation, filled on test."""
+    figure = go.Figure()
+    members = [(one, one.test) for one in found.members if one.test is not None]
+    for method, style in styles_for(one.result["method"] for one, _ in members).items():
+        mine = [(one, test) for one, test in members if one.result["method"] == method]
+        val = [[one.result[f"val_{kind}_accuracy"] for one, _ in mine] for kind in KINDS]
+        there = [[accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for _, test in mine] for kind in KINDS]
+        names = [f"trial {one.result['trial_id']} ({method})" for one, _ in mine]
+        look = {"symbol": style.symbol, "size": 10, "color": style.colour, "line": {"width": 1.5}}
+        figure.add_scatter(
+            x=val[0], y=val[1], mode="markers", marker=look | {"symbol": f"{style.symbol}-open"}, text=names,
+            hovertemplate="%{text}<br>val: clean %{x:.4f}, robust %{y:.4f}<extra></extra>", showlegend=False,
+            legendgroup=method,
+        )  # fmt: skip
+        errors = [
+            {"array": [at.high - at.value for at in axis], "arrayminus": [at.value - at.low for at in axis], "width": 0}
+            for axis in there
+        ]
+        figure.add_scatter(
+            x=[at.value for at in there[0]], y=[at.value for at in there[1]], mode="markers", marker=look, text=names,
+            error_x=errors[0], error_y=errors[1], name=style.label, legendgroup=method,
+            hovertemplate="%{text}<br>test: clean %{x:.4f}, robust %{y:.4f}<extra></extra>",
+        )  # fmt: skip
+        for x, y, to_x, to_y in zip(*val, *there, strict=True):
+            figure.add_scatter(
+                x=[x, to_x.value], y=[y, to_y.value], mode="lines", line={"color": "grey", "width": 1},
+                hoverinfo="skip", showlegend=False, legendgroup=method,
+            )  # fmt: skip
+        for one, point in zip((one for one, _ in mine), zip(*there, strict=True), strict=True):
+            if one.spread:
+                _add_seeds(figure, one, at=(point[0].value, point[1].value), colour=style.colour)
+    figure.update_xaxes(title="clean accuracy (test; hollow: val)")
+    figure.update_yaxes(title=_robust_label(found.members).replace("\n", "<br>"))
+    small = f"{_small_print(found)}<br>{_said(found)}"
+    figure.update_layout(template="plotly_white", title=f"On test: {_study(found)}<br><sub>{small}</sub>")
+    return figure
+
+
+def _add_seeds(figure: go.Figure, one: Confirmed, *, at: tuple[float, float], colour: str) -> None:
+    """Add a member's new seeds as a cross of one standard deviation each way, dotted to the member."""
+    clean, robust = (one.spread[kind] for kind in KINDS)
+    name = one.result["trial_id"]
+    group: dict[str, Any] = {"legendgroup": one.result["method"], "showlegend": False}
+    figure.add_scatter(
+        x=[clean.mean, at[0]], y=[robust.mean, at[1]], mode="lines", hoverinfo="skip",
+        line={"color": colour, "width": 1, "dash": "dot"}, **group,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[clean.mean], y=[robust.mean], mode="markers", text=[f"trial {name}, {clean.seeds} new seeds, mean ± sd"],
+        marker={"symbol": "cross-thin", "size": 10, "color": colour, "line": {"width": 1.5, "color": colour}},
+        error_x={"array": [clean.sd or 0.0]}, error_y={"array": [robust.sd or 0.0]},
+        hovertemplate="%{text}<br>test: clean %{x:.4f}, robust %{y:.4f}<extra></extra>", **group,
+    )  # fmt: skip
+
+
+def _robust_label(members: Sequence[Confirmed]) -> str:
+    """Return the label of the robust axis with attack, norm and radius."""
+    tests = [one.test for one in members if one.test is not None]
+    said = dict.fromkeys(settings_phrase(test).rpartition(", ")[0] for test in tests)
+    return "\n".join(["robust accuracy (test; hollow: val)", " | ".join(said)]).strip()
+
+
+def _small_print(found: OnTest) -> str:
+    sets = ", ".join(dict.fromkeys(str(one.result["dataset"]) for one in found.members))
+    measured = sum(one.test is not None for one in found.members)
+    plural = "s" * (measured != 1)
+    count = f"n = {measured} trial{plural} on test, {len(found.chosen)} chosen on validation"
+    return f"study {_study(found)} · {sets} · {count}"
+
+
+def _set_norms(text: str) -> str:
+    return text.replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
+
+
+def _figure(found: OnTest) -> Figure:
+    figure = Figure(figsize=(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH), layout="constrained")
+    draw_on_test(found.members, figure.add_subplot())
+    handles = [
+        Line2D([], [], linestyle="none", marker=style.marker, markersize=4.5, color=style.colour, label=style.label)
+        for style in styles_for(one.result["method"] for one in found.members).values()
+    ]
+    if any(one.spread for one in found.members):
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker="+",
+                markersize=6,
+                color="0.35",
+                label="new seeds, mean ± sd",
+            )
+        )
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    small = f"{_small_print(found)}\n{_set_norms(_said(found))} · 95 % intervals of the examples"
+    figure.supxlabel(small, fontsize=5, color="0.35")
+    return figure
+
+
+def _said(found: OnTest) -> str:
+    """Return how the members were measured as on validation, in words."""
+    tests = [one.test for one in found.members if one.test is not None]
+    return " | ".join(dict.fromkeys(map(settings_phrase, tests))) or "nothing was measured as on validation"
+
+
+def _study(found: OnTest) -> str:
+    return ", ".join(dict.fromkeys(str(one.result["study"]) for one in found.members))
+
+
+def _csv(found: OnTest) -> str:
+    headings = ["trial_id", "method", "chosen", "examples"]
+    columns = ("val", "test", "low", "high", "seeds", "seeds_mean", "seeds_sd", "sd_of_examples")
+    headings += [f"{kind}_{name}" for kind in KINDS for name in columns]
+    rows = []
+    for one in found.members:
+        row = one.result
+        cells = [row["trial_id"], row["method"], "front" if row["trial_id"] in found.chosen else "by name"]
+        cells.append(None if one.test is None else one.test["examples"])
+        for kind in KINDS:
+            spread = one.spread.get(kind)
+            at = None if one.test is None else accuracy_estimate(one.test[f"{kind}_accuracy"], one.test["examples"])
+            cells.append(row[f"val_{kind}_accuracy"])
+            cells += [None] * 3 if at is None else [at.value, at.low, at.high]
+            cells += [None] * 4 if spread is None else [spread.seeds, spread.mean, spread.sd, spread.sd_of_examples]
+        rows.append(cells)
+    return csv_text(headings, rows)

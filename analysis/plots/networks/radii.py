@@ -1,0 +1,137 @@
+"""Accuracy against the attack's radius for each front member, and the radii the theorem reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.data.results import Table
+from analysis.method_styles import styles_for
+from analysis.plots.figure import COLUMN_WIDTH, Sheet, add_small_print, blank, lines, paper_style, say_nothing_is_there
+from analysis.statistics.radius_curves import Curve
+from analysis.statistics.theorem_radius import Reach
+from analysis.tables.text_table import Cell
+from analysis.wording import L_2, L_INF, measured_by, provenance, radius
+
+HEADINGS = ("trial_id", "method", "split", "attack", "norm", "examples", "epsilon", "robust_accuracy")
+
+_NORMS = {"linf": L_INF, "l2": L_2}
+
+_GAP = 0.045
+
+_TWO_POINTS: dict[str, Any] = {"linestyle": ":", "linewidth": 0.7}
+
+
+def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = None) -> Axes:
+    """Draw a line for each trial, its number at the end; shade the radii at which a perfect classifier exists.
+
+    A trial with two radii only is drawn as two points joined by dots: nothing was measured between them.
+
+    Args:
+        curves: What to draw.
+        ax: Where.
+        reach: Of the data set.
+
+    Returns:
+        `ax`.
+    """
+    styles = styles_for(curve.method for curve in curves)
+    top = max((curve.radii[-1] for curve in curves), default=0.0) or 1.0
+    for curve in curves:
+        style = styles[curve.method]
+        look: dict[str, Any] = {"linestyle": style.line, "linewidth": 1.0} if curve.measured else _TWO_POINTS
+        ax.plot(
+            curve.radii, curve.accuracies, color=style.colour, marker=style.marker, markersize=3, gid="curve", **look
+        )
+    _name(curves, ax, offset=0.02 * top)
+    shown = top
+    if reach is not None:
+        shown = max(top, min(1.05 * reach.radius, 3 * top))
+        ax.axvspan(0, min(reach.radius, 1.12 * shown), facecolor="0.93", edgecolor="none", zorder=0)
+        if reach.radius <= shown:
+            ax.axvline(reach.radius, color="0.35", linewidth=0.8, linestyle=":", zorder=1)
+    ax.set(xlim=(-0.02 * shown, 1.12 * shown), ylim=(-0.02, 1.04))
+    if not curves:
+        say_nothing_is_there(ax, "no front member")
+    return ax
+
+
+def radii_sheet(
+    curves: Sequence[Curve], table: Table, /, *, reach: Reach | None = None, width: float = COLUMN_WIDTH
+) -> Sheet:
+    """Return the figure of front members.
+
+    Args:
+        curves: Theirs.
+        table: The study's result rows.
+        reach: Of the study's data set and norm.
+        width: Inches.
+    """
+    with paper_style():
+        own = sorted(set(table["eval_epsilon"].to_pylist()))
+        legend = [*_methods(curves), *_marks(own, reach, curves)]
+        figure = blank(width, 0.55 * width + 0.7, legend=legend)
+        ax = figure.add_subplot()
+        draw_radii(curves, ax, reach=reach)
+        for value in own:
+            ax.axvline(value, color="0.35", linewidth=0.7, linestyle="--", zorder=1)
+        norms = " | ".join(dict.fromkeys(_NORMS.get(norm, norm) for norm in table["norm"].to_pylist()))
+        splits = " | ".join(dict.fromkeys(curve.split for curve in curves)) or "val"
+        attacks = " | ".join(dict.fromkeys(curve.attack for curve in curves))
+        ax.set_xlabel(lines(f"radius ε of the attack ({norms}, pixel range [0, 1])", 60))
+        ax.set_ylabel(lines(f"robust accuracy ({splits})\n{attacks}", 40))
+        counts = ", ".join(dict.fromkeys(f"{curve.examples}" for curve in curves if curve.measured))
+        images = f" · curves on {counts} images" if counts else ""
+        add_small_print(figure, f"{provenance(table)}{images} · front: {measured_by(table)}")
+    return Sheet(name="accuracy_against_epsilon", figure=figure, headings=HEADINGS, rows=curve_rows(curves))
+
+
+def curve_rows(curves: Sequence[Curve], /) -> tuple[tuple[Cell, ...], ...]:
+    """Return the curves as rows of `HEADINGS`, one a radius."""
+    return tuple(
+        (curve.trial_id, curve.method, curve.split, curve.attack, curve.norm, curve.examples, at, accuracy)
+        for curve in curves
+        for at, accuracy in zip(curve.radii, curve.accuracies, strict=True)
+    )
+
+
+def reach_said(reach: Reach, /) -> str:
+    """Return what the theorem promises for a data set, in one phrase."""
+    of = "images" if not reach.contradicting else "images that contradict none"
+    return f"ε < r = {reach.radius:.4g}: an accurate and robust\nclassifier of these {of} exists"
+
+
+def _name(curves: Sequence[Curve], ax: Axes, *, offset: float) -> None:
+    """Write each curve's trial beside its end, pushed apart where curves are close."""
+    points = sorted((curve.accuracies[-1], curve.radii[-1], curve.trial_id) for curve in curves)
+    heights = np.array([height for height, _, _ in points])
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + _GAP)
+    heights -= max(0.0, heights[-1] - 1.0) if len(heights) else 0.0
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.4}
+    for (_, at, trial), height in zip(points, heights, strict=True):
+        ax.text(at + offset, float(height), trial, fontsize=5, va="center", color="0.3", bbox=ground)
+
+
+def _methods(curves: Sequence[Curve]) -> list[Line2D]:
+    return [
+        Line2D(
+            [], [], color=style.colour, linestyle=style.line, marker=style.marker, markersize=3, linewidth=1,
+            label=style.label,
+        )
+        for style in styles_for(curve.method for curve in curves).values()
+    ]  # fmt: skip
+
+
+def _marks(own: Sequence[float], reach: Reach | None, curves: Sequence[Curve]) -> list[Line2D]:
+    said = " | ".join(map(radius, own))
+    marks = [Line2D([], [], color="0.35", linewidth=0.7, linestyle="--", label=f"the study's ε = {said}")] * bool(own)
+    if any(not curve.measured for curve in curves):
+        marks.append(Line2D([], [], color="0.35", linewidth=0.7, linestyle=":", label="two radii measured"))
+    if reach is not None:
+        marks.append(Line2D([], [], color="0.88", linewidth=5, label=reach_said(reach)))
+    return marks

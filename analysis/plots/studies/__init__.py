@@ -1,0 +1,1 @@
+"""Figures of whole studies: hypervolume over trials, best against last, importance."""

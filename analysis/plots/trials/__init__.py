@@ -1,0 +1,1 @@
+"""Figures of trials: the front, its interactive form, scatter plots, parallel coordinates."""

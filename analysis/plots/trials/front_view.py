@@ -1,0 +1,226 @@
+"""What the Pareto figures show, worked out once for the printed and the interactive one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.data.results import Table
+from analysis.fronts.front import feasible, keeping_constraints, on_front
+from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, objective, values
+from analysis.statistics.intervals import wilson_interval
+from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
+
+_NEAR = 4
+"""How far behind the front an axis reaches where trials far behind it would take most of it; see `limits`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourScale:
+    """Ends of a colour scale, whether it is logarithmic, and whether values lie below its low end."""
+
+    low: float
+    high: float
+    log: bool = False
+    below: bool = False
+
+    def ticks(self) -> list[float]:
+        """Return round values to mark on a logarithmic scale: powers of ten, with 2 and 5 where they are few."""
+        powers = 10.0 ** np.arange(np.floor(np.log10(self.low)), np.ceil(np.log10(self.high)) + 1)
+        steps = (1, 2, 5) if self.high < 200 * self.low else (1,)
+        return [float(step * power) for power in powers for step in steps if self.low <= step * power <= self.high]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoView:
+    """The points of a Pareto figure, what they are called, and which are what.
+
+    Args:
+        points: Shape (n, 2), the first two objectives; NaN where not measured.
+        methods: One per point.
+        lipschitz: Mean empirical local Lipschitz lower bound on validation, shape (n,), NaN where not measured.
+        ends: 95 % Wilson intervals of accuracies, shape (n, 2, 2): low and high of x, then of y; else NaN.
+        front: Members of the front, shape (n,).
+        doubtful: Drawn but never on the front, shape (n,): flagged, stopped early, against its study's constraints, or
+            without a further objective that the front is taken over.
+        hollow: Why points are doubtful, "flagged or stopped early"; empty where none is.
+        objectives: All objectives the front was taken over.
+        x_label: Metric, split and, for a robust one, the attack.
+        y_label: Likewise.
+        colour_label: What the colour shows.
+        small_print: Study, data set, counts.
+    """
+
+    points: np.ndarray
+    methods: list[str]
+    lipschitz: np.ndarray
+    ends: np.ndarray
+    front: np.ndarray
+    doubtful: np.ndarray
+    hollow: str
+    objectives: tuple[Objective, ...]
+    x_label: str
+    y_label: str
+    colour_label: str
+    small_print: str
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Mark the points that have both coordinates, shape (n,)."""
+        drawn: np.ndarray = np.isfinite(self.points).all(axis=1)
+        return drawn
+
+    @property
+    def dominated(self) -> np.ndarray:
+        """Mark the drawn points that are sound but not on the front, shape (n,)."""
+        dominated: np.ndarray = self.drawn & ~self.front & ~self.doubtful
+        return dominated
+
+    def staircase(self, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+        """Return the boundary of the region that the front attains, as corners shape (m, 2).
+
+        The region is all that some member is at least as good as; between two members it has a step, not a slope,
+        because no trial attained what lies on a slope. The ends run on to the worst values of the plane shown.
+
+        Args:
+            low: Smallest x and y shown.
+            high: Largest x and y shown.
+
+        Returns:
+            Corners in order; empty for no member, or for a front over more than the two objectives drawn.
+        """
+        if len(self.objectives) != 2 or not self.front.any():
+            return np.empty((0, 2))
+        up_x, up_y = (entry.maximise for entry in self.objectives)
+        members = np.unique(self.points[self.front], axis=0)
+        members = members if up_x else members[::-1]
+        worst_x, worst_y = (low[axis] if up else high[axis] for axis, up in enumerate((up_x, up_y)))
+        x = np.concatenate([[worst_x], np.repeat(members[:, 0], 2)])
+        y = np.concatenate([np.repeat(members[:, 1], 2), [worst_y]])
+        return np.stack([x, y], axis=1)
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Mark the drawn points that lie within the limits of the axes, shape (n,)."""
+        low, high = np.asarray([self.limits(axis) for axis in (0, 1)]).T
+        return np.asarray(self.drawn & ((self.points >= low) & (self.points <= high)).all(axis=1))
+
+    @property
+    def outside(self) -> int:
+        """Return how many points lie beyond the limits of the axes."""
+        return int((self.drawn & ~self.inside).sum())
+
+    def limits(self, axis: int) -> tuple[float, float]:
+        """Return limits for an axis: points and a margin; accuracies leave [0, 1] by no more than a marker.
+
+        Trials far behind the front, collapsed ones above all, would press it into a corner. Where they would take most
+        of the axis it ends `_NEAR` times the median distance from the best value behind the front's worst member.
+        """
+        shown = self.points[self.drawn, axis]
+        fraction = self.objectives[axis].unit == "fraction"
+        if not len(shown):
+            return (0.0, 1.0)
+        shown = self._near_front(axis, shown)
+        ends = np.concatenate([shown, self.ends[self.front, axis].ravel()])
+        low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+        margin = max(0.07 * (high - low), 0.025)
+        low, high = low - margin, high + margin
+        beyond = 0.05 * (high - low)
+        return (max(low, -beyond), min(high, 1 + beyond)) if fraction else (low, high)
+
+    def _near_front(self, axis: int, shown: np.ndarray) -> np.ndarray:
+        """Return those of an axis's values that it should reach, all of them where they do not press the front."""
+        members, sound = self.points[self.front, axis], self.points[self.drawn & ~self.doubtful, axis]
+        if not len(members):
+            return shown
+        sign = 1.0 if self.objectives[axis].maximise else -1.0
+        best, worst = (sign * members).max(), (sign * members).min()
+        behind = _NEAR * max(float(np.median(best - sign * sound)), best - worst)
+        last = worst - behind
+        return shown if last - (sign * shown).min() <= best - last else shown[sign * shown >= last]
+
+    def colour_scale(self) -> ColourScale | None:
+        """Return how Lipschitz estimates map to colour, or None if no trial within the axes has one.
+
+        Values under the floor (a constant network has 0) do not stretch a log scale.
+        """
+        known = self.lipschitz[self.inside & np.isfinite(self.lipschitz)]
+        if not len(known):
+            return None
+        positive = known[known >= LIPSCHITZ_FLOOR]
+        low, high = float(known.min()), float(known.max())
+        if len(positive) and high >= 10 * positive.min():
+            return ColourScale(low=float(positive.min()), high=high, log=True, below=low < LIPSCHITZ_FLOOR)
+        return ColourScale(low=low, high=high) if high > low else ColourScale(low=0.9 * low, high=1.1 * high or 1.0)
+
+
+def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> ParetoView:
+    """Work out what a Pareto figure of a result table shows.
+
+    Args:
+        table: Result rows.
+        objectives: Names of those the front is taken over, at least two; the first two are the axes.
+        allow_mixed: Draw rows together though they were measured differently.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        ValueError: Fewer than two objectives, or unknown ones.
+    """
+    if len(objectives) < 2:
+        raise ValueError(f"a Pareto figure needs at least two objectives, got {list(objectives)}")
+    entries = tuple(objective(name) for name in objectives)
+    coordinates = values(table, objectives)
+    points = coordinates[:, :2]
+    measured = np.isfinite(points).all(axis=1)
+    counted = feasible(table) & ~np.isnan(coordinates).any(axis=1)
+    view = ParetoView(
+        points=points,
+        methods=table["method"].to_pylist(),
+        lipschitz=table["val_lipschitz_mean"].to_numpy(zero_copy_only=False),
+        ends=np.stack([_ends(entry, points[:, axis], table) for axis, entry in enumerate(entries[:2])], axis=1),
+        front=on_front(table, objectives=objectives, allow_mixed=allow_mixed),
+        doubtful=measured & ~counted,
+        hollow=why_hollow(table, measured & ~counted),
+        objectives=entries,
+        x_label=_axis_label(entries[0], table),
+        y_label=_axis_label(entries[1], table),
+        colour_label=f"{LOWER_BOUND}\n(val mean, radius {radius_phrase(table)})",
+        small_print=provenance(table),
+    )
+    if not view.outside:
+        return view
+    beyond = f"{view.outside} trial{'s' * (view.outside != 1)} far behind the front outside the axes"
+    return replace(view, small_print=f"{view.small_print} · {beyond}")
+
+
+def _ends(entry: Objective, measured: np.ndarray, table: Table) -> np.ndarray:
+    """Return the Wilson intervals of an accuracy's values (n,), shape (n, 2); NaN for another objective."""
+    ends = np.full((len(measured), 2), np.nan)
+    known = np.isfinite(measured) & (entry.unit == "fraction")
+    examples = table["examples"].to_numpy(zero_copy_only=False)[known].astype(np.float64)
+    ends[known] = np.stack(wilson_interval(np.rint(measured[known] * examples), examples), axis=1)
+    return ends
+
+
+def why_hollow(table: Table, doubtful: np.ndarray, /) -> str:
+    """Return why the marked rows may not be on a front, "flagged or stopped"; empty where none is marked."""
+    rows = table.select(["status", "flags"]).take(np.flatnonzero(doubtful)).to_pylist()
+    infeasible = ~keeping_constraints(table)[doubtful]
+    unsound = [bool(row["flags"]) or row["status"] != "completed" for row in rows]
+    reasons = {
+        "flagged": any(row["flags"] for row in rows),
+        "stopped": any(row["status"] == "stopped_early" for row in rows),
+        "infeasible": bool(infeasible.any()),
+        "lacking an objective": not all(known or missed for known, missed in zip(unsound, infeasible, strict=True)),
+    }
+    return " or ".join(reason for reason, found in reasons.items() if found)
+
+
+def _axis_label(entry: Objective, table: Table) -> str:
+    if entry.column.endswith("robust_accuracy"):
+        return f"{entry.label} ({entry.split})\n{measured_by(table)}"
+    if "lipschitz" in entry.column:
+        return f"{entry.label}\n(lower bound, {entry.split} mean, {radius_phrase(table)})"
+    return f"{entry.label} ({entry.split})"

@@ -1,0 +1,146 @@
+"""Parallel coordinates: each sound trial a line through its method, its settings and what it reached."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+
+from analysis.fronts.objectives import LIPSCHITZ_FLOOR
+from analysis.plots.figure import COLUMN_WIDTH, Sheet, add_small_print, blank, lines, paper_style, say_nothing_is_there
+from analysis.plots.trials.trial_points import HEADINGS, Trials
+from analysis.statistics.association import measure
+from analysis.statistics.hyperparameters import varying_settings
+from analysis.wording import measured_by, radius_phrase
+
+MOST_LINES = 600
+"""Most trials drawn beside the front: more would be one grey surface."""
+
+MOST_SETTINGS = 4
+
+_NONE = -0.14
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """One upright axis.
+
+    Args:
+        name: Column of the data.
+        label: What stands below it.
+        values: Shape (n,); NaN where a trial has none.
+        log: Whether it is logarithmic.
+    """
+
+    name: str
+    label: str
+    values: np.ndarray
+    log: bool = False
+
+    def places(self) -> np.ndarray:
+        """Return where the values stand: 0 at the lowest, 1 at the highest, below 0 where there is none."""
+        shown = np.log10(self.values) if self.log else self.values
+        known = np.isfinite(shown)
+        if not known.any():
+            return np.full(len(shown), _NONE)
+        low, extent = float(shown[known].min()), float(np.ptp(shown[known]))
+        return np.where(known, (shown - low) / extent if extent > 0 else 0.5, _NONE)
+
+    def ends(self) -> tuple[float, float] | None:
+        """Return the lowest and highest value, None where nothing is known."""
+        known = self.values[np.isfinite(self.values)]
+        return (float(known.min()), float(known.max())) if len(known) else None
+
+
+def scales_of(trials: Trials, /) -> list[Scale]:
+    """Return the axes: what varies among the settings, the first `MOST_SETTINGS`, then the outcomes."""
+    varying = varying_settings(trials.table)[:MOST_SETTINGS]
+    settings = [
+        Scale(name=each.name, label=each.label.replace(" (", "\n("), values=each.values, log=each.log)
+        for each in varying
+    ]
+    lipschitz = np.maximum(measure(trials.table, "val_lipschitz_scale_free_mean"), LIPSCHITZ_FLOOR)
+    accuracies = [
+        Scale(
+            name=f"val_{kind}_accuracy",
+            label=f"{kind}\naccuracy\n(val)",
+            values=measure(trials.table, f"val_{kind}_accuracy"),
+        )
+        for kind in ("clean", "robust")
+    ]
+    label = f"scale-free\nLipschitz\n(val mean,\n{radius_phrase(trials.table)})"
+    return [
+        *settings,
+        *accuracies,
+        Scale(name="val_lipschitz_scale_free_mean", label=label, values=lipschitz, log=True),
+    ]
+
+
+def drawn_rows(trials: Trials, /) -> np.ndarray:
+    """Return which rows get a line: the whole front and evenly thinned the other sound trials, in the table's order."""
+    others = np.flatnonzero(trials.sound & ~trials.front)
+    step = max(1, math.ceil(len(others) / MOST_LINES))
+    return np.sort(np.concatenate([np.flatnonzero(trials.front), others[::step]]))
+
+
+def draw_parallel(trials: Trials, scales: list[Scale], rows: np.ndarray, /, ax: Axes) -> Axes:
+    """Draw a line for each row, the front's on top; a trial without a setting passes below that axis, at "none".
+
+    Returns:
+        `ax`.
+    """
+    x = np.arange(len(scales))
+    places = np.stack([scale.places() for scale in scales], axis=1) if len(rows) else np.empty((0, len(scales)))
+    for method, style in trials.styles.items():
+        for front in (False, True):
+            mine = rows[(trials.methods[rows] == method) & (trials.front[rows] == front)]
+            if len(mine):
+                look = {"color": style.colour, "linewidths": 1.2} if front else {"color": style.pale, "linewidths": 0.4}
+                segments = [np.column_stack([x, places[row]]) for row in mine]
+                ax.add_collection(
+                    LineCollection(segments, linestyles=style.line, zorder=3 if front else 2, gid=method, **look)
+                )
+    for place, scale in zip(x, scales, strict=True):
+        ax.plot([place, place], [0, 1], color="0.3", linewidth=0.6, zorder=4)
+        if ends := scale.ends():
+            for height, value, side in ((-0.015, ends[0], "top"), (1.015, ends[1], "bottom")):
+                ax.text(float(place), height, f"{value:.3g}", ha="center", va=side, fontsize=5.5, zorder=5)
+        if np.isnan(scale.values[rows]).any():
+            ax.text(float(place), _NONE - 0.02, "none", ha="center", va="top", fontsize=5.5, color="0.4", zorder=5)
+    ax.set(xlim=(-0.35, len(scales) - 0.65), ylim=(_NONE - 0.08, 1.09), yticks=[])
+    ax.set_xticks(x, [scale.label for scale in scales], fontsize=5.5)
+    ax.tick_params(axis="x", length=0)
+    ax.spines[:].set_visible(False)
+    if not len(rows):
+        say_nothing_is_there(ax, "no sound trial")
+    return ax
+
+
+def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Sheet:
+    """Return the figure."""
+    scales, rows = scales_of(trials), drawn_rows(trials)
+    # A strength's label names methods: broken to what stands between two axes.
+    room = max(9, int(width / COLUMN_WIDTH * 62 / max(len(scales), 1)))
+    scales = [Scale(name=s.name, label=lines(s.label, room), values=s.values, log=s.log) for s in scales]
+    with paper_style():
+        counts = Counter(trials.methods[rows].tolist())
+        handles = [
+            Line2D([], [], color=style.colour, linestyle=style.line, label=f"{style.label} ({counts[method]})")
+            for method, style in trials.styles.items()
+        ]
+        if trials.front.any():
+            handles.append(Line2D([], [], color="0.3", linewidth=1.2, label="strong: front"))
+        figure = blank(width, 0.35 * width + 1.2, legend=handles)
+        draw_parallel(trials, scales, rows, figure.add_subplot())
+        left = int(trials.sound.sum()) - len(rows)
+        more = f" · {left} more sound trials are not drawn" if left else ""
+        add_small_print(figure, f"{trials.small_print}{more} · {measured_by(trials.table)}")
+    named = {scale.name: scale.values for scale in scales}
+    everything = trials.rows({**named, "row": np.arange(len(trials.methods), dtype=float)})
+    drawn = tuple(everything[row][:-1] for row in rows)
+    return Sheet(name="parallel_coordinates", figure=figure, headings=(*HEADINGS, *named), rows=drawn)

@@ -1,0 +1,284 @@
+"""The Pareto figure for papers: clean against robust accuracy, coloured by measured local Lipschitzness."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
+
+from analysis.data.results import Table
+from analysis.fronts.objectives import FRONT
+from analysis.method_styles import MethodStyle, styles_for
+from analysis.plots.figure import (
+    COLUMN_WIDTH,
+    PRINTED,
+    add_small_print,
+    blank,
+    known_formats,
+    lines,
+    no_date,
+    paper_style,
+)
+from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
+from analysis.statistics.front_posterior import FrontBelief
+from analysis.tables.dominance import dominance_csv
+from analysis.tables.front_table import pareto_csv
+
+FORMATS = (*PRINTED, "html")
+
+_UNMEASURED = "0.6"
+
+
+def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
+    """Draw a Pareto figure into `ax`, with a colour bar below it; `legend_handles` gives what a legend needs.
+
+    Front members are large and outlined, with 95 % intervals of the examples; dominated trials small and faint, flagged
+    or early-stopped ones hollow; failed ones have no coordinates and are counted in the small print. The line bounds
+    the region the front attains.
+
+    Returns:
+        `ax`.
+    """
+    ax.set_xlim(*view.limits(0))
+    ax.set_ylim(*view.limits(1))
+    ax.set_xlabel(lines(view.x_label, 48))
+    ax.set_ylabel(lines(view.y_label, 42))
+    ax.locator_params(nbins=6)
+    ax.grid(visible=True, linewidth=0.3, color="0.9")
+    ax.set_axisbelow(True)
+    (low_x, high_x), (low_y, high_y) = ax.get_xlim(), ax.get_ylim()
+    stairs = view.staircase((low_x, low_y), (high_x, high_y))
+    ax.plot(stairs[:, 0], stairs[:, 1], color="0.25", linewidth=0.9, zorder=3)
+    styles = styles_for(view.methods)
+    scale = view.colour_scale()
+    colours = _colours(scale) if scale else None
+    for method, style in styles.items():
+        _draw_method(view, ax, np.asarray(view.methods) == method, style, colours)
+    if scale and colours:
+        _add_colour_bar(view, ax, colours, scale)
+    if not view.drawn.any():
+        ax.text(0.5, 0.5, "no measured trial", ha="center", va="center", transform=ax.transAxes, color="0.4")
+    return ax
+
+
+def legend_handles(view: ParetoView, /) -> list[Line2D]:
+    """Return legend entries: each method's marker with its number of trials, the front, and hollow or grey points."""
+    trials = Counter(view.methods)
+
+    def sample(marker: str, label: str, **look: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, markersize=4.5, markeredgewidth=0.6, label=label, **look)
+
+    handles = [
+        sample(style.marker, f"{style.label} ({trials[method]})", markerfacecolor="0.75", markeredgecolor="black")
+        for method, style in styles_for(view.methods).items()
+    ]
+    if view.front.any() and len(view.objectives) == 2:
+        handles.append(Line2D([], [], color="0.25", linewidth=0.9, label="front"))
+    if view.hollow:
+        handles.append(sample("o", view.hollow, markerfacecolor="none", markeredgecolor="0.45"))
+    if view.drawn.any() and not np.isfinite(view.lipschitz[view.drawn]).all():
+        handles.append(sample("o", "Lipschitz not measured", markerfacecolor=_UNMEASURED, markeredgecolor="none"))
+    return handles
+
+
+def pareto_figure(
+    table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False, width: float = COLUMN_WIDTH
+) -> Figure:
+    """Return the figure of a result table, so many inches wide; draw and save it inside `paper_style`."""
+    view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
+    figure = blank(width, 0.6 * width + 0.4 * COLUMN_WIDTH, legend=legend_handles(view))
+    draw_pareto(view, figure.add_subplot())
+    add_small_print(figure, view.small_print)
+    return figure
+
+
+def write_pareto(
+    table: Table,
+    out_dir: str | Path,
+    /,
+    *,
+    formats: Sequence[str] = FORMATS,
+    objectives: Sequence[str] = FRONT,
+    allow_mixed: bool = False,
+    width: float = COLUMN_WIDTH,
+    belief: FrontBelief | None = None,
+) -> list[Path]:
+    """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
+
+    Args:
+        table: Result rows; no rows, one row or only failed trials give a figure that says so.
+        out_dir: Made if missing.
+        formats: Some of png (300 dpi), pdf, svg and html.
+        objectives: The first two are the axes; of one alone there are only data.
+        allow_mixed: Draw rows together though they were measured differently.
+        width: Of the printed formats, inches.
+        belief: Gives the data each trial's probability to be truly on the front, and over clean and robust accuracy
+            `pareto_dominance.csv`, the members' probabilities to dominate each other.
+
+    Returns:
+        The files written. The same table gives the same bytes, no file holds a time.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        ValueError: Unknown format or objective.
+    """
+    formats = known_formats(formats, valid=FORMATS)
+    folder = Path(out_dir)
+    data = pareto_csv(table, objectives=objectives, allow_mixed=allow_mixed, belief=belief)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"pareto.{entry}" for entry in (*formats, "csv")]
+    if printed := [path for path in written if path.suffix.removeprefix(".") in PRINTED]:
+        with paper_style():
+            figure = pareto_figure(table, objectives=objectives, allow_mixed=allow_mixed, width=width)
+            for path in printed:
+                figure.savefig(path, metadata=no_date(path))
+    if "html" in formats:
+        from analysis.plots.trials.interactive import pareto_html
+
+        html = pareto_html(table, objectives=objectives, allow_mixed=allow_mixed)
+        (folder / "pareto.html").write_text(html, encoding="utf-8")
+    (folder / "pareto.csv").write_text(data, encoding="utf-8")
+    if belief is not None and set(objectives) == set(FRONT):
+        written.append(folder / "pareto_dominance.csv")
+        written[-1].write_text(dominance_csv(table, belief), encoding="utf-8")
+    return written
+
+
+def _draw_method(
+    view: ParetoView, ax: Axes, mine: np.ndarray, style: MethodStyle, colours: ScalarMappable | None
+) -> None:
+    crowd = min(1.0, (150 / max(len(mine), 1)) ** 0.25)
+
+    def scatter(chosen: np.ndarray, **look: Any) -> None:
+        ax.scatter(view.points[chosen, 0], view.points[chosen, 1], marker=style.marker, **look)
+
+    for x, y, (across, up) in zip(*view.points[view.front & mine].T, view.ends[view.front & mine], strict=True):
+        # a Lipschitz estimate has no interval
+        bars: dict[str, Any] = {"color": "0.55", "linewidth": 0.6, "zorder": 2.8, "solid_capstyle": "butt"}
+        ax.plot(across, [y, y], **bars)
+        ax.plot([x, x], up, **bars)
+    dominated, front, doubtful = view.dominated & mine, view.front & mine, view.doubtful & mine
+    scatter(dominated, s=16 * crowd, c=_faces(view.lipschitz[dominated], colours), alpha=0.6, linewidths=0.0, zorder=2)
+    scatter(doubtful, s=16 * crowd, facecolors="none", edgecolors="0.45", linewidths=0.6, zorder=2.5)
+    scatter(front, s=26, c=_faces(view.lipschitz[front], colours), edgecolors="black", linewidths=0.6, zorder=4)
+
+
+def _faces(lipschitz: np.ndarray, colours: ScalarMappable | None) -> np.ndarray:
+    known = np.isfinite(lipschitz)
+    faces = np.tile(to_rgba(_UNMEASURED), (len(lipschitz), 1))
+    if colours is not None:
+        faces[known] = colours.to_rgba(lipschitz[known])
+    return faces
+
+
+def _colours(scale: ColourScale) -> ScalarMappable:
+    # The palest end of the map would vanish on white paper.
+    shades = colormaps["cividis_r"](np.linspace(0.15, 1.0, 256))
+    # Clipped, else a log scale takes an estimate of 0 for a bad value instead of the lowest.
+    norm = LogNorm(scale.low, scale.high, clip=True) if scale.log else Normalize(scale.low, scale.high)
+    return ScalarMappable(norm=norm, cmap=ListedColormap(shades))
+
+
+def _add_colour_bar(view: ParetoView, ax: Axes, colours: ScalarMappable, scale: ColourScale) -> None:
+    extend = "min" if scale.below else "neither"
+    bar = ax.figure.colorbar(colours, ax=ax, location="bottom", extend=extend, aspect=38, pad=0.02)
+    bar.set_label(lines(view.colour_label, 60), fontsize=7)
+    bar.ax.tick_params(labelsize=6.5, width=0.5, which="both")
+    if scale.log:
+        bar.set_ticks(scale.ticks(), labels=[f"{tick:g}" for tick in scale.ticks()])
+        bar.ax.xaxis.set_minor_formatter(NullFormatter())
+    bar.outline.set_linewidth(0.5)
+
+
+COLOURS = ("#0072B2", "#D55E00")
+"""Of the first and the second study, from Okabe and Ito's colour-blind safe set; lines differ by their dashes too."""
+
+_DASHES: tuple[Literal["-", "--"], ...] = ("-", "--")
+
+_PANEL = 4.2
+
+
+def fronts_svg(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> str:
+    """Return the figure of two studies' fronts as an SVG element, ready to stand in a page.
+
+    Args:
+        tables: Label and result rows of each study.
+        together: Draw them on one plane; else beside each other, each with its own axes.
+
+    Returns:
+        The same rows give the same text.
+    """
+    with paper_style():
+        figure = fronts_figure(tables, together=together)
+        buffer = StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> Figure:
+    """Return the figure of `fronts_svg`; draw and save it inside `paper_style`."""
+    views = [(label, pareto_view(table)) for label, table in tables]
+    width = 1.5 * _PANEL if together else _PANEL * len(views)
+    figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
+    if together:
+        draw_together(views, figure.add_subplot())
+        handles = [
+            Line2D([], [], color=colour, linestyle=dash, label=f"front of {label}")
+            for (label, _), colour, dash in zip(views, COLOURS, _DASHES, strict=True)
+        ]
+        handles += _markers([view for _, view in views])
+        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
+        return figure
+    for place, (label, view) in enumerate(views):
+        axes = draw_pareto(view, figure.add_subplot(1, len(views), place + 1))
+        axes.set_title(label, fontsize=9)
+        axes.legend(handles=legend_handles(view), loc="lower left", fontsize=6, framealpha=0.8)
+    return figure
+
+
+def draw_together(views: Sequence[tuple[str, ParetoView]], /, ax: Axes) -> Axes:
+    """Draw two fronts of like measurement into `ax`: colour is the study, shape the method.
+
+    Front members are filled, all other measured trials faint.
+
+    Returns:
+        `ax`.
+    """
+    limits = [[view.limits(axis) for _, view in views] for axis in (0, 1)]
+    (low_x, high_x), (low_y, high_y) = ((min(low for low, _ in ends), max(high for _, high in ends)) for ends in limits)
+    ax.set_xlim(low_x, high_x)
+    ax.set_ylim(low_y, high_y)
+    ax.set_xlabel(views[0][1].x_label)
+    ax.set_ylabel(views[0][1].y_label.replace("$", r"\$"))
+    ax.grid(visible=True, linewidth=0.3, color="0.9")
+    ax.set_axisbelow(True)
+    for (_, view), colour, dash in zip(views, COLOURS, _DASHES, strict=True):
+        stairs = view.staircase((low_x, low_y), (high_x, high_y))
+        ax.plot(stairs[:, 0], stairs[:, 1], color=colour, linestyle=dash, linewidth=1.1, zorder=3)
+        methods = np.asarray(view.methods)
+        for method, style in styles_for(view.methods).items():
+            mine = methods == method
+            for chosen, size, alpha in ((view.drawn & ~view.front & mine, 22, 0.4), (view.front & mine, 48, 1.0)):
+                x, y = view.points[chosen].T
+                ax.scatter(x, y, s=size, marker=style.marker, c=colour, alpha=alpha, linewidths=0.0, zorder=4)
+    return ax
+
+
+def _markers(views: Sequence[ParetoView]) -> list[Line2D]:
+    methods = [method for view in views for method in view.methods]
+    return [
+        Line2D([], [], linestyle="none", marker=style.marker, color="0.5", markersize=4.5, label=style.label)
+        for style in styles_for(methods).values()
+    ]

@@ -1,0 +1,221 @@
+"""An evaluation card for a front member: what reviewers ask of a robustness claim, answered as far as rows can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+from analysis.heldout.confirmation import Confirmed
+from analysis.heldout.measurements import (
+    attack_name,
+    doubts_on_test,
+    like_for_like,
+    on_own_checkpoint,
+    settings_phrase,
+    strongest,
+)
+from analysis.heldout.members import OnTest
+from analysis.statistics.intervals import accuracy_estimate
+from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
+
+State = Literal["answered", "doubt", "open"]
+_NORMS = {"linf": L_INF, "l2": L_2}
+_MARKS = {"answered": "✓", "doubt": "!", "open": "?"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question of the checklist.
+
+    Attributes:
+        question: What a reviewer asks.
+        text: The answer, or what is missing.
+        state: `answered`, `doubt` where the answer speaks against the claim, `open` where rows cannot know.
+    """
+
+    question: str
+    text: str
+    state: State = "answered"
+
+
+def card(
+    row: Mapping[str, Any],
+    /,
+    *,
+    replicates: Sequence[Mapping[str, Any]] = (),
+    probability: float | None = None,
+    on_test: OnTest | None = None,
+) -> list[Answer]:
+    """Return the checklist's answers for one trial.
+
+    Args:
+        row: Its result row.
+        replicates: Rows of the same settings with other seeds.
+        probability: That it is truly on the front, where known.
+        on_test: What is known on test, of this trial too.
+
+    Source: the questions follow Carlini et al., "On Evaluating Adversarial Robustness" (2019), sections 2-5.
+    """
+    tested = on_test if on_test is not None and _of(row, on_test) is not None else None
+    clean, robust = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for kind in ("clean", "robust"))
+    return [
+        Answer(
+            "Which threat model?",
+            f"{_NORMS.get(row['norm'], row['norm'])} ball of radius {radius(row['eval_epsilon'])} in pixel units of "
+            "[0, 1], cut with [0, 1]; the attacker knows the network",
+        ),
+        Answer(
+            "How accurate, on which examples?",
+            f"validation: clean {clean}, robust {robust} (95 %, at most {row['examples']} examples, the same for both, "
+            "misclassified ones counted as not robust)",
+        ),
+        Answer(
+            "Which attack, how strong?",
+            f"{row['attack']}, {row['steps']} steps of 2ε/steps, {row['restarts']} restart(s), random start",
+            "answered" if row["steps"] * row["restarts"] >= 50 else "doubt",
+        ),
+        _strongest(row, tested),
+        _flags(row, tested),
+        Answer(
+            "Smooth by measurement?",
+            "not measured"
+            if row["val_lipschitz_mean"] is None
+            else f"{LOWER_BOUND}: mean {row['val_lipschitz_mean']:.4g}, largest "
+            f"{_number(row['val_lipschitz_max'])}, scale-free mean {_number(row['val_lipschitz_scale_free_mean'])}",
+            "open" if row["val_lipschitz_mean"] is None else "answered",
+        ),
+        Answer(
+            "How was it chosen?",
+            "on validation, as a member of the front"
+            + (f"; truly on it with probability {probability:.2f}" if probability is not None else ""),
+        ),
+        _seeds(row, replicates, tested),
+        Answer("Trained how?", _training(row)),
+        Answer("Can it be had?", _where(row), "answered" if row["checkpoint_path"] else "open"),
+        Answer("An attack adapted to this very defence?", "no row can know; a person must try", "open"),
+        Answer("Transferred and gradient-free attacks?", _other_attacks(row, tested), "open"),
+    ]
+
+
+def card_html(row: Mapping[str, Any], answers: Sequence[Answer], /) -> str:
+    """Return a card that unfolds; open questions are counted in its heading and marked in words, not in colour."""
+    unanswered = sum(answer.state == "open" for answer in answers)
+    doubts = sum(answer.state == "doubt" for answer in answers)
+    title = f"{row['trial_id']} · {row['method']}"
+    numbers = f"clean {row['val_clean_accuracy']:.3f}, robust {row['val_robust_accuracy']:.3f} (val)"
+    entries = "".join(
+        f'<dt class="{answer.state}"><span aria-hidden="true">{_MARKS[answer.state]}</span> '
+        f'{escape(answer.question)}</dt><dd class="{answer.state}">'
+        f"{'' if answer.state == 'answered' else f'<b>{answer.state}:</b> '}{escape(answer.text)}</dd>"
+        for answer in answers
+    )
+    return (
+        f'<details class="card" data-method="{escape(row["method"])}" id="card-{escape(row["trial_id"])}">'
+        f"<summary><b>{escape(title)}</b> {numbers} · {unanswered} open, {doubts} doubtful</summary>"
+        f"<dl>{entries}</dl></details>"
+    )
+
+
+def _flags(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
+    """Return what the checks found; only the full ones, which `evaluate` runs on test, answer the question."""
+    question = "Signs of masked gradients?"
+    if row["flags"]:
+        return Answer(question, f"flags: {', '.join(row['flags'])}", "doubt")
+    rows = [] if on_test is None else on_own_checkpoint(row, on_test.evaluations)
+    if flags := doubts_on_test(row, rows):
+        return Answer(question, f"flags on test: {', '.join(flags)}", "doubt")
+    full = max((one for one in rows if one["checks"] == "full"), key=lambda one: one["examples"], default=None)
+    if full is None:
+        text = "the cheap checks raised no flag; `robust-study evaluate` runs the full ones"
+        return Answer(question, text, "open")
+    return Answer(question, f"the full checks of {attack_name(full)} on {full['examples']} test images raised no flag")
+
+
+def _of(row: Mapping[str, Any], on_test: OnTest) -> Confirmed | None:
+    return next((one for one in on_test.members if one.result["trial_id"] == row["trial_id"]), None)
+
+
+def _strongest(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
+    """Return what the strongest attack on test left, and beside it what the search's own did."""
+    question = "On test, and under a stronger attack (AutoAttack)?"
+    strong = None if on_test is None else strongest(row, on_test.evaluations)
+    if on_test is None or strong is None:
+        return Answer(question, "not measured: `robust-study evaluate --front --attack autoattack`", "open")
+    values = {kind: accuracy_estimate(strong[f"{kind}_accuracy"], strong["examples"]) for kind in ("clean", "robust")}
+    text = f"test: clean {values['clean']}, robust {values['robust']} under {settings_phrase(strong)}"
+    same = like_for_like(row, on_test.evaluations)
+    if same is not None and same is not strong:
+        alike = accuracy_estimate(same["robust_accuracy"], same["examples"])
+        text += f"; {alike} under {settings_phrase(same)}"
+        if (there := on_test.same_images.get(str(row["trial_id"]))) is not None:
+            text += f", {there:.3f} on the very {strong['examples']} images of the stronger attack"
+            text += f", where clean accuracy is {strong['clean_accuracy']:.3f}"
+        elif same["examples"] != strong["examples"]:
+            text += " (other images: the two are not to be compared)"
+    if flags := doubts_on_test(row, on_test.evaluations):
+        return Answer(question, f"{text}; flags on test: {', '.join(flags)}", "doubt")
+    if strong["attack"] != "autoattack":
+        return Answer(question, f"{text}; nothing stronger was run", "open")
+    return Answer(question, text)
+
+
+def _other_attacks(row: Mapping[str, Any], on_test: OnTest | None) -> str:
+    rows = [] if on_test is None else on_own_checkpoint(row, on_test.evaluations)
+    images = max((one["examples"] for one in rows if one["attack"] == "autoattack"), default=None)
+    square = "not run here" if images is None else f"AutoAttack's Square, on {images} test images"
+    return f"transferred: not run here; gradient-free: {square}"
+
+
+def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: OnTest | None) -> Answer:
+    again = None if on_test is None else _of(row, on_test)
+    if again is not None and again.spread:
+        said = ", ".join(
+            f"{kind} {spread.mean:.3f}" + ("" if spread.sd is None else f" ± {spread.sd:.3f}")
+            for kind, spread in again.spread.items()
+        )
+        count = next(iter(again.spread.values())).seeds
+        failed = f"; {again.failed} more failed" if again.failed else ""
+        lucky = _beyond_own(again)
+        beyond = f"; outside this network's own interval: {', '.join(lucky)}" if lucky else ""
+        return Answer(
+            "How much is the seed's luck?",
+            f"{count} new seed{'s' * (count != 1)} of these settings on test: {said} (mean ± standard deviation)"
+            f"{failed}{beyond}",
+            "doubt" if lucky else "answered" if count > 1 else "open",
+        )
+    others = [other["val_robust_accuracy"] for other in replicates if other["val_robust_accuracy"] is not None]
+    if not others:
+        return Answer("How much is the seed's luck?", "one seed only; `robust-study confirm` retrains it", "open")
+    span = [row["val_robust_accuracy"], *others]
+    return Answer(
+        "How much is the seed's luck?",
+        f"{len(span)} seeds of these settings: robust accuracy from {min(span):.3f} to {max(span):.3f}",
+    )
+
+
+def _beyond_own(again: Confirmed) -> list[str]:
+    """Return in which kinds of accuracy the new seeds' mean lies outside the network's own interval on test."""
+    if again.test is None:
+        return []
+    own = {kind: accuracy_estimate(again.test[f"{kind}_accuracy"], again.test["examples"]) for kind in again.spread}
+    return [kind for kind, there in own.items() if not there.low <= again.spread[kind].mean <= there.high]
+
+
+def _training(row: Mapping[str, Any]) -> str:
+    parts = [row["method"], own_parameters(row)]
+    parts += [f"dropout {row['param.dropout']:.3g}"] if row.get("param.dropout") is not None else []
+    parts += [f"training radius {radius(row['train_epsilon'])}"] if row["train_epsilon"] is not None else []
+    parts += [f"{row['epochs']} epochs", f"seed {row['seed']}", f"{row['checkpoint_kind']} checkpoint"]
+    return ", ".join(part for part in parts if part)
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    run = f"; MLflow run {row['mlflow_run_id']}" if row["mlflow_run_id"] else ""
+    revision = f"; code {row['code_revision']}" if row["code_revision"] else ""
+    return f"{row['checkpoint_path'] or 'no checkpoint recorded'}{run}{revision}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

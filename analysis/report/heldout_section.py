@@ -1,0 +1,74 @@
+"""The report on test: chosen members at their test values, the winner's curse, new seeds, uses of test data."""
+
+from __future__ import annotations
+
+from analysis.heldout.measurements import attack_name, strongest, uses_lines
+from analysis.heldout.members import OnTest, curse_lines
+from analysis.material import Material
+from analysis.report.html import bullets, paragraph, table_html
+from analysis.tables.chosen_table import chosen_table
+from analysis.tables.heldout_tables import confirmation_table, evaluation_table, on_test_table
+
+_NOTHING = (
+    "Nothing was measured on test. `robust-study evaluate STUDY_DIR --front --attack autoattack` measures the front's "
+    "members as validation chose them; `robust-study confirm STUDY_DIR --seeds 3` trains them again with new seeds."
+)
+
+
+def tested_section(material: Material, /) -> list[str]:
+    """Return what is known on test, or how to get it."""
+    found = material.on_test
+    if found is None:
+        return [paragraph(_NOTHING)]
+    methods = [str(one.result["method"]) for one in found.members]
+    rows = [one.result for one in found.members]
+    own = [row for row in found.evaluations if row["study"] in {one["study"] for one in rows}]
+    return [
+        paragraph(
+            "Members were chosen on validation, once, before test data was used; nothing seen here chooses anybody. "
+            "The winner's curse is what the choice itself costs: of many estimates the best are lucky ones."
+        ),
+        table_html(on_test_table(found), row_class=methods),
+        table_html(chosen_table(found), row_class=methods),
+        table_html(confirmation_table(found.members), row_class=[method for method in methods for _ in range(3)]),
+        "<h3>Every measurement on test</h3>",
+        table_html(evaluation_table(rows, own), caption=False, row_class=[str(row["method"]) for row in own]),
+        "<h3>Uses of test data</h3>",
+        bullets(uses_lines(found.evaluations)),
+    ]
+
+
+def tested_lines(material: Material, /) -> list[str]:
+    """Return what the summary says of test, empty where nothing was measured."""
+    found = material.on_test
+    if found is None:
+        return []
+    lines = [line[0].upper() + line[1:] + "." for line in curse_lines(found)]
+    return [*lines, *_seeds(found), *_strongest(found)]
+
+
+def _seeds(found: OnTest) -> list[str]:
+    """Return what became of members under new seeds, robust accuracy on test."""
+    said = [
+        f"{one.result['trial_id']} from {one.test['robust_accuracy']:.3f} to {again.mean:.3f}"
+        + ("" if again.sd is None else f" ± {again.sd:.3f}")
+        + f" (n = {again.seeds})"
+        for one in found.members
+        if one.test is not None and (again := one.spread.get("robust")) is not None
+    ]
+    listed = "; ".join(said)
+    return [f"Trained again with n new seeds, robust accuracy on test went (± between seeds) {listed}."] if said else []
+
+
+def _strongest(found: OnTest) -> list[str]:
+    """Return what attacks stronger than the study's own leave of the members on test."""
+    said = []
+    for one in found.members:
+        trial, strong = one.result["trial_id"], strongest(one.result, found.evaluations)
+        if strong is None or strong == one.test:
+            continue
+        there = found.same_images.get(trial)
+        beside = "" if there is None else f", the study's own {there:.3f} of the same"
+        left = f"{strong['robust_accuracy']:.3f} under {attack_name(strong)}"
+        said.append(f"{trial} {left} ({strong['examples']} images{beside})")
+    return [f"Under the strongest attack run on test: {'; '.join(said)}."] if said else []

@@ -1,0 +1,109 @@
+"""The report's section on Lipschitzness: associations among independent proposals, and the data set's separation."""
+
+from __future__ import annotations
+
+from analysis.data.results import Table
+from analysis.material import Material
+from analysis.report.html import paragraph, table_html
+from analysis.statistics.association import (
+    INDEPENDENT,
+    LEAST,
+    Association,
+    Row,
+    dropout_effects,
+    lipschitz_associations,
+    random_share,
+)
+from analysis.tables.text_table import TextTable
+from analysis.wording import radius
+
+
+def lipschitz_section(material: Material, /) -> list[str]:
+    """Return the section's parts, or that nothing can be said without independent proposals."""
+    share = random_share(material.table)
+    text = _sample(material.table, share)
+    if not share.num_rows:
+        text = (
+            "No sound trial was proposed independently of results (search.random_fraction), so nothing is said here: "
+            "where a sampler follows the outcome, settings and outcomes go together by themselves."
+        )
+        return [paragraph(text), _CHART, *_separation(material)]
+    return [
+        paragraph(text),
+        _CHART,
+        _associations("Local Lipschitzness and …", lipschitz_associations(share), "rank correlation"),
+        _associations("What 0.1 more dropout goes with", dropout_effects(share), "change of the outcome"),
+        paragraph(
+            "Slopes by least squares with a level for each method of a study and HC3 intervals; “at matched "
+            "Lipschitzness” the line also takes log10 of the scale-free estimate, straight and squared."
+        ),
+        *_separation(material),
+    ]
+
+
+def _sample(table: Table, share: Table) -> str:
+    """Return which trials enter, which of their kind are missing, and what the lines are."""
+    proposed = sum(proposal in INDEPENDENT for proposal in table["proposal"].to_pylist())
+    missing = (
+        f" ({proposed - share.num_rows} more proposed so failed, were stopped or flagged, which may follow the outcome)"
+        if proposed > share.num_rows
+        else ""
+    )
+    several = "; of several studies each is ranked by itself" if len(set(table["study"].to_pylist())) > 1 else ""
+    return (
+        f"Of {table.num_rows} trials {share.num_rows} sound ones were proposed independently of results{missing}; only "
+        "they enter here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” ranks "
+        f"each method's trials among themselves{several}. Association, not cause."
+    )
+
+
+def _associations(title: str, rows: list[Row], unit: str) -> str:
+    def shown(found: Association | None) -> str:
+        return "" if found is None else f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+    cells = tuple(
+        (row.of, row.outcome, row.among, shown(row.found), row.found.n if row.found else row.n) for row in rows
+    )
+    headings = ("of", "with", "among", unit, "n")
+    lacking = any(row.found is None for row in rows)
+    notes = (f"-: fewer than {LEAST} trials beside the levels taken out, or nothing varies",) if lacking else ()
+    return table_html(TextTable(title=title, headings=headings, formats=("", "", "", "", "d"), rows=cells, notes=notes))
+
+
+_CHART = (
+    '<p class="controls"><label>Estimate <select id="form"><option value="sf">scale-free</option>'
+    '<option value="lip">raw</option></select></label><label>Outcome <select id="smooth-outcome">'
+    '<option value="y">robust accuracy</option><option value="cr">clean minus robust accuracy</option>'
+    '<option value="cg">generalisation gap</option><option value="rg">adversarial generalisation gap</option></select>'
+    '</label></p><div id="smooth" class="chart" role="img" aria-label="Outcome against local Lipschitzness"></div>'
+    '<p class="note">Ringed: the front; full: proposals that did not depend on results, on which alone the '
+    "correlations rest; pale: the sampler's own; hollow: flagged, stopped early or infeasible.</p>"
+)
+
+
+def _separation(material: Material) -> list[str]:
+    radii = sorted(set(material.table["eval_epsilon"].to_pylist()))
+    reach = material.reach()
+    if reach is None or not radii:
+        names = " | ".join(dict.fromkeys(material.table["dataset"].to_pylist()))
+        return [
+            paragraph(
+                "The separation 2r of the data set is not measured, so the theorem's reach is not drawn: `robust-study "
+                f"separation {names} --out STUDY_DIR/separation` measures it. Up to the radius r a classifier that is "
+                "accurate and robust (and smooth) exists."
+            )
+        ]
+    side = "inside" if radii[-1] < reach.radius else "outside"
+    contradicting = (
+        f"{reach.contradicting} of its images equal one of another label, so 2r = 0 with them; without them "
+        if reach.contradicting
+        else ""
+    )
+    return [
+        paragraph(
+            f"Separation of the data set: {contradicting}2r = {2 * reach.radius:.4g} over {reach.examples} images. At "
+            f"radii below r = {reach.radius:.4g} a classifier of these images that is accurate, robust and smooth "
+            f"exists; this study's radius {radius(radii[-1])} lies {side} that reach, which is drawn grey where "
+            "accuracy stands against the radius."
+        )
+    ]

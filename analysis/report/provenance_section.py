@@ -1,0 +1,104 @@
+"""The report's closing sections: how trials ended, the evaluation cards, where everything came from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from analysis.data.results import Table
+from analysis.fronts.front import front_of
+from analysis.fronts.objectives import infeasible
+from analysis.heldout.measurements import uses_lines
+from analysis.material import Material
+from analysis.report.evaluation_card import card, card_html
+from analysis.report.html import bullets, paragraph, table_html
+from analysis.tables.front_table import infeasible_note
+from analysis.tables.text_table import TextTable
+
+CARDS = 40
+"""Most evaluation cards on the page: the front's members, best clean accuracy first."""
+
+_STATUSES = ("completed", "stopped_early", "failed")
+
+
+def failures(table: Table, /) -> list[str]:
+    """Return how trials ended by method, why some failed, which flags were raised."""
+    rows = table.select(["method", "status", "reason", "flags"]).to_pylist()
+    against = Counter(table.filter(infeasible(table))["method"].to_pylist())
+    methods = sorted({row["method"] for row in rows})
+    cells = tuple(
+        (
+            method,
+            *(sum(row["method"] == method and row["status"] == status for row in rows) for status in _STATUSES),
+            sum(row["method"] == method and row["status"] == "completed" and bool(row["flags"]) for row in rows),
+            against[method],
+        )
+        for method in methods
+    )
+    reasons = Counter(f"{row['method']}: {row['reason']}" for row in rows if row["status"] == "failed")
+    flags = Counter(flag for row in rows for flag in row["flags"])
+    counts = TextTable(
+        title="How trials ended",
+        headings=("method", "completed", "stopped early", "failed", "flagged", "infeasible"),
+        formats=("", "d", "d", "d", "d", "d"),
+        rows=cells,
+    )
+    return [
+        table_html(counts, row_class=methods),
+        bullets([f"{number} failed, {reason}" for reason, number in reasons.most_common(20)]),
+        bullets([f"{number} flagged {flag}" for flag, number in flags.most_common()]),
+        bullets([note] if (note := infeasible_note(table)) else []),
+    ]
+
+
+def cards_section(material: Material, /) -> list[str]:
+    """Return an evaluation card for each front member, the first `CARDS` of them."""
+    members = front_of(material.table).to_pylist()
+    chance = material.chances()
+    wanted = {_settings_of(row) for row in members}
+    seeds: dict[tuple[str, int], list[dict[str, object]]] = {}
+    for row in material.table.select(
+        ["study", "number", "replicate_of", "trial_id", "val_robust_accuracy", "status"]
+    ).to_pylist():
+        if _settings_of(row) in wanted and row["status"] == "completed":
+            seeds.setdefault(_settings_of(row), []).append(row)
+    cards = []
+    for row in members[:CARDS]:
+        others = [other for other in seeds.get(_settings_of(row), []) if other["trial_id"] != row["trial_id"]]
+        answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), on_test=material.on_test)
+        cards.append(card_html(row, answers))
+    more = [paragraph(f"{len(members) - CARDS} more members have no card here.")] if len(members) > CARDS else []
+    return [
+        paragraph("✓ answered by the rows; ! answered, but against the claim; ? open: somebody must say."),
+        *cards,
+        *more,
+    ]
+
+
+def _settings_of(row: Mapping[str, Any]) -> tuple[str, int]:
+    """Return what trials of the same settings share: their study and its first trial with them."""
+    return row["study"], row["number"] if row["replicate_of"] is None else row["replicate_of"]
+
+
+def provenance_section(material: Material, /) -> list[str]:
+    """Return code, machines, versions, data split, cost, and the config."""
+    table = material.table
+    versions = Counter(text for text in table["versions"].to_pylist() if text)
+    lines = [
+        f"{name.replace('_', ' ')}: {', '.join(sorted(set(map(str, known))))}"
+        for name in ("code_revision", "device", "host", "split_hash", "craft_mode")
+        if (known := table[name].drop_null().to_pylist())
+    ]
+    seconds = sum(table["seconds"].drop_null().to_pylist())
+    lines.append(f"worker-hours of all trials: {seconds / 3600:.2f}")
+    lines += [f"versions ({number} trials): {_versions(text)}" for text, number in versions.most_common(5)]
+    config = f"<h3>Config</h3><pre>{escape(material.config)}</pre>" if material.config else ""
+    uses = uses_lines([] if material.on_test is None else material.on_test.evaluations)
+    return [bullets([*lines, *uses, *material.notes]), config]
+
+
+def _versions(text: str) -> str:
+    return ", ".join(f"{name} {version}" for name, version in json.loads(text).items())

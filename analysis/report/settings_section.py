@@ -1,0 +1,44 @@
+"""The report's section on hyperparameters: importance, slices, parallel coordinates."""
+
+from __future__ import annotations
+
+from html import escape
+
+from analysis.fronts.objectives import objective
+from analysis.material import Material
+from analysis.report.html import bars, paragraph, table_html
+from analysis.statistics.importance import setting_name
+from analysis.tables.importance import within_table
+
+_SAID = (
+    "Main effects as shares of the variance that a random forest fitted to the trials predicts (fANOVA), of "
+    "hyperparameters that all methods have. What they do only together is in no bar, and a forest fits noise too: a "
+    "share is no evidence of an effect."
+)
+
+
+def settings_section(material: Material, /) -> list[str]:
+    """Return the section's parts."""
+    found = []
+    for name, shares in material.importance.items():
+        entry = objective(name)
+        found.append(f"<h3>Importance for {escape(entry.label)} ({entry.split})</h3>")
+        found.append(bars({setting_name(setting): share for setting, share in shares.items()}))
+    if not found:
+        found = [paragraph("Importance is not given: too few sound trials, or nothing that varies.")]
+    else:
+        sample = material.importance_sample
+        found.append(paragraph(_SAID + (f" {sample[0].upper()}{sample[1:]}." if sample else "")))
+    if material.importance_within:
+        table, methods = within_table(material.importance_within)
+        shown = table_html(table, caption=False, row_class=methods) if methods else paragraph(f"{table.notes[-1]}.")
+        found += ["<h3>Importance within each method</h3>", shown]
+    return [
+        *found,
+        '<h3>Slices</h3><p class="controls"><label>Setting <select id="parameter"></select></label>'
+        '<label>Outcome <select id="outcome"><option value="y">robust accuracy</option><option value="x">clean accuracy'
+        '</option><option value="z">Lipschitzness</option></select></label></p>'
+        '<div id="slice" class="chart" role="img" aria-label="Outcome over one setting"></div>'
+        '<h3>Parallel coordinates</h3><div id="parallel" class="chart" role="img" aria-label="Settings and outcomes">'
+        "</div>",
+    ]

@@ -1,0 +1,1 @@
+"""Intervals, the model of the front, associations, hyperparameter columns, theorem radius."""

@@ -1,0 +1,263 @@
+"""How measured Lipschitzness goes with robustness and generalisation, and dropout with both: association, no more.
+
+All of it wants proposals that did not depend on results: a sampler that follows the outcome makes settings and outcomes
+go together by itself. `random_share` picks them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.data.results import Table
+from analysis.data.schema import ResultsError
+
+LIPSCHITZ = {"val_lipschitz_mean": "raw", "val_lipschitz_scale_free_mean": "scale-free"}
+"""The measures of Lipschitzness, and what texts call them."""
+
+OUTCOMES = {
+    "val_robust_accuracy": "robust accuracy",
+    "clean_minus_robust": "clean minus robust accuracy",
+    "clean_gap": "generalisation gap",
+    "robust_gap": "adversarial generalisation gap",
+}
+"""What they are held against: val; clean minus robust (val); train minus val, clean and robust."""
+
+INDEPENDENT = ("random", "grid")
+"""Kinds of proposals that do not depend on results."""
+
+LEAST = 8
+"""Fewest trials for which an association is given at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Association:
+    """A measure of how two columns go together among n trials.
+
+    Args:
+        value: A rank correlation in [-1, 1], or a slope in units of the outcome.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        n: Trials it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the section: what goes with what, among which trials.
+
+    Args:
+        of: The first column's name in texts.
+        outcome: The second's.
+        among: "all methods", "within method" or a method.
+        found: The association; None with fewer than `LEAST` trials, or a column that does not vary.
+        n: Trials that have both columns.
+    """
+
+    of: str
+    outcome: str
+    among: str
+    found: Association | None
+    n: int
+
+
+def random_share(table: Table, /) -> Table:
+    """Return the completed, unflagged trials whose proposals did not depend on results."""
+    rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), table["proposal"].to_pylist(), strict=True)
+    chosen = [status == "completed" and not flags and proposal in INDEPENDENT for status, flags, proposal in rows]
+    return table.take(np.flatnonzero(chosen))
+
+
+def lipschitz_associations(table: Table, /) -> list[Row]:
+    """Return the rank correlations of Lipschitzness with each outcome: overall, within method, and per method.
+
+    "Within method" ranks each method's trials among themselves: whether of two trials of one method the smoother one
+    tends to be the more robust one, however far apart methods lie or spread. Of several studies each one's trials are
+    ranked among themselves throughout.
+
+    Args:
+        table: Result rows, of `random_share`.
+    """
+    methods, studies, levels = _groups(table)
+    found = []
+    for column, of in LIPSCHITZ.items():
+        for outcome, label in OUTCOMES.items():
+            x, y = measure(table, column), measure(table, outcome)
+            known = ~np.isnan(x + y)
+            for among, groups in (("all methods", studies), ("within method", levels)):
+                rho = spearman(x, y, groups=groups)
+                found.append(Row(of=of, outcome=label, among=among, found=rho, n=int(known.sum())))
+            for method in sorted(set(methods)):
+                mine = methods == method
+                rho = spearman(x[mine], y[mine], groups=studies[mine])
+                found.append(Row(of=of, outcome=label, among=method, found=rho, n=int(known[mine].sum())))
+    return found
+
+
+def dropout_effects(table: Table, /) -> list[Row]:
+    """Return what 0.1 more dropout goes with, per method and over all, and the same at matched Lipschitzness.
+
+    The slope of a straight line by least squares, each study's methods having levels of their own; "at matched
+    Lipschitzness" the line also takes log10 of the scale-free Lipschitz estimate, straight and squared, so that trials
+    of equal Lipschitzness are compared. Intervals are heteroscedasticity-robust (HC3).
+
+    Args:
+        table: Result rows, of `random_share`.
+    """
+    methods, _, levels = _groups(table)
+    dropout = measure(table, "param.dropout") * 10
+    smoothness = np.log10(np.maximum(measure(table, "val_lipschitz_scale_free_mean"), 1e-3))
+    outcomes = {"val_clean_accuracy": "clean accuracy", **OUTCOMES}
+    found = []
+    for outcome, label in outcomes.items():
+        y = measure(table, outcome)
+        for among in ("all methods", *sorted(set(methods))):
+            mine = np.ones(len(methods), dtype=bool) if among == "all methods" else methods == among
+            total = slope(dropout[mine], y[mine], groups=levels[mine])
+            n = int((~np.isnan(dropout + y))[mine].sum())
+            found.append(Row(of="0.1 dropout", outcome=label, among=among, found=total, n=n))
+        matched = slope(dropout, y, groups=levels, controls=[smoothness, smoothness**2])
+        among, n = "all methods, at matched Lipschitzness", int((~np.isnan(dropout + y + smoothness)).sum())
+        found.append(Row(of="0.1 dropout", outcome=label, among=among, found=matched, n=n))
+    return found
+
+
+def _groups(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each row's method, study, and both as one label, shapes (n,)."""
+    methods, studies = (np.asarray(table[name].to_pylist(), dtype=object) for name in ("method", "study"))
+    both = [f"{study}\n{method}" for study, method in zip(studies, methods, strict=True)]
+    return methods, studies, np.asarray(both, dtype=object)
+
+
+def measure(table: Table, name: str, /) -> np.ndarray:
+    """Return a column as floats, shape (n,), null being NaN; `clean_minus_robust` is that of the val accuracies.
+
+    Raises:
+        ResultsError: No such column.
+    """
+    if name == "clean_minus_robust":
+        return np.asarray(measure(table, "val_clean_accuracy") - measure(table, "val_robust_accuracy"))
+    if name not in table.column_names:
+        if name.startswith("param."):
+            return np.full(table.num_rows, np.nan)
+        raise ResultsError(f"these results have no column {name!r}; see `analysis.data.schema.RESULT`")
+    return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) -> Association | None:
+    """Return the rank correlation of two columns, pairs with NaN left out, with its 95 % interval.
+
+    Args:
+        x: Shape (n,).
+        y: Shape (n,).
+        groups: Labels, shape (n,): each group is ranked by itself and its ranks brought to mean 0 and deviation 1, so
+            that the value is the mean of the groups' own correlations, weighed by their sizes; each costs a degree of
+            freedom. Groups of one say nothing and are left out.
+
+    Returns:
+        None with fewer than `LEAST` pairs, or without variation.
+
+    Source: interval by Fisher's transformation with the variance (1 + r^2 / 2) / (n - 3) of Bonett and Wright,
+    Psychometrika 65 (2000)
+    """
+    first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    labels = np.zeros(len(first)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    known = ~(np.isnan(first) | np.isnan(second))
+    sizes = np.bincount(labels[known].astype(int), minlength=1)
+    known &= np.isin(labels, np.flatnonzero(sizes > 1))
+    n = int(known.sum())
+    labels = labels[known].astype(int)
+    used = len(np.unique(labels)) - 1
+    if n - used < LEAST:
+        return None
+    ranks = [_ranks_within(values[known], labels) for values in (first, second)]
+    scale = math.sqrt(float(ranks[0] @ ranks[0]) * float(ranks[1] @ ranks[1]))
+    if scale < 1e-9 * n:
+        return None
+    r = float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1))
+    half = _Z * math.sqrt((1 + r**2 / 2) / (n - used - 3))
+    # Ranks can agree by chance, so the interval takes perfect agreement half a step of the scale back.
+    most = 1 - 6 / (n * (n**2 - 1))
+    middle = math.atanh(np.clip(r, -most, most))
+    return Association(value=r, low=min(r, math.tanh(middle - half)), high=max(r, math.tanh(middle + half)), n=n)
+
+
+def slope(
+    x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None, controls: Sequence[ArrayLike] = ()
+) -> Association | None:
+    """Return the slope of y on x by least squares, rows with NaN left out, with its 95 % HC3 interval.
+
+    Args:
+        x: Shape (n,).
+        y: Shape (n,).
+        groups: Labels, shape (n,), each with an intercept of its own; groups of one are left out.
+        controls: Further columns, each (n,), that the line takes.
+
+    Returns:
+        None with too few rows, or when x does not vary beside the other columns.
+
+    Source: MacKinnon and White, Journal of Econometrics 29 (1985).
+    """
+    columns = [np.asarray(values, dtype=np.float64) for values in (x, *controls)]
+    target = np.asarray(y, dtype=np.float64)
+    labels = np.zeros(len(target)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    known = ~np.isnan(np.stack([target, *columns])).any(axis=0)
+    sizes = np.bincount(labels[known].astype(int), minlength=1)
+    known &= np.isin(labels, np.flatnonzero(sizes > 1))
+    present, labels = np.unique(labels[known], return_inverse=True)
+    design = np.column_stack([*(values[known] for values in columns), np.eye(len(present))[labels]])
+    n, width = design.shape
+    if n - width < LEAST or np.linalg.matrix_rank(design) < width:
+        return None
+    inverse = np.linalg.inv(design.T @ design)
+    coefficients = inverse @ design.T @ target[known]
+    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+    residual = (target[known] - design @ coefficients) / np.maximum(1 - leverage, 1e-9)
+    error = math.sqrt(float((inverse @ (design.T * residual**2) @ design @ inverse)[0, 0]))
+    value = float(coefficients[0])
+    half = _t975(n - width) * error
+    return Association(value=value, low=value - half, high=value + half, n=n)
+
+
+_Z = NormalDist().inv_cdf(0.975)
+
+
+def _t975(freedom: int) -> float:
+    """Return the 97.5 % point of Student's t, by the expansion in 1 / freedom (good to 0.003 from 5 degrees on).
+
+    Source: Abramowitz and Stegun, 26.7.5.
+    """
+    z, f = _Z, float(freedom)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return float(z + sum(term / f**power for power, term in enumerate(terms, start=1)))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks from 0, ties sharing their mean rank."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count + 1) / 2)[place])
+
+
+def _ranks_within(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each group's own ranks about their mean, over the deviation of as many ranks without ties."""
+    ranks = np.empty(len(values))
+    for label in np.unique(labels):
+        mine = labels == label
+        size = int(mine.sum())
+        ranks[mine] = (_ranks(values[mine]) - (size - 1) / 2) / math.sqrt(max(size**2 - 1, 1) / 12)
+    return ranks

@@ -1,0 +1,236 @@
+"""Two studies beside each other: what differs between them, and how far their methods do where that means anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.data.results import Table
+from analysis.data.schema import RESULT
+from analysis.fronts.front import require_like_for_like
+from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.intervals import Estimate, Outcomes, accuracy_estimate, difference, paired_difference_interval
+from analysis.tables.paper_table import Line, dropout_levels, dropouts, paper_lines
+from analysis.tables.text_table import TextTable
+
+_TOLD = ("dataset", "model", "method", "norm", "eval_epsilon", "attack", "steps", "restarts", "examples")
+_MACHINE = ("code_revision", "device", "host", "threads")
+_OWN = {"name", "tracking", "storage", "cluster", "resources"}
+"""Keys of a config that say where a study ran, not what it measured."""
+
+MISSING = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two studies.
+
+    Args:
+        label: What it is called on the page.
+        table: Its result rows, all of like measurement; of several studies `analysis.data.combine.relabelled`.
+        config: Its config, empty where unknown.
+        belief: What the per-example outcomes say of its front.
+        outcomes: Per-example outcomes on validation of the trials that stand for a method, where there are any.
+    """
+
+    label: str
+    table: Table
+    config: Mapping[str, Any] = field(default_factory=dict)
+    belief: FrontBelief | None = None
+    outcomes: Outcomes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodDifference:
+    """How far a method's best trial of the second study differs from that of the first, on validation.
+
+    Args:
+        method: The method.
+        trials: The two trials.
+        clean: Second minus first clean accuracy with its 95 % interval.
+        robust: The same of robust accuracy.
+        paired: Whether the interval goes by the outcomes of each example.
+    """
+
+    method: str
+    trials: tuple[str, str]
+    clean: Estimate
+    robust: Estimate
+    paired: bool
+
+
+def check_side(side: Side, /) -> None:
+    """Check that a study's own rows are of like measurement.
+
+    Raises:
+        MixedStudiesError: They are not.
+    """
+    require_like_for_like(side.table)
+
+
+def unlike_columns(first: Side, second: Side, /) -> list[str]:
+    """Return the columns in which the studies measured different things; empty where they share a front."""
+    return [
+        name for name in RESULT.like_for_like_columns() if _values(first.table, name) != _values(second.table, name)
+    ]
+
+
+def differences(first: Side, second: Side, /) -> TextTable:
+    """Return all that differs in measurement, data, methods, versions, machines and config, measurement first."""
+    unlike = unlike_columns(first, second)
+    columns = dict.fromkeys([*unlike, *_TOLD, *_MACHINE])
+    rows = [
+        ("measurement" if name in unlike else "rows", name, _shown(first.table, name), _shown(second.table, name))
+        for name in columns
+        if _values(first.table, name) != _values(second.table, name)
+    ]
+    versions = [_versions(side.table) for side in (first, second)]
+    rows += [("versions", *line) for line in _changed(*versions)]
+    configs = [_flat({key: value for key, value in side.config.items() if key not in _OWN}) for side in (first, second)]
+    if all(configs):
+        rows += [("config", *line) for line in _changed(*configs)]
+    return TextTable(
+        title="What differs",
+        headings=("where", "what", first.label, second.label),
+        formats=("", "", "", ""),
+        rows=tuple(rows),
+        notes=() if rows else ("Nothing that is recorded differs.",),
+    )
+
+
+def paired_lines(first: Side, second: Side, /) -> TextTable:
+    """Return the paper's table of both studies, the lines of one method and dropout below each other."""
+    sides = (first, second)
+    levels = dropout_levels([rate for side in sides for rate in dropouts(side.table)])
+    cut = first.table.num_rows
+    parts = (levels[:cut], levels[cut:])
+    found = [
+        {(line.method, line.dropout): line for line in paper_lines(side.table, levels=mine)}
+        for side, mine in zip(sides, parts, strict=True)
+    ]
+    rows = [
+        (method, dropout, side.label, *_cells(mine[method, dropout]))
+        for method, dropout in sorted({*found[0], *found[1]})
+        for side, mine in zip(sides, found, strict=True)
+        if (method, dropout) in mine
+    ]
+    measures = ("train", "val", "adv. val", "Lipschitz (val)", "gap", "adv. gap")
+    counts = ("trials", "failed", "flagged", "infeasible")
+    return TextTable(
+        title="Per method and dropout: each study's trial with the highest validation robust accuracy",
+        headings=("method", "dropout", "study", "trial", *measures, *counts),
+        formats=("", "", "", "", "", "", "", ".4g", "", "", "d", "d", "d", "d"),
+        rows=tuple(rows),
+        notes=("validation, not test; 95 % intervals of the examples, without the luck of having been chosen",),
+    )
+
+
+def method_differences(first: Side, second: Side, /) -> list[MethodDifference]:
+    """Return for each method of both studies how far its most robust sound trials differ; only of like measurement."""
+    best = [best_of_methods(side.table) for side in (first, second)]
+    found = []
+    for method in sorted(best[0].keys() & best[1].keys()):
+        rows = (best[0][method], best[1][method])
+        trials = (rows[0]["trial_id"], rows[1]["trial_id"])
+        pair = _paired(first.outcomes, second.outcomes, trials)
+        values = pair or tuple(_unpaired(rows, kind) for kind in ("clean", "robust"))
+        found.append(
+            MethodDifference(method=method, trials=trials, clean=values[0], robust=values[1], paired=pair is not None)
+        )
+    return found
+
+
+def difference_table(first: Side, second: Side, /) -> TextTable:
+    """Return `method_differences` as a table."""
+    rows = method_differences(first, second)
+    return TextTable(
+        title=f"{second.label} minus {first.label}, per method: each study's most robust sound trial",
+        headings=("method", f"trial of {first.label}", f"trial of {second.label}", "clean (val)", "robust (val)", "by"),
+        formats=("", "", "", "", "", ""),
+        rows=tuple(
+            (row.method, *row.trials, _signed(row.clean), _signed(row.robust), "pairs" if row.paired else "shares")
+            for row in rows
+        ),
+        notes=(
+            "95 % intervals: by pairs, Tango's of the outcomes of the same examples; by shares, Newcombe's, which is "
+            "wider. Examples' noise only: neither the seed's luck, nor that of the best of many trials, which is "
+            f"larger where there are more of them ({first.table.num_rows} and {second.table.num_rows} trials)",
+        ),
+    )
+
+
+def best_of_methods(table: Table, /) -> dict[str, Mapping[str, Any]]:
+    """Return by method the row of the sound trial with the highest validation robust accuracy."""
+    rows = {row["trial_id"]: row for row in table.to_pylist()}
+    lines = paper_lines(table, levels=[""] * table.num_rows)
+    return {line.method: rows[line.trial] for line in lines if line.trial is not None}
+
+
+def _paired(
+    first: Outcomes | None, second: Outcomes | None, trials: tuple[str, str]
+) -> tuple[Estimate, Estimate] | None:
+    if first is None or second is None or trials[0] not in first.trials or trials[1] not in second.trials:
+        return None
+    if len(first.index) != len(second.index) or (first.index != second.index).any():
+        return None
+    places = (first.trials.index(trials[0]), second.trials.index(trials[1]))
+    found = []
+    for old, new in ((first.clean, second.clean), (first.robust, second.robust)):
+        before, after = old[places[0]], new[places[1]]
+        gained, lost, n = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
+        low, high = paired_difference_interval(gained, lost, n)
+        found.append(Estimate(value=(gained - lost) / n, low=float(low), high=float(high)))
+    return found[0], found[1]
+
+
+def _unpaired(rows: tuple[Mapping[str, Any], Mapping[str, Any]], kind: str) -> Estimate:
+    before, after = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for row in rows)
+    return difference(after, before)
+
+
+def _cells(line: Line) -> tuple[Any, ...]:
+    names = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
+    shown = [str(line.measures[name]) if name in line.measures else "" for name in names]
+    counts = (line.trials, line.failed, line.flagged, line.infeasible)
+    return (line.trial or "", *shown[:3], line.lipschitz, *shown[3:], *counts)
+
+
+def _signed(found: Estimate) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _values(table: Table, name: str) -> set[Any]:
+    return set(table[name].drop_null().to_pylist())
+
+
+def _shown(table: Table, name: str) -> str:
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(_values(table, name)))
+
+
+def _versions(table: Table) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for text in _values(table, "versions"):
+        for name, version in json.loads(text).items():
+            found.setdefault(name, set()).add(str(version))
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
+
+
+def _flat(tree: Mapping[str, Any], *, above: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, above=f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = json.dumps(value)
+    return found
+
+
+def _changed(first: Mapping[str, str], second: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    names = dict.fromkeys([*first, *second])
+    return [
+        (name, first.get(name, MISSING), second.get(name, MISSING))
+        for name in names
+        if first.get(name, MISSING) != second.get(name, MISSING)
+    ]

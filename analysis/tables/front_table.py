@@ -1,0 +1,266 @@
+"""The front as a table: for terminals, plain text, Markdown and CSV; and a figure's data as CSV."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.data.results import Table
+from analysis.data.schema import RESULT
+from analysis.fronts.front import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
+from analysis.fronts.member_choice import fronts_by, knee_of
+from analysis.fronts.objectives import FRONT, infeasible, objective, values
+from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.intervals import wilson_interval
+from analysis.tables.text_table import Cell, TextTable, csv_text
+from analysis.wording import (
+    LOWER_BOUND,
+    constraints_missed,
+    flagged,
+    measured_by,
+    own_parameters,
+    provenance,
+)
+
+LIKELY = 0.1
+"""From this probability on a trial measured off the front is named as one that may be on it."""
+
+MOST_NAMED = 5
+
+_Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
+
+_FRONT_COLUMNS: tuple[_Column, ...] = (
+    ("trial", "", lambda row: row["trial_id"]),
+    ("method", "", lambda row: row["method"]),
+    ("dropout", ".3f", lambda row: row.get("param.dropout")),
+    ("strength", "", lambda row: own_parameters(row)),
+    ("train ε", ".4f", lambda row: row["train_epsilon"]),
+    ("clean (val)", ".4f", lambda row: row["val_clean_accuracy"]),
+    ("robust (val)", ".4f", lambda row: row["val_robust_accuracy"]),
+    ("Lipschitz (val)", ".4g", lambda row: row["val_lipschitz_mean"]),
+)
+
+
+def front_table(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    reference: Mapping[str, float] | None = None,
+    allow_mixed: bool = False,
+    intervals: bool = False,
+    belief: FrontBelief | None = None,
+) -> TextTable:
+    """Return the front of a result table: one line a member, best in the first objective first.
+
+    The notes give the hypervolume with its reference point, the knee, the attack, and how many trials there were and
+    failed; objectives other than clean and robust accuracy have a column each and are named in the title.
+
+    Args:
+        table: Result rows.
+        objectives: Names from `OBJECTIVES`.
+        reference: Reference values of the hypervolume by objective; an objective's own where not given.
+        allow_mixed: Compare rows though they were measured differently.
+        intervals: Show Wilson's beside the accuracies.
+        belief: What the per-example outcomes say of the front in clean and robust accuracy: members' probabilities to
+            be truly on it, and its true hypervolume.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+    """
+    members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
+    told = all(row["trial_id"].startswith(f"{row['study']}/") for row in members.to_pylist())
+    several = len(set(table["study"].to_pylist())) > 1 and not told
+    known = belief if tuple(objectives) == FRONT else None
+    columns: tuple[_Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
+    columns += tuple(one for entry in _FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
+    columns += _extra(objectives) + _chance_column(known)
+    volume = front_hypervolume(table, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+    knee = knee_of(members, objectives=objectives)
+    truly = f"; of the true accuracies {known.hypervolume(reference=volume.reference)}" if known else ""
+    notes = [volume_note(volume, objectives) + truly + (f"; knee: trial {knee}" if knee else "")]
+    notes += _uncertainty_notes(members, intervals=intervals, belief=known)
+    if table.num_rows:
+        notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
+    over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
+    notes += [doubts] if (doubts := flagged(table)) else []
+    notes += [apart] if (apart := infeasible_note(table, objectives)) else []
+    notes += [useless] if (useless := _smooth_but_useless(members, table)) else []
+    size, trials = members.num_rows, table.num_rows
+    return TextTable(
+        title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {trials} trial{'s' * (trials != 1)}",
+        headings=tuple(heading for heading, _, _ in columns),
+        formats=tuple(spec for _, spec, _ in columns),
+        rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
+        notes=tuple(notes),
+    )
+
+
+def infeasible_note(table: Table, objectives: Sequence[str] = FRONT, /, *, most: int = 10) -> str:
+    """Return how many trials miss a constraint and which of them make a front of their own; empty for none."""
+    count = int(infeasible(table).sum())
+    if not count:
+        return ""
+    ids = table.filter(on_infeasible_front(table, objectives=objectives))["trial_id"].to_pylist()
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return (
+        f"infeasible, never on the front: {count} trial{'s' * (count != 1)} against {constraints_missed(table)}; "
+        f"non-dominated among themselves: {', '.join(ids[:most]) or 'none'}{more}"
+    )
+
+
+def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
+    """Return a hypervolume in one phrase: value, objectives, reference point, members beyond it."""
+    over = "clean, robust" if tuple(objectives) == FRONT else ", ".join(objectives)
+    reference = ", ".join(f"{value:g}" for value in volume.reference)
+    beyond = f"; {volume.beyond} of its members beyond it count nothing" if volume.beyond else ""
+    return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
+
+
+def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
+    """Return a column, and after an accuracy's one of its Wilson intervals."""
+    kind = entry[0].partition(" ")[0]
+    if not wanted or kind not in ("clean", "robust"):
+        return (entry,)
+
+    def read(row: Mapping[str, Any]) -> Cell:
+        known = row[f"val_{kind}_accuracy"] is not None
+        low, high = accuracy_ends(row[f"val_{kind}_accuracy"], row["examples"]) if known else (None, None)
+        return f"[{low:.3f}, {high:.3f}]" if known else None
+
+    return (entry, (f"{kind} interval", "", read))
+
+
+def accuracy_ends(accuracy: float, examples: int, /) -> tuple[float, float]:
+    """Return the ends of an accuracy's 95 % Wilson interval."""
+    low, high = wilson_interval(round(accuracy * examples), examples)
+    return float(low), float(high)
+
+
+def _chance_column(belief: FrontBelief | None) -> tuple[_Column, ...]:
+    if belief is None:
+        return ()
+    chances = belief.chances()
+    return (("P(on front)", ".2f", lambda row: chances.get(row["trial_id"])),)
+
+
+def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontBelief | None) -> list[str]:
+    """Return what the intervals and probabilities are, and which trials off the front may well be on it."""
+    notes = ["intervals: 95 %, Wilson's, of the examples"] if intervals else []
+    if belief is not None:
+        notes.append(
+            "P(on front): that no other trial truly dominates it, given each example's outcome (drawn: ± 0.02)"
+        )
+        off = {
+            trial: chance
+            for trial, chance in sorted(belief.chances().items(), key=lambda found: -found[1])
+            if chance >= LIKELY and trial not in members["trial_id"].to_pylist()
+        }
+        named = [f"{trial} ({chance:.2f})" for trial, chance in list(off.items())[:MOST_NAMED]]
+        more = f" and {len(off) - MOST_NAMED} more" if len(off) > MOST_NAMED else ""
+        notes += [f"measured off the front, P >= {LIKELY}: {', '.join(named)}{more}"] if named else []
+    return notes
+
+
+def _smooth_but_useless(members: Table, table: Table) -> str:
+    """Return which members classify less than half as well as the best trial; an empty string for none.
+
+    A network that has collapsed to a constant is as smooth as can be, so a front over Lipschitzness holds it.
+    """
+    sound = values(table.filter(feasible(table)), FRONT[:1])
+    named = [
+        f"{trial} ({clean:.2f})"
+        for trial, clean in zip(members["trial_id"].to_pylist(), values(members, FRONT[:1])[:, 0], strict=True)
+        if clean < 0.5 * np.nanmax(sound)
+    ]
+    return (
+        f"smooth but of little use, clean accuracy below half of the best: {', '.join(named)}; a constraint such as "
+        "`val_clean_accuracy >= 0.9` (search.constraints) keeps such trials off a study's fronts"
+        if named
+        else ""
+    )
+
+
+def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
+    """Return a column for each objective that is not an accuracy, its transformed value."""
+    return tuple(
+        (name, ".3f", lambda row, name=name: float(values(row, [name])[0]))
+        for name in objectives
+        if objective(name).log10_floor is not None
+    )
+
+
+def pareto_csv(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    allow_mixed: bool = False,
+    belief: FrontBelief | None = None,
+) -> str:
+    """Return all rows of a result table as CSV, without times and machines.
+
+    Before them `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
+    `on_front_probability` where a belief gives it, and the ends of the accuracies' Wilson intervals.
+    """
+    masks = {
+        "on_front": on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
+        "feasible": feasible(table).tolist(),
+        "on_infeasible_front": on_infeasible_front(table, objectives=objectives).tolist(),
+    }
+    names = [name for name in table.column_names if name not in RESULT.by_name or RESULT.by_name[name].deterministic]
+    chances = {} if belief is None else belief.chances()
+    cells = []
+    for *marks, row in zip(*masks.values(), table.to_pylist(), strict=True):
+        ends = [_csv_ends(row[name], row["examples"]) for name in FRONT]
+        values_ = (" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names)
+        cells.append([*marks, chances.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
+    added = [f"{name}_{end}" for name in FRONT for end in ("low", "high")]
+    return csv_text([*masks, "on_front_probability", *added, *names], cells)
+
+
+def _csv_ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:
+    return (
+        (None, None)
+        if accuracy is None or not math.isfinite(accuracy) or not examples
+        else accuracy_ends(accuracy, examples)
+    )
+
+
+def method_fronts_table(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    reference: Mapping[str, float] | None = None,
+    allow_mixed: bool = False,
+) -> TextTable:
+    """Return the front of each method's trials alone: its members, best in the first objective first, and hypervolume.
+
+    Args:
+        table: Result rows.
+        objectives: Names from `OBJECTIVES`.
+        reference: Reference values of the hypervolume by objective; an objective's own where not given.
+        allow_mixed: Compare rows though they were measured differently.
+
+    Raises:
+        MixedStudiesError: A method's rows differ in what they measure, and `allow_mixed` is not set.
+    """
+    fronts = fronts_by(table, "method", objectives=objectives, allow_mixed=allow_mixed)
+    trials = table["method"].to_pylist()
+    found: list[tuple[float, str, Table]] = []
+    for method, members in fronts.items():
+        volume = front_hypervolume(members, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+        found.append((volume.value, method, members))
+    return TextTable(
+        title="Fronts of each method alone",
+        headings=("method", "trials", "members", "hypervolume"),
+        formats=("", "d", "", ".4f"),
+        rows=tuple(
+            (method, trials.count(method), ", ".join(members["trial_id"].to_pylist()), volume)
+            for volume, method, members in sorted(found, key=lambda one: -one[0])
+        ),
+    )

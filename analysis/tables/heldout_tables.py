@@ -1,0 +1,213 @@
+"""Tables of what was measured on test, and of what new seeds confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.heldout.confirmation import KINDS, Confirmed, Spread
+from analysis.heldout.measurements import (
+    Row,
+    attack_name,
+    doubts_on_test,
+    strongest,
+)
+from analysis.heldout.members import OnTest, curse_lines
+from analysis.statistics.intervals import Estimate, accuracy_estimate
+from analysis.tables.text_table import TextTable
+from analysis.wording import LOWER_BOUND, own_parameters, radius
+
+
+def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = ()) -> TextTable:
+    """Return validation, test, winner's curse and spread between seeds.
+
+    Three lines a member: clean and robust accuracy, and the mean local Lipschitz estimate.
+    """
+    cells = []
+    for one in found:
+        row, test = one.result, one.test
+        for kind in KINDS:
+            spread = one.spread.get(kind)
+            cells.append(
+                (
+                    row["trial_id"],
+                    row["method"],
+                    kind,
+                    row[f"val_{kind}_accuracy"],
+                    None if test is None else str(accuracy_estimate(test[f"{kind}_accuracy"], test["examples"])),
+                    _signed(one.curse.get(kind)),
+                    *(
+                        (None,) * 4
+                        if spread is None
+                        else (spread.mean, spread.sd, spread.sd_of_examples, spread.sd_of_seeds)
+                    ),
+                    "" if spread is None else f"{spread.seeds}{f' ({one.failed} failed)' if one.failed else ''}",
+                )
+            )
+        cells.append(_lipschitz_cells(one))
+    headings = ("trial", "method", "measure", "val", "test", "winner's curse", "seeds mean", "seeds sd")
+    return TextTable(
+        title="Chosen on validation, shown on test",
+        headings=(*headings, "sd of examples", "sd of seeds", "seeds n"),
+        formats=("", "", "", ".4f", "", "", ".4f", ".4f", ".4f", ".4f", ""),
+        rows=tuple(cells),
+        notes=(
+            "winner's curse: val - test of one and the same checkpoint, under the same attack; 95 % intervals of the "
+            "examples",
+            "seeds: the same settings trained with n new seeds, on test; sd: between them as measured; sd of examples: "
+            "what so few test examples alone would give; sd of seeds: the rest",
+            f"Lipschitz: mean, {LOWER_BOUND}; nobody is chosen by it, so it has no winner's curse",
+            *notes,
+        ),
+    )
+
+
+def _lipschitz_cells(one: Confirmed) -> tuple[str | None, ...]:
+    row, seeds = one.result, one.seeds_lipschitz
+    known = (row["val_lipschitz_mean"], one.lipschitz)
+    cells = [None if value is None else f"{value:.4g}" for value in known]
+    mean = f"{np.mean(seeds):.4g}" if seeds else None
+    sd = f"{np.std(seeds, ddof=1):.4g}" if len(seeds) > 1 else None
+    return (row["trial_id"], row["method"], "Lipschitz", *cells, "", mean, sd, None, None, str(len(seeds) or ""))
+
+
+def _signed(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:
+    """Return evaluation rows as a table, each beside its trial's validation values.
+
+    Args:
+        results: Result rows of the trials.
+        rows: Evaluation rows, in the order to show.
+    """
+    by_trial = {(row["study"], row["trial_id"]): row for row in results}
+    cells = []
+    for row in rows:
+        trial = by_trial.get((row["study"], row["trial_id"]), {})
+        prefix = "val" if row["checkpoint"] == trial.get("checkpoint_kind") else f"{row['checkpoint']}_val"
+        cells.append(
+            (
+                row["trial_id"],
+                row["method"],
+                row["checkpoint"],
+                trial.get(f"{prefix}_clean_accuracy"),
+                _estimate(row, "clean"),
+                trial.get(f"{prefix}_robust_accuracy"),
+                _estimate(row, "robust"),
+                attack_name(row),
+                radius(row["epsilon"]),
+                row["examples"],
+                row["lipschitz_mean"],
+                ", ".join(row["flags"]),
+            )
+        )
+    headings = ("trial", "method", "weights", "clean (val)", "clean (test)", "robust (val)", "robust (test)", "attack")
+    return TextTable(
+        title="On test",
+        headings=(*headings, "ε", "images", "Lipschitz (test)", "flags"),
+        formats=("", "", "", ".4f", "", ".4f", "", "", "", "d", ".4g", ""),
+        rows=tuple(cells),
+        notes=(
+            "95 % Wilson intervals of the examples. Robust (val) is under the study's own attack at its own radius, "
+            "whatever the line is of",
+        ),
+    )
+
+
+def _estimate(row: Row, kind: str) -> str:
+    return str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
+
+
+def on_test_table(found: OnTest, /) -> TextTable:
+    """Return the members at their test values, validation beside them, a line each; nobody is chosen anew."""
+    from analysis.method_styles import styles_for
+
+    styles = styles_for(one.result["method"] for one in found.members)
+    cells = []
+    for one in found.members:
+        row, test, strong = one.result, one.test, strongest(one.result, found.evaluations)
+        cells.append(
+            (
+                row["trial_id"],
+                styles[row["method"]].label,
+                row.get("param.dropout"),
+                own_parameters(row),
+                *(cell for kind in KINDS for cell in (row[f"val_{kind}_accuracy"], _value(test, kind))),
+                "" if strong is None else f"{attack_name(strong)}, {strong['examples']} images",
+                _value(strong, "robust"),
+                _on_the_same(one, strong, found),
+                one.lipschitz,
+                *(_between_seeds(one.spread.get(kind)) for kind in KINDS),
+                _seeds_lipschitz(one.seeds_lipschitz),
+                "front" if row["trial_id"] in found.chosen else "by name",
+            )
+        )
+    headings = ("trial", "method", "dropout", "strength", "clean (val)", "clean (test)", "robust (val)")
+    names = ("robust (test)", "strongest attack", "robust (test, strongest)", "on its images", "Lipschitz (test)")
+    return TextTable(
+        title="The front as validation chose it, at its test values",
+        headings=(*headings, *names, "clean (seeds)", "robust (seeds)", "Lipschitz (seeds)", "chosen"),
+        formats=("", "", ".3f", "", ".4f", "", ".4f", "", "", "", "", ".4g", "", "", "", ""),
+        rows=tuple(cells),
+        notes=(
+            "95 % Wilson intervals of the examples; robust (val) and (test) are of one checkpoint under one attack",
+            "seeds: mean ± standard deviation of n new seeds of the same settings, on test",
+            *curse_lines(found),
+            *_fewer_images(found),
+            *_doubts(found),
+            *([f"chosen on validation too, not measured on test: {', '.join(found.waiting)}"] if found.waiting else []),
+        ),
+    )
+
+
+def _fewer_images(found: OnTest) -> list[str]:
+    """Return in words what the like-for-like attack leaves of the images that stronger attacks were measured on."""
+    said = []
+    for one in found.members:
+        trial = one.result["trial_id"]
+        if trial in found.same_images and one.test is not None:
+            there, strong = found.same_images[trial], strongest(one.result, found.evaluations)
+            left = "not known" if there is None else f"{there:.4f}"
+            if strong is not None:
+                clean = f"clean accuracy {strong['clean_accuracy']:.4f}"
+                said.append(f"{trial} {left} ({strong['examples']} images, {clean})")
+    if not said:
+        return []
+    listed = "; ".join(said)
+    return [f"robust (test, strongest) is of other images than robust (test), whose attack leaves of those: {listed}"]
+
+
+def _on_the_same(one: Confirmed, strong: Row | None, found: OnTest) -> str:
+    """Return clean accuracy and the like-for-like attack's on the strongest attack's images where those are others."""
+    trial = one.result["trial_id"]
+    if strong is None or (one.test is not None and trial not in found.same_images):
+        return ""
+    there = found.same_images.get(trial)
+    attack = "" if there is None or one.test is None else f", {attack_name(one.test)} {there:.3f}"
+    return f"clean {strong['clean_accuracy']:.3f}{attack}"
+
+
+def _doubts(found: OnTest) -> list[str]:
+    flagged = {one.result["trial_id"]: doubts_on_test(one.result, found.evaluations) for one in found.members}
+    named = [f"{trial}: {', '.join(flags)}" for trial, flags in flagged.items() if flags]
+    return [f"flagged on test: {'; '.join(named)}"] if named else []
+
+
+def _value(row: Row | None, kind: str) -> str | None:
+    return None if row is None else str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
+
+
+def _between_seeds(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return f"{spread.mean:.3f}" + (f" ± {spread.sd:.3f}" if spread.sd is not None else "") + f" ({spread.seeds})"
+
+
+def _seeds_lipschitz(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {np.std(values, ddof=1):.3g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4g}{spread} ({len(values)})"

@@ -1,0 +1,39 @@
+"""Tables of importance within methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.fronts.objectives import objective
+from analysis.statistics.importance import Within, sample_words, setting_name, settings_within, too_few
+from analysis.tables.text_table import Cell, TextTable
+
+
+def objectives_within(found: Sequence[Within], /) -> list[str]:
+    """Return the objectives that any method has shares of, in order."""
+    return list(dict.fromkeys(name for one in found for name in one.shares))
+
+
+def within_table(found: Sequence[Within], /) -> tuple[TextTable, list[str]]:
+    """Return the shares within each method as a table, a line a setting, and the method of each line."""
+    names = objectives_within(found)
+    rows: list[tuple[Cell, ...]] = []
+    methods = []
+    for one in found:
+        for setting in settings_within(one):
+            shares = (one.shares.get(name, {}).get(setting) for name in names)
+            rows.append((one.method, sample_words(one), setting_name(setting), *shares))
+            methods.append(one.method)
+    few = too_few(found)
+    table = TextTable(
+        title="Importance within each method",
+        headings=("method", "trials", "setting", *(objective(name).label for name in names)),
+        formats=("", "", "", *(".2f" for _ in names)),
+        rows=tuple(rows),
+        notes=(
+            "share of a forest's variance, as above, of one method's trials alone; with a single setting that varies "
+            "it is always 1",
+            *([few] if few else []),
+        ),
+    )
+    return table, methods
