@@ -26,11 +26,11 @@ import pyarrow.parquet as pq
 
 from analysis.fronts.front import hypervolume, reference_point
 from analysis.fronts.objectives import FRONT, directions, values
-from study.config import StudyConfig, parse_config
-from study.configfile import read_yaml
-from study.moasha import judge
-from study.scheduler import NoStopping, StudyScheduler, build_scheduler
-from study.stopping import AXES
+from study.config.early_stopping import AXES
+from study.config.loading import read_yaml
+from study.config.schema import StudyConfig, parse_config
+from study.driver.moasha import judge
+from study.driver.schedulers import NoStopping, StudyScheduler, build_scheduler
 
 HERE = Path(__file__).parent
 CONFIG, CURVES = HERE / "learning_curves.yaml", HERE / "learning_curves.parquet"

@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis.data.results import example_columns, trial_file, write_columns, write_rows
 from analysis.data.schema import EXAMPLE, RESULT
-from study.report import write_report
+from study.reports.report import write_report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.browser import CHROMIUM, shown_after

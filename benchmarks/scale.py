@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from study.configfile import load_config
-from study.folder import create
-from study.quiet import listen_locally
+from study.cluster.ray_settings import listen_locally
+from study.config.loading import load_config
+from study.directory.layout import create
 
 listen_locally()
 
 import ray  # noqa: E402 - where it listens is decided when it is imported
 from ray import tune  # noqa: E402
 
-from study.driver import run_study  # noqa: E402
+from study.driver.tune_run import run_study  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
 from trainables.methods.base import build_method  # noqa: E402
 from trainables.spec import TrialSpec  # noqa: E402

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import optuna
 
-from study.config import StudyConfig
-from study.configfile import load_config
-from study.searcher import StudySearcher, ending, open_study, tell
-from study.storage import open_storage
+from study.config.loading import load_config
+from study.config.schema import StudyConfig
+from study.search.optuna_study import ending, open_study, tell
+from study.search.searcher import StudySearcher
+from study.search.storage import open_storage
 
 ASKED = 9
 OBJECTIVES = ["val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_scale_free_log10"]

@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any
 
-from study.quiet import quiet_ray
+from study.cluster.ray_settings import quiet_ray
 
 quiet_ray()
 

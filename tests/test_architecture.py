@@ -70,16 +70,24 @@ BREAKING = {
     ),
     "as an import string": (
         broken_order,
-        {"trainables/a.py": "X = {'x': 'study.launch:run'}\n", "study/launch.py": ""},
+        {"trainables/a.py": "X = {'x': 'study.lifecycle.launch:run'}\n", "study/lifecycle/launch.py": ""},
         "trainables/a.py:1",
     ),
-    "spaces import study": (broken_order, {"search_spaces/a.py": "import study.config\n"}, "search_spaces/a.py:1"),
+    "spaces import study": (
+        broken_order,
+        {"search_spaces/a.py": "import study.config.schema\n"},
+        "search_spaces/a.py:1",
+    ),
     "ray in a method": (
         homeless,
         {"trainables/methods/a.py": "import os\nimport ray.tune\n"},
         "trainables/methods/a.py:2",
     ),
-    "lazy mlflow": (homeless, {"study/launch.py": "def f():\n    from mlflow import x\n"}, "study/launch.py:2"),
+    "lazy mlflow": (
+        homeless,
+        {"study/lifecycle/launch.py": "def f():\n    from mlflow import x\n"},
+        "study/lifecycle/launch.py:2",
+    ),
     "torch in analysis": (homeless, {"analysis/a.py": "from torch import nn\n"}, "analysis/a.py:1"),
     "pyarrow elsewhere": (homeless, {"trainables/data/a.py": "import pyarrow\n"}, "trainables/data/a.py:1"),
     "a library nobody declared": (undeclared, {"study/a.py": "import requests\n"}, "study/a.py:1"),
@@ -143,8 +151,8 @@ def test_rule_finds(case: str, tmp_path: Path) -> None:
 def test_rules_are_silent_on_what_is_allowed(tmp_path: Path) -> None:
     allowed = {
         "study/cli.py": "import typer\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
-        "def f():\n    import ray\n    from study.launch import go\n",
-        "study/launch.py": "import ray\nfrom trainables.methods import METHODS\nimport analysis\n",
+        "def f():\n    import ray\n    from study.lifecycle.launch import go\n",
+        "study/lifecycle/launch.py": "import ray\nfrom trainables.methods import METHODS\nimport analysis\n",
         "trainables/methods/__init__.py": "METHODS = Registry('method', {'a': 'trainables.methods.a:A'})\n",
         "trainables/methods/a.py": "import torch\nfrom trainables.methods import b\n",
         "trainables/methods/b.py": "def f():\n    from trainables.methods import a\n",

@@ -10,12 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from study.cluster import checks, probes
-from study.cluster.checks import HERE, Finding
-from study.cluster.request import Node, check_satisfiable, largest_bundle, slots
-from study.cluster.shared import everywhere, place
-from study.cluster.unlabelled import unlabelled
-from study.config import StudyConfig
+from study.cluster import findings, probes
+from study.cluster.findings import HERE, Finding
+from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
+from study.cluster.shared_files import everywhere, place, unlabelled
+from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.errors import UsageError
 
@@ -37,8 +36,9 @@ def examined(
     Raises:
         UsageError: No such study or config, or one that is wrong.
     """
-    from study.configfile import config_of, load_config, read_yaml
-    from study.folder import CONFIG_FILE, resolved
+    from study.config.loading import config_of, load_config, read_yaml
+    from study.config.paths import resolved
+    from study.directory.layout import CONFIG_FILE
 
     given: dict[str, Any] = {
         "assignments": assignments,
@@ -95,31 +95,31 @@ def _examine(config: StudyConfig, study_dir: Path) -> Iterator[Finding]:
 
 
 def _machine(config: StudyConfig, location: str, *, data: int | None) -> Iterator[Finding]:
-    from study.cluster.survey import here, study_packages
-    from study.preflight import check_resources
+    from study.cluster.node_survey import here, study_packages
+    from study.cluster.preflight import check_resources
 
     facts = here(study_packages(config))
-    yield checks.versions(HERE, facts, facts)
+    yield findings.versions(HERE, facts, facts)
     try:
         check_resources(config)
     except UsageError as error:
-        yield checks.wrong("resources", HERE, str(error))
+        yield findings.wrong("resources", HERE, str(error))
     else:
-        yield checks.fine("resources", HERE, "a trial fits this machine")
+        yield findings.fine("resources", HERE, "a trial fits this machine")
     devices = probes.gpus() if config.resources.gpus else []
     machine = Node(HERE, HERE, {"CPU": os.cpu_count() or 1, "GPU": len(devices)})
-    yield checks.memory(HERE, facts, slots=_at_once(config, machine, [machine]))
+    yield findings.memory(HERE, facts, slots=_at_once(config, machine, [machine]))
     if config.resources.gpus:
-        finding = checks.gpus(HERE, devices, declared=0, wanted=True)
+        finding = findings.gpus(HERE, devices, declared=0, wanted=True)
         if finding is not None:
             yield finding
-    yield checks.shared_memory(HERE, facts, store=0, data=data)
+    yield findings.shared_memory(HERE, facts, store=0, data=data)
     yield from everywhere([], location)
 
 
 def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterator[Finding]:
-    from study.cluster.session import connected, on_nodes
-    from study.cluster.survey import ask, here, study_packages
+    from study.cluster.connection import connected, on_nodes
+    from study.cluster.node_survey import ask, here, study_packages
 
     packages = study_packages(config)
     notes().print(f"asking every node of {config.cluster.address} ...")
@@ -127,15 +127,15 @@ def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterato
         mine, found = here(packages), ask(packages)
         nodes = [node for node in found.nodes if node.id in found.facts]
         for node_id, reason in found.silent.items():
-            yield checks.wrong("answers", found.name(node_id), f"{reason}: look at that node's raylet")
+            yield findings.wrong("answers", found.name(node_id), f"{reason}: look at that node's raylet")
         with_gpus = [node for node in nodes if node.resources.get("GPU")]
         seen = on_nodes(probes.gpus, with_gpus, fresh=True) if with_gpus else {}
         for node in nodes:
             facts = found.facts[node.id]
-            yield checks.versions(node.name, facts, mine)
-            yield checks.memory(node.name, facts, slots=_at_once(config, node, nodes))
+            yield findings.versions(node.name, facts, mine)
+            yield findings.memory(node.name, facts, slots=_at_once(config, node, nodes))
             devices = seen.get(node.id)
-            finding = checks.gpus(
+            finding = findings.gpus(
                 node.name,
                 devices if isinstance(devices, list) else [],
                 declared=node.resources.get("GPU", 0),
@@ -144,13 +144,13 @@ def _cluster(config: StudyConfig, location: str, *, data: int | None) -> Iterato
             if finding is not None:
                 yield finding
             store = node.resources.get("object_store_memory", 0)
-            yield checks.shared_memory(node.name, facts, store=store, data=data)
+            yield findings.shared_memory(node.name, facts, store=store, data=data)
             before = time.time()
             there = on_nodes(probes.clock, [node])[node.id]
             if isinstance(there, float):
-                yield checks.clock(node.name, before, there, time.time())
+                yield findings.clock(node.name, before, there, time.time())
             else:
-                yield checks.wrong("answers", node.name, f"stopped answering ({there}): look at that node's raylet")
+                yield findings.wrong("answers", node.name, f"stopped answering ({there}): look at that node's raylet")
         yield _resources(config, nodes)
         yield from unlabelled(config, nodes)
         yield from _ports(nodes, on_nodes)
@@ -168,9 +168,9 @@ def _resources(config: StudyConfig, nodes: list[Node]) -> Finding:
     try:
         check_satisfiable(wanted, nodes)
     except UsageError as error:
-        return checks.wrong("resources", "cluster", str(error))
+        return findings.wrong("resources", "cluster", str(error))
     measured = ", or more: `auto` is measured at launch" if config.resources.gpus == "auto" and "GPU" in wanted else ""
-    return checks.fine("resources", "cluster", f"{slots(wanted, nodes)} trials fit at once{measured}")
+    return findings.fine("resources", "cluster", f"{slots(wanted, nodes)} trials fit at once{measured}")
 
 
 def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterator[Finding]:
@@ -184,28 +184,32 @@ def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterat
     for node in nodes:
         answer = answers[node.id]
         if isinstance(answer, Exception):
-            yield checks.wrong("ports", node.name, f"did not answer ({answer})")
+            yield findings.wrong("ports", node.name, f"did not answer ({answer})")
             continue
         closed = [f"{host}:{port} ({why})" for (host, port), why in zip(targets(node), answer, strict=True) if why]
         if closed:
-            yield checks.wrong(
+            yield findings.wrong(
                 "ports",
                 node.name,
                 f"cannot reach {', '.join(closed)}: open the object manager's port between nodes "
                 "(ray start --object-manager-port)",
             )
         else:
-            yield checks.fine("ports", node.name, f"reaches the object stores of {len(targets(node))} other nodes")
+            yield findings.fine("ports", node.name, f"reaches the object stores of {len(targets(node))} other nodes")
     raylets = [(hosts[node.id], node.manager_port) for node in nodes if node.manager_port]
     closed = [
         f"{host}:{port}" for (host, port), why in zip(raylets, probes.reachable(targets=raylets), strict=True) if why
     ]
     said = f"cannot reach {', '.join(closed)}: run the study on a machine inside the cluster's network (ray job submit)"
-    yield checks.wrong("ports", HERE, said) if closed else checks.fine("ports", HERE, f"reaches {len(raylets)} raylets")
+    yield (
+        findings.wrong("ports", HERE, said)
+        if closed
+        else findings.fine("ports", HERE, f"reaches {len(raylets)} raylets")
+    )
 
 
 def _data(config: StudyConfig) -> tuple[Finding, int | None]:
-    from study.folder import pools
+    from study.config.paths import pools
     from trainables.data import DataError, load_dataset
     from trainables.data.unlabelled import check_images
 
@@ -215,23 +219,23 @@ def _data(config: StudyConfig) -> tuple[Finding, int | None]:
         for pool in found:
             check_images(pool, root=config.dataset.root)
     except (DataError, ValueError) as error:
-        return checks.wrong("data", HERE, str(error)), None
+        return findings.wrong("data", HERE, str(error)), None
     size = sum(split.images.nbytes + split.labels.nbytes for split in (data.train, data.val))
-    said = f"{data.name}: {len(data.train)} training and {len(data.val)} validation images, {checks.size(size)}"
+    said = f"{data.name}: {len(data.train)} training and {len(data.val)} validation images, {findings.size(size)}"
     said += "".join(f"; unlabelled images {pool}" for pool in found)
     if config.cluster.address is not None:
         said += "; nodes get it from here through Ray's object store"
         said += ", but for unlabelled images" if found else ""
-    return checks.fine("data", HERE, said), size
+    return findings.fine("data", HERE, said), size
 
 
 def _tracking(config: StudyConfig) -> Finding:
-    from study.tracking.client import default_uri
-    from study.tracking.reach import endangered, unreachable
+    from study.config.values import default_uri
+    from study.tracking.availability import endangered, unreachable
 
     uri = config.tracking.uri or default_uri()
     problem = unreachable(uri) or endangered(uri)
     shown = uri.rpartition("@")[2] if "@" in uri else uri
     if problem is None:
-        return checks.fine("tracking", HERE, f"{shown}; only this machine writes to it")
-    return checks.wrong("tracking", HERE, f"{shown}: {problem}")
+        return findings.fine("tracking", HERE, f"{shown}; only this machine writes to it")
+    return findings.wrong("tracking", HERE, f"{shown}: {problem}")

@@ -1,151 +1,110 @@
-"""Connecting to a Ray cluster, its nodes, and one task on each of them."""
+"""Ray for the length of a study: started on this machine, or joined where a cluster runs already."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-import socket
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import shlex
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from study.cluster.address import AUTO
-from study.cluster.request import Node
-from study.errors import UsageError
-from study.quiet import quiet_ray
+from study.cluster.ray_settings import quiet_ray
 
-CONNECT_SECONDS = 5.0
-TASK_SECONDS = 180.0
-"""A first task on a node waits for a fresh worker process, which takes seconds to tens of seconds."""
+quiet_ray()
 
+import ray  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
 
-def check_answers(address: str, /) -> None:
-    """Check that something listens at HOST:PORT; Ray itself would try for minutes.
+from study.cluster.connection import connected, nodes  # noqa: E402
+from study.cluster.node_survey import shipped  # noqa: E402
+from study.cluster.resources import bundle, check_satisfiable, slots  # noqa: E402
+from study.config.schema import StudyConfig  # noqa: E402
+from study.console import notes  # noqa: E402
+from study.errors import UsageError  # noqa: E402
 
-    Raises:
-        UsageError: Nothing does.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UsageError(f"no Ray head answers at {address} ({error}): start one with `ray start --head`") from error
+# A node that does not answer is given up after about 3 * (1 + 3) s; Ray's own settings take a minute.
+_HEALTH_CHECKS = {
+    "RAY_health_check_initial_delay_ms": "5000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+_STARTS = 3
 
 
 @contextmanager
-def connected(address: str, /, **options: Any) -> Iterator[None]:
-    """Be connected to the cluster at `address` for the block.
+def ray_session(config: StudyConfig, /) -> Iterator[None]:
+    """Start Ray on this machine, or connect to `cluster.address`; leave it when the block ends.
+
+    Code of ours or the user's that nodes of a cluster lack is on its way to their workers then.
 
     Args:
-        address: `auto` or HOST:PORT.
-        options: Of `ray.init`.
+        config: The study's config.
 
     Raises:
-        UsageError: No cluster answers there, or it runs another Python or Ray.
+        UsageError: No cluster answers there, or its nodes cannot run the study's code.
     """
-    connect(address, **options)
-    import ray
-
+    if config.cluster.address is not None:
+        environment, remarks = shipped(config, config.cluster.address)
+        for line in remarks:
+            notes().print(line)
+        with connected(config.cluster.address, runtime_env=environment or None):
+            yield
+        return
+    for name, value in _HEALTH_CHECKS.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    # Ray starts workers through a shell and leaves this one path unquoted
+    if shlex.quote(sys.executable) != sys.executable:
+        options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
+    _start(options)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def connect(address: str, /, **options: Any) -> None:
-    """Connect this process to the cluster at `address`; see `connected`."""
-    if address != AUTO:
-        check_answers(address)
-    quiet_ray()
-    import ray
-
-    try:
-        # Ray prints where it found the cluster, which belongs on neither of our streams
-        with contextlib.redirect_stdout(io.StringIO()):
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"no Ray cluster can be used at {address}: {first}") from error
-
-
-def nodes() -> list[Node]:
-    """Return the living nodes of the cluster this process is connected to, the head's first."""
-    import ray
-
-    found = [
-        Node(
-            id=str(one["NodeID"]),
-            name=str(one["NodeManagerAddress"]),
-            resources={str(name): float(amount) for name, amount in one["Resources"].items()},
-            manager_port=int(one.get("NodeManagerPort", 0)),
-            object_port=int(one.get("ObjectManagerPort", 0)),
-        )
-        for one in ray.nodes()  # type: ignore[no-untyped-call] # Ray leaves it untyped
-        if one["Alive"]
-    ]
-    found.sort(key=lambda node: ("node:__internal_head__" not in node.resources, node.name, node.id))
-    return _distinct(found)
+def _start(options: dict[str, Any]) -> None:
+    """Start Ray here, again where it did not come up: it gives itself 30 s, which a busy machine may not keep."""
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
+        except Exception as error:  # Ray raises no narrower class
+            ray.shutdown()
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            if not left:
+                raise UsageError(
+                    f"Ray does not start on this machine ({reason}): wait until it is less busy and `resume`, "
+                    "or name a cluster with --address"
+                ) from error
+            notes().print(f"Ray did not start ({reason}); trying again")
+        else:
+            return
 
 
-def on_nodes(
-    function: Callable[..., Any],
-    nodes: Sequence[Node],
-    /,
-    *,
-    arguments: Callable[[Node], Mapping[str, Any]] = lambda node: {},
-    fresh: bool = False,
-    timeout: float = TASK_SECONDS,
-) -> dict[str, Any]:
-    """Run a function once on each node, all at the same time.
+def sum_of(resource: str, /) -> float:
+    """Return how much of a resource, in Ray's name for it, the connected cluster's nodes have together."""
+    return sum(node.resources.get(resource, 0) for node in nodes())
+
+
+def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], int]:
+    """Return what Tune reserves for each trial, and how many trials the connected cluster holds at once.
 
     Args:
-        function: Of a module that `by_value` was called for, so that nodes without our packages can run it.
-        nodes: Where.
-        arguments: Keyword arguments for a node.
-        fresh: End the worker process afterwards, with what it held of a GPU.
-        timeout: Seconds after which a node is given up.
+        config: The study's config.
+        gpus: GPUs a trial.
 
-    Returns:
-        By node id: what it returned, or the exception that kept it from returning.
+    Raises:
+        UsageError: No node can ever hold a trial.
     """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    task = ray.remote(max_calls=1 if fresh else 0)(function)
-    references = {
-        node.id: task.options(
-            num_cpus=0,
-            max_retries=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-        ).remote(**arguments(node))
-        for node in nodes
-    }
-    end = time.monotonic() + timeout
-    results: dict[str, Any] = {}
-    for node_id, reference in references.items():
-        try:
-            results[node_id] = ray.get(reference, timeout=max(0.1, end - time.monotonic()))
-        except Exception as error:  # noqa: BLE001 - whatever a node answers with is its result
-            results[node_id] = error
-            ray.cancel(reference, force=True)
-    return results
+    found = nodes()
+    wanted = bundle(config.resources, gpus=gpus)
+    check_satisfiable(wanted, found)
+    return wanted, slots(wanted, found)
 
 
-def by_value(module: Any, /) -> None:
-    """Send this module's functions to workers as code, not as names that a node may not be able to import."""
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call] # Ray leaves it untyped
-
-
-def _distinct(nodes: list[Node]) -> list[Node]:
-    """Tell nodes of one machine apart in what is shown: their address gets the raylet's port."""
-    names = [node.name for node in nodes]
-    return [
-        Node(node.id, f"{node.name}:{node.manager_port}", node.resources, node.manager_port, node.object_port)
-        if names.count(node.name) > 1
-        else node
-        for node in nodes
-    ]
+def room(wanted: dict[str, float], /) -> int:
+    """Return how many trials, of so much each, the nodes hold that are alive now."""
+    return slots(wanted, nodes())

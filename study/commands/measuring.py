@@ -31,7 +31,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the row as JSON.")] = False,
 ) -> None:
     """Train one trial alone, without Ray, and print its row; for a study's trial, say whether the rows agree."""
-    from study.retrain import retrain
+    from study.lifecycle.train_trial import retrain
 
     retrain(source, trial=trial, save=save, as_json=as_json)
 
@@ -66,7 +66,7 @@ def evaluate(
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: clean, under
     attacks, local Lipschitzness, suspicious signs.
     """
-    from study.evaluate import parse_attacks, parse_radius
+    from study.evaluation.checkpoint import parse_attacks, parse_radius
 
     radius = None if epsilon is None else parse_radius(epsilon)
     attacks = parse_attacks(attack or ("all" if study_dir is None else "pgd"))
@@ -74,15 +74,15 @@ def evaluate(
     if study_dir is not None:
         own = {"model": model, "dataset": dataset, "norm": norm, "normalize": normalize, "examples": examples}
         given.refuse(own, f"{study_dir}: a study has its own")
-        from study.evaluations import Ask, evaluate_study
+        from study.evaluation.study_trials import Ask, evaluate_study
 
         common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
         ask = Ask(**common, epsilon=radius, steps=steps, restarts=restarts, address=address)
         evaluate_study(study_dir, ask, as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
-        from study.candidate import Request
-        from study.evaluate import evaluate_checkpoint
+        from study.evaluation.checkpoint import evaluate_checkpoint
+        from study.evaluation.checkpoint_input import Request
 
         common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)
         common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": (norm or Norm.linf).value}
@@ -111,8 +111,8 @@ def confirm(
     winner's curse, validation minus test of one and the same checkpoint; and the spread between seeds, on test.
     Everything lies in STUDY_DIR/confirm; run the same command again to go on, or with more seeds to add them.
     """
-    from study.confirm import Order
-    from study.confirm import confirm as start
+    from study.evaluation.confirm import Order
+    from study.evaluation.confirm import confirm as start
 
     order = Order(seeds=seeds, most=most, limit=limit, address=address, data_root=data_root)
     start(study_dir, order, as_json=as_json)
@@ -144,7 +144,7 @@ def separation(
     as_json: AsJson = False,
 ) -> None:
     """Measure exactly how far apart a data set's classes are, and what that certifies."""
-    from study.separation import separation as measure
+    from study.evaluation.separation import separation as measure
 
     measure(
         dataset,

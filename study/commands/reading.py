@@ -37,7 +37,7 @@ def ui(
 @app.command()
 def sync(study_dir: StudyDir) -> None:
     """Upload what tracking still lacks of a study, and read it back."""
-    from study.tracking.sync import sync as upload
+    from study.lifecycle.sync import sync as upload
 
     upload(study_dir)
 
@@ -96,7 +96,7 @@ def pareto(
     out: Annotated[Path | None, typer.Option(help="Where the figures go; else figures/ in the first study.")] = None,
 ) -> None:
     """Draw the Pareto front of clean against robust accuracy, coloured by measured Lipschitzness."""
-    from study.figures import draw
+    from study.reports.pareto import draw
 
     draw(
         study_dirs,
@@ -125,7 +125,7 @@ def figures(
     ] = False,
 ) -> None:
     """Draw every figure of a study for a paper, each with its data beside it as CSV."""
-    from study.paper_figures import draw_all
+    from study.reports.figures import draw_all
 
     draw_all(study_dir, formats=formats.split(","), width=width.value, out=out, skip_damaged=skip_damaged)
 
@@ -148,7 +148,7 @@ def report(
     ] = False,
 ) -> None:
     """Write one offline HTML page about a study, or about several of like measurement."""
-    from study.report import write_report
+    from study.reports.report import write_report
 
     write_report(study_dirs, out=out, allow_mixed=allow_mixed, skip_damaged=skip_damaged)
 
@@ -165,7 +165,7 @@ def compare(
     ] = False,
 ) -> None:
     """Set two studies beside each other on one offline HTML page: data sets, models, years."""
-    from study.compare import compare as write
+    from study.reports.compare import compare as write
 
     write(first, second, out=out, skip_damaged=skip_damaged)
 
@@ -180,6 +180,6 @@ def list_(
     ],
 ) -> None:
     """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
-    from study.catalogue import show
+    from study.commands.catalogue import show
 
     show(kind)

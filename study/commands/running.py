@@ -34,8 +34,8 @@ def launch(
     detach: Detach = False,
 ) -> None:
     """Run a new study: search, train, measure, track; then draw its Pareto front."""
-    from study.launch import dry_run as estimate
-    from study.launch import launch as start
+    from study.lifecycle.launch import dry_run as estimate
+    from study.lifecycle.launch import launch as start
 
     if dry_run:
         estimate(config, assignments=assignments or [], out=out, data_root=data_root, address=address)
@@ -58,8 +58,8 @@ def reproduce(
     ] = False,
 ) -> None:
     """Run a table of the paper as studies, and print it; run again, it goes on where it stands."""
-    from study.reproduce.command import Request
     from study.reproduce.command import reproduce as make
+    from study.reproduce.request import Request
 
     make(
         Request(
@@ -83,7 +83,7 @@ def resume(
     detach: Detach = False,
 ) -> None:
     """Finish a study that was interrupted, or add trials to it; one that is complete is shown again."""
-    from study.launch import resume as go_on
+    from study.lifecycle.launch import resume as go_on
 
     go_on(study_dir, add_trials=add_trials or 0, assignments=assignments or [], address=address, detached=detach)
 
@@ -94,7 +94,7 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="Do not let running trials save first.")] = False,
 ) -> None:
     """End a study's driver in order, as the first Ctrl-C would; `resume` goes on."""
-    from study.detached import stop as end
+    from study.lifecycle.background import stop as end
 
     end(study_dir, now=now)
 
@@ -105,7 +105,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say how far a study is: trials by status and method, the front so far."""
-    from study.status import show_status
+    from study.reports.status import show_status
 
     show_status(study_dir, as_json=as_json)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.configfile import presets, read_yaml
+from study.config.loading import presets, read_yaml
 
 TABLES = ("table1", "table2", "table3", "table4")
 SCALES = ("smoke", "laptop", "paper")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import math
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_examples, read_results, to_table, write_table
 from analysis.data.schema import EXAMPLE, RESULT, ResultsError
+from study.config.values import absolute, unreadable
 from study.console import notes, results
+from study.directory.layout import open_config
 from study.errors import UsageError
-from study.folder import open_config
 from study.tracking.client import connect, short
-from study.tracking.names import BENEATH_TAG, STUDY, STUDY_TAG, TRIAL_TAG
-from study.tracking.rows import row_from_tags
-from study.tracking.rows_file import write_csv
-from study.tracking.uris import absolute, unreadable
+from study.tracking.row_mapping import BENEATH_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,7 +82,7 @@ def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tu
         UsageError: The store cannot be reached, or has no such experiment or study.
         ResultsError: What is there is of another version of this project.
     """
-    from study.tracking.runs import runs_of
+    from study.tracking.client import runs_of
 
     if (problem := unreadable(uri)) is not None:
         raise UsageError(f"--mlflow {problem}")
@@ -172,3 +173,20 @@ def _examples(client: MlflowClient, chosen: Sequence[tuple[Run, Mapping[str, Any
         names = list(EXAMPLE.by_name)
         columns = {name: [value for table in tables for value in table[name].to_pylist()] for name in names}
     return to_table(columns, EXAMPLE)
+
+
+def write_csv(path: Path, table: Any, /) -> None:
+    """Write a table as CSV: numbers so that they read back equal, null empty, lists as JSON, inf and nan by name."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(table.column_names)
+        for row in table.to_pylist():
+            writer.writerow([_cell(value) for value in row.values()])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return json.dumps(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return repr(value) if isinstance(value, float) else value

@@ -17,12 +17,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from study.directory.layout import FOLDER
 from study.errors import UsageError
-from study.tracking.rows import plain
+from study.tracking.row_mapping import plain
 
 logger = logging.getLogger(__name__)
-
-FOLDER = "tracking"
 
 
 class SpoolBusyError(UsageError):

@@ -11,13 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs
 from analysis.data.schema import differing_columns
-from study.tracking.attachments import attachments
-from study.tracking.client import connect, dataset_input, experiment_id, is_refusal, points, short
-from study.tracking.models import log_model
-from study.tracking.names import BENEATH_TAG, ON_FRONT, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG
-from study.tracking.rows import (
+from study.tracking.artifacts import attachments, log_model
+from study.tracking.client import (
+    OPEN,
+    STATUS,
+    TrackedRun,
+    connect,
+    dataset_input,
+    experiment_id,
+    is_refusal,
+    known,
+    points,
+    runs_of,
+    short,
+)
+from study.tracking.row_mapping import (
+    BENEATH_TAG,
+    ON_FRONT,
     OUTCOME_TAGS,
+    PARENT_TAG,
     ROW_TAG,
+    STUDY,
+    STUDY_TAG,
+    TRIAL_TAG,
     differing_metrics,
     epoch_metrics,
     metrics,
@@ -27,7 +43,6 @@ from study.tracking.rows import (
     span,
     tags,
 )
-from study.tracking.runs import OPEN, STATUS, TrackedRun, known, runs_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

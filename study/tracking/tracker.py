@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.tracking.client import DEFAULT_EXPERIMENT, default_uri, short
-from study.tracking.names import STUDY
-from study.tracking.rows import params, span, tags
-from study.tracking.spool import FOLDER, Spool
+from study.config.values import default_uri
+from study.directory.layout import FOLDER
+from study.tracking.client import DEFAULT_EXPERIMENT, short
+from study.tracking.row_mapping import STUDY, params, span, tags
+from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader
 
 if TYPE_CHECKING:

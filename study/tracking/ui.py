@@ -14,12 +14,12 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
+from study.config.values import default_uri, is_server, missing_file
 from study.console import notes, results
 from study.errors import UsageError
-from study.tracking.client import DEFAULT_EXPERIMENT, connect, default_uri, short
-from study.tracking.names import STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.client import DEFAULT_EXPERIMENT, connect, short
+from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.tracker import known_study_id
-from study.tracking.uris import is_server, missing_file
 
 HOST = "127.0.0.1"
 PORT = 5000
@@ -72,7 +72,7 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     """Return the store's URI and the page to open, with MLflow's `#` path."""
     if study_dir is None:
         return default_uri(), "/"
-    from study.folder import open_config
+    from study.directory.layout import open_config
 
     config = open_config(study_dir)
     uri = config.tracking.uri or default_uri()

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs, read_results
 from analysis.data.schema import EPOCH, RESULT, differing_columns
-from study.tracking.attachments import attached
-from study.tracking.client import short
-from study.tracking.names import ON_FRONT, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG
-from study.tracking.rows import OUTCOME_TAGS, differing_metrics, differing_params, tags
-from study.tracking.runs import STATUS, runs_of, whole_row
+from study.tracking.artifacts import attached
+from study.tracking.client import STATUS, runs_of, short, whole_row
+from study.tracking.row_mapping import (
+    ON_FRONT,
+    OUTCOME_TAGS,
+    PARENT_TAG,
+    STUDY,
+    STUDY_TAG,
+    TRIAL_TAG,
+    differing_metrics,
+    differing_params,
+    tags,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,8 +18,8 @@ from analysis.report.page import Material, build_report
 from analysis.tables.front_table import front_table, pareto_csv
 from analysis.tables.paper_table import paper_lines, paper_table
 from analysis.wording import count, provenance, why_no_front
-from study.chosen import chosen_members
 from study.errors import UsageError
+from study.evaluation.selection import chosen_members
 
 BOUND = "val_clean_accuracy >= 0.9"
 

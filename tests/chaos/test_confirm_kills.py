@@ -11,7 +11,7 @@ from helpers.small_study import SmallStudy
 
 from analysis.data.results import read_evaluations, read_examples, read_results
 from analysis.heldout.measurements import examples_file
-from study.replicas import read_plan
+from study.directory.seed_plan import read_plan
 
 pytestmark = pytest.mark.chaos
 

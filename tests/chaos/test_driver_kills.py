@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.small_study import SmallStudy
 
-from study.retrain import retrain
+from study.lifecycle.train_trial import retrain
 from trainables.checkpoints.format import CheckpointError, read_checkpoint
 
 pytestmark = pytest.mark.chaos

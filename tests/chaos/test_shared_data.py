@@ -80,7 +80,7 @@ def trials(count: int, data: ImageData):
 def test_two_trials_on_a_node_share_one_copy(capsys):
     import ray
 
-    from study.quiet import listen_locally, quiet_ray
+    from study.cluster.ray_settings import listen_locally, quiet_ray
 
     quiet_ray()
     listen_locally()

@@ -10,8 +10,8 @@ import pytest
 from helpers.ray_cluster import cluster
 from helpers.small_study import SmallStudy
 
-from study.drivers import process_begun, running_driver
-from study.retrain import retrain
+from study.directory.lock import process_begun, running_driver
+from study.lifecycle.train_trial import retrain
 from trainables.checkpoints.format import read_checkpoint
 
 pytestmark = pytest.mark.chaos

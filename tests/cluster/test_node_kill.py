@@ -6,7 +6,7 @@ import pytest
 from helpers.ray_cluster import Node, cluster
 from helpers.small_study import SmallStudy
 
-from study.retrain import retrain
+from study.lifecycle.train_trial import retrain
 from trainables.checkpoints.format import read_checkpoint
 
 pytestmark = pytest.mark.cluster

@@ -31,11 +31,11 @@ HOMES = {
     "mlflow": ["study/tracking/"],
     "optuna": [
         "search_spaces/",
-        "study/importance.py",
-        "study/searcher.py",
-        "study/samplers.py",
-        "study/storage.py",
-        "study/budget.py",
+        "study/search/importance.py",
+        "study/search/searcher.py",
+        "study/search/samplers.py",
+        "study/search/storage.py",
+        "study/search/time_budget.py",
     ],
     # beside Parquet: its file systems, for checkpoints in object stores, on the trials' side and as a node checks them
     "pyarrow": [
@@ -76,7 +76,7 @@ HEAVY = {
 # What loading these modules must not load, neither directly nor through modules of ours.
 COLD = {
     "study/cli.py": HEAVY,
-    "study/config.py": HEAVY,
+    "study/config/schema.py": HEAVY,
     "study/__main__.py": HEAVY,
     **{f"{package}/__init__.py": HEAVY for package in PACKAGES},
     "trainables/data/": {"torch", "torchvision", "ray"},

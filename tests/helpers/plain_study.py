@@ -6,13 +6,14 @@ from pathlib import Path
 
 import optuna
 
-from study.configfile import load_config
-from study.finish import finish
-from study.folder import create, resolved
-from study.ledger import Ledger
-from study.searcher import ending, open_search, tell, trial_id
-from study.tracking.describe import dataset_event, study_params, study_tags
-from study.tracking.rows import epoch_metrics, params, tags
+from study.config.loading import load_config
+from study.config.paths import resolved
+from study.directory.layout import create
+from study.driver.result_writer import Ledger
+from study.lifecycle.finish import finish
+from study.search.optuna_study import ending, open_search, tell, trial_id
+from study.tracking.row_mapping import epoch_metrics, params, tags
+from study.tracking.study_metadata import dataset_event, study_params, study_tags
 from study.tracking.tracker import Tracker
 from trainables.data import load_dataset
 from trainables.training.loop import Trainer

@@ -6,10 +6,11 @@ from typing import Any
 
 import optuna
 
-from study.budget import TimeBudget
-from study.config import StudyConfig
-from study.configfile import load_config
-from study.searcher import StudySearcher, enqueue, open_study, unfinished
+from study.config.loading import load_config
+from study.config.schema import StudyConfig
+from study.search.optuna_study import enqueue, open_study, unfinished
+from study.search.searcher import StudySearcher
+from study.search.time_budget import TimeBudget
 
 GOOD = {"val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4, "status": "completed"}
 

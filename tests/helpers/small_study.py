@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from analysis.data.results import read_epochs, read_results
-from study.configfile import write_yaml
+from study.config.loading import write_yaml
 
 PATIENCE_SECONDS = 420
 

@@ -9,8 +9,7 @@ from helpers.synthetic_results import result_row
 
 from analysis.data.results import trial_file, write_rows
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT
-from study.tracking.names import STUDY_TAG, TRIAL_TAG
-from study.tracking.rows import epoch_metrics, params, tags
+from study.tracking.row_mapping import STUDY_TAG, TRIAL_TAG, epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
 
 STUDY_ID = "abc"

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from study.attempts import MAX_FAILURES, MAX_LOSSES, Attempts, is_node_loss
-from study.bookkeeper import Bookkeeper
-from study.searcher import StillOpenError
+from study.driver.callbacks import Bookkeeper
+from study.driver.retries import MAX_FAILURES, MAX_LOSSES, Attempts, is_node_loss
+from study.search.searcher import StillOpenError
 from trainables.checkpoints.files import StoreDownError
 
 
@@ -98,7 +98,7 @@ def test_a_worker_that_dies_while_it_saves_does_not_end_its_trial(books, tmp_pat
     keeper._ledger = SimpleNamespace(has=lambda trial_id: False, asked=lambda config: config, rows={})
     keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
     monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial))
-    monkeypatch.setattr("study.bookkeeper.lost_nodes", lambda: 0)
+    monkeypatch.setattr("study.driver.callbacks.lost_nodes", lambda: 0)
     trial = attempt(tmp_path, "ray.exceptions.ActorDiedError: its worker process has died\n")
     trial.config["number"] = 3
     keeper.on_trial_start(0, [trial], trial)
@@ -115,7 +115,7 @@ def test_a_trial_begun_too_often_ends_all_the_same(books, tmp_path, monkeypatch)
     keeper._ledger = SimpleNamespace(has=lambda trial_id: False, asked=lambda config: config, rows={})
     keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
     monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial.trial_id))
-    monkeypatch.setattr("study.bookkeeper.lost_nodes", lambda: 0)
+    monkeypatch.setattr("study.driver.callbacks.lost_nodes", lambda: 0)
     trial = attempt(tmp_path, "ray.exceptions.ActorDiedError: its worker process has died\n")
     trial.config |= {"number": 3, "attempts": MAX_FAILURES - 1}
     keeper.on_trial_start(0, [trial], trial)

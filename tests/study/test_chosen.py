@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from helpers.synthetic_results import as_table, result_row
 
-from study.chosen import chosen_members, named_trials, read_choice
-from study.drivers import process_begun
+from study.directory.lock import process_begun
+from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError
-from study.replicas import Plan, Replica, read_plan
+from study.evaluation.selection import chosen_members, named_trials, read_choice
 
 
 def front_of(count, *, first=0):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.cluster.request import Node, bundle, check_satisfiable, slots
-from study.config import ResourcesConfig, parse_config
+from study.cluster.resources import Node, bundle, check_satisfiable, slots
+from study.config.schema import ResourcesConfig, parse_config
 from study.errors import UsageError
 
 SMALL = Node("a", "10.0.0.1", {"CPU": 8.0, "memory": 1e9, "node:10.0.0.1": 1.0})
@@ -92,7 +92,7 @@ def test_auto_and_a_whole_address_are_taken():
 def test_no_cluster_is_one_line(monkeypatch):
     import ray
 
-    from study.cluster.session import connect
+    from study.cluster.connection import connect
 
     def init(**options):
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to.")

@@ -16,8 +16,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from study.catalogue import templates
 from study.cli import app
+from study.commands.catalogue import templates
 
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
 LAUNCHERS = ["aws.yaml", "gcp.yaml", "on-premise.yaml"]

@@ -97,8 +97,8 @@ def test_results_of_another_schema_are_refused_before_anything_starts(command, t
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from study.configfile import load_config
-    from study.folder import create
+    from study.config.loading import load_config
+    from study.directory.layout import create
 
     folder = create(load_config("quickstart"), tmp_path)
     (folder / "results").mkdir()
@@ -120,9 +120,9 @@ def test_unknown_options_and_commands_exit_with_2(command):
 @pytest.mark.parametrize("kind", ["methods", "datasets", "models", "spaces", "attacks", "presets", "schedulers"])
 def test_list_names_everything_registered(monkeypatch, capsys, kind):
     from search_spaces import SPACES
-    from study.catalogue import show
-    from study.configfile import presets
-    from study.stopping import SCHEDULERS
+    from study.commands.catalogue import show
+    from study.config.early_stopping import SCHEDULERS
+    from study.config.loading import presets
     from trainables.attacks import ATTACKS
     from trainables.data import DATASETS
     from trainables.methods import METHODS

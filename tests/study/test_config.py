@@ -9,10 +9,11 @@ import pytest
 import yaml
 from optuna.trial import FixedTrial
 
-from study.config import parse_config
-from study.configfile import load_config, presets, with_numbers
+from study.config.loading import load_config, presets
+from study.config.paths import pools, resolved
+from study.config.schema import parse_config
+from study.config.values import with_numbers
 from study.errors import UsageError
-from study.folder import pools, resolved
 from trainables.spec import TrialSpec
 
 SMALL = {"name": "small", "dataset": {"name": "digits"}, "search": {"space": "core"}}

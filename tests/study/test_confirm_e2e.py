@@ -14,14 +14,14 @@ from helpers.plain_study import run_plain
 
 from analysis.data.results import read_evaluations, read_examples, read_results
 from analysis.heldout.measurements import examples_file
-from study.chosen import read_choice
 from study.cli import main
-from study.confirm import measured_enough
+from study.directory.layout import open_config
+from study.directory.seed_plan import read_plan
 from study.errors import UsageError
-from study.evaluations import Ask, data_with_test, job_of
-from study.folder import open_config
-from study.measurements import only_evaluation
-from study.replicas import read_plan
+from study.evaluation.confirm import measured_enough
+from study.evaluation.jobs import only_evaluation
+from study.evaluation.selection import read_choice
+from study.evaluation.study_trials import Ask, data_with_test, job_of
 from study.tracking.export import export
 
 pytestmark = pytest.mark.e2e

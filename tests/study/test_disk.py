@@ -7,8 +7,8 @@ from collections import namedtuple
 
 import pytest
 
-from study.configfile import load_config
-from study.disk import check_disk, checkpoint_bytes, disk_need, size_text
+from study.config.loading import load_config
+from study.directory.disk import check_disk, checkpoint_bytes, disk_need, size_text
 from study.errors import UsageError
 
 GB = 10**9
@@ -30,7 +30,7 @@ def disks(tmp_path, monkeypatch):
         return "huge" if "huge" in str(path) else "small"
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(room[disk(path)]))
-    monkeypatch.setattr("study.disk._device", disk)
+    monkeypatch.setattr("study.directory.disk._device", disk)
     return tmp_path, room
 
 

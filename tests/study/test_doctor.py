@@ -9,13 +9,13 @@ from helpers.stub_server import stub_server
 from typer.testing import CliRunner
 
 from study.cli import app
-from study.cluster import checks, probes
-from study.cluster.request import Node
-from study.cluster.shared import check_shared, exchange
-from study.cluster.survey import Survey, study_packages
-from study.config import parse_config
+from study.cluster import findings, probes
+from study.cluster.node_survey import Survey, study_packages
+from study.cluster.resources import Node
+from study.cluster.shared_files import check_shared, exchange
+from study.config.schema import parse_config
 from study.errors import UsageError
-from study.tracking.reach import endangered, unreachable
+from study.tracking.availability import endangered, unreachable
 
 HERE = {"versions": {"python": "3.11.7", "torch": "2.13.0"}, "code": {"study": "aa", "trainables": "bb"}}
 GPU = {"name": "H100", "free": 70e9, "total": 80e9}
@@ -34,44 +34,47 @@ def facts(**changes) -> dict:
 
 def test_a_healthy_node_is_fine_in_every_check():
     found = [
-        checks.versions("n", facts(), HERE),
-        checks.memory("n", facts(), slots=8),
-        checks.gpus("n", [GPU], declared=1, wanted=True),
-        checks.shared_memory("n", facts(), store=7e9, data=150_000_000),
-        checks.clock("n", 100.0, 100.1, 100.2),
-        checks.storage("n", "/shared", written=None, missing=[]),
+        findings.versions("n", facts(), HERE),
+        findings.memory("n", facts(), slots=8),
+        findings.gpus("n", [GPU], declared=1, wanted=True),
+        findings.shared_memory("n", facts(), store=7e9, data=150_000_000),
+        findings.clock("n", 100.0, 100.1, 100.2),
+        findings.storage("n", "/shared", written=None, missing=[]),
     ]
     assert [one.ok for one in found] == [True] * len(found)
-    assert checks.gpus("n", [], declared=0, wanted=False) is None
+    assert findings.gpus("n", [], declared=0, wanted=False) is None
 
 
 @pytest.mark.parametrize(
     ("finding", "words"),
     [
         (
-            checks.versions("n", facts(versions={"python": "3.11.7", "torch": "2.11.0"}), HERE),
+            findings.versions("n", facts(versions={"python": "3.11.7", "torch": "2.11.0"}), HERE),
             ["torch 2.11.0 (here 2.13.0)", "run every node from one image"],
         ),
-        (checks.versions("n", facts(versions={"python": "3.11.7", "torch": None}), HERE), ["torch missing"]),
-        (checks.memory("n", facts(), slots=13), ["12.0 GB of 16.0 GB", "13.0 GB needed", "raise resources.cpus"]),
-        (checks.gpus("n", [], declared=2, wanted=True), ["Ray counts 2, torch sees 0", "--gpus all"]),
-        (checks.gpus("n", [{**GPU, "free": 10e9}], declared=1, wanted=True), ["10.0 GB of 80.0 GB free", "nvidia-smi"]),
-        (checks.shared_memory("n", facts(shm=64e6), store=2e9, data=None), ["64 MB", "--shm-size=3g"]),
+        (findings.versions("n", facts(versions={"python": "3.11.7", "torch": None}), HERE), ["torch missing"]),
+        (findings.memory("n", facts(), slots=13), ["12.0 GB of 16.0 GB", "13.0 GB needed", "raise resources.cpus"]),
+        (findings.gpus("n", [], declared=2, wanted=True), ["Ray counts 2, torch sees 0", "--gpus all"]),
         (
-            checks.shared_memory("n", facts(), store=100e6, data=150_000_000),
+            findings.gpus("n", [{**GPU, "free": 10e9}], declared=1, wanted=True),
+            ["10.0 GB of 80.0 GB free", "nvidia-smi"],
+        ),
+        (findings.shared_memory("n", facts(shm=64e6), store=2e9, data=None), ["64 MB", "--shm-size=3g"]),
+        (
+            findings.shared_memory("n", facts(), store=100e6, data=150_000_000),
             ["150 MB", "--object-store-memory=300000000"],
         ),
-        (checks.clock("n", 100.0, 90.0, 100.2), ["10.0 s behind", "NTP"]),
-        (checks.clock("n", 100.0, 110.0, 100.2), ["9.8 s ahead", "NTP"]),
+        (findings.clock("n", 100.0, 90.0, 100.2), ["10.0 s behind", "NTP"]),
+        (findings.clock("n", 100.0, 110.0, 100.2), ["9.8 s ahead", "NTP"]),
         (
-            checks.storage("n", "/x", written="Permission denied", missing=[]),
+            findings.storage("n", "/x", written="Permission denied", missing=[]),
             ["cannot write to /x (Permission denied)"],
         ),
         (
-            checks.storage("n", "s3://bukcet/x", written="bucket 'bukcet' does not exist", missing=[]),
+            findings.storage("n", "s3://bukcet/x", written="bucket 'bukcet' does not exist", missing=[]),
             ["cannot write to s3://bukcet/x", "check the bucket's name, and the credentials"],
         ),
-        (checks.storage("n", "/x", written=None, missing=["m"]), ["does not see in /x what m wrote", "s3://BUCKET"]),
+        (findings.storage("n", "/x", written=None, missing=["m"]), ["does not see in /x what m wrote", "s3://BUCKET"]),
     ],
 )
 def test_each_fault_is_found_and_the_way_out_is_said(finding, words):
@@ -81,7 +84,7 @@ def test_each_fault_is_found_and_the_way_out_is_said(finding, words):
 
 
 def test_missing_code_is_no_fault_since_a_study_ships_it():
-    finding = checks.versions("n", facts(code={"study": None, "trainables": "other"}), HERE)
+    finding = findings.versions("n", facts(code={"study": None, "trainables": "other"}), HERE)
     assert finding.ok
     assert "lacks study, which a study ships; another revision of trainables" in finding.said
 
@@ -127,7 +130,7 @@ def test_a_study_whose_nodes_share_no_folder_is_refused_before_it_starts(tmp_pat
     def on_nodes(function, nodes, *, arguments):
         return machines({"a": str(own)})(function, arguments)
 
-    monkeypatch.setattr("study.cluster.session.on_nodes", on_nodes)
+    monkeypatch.setattr("study.cluster.connection.on_nodes", on_nodes)
     config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
     with pytest.raises(UsageError, match=r"`storage.checkpoints`: this machine does not see in .* what A wrote there"):
         check_shared(config, tmp_path / "studies" / "s", [Node("a", "A", {})])
@@ -192,7 +195,7 @@ def test_a_server_that_is_down_and_files_that_cannot_be(tmp_path):
 def test_a_file_of_mlflows_that_may_be_lost_is_noticed(tmp_path, monkeypatch):
     table = tmp_path / "mounts"
     table.write_text(f"overlay / overlay rw 0 0\nserver:/export {tmp_path}/shared nfs4 rw 0 0\n")
-    monkeypatch.setattr("study.mounts.MOUNTS", table)
+    monkeypatch.setattr("study.directory.mounts.MOUNTS", table)
     (tmp_path / "shared").mkdir()
     problem = endangered(f"sqlite:///{tmp_path}/shared/mlflow.db")
     assert f"is on {tmp_path}/shared, a network mount (nfs4)" in problem

@@ -8,9 +8,9 @@ import pytest
 
 from study.cluster import probes
 from study.cluster.doctor import _at_once, _resources
-from study.cluster.request import Node
-from study.cluster.unlabelled import check_unlabelled, unlabelled
-from study.config import parse_config
+from study.cluster.resources import Node
+from study.cluster.shared_files import check_unlabelled, unlabelled
+from study.config.schema import parse_config
 from study.errors import UsageError
 
 
@@ -109,7 +109,7 @@ def test_a_node_without_the_unlabelled_images_is_found_before_a_study_starts(tmp
             answers[node.id] = function(**{**given, "names": names})
         return answers
 
-    monkeypatch.setattr("study.cluster.session.on_nodes", on_nodes)
+    monkeypatch.setattr("study.cluster.connection.on_nodes", on_nodes)
     config = pooled(pool)
     found = list(unlabelled(config, NODES))
     # the head holds no trials, so it needs no images

@@ -13,10 +13,10 @@ import time
 
 import pytest
 
-from study import drivers
-from study.configfile import load_config, write_yaml
-from study.detached import stop
-from study.drivers import (
+from study.config.loading import load_config, write_yaml
+from study.directory import lock
+from study.directory.layout import CONFIG_FILE
+from study.directory.lock import (
     RECORD_FILE,
     SILENT_SECONDS,
     beat,
@@ -25,10 +25,10 @@ from study.drivers import (
     process_begun,
     running_driver,
 )
+from study.driver.restarts import TRIALS, WAVES, Generation, inherited, interpreter, peak_memory_mb, size
+from study.driver.signals import GRACE_SECONDS, Interrupts
 from study.errors import UsageError
-from study.folder import CONFIG_FILE
-from study.generations import TRIALS, WAVES, Generation, inherited, interpreter, peak_memory_mb, size
-from study.interrupts import GRACE_SECONDS, Interrupts
+from study.lifecycle.background import stop
 
 
 def record(folder, **changes):
@@ -49,7 +49,7 @@ def test_a_driver_is_known_while_it_runs(tmp_path):
 
 def test_a_second_driver_is_refused_and_a_killed_one_is_not_in_the_way(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from study.drivers import only_driver\n"
+        "import sys, time; from pathlib import Path; from study.directory.lock import only_driver\n"
         "with only_driver(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -99,15 +99,15 @@ def test_a_driver_elsewhere_is_waited_for_until_it_shows_itself_or_counts_as_dea
     def passes(seconds):
         now[0] += 40
 
-    monkeypatch.setattr(drivers.time, "time", lambda: now[0])
-    monkeypatch.setattr(drivers.time, "sleep", passes)
+    monkeypatch.setattr(lock.time, "time", lambda: now[0])
+    monkeypatch.setattr(lock.time, "sleep", passes)
     record(tmp_path, host="elsewhere", pid=7)
     os.utime(tmp_path / RECORD_FILE, (now[0] - 1, now[0] - 1))
     begun = now[0]
     assert living_driver(tmp_path, say=said.append) is None
     assert now[0] - begun == 120
     assert said[0].startswith("waiting at most 120 s to see whether process 7 on elsewhere")
-    monkeypatch.setattr(drivers.time, "sleep", lambda seconds: os.utime(tmp_path / RECORD_FILE, (now[0], now[0] + 1)))
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: os.utime(tmp_path / RECORD_FILE, (now[0], now[0] + 1)))
     os.utime(tmp_path / RECORD_FILE, (now[0], now[0]))
     assert living_driver(tmp_path, say=said.append).pid == 7
     record(tmp_path)
@@ -134,7 +134,7 @@ def study_folder(tmp_path):
 
 def test_a_closed_terminal_asks_once_and_is_not_written_to(tmp_path):
     code = (
-        "import fcntl, signal, termios, time\nfrom study.interrupts import Interrupts\n"
+        "import fcntl, signal, termios, time\nfrom study.driver.signals import Interrupts\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests themselves may run under nohup
         "with Interrupts() as interrupts:\n"
@@ -158,7 +158,7 @@ def test_a_closed_terminal_asks_once_and_is_not_written_to(tmp_path):
 
 def test_nohup_stays_nohup():
     code = (
-        "import signal\nfrom study.interrupts import Interrupts\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "import signal\nfrom study.driver.signals import Interrupts\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "with Interrupts() as interrupts:\n"
         "    signal.raise_signal(signal.SIGHUP); print(interrupts.requested)"
     )
@@ -181,7 +181,7 @@ def test_the_first_signal_asks(number, code, capfd):
 
 def test_the_second_signal_ends_the_process_and_handlers_can_be_taken_back():
     code = (
-        "import signal, sys, time\nfrom study.interrupts import Interrupts\n"
+        "import signal, sys, time\nfrom study.driver.signals import Interrupts\n"
         "with Interrupts() as interrupts:\n"
         "    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15)); interrupts.listen()\n"
         "    signal.raise_signal(signal.SIGTERM); print('asked', flush=True)\n"
@@ -204,7 +204,7 @@ def test_the_next_driver_is_the_same_process_and_signals_wait_for_it(tmp_path):
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom study import generations\n"
         "if 'resume' in sys.argv:\n"
-        "    from study.interrupts import Interrupts\n"
+        "    from study.driver.signals import Interrupts\n"
         "    with Interrupts() as interrupts:\n"
         "        print(os.getpid(), generations.inherited(), sys.argv[1:], interrupts.requested)\n"
         "else:\n"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from benchmarks import early_stopping as replayed
-from study.config import parse_config
+from study.config.schema import parse_config
 
 ORDERS = 5
 # of the hypervolume without stopping, in every single order of arrival

@@ -16,8 +16,8 @@ import pytest
 
 from analysis.data.results import read_epochs, read_results
 from analysis.fronts.front import front_of
-from study.folder import open_config
-from study.scheduler import informed_scheduler
+from study.directory.layout import open_config
+from study.driver.schedulers import informed_scheduler
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 

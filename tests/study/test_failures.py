@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.failures import causes, failure_table
+from study.reports.failures import causes, failure_table
 
 
 def row(trial, reason, status="failed"):

@@ -15,10 +15,10 @@ from helpers.tracked import row, tracker
 from analysis.data.compaction import compact
 from analysis.data.results import read_results, trial_file, write_rows
 from analysis.data.schema import EPOCH, RESULT
-from study.config import parse_config
-from study.curves import front_curves
-from study.tracking.front import RADII, publish_members
-from study.tracking.names import TRIAL_TAG
+from study.config.schema import parse_config
+from study.lifecycle.front_members import RADII, publish_members
+from study.reports.radius_curves import front_curves
+from study.tracking.row_mapping import TRIAL_TAG
 from trainables.checkpoints.weights import read_weights
 from trainables.data import load_dataset
 from trainables.training.loop import Trainer
@@ -129,5 +129,5 @@ def test_the_weights_load_without_a_pickle_and_are_the_networks(published):
 
 
 def test_what_drivers_load_early_does_not_load_mlflow():
-    code = "import study.tracking.tracker, study.tracking.uris, sys; sys.exit('mlflow' in sys.modules)"
+    code = "import study.tracking.tracker, study.config.values, sys; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

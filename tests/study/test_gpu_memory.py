@@ -9,8 +9,8 @@ import pytest
 import ray
 import torch
 
-from study.cluster.memory import CACHE_FILE, CONTEXT_BYTES, HEAD_ROOM, gpus_per_trial, proposed, share, short_trial
-from study.config import parse_config
+from study.cluster.gpu_memory import CACHE_FILE, CONTEXT_BYTES, HEAD_ROOM, gpus_per_trial, proposed, share, short_trial
+from study.config.schema import parse_config
 from trainables.data import load_dataset
 
 GB = 10**9
@@ -125,7 +125,7 @@ def test_the_probe_runs_where_trials_will_and_is_measured_again_for_another_kind
 
 def test_a_probe_that_waits_for_a_gpu_says_so_and_hears_a_stop(data, tmp_path, monkeypatch, capsys):
     fake = _FakeRay(monkeypatch, looks=1000)
-    monkeypatch.setattr("study.cluster.memory._PATIENCE_SECONDS", -1)
+    monkeypatch.setattr("study.cluster.gpu_memory._PATIENCE_SECONDS", -1)
     answers = iter([False, False, True])
     found = gpus_per_trial(config(), tmp_path, data=data, num_gpus=4, stopping=lambda: next(answers))
     assert found == 1

@@ -8,7 +8,7 @@ from helpers.synthetic_results import as_table, result_row
 
 from analysis.statistics.importance import LEAST
 from analysis.tables.importance import within_table
-from study.importance import importance_of, importance_within, importances, objectives_shown
+from study.search.importance import importance_of, importance_within, importances, objectives_shown
 
 
 def test_importance_finds_what_matters() -> None:

@@ -8,10 +8,10 @@ import pytest
 from helpers.searching import Driver, study_config
 from ray.tune.search import ConcurrencyLimiter
 
-from study import last_saves, pulse
-from study.interrupts import GRACE_SECONDS, Interrupts
-from study.last_saves import LastSaves
-from study.pulse import Pulse
+from study.driver import callbacks, final_saves
+from study.driver.callbacks import Pulse
+from study.driver.final_saves import LastSaves
+from study.driver.signals import GRACE_SECONDS, Interrupts
 
 RUNNING = [("tune-a", "00003"), ("tune-b", "00004")]
 
@@ -37,11 +37,11 @@ def run(monkeypatch):
             return self.now
 
     made = Run()
-    monkeypatch.setattr(last_saves, "ask_to_save", made.ask)
-    monkeypatch.setattr(last_saves, "saved_since_asked", lambda: made.told)
-    monkeypatch.setattr(last_saves, "forget", made.forget)
+    monkeypatch.setattr(final_saves, "ask_to_save", made.ask)
+    monkeypatch.setattr(final_saves, "saved_since_asked", lambda: made.told)
+    monkeypatch.setattr(final_saves, "forget", made.forget)
     monkeypatch.setattr("time.monotonic", made.clock)
-    monkeypatch.setattr("study.interrupts._say", lambda text: None)
+    monkeypatch.setattr("study.driver.signals._say", lambda text: None)
     return made
 
 
@@ -87,14 +87,14 @@ def test_patience_ends_and_who_was_not_saved_is_named(run):
 
 def test_as_many_trials_run_as_the_nodes_of_now_hold(monkeypatch):
     room, beats, now = [1], [], [0.0]
-    monkeypatch.setattr(pulse.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     driver = Driver(study_config())
     driver.numbers["a"] = 0
     limiter = ConcurrencyLimiter(driver.searcher, max_concurrent=1)
     following = Pulse(limiter, beat=lambda: beats.append(now[0]), room=lambda: room[0])
 
     def later():
-        now[0] += pulse.BEAT_SECONDS + 1
+        now[0] += callbacks.BEAT_SECONDS + 1
         following.on_step_end(0, [])
 
     def asked(names):
@@ -117,6 +117,6 @@ def test_as_many_trials_run_as_the_nodes_of_now_hold(monkeypatch):
 def test_a_figure_of_the_config_stays(monkeypatch):
     limiter = ConcurrencyLimiter(Driver(study_config()).searcher, max_concurrent=8)
     fixed = Pulse(limiter, beat=lambda: None)
-    fixed._last -= pulse.BEAT_SECONDS + 1
+    fixed._last -= callbacks.BEAT_SECONDS + 1
     fixed.on_step_end(0, [])
     assert limiter.max_concurrent == 8

@@ -14,8 +14,8 @@ from helpers.science import blobs, tiny_spec
 from analysis.data.results import read_examples, read_results
 from analysis.fronts.front import hypervolume, non_dominated
 from analysis.fronts.objectives import FRONT, values
-from study.ledger import Ledger
-from study.tracking.rows import differing_params, param_text, params
+from study.driver.result_writer import Ledger
+from study.tracking.row_mapping import differing_params, param_text, params
 from trainables.attacks.losses import cross_entropy
 from trainables.methods.base import LossTerms, Step
 from trainables.settings import setting

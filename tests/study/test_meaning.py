@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from study.configfile import load_config
+from study.config.changes import check_unchanged
+from study.config.loading import load_config
 from study.errors import UsageError
-from study.meaning import check_unchanged
 
 BEGAN = load_config("quickstart").to_dict()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.moasha import MIN_TRIALS, judge, spread_out
+from study.driver.moasha import MIN_TRIALS, judge, spread_out
 
 AXES = st.sampled_from([(True, True), (True, True, False), (True,), (False, False)])
 VALUE = st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, math.nan])

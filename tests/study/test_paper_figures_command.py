@@ -12,9 +12,10 @@ from helpers.synthetic_results import METHODS, as_table, result_row, study_rows
 from analysis.data.results import example_columns, read_separation, to_table, trial_file, write_columns, write_rows
 from analysis.data.schema import EXAMPLE, RESULT, SEPARATION
 from analysis.statistics.theorem_radius import reach_of
-from study.curves import CURVE, front_curves, member_folder, write_curve
-from study.paper_figures import draw_all
-from study.reach import distances_of
+from study.directory.layout import member_folder
+from study.reports.dataset_separation import distances_of
+from study.reports.figures import draw_all
+from study.reports.radius_curves import CURVE, front_curves, write_curve
 from trainables.data.base import RawImages
 
 

@@ -11,7 +11,7 @@ from helpers.synthetic_results import result_row, study_rows
 
 from analysis.data.results import example_columns, trial_file, write_columns, write_rows
 from analysis.data.schema import EXAMPLE, RESULT
-from study.configfile import load_config, write_yaml
+from study.config.loading import load_config, write_yaml
 
 
 def folder_of(path, rows):

@@ -18,7 +18,7 @@ from analysis.report.chart_data import chart_data
 from analysis.statistics.front_posterior import FrontBelief
 from analysis.statistics.radius_curves import Curve, curve_of
 from analysis.statistics.theorem_radius import Reach
-from study.report import write_report
+from study.reports.report import write_report
 
 
 def test_the_page_says_what_the_rows_say_and_fetches_nothing() -> None:

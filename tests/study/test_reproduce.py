@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from study.cli import main
-from study.configfile import config_of
+from study.config.loading import config_of
 from study.reproduce.grids import RADII, SCALES, TABLES, parts, separations
 from trainables.data import DATASETS
 from trainables.models import build_model

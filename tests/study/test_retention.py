@@ -13,9 +13,8 @@ from helpers.synthetic_results import result_row
 from analysis.data.results import to_table
 from analysis.data.schema import RESULT
 from analysis.fronts.front import on_front
-from study import deletions
-from study.deletions import Deletions
-from study.retention import MARGIN, Retention
+from study.driver import checkpoint_retention
+from study.driver.checkpoint_retention import MARGIN, Deletions, Retention
 
 FRONT = ["val_clean_accuracy", "val_robust_accuracy"]
 
@@ -107,7 +106,7 @@ def test_deletions_are_done_beside_and_no_error_of_theirs_reaches_the_driver(fol
             raise OSError("no answer")
         shutil.rmtree(location)
 
-    monkeypatch.setattr(deletions, "remove_folder", remove)
+    monkeypatch.setattr(checkpoint_retention, "remove_folder", remove)
     with Deletions(folder) as delete:
         assert delete.there() == ["00000", "00001", "00002"]
         delete("00000")
@@ -121,9 +120,9 @@ def test_deletions_are_done_beside_and_no_error_of_theirs_reaches_the_driver(fol
 
 def test_a_store_that_says_nothing_does_not_hold_up_the_end(folder, monkeypatch):
     released = threading.Event()
-    monkeypatch.setattr(deletions, "CLOSE_SECONDS", 0.1)
-    monkeypatch.setattr(deletions, "remove_folder", lambda location: released.wait(30))
-    monkeypatch.setattr(deletions, "folders", lambda location: (_ for _ in ()).throw(OSError("no answer")))
+    monkeypatch.setattr(checkpoint_retention, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint_retention, "remove_folder", lambda location: released.wait(30))
+    monkeypatch.setattr(checkpoint_retention, "folders", lambda location: (_ for _ in ()).throw(OSError("no answer")))
     begun = time.monotonic()
     with Deletions(folder) as delete:
         assert delete.there() == []

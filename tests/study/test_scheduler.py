@@ -11,10 +11,10 @@ import pytest
 from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler
 
-from study import scheduler as schedulers
-from study.config import parse_config
-from study.scheduler import START_SECONDS, NoStopping, build_scheduler, informed_scheduler
-from study.stopping import SCHEDULERS
+from study.config.early_stopping import SCHEDULERS
+from study.config.schema import parse_config
+from study.driver import schedulers
+from study.driver.schedulers import START_SECONDS, NoStopping, build_scheduler, informed_scheduler
 
 EPOCHS = 12
 SECTIONS = {

@@ -12,10 +12,11 @@ from helpers.searching import GOOD, Driver, study_config
 from optuna.trial import TrialState
 
 from search_spaces.start_points import paper_points
-from study.budget import parse_duration, spent
-from study.config import SearchConfig, parse_config
+from study.config.schema import SearchConfig, parse_config
+from study.config.values import parse_duration
 from study.errors import UsageError
-from study.samplers import SAMPLERS
+from study.search.samplers import SAMPLERS
+from study.search.time_budget import spent
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
 

@@ -9,11 +9,12 @@ from helpers.searching import study_config
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from study.config import SearchConfig
-from study.configfile import load_config
-from study.samplers import is_random
-from study.searcher import StillOpenError, StudySearcher, ending, open_study, proposal_of, trial_id, unfinished
-from study.storage import study_url
+from study.config.loading import load_config
+from study.config.schema import SearchConfig
+from study.search.optuna_study import ending, open_study, proposal_of, trial_id, unfinished
+from study.search.samplers import is_random
+from study.search.searcher import StillOpenError, StudySearcher
+from study.search.storage import study_url
 
 OBJECTIVES = ["val_clean_accuracy", "val_robust_accuracy"]
 GOOD = {"val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4, "status": "completed"}
@@ -104,18 +105,18 @@ def test_an_ended_trial_whose_row_was_lost_is_run_again_and_told_nothing(make):
 
 
 def test_a_smaller_study_leaves_no_trial_running(make, monkeypatch, tmp_path):
-    from study import driver
+    from study.driver import tune_run
 
     study, searcher = make()
     finish(searcher, "a", GOOD)
     searcher.suggest("b")
     searcher.suggest("c")
     books = SimpleNamespace(rows={0: GOOD}, count=1, failed=0)
-    monkeypatch.setattr(driver, "_ledger", lambda config, study_dir: books)
-    monkeypatch.setattr(driver, "open_search", lambda config, study_dir: study)
-    monkeypatch.setattr(driver, "_opened", lambda *words, **options: "tracker")
+    monkeypatch.setattr(tune_run, "_ledger", lambda config, study_dir: books)
+    monkeypatch.setattr(tune_run, "open_search", lambda config, study_dir: study)
+    monkeypatch.setattr(tune_run, "_opened", lambda *words, **options: "tracker")
     config = study_config(num_trials=1, start_from=None)
-    assert driver.run_study(config, tmp_path) == "tracker"
+    assert tune_run.run_study(config, tmp_path) == "tracker"
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL"]
 
 

@@ -181,7 +181,7 @@ def test_cuda_without_a_device_is_refused(command, monkeypatch):
 
 
 def test_progress_is_plain_without_a_terminal(monkeypatch, capsys):
-    from study import separation
+    from study.evaluation import separation
 
     monkeypatch.setattr(separation, "PLAIN_SECONDS", 0.0)
     with separation.PairProgress() as progress:
@@ -196,7 +196,7 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch):
 
     from rich.console import Console
 
-    from study import separation
+    from study.evaluation import separation
 
     screen = io.StringIO()
     monkeypatch.setattr(separation, "notes", lambda: Console(file=screen, force_terminal=True, width=80))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from study import session
+from study.cluster import session
 from study.errors import UsageError
 
 LATE = "The current node timed out during startup. This could happen because ..."

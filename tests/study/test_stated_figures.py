@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.samplers import SAMPLERS
+from study.search.samplers import SAMPLERS
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = r"([\d.]+)(?: ms)?(?:,| /) ([\d.]+)(?: ms)?(?:,| /) ([\d.]+)"

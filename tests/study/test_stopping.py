@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from study.config import parse_config
+from study.config.early_stopping import SchedulerConfig, check_stopping
+from study.config.schema import parse_config
 from study.errors import UsageError
-from study.stopping import SchedulerConfig, check_stopping
 from trainables.settings import settings_of
 from trainables.spec import EvaluationSpec, TrainingSpec, drops
 from trainables.training.optimizers import learning_rate

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from helpers.ports import free_port
 
-from study import mounts as table_of_mounts
-from study.configfile import load_config
+from study.config.loading import load_config
+from study.directory import mounts as table_of_mounts
+from study.directory.mounts import network_mount
 from study.errors import UsageError
-from study.mounts import network_mount
-from study.searcher import open_search
-from study.storage import check_storage, open_storage
+from study.search.optuna_study import open_search
+from study.search.storage import check_storage, open_storage
 
 TABLE = """\
 overlay / overlay rw 0 0

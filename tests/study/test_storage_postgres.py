@@ -6,10 +6,10 @@ import optuna
 import pytest
 from helpers.postgres import PASSWORD, postgres, programs
 
-from study.configfile import load_config
+from study.config.loading import load_config
 from study.errors import UsageError
-from study.searcher import open_search
-from study.storage import check_storage
+from study.search.optuna_study import open_search
+from study.search.storage import check_storage
 
 pytestmark = pytest.mark.postgres
 

@@ -16,14 +16,14 @@ import pytest
 import typer
 import yaml
 
-from study import mounts
 from study.cli import app
-from study.configfile import load_config
-from study.detached import STOP_SECONDS
+from study.config.loading import load_config
+from study.directory import mounts
+from study.driver.signals import GRACE_SECONDS
 from study.errors import UsageError
-from study.interrupts import GRACE_SECONDS
-from study.launch import dry_run
-from study.storage import check_storage
+from study.lifecycle.background import STOP_SECONDS
+from study.lifecycle.launch import dry_run
+from study.search.storage import check_storage
 
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
 LAUNCHERS = ["aws.yaml", "gcp.yaml", "on-premise.yaml"]
@@ -169,7 +169,7 @@ def test_where_nodes_share_a_networks_file_system_launch_takes_what_the_template
 
 
 def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("study.estimate.print_estimate", lambda *given, **options: None)
+    monkeypatch.setattr("study.lifecycle.estimate.print_estimate", lambda *given, **options: None)
     for folder, warned in ((network_folder, True), (tmp_path, False)):
         dry_run(
             "quickstart",

@@ -11,7 +11,15 @@ from helpers.tracked import row, tracker
 from analysis.data.schema import RESULT
 from analysis.heldout.measurements import tracked_metrics
 from study.tracking.client import is_refusal
-from study.tracking.rows import EPOCH_METRICS, differing_metrics, epoch_metrics, metric_columns, metrics, params, span
+from study.tracking.row_mapping import (
+    EPOCH_METRICS,
+    differing_metrics,
+    epoch_metrics,
+    metric_columns,
+    metrics,
+    params,
+    span,
+)
 
 MEASURED = {
     "epoch": 4,

@@ -13,8 +13,7 @@ import pytest
 from helpers.tracked import STUDY_ID, close, points, report, row, run_study, run_trial, runs, tracker, write
 
 from study.errors import UsageError
-from study.tracking.names import ON_FRONT, PARENT_TAG, TRIAL_TAG
-from study.tracking.rows import row_from_tags
+from study.tracking.row_mapping import ON_FRONT, PARENT_TAG, TRIAL_TAG, row_from_tags
 from study.tracking.spool import Spool
 
 
@@ -246,8 +245,8 @@ def test_the_filters_of_the_docs_find_what_they_say(uri, folder):
 
 
 def test_no_secret_of_the_environment_reaches_runs_artifacts_or_spool(uri, folder, tmp_path, monkeypatch):
-    from study.config import parse_config
-    from study.tracking.describe import study_params, study_tags
+    from study.config.schema import parse_config
+    from study.tracking.study_metadata import study_params, study_tags
 
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY")
     for name in (*names, "MY_API_KEY"):

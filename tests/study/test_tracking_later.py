@@ -11,15 +11,14 @@ from helpers.stub_server import stub_server
 from helpers.synthetic_results import as_table
 from helpers.tracked import row, run_trial, tracker
 
+from study.directory.layout import open_config
 from study.errors import UsageError
-from study.folder import open_config
-from study.paper_figures import draw_all
-from study.report import write_report
-from study.tracking.describe import dataset_event
-from study.tracking.names import TRIAL_TAG
-from study.tracking.publish import publish
-from study.tracking.rows import tags
-from study.tracking.tested import track_tested
+from study.lifecycle.publish import publish
+from study.reports.figures import draw_all
+from study.reports.report import write_report
+from study.tracking.post_run import track_tested
+from study.tracking.row_mapping import TRIAL_TAG, tags
+from study.tracking.study_metadata import dataset_event
 from study.tracking.ui import serve
 from trainables.data import load_dataset
 from trainables.evaluation.flags import FLAGS
@@ -96,7 +95,7 @@ def test_a_report_that_cannot_be_written_costs_a_line(study, monkeypatch, capsys
     def fail(study_dir):
         raise MemoryError("too large")
 
-    monkeypatch.setattr("study.tracking.publish.report_page", fail)
+    monkeypatch.setattr("study.lifecycle.publish.report_page", fail)
     assert ended(folder) is None
     said = " ".join(capsys.readouterr().err.split())
     assert f"the report could not be written (MemoryError: too large); later: robust-study report {folder}" in said
@@ -112,7 +111,7 @@ def test_report_and_figures_hand_over_what_they_make_in_the_studys_folder(study,
         return [out / "slice.png"]
 
     monkeypatch.setattr("analysis.plots.studies.study_figures.write_paper_figures", drawn)
-    monkeypatch.setattr("study.paper_figures._known", lambda table, home: None)
+    monkeypatch.setattr("study.reports.figures._known", lambda table, home: None)
     write_report([folder], out=tmp_path / "elsewhere.html")
     draw_all(folder, formats=["png"], width="column", out=tmp_path / "elsewhere")
     assert (on_parent(study, "report"), on_parent(study, "figures")) == ([], [])
@@ -125,7 +124,7 @@ def test_test_values_reach_the_runs_of_their_trials_with_the_number_of_images(st
     folder, client = study
     experiment = client.get_experiment_by_name(open_config(folder).tracking.experiment).experiment_id
     shown = {"test_robust_accuracy": 0.4, "test_examples": 60.0}
-    monkeypatch.setattr("study.tracking.tested.tracked_metrics", lambda result, rows, study_dir: shown)
+    monkeypatch.setattr("study.tracking.post_run.tracked_metrics", lambda result, rows, study_dir: shown)
     track_tested(open_config(folder), folder, ROWS[:1], [])
     found = {run.data.tags[TRIAL_TAG]: run.data.metrics for run in client.search_runs([experiment])}
     assert shown.items() <= found["00000"].items()

@@ -12,7 +12,7 @@ from helpers.tracked import STUDY_ID, close, points, report, row, run_study, run
 
 from analysis.data.compaction import compact
 from analysis.data.results import read_examples
-from study.tracking.names import ON_FRONT
+from study.tracking.row_mapping import ON_FRONT
 from study.tracking.spool import Spool
 from study.tracking.verify import missing
 
@@ -240,7 +240,7 @@ def test_a_diverged_trial_has_no_value_that_its_row_has_not(uri, folder):
     tracking.start({}, {"study": "s"})
     report(tracking, diverged, upto=1)
     last = {"epoch": 2, "loss": None, "val_loss": None, "val_clean_accuracy": 0.0, "stale": True, "lr": 0.1}
-    from study.tracking.rows import epoch_metrics
+    from study.tracking.row_mapping import epoch_metrics
 
     tracking.trial_reported("00000", 2, epoch_metrics(last))
     tracking.trial_ended(write(folder, diverged, last=last))

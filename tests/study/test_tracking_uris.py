@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from study.config import parse_config
+from study.config.paths import resolved
+from study.config.schema import parse_config
 from study.errors import UsageError
-from study.folder import resolved
 
 SMALL = {"name": "small", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 SECRET = "hunter2-not-to-be-shown"

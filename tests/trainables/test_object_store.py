@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers.object_store import bucket
 
-from study.cluster.shared import check_shared
-from study.config import parse_config
+from study.cluster.shared_files import check_shared
+from study.config.schema import parse_config
 from study.errors import UsageError
 from trainables.checkpoints import files
 from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint

@@ -1,0 +1,123 @@
+"""Reading a study's config: a YAML file or a preset, with `--set` values put in their places."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from study.config.schema import StudyConfig, parse_config
+from study.config.values import with_numbers
+from study.errors import UsageError
+
+
+def presets() -> dict[str, Path]:
+    """Return the presets' files by name."""
+    folder = Path(str(resources.files("study.config") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_config(
+    source: str | Mapping[str, Any],
+    /,
+    *,
+    assignments: Iterable[str] = (),
+    data_root: str | None = None,
+    address: str | None = None,
+) -> StudyConfig:
+    """Read and check a study's config.
+
+    Args:
+        source: Path of a YAML file, the name of a preset, or the config itself as nested values.
+        assignments: `key=value` with dotted keys, the values as YAML; they replace what the file says.
+        data_root: Replaces `dataset.root`.
+        address: Replaces `cluster.address`.
+
+    Raises:
+        UsageError: No such file or preset, unreadable YAML, a malformed assignment, or a config that is wrong.
+    """
+    tree = read_yaml(_find(source)) if isinstance(source, str) else dict(source)
+    if not isinstance(tree, dict):
+        raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
+    return config_of(tree, assignments=assignments, data_root=data_root, address=address)
+
+
+def config_of(
+    tree: dict[str, Any],
+    /,
+    *,
+    assignments: Iterable[str] = (),
+    data_root: str | None = None,
+    address: str | None = None,
+) -> StudyConfig:
+    """Check a config that is given as nested values, with replacements as `load_config` takes them."""
+    tree = copy.deepcopy(tree)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set takes key=value, got {assignment!r}")
+        _assign(tree, key.strip(), _parse(text, where=f"--set {key}"))
+    if data_root is not None:
+        _assign(tree, "dataset.root", data_root)
+    if address is not None:
+        _assign(tree, "cluster.address", address)
+    return parse_config(with_numbers(tree))
+
+
+def read_yaml(path: Path, /) -> Any:
+    """Return a YAML file's content.
+
+    Raises:
+        UsageError: The file cannot be read or is not YAML; the message names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from error
+    return _parse(text, where=str(path))
+
+
+def write_yaml(path: Path, tree: Any, /) -> None:
+    """Write plain nested values as YAML, keys in the order they come; the file appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _find(source: str) -> Path:
+    known = presets()
+    if source in known:
+        return known[source]
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.suffix in {".yaml", ".yml"} or "/" in source:
+        raise UsageError(f"config file {source} does not exist")
+    close = difflib.get_close_matches(source, known, n=1, cutoff=0.5)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise UsageError(f"unknown preset {source!r}{hint}; valid: {', '.join(known)}, or the path of a YAML file")
+
+
+def _parse(text: str, *, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{where}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    node = tree
+    for part in sections:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"--set {key}: `{part}` is a value, not a section")
+        node = child
+    node[last] = value

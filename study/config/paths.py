@@ -1,0 +1,56 @@
+"""Paths in a config, made absolute once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from study.config.schema import StudyConfig
+from trainables.data import DATASETS
+
+
+def resolved(config: StudyConfig, /) -> StudyConfig:
+    """Return the config with paths that depend on the working folder made absolute, so that it can be resumed."""
+    from study.config.values import absolute, default_uri
+
+    dataset = config.dataset
+    if dataset.root is not None:
+        dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
+    if Path(dataset.name).expanduser().is_dir():
+        dataset = replace(dataset, name=str(Path(dataset.name).expanduser().resolve()))
+    search = config.search.model_copy(
+        update={"fixed": _absolute_pools(config.search.fixed), "ranges": _absolute_pools(config.search.ranges)}
+    )
+    storage = config.storage
+    if storage.checkpoints is not None and "://" not in storage.checkpoints:
+        path = str(Path(storage.checkpoints).expanduser().resolve())
+        storage = storage.model_copy(update={"checkpoints": path})
+    tracking = config.tracking.model_copy(update={"uri": absolute(config.tracking.uri or default_uri())})
+    return config.model_copy(update={"dataset": dataset, "search": search, "storage": storage, "tracking": tracking})
+
+
+def pools(config: StudyConfig, /) -> list[str]:
+    """Return the unlabelled pools that trials may use: data sets, folders or files."""
+    named = [value for key, value in config.search.fixed.items() if _is_pool(key)]
+    listed = [form["values"] for key, form in config.search.ranges.items() if _is_pool(key) and isinstance(form, dict)]
+    return [pool for pool in [*named, *(pool for values in listed for pool in values)] if isinstance(pool, str)]
+
+
+def _is_pool(key: str) -> bool:
+    return key.rpartition(".")[2] == "pool"
+
+
+def _absolute_pools(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with the paths among their pools made absolute."""
+
+    def path_made_absolute(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: path_made_absolute(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [path_made_absolute(inner) for inner in value]
+        path = Path(value).expanduser() if isinstance(value, str) else None
+        return str(path.resolve()) if path is not None and path.exists() and value not in DATASETS else value
+
+    return {key: path_made_absolute(value) if _is_pool(key) else value for key, value in settings.items()}

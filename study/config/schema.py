@@ -1,0 +1,348 @@
+"""The one config schema: what a study's YAML may say, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from analysis.fronts.objectives import OBJECTIVES, parse_constraint
+from search_spaces import SPACES
+from search_spaces.dimensions import SpaceError
+from search_spaces.space import SearchSpace, build_space
+from search_spaces.start_points import paper_points
+from study.config.early_stopping import SchedulerConfig, check_stopping
+from study.config.validation_messages import NAME_PATTERN, explain
+from study.config.values import check_address, check_location, parse_duration, uri_problem
+from study.errors import UsageError
+from trainables.data import DATASETS
+from trainables.methods import METHODS
+from trainables.models import MODELS
+from trainables.registry import Registry, UnknownNameError, nearest
+from trainables.seeding import derive
+from trainables.settings import settings_of
+from trainables.spec import CraftMode, DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
+
+Range = list[Any] | dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SearchConfig(_Section):
+    """What is searched, and how trials are proposed."""
+
+    space: str
+    methods: list[str] = Field(default_factory=lambda: list(METHODS), min_length=1)
+    num_trials: Annotated[int, Field(ge=1)] = 100
+    time_budget: str | None = None
+    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "random", "grid"] = "tpe"
+    seed: int = 0
+    objectives: list[str] = Field(default=["val_clean_accuracy", "val_robust_accuracy"], min_length=1)
+    constraints: list[str] = []
+    random_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
+    ranges: dict[str, Range] = {}
+    fixed: dict[str, Any] = {}
+    start_from: Literal["paper"] | None = None
+
+    @property
+    def time_limit(self) -> float | None:
+        """Return the seconds that the search may take; None for no limit."""
+        return None if self.time_budget is None else parse_duration(self.time_budget)
+
+    @field_validator("time_budget", mode="after")
+    @classmethod
+    def _time_parses(cls, duration: str | None) -> str | None:
+        if duration is not None:
+            parse_duration(duration)
+        return duration
+
+    @field_validator("constraints", mode="after")
+    @classmethod
+    def _constraints_parse(cls, declared: list[str]) -> list[str]:
+        return list(dict.fromkeys(str(parse_constraint(text)) for text in declared))
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> SearchConfig:
+        _check_names("space", [self.space], SPACES)
+        _check_names("methods", self.methods, METHODS)
+        repeated = {name for name in self.methods if self.methods.count(name) > 1}
+        if repeated:
+            raise ValueError(f"`methods` lists {sorted(repeated)[0]!r} more than once")
+        if self.sampler == "grid" and self.start_from is not None:
+            raise ValueError("`start_from` has no use with `sampler: grid`: list the paper's values in `ranges`")
+        # a search never sees test data
+        valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
+        for name in self.objectives:
+            if name not in valid:
+                raise ValueError(f"`objectives` has no {name!r}{nearest(name, valid)}; valid: {', '.join(valid)}")
+        return self
+
+
+class FrontConfig(_Section):
+    """Where the hypervolume begins: a value for each objective, its own reference where none is given."""
+
+    reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> FrontConfig:
+        for name in self.reference:
+            if name not in OBJECTIVES:
+                close = nearest(name, [*OBJECTIVES])
+                raise ValueError(f"`reference` has no objective {name!r}{close}; valid: {', '.join(OBJECTIVES)}")
+        return self
+
+
+class ResourcesConfig(_Section):
+    """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1
+    # `auto`: the smallest share of a GPU that holds every method's trials, measured before the first one
+    gpus: float | Literal["auto"] = 0
+    custom: dict[str, Annotated[float, Field(gt=0)]] = {}
+    accelerator_type: str | None = None
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gpus_are_known(cls, tree: Any) -> Any:
+        gpus = tree.get("gpus", 0) if isinstance(tree, Mapping) else 0
+        if gpus != "auto" and (isinstance(gpus, bool) or not isinstance(gpus, (int, float)) or not gpus >= 0):
+            raise ValueError(f"`gpus` must be auto or a number, 0 or more, got {gpus!r}")
+        return tree
+
+    @model_validator(mode="after")
+    def _fits_ray(self) -> ResourcesConfig:
+        if self.gpus != "auto" and self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"`gpus` must be a fraction up to 1 or a whole number, got {self.gpus:g}")
+        for name in self.custom:
+            if name.lower() in {"cpu", "gpu", "memory", "object_store_memory"}:
+                raise ValueError(f"`custom` must name the cluster's own resources, got {name!r} (use `cpus`, `gpus`)")
+        if self.accelerator_type is not None and not self.gpus:
+            raise ValueError(f"`accelerator_type` {self.accelerator_type!r} needs `gpus` above 0, got {self.gpus:g}")
+        return self
+
+
+class ClusterConfig(_Section):
+    """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
+
+    After `trials_per_driver` trials a fresh driver takes over; null: 1,000, or 20 for each that runs at once.
+    """
+
+    address: str | None = None
+    trials_per_driver: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _address_is_known(self) -> ClusterConfig:
+        check_address(self.address)
+        return self
+
+
+class StorageConfig(_Section):
+    """Where Optuna's trials and checkpoints are written, how often, and which are kept.
+
+    Null: in the study's folder. `checkpoints`: a path, an s3:// or gs:// URL; written every epoch, and within one every
+    `checkpoint_minutes`. `keep`: `contenders` (not failed, none beaten by 0.05 in each objective), `front`, `all`.
+    """
+
+    checkpoints: str | None = None
+    optuna: str | None = None
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 10
+    keep: Literal["all", "contenders", "front"] = "contenders"
+
+    @field_validator("optuna", mode="after")
+    @classmethod
+    def _storage_is_known(cls, storage: str | None) -> str | None:
+        problem = None if storage is None else _storage_problem(storage)
+        if problem:
+            raise ValueError(problem)
+        return storage
+
+    @model_validator(mode="after")
+    def _location_is_known(self) -> StorageConfig:
+        check_location(self.checkpoints)
+        return self
+
+
+class TrackingConfig(_Section):
+    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder.
+
+    `models` is how many members of the front, at most, get figures, weights and a model there.
+    """
+
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+    models: Annotated[int, Field(ge=0)] = 10
+
+    @model_validator(mode="after")
+    def _store_and_no_secret(self) -> TrackingConfig:
+        problem = None if self.uri is None else uri_problem(self.uri)
+        if problem:
+            raise ValueError(f"`uri` {problem}")
+        return self
+
+
+class StudyConfig(_Section):
+    """A whole study. Every key has a default but `name`, `dataset.name` and `search.space`."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    dataset: DatasetSpec
+    model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    search: SearchConfig
+    front: FrontConfig = FrontConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    storage: StorageConfig = StorageConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> StudyConfig:
+        if "/" in self.dataset.name and not Path(self.dataset.name).expanduser().is_dir():
+            raise ValueError(f"`dataset.name`: folder {self.dataset.name} of Parquet files does not exist")
+        if not Path(self.dataset.name).expanduser().is_dir():
+            _check_names("dataset.name", [self.dataset.name], DATASETS)
+        _check_names("model.name", [self.model.name], MODELS)
+        check_stopping(self.scheduler, self.training, self.evaluation)
+        if self.scheduler.name != "none":
+            for place in ("ranges", "fixed"):
+                for key in ("epochs", "schedule"):
+                    if key in getattr(self.search, place):
+                        raise ValueError(
+                            f"`search.{place}.{key}` and `scheduler.name: {self.scheduler.name}` exclude each other: "
+                            f"trials are compared at equal epochs of one schedule; set `training.{key}` instead"
+                        )
+        return self
+
+    @property
+    def num_trials(self) -> int:
+        """Return how many trials the study has when it is complete: a grid ends when it is through."""
+        wanted = self.search.num_trials
+        return min(wanted, len(self.space().grid())) if self.search.sampler == "grid" else wanted
+
+    def space(self) -> SearchSpace:
+        """Return the study's search space.
+
+        Raises:
+            UsageError: A range or fixed value that the space cannot take.
+        """
+        search = self.search
+        try:
+            _check_craft_modes(search)
+            return build_space(
+                search.space,
+                methods=search.methods,
+                evaluation=self.evaluation,
+                ranges=search.ranges,
+                fixed=search.fixed,
+            )
+        except (SpaceError, UnknownNameError) as error:
+            raise UsageError(str(error)) from error
+
+    def trial_spec(self, proposal: Mapping[str, Any], *, number: int) -> TrialSpec:
+        """Return the spec of a trial: this study's settings with a proposal's values in their places.
+
+        Args:
+            proposal: `method` and values by setting name, as `SearchSpace.draw` returns them.
+            number: The trial's number, which with `search.seed` gives its seed.
+        """
+        values = dict(proposal)
+        method = values.pop("method")
+        params = {name: values.pop(name) for name in settings_of(METHODS.load(method)) if name in values}
+        train_epsilon = values.pop("train_epsilon", None)
+        model = {**vars(self.model), **_taken(values, ModelSpec)}
+        training = {**vars(self.training), **_taken(values, TrainingSpec)}
+        training["craft_mode"] = CraftMode.of(training["craft_mode"])
+        return TrialSpec(
+            dataset=self.dataset,
+            model=ModelSpec(**model),
+            training=TrainingSpec(**training),
+            evaluation=self.evaluation,
+            method=method,
+            params=params,
+            train_epsilon=train_epsilon,
+            seed=derive(self.search.seed, "trial", number),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved config as plain nested values; it validates to this config again."""
+        return self.model_dump(mode="json")
+
+
+def parse_config(tree: Any, /) -> StudyConfig:
+    """Check a config tree and return the study's config.
+
+    Args:
+        tree: Nested mappings as YAML gives them.
+
+    Raises:
+        UsageError: With a line for every mistake: what was required, what came, which field.
+    """
+    if not isinstance(tree, Mapping):
+        raise UsageError(f"a study's config must be a mapping with `name`, `dataset` and `search`, got {tree!r}")
+    try:
+        config = StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(*explain(error, StudyConfig)) from error
+    _check_space(config)
+    return config
+
+
+def _check_space(config: StudyConfig) -> None:
+    space = config.space()
+    try:
+        if config.search.sampler == "grid":
+            space.grid()
+        if config.search.start_from is not None:
+            paper_points(space, epsilon=config.evaluation.epsilon)
+    except SpaceError as error:
+        raise UsageError(str(error)) from error
+
+
+def _storage_problem(storage: str) -> str | None:
+    """Return what is wrong with `storage.optuna`, or None. A password is never repeated in the answer."""
+    scheme, separator, rest = storage.partition("://")
+    if not separator:
+        if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
+            return None
+        got = storage
+    elif scheme in ("postgresql", "postgresql+psycopg"):
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        if (at and ":" in user) or "password=" in rest:
+            return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
+        return None
+    else:
+        got = f"{scheme}://..."
+    return (
+        "must be null (SQLite in the study's folder), journal, journal:PATH or "
+        f"postgresql://USER@HOST/DATABASE, got {got!r}"
+    )
+
+
+def _taken(values: dict[str, Any], cls: type) -> dict[str, Any]:
+    return {name: values.pop(name) for name in settings_of(cls) if name in values}
+
+
+def _check_craft_modes(search: SearchConfig) -> None:
+    listed = {f"fixed.{key}": [value] for key, value in search.fixed.items()}
+    listed |= {f"ranges.{key}": form["values"] for key, form in search.ranges.items() if "values" in form}  # type: ignore[call-overload]
+    for key, values in listed.items():
+        if key.rpartition(".")[2] == "craft_mode":
+            for value in values:
+                try:
+                    CraftMode.of(value)
+                except ValueError as error:
+                    raise SpaceError(f"`search.{key}`: {error}") from error
+
+
+def _check_names(field: str, names: Sequence[str], registry: Registry) -> None:
+    for name in names:
+        try:
+            registry.check(name)
+        except UnknownNameError as error:
+            raise ValueError(f"`{field}`: {error}") from error

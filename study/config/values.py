@@ -1,0 +1,171 @@
+"""Values with a form of their own: addresses, URIs, places for checkpoints, durations, fractions."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+AUTO = "auto"
+
+OBJECT_STORES = ("s3", "gs")
+
+_SECRET = re.compile(r"(^|&)(access_key|secret_key|session_token|access_token|password)=", re.IGNORECASE)
+
+
+def check_address(address: str | None, /) -> None:
+    """Check the form of `cluster.address`: None, `auto`, or HOST:PORT of the head.
+
+    Raises:
+        ValueError: Anything else. Ray Client (`ray://`) is refused because it moves the driver, and with it the
+            bookkeeping and SQLite, into a process on the head node: the results would lie there.
+    """
+    if address is None or address == AUTO:
+        return
+    if "://" in address:
+        raise ValueError(
+            f"`address` must be auto or HOST:PORT, got {address!r}: over a URL the study's own process, its results "
+            "and SQLite would move to the head node. From a laptop, submit the study instead: "
+            "ray job submit --address http://HEAD:8265 --working-dir . -- robust-study launch CONFIG --address auto "
+            "--out DIR --set tracking.uri=URI (docs/cluster.md)"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"`address` must be auto or HOST:PORT of the cluster's head, got {address!r}")
+
+
+def check_location(location: str | None, /) -> None:
+    """Check the form of `storage.checkpoints`: None, a path, or an s3:// or gs:// URL without anybody's secrets.
+
+    Raises:
+        ValueError: Another scheme, no bucket, or credentials, which belong into the workers' environment or role.
+    """
+    if location is None or "://" not in location:
+        return
+    url = urlsplit(location)
+    if url.scheme not in OBJECT_STORES or not url.hostname:
+        raise ValueError(
+            f"`checkpoints` must be a path, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, got {_bare(location)!r}"
+        )
+    if "@" in url.netloc or _SECRET.search(url.query):
+        raise ValueError(
+            f"`checkpoints` must hold no credentials, got some in {_bare(location)!r}: give them to the workers "
+            "through their environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS) or role"
+        )
+
+
+def _bare(location: str) -> str:
+    url = urlsplit(location)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+SERVERS = ("http", "https")
+
+_SCHEMES = (*SERVERS, "sqlite", "postgresql", "mysql")
+
+_SECRETS = ("pass", "pwd", "token", "secret")
+
+_FROM_ENVIRONMENT = (
+    "the config is stored with the results: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+    "or MLFLOW_TRACKING_TOKEN, in the environment"
+)
+
+
+def is_server(uri: str, /) -> bool:
+    """Return whether a tracking URI names a server rather than a database."""
+    return urlsplit(uri).scheme in SERVERS
+
+
+def absolute(uri: str, /) -> str:
+    """Return a URI that means the same from any working folder."""
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri else f"sqlite:///{Path(path).expanduser().resolve()}"
+
+
+def missing_file(uri: str, /) -> Path | None:
+    """Return the file of a SQLite store that is not there; None of any other store."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    return path if uri.startswith("sqlite:///") and not path.exists() else None
+
+
+def unreadable(uri: str, /) -> str | None:
+    """Return why a URI names no store to read from, or None; nothing is made or changed to find out.
+
+    Opening a SQLite file makes it where it is not there, and MLflow's tables in it where it is another's.
+    """
+    if (problem := uri_problem(uri)) is not None:
+        return problem
+    if (gone := missing_file(uri)) is not None:
+        return f"names {gone}, which does not exist"
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = Path(uri.removeprefix("sqlite:///"))
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            found = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
+    except sqlite3.Error as error:
+        return f"names {path}, which cannot be read ({error})"
+    return None if found else f"names {path}, which is not MLflow's"
+
+
+def uri_problem(uri: str, /) -> str | None:
+    """Return what is wrong with a tracking URI, or None; the answer never repeats what may be secret."""
+    parts = urlsplit(uri)
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in _SCHEMES:
+        named = ", ".join(f"{name}://" for name in _SCHEMES)
+        return f"must begin with one of {named}, got {parts.scheme or 'none'}; a file's is sqlite:///PATH"
+    if parts.password is not None or (scheme in SERVERS and (parts.username is not None or parts.query)):
+        return f"must not hold a user name, password or token; {_FROM_ENVIRONMENT}"
+    if any(word in name.lower() for name, _ in parse_qsl(parts.query) for word in _SECRETS):
+        return f"must not hold a user name, password or token; {_FROM_ENVIRONMENT}"
+    if scheme in SERVERS and not parts.hostname:
+        return "must name a host, such as http://tracking.example:5000"
+    if scheme == "sqlite" and not uri.startswith("sqlite:///"):
+        return "must be sqlite:/// and a path, such as sqlite:///mlflow.db"
+    return None
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str, /) -> float:
+    """Return the seconds in a duration such as `90m`, `8h` or `1d12h30m`.
+
+    Raises:
+        ValueError: Another form, or no time at all.
+    """
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?[dhms])+", text):
+        raise ValueError(f"a duration must read like 90m, 8h or 1d12h (d, h, m, s), got {text!r}")
+    seconds = sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"([\d.]+)([dhms])", text))
+    if seconds <= 0:
+        raise ValueError(f"a duration must be longer than nothing, got {text!r}")
+    return seconds
+
+
+_FRACTION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
+
+_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+def with_numbers(node: Any) -> Any:
+    """Return nested values with `8/255` and `5e-4` (a string to YAML 1.1) as numbers, wherever they stand."""
+    if isinstance(node, dict):
+        return {key: with_numbers(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_numbers(value) for value in node]
+    if isinstance(node, str):
+        fraction = _FRACTION.fullmatch(node)
+        if fraction and float(fraction[2]) > 0:
+            return float(fraction[1]) / float(fraction[2])
+        if _EXPONENT.fullmatch(node):
+            return float(node)
+    return node
+
+
+def default_uri() -> str:
+    """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
+    return f"sqlite:///{Path('mlflow.db').resolve()}"

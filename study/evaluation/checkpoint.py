@@ -1,0 +1,316 @@
+"""The command `evaluate` on a checkpoint: any torch network measured on a test split, without a study."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from study.config.values import with_numbers
+from study.console import Stages, duration, notes, results
+from study.errors import UsageError
+from study.evaluation.checkpoint_input import Request, prepare
+from study.evaluation.checkpoint_usage import count_use, owner_of
+from trainables.attacks import ATTACKS
+from trainables.registry import UnknownNameError
+from trainables.spec import LipschitzSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from trainables.certified import Certificate
+    from trainables.evaluation.evaluate import Attacked, Measures
+    from trainables.evaluation.lipschitz import LocalLipschitz
+    from trainables.evaluation.progress import Report
+
+ALL = "all"
+ALWAYS = ("fgsm", "pgd")
+SEED = 0
+CERTIFIED_EXAMPLES = 100
+"""Bounds cost about a second for ten images of a small network, and their share needs no more."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured: n images, each attack's outcome on them, bounds on the first, and the flags of all of it."""
+
+    measures: Measures
+    lipschitz: LocalLipschitz
+    certificate: Certificate | None
+    attacks: dict[str, Attacked]
+    flags: tuple[str, ...]
+
+    @property
+    def standing(self) -> NDArray[np.bool_]:
+        """Images that are correct under every attack, (n,)."""
+        standing = [found.robust.cpu().numpy() for found in self.attacks.values()]
+        under_all: NDArray[np.bool_] = np.logical_and.reduce([self.measures.robust_correct, *standing])
+        return under_all
+
+
+def evaluate_checkpoint(request: Request, /, *, as_json: bool) -> None:
+    """Measure a checkpoint and print a table, or one JSON object; on request, write each image's outcomes.
+
+    Of a study's own file the use of test data is counted there.
+
+    Raises:
+        UsageError: No such checkpoint, model or data set, or ones that do not fit each other.
+    """
+    model, images, labels = prepare(request)
+    begun = time.perf_counter()
+    found = _measure(request, model, images, labels)
+    if owner := owner_of(request):
+        count_use(request, owner, under=_by_attack(found), seed=SEED, seconds=time.perf_counter() - begun)
+    if request.examples is not None:
+        write_examples(request.examples, found)
+    if as_json:
+        results().print_json(json.dumps(_as_dict(request, found)))
+    else:
+        _print(request, found)
+
+
+def parse_attacks(name: str, /) -> tuple[str, ...]:
+    """Return the attacks that `--attack` asks for, beside FGSM and PGD.
+
+    Raises:
+        UsageError: Unknown attack, or one whose package is missing.
+    """
+    from trainables.attacks.autoattack import MissingExtraError, require_package
+
+    try:
+        wanted = tuple(ATTACKS) if name == ALL else (ATTACKS.check(name),)
+    except UnknownNameError as error:
+        raise UsageError(f"--attack: {error}, or {ALL}") from error
+    try:
+        if "autoattack" in wanted:
+            require_package()
+    except MissingExtraError as error:
+        if name != ALL:
+            raise UsageError(str(error)) from error
+        notes().print(f"left out: {error}")
+        wanted = tuple(attack for attack in wanted if attack != "autoattack")
+    for attack in wanted:
+        try:
+            loaded = ATTACKS.load(attack)
+        except UnknownNameError as error:
+            raise UsageError(f"--attack: {error}") from error
+        if not callable(loaded):
+            raise UsageError(f"--attack {attack} must be a function, got {type(loaded).__name__}")
+    return tuple(attack for attack in wanted if attack not in ALWAYS)
+
+
+def parse_radius(text: str, /) -> float:
+    """Return a radius written as a number or a fraction such as 8/255.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    value = with_numbers(text)
+    try:
+        return float(value)
+    except ValueError as error:
+        raise UsageError(f"--epsilon must be a number or a fraction such as 8/255, got {text!r}") from error
+
+
+def _measure(request: Request, model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
+    import torch
+
+    from trainables.attacks.threat import ThreatModel
+    from trainables.evaluation.evaluate import attacked, evaluate
+    from trainables.runtime import computing
+
+    lipschitz = LipschitzSpec()
+    estimates: list[LocalLipschitz] = []
+    options: dict[str, Any] = {
+        "threat": ThreatModel(request.norm, request.epsilon),
+        "steps": request.steps,
+        "restarts": request.restarts,
+        "seed": SEED,
+    }
+    with Stages(unit="images") as shown, computing(threads=torch.get_num_threads()):
+
+        def report(stage: str, done: int, total: int) -> None:
+            if done == 0:
+                shown.begin(stage, total=total)
+            else:
+                shown.at(done)
+
+        fgsm = attacked(model, images, labels, attack="fgsm", report=report, **options)
+        measures = evaluate(
+            model,
+            images,
+            labels,
+            lipschitz_steps=lipschitz.steps,
+            lipschitz_restarts=lipschitz.restarts,
+            lipschitz_examples=lipschitz.examples,
+            checks="full",
+            report=report,
+            on_lipschitz=estimates.append,
+            **options,
+        )
+        others = {
+            name: attacked(model, images, labels, attack=name, report=report, **options) for name in request.attacks
+        }
+        certificate = _certificate(request, model, images, labels, report=report)
+    flags = set(measures.flags).union(*(found.flags for found in others.values()))
+    return Evaluation(measures, estimates[0], certificate, {"fgsm": fgsm, **others}, tuple(sorted(flags)))
+
+
+def _certificate(
+    request: Request, model: nn.Module, images: Tensor, labels: Tensor, *, report: Report
+) -> Certificate | None:
+    """Return bounds for the first images, or None for a network that has layers without bounds."""
+    from trainables.attacks.threat import ThreatModel
+    from trainables.certified import UnsupportedModuleError, certify
+
+    count = min(CERTIFIED_EXAMPLES, len(images))
+    report("certify", 0, count)
+    try:
+        found = certify(model, images[:count], labels[:count], threat=ThreatModel(request.norm, request.epsilon))
+    except UnsupportedModuleError as error:
+        notes().print(f"no certified bounds: {error}")
+        return None
+    report("certify", count, count)
+    return found
+
+
+def _by_attack(found: Evaluation) -> dict[str, Measures]:
+    """Return what each attack left, PGD's with the Lipschitz estimate."""
+    bare = replace(found.measures, lipschitz=found.measures.lipschitz[:0], lipschitz_scale_free=None)
+    others = {
+        name: replace(
+            bare,
+            robust_correct=one.robust.cpu().numpy(),
+            flags=tuple(sorted(one.flags)),
+            seconds_attack=one.seconds,
+            seconds_lipschitz=0.0,
+        )
+        for name, one in found.attacks.items()
+    }
+    return {"pgd": found.measures, **others}
+
+
+def _accuracies(found: Evaluation) -> dict[str, tuple[float, float]]:
+    """Return each attack's robust accuracy and the seconds it took, weakest attack first."""
+    values = {name: (float(one.robust.double().mean()), one.seconds) for name, one in found.attacks.items()}
+    pgd = (float(found.measures.robust_correct.mean()), found.measures.seconds_attack)
+    return {"fgsm": values.pop("fgsm"), "pgd": pgd, **values}
+
+
+def _settings(request: Request, attack: str) -> str:
+    budget = f"{request.steps} steps x {request.restarts} restarts"
+    known = {
+        "fgsm": "1 step from the image",
+        "multi_targeted": f"{budget} towards each wrong class",
+        "autoattack": f"standard set on what PGD ({budget}) leaves",
+    }
+    return known.get(attack, budget)
+
+
+def _as_dict(request: Request, found: Evaluation) -> dict[str, Any]:
+    from trainables.evaluation.flags import FLAGS
+
+    summary, lipschitz = found.measures.summary(), LipschitzSpec()
+    accuracies = _accuracies(found)
+    return {
+        "checkpoint": str(request.checkpoint),
+        "model": request.model,
+        "dataset": request.dataset,
+        "split": "test",
+        "examples": len(found.measures.clean_correct),
+        "norm": request.norm,
+        "epsilon": request.epsilon,
+        "seed": SEED,
+        "steps": request.steps,
+        "restarts": request.restarts,
+        "clean_accuracy": summary["clean_accuracy"],
+        "loss": summary["loss"],
+        "robust_accuracy": {name: accuracy for name, (accuracy, _) in accuracies.items()},
+        "robust_accuracy_worst_case": float(found.standing.mean()),
+        "seconds": {name: seconds for name, (_, seconds) in accuracies.items()},
+        "lipschitz_examples": len(found.measures.lipschitz),
+        "lipschitz_steps": lipschitz.steps,
+        "lipschitz_restarts": lipschitz.restarts,
+        **{name: value for name, value in summary.items() if name.startswith("lipschitz")},
+        **_certified(found),
+        "flags": {flag: FLAGS[flag] for flag in found.flags},
+    }
+
+
+def _certified(found: Evaluation) -> dict[str, float]:
+    """Return what is proved of the first images, between what was found on the same ones; empty where nothing is."""
+    if found.certificate is None:
+        return {}
+    correct, upper = found.certificate.certified_correct, found.certificate.lipschitz_upper
+    same = slice(len(correct))
+    return {
+        "certified_examples": len(correct),
+        "certified_robust_accuracy": float(correct.double().mean()),
+        "robust_accuracy_worst_case_of_these": float(found.standing[same].mean()),
+        "certified_lipschitz_mean": float(upper.mean()),
+        "lipschitz_mean_of_these": float(found.measures.lipschitz[same].mean()),
+    }
+
+
+def write_examples(path: Path, found: Evaluation, /) -> None:
+    """Write each image's outcomes as NumPy arrays: accuracies of n images, Lipschitzness of the first m, bounds of k.
+
+    `clean`, `fgsm`, `pgd` and each other attack's name: correct, (n,) bool. `lipschitz`, `lipschitz_scale_free` (m,)
+    and the points where they were found, `witness` and `witness_scale_free`, (m, c, h, w). `certified` (k,) bool and
+    `certified_lipschitz` (k,).
+    """
+    lipschitz, measures = found.lipschitz, found.measures
+    arrays: dict[str, Any] = {
+        "clean": measures.clean_correct,
+        "pgd": measures.robust_correct,
+        "lipschitz": measures.lipschitz,
+    }
+    arrays |= {name: one.robust.cpu().numpy() for name, one in found.attacks.items()}
+    arrays |= {
+        "witness": lipschitz.points.cpu().numpy(),
+        "witness_scale_free": lipschitz.points_scale_free.cpu().numpy(),
+    }
+    if lipschitz.scale_free is not None:
+        arrays["lipschitz_scale_free"] = lipschitz.scale_free.cpu().numpy()
+    if found.certificate is not None:
+        arrays["certified"] = found.certificate.certified_correct.cpu().numpy()
+        arrays["certified_lipschitz"] = found.certificate.lipschitz_upper.cpu().numpy()
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    notes().print(f"wrote {path}", soft_wrap=True)
+
+
+def _print(request: Request, found: Evaluation) -> None:
+    from trainables.evaluation.flags import FLAGS
+
+    console, summary, lipschitz = results(), found.measures.summary(), LipschitzSpec()
+    images = len(found.measures.clean_correct)
+    console.print(f"{request.checkpoint}: {request.model} on {request.dataset}, the first {images} test images")
+    console.print(f"within {request.epsilon:.6g} in {request.norm}")
+    table = Table("measure", "value", "how")
+    table.add_row("clean accuracy", f"{summary['clean_accuracy']:.4f}", "")
+    for name, (accuracy, seconds) in _accuracies(found).items():
+        table.add_row(f"under {name}", f"{accuracy:.4f}", f"{_settings(request, name)} · {duration(seconds)}")
+    table.add_row(
+        "under all of them", f"{found.standing.mean():.4f}", "each image counts as its worst attack leaves it"
+    )
+    budget = f"{len(found.measures.lipschitz)} images, {lipschitz.steps} steps x {lipschitz.restarts} restarts"
+    for name, value in summary.items():
+        if name.startswith("lipschitz"):
+            shown = "undefined" if value is None else f"{value:.5g}"
+            table.add_row(name.replace("_", " "), shown, f"empirical lower bound · {budget}")
+    certified = _certified(found)
+    first = f"first {certified.pop('certified_examples', 0):g} images"
+    for name, value in certified.items():
+        how = f"found on the {first}" if name.endswith("of_these") else f"proved bound · {first}"
+        table.add_row(name.replace("_", " ").replace("of these", "there"), f"{value:.5g}", how)
+    console.print(table)
+    console.print("no flags" if not found.flags else "flags:")
+    for flag in found.flags:
+        console.print(f"  {flag}: {FLAGS[flag]}")

@@ -1,0 +1,286 @@
+"""The command `confirm`: the front's members trained again with new seeds, and everything shown on test."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.heldout.members import CONFIRM_FOLDER as FOLDER
+from study.config.early_stopping import SchedulerConfig
+from study.config.loading import write_yaml
+from study.config.schema import SearchConfig, StudyConfig
+from study.console import notes, results
+from study.directory.layout import CONFIG_FILE, open_config
+from study.directory.rows import evaluation_rows, read_rows
+from study.directory.seed_plan import Plan, Replica, read_plan
+from study.errors import UsageError
+from study.evaluation.selection import chosen_members
+from study.evaluation.study_trials import COMPANION, Ask, data_with_test, job_of
+from trainables.seeding import derive
+
+if TYPE_CHECKING:
+    from study.evaluation.jobs import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What `confirm` is asked for.
+
+    Attributes:
+        seeds: New seeds for each member.
+        most: Most members of the front.
+        limit: The first so many test images; as many as on validation when None.
+        address: A Ray cluster; the study's own when None.
+        data_root: Where the data set's files lie here.
+    """
+
+    seeds: int
+    most: int
+    limit: int | None
+    address: str | None
+    data_root: Path | None
+
+
+def confirm(study_dir: Path, order: Order, /, *, as_json: bool) -> None:
+    """Train chosen members with new seeds, measure those and the members themselves on test, and print both.
+
+    Run again, it goes on where it was stopped, or adds what more seeds or members ask for. Exit code 1 when a seed
+    or a measurement failed.
+
+    Raises:
+        UsageError: No such study, no front, another process at work, data or cluster that are not there.
+    """
+    from study.directory.lock import only_driver
+
+    config = open_config(study_dir)
+    members = chosen_members(study_dir, read_rows([study_dir]), most=order.most)
+    folder = study_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    with only_driver(folder):
+        plan = _planned(config, study_dir, folder, members, seeds=order.seeds)
+        own = confirm_config(config, plan, order)
+        write_yaml(folder / CONFIG_FILE, own.to_dict())
+        _train(own, folder)
+    problems = _measure(study_dir, config, own, members, order)
+    show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
+    if problems:
+        raise SystemExit(1)
+
+
+def confirm_config(config: StudyConfig, plan: Plan, order: Order, /) -> StudyConfig:
+    """Return the config of the confirmation: the study's, with a plan in place of its search."""
+    search: SearchConfig = config.search.model_copy(
+        update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
+    )
+    changes: dict[str, Any] = {
+        "name": f"{config.name}-{FOLDER}",
+        "search": search,
+        "scheduler": SchedulerConfig(),
+        # every network is still to be measured on test
+        "storage": config.storage.model_copy(update={"keep": "all"}),
+    }
+    if order.address is not None:
+        changes["cluster"] = config.cluster.model_copy(update={"address": order.address})
+    if order.data_root is not None:
+        changes["dataset"] = replace(config.dataset, root=str(order.data_root.expanduser().resolve()))
+    return config.model_copy(update=changes)
+
+
+def _planned(
+    config: StudyConfig, study_dir: Path, folder: Path, members: Sequence[dict[str, Any]], *, seeds: int
+) -> Plan:
+    """Return the plan with what this order adds to it, written down before anything is trained."""
+    from study.tracking.tracker import known_study_id
+
+    before = read_plan(folder) or Plan((), known_study_id(study_dir))
+    plan = extend_plan(before, config, study_dir, members, seeds=seeds)
+    if len(plan) > len(before):
+        plan.write(folder)
+    return plan
+
+
+def extend_plan(
+    plan: Plan, config: StudyConfig, study_dir: Path, members: Sequence[Mapping[str, Any]], /, *, seeds: int
+) -> Plan:
+    """Return the plan with whatever it lacks of so many seeds for each member; nothing is taken out or changed.
+
+    The first new seed of every member comes before anyone's second, so that a plan cut short is a balanced one.
+
+    Args:
+        plan: What is planned already.
+        config: The config of the study that the members belong to.
+        study_dir: Its folder.
+        members: Their result rows.
+        seeds: New seeds for each.
+    """
+    from study.search.optuna_study import open_search
+
+    known = {replica.trial_id for replica in plan.replicas}
+    taken = {row["seed"] for row in members}
+    wanted = [(row, repeat) for repeat in range(1, seeds + 1) for row in members]
+    missing = [(row, repeat) for row, repeat in wanted if _replica_id(row, repeat) not in known]
+    search = open_search(config, study_dir) if missing else None
+    added = [_replica(config, search, row, repeat=repeat, taken=taken) for row, repeat in missing]
+    return Plan((*plan.replicas, *added), plan.beneath)
+
+
+def _replica_id(row: Mapping[str, Any], repeat: int) -> str:
+    return f"{row['trial_id']}-s{repeat}"
+
+
+def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat: int, taken: set[int]) -> Replica:
+    from study.search.optuna_study import proposal_of
+
+    number = int(row["number"])
+    if number >= len(search.get_trials(deepcopy=False)):
+        raise UsageError(
+            f"the searcher's storage holds no trial {row['trial_id']}, so its settings are not known exactly: put the "
+            "study's optuna.db back"
+        )
+    spec = config.trial_spec(proposal_of(search, config.space(), number), number=number).to_dict()
+    seed = derive(config.search.seed, "confirm", number, repeat)
+    if seed in taken or seed == spec["seed"]:
+        raise AssertionError(f"seed {seed} is a parent's")  # one chance in 2**63 for each pair
+    return Replica(
+        trial_id=_replica_id(row, repeat),
+        parent=row["trial_id"],
+        parent_number=number,
+        repeat=repeat,
+        seed=seed,
+        proposal=row["proposal"],
+        params=search.get_trials(deepcopy=False)[number].params,
+        spec=spec | {"seed": seed},
+    )
+
+
+def _train(config: StudyConfig, folder: Path) -> None:
+    """Train the seeds that are missing, as trials of a study of its own.
+
+    Raises:
+        SystemExit: 1 when the run broke off, 130 or 143 when a signal ended it.
+    """
+    from study.cluster.preflight import check_machines
+    from study.cluster.ray_settings import listen_locally
+    from study.driver.signals import Interrupts
+
+    if config.cluster.address is None:
+        listen_locally()
+    with Interrupts() as interrupts:
+        from study.directory.rows import count_rows
+        from study.driver.tune_run import RunBrokeError, run_study
+
+        done = count_rows(folder)
+        notes().print(f"{config.num_trials} networks with new seeds, in {folder}: {done} trained already")
+        if done < config.num_trials:
+            check_machines(config, folder)
+        broke = False
+        try:
+            tracker = run_study(config, folder, interrupts=interrupts)
+        except RunBrokeError as error:
+            notes().print(f"the run broke off: {error}")
+            tracker, broke = error.tracker, True
+        complete = count_rows(folder) >= config.num_trials
+        problem = tracker.close(
+            "FINISHED" if complete else "KILLED", reason=None if complete else "stopped before all seeds were trained"
+        )
+        if problem:
+            notes().print(
+                f"tracking lacks: {problem}. Every result is in {folder}; upload them with: robust-study sync {folder}"
+            )
+        if not complete or broke:
+            notes().print("go on with the same command")
+            sys.exit(interrupts.exit_code or 1)
+
+
+def _measure(
+    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], order: Order
+) -> list[str]:
+    """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
+    from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
+    from study.tracking.post_run import track_tested
+    from study.tracking.tracker import known_study_id
+
+    folder = study_dir / FOLDER
+    ask = Ask(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
+    data = data_with_test(own, members)
+    size = len(data.test or ())
+    examples = min(size, order.limit or config.evaluation.examples)
+    known = evaluation_rows(study_dir)
+    numbers = {row["number"] for row in members}
+    replicas = read_rows([folder]).to_pylist()
+    rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
+    jobs: list[Job] = []
+    for row in members:
+        if not measured_enough(row, known, examples=examples):
+            options: dict[str, Any] = {"size": size, "chosen_by": "confirm", "thorough": False}
+            jobs.append(job_of(study_dir, config, row, ask, attack=COMPANION, **options))
+    for row in rows:
+        options = {"size": size, "chosen_by": "confirm", "thorough": False}
+        jobs.append(job_of(folder, own, row, ask, attack=COMPANION, **options))
+    todo = [job for job in jobs if not job.done]
+    check_weights(todo)
+    notes().print(
+        f"{len(members)} member{'s' * (len(members) != 1)} and {len(rows)} new seeds on the first {examples} of {size} "
+        f"test images: {len(todo)} measurements to do"
+    )
+    with only_evaluation(study_dir):
+        problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address, occasion=now())
+    if todo:
+        known = evaluation_rows(study_dir)
+        track_tested(config, study_dir, members, known)
+        track_tested(own, folder, rows, known, beneath=known_study_id(study_dir))
+    return problems
+
+
+def measured_enough(row: Mapping[str, Any], known: Sequence[Mapping[str, Any]], /, *, examples: int) -> bool:
+    """Return whether a member has its like-for-like measurement on so many test images, and a Lipschitz estimate there.
+
+    Args:
+        row: Its result row.
+        known: Evaluation rows.
+        examples: Test images asked for.
+    """
+    from analysis.heldout.measurements import like_for_like, lipschitz_on_test
+
+    before = like_for_like(row, known)
+    return before is not None and before["examples"] >= examples and lipschitz_on_test(row, known) is not None
+
+
+def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], as_json: bool) -> None:
+    """Print what is known of chosen members on test, and how often test was used.
+
+    Raises:
+        UsageError: Damaged files.
+    """
+    from analysis.data.schema import ResultsError
+    from analysis.heldout.confirmation import as_tree
+    from analysis.heldout.measurements import uses_lines, uses_of_test
+    from analysis.heldout.members import curse_lines, read_on_test
+    from analysis.tables.heldout_tables import confirmation_table
+
+    for problem in problems:
+        notes().print(f"failed: {problem}")
+    try:
+        found = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
+    except ResultsError as error:
+        raise UsageError(str(error)) from error
+    if found is None:
+        return
+    if as_json:
+        tree = {
+            "members": as_tree(found.members),
+            "winners_curse": {kind: vars(one) for kind, one in found.curse.items()},
+            "test_uses": len(found.evaluations),
+            "uses": [vars(use) for use in uses_of_test(found.evaluations)],
+            "failed": list(problems),
+        }
+        results().print_json(json.dumps(tree))
+        return
+    console = results()
+    console.print(confirmation_table(found.members, notes=curse_lines(found)))
+    for line in uses_lines(found.evaluations):
+        console.print(line)

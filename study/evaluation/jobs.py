@@ -1,0 +1,237 @@
+"""Measurements of kept networks on test: each done once, written whole, here one by one or as tasks of a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from analysis.data.results import example_columns, trial_file, write_columns, write_rows
+from analysis.data.schema import EVALUATION, EXAMPLE
+from analysis.heldout.measurements import examples_file
+from study.config.schema import StudyConfig
+from study.console import EvaluationProgress, notes
+from study.errors import UsageError
+from trainables.checkpoints.files import exists
+from trainables.evaluation.checkpoint import SPLIT, Kept, Wanted, measure_kept
+from trainables.runtime import code_revision
+
+if TYPE_CHECKING:
+    from trainables.data.base import ImageData
+
+_KEY_LENGTH = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One measurement of one trial.
+
+    Attributes:
+        folder: The folder of the study that the trial belongs to; the row goes there.
+        row: The trial's result row.
+        checkpoint: `last` or `best`.
+        chosen_by: `front`, `trial` or `confirm`.
+        wanted: What to measure.
+    """
+
+    folder: Path
+    row: Mapping[str, Any]
+    checkpoint: str
+    chosen_by: str
+    wanted: Wanted
+
+    @property
+    def key(self) -> str:
+        """What names the measurement's files: the trial, and a digest of everything that the result depends on."""
+        tree = asdict(self.wanted) | {"checkpoint": self.checkpoint, "split": SPLIT}
+        digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+        return f"{self.row['trial_id']}-{self.checkpoint}-{digest[:_KEY_LENGTH]}"
+
+    @property
+    def path(self) -> Path:
+        """The file of its row; where it is, everything of the measurement is."""
+        return trial_file(self.folder, self.key, schema=EVALUATION)
+
+    @property
+    def done(self) -> bool:
+        """Whether it was measured before."""
+        return self.path.exists()
+
+
+def check_weights(jobs: Sequence[Job], /) -> None:
+    """Check that every checkpoint is there.
+
+    Raises:
+        UsageError: A line for each that is not, with what brings it back.
+    """
+    lost = {(job.row["trial_id"], job.wanted.checkpoint): job for job in jobs if not exists(job.wanted.checkpoint)}
+    problems = []
+    for (trial, path), job in lost.items():
+        again = f"train it again with `robust-study train {job.folder} --trial {trial} --save {path}`"
+        other = "it is not among those storage.keep spares; measure --checkpoint last"
+        problems.append(
+            f"the weights of trial {trial} are gone ({path}; storage.keep deletes those of weak trials): "
+            f"{again if job.checkpoint == 'last' else other}"
+        )
+    if problems:
+        raise UsageError(*problems)
+
+
+def run_jobs(
+    jobs: Sequence[Job], /, *, config: StudyConfig, data: ImageData, address: str | None, occasion: str
+) -> list[str]:
+    """Measure what is not measured yet, each written as soon as it is there.
+
+    Args:
+        jobs: What to measure.
+        config: The study's config; what a task asks of a cluster is what a trial does.
+        data: The data set with its test split.
+        address: A Ray cluster; None measures in this process, one after another.
+        occasion: When the command began, which goes into each row.
+
+    Returns:
+        One line for each that failed.
+    """
+    todo = [job for job in jobs if not job.done]
+    problems: list[str] = []
+    with EvaluationProgress(len(todo)) as progress:
+
+        def finish(job: Job, found: Kept | Exception) -> None:
+            if isinstance(found, Exception):
+                problems.append(f"{job.key}: {type(found).__name__}: {str(found).strip().splitlines()[0]}")
+            else:
+                record(job, found, occasion=occasion)
+            progress.ended(_name(job), failed=isinstance(found, Exception))
+
+        if address is None:
+            _one_by_one(todo, data=data, progress=progress, finish=finish)
+        elif todo:
+            _on_cluster(todo, config=config, data=data, address=address, finish=finish)
+    return problems
+
+
+def record(job: Job, found: Kept, /, *, occasion: str) -> dict[str, Any]:
+    """Write a measurement's per-example outcomes and then its row; return the row."""
+    measures, wanted, trial = found.measures, job.wanted, job.row
+    columns = example_columns(
+        {SPLIT: measures.examples(found.index)},
+        study=trial["study"],
+        trial_id=trial["trial_id"],
+        checkpoint=job.checkpoint,
+        attack=wanted.attack,
+        epsilon=wanted.epsilon,
+    )
+    write_columns(examples_file(job.folder, job.key), columns, EXAMPLE, replace=True)
+    lipschitz = None if wanted.lipschitz is None or not len(measures.lipschitz) else wanted.lipschitz
+    row = {name: trial[name] for name in ("study", "trial_id", "number", "method", "seed", "dataset", "model")}
+    row |= {name: getattr(wanted, name) for name in ("norm", "epsilon", "attack", "steps", "restarts", "checks")}
+    row |= measures.summary() | {
+        "split_hash": trial["split_hash"],
+        "evaluation": job.key,
+        "chosen_by": job.chosen_by,
+        "checkpoint": job.checkpoint,
+        "split": SPLIT,
+        "examples": len(found.index),
+        "lipschitz_steps": None if lipschitz is None else lipschitz.steps,
+        "lipschitz_restarts": None if lipschitz is None else lipschitz.restarts,
+        "lipschitz_examples": None if lipschitz is None else len(measures.lipschitz),
+        "flags": list(measures.flags),
+        "threads": found.threads,
+        "occasion": occasion,
+        "seconds": found.seconds,
+        "seconds_attack": measures.seconds_attack,
+        "seconds_lipschitz": measures.seconds_lipschitz,
+        "device": found.device,
+        **found.machine,
+        "code_revision": code_revision(),
+        "checkpoint_path": wanted.checkpoint,
+    }
+    write_rows(job.path, [row], EVALUATION)
+    return row
+
+
+@contextmanager
+def only_evaluation(study_dir: Path, /) -> Iterator[None]:
+    """Be the one command that measures a study's trials on test, for the length of the block.
+
+    Raises:
+        UsageError: Another one does.
+    """
+    folder = study_dir / EVALUATION.folder
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"another command measures {study_dir} on test now: wait for its end") from None
+    except NotImplementedError:
+        pass  # a file system without locks; a measurement done twice gives the same file
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _one_by_one(
+    jobs: Sequence[Job],
+    *,
+    data: ImageData,
+    progress: EvaluationProgress,
+    finish: Callable[[Job, Kept | Exception], None],
+) -> None:
+    for job in jobs:
+        progress.begin(_name(job))
+        try:
+            found: Kept | Exception = measure_kept(job.wanted, data, report=progress.report)
+        except Exception as error:  # noqa: BLE001 - one network that cannot be measured costs no other its turn
+            found = error
+        finish(job, found)
+
+
+def _on_cluster(
+    jobs: Sequence[Job],
+    *,
+    config: StudyConfig,
+    data: ImageData,
+    address: str,
+    finish: Callable[[Job, Kept | Exception], None],
+) -> None:
+    from study.cluster.session import ray_session, reserved, sum_of
+
+    with ray_session(config.model_copy(update={"cluster": config.cluster.model_copy(update={"address": address})})):
+        import ray
+
+        gpus = config.resources.gpus
+        needed = min(1.0, sum_of("GPU")) if gpus == "auto" else float(gpus)
+        wanted, slots = reserved(config, gpus=needed)
+        others = {name: amount for name, amount in wanted.items() if name not in ("CPU", "GPU")}
+        notes().print(f"{len(jobs)} measurements on the cluster at {address}, {min(slots, len(jobs))} at once")
+        task = ray.remote(measure_kept).options(
+            num_cpus=wanted.get("CPU", 0), num_gpus=wanted.get("GPU", 0), resources=others, max_retries=3
+        )
+        shared = ray.put(data)
+        running = {task.remote(job.wanted, shared): job for job in jobs}
+        while running:
+            ready, _ = ray.wait(list(running), num_returns=1)
+            job = running.pop(ready[0])
+            try:
+                found: Kept | Exception = ray.get(ready[0])
+            except Exception as error:  # noqa: BLE001 - whatever a worker answers with is this measurement's end
+                found = getattr(error, "cause", None) or error
+            finish(job, found)
+
+
+def _name(job: Job) -> str:
+    return f"trial {job.row['trial_id']}, {job.checkpoint}, {job.wanted.attack}"
+
+
+def now() -> str:
+    """Return the time as rows hold it: UTC, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())

@@ -1,0 +1,270 @@
+"""The command `separation`: how far apart a data set's classes are, exactly, and what follows from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.config.values import with_numbers
+from study.console import PairProgress, notes, results
+from study.errors import UsageError
+from trainables.spec import EvaluationSpec, Norm
+
+if TYPE_CHECKING:
+    from trainables.data.base import RawImages
+    from trainables.separation.distances import PairDistances, Search, Separation
+
+_SHOWN = 10
+
+
+def separation(
+    dataset: str,
+    /,
+    *,
+    norm: Norm,
+    data_root: Path | None,
+    train: int | None,
+    test: int | None,
+    epsilon: str | None,
+    device: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Measure a data set's separation, print it, and write distances, figure and lists to a folder.
+
+    Args:
+        dataset: As `dataset.name` in a study.
+        norm: `linf` or `l2`.
+        data_root: Folder of the data sets.
+        train: First training images taken, in file order; all when None.
+        test: First test images taken.
+        epsilon: Radius to judge by, such as 8/255; a study's default when None.
+        device: `cpu`, or `cuda` for the search through torch.
+        out: Folder under which the results' own folder is made.
+        as_json: Print one JSON object instead of a table.
+
+    Raises:
+        UsageError: Unknown data set, no files, counts or radius out of range, no GPU, or other results in the folder.
+    """
+    radius = _radius(epsilon, norm)
+    found, name = measured(dataset, norm=norm, data_root=data_root, train=train, test=test, device=device)
+    cuts = "".join(f"-{split}{count}" for split, count in (("train", train), ("test", test)) if count is not None)
+    files = write(found, out / f"{name.replace(':', '.')}-{norm}{cuts}", name=name, epsilon=radius)
+    if as_json:
+        facts = summary(found, name=name, epsilon=radius) | {"files": [str(path) for path in files]}
+        results().print(json.dumps(facts, indent=2))
+        return
+    results().print(_table(found, name=name, epsilon=radius))
+    for path in files:
+        notes().print(f"wrote {path}")
+
+
+def measured(
+    dataset: str, /, *, norm: Norm, data_root: Path | None, train: int | None, test: int | None, device: str = "cpu"
+) -> tuple[Separation, str]:
+    """Return a data set's separation and its name; see `separation` for the arguments, and for what is raised."""
+    raw, name = _load(dataset, data_root)
+    splits = {
+        "train": _first(raw.train_images, raw.train_labels, train, "--train"),
+        "test": _first(raw.test_images, raw.test_labels, test, "--test"),
+    }
+    search = _search(norm, device)
+    from trainables.separation.distances import measure_separation
+
+    with PairProgress() as progress:
+        found = measure_separation(splits, norm=norm, scale=raw.scale, search=search, on_progress=progress.update)
+    return found, name
+
+
+def write(found: Separation, folder: Path, /, *, name: str, epsilon: float) -> list[Path]:
+    """Write the per-example distances, the figure with its data, and the contradicting duplicates.
+
+    Raises:
+        UsageError: The folder holds other distances.
+    """
+    from analysis.data.results import read_separation, write_columns
+    from analysis.data.schema import SEPARATION, ResultsError
+    from analysis.plots.networks.separation import write_separation
+    from analysis.tables.text_table import csv_text
+
+    path = folder / "distances.parquet"
+    try:
+        write_columns(path, columns(found, name=name), SEPARATION)
+    except ResultsError as error:
+        raise UsageError(f"{path} holds other distances; move it away, or choose another folder with --out") from error
+    duplicates = folder / "contradicting_duplicates.csv"
+    rows = [(number, *astuple(example)) for number, group in enumerate(found.contradicting) for example in group]
+    duplicates.write_text(csv_text(("group", "split", "index", "label"), rows), encoding="utf-8")
+    return [path, duplicates, *write_separation(read_separation(path), folder, epsilon=epsilon)]
+
+
+def columns(found: Separation, /, *, name: str) -> dict[str, Any]:
+    """Return the per-example distances as columns of the separation schema."""
+    from trainables.separation.distances import PAIRS, in_units
+
+    contradicting = {(example.split, example.index) for group in found.contradicting for example in group}
+    built: dict[str, list[Any]] = {}
+    for part in found.pairs:
+        split, count = PAIRS[part.pairs][0], len(part.labels)
+        known = part.nearest.found.tolist()
+        distance = in_units(part.nearest.distance, norm=found.norm, scale=found.scale)
+        certified = part.pairs == "test-train"
+        own = [value if math.isfinite(value) else None for value in found.certificate.own.tolist()]
+        rows: dict[str, list[Any]] = {
+            "dataset": [name] * count,
+            "norm": [found.norm] * count,
+            "scale": [found.scale] * count,
+            "pairs": [part.pairs] * count,
+            "split": [split] * count,
+            "index": list(range(count)),
+            "label": part.labels.tolist(),
+            "distance": _known(distance.tolist(), known),
+            "levels": _known(part.nearest.distance.tolist(), known),
+            "nearest_index": _known(part.nearest.index.tolist(), known),
+            "nearest_label": _known(part.nearest_labels.tolist(), known),
+            "contradicting": [(split, index) in contradicting for index in range(count)],
+            "own_distance": own if certified else [None] * count,
+            "certified_radius": found.certificate.radius.tolist() if certified else [None] * count,
+        }
+        for column, values in rows.items():
+            built.setdefault(column, []).extend(values)
+    return built
+
+
+def summary(found: Separation, /, *, name: str, epsilon: float) -> dict[str, Any]:
+    """Return what the separation says in a few numbers, as JSON takes it; null where there is no such pair."""
+
+    def half(value: float | None) -> float | None:
+        return None if value is None else value / 2
+
+    return {
+        "dataset": name,
+        "norm": found.norm,
+        "scale": found.scale,
+        "two_r": found.two_r,
+        "r": half(found.two_r),
+        "two_r_without_contradicting": found.consistent_two_r,
+        "r_without_contradicting": half(found.consistent_two_r),
+        "epsilon": epsilon,
+        "pairs": {
+            part.pairs: {
+                "examples": len(part.labels),
+                "two_r": found.in_units(part.minimum),
+                "two_r_without_contradicting": found.in_units(part.consistent_minimum),
+                "closest": None if part.closest is None else [asdict(example) for example in part.closest],
+                "within_two_epsilon": _within(found, part, epsilon),
+            }
+            for part in found.pairs
+        },
+        "contradicting_duplicates": [[asdict(example) for example in group] for group in found.contradicting],
+        "separated_data_classifier": {
+            "test_accuracy": found.certificate.accuracy(0.0),
+            "certified_test_accuracy_at_epsilon": found.certificate.accuracy(epsilon),
+        },
+    }
+
+
+def _radius(text: str | None, norm: Norm) -> float:
+    if text is None:
+        return EvaluationSpec().epsilon
+    try:
+        number = float(with_numbers(text))
+    except ValueError as error:
+        raise UsageError(f"--epsilon must be a number such as 0.1 or 8/255, got {text!r}") from error
+    if norm == "linf":
+        try:
+            EvaluationSpec(epsilon=number)
+        except ValueError as error:
+            raise UsageError(f"--epsilon {str(error).removeprefix('`epsilon` ')}") from error
+    if not 0 <= number < math.inf:
+        raise UsageError(f"--epsilon must be finite and at least 0, got {text}")
+    return number
+
+
+def _load(dataset: str, data_root: Path | None) -> tuple[RawImages, str]:
+    from trainables.data import DataError, load_raw
+    from trainables.registry import UnknownNameError
+
+    try:
+        return load_raw(dataset, root=None if data_root is None else str(data_root))
+    except (DataError, UnknownNameError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _first(images: Any, labels: Any, count: int | None, option: str) -> tuple[Any, Any]:
+    if count is not None and not 1 <= count <= len(labels):
+        raise UsageError(f"{option} must be in 1..{len(labels)}, the images there are, got {count}")
+    return images[:count], labels[:count]
+
+
+def _search(norm: Norm, device: str) -> Search | None:
+    if device == "cpu":
+        return None
+    import torch
+
+    from trainables.separation.nearest_gpu import TorchSearch
+
+    if not torch.cuda.is_available():
+        raise UsageError("--device cuda needs a CUDA device that torch can use, and there is none; leave it out")
+    return TorchSearch(norm=norm, device=device)
+
+
+def _table(found: Separation, *, name: str, epsilon: float) -> Any:
+    from analysis.tables.text_table import TextTable
+
+    facts = summary(found, name=name, epsilon=epsilon)
+    rows = []
+    for part in found.pairs:
+        numbers = facts["pairs"][part.pairs]
+        closest = " - ".join(f"{one.split} {one.index} ({one.label})" for one in part.closest or ())
+        rows.append((
+            part.pairs, len(part.labels), numbers["two_r"], numbers["two_r_without_contradicting"], closest,
+            numbers["within_two_epsilon"],
+        ))  # fmt: skip
+    return TextTable(
+        title=f"Separation of {name} in {found.norm}: nearest examples of another label, exact, in [0, 1] units",
+        headings=("pairs", "examples", "2r", "2r without contradicting", "closest (label)", "at most 2ε"),
+        formats=("", ",d", ".6g", ".6g", "", ",d"),
+        rows=tuple(rows),
+        notes=tuple(_remarks(found, facts)),
+    )
+
+
+def _remarks(found: Separation, facts: dict[str, Any]) -> list[str]:
+    epsilon, classifier = facts["epsilon"], facts["separated_data_classifier"]
+    lines = []
+    for key, of in (("r", "all images"), ("r_without_contradicting", "images that contradict none")):
+        value = facts[key]
+        if value is not None and (key == "r" or found.contradicting):
+            above = f"above ε = {epsilon:.6g}: some classifier is right everywhere within ε of each of them"
+            below = f"not above ε = {epsilon:.6g}: the theorem promises no robust classifier of them"
+            lines.append(f"r = {value:.6g} over {of}, {above if value > epsilon else below}")
+    if facts["r"] is None:
+        lines.append("all images have one label: there is no separation to measure")
+    lines.append(
+        f"separated-data classifier on test: accuracy {classifier['test_accuracy']:.4f}, "
+        f"certified {classifier['certified_test_accuracy_at_epsilon']:.4f} at ε = {epsilon:.6g}"
+    )
+    if found.contradicting:
+        count = len(found.contradicting)
+        lines.append(f"{count} group{'s' * (count != 1)} of identical images with different labels:")
+        lines += [
+            "  " + " = ".join(f"{one.split} {one.index} ({one.label})" for one in group)
+            for group in found.contradicting[:_SHOWN]
+        ]
+        if count > _SHOWN:
+            lines.append(f"  and {count - _SHOWN} more in contradicting_duplicates.csv")
+    return lines
+
+
+def _within(found: Separation, part: PairDistances, epsilon: float) -> int:
+    from trainables.separation.distances import in_units
+
+    return int((in_units(part.nearest.distance, norm=found.norm, scale=found.scale) <= 2 * epsilon).sum())
+
+
+def _known(values: list[Any], known: list[bool]) -> list[Any]:
+    return [value if there else None for value, there in zip(values, known, strict=True)]

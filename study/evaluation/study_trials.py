@@ -1,0 +1,238 @@
+"""The command `evaluate` on a study: trials that validation chose, measured on test and counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from study.config.schema import StudyConfig
+from study.console import notes, results
+from study.directory.layout import open_config
+from study.directory.rows import evaluation_rows, read_rows
+from study.errors import UsageError
+from study.evaluation.checkpoint_input import check_radius
+from study.evaluation.selection import chosen_members, named_trials
+
+if TYPE_CHECKING:
+    from study.evaluation.jobs import Job
+    from trainables.data.base import ImageData
+
+Weights = Literal["last", "best"]
+
+COMPANION = "pgd"
+"""Measured beside every other attack, with all checks and the Lipschitz estimate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What `evaluate STUDY_DIR` is asked for; None leaves a value to the study's own `evaluation`.
+
+    Attributes:
+        front: The members of the front that validation chose.
+        trials: Ids named by the user; with `front`, they have to be members of it.
+        most: Most members of the front.
+        attacks: Attacks beside PGD.
+        checkpoint: Which weights.
+        epsilon: Radius.
+        steps: Attack steps.
+        restarts: Attack restarts.
+        limit: The first so many test images; as many as on validation when None.
+        address: A Ray cluster; None measures in this process.
+        data_root: Where the data set's files lie here.
+    """
+
+    front: bool
+    trials: tuple[str, ...]
+    most: int
+    attacks: tuple[str, ...]
+    checkpoint: Weights = "last"
+    epsilon: float | None = None
+    steps: int | None = None
+    restarts: int | None = None
+    limit: int | None = None
+    address: str | None = None
+    data_root: Path | None = None
+
+
+def evaluate_study(study_dir: Path, ask: Ask, /, *, as_json: bool) -> None:
+    """Measure chosen trials on test, and print what is known of them there and how often test was used.
+
+    What was measured before is not measured again. Exit code 1 when a measurement failed.
+
+    Raises:
+        UsageError: No such study or trial, no front, missing weights, or a data set that is not there.
+    """
+    from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
+
+    config = open_config(study_dir)
+    table = read_rows([study_dir])
+    rows, chosen_by = _chosen(study_dir, table, ask)
+    data = data_with_test(config, rows, data_root=ask.data_root)
+    if ask.epsilon is not None:
+        check_radius(ask.epsilon, norm=config.evaluation.norm, data=data)
+    jobs = _jobs(study_dir, config, rows, ask, size=len(data.test or ()), chosen_by=chosen_by)
+    todo = [job for job in jobs if not job.done]
+    check_weights(todo)
+    wanted = jobs[0].wanted
+    notes().print(
+        f"{len(rows)} trial{'s' * (len(rows) != 1)} on the first {wanted.examples} of {len(data.test or ())} test "
+        f"images: {len(jobs)} measurement{'s' * (len(jobs) != 1)}, {len(jobs) - len(todo)} already there"
+    )
+    with only_evaluation(study_dir):
+        problems = run_jobs(jobs, config=config, data=data, address=ask.address, occasion=now())
+    if todo:
+        from study.tracking.post_run import track_tested
+
+        track_tested(config, study_dir, rows, evaluation_rows(study_dir))
+    shown = [row for row in evaluation_rows(study_dir) if row["trial_id"] in {one["trial_id"] for one in rows}]
+    _print(study_dir, rows, shown, problems, as_json=as_json)
+    if problems:
+        raise SystemExit(1)
+
+
+def data_with_test(
+    config: StudyConfig, rows: Sequence[dict[str, Any]], /, *, data_root: Path | None = None
+) -> ImageData:
+    """Return the study's data set with its test split, known to be the one that the trials were run on.
+
+    Raises:
+        UsageError: It is not there, has no test split, or holds other images than then.
+    """
+    from trainables.data import DataError, load_dataset
+
+    dataset = config.dataset if data_root is None else replace(config.dataset, root=str(data_root))
+    try:
+        data = load_dataset(dataset)
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    if data.test is None or not len(data.test):
+        raise UsageError(f"data set {data.name} has no test split to measure on")
+    for row in rows:
+        if row["split_hash"] not in (None, data.split_hash):
+            raise UsageError(
+                f"data set {data.name} holds other images than when trial {row['trial_id']} was run (split hash "
+                f"{data.split_hash} here, {row['split_hash']} then): name the folder of the same files by --data-root"
+            )
+    return data
+
+
+def _chosen(study_dir: Path, table: Any, ask: Ask) -> tuple[list[dict[str, Any]], str]:
+    if not ask.front and not ask.trials:
+        raise UsageError("evaluate STUDY_DIR needs --front, or --trial ID (which may be given more than once)")
+    named = named_trials(study_dir, table, ask.trials)
+    if not ask.front:
+        return named, "trial"
+    most = max(ask.most, table.num_rows) if named else ask.most
+    members = chosen_members(study_dir, table, most=most)
+    ids = [row["trial_id"] for row in members]
+    for row in named:
+        if row["trial_id"] not in ids:
+            raise UsageError(
+                f"trial {row['trial_id']} is not on the front (its members: {', '.join(ids)}): leave --front out to "
+                "measure it nonetheless"
+            )
+    return named or members, "front"
+
+
+def _jobs(
+    study_dir: Path, config: StudyConfig, rows: Sequence[dict[str, Any]], ask: Ask, *, size: int, chosen_by: str
+) -> list[Job]:
+    found = []
+    for row in rows:
+        found.append(job_of(study_dir, config, row, ask, attack=COMPANION, size=size, chosen_by=chosen_by))
+        for attack in ask.attacks:
+            found.append(job_of(study_dir, config, row, ask, attack=attack, size=size, chosen_by=chosen_by))
+    return found
+
+
+def job_of(
+    study_dir: Path,
+    config: StudyConfig,
+    row: dict[str, Any],
+    ask: Ask,
+    /,
+    *,
+    attack: str,
+    size: int,
+    chosen_by: str,
+    thorough: bool = True,
+) -> Job:
+    """Return one measurement of a trial.
+
+    Args:
+        study_dir: The study's folder.
+        config: Its config.
+        row: The trial's result row.
+        ask: Weights, radius and effort.
+        attack: The attack.
+        size: Images of the test split.
+        chosen_by: What goes into the row.
+        thorough: Whether PGD is run with all checks; the other attacks never are. The Lipschitz estimate is PGD's.
+    """
+    from study.evaluation.jobs import Job
+    from trainables.evaluation.checkpoint import Wanted
+
+    evaluation = config.evaluation
+    companion = attack == COMPANION
+    examples = min(size, ask.limit or evaluation.examples)
+    lipschitz = evaluation.lipschitz
+    wanted = Wanted(
+        checkpoint=_weights(study_dir, config, row, ask.checkpoint),
+        seed=row["seed"],
+        attack=attack,
+        norm=evaluation.norm,
+        epsilon=evaluation.epsilon if ask.epsilon is None else ask.epsilon,
+        steps=ask.steps or evaluation.steps,
+        restarts=ask.restarts or evaluation.restarts,
+        examples=examples,
+        checks="full" if thorough and companion else "cheap",
+        lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if companion else None,
+    )
+    return Job(folder=study_dir, row=row, checkpoint=ask.checkpoint, chosen_by=chosen_by, wanted=wanted)
+
+
+def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoint: Weights) -> str:
+    """Return the file of a trial's weights: where its row says, or where they would lie if the folder was moved."""
+    from study.directory.layout import checkpoint_root
+    from trainables.checkpoints.files import exists, join
+    from trainables.training.loop import BEST, LAST
+
+    name = {"last": LAST, "best": BEST}[checkpoint]
+    noted = None if row["checkpoint_path"] is None else join(row["checkpoint_path"], name)
+    if noted is not None and exists(noted):
+        return str(noted)
+    here = join(checkpoint_root(config, study_dir), row["trial_id"], name)
+    return str(here if noted is None or exists(here) else noted)
+
+
+def _print(
+    study_dir: Path,
+    rows: Sequence[dict[str, Any]],
+    shown: Sequence[Mapping[str, Any]],
+    problems: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    from analysis.heldout.measurements import uses_lines, uses_of_test
+    from analysis.tables.heldout_tables import evaluation_table
+
+    for problem in problems:
+        notes().print(f"failed: {problem}")
+    everything = evaluation_rows(study_dir)
+    if as_json:
+        tree = {
+            "evaluations": list(shown),
+            "test_uses": len(everything),
+            "uses": [vars(use) for use in uses_of_test(everything)],
+            "failed": list(problems),
+        }
+        results().print_json(json.dumps(tree))
+        return
+    console = results()
+    if shown:
+        console.print(evaluation_table(rows, shown))
+    for line in uses_lines(everything):
+        console.print(line)

@@ -1,0 +1,1 @@
+"""A study from its first check to its last figure: launch, resume, background, finish, publish, sync."""

@@ -1,0 +1,119 @@
+"""Drivers without a terminal: started in the background, and stopped from anywhere on their machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from study.console import notes, results
+from study.directory.layout import open_config
+from study.directory.lock import LOG_FILE, Driver, elsewhere, process_begun, running_driver
+from study.driver.restarts import interpreter
+from study.errors import UsageError
+
+START_SECONDS = 120.0
+STOP_SECONDS = 180.0
+NOW_SECONDS = 10.0
+
+
+def detach(study_dir: Path, /) -> None:
+    """Start a driver of the study in a session of its own, which outlives this terminal.
+
+    Args:
+        study_dir: The study's folder, its config in place.
+
+    Raises:
+        SystemExit: The driver ended before it took the study; its log is shown.
+    """
+    log = study_dir / LOG_FILE
+    with log.open("ab") as sink:
+        begin = sink.tell()
+        child = subprocess.Popen(
+            [*interpreter(), "resume", str(study_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while (driver := running_driver(study_dir)) is None or driver.pid != child.pid:
+        if child.poll() is not None:
+            notes().print(log.read_bytes()[begin:].decode(errors="replace").rstrip())
+            raise SystemExit(child.returncode)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    console = results()
+    console.print(f"study {study_dir} runs in the background as process {child.pid}")
+    console.print(f"  follow it: robust-study status {study_dir}")
+    console.print(f"             tail -f {log}")
+    console.print(f"  end it:    robust-study stop {study_dir}")
+
+
+def stop(study_dir: Path, /, *, now: bool) -> None:
+    """End the study's driver and say what it leaves.
+
+    Args:
+        study_dir: The study's folder.
+        now: Without the grace that lets running trials save.
+
+    Raises:
+        UsageError: The folder holds no study, or its driver runs on another machine or belongs to another user.
+        SystemExit: The driver is still there.
+    """
+    config = open_config(study_dir)
+    driver = running_driver(study_dir)
+    console = results()
+    if driver is None:
+        console.print(f"no driver runs study {study_dir}")
+    else:
+        if not driver.here:
+            raise UsageError(f"study {study_dir} is run by {driver}: {elsewhere(study_dir, driver)}")
+        if not _end(driver, now=now):
+            console.print(f"{driver} is still stopping: wait, or use `robust-study stop {study_dir} --now`")
+            raise SystemExit(1)
+        console.print(f"stopped {driver}")
+    from study.directory.rows import count_rows
+
+    done, wanted = count_rows(study_dir), config.num_trials
+    console.print(f"{done} of {wanted} trials are done")
+    if done < wanted:
+        console.print(f"go on with: robust-study resume {study_dir}")
+
+
+def _end(driver: Driver, *, now: bool) -> bool:
+    """Return whether the driver is gone."""
+    _send(driver, signal.SIGTERM)
+    if now:
+        time.sleep(0.2)  # two signals that wait together may be delivered in either order, but not be lost
+        _send(driver, signal.SIGINT)
+    else:
+        notes().print(f"asked {driver} to stop ...")
+    if _gone(driver, within=NOW_SECONDS if now else STOP_SECONDS):
+        return True
+    if now:
+        _send(driver, signal.SIGKILL)
+    return _gone(driver, within=NOW_SECONDS)
+
+
+def _send(driver: Driver, number: signal.Signals) -> None:
+    if process_begun(driver.pid) != driver.begun:
+        return
+    try:
+        os.kill(driver.pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise UsageError(f"{driver} belongs to another user: ask them to stop it") from error
+
+
+def _gone(driver: Driver, *, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while process_begun(driver.pid) == driver.begun:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True

@@ -1,0 +1,129 @@
+"""What a study would take: time and disk, from a short measurement on this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from study.config.schema import StudyConfig
+from study.console import duration, notes, results
+from study.directory.disk import DiskNeed, check_disk, disk_need, size_text
+from study.directory.layout import checkpoint_root
+from trainables.data.base import ImageData, Split
+from trainables.spec import TrialSpec
+from trainables.training.fit import trainer_for
+
+# enough images that a step's fixed costs do not dominate, few enough to be measured in seconds
+PROBE_BATCHES = 2
+PROBE_EXAMPLES = 32
+# one to warm up, one that is timed, one at whose end validation is measured
+PROBE_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study would take.
+
+    Attributes:
+        seconds_per_trial: Mean over the methods of one trial alone, by method.
+        concurrent: Trials that run at once.
+        seconds: Wall time of the whole study, start-up left out.
+        disk: What it needs of the disk.
+    """
+
+    seconds_per_trial: dict[str, float]
+    concurrent: int
+    seconds: float
+    disk: DiskNeed
+
+
+def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
+    """Time a few batches of each method on this machine and scale them up to the study.
+
+    Args:
+        config: The study's config.
+        data: Its data set.
+    """
+    seconds: dict[str, float] = {}
+    size = 0
+    for method in config.search.methods:
+        notes().print(f"measuring {method} ...")
+        seconds[method], size = _probe(config, method, data=data)
+    concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
+    concurrent = min(concurrent, config.num_trials)
+    mean = sum(seconds.values()) / len(seconds)
+    need = disk_need(config, checkpoint=size, val_size=len(data.val))
+    return Estimate(
+        seconds_per_trial=seconds,
+        concurrent=concurrent,
+        seconds=mean * config.num_trials / concurrent,
+        disk=need,
+    )
+
+
+def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> None:
+    """Print what launching would do and take."""
+    found = estimate(config, data=data)
+    console = results()
+    console.print(f"study {config.name} would run {config.num_trials} trials in {folder}")
+    for method, seconds in found.seconds_per_trial.items():
+        console.print(f"  {method}: about {duration(seconds)} a trial")
+    console.print(f"time: about {duration(found.seconds)}, {found.concurrent} at a time, as fast as this machine")
+    if config.scheduler.name != "none":
+        console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
+        console.print("  the time above is without it")
+    disk = found.disk
+    root = checkpoint_root(config, folder)
+    console.print(f"disk: about {size_text(disk.rows)} of results; checkpoints in {root}:")
+    console.print(
+        f"  about {size_text(disk.kept)} (storage.keep: {config.storage.keep}), {size_text(disk.every)} if every "
+        f"trial's were kept, {size_text(disk.checkpoint)} a trial"
+    )
+    warning = check_disk(disk, config, folder)
+    if warning:
+        console.print(warning)
+    console.print("nothing was started")
+
+
+def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float, int]:
+    """Return the seconds of one trial of a method, and its checkpoint's size in bytes."""
+    from trainables.methods import METHODS
+
+    radius = config.evaluation.epsilon if METHODS.load(method).attacks else None
+    proposal = {"method": method} | ({} if radius is None else {"train_epsilon": radius})
+    for key, value in config.space().fixed.items():
+        owner, _, name = key.rpartition(".")
+        if owner in ("", method):
+            proposal[name] = value
+    spec = config.trial_spec(proposal, number=0)
+    images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
+    measured = min(PROBE_EXAMPLES, len(data.val))
+    trainer = trainer_for(_shortened(spec, measured), data=replace(data, train=_first(data.train, images)))
+    trainer.run_epoch()  # the first one also pays for what torch sets up once
+    begun = time.perf_counter()
+    trainer.run_epoch()
+    seconds = time.perf_counter() - begun
+    trainer.run_epoch()
+    row = trainer.outcome().row
+    training = seconds * len(data.train) / images * spec.training.epochs
+    # val at every measured epoch, train once at the end; the probe measured both once
+    times = -(-spec.training.epochs // spec.evaluation.every) + 1
+    examples = min(spec.evaluation.examples, len(data.val))
+    attack = row["seconds_attack"] / 2 * examples / measured * times
+    lipschitz = row["seconds_lipschitz"] / 2 * min(spec.evaluation.lipschitz.examples, examples) / measured * times
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.keep(folder)
+        return training + attack + lipschitz, sum(path.stat().st_size for path in Path(folder).iterdir())
+
+
+def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:
+    lipschitz = replace(spec.evaluation.lipschitz, examples=measured)
+    evaluation = replace(spec.evaluation, every=PROBE_EPOCHS, examples=measured, lipschitz=lipschitz)
+    return replace(spec, training=replace(spec.training, epochs=PROBE_EPOCHS), evaluation=evaluation)
+
+
+def _first(split: Split, count: int) -> Split:
+    return Split(split.images[:count], split.labels[:count], split.index[:count])

@@ -1,0 +1,158 @@
+"""What the runs of front members show: what the network is, how it fails, its weights, and itself as a model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.data.results import read_epochs
+from analysis.fronts.front import spread_along
+from analysis.fronts.objectives import FRONT, values
+from study.config.schema import StudyConfig
+from study.console import notes
+from study.directory.layout import member_folder
+from study.reports.radius_curves import CURVE, write_curve
+from study.tracking.client import short
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from analysis.statistics.radius_curves import Curve
+    from study.tracking.tracker import Tracker
+    from trainables.data.base import ImageData
+
+CURVE_IMAGES, GRID_IMAGES = 200, 10
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Radii of the accuracy curve, times the study's own."""
+SEED = 0
+WEIGHTS = "weights.npz"
+"""What a member's run holds of its network without a pickle: the state dict as arrays."""
+
+
+def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, tracker: Tracker) -> None:
+    """Draw and pack at most `tracking.models` front members, spread along it, and hand the files to the tracker.
+
+    A member whose checkpoint is gone, or that cannot be shown, is left out with a note.
+
+    Args:
+        config: The study's config.
+        study_dir: Its folder; the files are kept in `tracking/members/`.
+        front: Rows on the front.
+        tracker: Open.
+    """
+    cap = config.tracking.models
+    if not front.num_rows or not cap:
+        return
+    chosen = front.take(list(spread_along(values(front, FRONT), cap=cap))).to_pylist()
+    said = notes()
+    data: ImageData | None = None
+    for row in chosen:
+        folder = member_folder(study_dir, row["trial_id"])
+        try:
+            if not ((folder / CURVE).exists() and (folder / WEIGHTS).exists()):
+                if data is None:
+                    from trainables.data import load_dataset
+
+                    said.print(f"drawing and packing {len(chosen)} members of the front for MLflow ...")
+                    data = load_dataset(config.dataset).without_test()
+                _make(row, folder, study_dir=study_dir, data=data)
+        except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
+            said.print(f"trial {row['trial_id']} is on the front but MLflow gets no model of it: {short(error)}")
+            continue
+        tracker.artifacts([folder / CURVE, *sorted(folder.glob("*.png"))], "figures", trial_id=row["trial_id"])
+        tracker.artifacts([folder / WEIGHTS], "weights", trial_id=row["trial_id"])
+        tracker.model(row["trial_id"], folder / "model")
+
+
+def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData) -> None:
+    import torch
+
+    from analysis.plots.networks.member import accuracy_against_epsilon, best_against_last, save
+    from study.tracking.artifacts import save_model
+    from trainables.checkpoints.files import join
+    from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
+    from trainables.evaluation.trial import measured_part
+    from trainables.models.network import network
+    from trainables.spec import TrialSpec
+    from trainables.training.loop import LAST
+
+    checkpoint = join(row["checkpoint_path"], LAST)
+    state, tree = read_weights(checkpoint)
+    if tree is None:
+        raise ValueError(f"{checkpoint} has no spec")
+    spec = TrialSpec.from_dict(tree)
+    model, layout = network(spec, data, device=torch.device("cpu"))
+    load_weights(model, state, source=checkpoint)
+    model.eval()
+    images, labels = measured_part(data.val, CURVE_IMAGES, scale=data.scale, layout=layout, device=torch.device("cpu"))
+    making = folder.with_name(f".{folder.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    curve = _curve(row, model, images, labels)
+    write_curve(making / CURVE, curve)
+    save(accuracy_against_epsilon(curve, eval_epsilon=row["eval_epsilon"]), making / "accuracy_against_epsilon.png")
+    save(_grid(row, model, images[:GRID_IMAGES], labels[:GRID_IMAGES], data=data), making / "clean_and_attacked.png")
+    epochs = read_epochs(study_dir, trials=[row["trial_id"]]).to_pylist()
+    save(best_against_last(epochs, best_epoch=row["best_epoch"]), making / "best_against_last.png")
+    write_arrays(making / WEIGHTS, model)
+    example = images[:2].contiguous().numpy()
+    save_model(model.to(memory_format=torch.contiguous_format), example, making / "model")  # type: ignore[call-overload]
+    shutil.rmtree(folder, ignore_errors=True)
+    making.replace(folder)
+
+
+def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
+    from analysis.statistics.radius_curves import Curve
+    from trainables.attacks.threat import ThreatModel
+    from trainables.evaluation.evaluate import attacked, clean_measures
+
+    radii = [share * row["eval_epsilon"] for share in RADII]
+    accuracies = [clean_measures(model, images, labels)[0]]
+    for radius in radii[1:]:
+        options: dict[str, Any] = {"steps": row["steps"], "restarts": row["restarts"], "seed": SEED}
+        found = attacked(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
+        accuracies.append(float(found.robust.double().mean()))
+    return Curve(
+        trial_id=row["trial_id"],
+        method=row["method"],
+        split="val",
+        attack=f"PGD-{row['steps']}",
+        norm=row["norm"],
+        examples=len(images),
+        radii=tuple(radii),
+        # what falls to a smaller ball falls to a larger one
+        accuracies=tuple(np.minimum.accumulate(accuracies).tolist()),
+    )
+
+
+def _grid(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor, *, data: ImageData) -> Any:
+    import torch
+
+    from analysis.plots.networks.member import attacked_images
+    from trainables.attacks.base import run_attack
+    from trainables.attacks.pgd import pgd
+    from trainables.attacks.threat import ThreatModel
+
+    threat = ThreatModel(row["norm"], row["eval_epsilon"])
+    _, points = run_attack(
+        pgd, model, images, labels, threat=threat, steps=row["steps"], restarts=row["restarts"], seed=SEED
+    )
+
+    def names(classes: Tensor) -> list[str]:
+        return [data.class_names[number] for number in classes.tolist()]
+
+    with torch.no_grad():
+        before, after = model(images).argmax(1), model(points).argmax(1)
+    return attacked_images(
+        images.numpy(),
+        points.numpy(),
+        labels=names(labels),
+        clean_predictions=names(before),
+        attacked_predictions=names(after),
+        epsilon=row["eval_epsilon"],
+        norm=row["norm"],
+    )

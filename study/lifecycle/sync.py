@@ -1,0 +1,62 @@
+"""The command `sync`: MLflow gets what it still lacks of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.heldout.members import CONFIRM_FOLDER
+from study.console import notes, results
+from study.directory.layout import open_config
+from study.directory.rows import read_rows
+from study.directory.seed_plan import read_plan
+from study.errors import UsageError
+from study.lifecycle.publish import publish
+from study.reports.pareto import write_figures
+from study.search.optuna_study import out_of_time
+from study.tracking.study_metadata import study_params, study_tags
+from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
+
+SECONDS_A_TRIAL = 5.0
+"""What the bounded wait grows by: models and figures of front members are slow to send."""
+
+
+def sync(study_dir: Path, /) -> None:
+    """Upload what tracking lacks, from the spool and the result files, and read it back; then that of new seeds.
+
+    Exit code 1 when something still is not there.
+
+    Raises:
+        UsageError: No study there, it never ran, or it is running.
+    """
+    config = open_config(study_dir)
+    table = read_rows([study_dir])
+    study_id = known_study_id(study_dir)
+    if study_id is None:
+        raise UsageError(f"{study_dir} has not been tracked yet: run `robust-study resume {study_dir}`")
+    tracking, plan = config.tracking, read_plan(study_dir)
+    tracker = Tracker(
+        study=config.name,
+        study_id=study_id,
+        study_dir=study_dir,
+        uri=tracking.uri,
+        experiment=tracking.experiment,
+        from_start=True,
+        beneath=None if plan is None else plan.beneath,
+    )
+    tracker.start(study_params(config), study_tags(config))
+    tracker.settle(table.to_pylist())
+    if table.num_rows and plan is None:
+        write_figures(table, study_dir / "figures")
+        publish(config, study_dir, table, tracker=tracker)
+    complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
+    problem = tracker.close(
+        "FINISHED" if complete else "KILLED",
+        reason=None if complete else "the study is not finished",
+        timeout=FLUSH_SECONDS + SECONDS_A_TRIAL * table.num_rows,
+    )
+    if problem:
+        notes().print(f"tracking in {tracker.uri} still lacks: {problem}", soft_wrap=True)
+        raise SystemExit(1)
+    results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}", soft_wrap=True)
+    if plan is None and read_plan(study_dir / CONFIRM_FOLDER) is not None:
+        sync(study_dir / CONFIRM_FOLDER)

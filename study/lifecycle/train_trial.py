@@ -1,0 +1,132 @@
+"""One trial alone, without Ray: from a spec, or a study's trial again to see whether its row is reproduced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from study.config.loading import read_yaml
+from study.config.values import with_numbers
+from study.console import duration, notes, results
+from study.directory.layout import open_config
+from study.directory.rows import read_rows
+from study.directory.seed_plan import read_plan
+from study.errors import UsageError
+from trainables.spec import TrialSpec
+
+
+def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: bool) -> None:
+    """Train one trial and print its row; exit code 1 when it does not agree with the study's.
+
+    Args:
+        source: A study's folder, or a spec as YAML.
+        trial: Id of the study's trial.
+        save: Where its last checkpoint is written, if anywhere.
+        as_json: Print the row as one JSON object.
+
+    Raises:
+        UsageError: No such study, trial or spec.
+    """
+    if source.is_dir() and trial is None:
+        raise UsageError(f"--trial ID is required to say which trial of {source} to train")
+    recorded: dict[str, Any] | None = None
+    if source.is_dir():
+        spec, recorded = _trial_of_study(source, trial or "")
+    elif trial is not None:
+        raise UsageError(f"--trial needs a study's folder, got {source}")
+    else:
+        spec = _spec_file(source)
+    if save is not None and save.is_dir():
+        raise UsageError(f"--save must name a file, got the folder {save}")
+    stopped = recorded is not None and recorded["status"] == "stopped_early"
+    row = _train(spec, save=save, epochs=recorded["epochs"] if recorded is not None and stopped else None)
+    if as_json:
+        results().print_json(json.dumps(row))
+    else:
+        _print_row(row)
+    if recorded is not None:
+        _compare(recorded, row, source=source)
+
+
+def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[str, Any]:
+    """Return the row of a trial that runs alone, to the end or for as many epochs as one that was stopped early."""
+    from trainables.data import DataError
+    from trainables.training.fit import trainer_for
+
+    said = notes()
+
+    def report(row: dict[str, Any]) -> None:
+        said.print(
+            f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
+            f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
+        )
+
+    try:
+        trainer = trainer_for(spec)
+        while not trainer.done and trainer.epoch != epochs:
+            report(trainer.run_epoch())
+        outcome = trainer.outcome()
+    except (DataError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    if save is not None:
+        trainer.save(save)
+        said.print(f"wrote {save}")
+    return {"status": outcome.status, "reason": outcome.reason, "flags": list(outcome.flags), **outcome.row}
+
+
+def _spec_file(path: Path) -> TrialSpec:
+    if not path.is_file():
+        raise UsageError(f"{path} is neither a study's folder nor a spec file")
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: a trial's spec must be a mapping with `dataset` and `method`, got {tree!r}")
+    try:
+        return TrialSpec.from_dict(with_numbers(tree))
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, Any]]:
+    from study.search.optuna_study import open_search, proposal_of
+
+    config = open_config(study_dir)
+    rows = {row["trial_id"]: row for row in read_rows([study_dir]).to_pylist()}
+    wanted = trial.zfill(len(next(iter(rows)))) if rows else trial
+    if wanted not in rows:
+        known = f"{min(rows)} to {max(rows)}" if rows else "none yet"
+        raise UsageError(f"{study_dir} has no result of trial {trial!r}; it has: {known}")
+    recorded = rows[wanted]
+    plan = read_plan(study_dir)
+    if plan is not None:
+        return TrialSpec.from_dict(plan.trial(recorded["number"])["spec"]), recorded
+    proposal = proposal_of(open_search(config, study_dir), config.space(), recorded["number"])
+    return config.trial_spec(proposal, number=recorded["number"]), recorded
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    console = results()
+    width = max(map(len, row))
+    for name, value in row.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        console.print(f"{name:<{width}}  {shown}")
+
+
+def _compare(recorded: dict[str, Any], row: dict[str, Any], *, source: Path) -> None:
+    from analysis.data.schema import RESULT, differing_columns
+
+    own = ["study", "trial_id", "number", "proposal", "replicate_of", "constraints"]
+    if recorded["status"] == "stopped_early":
+        own.append("reason")  # which the study's other trials decided
+    columns = [name for name in (*RESULT.deterministic_columns(), *row) if name not in own]
+    compared = [name for name in dict.fromkeys(columns) if (found := RESULT.find(name)) and found.deterministic]
+    differing = differing_columns(recorded, row, columns=compared)
+    console = results()
+    if not differing:
+        console.print(
+            f"agrees with trial {recorded['trial_id']} of {source} in all {len(compared)} deterministic columns"
+        )
+        return
+    for name, (was, now) in differing.items():
+        console.print(f"differs: {name} was {was!r}, is {now!r}")
+    raise SystemExit(1)

@@ -1,0 +1,1 @@
+"""Commands that show a study: status, Pareto front, figures, report page, comparison."""

@@ -1,0 +1,83 @@
+"""The separation of a study's data set: found where it was measured, or measured where that takes a moment."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from study.console import notes
+
+_CUT = re.compile(r"-(train|test)\d+$")
+_LARGEST = 4000
+"""Most images whose separation is measured on the way: the cost grows with their square."""
+
+
+def distances_of(table: Any, home: Path, /) -> Any:
+    """Return the distances between classes of the data set that a study's rows are of, None where not known.
+
+    Looked for in the study's `separation/` and in `separation/` of the working folder, where the command `separation`
+    writes; measured when they are in neither, the data set needs no files and is small, and kept in the study's folder.
+
+    Args:
+        table: Result rows.
+        home: The study's folder.
+
+    Returns:
+        Rows of the separation schema.
+    """
+    names, norms = (sorted(set(table[column].to_pylist())) for column in ("dataset", "norm"))
+    if len(names) != 1 or len(norms) != 1:
+        return None
+    found = _recorded(names[0], norms[0], home)
+    return found if found is not None else _measured(names[0], norms[0], home)
+
+
+def command_for(table: Any, home: Path, /) -> str:
+    """Return the command that measures what `distances_of` did not find."""
+    return f"robust-study separation {table['dataset'][0]} --norm {table['norm'][0]} --out {home / 'separation'}"
+
+
+def _recorded(name: str, norm: str, home: Path) -> Any:
+    from analysis.data.results import read_separation
+    from analysis.data.schema import ResultsError
+
+    folders = (home / "separation", Path("separation"))
+    paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("**/*.parquet"))]
+    for path in paths:
+        # distances of some of the images say nothing of the rest
+        if _CUT.search(path.parent.name) or path.name.startswith("."):
+            continue
+        try:
+            found = read_separation(path)
+        except ResultsError as error:
+            notes().print(f"left out: {error}")
+            continue
+        if _same(found["dataset"].to_pylist(), name) and set(found["norm"].to_pylist()) == {norm}:
+            return found
+    return None
+
+
+def _same(recorded: list[str], name: str) -> bool:
+    return set(recorded) in ({name}, {Path(name).name})
+
+
+def _measured(name: str, norm: str, home: Path) -> Any:
+    from analysis.data.results import to_table, write_columns
+    from analysis.data.schema import SEPARATION
+    from study.evaluation.separation import columns
+    from trainables.data import DATASETS, load_raw
+    from trainables.separation.distances import measure_separation
+
+    # a data set that reads files can say whether they are there; one that cannot is embedded
+    if name not in DATASETS or hasattr(DATASETS.load(name), "check"):
+        return None
+    raw, _ = load_raw(name, root=None)
+    splits = {"train": (raw.train_images, raw.train_labels), "test": (raw.test_images, raw.test_labels)}
+    if sum(len(labels) for _, labels in splits.values()) > _LARGEST:
+        return None
+    notes().print(f"measuring the separation of {name} ...")
+    measured = columns(measure_separation(splits, norm=norm, scale=raw.scale), name=name)  # type: ignore[arg-type]
+    if home.is_dir():
+        write_columns(home / "separation" / f"{name}-{norm}" / "distances.parquet", measured, SEPARATION, replace=True)
+    return to_table(measured, SEPARATION)

@@ -1,0 +1,42 @@
+"""The command `pareto --split test`: members that validation chose, at their test values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.console import notes, results
+from study.directory.rows import known_on_test
+from study.errors import UsageError
+
+
+def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: Path | None) -> None:
+    """Print and draw chosen members on test and write their table, study by study; nobody is chosen anew.
+
+    Args:
+        study_dirs: The studies' folders.
+        formats: Some of png, pdf, svg, html.
+        out: Where the figures go; `figures/` of each study when None, a folder for each where there are several.
+
+    Raises:
+        UsageError: A study of which nothing was measured on test, or an exported file.
+    """
+    from analysis.heldout.measurements import uses_lines
+    from analysis.plots.networks.heldout_values import write_on_test
+    from analysis.tables.chosen_table import write_chosen_table
+    from analysis.tables.heldout_tables import on_test_table
+
+    found = {study_dir: known_on_test(study_dir) for study_dir in study_dirs}
+    for study_dir, known in found.items():
+        if known is None:
+            raise UsageError(
+                f"nothing of {study_dir} was measured on test yet: run `robust-study evaluate {study_dir} --front`"
+            )
+    for study_dir, known in found.items():
+        console = results()
+        console.print(on_test_table(known))
+        for line in uses_lines(known.evaluations):
+            console.print(line)
+        folder = study_dir / "figures" if out is None else out / study_dir.name if len(found) > 1 else out
+        for path in (*write_on_test(known, folder, formats=formats), *write_chosen_table(known, folder)):
+            notes().print(f"wrote {path}")

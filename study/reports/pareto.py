@@ -1,0 +1,149 @@
+"""The command `pareto`: figures and tables of the front, from one or several studies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from study.console import notes, results
+from study.directory.rows import reference_of
+from study.errors import UsageError
+from study.reports.sources import Gathered, gather
+
+FORMATS = ("png", "pdf", "svg", "html")
+
+
+def draw(
+    study_dirs: Sequence[Path],
+    /,
+    *,
+    split: str,
+    objectives: Sequence[str],
+    allow_mixed: bool,
+    formats: Sequence[str],
+    out: Path | None,
+    skip_damaged: bool = False,
+    prefer: str | None = None,
+) -> None:
+    """Draw the front of one or several studies, print it and each method's own, and write the table of the paper.
+
+    Args:
+        study_dirs: The studies' folders, or exported Parquet files.
+        split: `val`, or `test` for chosen members at their test values.
+        objectives: Their names.
+        allow_mixed: Whether rows that measured different things may share a front.
+        formats: Some of png, pdf, svg, html.
+        out: Where the figures go; `figures/` of the first study when None.
+        skip_damaged: Leave out damaged files, each named in a warning.
+        prefer: A value for each objective, between commas; the member nearest to them is named.
+
+    Raises:
+        UsageError: Unknown objective or format, a preference that is none, studies that share no front, results that
+            cannot be read.
+    """
+    from analysis.fronts.front import on_front
+    from analysis.fronts.objectives import FRONT
+    from analysis.tables.paper_table import write_paper_table
+
+    _check(formats, objectives)
+    if split == "test":
+        if prefer is not None or allow_mixed or skip_damaged or tuple(objectives) != FRONT:
+            raise UsageError(
+                "--objectives, --prefer, --allow-mixed and --skip-damaged are of validation: leave them out on test"
+            )
+        from study.reports.heldout_values import show_on_test
+
+        show_on_test(study_dirs, formats=formats, out=out)
+        return
+    found = gather(study_dirs, skip_damaged=skip_damaged)
+    table = found.table
+    home = study_dirs[0].parent if study_dirs[0].is_file() else study_dirs[0]
+    folder = out or home / "figures"
+    wish = None if prefer is None else _wish(prefer, objectives)
+    over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
+    try:
+        on_front(table, **over)  # refuses what shares no front before anything is written
+        belief = _belief(found)
+        drawn = formats if len(objectives) > 1 else ()
+        written = write_figures(table, folder, formats=drawn, belief=belief, **over)
+        written += write_paper_table(table, folder, allow_mixed=allow_mixed)
+        _print(table, wish=wish, belief=belief, reference=reference_of(study_dirs), **over)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    notes().print("\n".join(f"wrote {path}" for path in written))
+    if not drawn:
+        notes().print("one objective spans no plane: a table and data, no figure")
+
+
+def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
+    if repeated := [name for place, name in enumerate(objectives) if name in objectives[:place]]:
+        raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
+
+
+def _print(table: Any, /, *, wish: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
+    """Print the front with its uncertainty, the member nearest to a wish, and each method's front."""
+    from analysis.tables.front_table import method_fronts_table
+
+    console = results()
+    print_front(table, console=console, intervals=True, belief=belief, reference=reference, **over)
+    if wish is not None:
+        console.print(_nearest(table, wish, **over))
+    console.print(method_fronts_table(table, reference=reference, **over))
+
+
+def _belief(found: Gathered) -> Any:
+    """Return what the studies' per-example outcomes say of their front; None without them, and a note says why."""
+    from analysis.fronts.front import mixed_columns
+    from study.reports.posterior import belief_of
+
+    if mixed := mixed_columns(found.table):
+        notes().print(f"no probabilities for the front: its trials differ in {', '.join(mixed)}")
+        return None
+    return belief_of(found.sources, found.table)
+
+
+def _wish(prefer: str, objectives: Sequence[str]) -> list[float]:
+    try:
+        wish = [float(part) for part in prefer.split(",")]
+    except ValueError:
+        wish = []
+    if len(wish) != len(objectives) or not all(map(math.isfinite, wish)):
+        raise UsageError(
+            f"--prefer takes a number for each of {', '.join(objectives)}, such as "
+            f"{','.join(['0.9'] * len(objectives))}, got {prefer!r}"
+        )
+    return wish
+
+
+def _nearest(table: Any, wish: Sequence[float], /, *, objectives: Sequence[str], allow_mixed: bool) -> str:
+    """Return which member of the front is nearest to a wish, with its values."""
+    from analysis.fronts.front import front_of
+    from analysis.fronts.member_choice import nearest_member
+    from analysis.fronts.objectives import directions, values
+
+    members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
+    points = values(members, objectives)
+    if not len(points):
+        return "no member to be near to anything"
+    place = nearest_member(points, wish, maximise=directions(objectives))
+    wanted, found = (", ".join(f"{value:.4g}" for value in point) for point in (wish, points[place]))
+    return f"nearest to ({wanted}): trial {members['trial_id'][place]} at ({found})"
+
+
+def write_figures(table: Any, folder: Path, /, **options: Any) -> list[Path]:
+    """Write the front's figures and data to a folder; see `analysis.plots.trials.pareto.write_pareto`."""
+    from analysis.plots.trials.pareto import write_pareto
+
+    return write_pareto(table, folder, **options)
+
+
+def print_front(table: Any, /, *, console: Any, **options: Any) -> None:
+    """Print the front as a table, its hypervolume and the reference point."""
+    from analysis.tables.front_table import front_table
+
+    console.print(front_table(table, **options))

@@ -1,0 +1,65 @@
+"""Accuracy against the attack's radius: each front member's curve as a file beside its figures."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.directory.layout import member_folder
+
+if TYPE_CHECKING:
+    from analysis.statistics.radius_curves import Curve
+
+CURVE = "accuracy_against_epsilon.csv"
+
+MOST = 10
+"""Most front members in one figure, spread along the front."""
+
+
+def write_curve(path: Path, curve: Curve, /) -> None:
+    """Write one curve as CSV."""
+    from analysis.plots.networks.radii import HEADINGS, curve_rows
+    from analysis.tables.text_table import csv_text
+
+    path.write_text(csv_text(HEADINGS, curve_rows([curve])), encoding="utf-8")
+
+
+def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
+    """Return a curve for each of at most `MOST` front members: as measured, else the two points that its row has.
+
+    Rows of several studies get the two points: their trials' numbers do not say whose folder holds a curve.
+    """
+    from analysis.fronts.front import front_of, spread_along
+    from analysis.fronts.objectives import FRONT, values
+    from analysis.statistics.radius_curves import curve_of
+
+    front = front_of(table)
+    if not front.num_rows:
+        return []
+    chosen = front.take(list(spread_along(values(front, FRONT), cap=MOST))).to_pylist()
+    if len(set(table["study"].to_pylist())) > 1:
+        return [curve_of(row) for row in chosen]
+    return [_read(member_folder(study_dir, row["trial_id"]) / CURVE) or curve_of(row) for row in chosen]
+
+
+def _read(path: Path) -> Curve | None:
+    from analysis.statistics.radius_curves import Curve
+
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        return None
+    first = rows[0]
+    return Curve(
+        trial_id=first["trial_id"],
+        method=first["method"],
+        split=first["split"],
+        attack=first["attack"],
+        norm=first["norm"],
+        examples=int(first["examples"]),
+        radii=tuple(float(row["epsilon"]) for row in rows),
+        accuracies=tuple(float(row["robust_accuracy"]) for row in rows),
+    )

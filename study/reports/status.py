@@ -1,0 +1,114 @@
+"""How far a study is, read from what lies on disk: nothing needs to be running."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from analysis.fronts.front import front_hypervolume, front_of
+from analysis.heldout.measurements import uses_lines
+from study.console import results
+from study.directory.layout import open_config
+from study.directory.lock import running_driver
+from study.directory.rows import evaluation_rows, read_rows
+from study.reports.failures import causes, failure_table
+from study.reports.pareto import print_front
+from study.search.optuna_study import out_of_time
+
+STATUSES = ("completed", "stopped_early", "failed")
+
+
+def show_status(study_dir: Path, /, *, as_json: bool) -> None:
+    """Print trials by method and status, causes of failure, and the front so far.
+
+    Raises:
+        UsageError: The folder holds no study, or its results cannot be read.
+    """
+    config = open_config(study_dir)
+    rows = read_rows([study_dir])
+    records = rows.select(["trial_id", "method", "status", "reason", "replicate_of"]).to_pylist()
+    by_status = Counter(record["status"] for record in records)
+    failures = causes(records, study_dir)
+    replicates = sum(record["replicate_of"] is not None for record in records)
+    flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
+    volume = front_hypervolume(rows, reference=config.front.reference)
+    driver = running_driver(study_dir)
+    uses = evaluation_rows(study_dir)
+    if as_json:
+        summary: dict[str, Any] = {
+            "study": config.name,
+            "num_trials": config.num_trials,
+            **{status: by_status[status] for status in STATUSES},
+            "driver": None if driver is None else asdict(driver),
+            "left": max(0, config.num_trials - rows.num_rows),
+            "replicates": replicates,
+            "methods": dict(Counter(record["method"] for record in records)),
+            "failures": [
+                {**asdict(cause), "traceback": None if cause.traceback is None else str(cause.traceback)}
+                for cause in failures
+            ],
+            "epochs_saved": _epochs_saved(rows),
+            "flags": dict(flags),
+            "front": front_of(rows)["trial_id"].to_pylist(),
+            "hypervolume": volume.value,
+            "hypervolume_reference": list(volume.reference),
+            "test_uses": len(uses),
+        }
+        results().print_json(json.dumps(summary))
+        return
+    console = results()
+    console.print(f"study {config.name}: {rows.num_rows} of {config.num_trials} trials done")
+    console.print(_by_method(records))
+    if replicates:
+        console.print(f"{replicates} repeat the settings of an earlier trial with another seed")
+    if failures:
+        console.print(failure_table(failures))
+    if by_status["stopped_early"]:
+        saved = 100 * _epochs_saved(rows)
+        console.print(f"{by_status['stopped_early']} stopped early: {saved:.0f}% of the epochs of all trials not run")
+    for flag, count in flags.most_common():
+        console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
+    if rows.num_rows:
+        print_front(rows, console=console, reference=config.front.reference)
+    for line in uses_lines(uses) if uses else ():
+        console.print(line)
+    if driver is not None:
+        console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
+    elif out_of_time(config, study_dir):
+        console.print(f"the time budget of {config.search.time_budget} is spent")
+    elif rows.num_rows < config.num_trials:
+        console.print(f"go on with: robust-study resume {study_dir}")
+
+
+def _meaning(flag: str) -> str:
+    from trainables.evaluation.flags import FLAGS
+    from trainables.evaluation.trial import TRAINING_FLAGS
+
+    meaning = {**FLAGS, **TRAINING_FLAGS}.get(flag)
+    return f" ({meaning})" if meaning else ""
+
+
+def _by_method(records: list[dict[str, Any]]) -> Table:
+    table = Table("method", *STATUSES)
+    for method in sorted({record["method"] for record in records}):
+        counts = Counter(record["status"] for record in records if record["method"] == method)
+        table.add_row(method, *(str(counts[status]) for status in STATUSES))
+    return table
+
+
+def _epochs_saved(rows: Any) -> float:
+    """Return the share of the epochs asked for that trials stopped early did not run."""
+    if not rows.num_rows:
+        return 0.0
+    asked, run, statuses = (rows[name].to_pylist() for name in ("param.epochs", "epochs", "status"))
+    saved = [
+        planned - done
+        for planned, done, status in zip(asked, run, statuses, strict=True)
+        if status == "stopped_early" and planned is not None
+    ]
+    return float(sum(saved) / max(1, sum(planned for planned in asked if planned is not None)))

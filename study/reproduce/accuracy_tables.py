@@ -1,0 +1,234 @@
+"""Tables 2 to 4: their studies run one after the other, each trial of each grid then becomes a line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from study.config.loading import load_config, write_yaml
+from study.config.schema import StudyConfig
+from study.console import notes, results
+from study.directory.layout import CONFIG_FILE
+from study.directory.rows import evaluation_rows, read_rows
+from study.driver.restarts import interpreter
+from study.errors import UsageError
+from study.reproduce.grids import Part, parts
+from study.reproduce.request import Made, Request
+from trainables.data import DataError, check_available
+
+if TYPE_CHECKING:
+    from analysis.tables.grid_table import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """A study of the table: what it is, its checked config, its folder, and why it cannot run, if so."""
+
+    part: Part
+    config: StudyConfig
+    folder: Path
+    problem: str | None
+
+    @property
+    def begun(self) -> bool:
+        return (self.folder / CONFIG_FILE).is_file()
+
+    def done(self) -> int:
+        """Return how many trials have their row."""
+        return int(read_rows([self.folder]).num_rows) if self.begun else 0
+
+
+def run(request: Request, /) -> Made:
+    """Run every study of a table to its end, and write the table.
+
+    Raises:
+        UsageError: None of the data sets is there, or bad input of any other kind.
+        SystemExit: A study ended before it was complete.
+    """
+    planned = _plan(request)
+    missing = [f"{each.config.name}: {each.problem}" for each in planned if each.problem]
+    if len(missing) == len(planned):
+        raise UsageError(*missing)
+    for each in planned:
+        if each.problem is None:
+            _complete(each, request)
+            _measure_on_test(each, request)
+    return _written(request, planned, missing)
+
+
+def dry_run(request: Request, /) -> None:
+    """Print each study of a table and what it would take.
+
+    Raises:
+        UsageError: Bad assignments.
+    """
+    from study.lifecycle.launch import dry_run as estimate
+
+    console = results()
+    console.print(f"{request.title}, in {request.home}")
+    for each in _plan(request):
+        console.print(f"\n{_described(each.config)}")
+        if each.problem is not None or each.begun:
+            console.print(each.problem or f"begun: {each.done()} of {each.config.num_trials} trials are done")
+            continue
+        try:
+            estimate(
+                each.part.tree,
+                assignments=request.assignments,
+                out=request.home,
+                data_root=request.data_root,
+                address=request.address,
+            )
+        except UsageError as error:
+            console.print(f"no estimate: {error}")
+
+
+def _plan(request: Request) -> list[_Planned]:
+    root = None if request.data_root is None else str(request.data_root)
+    planned = []
+    for part in parts(request.table, request.scale):
+        config = load_config(part.tree, assignments=request.assignments, data_root=root, address=request.address)
+        problem = None
+        try:
+            check_available(config.dataset)
+        except DataError as error:
+            problem = str(error)
+        planned.append(_Planned(part=part, config=config, folder=request.home / config.name, problem=problem))
+    names = [each.config.name for each in planned]
+    if len(set(names)) < len(names):
+        raise UsageError("--set name gives all studies of the table one name: leave it out")
+    return planned
+
+
+def _described(config: StudyConfig) -> str:
+    training, evaluation = config.training, config.evaluation
+    own = {key: value for key, value in config.search.fixed.items() if key != "train_epsilon"}
+    return "\n".join(
+        [
+            f"study {config.name}: {config.num_trials} trials, every combination once",
+            f"  data {config.dataset.name}, {config.dataset.train_size or 'all'} training images; "
+            f"network {config.model.name}",
+            f"  {training.epochs} epochs of batches of {training.batch_size}, {training.optimizer} at {training.lr:g} "
+            f"({training.schedule}), augmentation {training.augment}",
+            f"  {evaluation.norm} radius {evaluation.epsilon:g} in training and measurement, "
+            f"PGD of {evaluation.steps} steps",
+            f"  methods {', '.join(config.search.methods)}",
+            *(f"  {key} {json.dumps(form)}" for key, form in config.search.ranges.items()),
+            *(f"  {key} {json.dumps(value)}" for key, value in own.items()),
+        ]
+    )
+
+
+def _complete(each: _Planned, request: Request) -> None:
+    """Launch or resume a study in a process of its own, unless all its trials are done."""
+    if each.done() >= each.config.num_trials:
+        notes().print(f"study {each.config.name}: all {each.config.num_trials} trials are done")
+        return
+    options = [word for assignment in request.assignments for word in ("--set", assignment)]
+    options += ["--address", request.address] if request.address is not None else []
+    if each.begun:
+        words = ["resume", str(each.folder)]
+    else:
+        source = request.home / f"{each.part.name}.yaml"
+        write_yaml(source, each.part.tree)
+        words = ["launch", str(source), "--out", str(request.home)]
+        options += ["--data-root", str(request.data_root)] if request.data_root is not None else []
+    code = call([*words, *options])
+    if code and (code != 1 or each.done() < each.config.num_trials):
+        notes().print(f"study {each.config.name} is not complete: run the same command again to go on")
+        raise SystemExit(code)
+
+
+def _measure_on_test(each: _Planned, request: Request) -> None:
+    """Measure every completed trial of a grid on test, but those that were: nothing was chosen, so all are shown."""
+    from analysis.heldout.measurements import like_for_like
+
+    found = evaluation_rows(each.folder)
+    rows = [row for row in read_rows([each.folder]).to_pylist() if row["status"] == "completed"]
+    todo = [row["trial_id"] for row in rows if like_for_like(row, found) is None]
+    if not todo:
+        return
+    words = ["evaluate", str(each.folder), *(word for trial in todo for word in ("--trial", trial))]
+    words += ["--address", request.address] if request.address is not None else []
+    words += ["--data-root", str(request.data_root)] if request.data_root is not None else []
+    code = call(words)
+    if code > 1:
+        notes().print(f"study {each.config.name} is not measured on test: run the same command again to go on")
+        raise SystemExit(code)
+
+
+def call(words: Sequence[str], /) -> int:
+    """Run a command of ours in a process of its own, its words on stderr, and return its exit code.
+
+    A driver may replace itself by a fresh one, so it cannot share this process. Signals reach it once each, through
+    this process: it lives in a session of its own.
+    """
+    child = subprocess.Popen(
+        [*interpreter(), *words], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+    )
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        if child.poll() is None:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+def _written(request: Request, planned: Sequence[_Planned], missing: Sequence[str]) -> Made:
+    from analysis.tables.grid_table import UNMEASURED, grid_lines, write_grid_table
+
+    grids = [_grid(each) for each in planned if each.begun]
+    failed = [
+        f"{each.config.name}: every trial failed"
+        for each, grid in zip((each for each in planned if each.begun), grids, strict=True)
+        if "completed" not in grid.rows["status"].to_pylist()
+    ]
+    lacking = [f"not in this table, {line}" for line in missing]
+    notes_below = [request.remark, *lacking]
+    unmeasured = [
+        f"{each.config.name}: {count} trials are not measured on test"
+        for each, grid in zip((each for each in planned if each.begun), grids, strict=True)
+        if (count := sum(line.remark == UNMEASURED for line in grid_lines(grid, split="test")))
+    ]
+    files = write_grid_table(request.title, grids, request.home, name=request.table, notes=notes_below)
+    return Made(written=files, missing=[*missing, *failed, *unmeasured])
+
+
+def _grid(each: _Planned) -> Grid:
+    from analysis.tables.grid_table import Grid
+
+    rows = read_rows([each.folder])
+    return Grid(rows=rows, evaluations=evaluation_rows(each.folder), counts=_counts(each.folder, rows))
+
+
+def _counts(folder: Path, rows: Any) -> dict[str, int]:
+    """Return how many examples each split's measures hold, from one completed trial; empty where none is left."""
+    from collections import Counter
+
+    from analysis.data.results import read_examples
+    from analysis.data.schema import ResultsError
+
+    done = [row["trial_id"] for row in rows.select(["trial_id", "status"]).to_pylist() if row["status"] == "completed"]
+    try:
+        found = read_examples(folder, trials=done[:1])
+    except ResultsError as error:
+        notes().print(f"intervals take as many examples as were asked for: {error}")
+        return {}
+    return dict(
+        Counter(
+            row["split"] for row in found.select(["split", "checkpoint"]).to_pylist() if row["checkpoint"] == "last"
+        )
+    )

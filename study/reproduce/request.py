@@ -1,0 +1,80 @@
+"""What `reproduce` is asked for, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TITLES = {
+    "table1": "Table 1: separation of the data sets",
+    "table2": "Table 2: all methods, two networks",
+    "table3": "Table 3: natural training and the methods that train on attacks, without dropout",
+    "table4": "Table 4: dropout against none",
+}
+"""What each table holds, whatever the data."""
+
+_OF_THE_PAPER = {
+    "table1": "MNIST, CIFAR-10, SVHN and Restricted ImageNet",
+    "table2": "MNIST with CNN1 and CNN2",
+    "table3": "CIFAR-10 with WRN-40-10 and Restricted ImageNet with ResNet-50",
+    "table4": "SVHN and CIFAR-10 with WRN-40-10, dropout 0.5 and 0.2",
+}
+
+_SCALED = {
+    "smoke": "built-in data and small networks stand in for the paper's",
+    "laptop": "10,000 training images of MNIST, networks for a CPU and few epochs stand in for the paper's",
+    "paper": "the paper's data, networks and training",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `reproduce` is asked for.
+
+    Args:
+        table: One of `TABLES`.
+        scale: One of `SCALES`.
+        out: Folder in which the table's folder lies.
+        data_root: Folder of the data sets.
+        address: Ray cluster, as `cluster.address`.
+        assignments: `key=value` replacements in the config of every study of the table.
+    """
+
+    table: str
+    scale: str
+    out: Path
+    data_root: Path | None = None
+    address: str | None = None
+    assignments: Sequence[str] = ()
+
+    @property
+    def home(self) -> Path:
+        """Where the table and its studies lie."""
+        return self.out / f"{self.table}-{self.scale}"
+
+    @property
+    def title(self) -> str:
+        """What stands above the table."""
+        return f"{TITLES[self.table]} ({self.scale})"
+
+    @property
+    def remark(self) -> str:
+        """How the scale differs from the paper's, one line below the table."""
+        return (
+            f"scale {self.scale}: {_SCALED[self.scale]} ({_OF_THE_PAPER[self.table]}); docs/reproduce.md says what is "
+            "the same and what is not"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What came of a table.
+
+    Args:
+        written: Its files, the Markdown first; empty when nothing could be measured.
+        missing: What it lacks and why, a line each.
+    """
+
+    written: Sequence[Path]
+    missing: Sequence[str]

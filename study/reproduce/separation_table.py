@@ -1,0 +1,142 @@
+"""Table 1: how far apart the classes of each data set are, exactly; no training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.console import notes, results
+from study.errors import UsageError
+from study.evaluation.separation import measured, summary, write
+from study.reproduce.grids import DataPart, separations
+from study.reproduce.request import Made, Request
+
+_NAME = "table1"
+_SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One data set's line; None where its images are not there."""
+
+    part: DataPart
+    facts: dict[str, Any] | None
+
+
+def run(request: Request, /) -> Made:
+    """Measure every data set of the table that is there and was not measured yet, and write the table.
+
+    Raises:
+        UsageError: None of the data sets is there, or options that table 1 does not take.
+    """
+    _check(request)
+    lines, missing = [], []
+    for part in separations(request.scale):
+        try:
+            lines.append(_Line(part=part, facts=_facts(part, request)))
+        except UsageError as error:
+            missing.append(f"{part.dataset}: {error}")
+            lines.append(_Line(part=part, facts=None))
+    if len(missing) == len(lines):
+        raise UsageError(*missing)
+    return Made(written=_written(request, lines, missing), missing=missing)
+
+
+def dry_run(request: Request, /) -> None:
+    """Print which data sets the table measures, and how many pairs of images each compares.
+
+    Raises:
+        UsageError: Options that table 1 does not take.
+    """
+    _check(request)
+    console = results()
+    console.print(f"{request.title}, in {request.home}")
+    for part in separations(request.scale):
+        amount = "all images" if part.train is None else f"{part.train} training and {part.test} test images"
+        folder = _folder(part, request)
+        state = "measured" if (folder / _SUMMARY).is_file() else "to be measured"
+        console.print(f"  {part.dataset}: {amount}, linf, compared with radius {part.epsilon:g}; {state} in {folder}")
+    console.print("time: exact linf distances of all pairs of MNIST take about half a minute on two cores; no training")
+    console.print("nothing was started")
+
+
+def _check(request: Request) -> None:
+    for value, option in ((request.address, "--address"), (request.assignments, "--set")):
+        if value:
+            raise UsageError(f"table1 trains nothing and has no config: leave {option} out")
+
+
+def _folder(part: DataPart, request: Request) -> Path:
+    return request.home / f"{part.dataset}-linf"
+
+
+def _facts(part: DataPart, request: Request) -> dict[str, Any]:
+    """Return the summary of a data set's distances, as `separation.summary` makes it, measured only once.
+
+    Raises:
+        UsageError: The images are not there, or the folder holds something else.
+    """
+    folder = _folder(part, request)
+    path = folder / _SUMMARY
+    wanted = {"train": part.train, "test": part.test}
+    if path.is_file():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if kept["taken"] == wanted:
+            return kept
+    notes().print(f"measuring {part.dataset}")
+    found, name = measured(part.dataset, norm="linf", data_root=request.data_root, train=part.train, test=part.test)
+    write(found, folder, name=name, epsilon=part.epsilon)
+    facts = summary(found, name=name, epsilon=part.epsilon) | {"taken": wanted}
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    temporary.replace(path)
+    return facts
+
+
+def _written(request: Request, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
+    from analysis.tables.grid_table import write_forms
+    from analysis.tables.text_table import TextTable
+
+    columns: dict[str, list[Any]] = {
+        "dataset": [line.part.dataset for line in lines],
+        "train_images": [_of(line, "train-train", "examples") for line in lines],
+        "test_images": [_of(line, "test-train", "examples") for line in lines],
+        "epsilon": [line.part.epsilon for line in lines],
+        "train_train": [_of(line, "train-train", "two_r") for line in lines],
+        "test_train": [_of(line, "test-train", "two_r") for line in lines],
+        "train_train_consistent": [_of(line, "train-train", "two_r_without_contradicting") for line in lines],
+        "test_train_consistent": [_of(line, "test-train", "two_r_without_contradicting") for line in lines],
+        "contradicting": [
+            None if line.facts is None else sum(map(len, line.facts["contradicting_duplicates"])) for line in lines
+        ],
+    }
+    columns["ratio"] = [_ratio(line) for line in lines]
+    headings = ("data set", "train images", "test images", "ε", "train-train 2r", "test-train 2r")
+    shown = TextTable(
+        title=request.title,
+        headings=(*headings, "train-train 2r*", "test-train 2r*", "contradicting", "2r* / 2ε"),
+        formats=("", ",d", ",d", "g", ".4g", ".4g", ".4g", ".4g", ",d", ".3g"),
+        rows=tuple(zip(*columns.values(), strict=True)),
+        notes=(
+            "2r: smallest linf distance between images of different labels, exact, pixels in [0, 1]; *: without the "
+            "images that are identical to one of another label, which are counted under contradicting",
+            "2r* / 2ε: the smaller of both over twice the radius; above 1 a classifier that is accurate, robust and "
+            "locally smooth exists on these images",
+            request.remark,
+            *(f"not in this table, {line}" for line in missing),
+        ),
+    )
+    return write_forms(shown, columns, request.home, name=_NAME)
+
+
+def _of(line: _Line, pairs: str, name: str) -> Any:
+    return None if line.facts is None else line.facts["pairs"][pairs][name]
+
+
+def _ratio(line: _Line) -> float | None:
+    known = [_of(line, pairs, "two_r_without_contradicting") for pairs in ("train-train", "test-train")]
+    least = min((value for value in known if value is not None), default=None)
+    return None if least is None else least / (2 * line.part.epsilon)

@@ -1,0 +1,1 @@
+"""Optuna: the stored study, samplers, the Tune searcher, the time budget, importances."""

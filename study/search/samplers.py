@@ -1,0 +1,193 @@
+"""Optuna samplers by name, what each is for, and the share of proposals drawn independently of all results."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from study.config.schema import SearchConfig
+from trainables.seeding import derive
+
+POPULATION = (10, 50)
+"""Smallest and largest population of the genetic samplers; between them it is a tenth of the trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One way to propose trials.
+
+    Attributes:
+        build: Makes Optuna's sampler from a seed and the number of trials; None where none is needed.
+        best_for: When to choose it.
+        cost: Seconds a proposal takes, and what it grows with.
+        limits: What it cannot do.
+        flat: Whether it needs every quantity in every trial, whatever the method; see `SearchSpace.draw`.
+        adaptive: Whether proposals depend on results, so that a random share is kept.
+    """
+
+    build: Callable[[int, int], BaseSampler] | None
+    best_for: str
+    cost: str
+    limits: str
+    flat: bool = False
+    adaptive: bool = True
+
+
+def _tpe(seed: int, trials: int) -> BaseSampler:
+    # multivariate with groups, because the space is conditional on the method; both still carry a notice
+    with _no_notices():
+        return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
+
+
+def _nsga2(seed: int, trials: int) -> BaseSampler:
+    return optuna.samplers.NSGAIISampler(population_size=_population(trials), seed=seed)
+
+
+def _nsga3(seed: int, trials: int) -> BaseSampler:
+    with _no_notices():
+        return optuna.samplers.NSGAIIISampler(population_size=_population(trials), seed=seed)
+
+
+def _gp(seed: int, trials: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+
+
+def _population(trials: int) -> int:
+    return min(max(POPULATION[0], trials // 10), POPULATION[1])
+
+
+def _no_notices() -> warnings.catch_warnings[None]:
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+SAMPLERS: dict[str, Kind] = {
+    "tpe": Kind(
+        build=_tpe,
+        best_for="the default: mixed and conditional spaces, 30 to some thousand trials, any number of objectives",
+        cost="13, 62, 114 ms at 100, 1,000, 2,000 trials (17, 95, 182 ms with three objectives)",
+        limits="learns each method's own hyperparameters from that method's trials alone",
+    ),
+    "nsga2": Kind(
+        build=_nsga2,
+        best_for="thousands of trials, where tpe takes longer to propose one than one takes to end",
+        cost="at most 6 ms up to 2,000 trials",
+        limits="behind tpe for the first few hundred trials; its first population (a tenth of the trials, 10 to 50) "
+        "is random, and a method's own hyperparameters are not inherited but drawn",
+    ),
+    "nsga3": Kind(
+        build=_nsga3,
+        best_for="as nsga2, with three objectives or more to be spread evenly",
+        cost="as nsga2",
+        limits="as nsga2",
+    ),
+    "gp": Kind(
+        build=_gp,
+        best_for="few, expensive trials: at most about 100",
+        cost="seconds, growing with the cube of the trials: 1 s at 50",
+        limits="ignores failed and stopped trials; far behind tpe in speed beyond 100 trials",
+        flat=True,
+    ),
+    "random": Kind(
+        build=None,
+        best_for="statements about effects, baselines, as many trials at once as there are machines",
+        cost="1 ms",
+        limits="learns nothing",
+        adaptive=False,
+    ),
+    "grid": Kind(
+        build=None,
+        best_for="every combination of a few listed values, once each, in a random order",
+        cost="none to speak of: its points are listed beforehand",
+        limits="every searched quantity needs a list or a number of points; search.num_trials ends it early",
+        adaptive=False,
+    ),
+}
+
+
+def is_random(number: int, *, fraction: float) -> bool:
+    """Return whether trial `number` is one of the random share: evenly spread, exact to within one trial.
+
+    Args:
+        number: The trial's number, from 0.
+        fraction: The share, in [0, 1].
+    """
+    return math.floor((number + 1) * fraction) > math.floor(number * fraction)
+
+
+class SharedSampler(BaseSampler):
+    """Draws a stated share of trials at random, whatever came before, and leaves the rest to a sampler.
+
+    Only proposals that do not depend on results support statements about effects. Which trials they
+    are, and what is drawn for them, are functions of (seed, trial number, parameter name).
+
+    Args:
+        search: The study's search settings.
+        told: Trials the storage holds already; with the seed it gives the sampler's own stream, so
+            that a resumed study does not draw its first proposals again.
+        grid: The points of the grid by Optuna parameter, for the sampler of that name. Trial n takes the n-th of
+            them in an order drawn from the seed, so that a part of the grid is a fair sample of it.
+    """
+
+    def __init__(self, search: SearchConfig, /, *, told: int = 0, grid: Sequence[Mapping[str, Any]] = ()) -> None:
+        kind = SAMPLERS[search.sampler]
+        self._seed = search.seed
+        self._fraction = search.random_fraction if kind.adaptive else float(search.sampler == "random")
+        order = np.random.default_rng(derive(search.seed, "grid")).permutation(len(grid))
+        self._grid = [grid[index] for index in order]
+        stream = derive(search.seed, "sampler", told) % 2**32
+        self._sampler = kind.build(stream, search.num_trials) if kind.build else optuna.samplers.RandomSampler(stream)
+
+    def proposal(self, number: int) -> str:
+        """Return how trial `number` is proposed: `random`, `grid` or `sampler`."""
+        if self._grid:
+            return "grid"
+        return "random" if is_random(number, fraction=self._fraction) else "sampler"
+
+    def reseed_rng(self) -> None:
+        """Reseed the underlying sampler."""
+        self._sampler.reseed_rng()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the underlying sampler's joint space; empty for random proposals."""
+        if self.proposal(trial.number) != "sampler":
+            return {}
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw jointly; nothing for random proposals."""
+        if self.proposal(trial.number) != "sampler":
+            return {}
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw one parameter on its own."""
+        kind = self.proposal(trial.number)
+        if kind == "grid":
+            return self._grid[trial.number][param_name]
+        if kind == "random":
+            draw = optuna.samplers.RandomSampler(seed=derive(self._seed, "random", trial.number, param_name) % 2**32)
+            return draw.sample_independent(study, trial, param_name, param_distribution)
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Tell the underlying sampler."""
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Tell the underlying sampler."""
+        self._sampler.after_trial(study, trial, state, values)

@@ -1,0 +1,103 @@
+"""Where Optuna keeps a study's trials: SQLite in its folder, a journal file, or a PostgreSQL server.
+
+Passwords stay out: a URL carries none, libpq reads `PGPASSWORD` or `~/.pgpass` itself.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.directory.mounts import network_mount
+from study.errors import UsageError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from study.config.schema import StudyConfig
+
+JOURNAL = "journal"
+CONNECT_SECONDS = 10
+
+
+def study_url(study_dir: Path, /) -> str:
+    """Return the SQLAlchemy URL of a study's own storage, a SQLite file in its folder."""
+    return f"sqlite:///{(study_dir / 'optuna.db').resolve()}"
+
+
+def check_storage(config: StudyConfig, study_dir: Path, /) -> None:
+    """Check, before a new study starts, that its storage can be used and holds no study of this name.
+
+    Args:
+        config: The study's config.
+        study_dir: Its folder, which need not exist yet.
+
+    Raises:
+        UsageError: SQLite on a network mount; a server that does not answer; a name that is taken.
+    """
+    kind = config.storage.optuna
+    if kind is None:
+        _require_local(study_dir)
+    elif kind != JOURNAL:
+        import optuna
+
+        storage = open_storage(config, study_dir)
+        if config.name in optuna.get_all_study_names(storage):
+            raise UsageError(
+                f"{kind} holds a study {config.name!r} already: choose another name with --set name=NEW_NAME, "
+                "or another database"
+            )
+
+
+def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.BaseStorage:
+    """Open a study's storage, creating it on first use.
+
+    Raises:
+        UsageError: SQLite on a network mount, or a server that cannot be used; the message says why.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    kind = config.storage.optuna
+    if kind is None:
+        _require_local(study_dir)
+        return optuna.storages.get_storage(study_url(study_dir))
+    if _is_file(kind):
+        path = study_dir / "optuna.journal" if kind == JOURNAL else Path(kind.partition(":")[2])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    return _open_server(kind)
+
+
+def _is_file(kind: str) -> bool:
+    return kind == JOURNAL or kind.startswith(f"{JOURNAL}:")
+
+
+def _require_local(study_dir: Path) -> None:
+    mount = network_mount(study_dir)
+    if mount is not None:
+        raise UsageError(
+            f"{study_dir} is on {mount[0]}, a network mount ({mount[1]}), where SQLite loses or damages what it "
+            "writes: choose --out on this machine's own disk, --set storage.optuna=journal, or PostgreSQL"
+        )
+
+
+def _open_server(url: str) -> optuna.storages.BaseStorage:
+    import optuna
+
+    try:
+        import psycopg
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"`storage.optuna` {url} needs the extra `postgres`: pip install robust-study[postgres]"
+        ) from error
+    rest = url.partition("://")[2]
+    try:
+        psycopg.connect(f"postgresql://{rest}", connect_timeout=CONNECT_SECONDS).close()
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        hint = "" if os.environ.get("PGPASSWORD") else "; a password is read from PGPASSWORD or ~/.pgpass"
+        raise UsageError(f"`storage.optuna` {url} cannot be used: {reason}{hint}") from error
+    # psycopg is named, because SQLAlchemy's own choice is another driver
+    return optuna.storages.get_storage(f"postgresql+psycopg://{rest}")

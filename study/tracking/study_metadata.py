@@ -1,0 +1,60 @@
+"""What a study's parent run says of it: config and space, versions, the data set with its hash and counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from study.config.schema import StudyConfig
+
+if TYPE_CHECKING:
+    from trainables.data.base import ImageData
+
+DIGEST_LENGTH = 36
+"""Longest digest MLflow stores."""
+
+
+def study_params(config: StudyConfig, /) -> dict[str, Any]:
+    """Return the resolved config, flat, and each dimension of the search space in words."""
+    space = {f"space.{dimension.key}": dimension.describe() for dimension in config.space().dimensions}
+    return _flat(config.to_dict()) | space
+
+
+def study_tags(config: StudyConfig, /) -> dict[str, str]:
+    """Return what studies are filtered by, the code's revision, and the versions installed here."""
+    from trainables.runtime import code_revision, machine_columns
+
+    versions = json.loads(machine_columns()["versions"])
+    return {
+        "study": config.name,
+        "dataset": config.dataset.name,
+        "model": config.model.name,
+        "norm": config.evaluation.norm,
+        "code_revision": code_revision() or "unknown",
+        **{f"version.{name}": version for name, version in versions.items()},
+    }
+
+
+def dataset_event(data: ImageData, /) -> dict[str, Any]:
+    """Return the data set's name, hash, source and counts, as `Tracker.dataset` takes them."""
+    return {
+        "name": data.name,
+        "digest": data.split_hash[:DIGEST_LENGTH],
+        "source": data.name,
+        "profile": {
+            "train": len(data.train),
+            "val": len(data.val),
+            "test": data.test_examples if data.test is None else len(data.test),
+            "classes": data.num_classes,
+            "image_shape": "x".join(map(str, data.image_shape)),
+            "split_hash": data.split_hash,
+        },
+    }
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return flat
