@@ -20,8 +20,8 @@ from analysis.data.schema import EXAMPLE, RESULT
 from study.reports.report import write_report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.browser import CHROMIUM, shown_after
-from helpers.synthetic_results import METHODS, study_rows
+from helpers.services.browser import CHROMIUM, shown_after
+from helpers.studies.synthetic_results import METHODS, study_rows
 
 IMAGES = 1000
 

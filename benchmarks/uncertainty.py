@@ -16,7 +16,7 @@ from analysis.statistics.accuracy_model import true_accuracies
 from analysis.statistics.intervals import bootstrap_accuracies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.known_truth import DESIGNS, HEADER, UNDECIDABLE, made_up_study, together, try_design
+from helpers.studies.known_truth import DESIGNS, HEADER, UNDECIDABLE, made_up_study, together, try_design
 
 
 def main() -> None:

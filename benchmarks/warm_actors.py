@@ -24,14 +24,7 @@ from ray import tune  # noqa: E402
 
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
-from trainables.spec import (  # noqa: E402
-    DatasetSpec,
-    EvaluationSpec,
-    LipschitzSpec,
-    ModelSpec,
-    TrainingSpec,
-    TrialSpec,
-)
+from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec  # noqa: E402
 from trainables.training.fit import fit  # noqa: E402
 from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
 

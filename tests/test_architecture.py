@@ -1,4 +1,4 @@
-"""The code keeps its shape, and each rule that says so can fail (the rules: helpers/architecture.py)."""
+"""The code keeps its shape, and each rule that says so can fail (the rules: helpers/structure)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,40 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.architecture import (
+from helpers.structure.architecture import (
+    FOLDER_ORDER,
+    MAX_ENTRIES,
     MAX_FILE_LINES,
     MAX_FUNCTION_LINES,
     PACKAGES,
     ROOT,
-    TREE_RULES,
+    ambiguous_names,
     broken_order,
-    cycles,
-    homeless,
+    busy_inits,
+    crowded,
+    file_cycles,
+    folder_cycles,
     leaks,
+    misplaced_tests,
     too_long,
+    wrong_direction,
+)
+from helpers.structure.imports import modules
+from helpers.structure.libraries import homeless, undeclared, warm
+
+TREE_RULES: list[Callable[[Path], list[str]]] = [
+    broken_order,
+    wrong_direction,
+    file_cycles,
+    folder_cycles,
+    crowded,
+    busy_inits,
+    ambiguous_names,
+    misplaced_tests,
+    homeless,
     undeclared,
     warm,
-)
-from helpers.imports import modules
+]
 
 
 def tracked() -> list[Path]:
@@ -60,52 +79,108 @@ def test_no_registry_host_or_machine_path_is_written_down() -> None:
 BREAKING = {
     "analysis imports ours": (
         broken_order,
-        {"analysis/a.py": "\ndef f():\n    from study import cli\n"},
-        "analysis/a.py:3",
+        {"analysis/material.py": "\ndef f():\n    from study import cli\n"},
+        "analysis/material.py:3",
     ),
     "only for types": (
         broken_order,
-        {"trainables/a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import analysis.b\n"},
-        "trainables/a.py:3",
+        {"trainables/spec.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import analysis.wording\n"},
+        "trainables/spec.py:3",
     ),
     "as an import string": (
         broken_order,
-        {"trainables/a.py": "X = {'x': 'study.lifecycle.launch:run'}\n", "study/lifecycle/launch.py": ""},
-        "trainables/a.py:1",
+        {"trainables/spec.py": "X = {'x': 'study.cli:main'}\n", "study/cli.py": ""},
+        "trainables/spec.py:1",
     ),
-    "spaces import study": (
-        broken_order,
-        {"search_spaces/a.py": "import study.config.schema\n"},
-        "search_spaces/a.py:1",
+    "spaces import study": (broken_order, {"search_spaces/a.py": "import study.cli\n"}, "search_spaces/a.py:1"),
+    "upwards": (
+        wrong_direction,
+        {"study/search/a.py": "import study.driver.b\n", "study/driver/b.py": ""},
+        "study/search/a.py:1",
     ),
+    "upwards in a function": (
+        wrong_direction,
+        {"analysis/data/a.py": "def f():\n    from analysis.tables import b\n", "analysis/tables/b.py": ""},
+        "analysis/data/a.py:2",
+    ),
+    "upwards only for types": (
+        wrong_direction,
+        {
+            "study/errors.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import study.config.b\n",
+            "study/config/b.py": "",
+        },
+        "study/errors.py:3",
+    ),
+    "sideways": (
+        wrong_direction,
+        {"study/search/a.py": "import study.tracking.b\n", "study/tracking/b.py": ""},
+        "study/search/a.py:1",
+    ),
+    "a folder without a place": (wrong_direction, {"study/misc/a.py": ""}, "study/misc/a.py:1"),
+    "a circle of two": (
+        file_cycles,
+        {"study/search/a.py": "import study.search.b\n", "study/search/b.py": "from study.search import a\n"},
+        "study/search/b.py:1",
+    ),
+    "a circle through a function": (
+        file_cycles,
+        {
+            "study/search/a.py": "import study.search.b\n",
+            "study/search/b.py": "def f():\n    import study.search.a\n",
+        },
+        "study/search/b.py:2",
+    ),
+    "a circle through a package": (
+        file_cycles,
+        {"study/x/__init__.py": "from study.x.a import f\nC = 1\n", "study/x/a.py": "from study.x import C\nf = 1\n"},
+        "study/x/a.py:1",
+    ),
+    "a relative circle for types": (
+        file_cycles,
+        {
+            "study/x/a.py": "from .b import f\n",
+            "study/x/b.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import a\n",
+        },
+        "study/x/b.py:3",
+    ),
+    "a circle of folders": (
+        folder_cycles,
+        {
+            "analysis/plots/a.py": "import analysis.plots.trials.b\n",
+            "analysis/plots/c.py": "",
+            "analysis/plots/trials/b.py": "def f():\n    import analysis.plots.c\n",
+        },
+        "analysis/plots/trials/b.py:2",
+    ),
+    "a crowded folder": (
+        crowded,
+        {f"study/search/a{number}.py": "" for number in range(MAX_ENTRIES + 1)},
+        "study/search:1",
+    ),
+    "a crowded folder of tests": (
+        crowded,
+        {f"tests/study/test_{number}.py": "" for number in range(MAX_ENTRIES + 1)},
+        "tests/study:1",
+    ),
+    "a package without a purpose": (busy_inits, {"study/x/__init__.py": ""}, "study/x/__init__.py:1"),
+    "code in a package": (busy_inits, {"study/x/__init__.py": '"""X."""\nX = 1\n'}, "study/x/__init__.py:1"),
+    "one name twice": (ambiguous_names, {"study/x/a.py": "", "study/y/a.py": ""}, "study/y/a.py:1"),
+    "a source named like a test": (ambiguous_names, {"study/on_test.py": ""}, "study/on_test.py:1"),
+    "one name of two tests": (
+        misplaced_tests,
+        {"tests/study/test_a.py": "", "tests/test_a.py": ""},
+        "tests/test_a.py:1",
+    ),
+    "a test of nothing": (misplaced_tests, {"tests/study/gone/test_a.py": ""}, "tests/study/gone/test_a.py:1"),
     "ray in a method": (
         homeless,
         {"trainables/methods/a.py": "import os\nimport ray.tune\n"},
         "trainables/methods/a.py:2",
     ),
-    "lazy mlflow": (
-        homeless,
-        {"study/lifecycle/launch.py": "def f():\n    from mlflow import x\n"},
-        "study/lifecycle/launch.py:2",
-    ),
+    "lazy mlflow": (homeless, {"study/cli.py": "def f():\n    from mlflow import x\n"}, "study/cli.py:2"),
     "torch in analysis": (homeless, {"analysis/a.py": "from torch import nn\n"}, "analysis/a.py:1"),
     "pyarrow elsewhere": (homeless, {"trainables/data/a.py": "import pyarrow\n"}, "trainables/data/a.py:1"),
     "a library nobody declared": (undeclared, {"study/a.py": "import requests\n"}, "study/a.py:1"),
-    "a circle of two": (
-        cycles,
-        {"study/a.py": "import study.b\n", "study/b.py": "from study import a\n"},
-        "study/b.py:1",
-    ),
-    "a circle through a package": (
-        cycles,
-        {"study/x/__init__.py": "from study.x.a import f\nC = 1\n", "study/x/a.py": "from study.x import C\nf = 1\n"},
-        "study/x/a.py:1",
-    ),
-    "a relative circle": (
-        cycles,
-        {"study/x/a.py": "from .b import f\n", "study/x/b.py": "from . import a\n"},
-        "study/x/b.py:1",
-    ),
     "a heavy command line": (warm, {"study/cli.py": "import typer\nimport ray\n"}, "study/cli.py:2"),
     "heavy at second hand": (
         warm,
@@ -117,6 +192,7 @@ BREAKING = {
         {"study/cli.py": "import study.x.a\n", "study/x/__init__.py": "import torch\n", "study/x/a.py": ""},
         "study/cli.py:1",
     ),
+    "a heavy config": (warm, {"study/config/a.py": "import torch\n"}, "study/config/a.py:1"),
     "a heavy registry": (
         warm,
         {
@@ -132,12 +208,16 @@ BREAKING = {
 def tree(root: Path, files: dict[str, str]) -> Path:
     for package in PACKAGES:
         (root / package).mkdir()
-        (root / package / "__init__.py").touch()
+        (root / package / "__init__.py").write_text(f'"""{package}."""')
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
+
+
+def test_every_rule_has_a_tree_that_breaks_it() -> None:
+    assert {rule for rule, _, _ in BREAKING.values()} == set(TREE_RULES)
 
 
 @pytest.mark.parametrize("case", BREAKING)
@@ -152,14 +232,27 @@ def test_rules_are_silent_on_what_is_allowed(tmp_path: Path) -> None:
     allowed = {
         "study/cli.py": "import typer\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
         "def f():\n    import ray\n    from study.lifecycle.launch import go\n",
-        "study/lifecycle/launch.py": "import ray\nfrom trainables.methods import METHODS\nimport analysis\n",
-        "trainables/methods/__init__.py": "METHODS = Registry('method', {'a': 'trainables.methods.a:A'})\n",
+        "study/lifecycle/launch.py": "import ray\nfrom trainables.methods import METHODS\nimport analysis\n"
+        "from study.tracking import x\n",
+        "trainables/methods/__init__.py": '"""Methods."""\nMETHODS = Registry("m", {"a": "trainables.methods.a:A"})\n',
         "trainables/methods/a.py": "import torch\nfrom trainables.methods import b\n",
-        "trainables/methods/b.py": "def f():\n    from trainables.methods import a\n",
-        "study/tracking/x.py": "import mlflow\n",
+        "trainables/methods/b.py": "import trainables.spec\n",
+        "trainables/spec.py": "",
+        "study/tracking/x.py": "import mlflow\nimport study.errors\n",
+        "study/errors.py": "",
+        "tests/study/tracking/test_x.py": "",
+        "tests/test_all.py": "",
     }
     root = tree(tmp_path, allowed)
     assert {rule.__name__: rule(root) for rule in TREE_RULES} == {rule.__name__: [] for rule in TREE_RULES}
+
+
+def test_the_order_names_what_is_there() -> None:
+    for package, order in FOLDER_ORDER.items():
+        folder = ROOT / package
+        there = {path.stem for path in [*folder.glob("*.py"), *folder.glob("*/__init__.py")]} - {"__init__", "__main__"}
+        there |= {path.parent.name for path in folder.glob("*/__init__.py")}
+        assert set(order.replace(">", " ").split()) == there
 
 
 def test_sizes_are_found(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.shell_blocks import Command, commands
+from helpers.structure.shell_blocks import Command, commands
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,7 +57,7 @@ SERVES = {"robust-study ui studies/mnist": "robust-study ui studies/mnist --port
 # What cannot be run by a test of this checkout, and why that is no gap.
 ELSEWHERE = {
     "source .venv/bin/activate": "the commands here run with .venv/bin first on the PATH",
-    "robust-study confirm studies/mnist --seeds 3": "tests/study/test_confirm_e2e.py runs it with one new seed",
+    "robust-study confirm studies/mnist --seeds 3": "test_confirm_e2e.py runs it with one new seed",
 }
 
 NEEDS_DATA = re.compile(r"\b(launch|train) (mnist|fashion_mnist|cifar10)\b")

@@ -13,14 +13,7 @@ import numpy as np
 from analysis.data.results import Table, read_evaluations, read_examples, read_results
 from analysis.data.schema import RESULT, ResultsError
 from analysis.heldout.confirmation import KINDS, Confirmed, confirmed, mean_curse
-from analysis.heldout.measurements import (
-    alike,
-    examples_file,
-    like_for_like,
-    lipschitz_row,
-    on_images_of,
-    strongest,
-)
+from analysis.heldout.measurements import alike, examples_file, like_for_like, lipschitz_row, on_images_of, strongest
 from analysis.statistics.intervals import Estimate, mean_interval, outcomes
 
 CHOICE_FILE = "chosen.json"

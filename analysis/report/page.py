@@ -9,7 +9,7 @@ from analysis.plots.trials.interactive import plotly_script
 from analysis.report.chart_data import as_json, chart_data
 from analysis.report.front_section import front_section
 from analysis.report.heldout_section import tested_lines, tested_section
-from analysis.report.html import BEHAVIOUR, PANELS, SCRIPT, document, paragraph, table_html
+from analysis.report.html import asset, document, paragraph, table_html
 from analysis.report.lipschitz_section import lipschitz_section
 from analysis.report.provenance_section import cards_section, failures, provenance_section
 from analysis.report.settings_section import settings_section
@@ -59,7 +59,7 @@ def build_report(material: Material, /) -> str:
     )
     scripts = (
         f'<script type="application/json" id="data">{as_json(data)}</script>\n'
-        f"<script>{plotly_script()}</script>\n<script>{SCRIPT}{PANELS}{BEHAVIOUR}</script>"
+        f"<script>{plotly_script()}</script>\n<script>{asset('report.js')}</script>"
     )
     sections = {name: (title, "\n".join(parts[name])) for name, title in _SECTIONS.items()}
     return document(material.title, provenance(table), sections, scripts=scripts)

@@ -16,14 +16,7 @@ from analysis.fronts.objectives import FRONT, infeasible, objective, values
 from analysis.statistics.front_posterior import FrontBelief
 from analysis.statistics.intervals import wilson_interval
 from analysis.tables.text_table import Cell, TextTable, csv_text
-from analysis.wording import (
-    LOWER_BOUND,
-    constraints_missed,
-    flagged,
-    measured_by,
-    own_parameters,
-    provenance,
-)
+from analysis.wording import LOWER_BOUND, constraints_missed, flagged, measured_by, own_parameters, provenance
 
 LIKELY = 0.1
 """From this probability on a trial measured off the front is named as one that may be on it."""

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.heldout.confirmation import KINDS, Confirmed, Spread
-from analysis.heldout.measurements import (
-    Row,
-    attack_name,
-    doubts_on_test,
-    strongest,
-)
+from analysis.heldout.measurements import Row, attack_name, doubts_on_test, strongest
 from analysis.heldout.members import OnTest, curse_lines
 from analysis.statistics.intervals import Estimate, accuracy_estimate
 from analysis.tables.text_table import TextTable

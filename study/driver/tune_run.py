@@ -25,11 +25,7 @@ from study.directory.layout import checkpoint_root  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
 from study.directory.seed_plan import Plan, read_plan  # noqa: E402
 from study.driver.callbacks import Bookkeeper, Pulse  # noqa: E402
-from study.driver.checkpoint_retention import (  # noqa: E402
-    Deletions,
-    Retention,
-    delete,
-)
+from study.driver.checkpoint_retention import Deletions, Retention, delete  # noqa: E402
 from study.driver.final_saves import LastSaves  # noqa: E402
 from study.driver.restarts import Generation, size  # noqa: E402
 from study.driver.result_writer import Ledger  # noqa: E402

@@ -24,7 +24,7 @@ from trainables.spec import LipschitzSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.certified import Certificate
+    from trainables.certified.certificate import Certificate
     from trainables.evaluation.evaluate import Attacked, Measures
     from trainables.evaluation.lipschitz import LocalLipschitz
     from trainables.evaluation.progress import Report
@@ -167,7 +167,8 @@ def _certificate(
 ) -> Certificate | None:
     """Return bounds for the first images, or None for a network that has layers without bounds."""
     from trainables.attacks.threat import ThreatModel
-    from trainables.certified import UnsupportedModuleError, certify
+    from trainables.certified.certificate import certify
+    from trainables.certified.translation import UnsupportedModuleError
 
     count = min(CERTIFIED_EXAMPLES, len(images))
     report("certify", 0, count)

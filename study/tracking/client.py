@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.errors import UsageError
-from study.tracking.row_mapping import row_from_tags
+from study.tracking.row_mapping import BENEATH_TAG, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -191,3 +192,20 @@ def whole_row(run: Run, /) -> dict[str, Any] | None:
         return row_from_tags(run.data.tags)
     except ValueError:
         return None
+
+
+def parent_tags(client: MlflowClient, experiment: str, parent_study_id: str | None, /) -> dict[str, str]:
+    """Return the tags that nest a study's run under that of the study it belongs to; none where it belongs to none."""
+    if parent_study_id is None:
+        return {}
+    query = f"tags.`{STUDY_TAG}` = '{parent_study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
+    found = next(runs_of(client, experiment, query), None)
+    return {BENEATH_TAG: parent_study_id} | ({} if found is None else {PARENT_TAG: found.info.run_id})
+
+
+def user_name() -> str:
+    """Return the user's name, "unknown" for a container's user id without one."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

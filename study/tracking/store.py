@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -21,12 +20,13 @@ from study.tracking.client import (
     experiment_id,
     is_refusal,
     known,
+    parent_tags,
     points,
     runs_of,
     short,
+    user_name,
 )
 from study.tracking.row_mapping import (
-    BENEATH_TAG,
     ON_FRONT,
     OUTCOME_TAGS,
     PARENT_TAG,
@@ -93,15 +93,12 @@ class Store:
         self._dir = study_dir
         for run in runs_of(self.client, self.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"):
             self.runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), known(run))
-        self.parent = self._open(STUDY, run_name=study, tags={"study": study} | self._above(beneath), begun=begun)
-
-    def _above(self, beneath: str | None) -> dict[str, str]:
-        """Return the tags that put this study's run beneath another's."""
-        if beneath is None:
-            return {}
-        query = f"tags.`{STUDY_TAG}` = '{beneath}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
-        found = next(runs_of(self.client, self.experiment_id, query), None)
-        return {BENEATH_TAG: beneath} | ({} if found is None else {PARENT_TAG: found.info.run_id})
+        self.parent = self._open(
+            STUDY,
+            run_name=study,
+            tags={"study": study} | parent_tags(self.client, self.experiment_id, beneath),
+            begun=begun,
+        )
 
     def apply(self, events: Iterable[Mapping[str, Any]], /) -> None:
         """Do what the events say; one that the store refuses is left out and noted in `refused`.
@@ -238,7 +235,7 @@ class Store:
 
     def _open(self, trial_id: str, *, run_name: str, tags: Mapping[str, Any], begun: int | None) -> TrackedRun:
         if trial_id not in self.runs:
-            own = {STUDY_TAG: self._study_id, TRIAL_TAG: trial_id, "mlflow.user": _user()}
+            own = {STUDY_TAG: self._study_id, TRIAL_TAG: trial_id, "mlflow.user": user_name()}
             merged = {name: str(value) for name, value in {**tags, **own}.items() if value is not None}
             created = self.client.create_run(self.experiment_id, start_time=begun, tags=merged, run_name=run_name)
             self.runs[trial_id] = TrackedRun(created.info.run_id, tags=merged, steps={"epoch": set()})
@@ -351,10 +348,3 @@ class Store:
         for name in [name for name, value in (tags or {}).items() if value is None and name in run.tags]:
             del run.tags[name]
             self._guarded(f"tag {name}", lambda name=name: self.client.delete_tag(run.run_id, name))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"  # a container's user id without a name

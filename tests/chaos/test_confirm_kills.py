@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from helpers.small_study import SmallStudy
+from helpers.studies.small_study import SmallStudy
 
 from analysis.data.results import read_evaluations, read_examples, read_results
 from analysis.heldout.measurements import examples_file

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from helpers.small_study import SmallStudy
+from helpers.studies.small_study import SmallStudy
 
 from study.lifecycle.train_trial import retrain
 from trainables.checkpoints.format import CheckpointError, read_checkpoint

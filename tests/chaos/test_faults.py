@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.ray_cluster import cluster, descendants
-from helpers.small_study import SmallStudy
+from helpers.services.ray_cluster import cluster, descendants
+from helpers.studies.small_study import SmallStudy
 
 pytestmark = pytest.mark.chaos
 

@@ -6,9 +6,9 @@ import json
 import os
 
 import pytest
-from helpers.object_store import bucket
-from helpers.ray_cluster import cluster
-from helpers.small_study import SmallStudy
+from helpers.services.object_store import bucket
+from helpers.services.ray_cluster import cluster
+from helpers.studies.small_study import SmallStudy
 
 from trainables.checkpoints import files
 from trainables.checkpoints.weights import read_weights

@@ -7,8 +7,8 @@ import signal
 import time
 
 import pytest
-from helpers.ray_cluster import cluster
-from helpers.small_study import SmallStudy
+from helpers.services.ray_cluster import cluster
+from helpers.studies.small_study import SmallStudy
 
 from study.directory.lock import process_begun, running_driver
 from study.lifecycle.train_trial import retrain

@@ -1,0 +1,81 @@
+"""A study on three nodes, one of which is killed in mid-trial: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.services.ray_cluster import Node, cluster
+from helpers.studies.small_study import SmallStudy
+
+from study.lifecycle.train_trial import retrain
+from trainables.checkpoints.format import read_checkpoint
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory):
+    """The study, the node that was left, and the checkpoints' histories of both running trials at the kill."""
+    with cluster(2, "--num-cpus", "1", "--num-gpus", "1") as ray:
+        study = SmallStudy(
+            tmp_path_factory.mktemp("kill"), {"resources": {"gpus": 1}}, environment=ray.driver_environment
+        )
+        driver = study.launch("--address", ray.address)
+
+        def both_in_the_middle():
+            histories = {
+                trial: read_checkpoint(study.dir / "checkpoints" / trial / "last.pt")["history"]
+                for trial in study.running()
+            }
+            return histories if len(histories) == 2 and max(map(len, histories.values())) < study.epochs - 4 else None
+
+        histories = study.wait_until(both_in_the_middle, driver)
+        ray.nodes[1].kill()
+        assert driver.wait(400) == 0, study.said
+        yield study, ray.nodes[2], histories
+
+
+def interrupted(study: SmallStudy) -> list[str]:
+    lines = [line for line in study.said.splitlines() if "from its last checkpoint" in line]
+    return [line.split()[1] for line in lines]
+
+
+def test_every_trial_has_one_row(survived):
+    study, _, _ = survived
+    assert [row["number"] for row in study.rows()] == [0, 1, 2, 3]
+    assert {row["status"] for row in study.rows()} == {"completed"}
+    assert [trial.state.name for trial in study.optuna().trials] == ["COMPLETE"] * 4
+
+
+def test_the_interrupted_trial_went_on_from_its_checkpoint_on_the_other_node(survived):
+    study, left, histories = survived
+    (trial,) = interrupted(study)
+    assert trial in histories
+    row = next(row for row in study.rows() if row["trial_id"] == trial)
+    epochs = study.epoch_rows(trial)
+    assert [epoch["epoch"] for epoch in epochs] == list(range(1, study.epochs + 1))
+    # Wall times tell runs of an epoch apart: those before the kill were not run again.
+    before = [epoch["seconds"] for epoch in histories[trial]]
+    assert before
+    assert [epoch["seconds"] for epoch in epochs[: len(before)]] == before
+    if has_own_name(left):
+        assert row["host"] == left.name
+
+
+def test_rows_are_reproduced_alone(survived, capsys):
+    study, _, _ = survived
+    (trial,) = interrupted(study)
+    other = next(row["trial_id"] for row in study.rows() if row["trial_id"] != trial)
+    for name in (trial, other):
+        retrain(study.dir, trial=name, save=None, as_json=False)
+        assert f"agrees with trial {name}" in capsys.readouterr().out
+
+
+def test_mlflow_has_one_finished_run_a_trial(survived):
+    study, _, _ = survived
+    runs = study.runs()
+    assert set(runs) == {"study", *(row["trial_id"] for row in study.rows())}
+    assert {tuple(states) for states in runs.values()} == {("FINISHED",)}
+
+
+def has_own_name(node: Node) -> bool:
+    return node.line[0] == "unshare"

@@ -1,0 +1,156 @@
+"""MLflow's UI as a researcher sees it, in a real browser: table, filter, charts, front; and optuna-dashboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from helpers.services.browser import CHROMIUM, page
+from helpers.services.ports import free_port
+from helpers.studies.plain_study import run_plain
+from mlflow import MlflowClient
+
+from analysis.data.results import read_results
+from analysis.fronts.front import front_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")]
+
+CONFIG = """
+name: seen
+dataset: {name: digits, train_size: 128}
+model: {name: mlp}
+training: {epochs: 3, batch_size: 64, attack_steps: 2}
+evaluation: {epsilon: 0.1, steps: 2, examples: 64, every: 1, lipschitz: {steps: 2, examples: 8}}
+search: {space: core, num_trials: 6, methods: [natural, trades]}
+tracking: {uri: URI, models: 1}
+"""
+START_SECONDS = 600
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study's folder, and the address that `robust-study ui` says for it."""
+    pytest.importorskip("playwright", reason="needs the extra `browser`")
+    root = tmp_path_factory.mktemp("seen")
+    (root / "seen.yaml").write_text(CONFIG.replace("URI", f"sqlite:///{root}/mlflow.db"))
+    folder = run_plain(root / "seen.yaml", root / "studies")
+    log = root / "ui.log"
+    with log.open("wb") as file:
+        ui = subprocess.Popen([sys.executable, "-m", "study", "ui", str(folder)], cwd=root, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs/(\w+)", log.read_text())):
+            assert ui.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        yield folder, *found.groups()
+    finally:
+        ui.send_signal(signal.SIGINT)
+        assert ui.wait(timeout=60) == 0
+    assert "stopped" in log.read_text()
+
+
+def show(opened, base: str, path: str, query: str = "") -> None:
+    opened.goto(f"{base}/#/experiments/{path}?workflowType=machine_learning{query}", wait_until="domcontentloaded")
+
+
+def names_of(table) -> list[str]:
+    """What the runs of trials are called."""
+    return [f"{row['trial_id']} {row['method']}" for row in table.to_pylist()]
+
+
+def unfold(opened) -> None:
+    """Press the plus sign before the study's name; MLflow lists the parent of whatever a filter finds."""
+    opened.get_by_text("seen", exact=True).wait_for()
+    opened.locator(".ag-row").first.locator("button").first.click()
+
+
+def test_the_table_shows_the_study_with_its_trials_under_it(study):
+    folder, base, experiment, _ = study
+    names = names_of(read_results(folder))
+    assert len(names) == 6
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs")
+        opened.get_by_text("seen", exact=True).wait_for()
+        assert opened.get_by_text(names[3], exact=True).count() == 0
+        unfold(opened)
+        for name in names:
+            opened.get_by_text(name, exact=True).wait_for()
+        assert opened.get_by_text("7 matching runs").count() == 1
+
+
+def test_a_filter_by_a_tag_leaves_the_front(study):
+    folder, base, experiment, _ = study
+    front = names_of(front_of(read_results(folder)))
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs", "&searchFilter=tags.on_front%20%3D%20'true'")
+        unfold(opened)
+        for name in front:
+            opened.get_by_text(name, exact=True).wait_for()
+        shown = opened.locator("a", has_text=re.compile(r"^\d{5} \w+$"))
+        assert sorted(shown.all_inner_texts()) == sorted(front)
+
+
+def test_a_trials_charts_draw(study):
+    folder, base, experiment, _ = study
+    client = MlflowClient(f"sqlite:///{folder.parents[1]}/mlflow.db")
+    run_id = client.search_runs([experiment], "tags.method = 'trades'")[0].info.run_id
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs/{run_id}/model-metrics")
+        # charts draw when they come into view, in the order of their names
+        opened.get_by_placeholder("Search metric charts").fill("^val_")
+        opened.get_by_text("val_clean_accuracy", exact=True).first.wait_for()
+        opened.locator(".js-plotly-plot .lines path, .js-plotly-plot .bars path").first.wait_for(state="attached")
+        assert opened.locator(".js-plotly-plot").count() >= 3
+
+
+def test_the_front_displays_on_the_studys_own_run(study, tmp_path):
+    _, base, experiment, parent = study
+    with page() as opened:
+        show(opened, base, f"{experiment}/runs/{parent}/artifacts")
+        opened.get_by_text("figures", exact=True).first.click()
+        opened.get_by_text("pareto.png", exact=True).first.click()
+        opened.wait_for_function("[...document.images].some(image => image.naturalWidth > 500)")
+        opened.screenshot(path=tmp_path / "front.png")
+    assert Path(tmp_path / "front.png").stat().st_size > 20_000
+
+
+def test_optuna_dashboard_shows_the_same_study(study):
+    folder, *_ = study
+    pytest.importorskip("optuna_dashboard", reason="needs the extra `dashboard`")
+    port = free_port()
+    code = "from optuna_dashboard._cli import main; main()"
+    command = [sys.executable, "-c", code, f"sqlite:///{folder}/optuna.db", "--port", str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        (one,) = answer_of(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+        assert one["study_name"] == "seen"
+        trials = answer_of(f"http://127.0.0.1:{port}/api/studies/{one['study_id']}?after=0")["trials"]
+        rows = read_results(folder).to_pylist()
+        wanted = [[row["val_clean_accuracy"], row["val_robust_accuracy"]] for row in rows]
+        assert [trial["values"] for trial in trials] == wanted
+        with page() as opened:
+            opened.goto(f"http://127.0.0.1:{port}/dashboard")
+            opened.get_by_text("seen").first.wait_for()
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def answer_of(url):
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return json.load(answer)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)

@@ -1,0 +1,201 @@
+"""A small real study through the command line: launched, killed, resumed, shown, and one of its rows reproduced."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from helpers.services.ray_cluster import descendants
+
+from analysis.data.results import read_epochs, read_examples, read_results
+from analysis.data.schema import RESULT
+
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
+
+CONFIG = """
+name: small
+dataset: {name: digits, train_size: 256}
+model: {name: cnn_small}
+training: {epochs: 2, batch_size: 64, attack_steps: 2}
+evaluation: {epsilon: 0.1, steps: 3, examples: 64, lipschitz: {steps: 3, examples: 16}}
+search: {space: core, num_trials: 6, methods: [natural, adversarial_training, trades], random_fraction: 0.5}
+resources: {max_concurrent: 2}
+tracking: {models: 0}
+"""
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "study", *words]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
+
+
+def open_to_others(root: int) -> list[str]:
+    """Return the TCP addresses, other than loopback, on which a process or its descendants listen."""
+    sockets = set()
+    for pid in descendants(root):
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(descriptor))
+    rows = [
+        line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    loopback = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
+    own = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    return [address for address in own if not address.startswith(loopback)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study whose driver was killed with SIGKILL after its first row, then resumed."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "small.yaml").write_text(CONFIG)
+    with (folder / "launch.log").open("w") as log:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "study", "launch", "small.yaml"],
+            cwd=folder, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        second = None
+        deadline = time.monotonic() + 300
+        while not list((folder / "studies/small/results").glob("*.parquet")):
+            assert driver.poll() is None, (folder / "launch.log").read_text()
+            assert time.monotonic() < deadline, (folder / "launch.log").read_text()
+            if second is None and (folder / "studies/small/driver.json").exists():
+                second = command(folder, "resume", "studies/small")  # while the first one's Ray starts
+            time.sleep(0.05)
+        listening = open_to_others(driver.pid)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert listening == []
+    assert second.returncode == 2
+    assert f"is being run by process {driver.pid} on" in second.stderr
+    before = read_results(folder / "studies/small").to_pylist()
+    resumed = command(folder, "resume", "studies/small", "--set", "cluster.trials_per_driver=3")
+    assert resumed.returncode == 0, resumed.stderr
+    return folder, before, resumed
+
+
+def test_no_trial_is_lost_or_twice_and_rows_already_written_are_untouched(finished):
+    folder, before, _ = finished
+    table = read_results(folder / "studies/small")
+    assert table["number"].to_pylist() == list(range(6))
+    assert set(table["status"].to_pylist()) == {"completed"}
+    assert before
+    rows = table.to_pylist()
+    assert [row for row in rows if row["trial_id"] in {old["trial_id"] for old in before}] == before
+    assert [path.name for path in (folder / "studies/small/results").iterdir()] == ["compacted.parquet"]
+
+
+def test_the_resumed_driver_says_what_is_left_and_a_fresh_one_takes_over(finished):
+    folder, before, resumed = finished
+    assert f"{len(before)} trials finished (0 failed), " in resumed.stderr
+    assert ("driver 1 ran 3 trials and held " in resumed.stderr) == (len(before) < 3)
+    assert set(read_results(folder / "studies/small")["attempts"].to_pylist()) <= {1, 2}
+    assert not (folder / "studies/small/driver.json").exists()
+
+
+def test_a_changed_config_is_refused_with_the_difference(finished):
+    folder, _, _ = finished
+    refused = command(folder, "resume", "studies/small", "--set", "training.lr=0.5", "--add-trials", "2")
+    assert refused.returncode == 2
+    assert "`training.lr` was 0.1 when the study began and is 0.5 now" in refused.stderr
+    assert json.loads(command(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
+
+
+def test_rows_are_whole(finished):
+    folder, _, _ = finished
+    rows = read_results(folder / "studies/small").to_pylist()
+    nullable = {"reason", "train_epsilon", "craft_mode", "options", "replicate_of", "constraints", "micro_batch"}
+    for row in rows:
+        missing = [column.name for column in RESULT.columns if row[column.name] is None and column.name not in nullable]
+        assert missing == []
+        assert row["val_robust_accuracy"] <= row["val_clean_accuracy"]
+        assert (row["train_epsilon"] is None) == (row["method"] == "natural")
+        assert json.loads(row["versions"])["torch"]
+    assert read_epochs(folder / "studies/small").num_rows == 12
+    examples = read_examples(folder / "studies/small")
+    # The last checkpoint on train and val, the best one on val.
+    assert examples.num_rows == 6 * 3 * 64
+    for row in rows:
+        for checkpoint, prefix in (("last", "val"), ("best", "best_val")):
+            wanted = (row["trial_id"], "val", checkpoint)
+            mine = [e for e in examples.to_pylist() if (e["trial_id"], e["split"], e["checkpoint"]) == wanted]
+            assert sum(e["robust_correct"] for e in mine) / len(mine) == row[f"{prefix}_robust_accuracy"]
+
+
+def test_optuna_holds_the_same_values_and_no_running_trial(finished):
+    folder, _, _ = finished
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{folder}/studies/small/optuna.db")
+    rows = read_results(folder / "studies/small").to_pylist()
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+    for row, trial in zip(rows, study.trials, strict=True):
+        assert trial.values == [row["val_clean_accuracy"], row["val_robust_accuracy"]]
+        assert trial.user_attrs["proposal"] == row["proposal"]
+    assert sum(row["proposal"] == "random" for row in rows) == 3
+
+
+def test_mlflow_holds_one_parent_and_a_finished_child_a_trial(finished):
+    folder, _, _ = finished
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        runs = dict(store.execute("select run_uuid, status from runs").fetchall())
+        parents = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'").fetchall())
+    assert len(runs) == 7
+    assert set(runs.values()) == {"FINISHED"}
+    assert len(parents) == 6
+    assert len(set(parents.values())) == 1
+    ids = read_results(folder / "studies/small")["mlflow_run_id"].to_pylist()
+    assert set(ids) == set(parents)
+    assert list(folder.glob("mlartifacts/**/figures/pareto.png"))
+    (report,) = folder.glob("mlartifacts/**/report/report.html")
+    assert report.read_bytes() == (folder / "studies/small/report.html").read_bytes()
+
+
+def test_the_front_is_tagged_while_the_study_runs(finished):
+    folder, _, _ = finished
+    lines = (folder / "studies/small/tracking/spool.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    last = len(kinds) - 1 - kinds[::-1].index("end")
+    assert "front" in kinds[:last]
+
+
+def test_the_front_lies_on_disk_and_is_printed(finished):
+    folder, _, resumed = finished
+    figures = folder / "studies/small/figures"
+    for kind in ("png", "pdf", "svg", "html", "csv"):
+        assert (figures / f"pareto.{kind}").stat().st_size > 0
+    assert "hypervolume" in resumed.stdout
+    assert "tracking verified" in resumed.stderr
+    assert "robust-study ui studies/small" in resumed.stdout
+    assert "Warning" not in resumed.stderr
+
+
+def test_a_complete_study_is_shown_again_without_a_trial_being_run(finished):
+    folder, _, _ = finished
+    again = command(folder, "resume", "studies/small")
+    assert again.returncode == 0
+    assert "hypervolume" in again.stdout
+    assert read_results(folder / "studies/small").num_rows == 6
+
+
+def test_training_a_trial_alone_reproduces_its_row(finished):
+    folder, _, _ = finished
+    rows = read_results(folder / "studies/small").to_pylist()
+    attacked = next(row for row in rows if row["method"] != "natural")
+    alone = command(folder, "train", "studies/small", "--trial", attacked["trial_id"])
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert f"agrees with trial {attacked['trial_id']}" in alone.stdout
+
+
+def test_status_reports_what_is_on_disk(finished):
+    folder, _, _ = finished
+    found = json.loads(command(folder, "status", "studies/small", "--json").stdout)
+    assert (found["num_trials"], found["completed"], found["failed"], found["left"]) == (6, 6, 0, 0)
+    assert found["hypervolume_reference"] == [0.0, 0.0]

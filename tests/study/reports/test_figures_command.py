@@ -1,0 +1,131 @@
+"""`figures`: what it writes, what it says is missing, and where it finds the data set's separation."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.studies.synthetic_results import METHODS, as_table, result_row, study_rows
+
+from analysis.data.results import example_columns, read_separation, to_table, trial_file, write_columns, write_rows
+from analysis.data.schema import EXAMPLE, RESULT, SEPARATION
+from analysis.statistics.theorem_radius import reach_of
+from study.directory.layout import member_folder
+from study.reports.dataset_separation import distances_of
+from study.reports.figures import draw_all
+from study.reports.radius_curves import CURVE, front_curves, write_curve
+from trainables.data.base import RawImages
+
+
+def folder_of(path, rows):
+    write_rows(path / "results" / "compacted.parquet", rows, RESULT)
+    return path
+
+
+def distances(name="mnist", least=0.7, folder=None):
+    columns = {
+        "dataset": [name], "norm": ["linf"], "scale": [255], "pairs": ["train-train"], "split": ["train"], "index": [0],
+        "label": [1], "distance": [least], "contradicting": [False],
+    }  # fmt: skip
+    if folder is None:
+        return to_table(columns, SEPARATION)
+    write_columns(folder / "distances.parquet", columns, SEPARATION)
+    return read_separation(folder / "distances.parquet")
+
+
+def test_every_figure_lies_in_the_study_with_its_data(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "toy", study_rows(15, methods=METHODS[:2], seed=2))
+    distances("digits", folder=tmp_path / "toy" / "separation" / "digits-linf")
+    # no format: the drawing to files, which costs most, is the library's and tested with it
+    draw_all(Path("toy"), formats=[], width="page", out=None)
+    out, err = capsys.readouterr()
+    assert out.strip() == "toy/figures"
+    assert {path.stem for path in (tmp_path / "toy" / "figures").glob("*.csv")} == {
+        "pareto", "lipschitz", "hypervolume", "slice_train_epsilon", "slice_dropout", "slice_strength",
+        "parallel_coordinates", "accuracy_against_epsilon", "best_against_last", "separation",
+        "certified_accuracy",
+    }  # fmt: skip
+    assert "two radii only" in err
+    assert "no importance figure: fewer than 20 sound trials" in err
+
+
+def test_the_fronts_data_has_the_same_probabilities_as_from_pareto(command, tmp_path) -> None:
+    rows = study_rows(12, seed=2, failed=0)
+    folder_of(tmp_path / "toy", rows)
+    for row in rows:
+        correct = {f"{kind}_correct": np.arange(40) < 40 * row[f"val_{kind}_accuracy"] for kind in ("clean", "robust")}
+        own = {"study": "toy", "trial_id": row["trial_id"], "checkpoint": "last", "attack": "pgd", "epsilon": 0.1}
+        columns = example_columns({"val": {"index": np.arange(40), **correct}}, **own)
+        write_columns(trial_file(tmp_path / "toy", row["trial_id"], schema=EXAMPLE), columns, EXAMPLE)
+    assert command("pareto", "toy", "--format", "svg")[0] == 0
+    file = tmp_path / "toy" / "figures" / "pareto.csv"
+    drawn = file.read_text()
+    draw_all(Path("toy"), formats=[], width="page", out=None)
+    assert file.read_text() == drawn
+
+
+@pytest.mark.parametrize("words", [["--format", "jpg"], ["--width", "poster"]])
+def test_wrong_words_are_named(command, tmp_path, words) -> None:
+    folder_of(tmp_path / "toy", [result_row(0)])
+    code, _, err = command("figures", "toy", *words)
+    assert code == 2
+    assert words[1] in err
+
+
+def test_rows_of_different_measurements_are_refused(command, tmp_path) -> None:
+    folder_of(tmp_path / "toy", [result_row(0), result_row(1, dataset="mnist")])
+    code, _, err = command("figures", "toy")
+    assert code == 2
+    assert "differ in dataset (digits, mnist)" in err
+    assert not (tmp_path / "toy" / "figures").exists()
+
+
+def test_the_separation_is_found_where_the_command_writes_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, home = as_table([result_row(0, dataset="mnist")]), tmp_path / "toy"
+    home.mkdir()
+    assert distances_of(table, home) is None
+    distances(folder=tmp_path / "separation" / "mnist-linf-train200", least=0.1)
+    distances("fashion_mnist", folder=tmp_path / "separation" / "fashion_mnist-linf", least=0.2)
+    assert distances_of(table, home) is None
+    wanted = distances(folder=tmp_path / "separation" / "mnist-linf")
+    assert distances_of(table, home) == wanted
+    own = distances(folder=home / "separation" / "mnist-linf", least=0.6)
+    assert distances_of(table, home) == own
+    shutil.rmtree(home / "separation")
+    assert distances_of(as_table([result_row(0, dataset="mnist", norm="l2")]), home) is None
+
+
+def test_a_small_embedded_data_sets_separation_is_measured_once_and_kept(tmp_path, monkeypatch) -> None:
+    images = np.array([0, 3, 16, 9], dtype=np.uint8).reshape(4, 1, 1, 1)
+    few = RawImages(
+        train_images=images[:2], train_labels=np.array([0, 1]), test_images=images[2:], test_labels=np.array([0, 1]),
+        class_names=("a", "b"), scale=16,
+    )  # fmt: skip
+    asked = []
+    monkeypatch.setattr("trainables.data.load_raw", lambda name, *, root: (asked.append(name) or few, name))
+    for _ in range(2):
+        found = reach_of(distances_of(as_table([result_row(0)]), tmp_path))
+        assert found is not None
+        assert (found.two_r, found.radius, found.examples) == (3 / 16, 3 / 32, 4)
+    assert asked == ["digits"]
+
+
+def test_curves_are_spread_along_the_front_and_read_as_written(tmp_path) -> None:
+    rows = [
+        result_row(n, val_clean_accuracy=0.9 - 0.01 * n, val_robust_accuracy=0.1 + 0.02 * n, method="trades")
+        for n in range(30)
+    ]
+    curves = front_curves(as_table(rows), tmp_path)
+    assert len(curves) == 10
+    assert {curves[0].trial_id, curves[-1].trial_id} == {"t00000", "t00029"}
+    radii, accuracies = (0.0, 0.05, 0.1), tuple(np.linspace(0.9, 0.1, 3).tolist())
+    longer = type(curves[0])(**{**vars(curves[0]), "radii": radii, "accuracies": accuracies})
+    member_folder(tmp_path, longer.trial_id).mkdir(parents=True)
+    write_curve(member_folder(tmp_path, longer.trial_id) / CURVE, longer)
+    assert longer in front_curves(as_table(rows), tmp_path)
+    other = {**rows[0], "study": "other", "val_clean_accuracy": 0.95}
+    assert not any(curve.measured for curve in front_curves(as_table([*rows, other]), tmp_path))

@@ -1,0 +1,80 @@
+"""Importance of hyperparameters: whose trials it rests on, and what the report says of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from helpers.studies.pages import page_of, text_of
+from helpers.studies.synthetic_results import as_table, result_row
+
+from analysis.statistics.importance import LEAST
+from analysis.tables.importance import within_table
+from study.search.importance import importance_of, importance_within, importances, objectives_shown
+
+
+def test_importance_finds_what_matters() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(80):
+        dropout, lr = float(rng.random()), float(rng.random())
+        changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": 0.9 - 0.3 * dropout}
+        rows.append(result_row(number, **changes))
+    found = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
+    assert next(iter(found)) == "param.dropout"
+    assert found["param.dropout"] > 0.9
+    assert importances(rows[: LEAST - 1], ["val_clean_accuracy"]) == {}
+    assert importances(rows, ["val_robust_accuracy"]) == {}
+
+
+def test_importance_leaves_out_what_settings_do_only_together_and_says_whose_trials() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(120):
+        dropout, lr = float(rng.random()), float(rng.random())
+        together = 0.5 + 0.3 * (1 if (dropout > 0.5) == (lr > 0.5) else -1)
+        changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": together}
+        rows.append(result_row(number, proposal="random" if number < LEAST - 1 else "sampler", **changes))
+    shares, words = importance_of(as_table(rows))
+    assert sum(shares["val_clean_accuracy"].values()) < 0.6
+    assert words.startswith("n = 120 sound trials, a sampler's own among them (only 19 did not")
+    words = importance_of(as_table([{**row, "proposal": "random"} for row in rows[:40]]))[1]
+    assert words == "n = 40 trials whose proposals did not follow results"
+    text = text_of(page_of(rows, importance=shares, importance_sample=words))
+    assert "N = 40 trials whose proposals did not follow results." in text
+
+
+SMOOTH = """
+name: smooth
+dataset: {name: digits}
+search: {space: core, objectives: [val_clean_accuracy, val_lipschitz_log10]}
+"""
+
+
+def test_importance_within_a_method_knows_its_own_settings_and_names_who_has_too_few(tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for number in range(2 * LEAST + 5):
+        method = "natural" if number < 5 else "trades"
+        beta, epsilon, dropout = (float(rng.random()) for _ in range(3))
+        settings = {"param.beta": beta, "train_epsilon": epsilon} if method == "trades" else {"train_epsilon": None}
+        changes = {"param.dropout": dropout, "val_clean_accuracy": 0.9 - 0.3 * epsilon}
+        rows.append(result_row(number, method=method, proposal="random", **changes, **settings))
+    assert "train_epsilon" not in importance_of(as_table(rows))[0]["val_clean_accuracy"]
+    few, many = importance_within(as_table(rows))
+    assert (few.method, few.trials, few.shares) == ("natural", 5, {})
+    assert (many.method, many.trials, many.independent) == ("trades", 2 * LEAST, True)
+    # clean accuracy is a function of the radius alone, robust accuracy is a constant
+    assert list(many.shares) == ["val_clean_accuracy"]
+    assert many.shares["val_clean_accuracy"]["train_epsilon"] > 0.8
+    assert set(many.shares["val_clean_accuracy"]) == {"train_epsilon", "param.beta", "param.dropout"}
+    table, methods = within_table([few, many])
+    assert table.rows[0][:3] == ("trades", f"n = {2 * LEAST}", "training radius ε")
+    assert methods == ["trades"] * 3
+    text = text_of(page_of(rows, importance_within=[few, many]))
+    assert "fewer than 20 sound trials or none that vary: natural (5)" in text
+    sampled = as_table([row | {"proposal": "sampler"} for row in rows])
+    assert [(one.trials, one.independent) for one in importance_within(sampled)] == [(5, False), (2 * LEAST, False)]
+    assert objectives_shown([tmp_path]) == (
+        "val_clean_accuracy",
+        "val_robust_accuracy",
+        "val_lipschitz_scale_free_log10",
+    )

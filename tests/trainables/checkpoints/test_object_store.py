@@ -1,0 +1,116 @@
+"""Checkpoints in an object store: whole objects, resumed from, damaged ones noticed, nothing secret written."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.services.object_store import bucket
+
+from study.cluster.shared_files import check_shared
+from study.config.schema import parse_config
+from study.errors import UsageError
+from trainables.checkpoints import files
+from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
+from trainables.checkpoints.weights import read_weights
+from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
+from trainables.training.fit import fit
+from trainables.training.loop import Trainer
+
+SPEC = TrialSpec(
+    dataset=DatasetSpec(name="digits", train_size=64),
+    model=ModelSpec(name="mlp"),
+    training=TrainingSpec(epochs=2, batch_size=32),
+    evaluation=EvaluationSpec(steps=1, examples=16, every=1, lipschitz=LipschitzSpec(steps=1, restarts=1, examples=8)),
+    method="natural",
+    seed=3,
+)
+
+
+@pytest.fixture(scope="module")
+def store():
+    with bucket("studies") as url:
+        yield url
+
+
+def test_a_trial_resumed_from_the_store_gives_the_row_of_one_never_interrupted(store):
+    folder = f"{store}/small/00000"
+    interrupted = Trainer(SPEC)
+    interrupted.run_epoch()
+    interrupted.keep(folder)
+    assert files.exists(f"{folder}/last.pt")
+    assert files.exists(f"{folder}/best.pt")
+    resumed, whole = fit(SPEC, resume_from=f"{folder}/last.pt"), fit(SPEC)
+    for name in ("val_clean_accuracy", "val_robust_accuracy", "val_loss", "val_lipschitz_mean", "epochs"):
+        assert resumed.row[name] == whole.row[name]
+
+
+def test_weights_are_read_from_the_store(store):
+    trainer = Trainer(SPEC)
+    trainer.save(f"{store}/weights.pt")
+    state, spec = read_weights(f"{store}/weights.pt")
+    assert spec["method"] == "natural"
+    assert all(torch.equal(value, state[name]) for name, value in trainer.model.state_dict().items())
+
+
+def test_a_new_object_replaces_the_old_one_and_folders_can_be_removed(store):
+    for number in (1, 2):
+        write_checkpoint(f"{store}/gone/last.pt", {"number": number})
+    assert read_checkpoint(f"{store}/gone/last.pt")["number"] == 2
+    assert "gone" in files.folders(store)
+    assert files.folders(f"{store}/never") == []
+    files.remove_folder(f"{store}/gone")
+    files.remove_folder(f"{store}/gone")
+    assert "gone" not in files.folders(store)
+    assert not files.exists(f"{store}/gone/last.pt")
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_a_truncated_object_is_a_checkpoint_error(store, size):
+    write_checkpoint(f"{store}/cut.pt", {"values": torch.zeros(2000)})
+    content = files.read_bytes(f"{store}/cut.pt")
+    assert len(content) > size
+    files.write_bytes(f"{store}/cut.pt", content[:size])
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        read_checkpoint(f"{store}/cut.pt")
+
+
+def test_a_missing_object_or_bucket_is_a_checkpoint_error(store):
+    assert not files.exists(f"{store}/none.pt")
+    for url in (f"{store}/none.pt", "s3://no-such-bucket/none.pt"):
+        with pytest.raises(CheckpointError):
+            read_checkpoint(url)
+        with pytest.raises(CheckpointError):
+            read_weights(url)
+
+
+def test_locations_are_joined_as_their_kind_is(tmp_path):
+    assert files.join("s3://bucket/a/", "b", "c.pt") == "s3://bucket/a/b/c.pt"
+    assert files.join(tmp_path, "b") == tmp_path / "b"
+    files.write_bytes(tmp_path / "deep" / "file", b"12")
+    assert files.read_bytes(tmp_path / "deep" / "file") == b"12"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+
+
+def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut(store):
+    from trainables.training.tune_trainable import TrialTrainable
+
+    folder = f"{store}/tune/00001"
+    earlier = Trainer(SPEC)
+    earlier.run_epoch()
+    earlier.keep(folder)
+    config = {"spec": SPEC.to_dict(), "checkpoint_dir": folder}
+    assert TrialTrainable(config=config)._trainer.epoch == 1
+    content = files.read_bytes(f"{folder}/last.pt")
+    files.write_bytes(f"{folder}/last.pt", content[: len(content) // 2])
+    worker = TrialTrainable(config=config)
+    assert worker._failure is None
+    assert worker._trainer.epoch == 0
+
+
+def test_a_bucket_that_is_there_may_be_written_to_and_a_misspelt_one_is_named_before_a_study_starts(store, tmp_path):
+    tree = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}
+    check_shared(parse_config({**tree, "storage": {"checkpoints": f"{store}/s"}}), tmp_path, [])
+    with pytest.raises(
+        UsageError, match=r"`storage.checkpoints`: this machine cannot write to s3://studeis/s \(.*bucket"
+    ):
+        check_shared(parse_config({**tree, "storage": {"checkpoints": "s3://studeis/s"}}), tmp_path, [])

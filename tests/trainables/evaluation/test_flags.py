@@ -1,0 +1,257 @@
+"""Flags: each has a network or an attack that must raise it, and a healthy network raises none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.networks.linear_attacks import linear_problem
+from helpers.networks.toy_problems import linear
+from helpers.networks.trained import trained_digits
+from torch import nn
+
+from trainables.attacks.autoattack import _FLAGS as AUTOATTACK_FLAGS
+from trainables.attacks.base import input_gradient, is_correct
+from trainables.attacks.losses import cross_entropy_against
+from trainables.attacks.pgd import pgd
+from trainables.attacks.threat import ThreatModel
+from trainables.evaluation.evaluate import Measures, evaluate
+from trainables.evaluation.flags import FLAGS, differ, look_like_probabilities, noticeable
+
+LINF = ThreatModel("linf", 0.05)
+
+
+class Rewired(nn.Module):
+    """A network whose forward pass, or whose gradient, is changed by `wire`."""
+
+    def __init__(self, net: nn.Module, wire) -> None:
+        super().__init__()
+        self.net, self.wire = net, wire
+
+    def forward(self, x):
+        return self.wire(self.net, x)
+
+
+def measure(model, x, y, *, threat=LINF, checks="cheap", attack="pgd", **changes) -> Measures:
+    settings = {"steps": 10, "restarts": 1, "lipschitz_steps": 10, "lipschitz_restarts": 2, "lipschitz_examples": 40}
+    return evaluate(model, x, y, threat=threat, seed=0, checks=checks, attack=attack, **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A linear model, images whose classes it knows, most of them robust at 0.01 and few at 0.05."""
+    model, x, y, _ = linear_problem(3, seed=0, n=200)
+    return model, x, y
+
+
+def wired(problem, wire) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    model, x, y = problem
+    return Rewired(model, wire), x, y
+
+
+def noisy(net, x):
+    return net(x) + 0.01 * torch.randn(len(x), 3, generator=noisy.draws)
+
+
+def drifting():
+    """Right answers in the attack's own clean pass, wrong ones for every fourth image in the first."""
+    calls = iter(range(10**6))
+
+    def wire(net, x):
+        logits = net(x)
+        wrong = (torch.arange(len(x)) % 4 == 0) & (next(calls) < 3)
+        return torch.where(wrong[:, None], -logits, logits)
+
+    return wire
+
+
+def climbs_down(net, x):
+    """The gradient has the wrong sign, so every attack that follows it runs away from the boundary."""
+    return net(2 * x.detach() - x)
+
+
+def blind_off_grid(net, x):
+    """A gradient at multiples of 1/16 only, where images lie and a random start does not."""
+    on_grid = (16 * x == (16 * x).round()).flatten(1).all(1).reshape(-1, 1, 1, 1)
+    return net(torch.where(on_grid, x, x.detach()))
+
+
+def no_gradient(net, x):
+    return net(x.detach() + 0 * x)
+
+
+def two_steps_short(model, x, y, /, *, threat, steps, restarts, generator):
+    """Half a radius in ten steps, the whole in twenty."""
+    gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
+    return threat.project(threat.ascend(x, gradient, step=threat.epsilon * steps / 20), x)
+
+
+def wrong_ball(model, x, y, /, *, threat, steps, restarts, generator):
+    wide = ThreatModel(threat.norm, 1.001 * threat.epsilon)
+    return pgd(model, x, y, threat=wide, steps=steps, restarts=restarts, generator=generator)
+
+
+def wrong_box(model, x, y, /, *, threat, steps, restarts, generator):
+    return torch.where(x > 0.5, x + threat.epsilon, x) + 0.4
+
+
+def half_nan(model, x, y, /, *, threat, steps, restarts, generator):
+    return torch.where(torch.rand(x.shape, generator=generator) < 0.5, torch.nan, x)
+
+
+@pytest.mark.parametrize(
+    ("robust", "norm", "epsilon"),
+    [(True, "linf", 0.1), (True, "l2", 0.5), (False, "linf", 0.03), (False, "l2", 0.15)],
+)
+def test_healthy_trained_network_raises_no_flag(robust, norm, epsilon):
+    threat = ThreatModel(norm, epsilon)
+    found = measure(*trained_digits(robust=robust), threat=threat, checks="full", steps=20, lipschitz_steps=20)
+    assert found.flags == ()
+    assert found.clean_correct.mean() > 0.9
+
+
+def test_probabilities(problem):
+    found = measure(*wired(problem, lambda net, x: torch.softmax(net(x), 1)))
+    assert "probabilities" in found.flags
+    assert not look_like_probabilities(torch.tensor([[0.5, 0.5], [1.5, -0.5]]))
+    assert not look_like_probabilities(torch.tensor([[0.5, 0.4]]))
+    assert not look_like_probabilities(torch.tensor([[torch.nan, 0.5]]))
+
+
+def test_nondeterministic(problem):
+    noisy.draws = torch.Generator().manual_seed(0)
+    assert "nondeterministic" in measure(*wired(problem, noisy)).flags
+
+
+def test_differ_is_relative_and_takes_equal_nans_for_equal():
+    logits = torch.tensor([[1000.0, 1.0], [torch.nan, 1.0]])
+    assert not differ(logits, logits.clone())
+    assert not differ(logits, logits + torch.tensor([[1e-2], [1e-5]]))
+    assert differ(logits, logits + torch.tensor([[0.0], [1e-2]]))
+    assert differ(torch.zeros(1, 2), torch.full((1, 2), 1e-3))
+
+
+def test_robust_above_clean(problem):
+    found = measure(*wired(problem, drifting()), threat=ThreatModel("linf", 0.001))
+    assert "robust_above_clean" in found.flags
+    # What is reported stays below clean accuracy all the same.
+    assert not (found.robust_correct & ~found.clean_correct).any()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("attack", [wrong_ball, wrong_box, half_nan], ids=lambda attack: attack.__name__)
+def test_radius_exceeded(problem, attack, norm, monkeypatch):
+    found = measure(*problem, threat=ThreatModel(norm, 0.05), attack=f"{__name__}:{attack.__name__}")
+    assert "radius_exceeded" in found.flags
+
+
+def test_noise_stronger_and_large_radius_survived(problem):
+    """Gradient masking: attacks that trust the gradient find nothing, at any radius."""
+    found = measure(*wired(problem, climbs_down), checks="full")
+    assert found.robust_correct.mean() > 0.8
+    assert {"noise_stronger", "large_radius_survived"} <= set(found.flags)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_large_radius_survived_in_both_norms(norm):
+    """Grey is on the boundary, so no network can be right there; one without a gradient seems to be."""
+    x = torch.cat([torch.full((20, 1, 3, 4), 0.2), torch.full((20, 1, 3, 4), 0.8)])
+    y = torch.arange(40) // 20
+    net = linear(torch.stack([-torch.ones(12), torch.ones(12)]), torch.tensor([6.0, -6.0]))
+    threat = ThreatModel(norm, 0.05)
+    assert is_correct(net(x), y).all()
+    assert "large_radius_survived" not in measure(net, x, y, threat=threat, checks="full").flags
+    assert "large_radius_survived" in measure(Rewired(net, climbs_down), x, y, threat=threat, checks="full").flags
+
+
+def test_fgsm_stronger(problem):
+    model, x, _ = problem
+    x = (16 * x).round() / 16
+    y = model(x).argmax(1)
+    found = measure(Rewired(model, blind_off_grid), x, y)
+    assert "fgsm_stronger" in found.flags
+
+
+def test_steps_not_converged(problem):
+    attack = f"{__name__}:two_steps_short"
+    assert "steps_not_converged" in measure(*problem, checks="full", attack=attack).flags
+    assert "steps_not_converged" not in measure(*problem, checks="full", attack=attack, steps=20).flags
+    assert "steps_not_converged" not in measure(*problem, checks="cheap", attack=attack).flags
+
+
+class Waves(nn.Module):
+    """Logits that swing within the ball, so that their linearisation at the image says little about it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draws = torch.Generator().manual_seed(0)
+        self.inner = nn.Parameter(6 / 8 * torch.randn(64, 32, generator=draws))
+        self.outer = nn.Parameter(torch.randn(32, 10, generator=draws))
+
+    def forward(self, x):
+        return (x.flatten(1) @ self.inner).sin() @ self.outer
+
+
+def test_lipschitz_not_converged():
+    """One step finds no slope that twenty find."""
+    x = torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    threat = ThreatModel("linf", 0.1)
+    few, enough = (
+        measure(Waves(), x, torch.arange(50) % 10, threat=threat, checks="full", lipschitz_steps=steps).flags
+        for steps in (1, 20)
+    )
+    assert "lipschitz_not_converged" in few
+    assert "lipschitz_not_converged" not in enough
+
+
+def test_zero_gradient(problem):
+    assert "zero_gradient" in measure(*wired(problem, no_gradient)).flags
+
+
+def test_nan_logits(problem):
+    assert "nan_logits" in measure(*wired(problem, lambda net, x: net(x) / 0 - net(x) / 0)).flags
+
+
+def test_scale_free_undefined():
+    assert "scale_free_undefined" in measure(linear(torch.zeros(3, 12)), *linear_problem(3, seed=0)[1:3]).flags
+
+
+def test_noticeable_needs_the_share_and_more_than_one_image():
+    assert not noticeable(1, 50, share=0.005)
+    assert noticeable(2, 50, share=0.005)
+    assert not noticeable(5, 1000, share=0.005)
+    assert noticeable(6, 1000, share=0.005)
+
+
+def test_every_flag_has_its_sentence_and_its_control():
+    controlled = {
+        name.removeprefix("test_")
+        for name in globals()
+        if name.startswith("test_") and name.removeprefix("test_") in FLAGS
+    } | {"noise_stronger", "large_radius_survived"}
+    # The rest comes from AutoAttack's own warnings: see test_attacks.
+    autoattack = {flag for flag in FLAGS if flag.startswith("autoattack_")}
+    assert controlled | autoattack == set(FLAGS)
+    assert set(AUTOATTACK_FLAGS.values()) <= set(FLAGS)
+    for sentence in FLAGS.values():
+        assert sentence[0].islower() or sentence.startswith(("FGSM", "AutoAttack"))
+        assert not sentence.endswith(".")
+
+
+def test_cheap_flags_cost_little(problem):
+    """Counted in images through the network, forward ones as one and those with a gradient as three."""
+    model, x, y = trained_digits()
+    cost = {"forward": 0}
+
+    def count(module, inputs, output):
+        cost["forward"] += len(output) * (3 if output.requires_grad else 1)
+
+    hook = model.register_forward_hook(count)
+    try:
+        options = {"lipschitz_steps": 20, "lipschitz_examples": 180, "threat": ThreatModel("linf", 0.1)}
+        measure(model, x, y, **options)
+        whole = cost["forward"]
+    finally:
+        hook.remove()
+    # FGSM's point, a second pass over the first batch, two draws of noise; by robust accuracy at most.
+    extra = len(x) + min(256, len(x)) + 2 * len(x)
+    assert extra < 0.1 * (whole - extra)

@@ -1,0 +1,210 @@
+"""The unlabelled pool of robust self-training: who labels it, which images are in it, what is cached."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers.networks.image_files import cyclic_labels, encode, parquet_table
+from helpers.networks.toy_problems import blobs, deterministic, tiny_spec
+
+from trainables.data import DataError
+from trainables.data.base import RawImages
+from trainables.data.unlabelled import check_images, load_images
+from trainables.training import pseudo_labels as teacher_module
+from trainables.training.batches import Pool, TrainingBatches
+from trainables.training.fit import trainer_for
+from trainables.training.loop import LAST, Trainer
+from trainables.training.pseudo_labels import labelled_pool, teacher, teacher_file, teacher_spec
+
+CPU = torch.device("cpu")
+POOL = "test_pseudo_labels:pool"
+DATA = blobs(train=60, val=30)
+
+
+def pool(root: Path) -> RawImages:
+    """More pictures of the same classes, among them all of the trial's training and validation images."""
+    more = blobs(train=120, val=2, seed=0)
+    noise = np.random.RandomState(5).randint(0, 3, size=more.train.images.shape)
+    fresh = np.clip(more.train.images.astype(int) - noise, 0, 16).astype(np.uint8)
+    images = np.concatenate([DATA.train.images, DATA.val.images, fresh])
+    labels = np.zeros(len(images), dtype=np.int64)
+    names = ("unknown", "unused")
+    return RawImages(
+        train_images=images, train_labels=labels, test_images=images[:2], test_labels=labels[:2],
+        class_names=names, scale=16,
+    )  # fmt: skip
+
+
+def colour(root: Path) -> RawImages:
+    images, labels = np.zeros((20, 3, 8, 8), np.uint8), np.zeros(20, np.int64)
+    return RawImages(
+        train_images=images, train_labels=labels, test_images=images, test_labels=labels, class_names=("a",)
+    )
+
+
+def same(root: Path) -> RawImages:
+    images = np.concatenate([DATA.train.images, DATA.val.images])
+    labels = np.zeros(len(images), dtype=np.int64)
+    return RawImages(
+        train_images=images, train_labels=labels, test_images=images, test_labels=labels, class_names=("a",), scale=16
+    )
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache folder of its own, and loaders that are found as a user's are."""
+    import sys
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "test_pseudo_labels", sys.modules[__name__])
+    teacher_module._unlabelled.cache_clear()
+    return tmp_path / "cache" / "robust-study" / "teachers"
+
+
+def spec(**changes):
+    params = {"pool": POOL, **changes.pop("params", {})}
+    return tiny_spec("robust_self_training", train_epsilon=0.1, params=params, epochs=4, **changes)
+
+
+def test_pool_holds_new_images_only_and_the_teachers_labels():
+    found = labelled_pool(POOL, spec=spec(), data=DATA, device=CPU)
+    known = {image.tobytes() for image in (*DATA.train.images, *DATA.val.images)}
+    assert 60 < len(found.images) <= 120
+    assert not [image for image in found.images if image.tobytes() in known]
+    model = teacher(spec(), data=DATA, device=CPU).eval()
+    with torch.no_grad():
+        guessed = model(torch.from_numpy(found.images).float() / 16).argmax(1)
+    assert np.array_equal(found.labels, guessed.numpy())
+    # The pool's own labels are all 0 and are not looked at; the pictures are of three classes.
+    assert set(found.labels) == {0, 1, 2}
+
+
+def test_teacher_is_natural_training_on_the_training_split_alone(cache):
+    wanted = teacher_spec(spec(seed=5, dropout=0.3))
+    assert (wanted.method, wanted.train_epsilon, wanted.seed, wanted.model.dropout) == ("natural", None, 0, 0.0)
+    made = teacher(spec(), data=DATA, device=CPU)
+    other = dataclasses.replace(DATA, val=blobs(train=60, val=30, seed=9).val)
+    (cache / teacher_file(spec(), data=DATA, device=CPU).name).unlink()
+    again = teacher(spec(), data=other, device=CPU)
+    for name, value in made.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, monkeypatch, caplog):
+    epochs = []
+    run_epoch = Trainer.run_epoch
+    monkeypatch.setattr(Trainer, "run_epoch", lambda self: epochs.append(1) or run_epoch(self))
+    first = teacher(spec(), data=DATA, device=CPU)
+    assert len(epochs) == 4
+    second = teacher(spec(seed=7, dropout=0.1, params={"lambda": 2.0}), data=DATA, device=CPU)
+    assert len(epochs) == 4
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+    teacher(spec(lr=0.01), data=DATA, device=CPU)
+    assert len(epochs) == 8
+    assert len(list(cache.glob("*.pt"))) == 2
+    # A damaged file is made again.
+    path = teacher_file(spec(), data=DATA, device=CPU)
+    path.write_bytes(path.read_bytes()[:100])
+    with caplog.at_level(logging.WARNING):
+        teacher(spec(), data=DATA, device=CPU)
+    assert "trained again" in caplog.text
+    assert len(epochs) == 12
+
+
+def test_pools_that_cannot_be_used_are_refused():
+    shapes = r"`pool` must hold images of shape \(1, 8, 8\), test_pseudo_labels:colour has \(3"
+    with pytest.raises(DataError, match=shapes):
+        labelled_pool("test_pseudo_labels:colour", spec=spec(), data=DATA, device=CPU)
+    with pytest.raises(DataError, match="`pool` must hold images beyond those of the trial's splits; all 90 are"):
+        labelled_pool("test_pseudo_labels:same", spec=spec(), data=DATA, device=CPU)
+
+
+@pytest.mark.parametrize("where", ["one file", "folder", "split"])
+def test_a_pool_of_parquet_files_needs_neither_labels_nor_a_test_part(tmp_path, where):
+    shown = np.random.RandomState(3).randint(0, 256, size=(7, 1, 8, 8)).astype(np.uint8)
+    table = parquet_table([encode(image) for image in shown], cyclic_labels(7)).drop_columns(["label"])
+    path = tmp_path / ("train-0.parquet" if where == "split" else "more.parquet")
+    pq.write_table(table, path)
+    name = str(path if where == "one file" else tmp_path)
+    check_images(name, root=None)
+    images, scale = load_images(name, root=None)
+    assert scale == 255
+    assert np.array_equal(images, shown)
+
+
+def test_a_pool_that_is_not_there_is_called_pool():
+    for broken in ("nowhere/pool.parquet", "mnits"):
+        with pytest.raises(DataError, match="`pool`"):
+            check_images(broken, root=None)
+
+
+def test_a_teacher_that_diverges_says_so():
+    with pytest.raises(RuntimeError, match=r"labels `pool` diverged: lower `training\.lr`"):
+        teacher(spec(name="mlp", lr=100.0, momentum=0.99, schedule="constant"), data=DATA, device=CPU)
+
+
+def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(tmp_path):
+    def run(wanted, stop=None):
+        made = trainer_for(wanted, data=DATA, device=CPU)
+        while not made.done and made.epoch != stop:
+            made.run_epoch()
+        return made
+
+    straight = run(spec())
+    half = run(spec(), stop=2)
+    half.save(tmp_path / LAST)
+    resumed = trainer_for(spec(), data=DATA, device=CPU)
+    resumed.load(tmp_path / LAST)
+    while not resumed.done:
+        resumed.run_epoch()
+    ours, theirs = straight.outcome().row, resumed.outcome().row
+    assert deterministic(ours) == deterministic(theirs)
+    assert ours["options"] == f'{{"pool": "{POOL}"}}'
+    without = run(tiny_spec("robust_self_training", train_epsilon=0.1, epochs=4))
+    assert without.outcome().row["val_loss"] != ours["val_loss"]
+    assert without.outcome().row["options"] is None
+
+
+def test_each_batch_is_joined_by_as_many_images_of_the_pool():
+    data = blobs(train=50, val=3)
+    images = np.stack([np.full((1, 8, 8), number, np.uint8) for number in range(20)])
+
+    def batches(seed: int = 0):
+        return TrainingBatches(
+            data.train, scale=16, size=16, augmentation="none", seed=seed, device=CPU,
+            layout=torch.contiguous_format, keep_single=True, pool=Pool(images, np.arange(20), 20),
+        )  # fmt: skip
+
+    served = batches()
+    assert (len(served), served.num_images) == (4, 100)
+    plain = TrainingBatches(
+        data.train, scale=16, size=16, augmentation="none", seed=0, device=CPU,
+        layout=torch.contiguous_format, keep_single=True,
+    )  # fmt: skip
+    used = []
+    for (x, y), (plain_x, plain_y) in zip(served.epoch(3), plain.epoch(3), strict=True):
+        count = len(plain_x)
+        assert len(x) == len(y) == 2 * count
+        assert torch.equal(x[:count], plain_x)
+        assert torch.equal(y[:count], plain_y)
+        # On its own scale, each with its label.
+        assert torch.allclose(x[count:, 0, 0, 0], y[count:] / 20)
+        used += y[count:].tolist()
+    # 50 of 20 images: each twice or three times, in an order that another epoch and another seed change.
+    assert set(np.bincount(used)) == {2, 3}
+    orders = [[label for _, y in made.epoch(epoch) for label in y[len(y) // 2 :].tolist()] for made, epoch in
+              ((batches(), 3), (batches(), 4), (batches(1), 3))]  # fmt: skip
+    assert orders[0] == used
+    assert used not in orders[1:]
+
+
+def test_a_trainer_that_labels_no_pool_refuses_a_method_with_one():
+    with pytest.raises(ValueError, match=r"this trainer labels no pool: take `trainables\.training\.fit\.trainer_for`"):
+        Trainer(spec(), data=DATA, device=CPU)

@@ -1,0 +1,287 @@
+"""The training loop: equivalences, repeatability, resuming, divergence, and what a row says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks.toy_problems import blobs, deterministic, tiny_spec
+
+from trainables.checkpoints.format import CheckpointError
+from trainables.methods import METHODS
+from trainables.methods.base import build_method
+from trainables.spec import CraftMode, TrialSpec
+from trainables.training.fit import fit
+from trainables.training.loop import Trainer
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def default_radius(method: str, epsilon: float = 0.1) -> float | None:
+    return epsilon if build_method(method, {}).attacks else None
+
+
+def trainer(spec: TrialSpec, **data) -> Trainer:
+    return Trainer(spec, data=blobs(**data), device="cpu")
+
+
+def run(spec: TrialSpec, **data) -> Trainer:
+    made = trainer(spec, **data)
+    while not made.done:
+        made.run_epoch()
+    return made
+
+
+def assert_same_state(a: Trainer, b: Trainer) -> None:
+    for name, value in a.model.state_dict().items():
+        assert torch.equal(value, b.model.state_dict()[name]), name
+
+
+# Each method's settings that leave natural training.
+NATURAL = [
+    ("trades", {"params": {"beta": 0.0}, "train_epsilon": 0.1}),
+    ("trades", {"params": {"beta": 6.0}, "train_epsilon": 0.0}),
+    ("adversarial_training", {"train_epsilon": 0.0}),
+    ("adversarial_training", {"train_epsilon": 0.0, "craft_mode": CraftMode(bn="train", dropout="train")}),
+    ("gradient_regularization", {"params": {"lambda": 0.0}}),
+    ("locally_linear", {"params": {"lambda": 0.0, "mu": 0.0}, "train_epsilon": 0.1}),
+    ("locally_linear", {"params": {"lambda": 0.0, "variant": "as_run"}, "train_epsilon": 0.1}),
+    ("locally_linear", {"train_epsilon": 0.0}),
+    ("robust_self_training", {"params": {"lambda": 0.0}, "train_epsilon": 0.1}),
+    ("robust_self_training", {"train_epsilon": 0.0}),
+]
+
+
+# As one batch an epoch, so that every single step is compared, and as many.
+@pytest.mark.parametrize("batch_size", [90, 16])
+@pytest.mark.parametrize(("method", "settings"), NATURAL)
+def test_methods_are_natural_training_step_for_step_where_they_should(method, settings, batch_size):
+    """Bit for bit, with batch norm and dropout on."""
+    common = {"epochs": 3, "batch_size": batch_size, "augment": "crop_flip", "every": 9, "steps": 1}
+    natural, other = trainer(tiny_spec("natural", **common)), trainer(tiny_spec(method, **settings, **common))
+    for _ in range(3):
+        rows = natural.run_epoch(), other.run_epoch()
+        assert rows[0]["loss"] == rows[1]["loss"]
+        assert_same_state(natural, other)
+
+
+def test_every_method_is_compared_with_natural_training():
+    assert {method for method, _ in NATURAL} == set(METHODS) - {"natural"}
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"natural"}))
+def test_methods_are_not_natural_training_otherwise(method):
+    natural = run(tiny_spec("natural", epochs=1))
+    other = run(tiny_spec(method, train_epsilon=default_radius(method), epochs=1))
+    assert any(
+        not torch.equal(value, other.model.state_dict()[name]) for name, value in natural.model.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_resuming_changes_no_bit(method, tmp_path):
+    spec = tiny_spec(method, train_epsilon=default_radius(method), epochs=3, every=2, augment="crop")
+    straight = run(spec)
+    for stop in (1, 2, 3):
+        first = trainer(spec)
+        for _ in range(stop):
+            first.run_epoch()
+        first.save(tmp_path / "last.pt")
+        second = trainer(spec)
+        second.load(tmp_path / "last.pt")
+        while not second.done:
+            second.run_epoch()
+        assert_same_state(straight, second)
+        ours, theirs = straight.outcome(), second.outcome()
+        assert deterministic(ours.row) == deterministic(theirs.row)
+        assert [deterministic(row) for row in ours.epochs] == [deterministic(row) for row in theirs.epochs]
+        for split, columns in ours.examples.items():
+            for name, values in columns.items():
+                assert np.array_equal(values, theirs.examples[split][name], equal_nan=values.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_fit_resumes_from_a_file(optimizer, tmp_path):
+    spec = tiny_spec(optimizer=optimizer, lr=0.01)
+    half = trainer(spec)
+    half.run_epoch()
+    half.save(tmp_path / "last.pt")
+    rows = []
+    outcome = fit(spec, data=blobs(), device="cpu", report=rows.append, resume_from=tmp_path / "last.pt")
+    assert [row["epoch"] for row in rows] == [2]
+    assert deterministic(outcome.row) == deterministic(fit(spec, data=blobs(), device="cpu").row)
+    assert outcome.row["seconds_training"] > half.history[0]["seconds"] * 0.1
+
+
+def test_checkpoint_of_another_spec_changes_nothing(tmp_path):
+    other = trainer(tiny_spec(seed=1))
+    other.run_epoch()
+    other.save(tmp_path / "last.pt")
+    fresh, untouched = trainer(tiny_spec(seed=2)), trainer(tiny_spec(seed=2))
+    with pytest.raises(CheckpointError, match="belongs to another spec: `seed` is 1 there and 2 here"):
+        fresh.load(tmp_path / "last.pt")
+    assert fresh.epoch == 0
+    assert_same_state(fresh, untouched)
+
+
+PROGRAM = """
+import json, sys
+sys.path[:0] = sys.argv[1:3]
+from helpers.networks.toy_problems import blobs, deterministic, tiny_spec
+from trainables.training.fit import fit
+row = fit(tiny_spec("trades", train_epsilon=0.1, augment="crop"), data=blobs(), device="cpu").row
+print(json.dumps(deterministic(row) | {"compiler": "torch._dynamo" in sys.modules}))
+"""
+
+
+def test_two_fresh_processes_give_the_identical_row():
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(ROOT), str(ROOT / "tests")],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+        )
+        for hash_seed in ("1", "2")
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    rows = [json.loads(output) for output in outputs]
+    assert rows[0] == rows[1]
+    assert rows[0]["val_lipschitz_mean"] > 0
+    # torch's own optimisers would import its compiler: seconds in every worker.
+    assert not rows[0]["compiler"]
+
+
+def test_a_trial_depends_on_no_global_state_and_leaves_none():
+    spec = tiny_spec("adversarial_training", train_epsilon=0.1)
+    rows = []
+    for seed, threads in ((1, 1), (2, 2)):
+        torch.manual_seed(seed)
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        state = torch.get_rng_state()
+        rows.append(deterministic(run(spec).outcome().row))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.get_num_threads() == threads
+        torch.set_num_threads(before)
+    assert rows[0] == rows[1]
+    assert rows[0] != deterministic(run(tiny_spec("adversarial_training", train_epsilon=0.1, seed=1)).outcome().row)
+
+
+def test_divergence_is_a_recorded_outcome(tmp_path):
+    diverged = trainer(tiny_spec(name="mlp", lr=100.0, momentum=0.99, epochs=6, schedule="constant"))
+    while not diverged.done:
+        diverged.run_epoch()
+    outcome = diverged.outcome()
+    assert (outcome.status, outcome.reason) == ("failed", "diverged")
+    assert outcome.examples == {}
+    assert outcome.row["reason"] == "diverged"
+    for split in ("train", "val"):
+        assert outcome.row[f"{split}_clean_accuracy"] is None
+        assert outcome.row[f"{split}_lipschitz_mean"] is None
+    assert outcome.row["robust_gap"] is None
+    assert outcome.epochs[-1]["loss"] is None or outcome.epochs[-1]["val_loss"] is None
+    assert json.loads(json.dumps(outcome.epochs, allow_nan=False)) == outcome.epochs
+    diverged.save(tmp_path / "last.pt")
+    again = trainer(diverged.spec)
+    again.load(tmp_path / "last.pt")
+    assert again.done
+    assert again.outcome().status == "failed"
+    with pytest.raises(RuntimeError, match="is done"):
+        again.run_epoch()
+
+
+def test_measurements_are_due_on_time_and_carried_between():
+    rows = run(tiny_spec(epochs=5, every=2)).history
+    assert [row["stale"] for row in rows] == [True, False, True, False, False]
+    assert rows[0]["val_robust_accuracy"] is None
+    assert rows[2]["val_robust_accuracy"] == rows[1]["val_robust_accuracy"] is not None
+    assert rows[2]["val_lipschitz_mean"] == rows[1]["val_lipschitz_mean"]
+    assert all(row["val_clean_accuracy"] is not None for row in rows)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[0]["lr"] == 0.05
+    assert rows[-1]["lr"] < 0.01
+
+
+def test_outcome_in_mid_training_describes_the_model_as_it_is():
+    spec = tiny_spec(epochs=4, every=2)
+    made = trainer(spec)
+    with pytest.raises(RuntimeError, match="before the first epoch"):
+        made.outcome()
+    made.run_epoch()
+    early = made.outcome()
+    assert early.status == "stopped_early"
+    assert early.row["val_robust_accuracy"] is not None
+    assert early.row["val_clean_accuracy"] == made.history[0]["val_clean_accuracy"]
+    assert early.row["train_clean_accuracy"] is None
+    assert early.row["clean_gap"] is None
+    assert early.row["epochs"] == 1
+    assert set(early.examples) == {"val"}
+    while not made.done:
+        made.run_epoch()
+    assert deterministic(made.outcome().row) == deterministic(run(spec).outcome().row)
+
+
+def test_completed_outcome():
+    spec = tiny_spec("trades", train_epsilon=0.1, params={"beta": 2.0}, epochs=6, examples=30, lr=0.1)
+    outcome = run(spec).outcome()
+    row = outcome.row
+    assert (outcome.status, outcome.reason, outcome.flags) == ("completed", None, [])
+    assert row["param.beta"] == 2.0
+    assert row["craft_mode"] == "bn=eval,dropout=eval"
+    assert (row["examples"], row["lipschitz_examples"]) == (30, 8)
+    assert row["clean_gap"] == row["train_clean_accuracy"] - row["val_clean_accuracy"]
+    assert 0 <= row["val_robust_accuracy"] <= row["val_clean_accuracy"]
+    assert row["val_clean_accuracy"] > 0.9
+    assert row["seconds"] >= row["seconds_training"] + row["seconds_attack"] + row["seconds_lipschitz"]
+    assert min(row["examples_per_second"], row["peak_memory_mb"], row["seconds_attack"]) > 0
+    for split, data in (("train", blobs().train), ("val", blobs().val)):
+        columns = outcome.examples[split]
+        assert np.array_equal(columns["index"], data.index[:30])
+        assert columns["clean_correct"].mean() == row[f"{split}_clean_accuracy"]
+        assert columns["robust_correct"].mean() == row[f"{split}_robust_accuracy"]
+        assert np.nanmean(columns["lipschitz"]) == pytest.approx(row[f"{split}_lipschitz_mean"])
+        assert np.isfinite(columns["lipschitz"]).sum() == 8
+    assert set(outcome.epochs[0]) >= {"loss", "part.clean", "part.divergence"}
+    mixed = [e["part.clean"] + 2 * e["part.divergence"] for e in outcome.epochs]
+    assert mixed == pytest.approx([e["loss"] for e in outcome.epochs])
+
+
+def test_no_more_training_images_are_measured_than_validation_has():
+    outcome = run(tiny_spec(examples=10_000)).outcome()
+    assert outcome.row["examples"] == len(blobs().val) < len(blobs().train)
+    assert {len(columns["index"]) for columns in outcome.examples.values()} == {len(blobs().val)}
+
+
+def test_more_examples_asked_for_than_there_are():
+    row = run(tiny_spec(epochs=1, examples=1000), val=12).outcome().row
+    assert (row["examples"], row["lipschitz_examples"]) == (12, 8)
+
+
+def test_adversarial_training_makes_a_network_more_robust():
+    settings = {"epochs": 8, "epsilon": 0.2, "steps": 10, "lr": 0.1, "dropout": 0.0}
+    natural, robust = (
+        run(tiny_spec(method, train_epsilon=radius, **settings), train=180, val=90).outcome().row
+        for method, radius in (("natural", None), ("adversarial_training", 0.2))
+    )
+    assert natural["val_clean_accuracy"] > 0.9
+    assert robust["val_robust_accuracy"] > natural["val_robust_accuracy"] + 0.1
+    assert robust["val_lipschitz_scale_free_mean"] < natural["val_lipschitz_scale_free_mean"]
+
+
+def test_single_image_batch_is_dropped_under_batch_norm_alone():
+    run(tiny_spec(epochs=1, batch_size=89))
+    with pytest.raises(ValueError, match=r"`training.batch_size` must leave batch norm 2 or more"):
+        run(tiny_spec(batch_size=1))
+
+
+def test_contradicting_spec_is_refused_before_training():
+    with pytest.raises(ValueError, match=r"`train_epsilon` must be null for method 'natural', got 0\.1"):
+        trainer(tiny_spec("natural", train_epsilon=0.1))
+    with pytest.raises(ValueError, match="method 'natural' has no parameter `beta`"):
+        trainer(tiny_spec("natural", params={"beta": 1.0}))
