@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.data.results import Table
-from analysis.heldout.members import OnTest
-from analysis.statistics.front_posterior import FrontBelief
-from analysis.statistics.importance import Within
+from analysis.heldout.members import HeldoutResults
+from analysis.statistics.front_posterior import FrontPosterior
+from analysis.statistics.importance import MethodImportance
 from analysis.statistics.radius_curves import Curve
-from analysis.statistics.theorem_radius import Reach, reach_of
+from analysis.statistics.theorem_radius import TheoremRadius, reach_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,24 +37,24 @@ class Material:
     title: str
     table: Table
     config: str = ""
-    belief: FrontBelief | None = None
+    belief: FrontPosterior | None = None
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_sample: str = ""
-    importance_within: Sequence[Within] = ()
+    importance_within: Sequence[MethodImportance] = ()
     reference: Mapping[str, float] | None = None
     separation: Table | None = None
     curves: Sequence[Curve] = ()
     devices: float = 1.0
     unit: str = "worker-hours"
-    on_test: OnTest | None = None
+    on_test: HeldoutResults | None = None
     notes: tuple[str, ...] = ()
 
-    def chances(self) -> dict[str, float]:
+    def probabilities(self) -> dict[str, float]:
         """Return the probabilities to be truly on the front by trial, empty without per-example outcomes."""
         belief = self.belief
         return {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
 
-    def reach(self) -> Reach | None:
+    def reach(self) -> TheoremRadius | None:
         """Return how far the theorem reaches for the data set, None where its separation is not known."""
         return None if self.separation is None else reach_of(self.separation)
 
@@ -78,8 +78,8 @@ class Known:
     curves: Sequence[Curve] = ()
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_sample: str = ""
-    importance_within: Sequence[Within] = ()
-    belief: FrontBelief | None = None
+    importance_within: Sequence[MethodImportance] = ()
+    belief: FrontPosterior | None = None
     distances: Table | None = None
     reference: Mapping[str, float] | None = None
     devices: float = 1.0

@@ -23,7 +23,7 @@ import optuna
 
 from study.config.loading import load_config
 from study.config.schema import StudyConfig
-from study.search.optuna_study import ending, open_study, tell
+from study.search.optuna_study import open_study, outcome_for_optuna, tell
 from study.search.searcher import StudySearcher
 from study.search.storage import open_storage
 
@@ -54,7 +54,7 @@ def grow(study: optuna.Study, config: StudyConfig, size: int, generator: np.rand
     for number in range(len(study.get_trials(deepcopy=False)), size):
         trial = study.ask()
         row = outcome(space.draw(trial), generator)
-        tell(study, trial, ending(config.search, FAILED if number % 10 == 9 else row))
+        tell(study, trial, outcome_for_optuna(config.search, FAILED if number % 10 == 9 else row))
     study.sampler = own
 
 

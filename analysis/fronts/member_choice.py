@@ -38,15 +38,15 @@ def knee_point(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> int 
     return best if bulge[best] > 1e-9 else None
 
 
-def nearest_member(points: ArrayLike, wish: Sequence[float], /, *, maximise: bool | Sequence[bool]) -> int:
-    """Return the member nearest to a wish: the one that falls least short of it where it falls shortest.
+def nearest_member(points: ArrayLike, target: Sequence[float], /, *, maximise: bool | Sequence[bool]) -> int:
+    """Return the member nearest to a target: the one that falls least short of it where it falls shortest.
 
     Shortfalls are measured in units of the front's extent in each objective. A wish that the front exceeds is
     answered by a member that exceeds it most evenly, so the answer never gives away what costs nothing.
 
     Args:
         points: Members of a front, shape (n, k), n >= 1, finite.
-        wish: A value for each objective, in its unit.
+        target: A value for each objective, in its unit.
         maximise: Whether larger is better, for all objectives or for each.
 
     Returns:
@@ -58,13 +58,13 @@ def nearest_member(points: ArrayLike, wish: Sequence[float], /, *, maximise: boo
     Source: achievement scalarising function, Wierzbicki, OR Spektrum 8 (1986), augmented by 0.001 of the sum.
     """
     array = np.asarray(points, dtype=np.float64)
-    target = np.asarray(wish, dtype=np.float64)
+    goal = np.asarray(target, dtype=np.float64)
     if array.ndim != 2 or not len(array):
         raise ValueError(f"`points` must hold at least one member, shape (n, k), got shape {array.shape}")
-    if target.shape != (array.shape[1],) or not np.isfinite(target).all():
-        raise ValueError(f"`wish` must be {array.shape[1]} finite numbers, got {tuple(wish)}")
+    if goal.shape != (array.shape[1],) or not np.isfinite(goal).all():
+        raise ValueError(f"`target` must be {array.shape[1]} finite numbers, got {tuple(target)}")
     extent = np.ptp(array, axis=0)
-    short = np.where(maximise, target - array, array - target) / np.where(extent > 0, extent, 1.0)
+    short = np.where(maximise, goal - array, array - goal) / np.where(extent > 0, extent, 1.0)
     return int(np.argmin(short.max(axis=1) + _AUGMENTATION * short.sum(axis=1)))
 
 

@@ -45,7 +45,7 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confirmed:
+class ConfirmedMember:
     """One chosen trial.
 
     Args:
@@ -130,7 +130,7 @@ def confirmed(
     *,
     replicas: Sequence[Row] = (),
     outcomes: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-) -> list[Confirmed]:
+) -> list[ConfirmedMember]:
     """Return what is known of each member.
 
     Args:
@@ -146,7 +146,7 @@ def confirmed(
         own = [row for row in replicas if row["replicate_of"] == member["number"]]
         measured = _together([alike(row, evaluations) for row in own])
         found.append(
-            Confirmed(
+            ConfirmedMember(
                 result=member,
                 test=test,
                 curse={} if test is None else {kind: gap(member, test, kind) for kind in KINDS},
@@ -161,7 +161,7 @@ def confirmed(
     return found
 
 
-def as_tree(found: Sequence[Confirmed], /) -> list[dict[str, Any]]:
+def as_tree(found: Sequence[ConfirmedMember], /) -> list[dict[str, Any]]:
     """Return the same as plain values, for JSON."""
     tree = []
     for one in found:

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.data.results import Table, read_evaluations, read_examples, read_results
 from analysis.data.schema import RESULT, ResultsError
-from analysis.heldout.confirmation import KINDS, Confirmed, confirmed, mean_curse
+from analysis.heldout.confirmation import KINDS, ConfirmedMember, confirmed, mean_curse
 from analysis.heldout.measurements import alike, examples_file, like_for_like, lipschitz_row, on_images_of, strongest
 from analysis.statistics.intervals import Estimate, mean_interval, outcomes
 
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnTest:
+class HeldoutResults:
     """What is known on test.
 
     Args:
@@ -42,7 +42,7 @@ class OnTest:
             values are there.
     """
 
-    members: tuple[Confirmed, ...]
+    members: tuple[ConfirmedMember, ...]
     chosen: tuple[str, ...]
     evaluations: tuple[Row, ...]
     curse: Mapping[str, Estimate]
@@ -77,7 +77,9 @@ def read_uses(study_dir: str | Path, /) -> list[Row]:
     return [row for home in homes if home.is_dir() for row in read_evaluations(home).to_pylist()]
 
 
-def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str] | None = None) -> OnTest | None:
+def read_on_test(
+    study_dir: str | Path, table: Table, /, *, trials: Sequence[str] | None = None
+) -> HeldoutResults | None:
     """Return what a study's folder holds on test, None where nothing was measured there.
 
     Args:
@@ -110,7 +112,7 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
     )
     same = _on_most([one for one in found if one.result["trial_id"] in chosen])
     curse = _average(home, same)
-    return OnTest(
+    return HeldoutResults(
         members=tuple(found),
         chosen=tuple(one.result["trial_id"] for one in found if one.result["trial_id"] in chosen),
         evaluations=tuple(evaluations),
@@ -122,7 +124,7 @@ def read_on_test(study_dir: str | Path, table: Table, /, *, trials: Sequence[str
     )
 
 
-def together(known: Mapping[str, OnTest], /) -> OnTest:
+def together(known: Mapping[str, HeldoutResults], /) -> HeldoutResults:
     """Return what several studies hold on test as one, by their labels; without a curse, which is within one study.
 
     Args:
@@ -141,7 +143,7 @@ def together(known: Mapping[str, OnTest], /) -> OnTest:
         }
 
     members = [replace(one, result=renamed(one.result, label)) for label, each in known.items() for one in each.members]
-    return OnTest(
+    return HeldoutResults(
         members=tuple(members),
         chosen=ids("chosen"),
         evaluations=tuple(renamed(row, label) for label, one in known.items() for row in one.evaluations),
@@ -152,7 +154,7 @@ def together(known: Mapping[str, OnTest], /) -> OnTest:
     )
 
 
-def curse_lines(found: OnTest, /) -> list[str]:
+def curse_lines(found: HeldoutResults, /) -> list[str]:
     """Return the winner's curse averaged over members in words; empty where it is not known."""
     if not found.curse:
         return []
@@ -197,14 +199,14 @@ def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row])
     }
 
 
-def _on_most(members: Sequence[Confirmed]) -> list[tuple[Confirmed, Row]]:
+def _on_most(members: Sequence[ConfirmedMember]) -> list[tuple[ConfirmedMember, Row]]:
     """Return the members measured on test as on validation, with that measurement, on one and the most examples."""
     known = [(one, one.test) for one in members if one.test is not None]
     most = max((test["examples"] for _, test in known), default=0)
     return [(one, test) for one, test in known if test["examples"] == most]
 
 
-def _average(home: Path, members: Sequence[tuple[Confirmed, Row]]) -> dict[str, Estimate]:
+def _average(home: Path, members: Sequence[tuple[ConfirmedMember, Row]]) -> dict[str, Estimate]:
     """Return the mean winner's curse by kind, from the members' outcomes; empty where those are lost."""
     ids = [one.result["trial_id"] for one, _ in members]
     files = [examples_file(home, test["evaluation"]) for _, test in members]

@@ -33,7 +33,7 @@ _LINE = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class PaperFigure:
     """One figure for a paper, and the data it draws.
 
     Args:

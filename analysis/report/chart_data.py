@@ -17,10 +17,10 @@ from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.networks.radii import reach_said
 from analysis.plots.trials.front_view import pareto_view
 from analysis.statistics.association import INDEPENDENT, measure
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.radius_curves import Curve
-from analysis.statistics.theorem_radius import Reach
+from analysis.statistics.theorem_radius import TheoremRadius
 from analysis.wording import attack_phrase, measured_by, own_parameters, radius_phrase
 
 THINNED = 3000
@@ -37,10 +37,10 @@ def chart_data(
     table: Table,
     /,
     *,
-    belief: FrontBelief | None = None,
+    belief: FrontPosterior | None = None,
     reference: Mapping[str, float] | None = None,
     curves: Sequence[Curve] = (),
-    reach: Reach | None = None,
+    reach: TheoremRadius | None = None,
     devices: float = 1.0,
     unit: str = "worker-hours",
 ) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _trials(
     drawn: np.ndarray,
     rows: Sequence[Mapping[str, Any]],
     place: Mapping[str, int],
-    belief: FrontBelief | None,
+    belief: FrontPosterior | None,
 ) -> dict[str, list[Any]]:
     """Return a column for each thing the charts tell of the drawn trials, rows being theirs."""
     chance = {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from analysis.heldout.confirmation import Confirmed
+from analysis.heldout.confirmation import ConfirmedMember
 from analysis.heldout.measurements import (
     attack_name,
     doubts_on_test,
@@ -16,7 +16,7 @@ from analysis.heldout.measurements import (
     settings_phrase,
     strongest,
 )
-from analysis.heldout.members import OnTest
+from analysis.heldout.members import HeldoutResults
 from analysis.statistics.intervals import accuracy_estimate
 from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
 
@@ -46,7 +46,7 @@ def card(
     *,
     replicates: Sequence[Mapping[str, Any]] = (),
     probability: float | None = None,
-    on_test: OnTest | None = None,
+    on_test: HeldoutResults | None = None,
 ) -> list[Answer]:
     """Return the checklist's answers for one trial.
 
@@ -118,7 +118,7 @@ def card_html(row: Mapping[str, Any], answers: Sequence[Answer], /) -> str:
     )
 
 
-def _flags(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
+def _flags(row: Mapping[str, Any], on_test: HeldoutResults | None) -> Answer:
     """Return what the checks found; only the full ones, which `evaluate` runs on test, answer the question."""
     question = "Signs of masked gradients?"
     if row["flags"]:
@@ -133,11 +133,11 @@ def _flags(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
     return Answer(question, f"the full checks of {attack_name(full)} on {full['examples']} test images raised no flag")
 
 
-def _of(row: Mapping[str, Any], on_test: OnTest) -> Confirmed | None:
+def _of(row: Mapping[str, Any], on_test: HeldoutResults) -> ConfirmedMember | None:
     return next((one for one in on_test.members if one.result["trial_id"] == row["trial_id"]), None)
 
 
-def _strongest(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
+def _strongest(row: Mapping[str, Any], on_test: HeldoutResults | None) -> Answer:
     """Return what the strongest attack on test left, and beside it what the search's own did."""
     question = "On test, and under a stronger attack (AutoAttack)?"
     strong = None if on_test is None else strongest(row, on_test.evaluations)
@@ -161,14 +161,14 @@ def _strongest(row: Mapping[str, Any], on_test: OnTest | None) -> Answer:
     return Answer(question, text)
 
 
-def _other_attacks(row: Mapping[str, Any], on_test: OnTest | None) -> str:
+def _other_attacks(row: Mapping[str, Any], on_test: HeldoutResults | None) -> str:
     rows = [] if on_test is None else on_own_checkpoint(row, on_test.evaluations)
     images = max((one["examples"] for one in rows if one["attack"] == "autoattack"), default=None)
     square = "not run here" if images is None else f"AutoAttack's Square, on {images} test images"
     return f"transferred: not run here; gradient-free: {square}"
 
 
-def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: OnTest | None) -> Answer:
+def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: HeldoutResults | None) -> Answer:
     again = None if on_test is None else _of(row, on_test)
     if again is not None and again.spread:
         said = ", ".join(
@@ -195,7 +195,7 @@ def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_t
     )
 
 
-def _beyond_own(again: Confirmed) -> list[str]:
+def _beyond_own(again: ConfirmedMember) -> list[str]:
     """Return in which kinds of accuracy the new seeds' mean lies outside the network's own interval on test."""
     if again.test is None:
         return []

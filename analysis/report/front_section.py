@@ -87,7 +87,7 @@ _FORMATS = ("", "", ".3f", "", ".4f", "", "", ".4g", ".2f")
 
 def _members(material: Material, members: list[dict[str, Any]]) -> list[str]:
     """Return the front's members as a table, below it likely members that were measured off it, and infeasible ones."""
-    table, chance = material.table, material.chances()
+    table, chance = material.table, material.probabilities()
     ids = {row["trial_id"] for row in members}
     least = min([LIKELY, *(chance[trial] for trial in ids if trial in chance)])
     likely = sorted((trial for trial in chance.keys() - ids if chance[trial] >= least), key=lambda one: -chance[one])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.heldout.measurements import attack_name, strongest, uses_lines
-from analysis.heldout.members import OnTest, curse_lines
+from analysis.heldout.members import HeldoutResults, curse_lines
 from analysis.material import Material
 from analysis.report.html import bullets, paragraph, table_html
 from analysis.tables.chosen_table import chosen_table
@@ -47,7 +47,7 @@ def tested_lines(material: Material, /) -> list[str]:
     return [*lines, *_seeds(found), *_strongest(found)]
 
 
-def _seeds(found: OnTest) -> list[str]:
+def _seeds(found: HeldoutResults) -> list[str]:
     """Return what became of members under new seeds, robust accuracy on test."""
     said = [
         f"{one.result['trial_id']} from {one.test['robust_accuracy']:.3f} to {again.mean:.3f}"
@@ -60,7 +60,7 @@ def _seeds(found: OnTest) -> list[str]:
     return [f"Trained again with n new seeds, robust accuracy on test went (± between seeds) {listed}."] if said else []
 
 
-def _strongest(found: OnTest) -> list[str]:
+def _strongest(found: HeldoutResults) -> list[str]:
     """Return what attacks stronger than the study's own leave of the members on test."""
     said = []
     for one in found.members:

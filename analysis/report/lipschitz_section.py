@@ -9,7 +9,7 @@ from analysis.statistics.association import (
     INDEPENDENT,
     LEAST,
     Association,
-    Row,
+    AssociationRow,
     dropout_effects,
     lipschitz_associations,
     random_share,
@@ -57,7 +57,7 @@ def _sample(table: Table, share: Table) -> str:
     )
 
 
-def _associations(title: str, rows: list[Row], unit: str) -> str:
+def _associations(title: str, rows: list[AssociationRow], unit: str) -> str:
     def shown(found: Association | None) -> str:
         return "" if found is None else f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 

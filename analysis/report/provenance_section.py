@@ -57,7 +57,7 @@ def failures(table: Table, /) -> list[str]:
 def cards_section(material: Material, /) -> list[str]:
     """Return an evaluation card for each front member, the first `CARDS` of them."""
     members = front_of(material.table).to_pylist()
-    chance = material.chances()
+    chance = material.probabilities()
     wanted = {_settings_of(row) for row in members}
     seeds: dict[tuple[str, int], list[dict[str, object]]] = {}
     for row in material.table.select(

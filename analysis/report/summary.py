@@ -11,13 +11,13 @@ from analysis.fronts.front import front_hypervolume, front_of
 from analysis.fronts.member_choice import knee_of
 from analysis.fronts.objectives import FRONT
 from analysis.statistics.association import Association, dropout_effects, lipschitz_associations, random_share
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.front_table import infeasible_note, volume_note
 from analysis.wording import constraints_missed, count, measured_by, why_no_front
 
 
 def summary_lines(
-    table: Table, /, *, belief: FrontBelief | None = None, reference: Mapping[str, float] | None = None
+    table: Table, /, *, belief: FrontPosterior | None = None, reference: Mapping[str, float] | None = None
 ) -> list[str]:
     """Return the summary, a sentence or two a line.
 

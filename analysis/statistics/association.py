@@ -53,7 +53,7 @@ class Association:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class AssociationRow:
     """One line of the section: what goes with what, among which trials.
 
     Args:
@@ -78,7 +78,7 @@ def random_share(table: Table, /) -> Table:
     return table.take(np.flatnonzero(chosen))
 
 
-def lipschitz_associations(table: Table, /) -> list[Row]:
+def lipschitz_associations(table: Table, /) -> list[AssociationRow]:
     """Return the rank correlations of Lipschitzness with each outcome: overall, within method, and per method.
 
     "Within method" ranks each method's trials among themselves: whether of two trials of one method the smoother one
@@ -96,15 +96,15 @@ def lipschitz_associations(table: Table, /) -> list[Row]:
             known = ~np.isnan(x + y)
             for among, groups in (("all methods", studies), ("within method", levels)):
                 rho = spearman(x, y, groups=groups)
-                found.append(Row(of=of, outcome=label, among=among, found=rho, n=int(known.sum())))
+                found.append(AssociationRow(of=of, outcome=label, among=among, found=rho, n=int(known.sum())))
             for method in sorted(set(methods)):
                 mine = methods == method
                 rho = spearman(x[mine], y[mine], groups=studies[mine])
-                found.append(Row(of=of, outcome=label, among=method, found=rho, n=int(known[mine].sum())))
+                found.append(AssociationRow(of=of, outcome=label, among=method, found=rho, n=int(known[mine].sum())))
     return found
 
 
-def dropout_effects(table: Table, /) -> list[Row]:
+def dropout_effects(table: Table, /) -> list[AssociationRow]:
     """Return what 0.1 more dropout goes with, per method and over all, and the same at matched Lipschitzness.
 
     The slope of a straight line by least squares, each study's methods having levels of their own; "at matched
@@ -125,10 +125,10 @@ def dropout_effects(table: Table, /) -> list[Row]:
             mine = np.ones(len(methods), dtype=bool) if among == "all methods" else methods == among
             total = slope(dropout[mine], y[mine], groups=levels[mine])
             n = int((~np.isnan(dropout + y))[mine].sum())
-            found.append(Row(of="0.1 dropout", outcome=label, among=among, found=total, n=n))
+            found.append(AssociationRow(of="0.1 dropout", outcome=label, among=among, found=total, n=n))
         matched = slope(dropout, y, groups=levels, controls=[smoothness, smoothness**2])
         among, n = "all methods, at matched Lipschitzness", int((~np.isnan(dropout + y + smoothness)).sum())
-        found.append(Row(of="0.1 dropout", outcome=label, among=among, found=matched, n=n))
+        found.append(AssociationRow(of="0.1 dropout", outcome=label, among=among, found=matched, n=n))
     return found
 
 

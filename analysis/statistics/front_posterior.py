@@ -25,7 +25,7 @@ DRAWS = 3000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontBelief:
+class FrontPosterior:
     """What is believed of a front, given the examples.
 
     Args:
@@ -44,7 +44,7 @@ class FrontBelief:
         """Return the hypervolume of the true accuracies, with its interval; see `drawn_hypervolumes`."""
         return summary(drawn_hypervolumes(self.drawn, reference=reference), confidence=confidence)
 
-    def chances(self) -> dict[str, float]:
+    def probabilities(self) -> dict[str, float]:
         """Return the probabilities by trial."""
         return dict(zip(self.trials, self.probability.tolist(), strict=True))
 
@@ -53,7 +53,7 @@ class FrontBelief:
         return dominance_probability(self.drawn, self.trials.index(first), self.trials.index(second))
 
 
-def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws: int = DRAWS) -> FrontBelief:
+def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws: int = DRAWS) -> FrontPosterior:
     """Return what a study's examples say about its front.
 
     Args:
@@ -68,7 +68,7 @@ def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws
     measured = np.stack([outcomes.clean.mean(axis=1), outcomes.robust.mean(axis=1)], axis=1)
     chosen = outermost(measured, most=CANDIDATES)
     drawn = true_accuracies(outcomes.clean[chosen], outcomes.robust[chosen], generator=generator, draws=draws)
-    return FrontBelief(
+    return FrontPosterior(
         trials=tuple(outcomes.trials[index] for index in chosen),
         drawn=drawn,
         probability=membership(drawn),

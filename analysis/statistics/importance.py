@@ -10,7 +10,7 @@ LEAST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Within:
+class MethodImportance:
     """Importances within one method.
 
     Args:
@@ -31,7 +31,7 @@ def setting_name(column: str, /) -> str:
     return "training radius ε" if column == "train_epsilon" else column.removeprefix("param.").replace("_", " ")
 
 
-def settings_within(one: Within, /) -> list[str]:
+def settings_within(one: MethodImportance, /) -> list[str]:
     """Return the columns of the settings that have a share within a method, the largest mean share first."""
     means: dict[str, float] = {}
     for shares in one.shares.values():
@@ -40,12 +40,12 @@ def settings_within(one: Within, /) -> list[str]:
     return sorted(means, key=lambda name: (-means[name], name))
 
 
-def sample_words(one: Within, /) -> str:
+def sample_words(one: MethodImportance, /) -> str:
     """Return which trials a method's shares rest on, "n = 40", or with a sampler's own among them."""
     return f"n = {one.trials}" + ("" if one.independent else ", a sampler's own among them")
 
 
-def too_few(found: Sequence[Within], /) -> str:
+def too_few(found: Sequence[MethodImportance], /) -> str:
     """Return in words which methods have no shares, and how many sound trials; empty for none."""
     named = [f"{one.method} ({one.trials})" for one in found if not one.shares]
     listed = ", ".join(named)

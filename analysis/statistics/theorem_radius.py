@@ -14,7 +14,7 @@ from analysis.data.results import Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class TheoremRadius:
     """The separation of a data set's images and what follows from it.
 
     Args:
@@ -40,7 +40,7 @@ class Reach:
         return (self.two_r if not self.contradicting else self.consistent_two_r or 0.0) / 2
 
 
-def reach_of(distances: Table, /) -> Reach | None:
+def reach_of(distances: Table, /) -> TheoremRadius | None:
     """Return the reach for a data set.
 
     Args:
@@ -62,7 +62,7 @@ def reach_of(distances: Table, /) -> Reach | None:
     contradicting = np.asarray(distances["contradicting"].to_pylist(), dtype=bool)
     places = list(zip(distances["split"].to_pylist(), distances["index"].to_pylist(), strict=True))
     consistent = values[known & ~contradicting]
-    return Reach(
+    return TheoremRadius(
         dataset=names["dataset"][0],
         norm=names["norm"][0],
         two_r=float(values[known].min()),

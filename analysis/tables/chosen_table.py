@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.heldout.measurements import doubts_on_test, lipschitz_row, settings_phrase, uses_lines
-from analysis.heldout.members import OnTest, curse_lines
+from analysis.heldout.members import HeldoutResults, curse_lines
 from analysis.tables.grid_table import MEASURES, Line, line_of, measure_columns, write_forms
 from analysis.tables.text_table import TextTable
 from analysis.wording import LOWER_BOUND, radius
@@ -19,7 +19,7 @@ NAME = "table_test"
 _OTHERWISE = "not measured on test as on validation"
 
 
-def chosen_lines(found: OnTest, /) -> list[Line]:
+def chosen_lines(found: HeldoutResults, /) -> list[Line]:
     """Return a line for each member, in the members' order, gaps being train minus test.
 
     The Lipschitz estimate is that of most images, of the member's own checkpoint at the study's radius.
@@ -39,7 +39,7 @@ def chosen_lines(found: OnTest, /) -> list[Line]:
     return lines
 
 
-def chosen_table(found: OnTest, /) -> TextTable:
+def chosen_table(found: HeldoutResults, /) -> TextTable:
     """Return the members in the paper's columns on test; nobody is chosen anew."""
     rows = []
     for one, line in zip(found.members, chosen_lines(found), strict=True):
@@ -69,7 +69,7 @@ def chosen_table(found: OnTest, /) -> TextTable:
     )
 
 
-def write_chosen_table(found: OnTest, out_dir: str | Path, /) -> list[Path]:
+def write_chosen_table(found: HeldoutResults, out_dir: str | Path, /) -> list[Path]:
     """Write the table as `table_test.md`, `.tex`, `.csv` and `.parquet`, the last two with the ends as columns.
 
     Returns:
@@ -80,7 +80,7 @@ def write_chosen_table(found: OnTest, out_dir: str | Path, /) -> list[Path]:
     return write_forms(chosen_table(found), _columns(found, chosen_lines(found)), folder, name=NAME)
 
 
-def _columns(found: OnTest, lines: Sequence[Line]) -> dict[str, list[Any]]:
+def _columns(found: HeldoutResults, lines: Sequence[Line]) -> dict[str, list[Any]]:
     texts = ("study", "dataset", "model", "method", "strength")
     columns: dict[str, list[Any]] = {"trial": [line.trial for line in lines]}
     columns |= {name: [line.texts[name] for line in lines] for name in texts}
@@ -100,16 +100,16 @@ def _columns(found: OnTest, lines: Sequence[Line]) -> dict[str, list[Any]]:
     return columns
 
 
-def _chosen(found: OnTest, trial: str) -> str:
+def _chosen(found: HeldoutResults, trial: str) -> str:
     return "front" if trial in found.chosen else "by name"
 
 
-def _measured(found: OnTest) -> str:
+def _measured(found: HeldoutResults) -> str:
     tests = [one.test for one in found.members if one.test is not None]
     return " | ".join(dict.fromkeys(map(settings_phrase, tests))) or _OTHERWISE
 
 
-def _provenance(found: OnTest) -> str:
+def _provenance(found: HeldoutResults) -> str:
     rows = [one.result for one in found.members]
     parts = [", ".join(dict.fromkeys(str(row[name]) for row in rows)) for name in ("study", "dataset", "model")]
     return f"study {parts[0]} · {parts[1]} · {parts[2]} · {uses_lines(found.evaluations)[0]}"

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
 from analysis.fronts.front import require_like_for_like
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import Estimate, Outcomes, accuracy_estimate, difference, paired_difference_interval
 from analysis.tables.paper_table import Line, dropout_levels, dropouts, paper_lines
 from analysis.tables.text_table import TextTable
@@ -38,7 +38,7 @@ class Side:
     label: str
     table: Table
     config: Mapping[str, Any] = field(default_factory=dict)
-    belief: FrontBelief | None = None
+    belief: FrontPosterior | None = None
     outcomes: Outcomes | None = None
 
 

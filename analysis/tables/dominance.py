@@ -9,14 +9,14 @@ import numpy as np
 from analysis.data.results import Table
 from analysis.fronts.front import front_of, spread_along
 from analysis.fronts.objectives import FRONT, values
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.text_table import TextTable, csv_text
 
 SHOWN = 10
 """Most members that the table has, spread along the front; the data have all of them."""
 
 
-def dominance(belief: FrontBelief, trials: Sequence[str], /) -> np.ndarray:
+def dominance(belief: FrontPosterior, trials: Sequence[str], /) -> np.ndarray:
     """Return the probabilities that the row's trial truly dominates the column's, shape (t, t); NaN on the diagonal.
 
     Args:
@@ -29,7 +29,7 @@ def dominance(belief: FrontBelief, trials: Sequence[str], /) -> np.ndarray:
     return found
 
 
-def dominance_table(table: Table, belief: FrontBelief | None, /) -> TextTable | None:
+def dominance_table(table: Table, belief: FrontPosterior | None, /) -> TextTable | None:
     """Return the front's members against each other, `SHOWN` of them at most; None for fewer than two that are known.
 
     Args:
@@ -57,7 +57,7 @@ def dominance_table(table: Table, belief: FrontBelief | None, /) -> TextTable | 
     )
 
 
-def dominance_csv(table: Table, belief: FrontBelief, /) -> str:
+def dominance_csv(table: Table, belief: FrontPosterior, /) -> str:
     """Return all members of the front against each other as CSV, a row and a column for each; the diagonal is empty."""
     members = front_of(table)
     trials = [str(trial) for trial in members.take(_known(members, belief))["trial_id"].to_pylist()]
@@ -68,7 +68,7 @@ def dominance_csv(table: Table, belief: FrontBelief, /) -> str:
     return csv_text(["trial_id", *trials], cells)
 
 
-def _known(members: Table, belief: FrontBelief | None) -> list[int]:
+def _known(members: Table, belief: FrontPosterior | None) -> list[int]:
     """Return the places of the members that entered a belief."""
     entered = set() if belief is None else set(belief.trials)
     return [place for place, trial in enumerate(members["trial_id"].to_pylist()) if trial in entered]

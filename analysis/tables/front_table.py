@@ -13,7 +13,7 @@ from analysis.data.schema import RESULT
 from analysis.fronts.front import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
 from analysis.fronts.member_choice import fronts_by, knee_of
 from analysis.fronts.objectives import FRONT, infeasible, objective, values
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import wilson_interval
 from analysis.tables.text_table import Cell, TextTable, csv_text
 from analysis.wording import LOWER_BOUND, constraints_missed, flagged, measured_by, own_parameters, provenance
@@ -45,7 +45,7 @@ def front_table(
     reference: Mapping[str, float] | None = None,
     allow_mixed: bool = False,
     intervals: bool = False,
-    belief: FrontBelief | None = None,
+    belief: FrontPosterior | None = None,
 ) -> TextTable:
     """Return the front of a result table: one line a member, best in the first objective first.
 
@@ -133,14 +133,14 @@ def accuracy_ends(accuracy: float, examples: int, /) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _chance_column(belief: FrontBelief | None) -> tuple[_Column, ...]:
+def _chance_column(belief: FrontPosterior | None) -> tuple[_Column, ...]:
     if belief is None:
         return ()
-    chances = belief.chances()
-    return (("P(on front)", ".2f", lambda row: chances.get(row["trial_id"])),)
+    probabilities = belief.probabilities()
+    return (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
 
 
-def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontBelief | None) -> list[str]:
+def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontPosterior | None) -> list[str]:
     """Return what the intervals and probabilities are, and which trials off the front may well be on it."""
     notes = ["intervals: 95 %, Wilson's, of the examples"] if intervals else []
     if belief is not None:
@@ -149,7 +149,7 @@ def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontBelief |
         )
         off = {
             trial: chance
-            for trial, chance in sorted(belief.chances().items(), key=lambda found: -found[1])
+            for trial, chance in sorted(belief.probabilities().items(), key=lambda found: -found[1])
             if chance >= LIKELY and trial not in members["trial_id"].to_pylist()
         }
         named = [f"{trial} ({chance:.2f})" for trial, chance in list(off.items())[:MOST_NAMED]]
@@ -192,7 +192,7 @@ def pareto_csv(
     *,
     objectives: Sequence[str] = FRONT,
     allow_mixed: bool = False,
-    belief: FrontBelief | None = None,
+    belief: FrontPosterior | None = None,
 ) -> str:
     """Return all rows of a result table as CSV, without times and machines.
 
@@ -205,12 +205,12 @@ def pareto_csv(
         "on_infeasible_front": on_infeasible_front(table, objectives=objectives).tolist(),
     }
     names = [name for name in table.column_names if name not in RESULT.by_name or RESULT.by_name[name].deterministic]
-    chances = {} if belief is None else belief.chances()
+    probabilities = {} if belief is None else belief.probabilities()
     cells = []
     for *marks, row in zip(*masks.values(), table.to_pylist(), strict=True):
         ends = [_csv_ends(row[name], row["examples"]) for name in FRONT]
         values_ = (" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names)
-        cells.append([*marks, chances.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
+        cells.append([*marks, probabilities.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
     added = [f"{name}_{end}" for name in FRONT for end in ("low", "high")]
     return csv_text([*masks, "on_front_probability", *added, *names], cells)
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.heldout.confirmation import KINDS, Confirmed, Spread
+from analysis.heldout.confirmation import KINDS, ConfirmedMember, Spread
 from analysis.heldout.measurements import Row, attack_name, doubts_on_test, strongest
-from analysis.heldout.members import OnTest, curse_lines
+from analysis.heldout.members import HeldoutResults, curse_lines
 from analysis.statistics.intervals import Estimate, accuracy_estimate
 from analysis.tables.text_table import TextTable
 from analysis.wording import LOWER_BOUND, own_parameters, radius
 
 
-def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = ()) -> TextTable:
+def confirmation_table(found: Sequence[ConfirmedMember], /, *, notes: Sequence[str] = ()) -> TextTable:
     """Return validation, test, winner's curse and spread between seeds.
 
     Three lines a member: clean and robust accuracy, and the mean local Lipschitz estimate.
@@ -58,7 +58,7 @@ def confirmation_table(found: Sequence[Confirmed], /, *, notes: Sequence[str] = 
     )
 
 
-def _lipschitz_cells(one: Confirmed) -> tuple[str | None, ...]:
+def _lipschitz_cells(one: ConfirmedMember) -> tuple[str | None, ...]:
     row, seeds = one.result, one.seeds_lipschitz
     known = (row["val_lipschitz_mean"], one.lipschitz)
     cells = [None if value is None else f"{value:.4g}" for value in known]
@@ -116,7 +116,7 @@ def _estimate(row: Row, kind: str) -> str:
     return str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
 
 
-def on_test_table(found: OnTest, /) -> TextTable:
+def on_test_table(found: HeldoutResults, /) -> TextTable:
     """Return the members at their test values, validation beside them, a line each; nobody is chosen anew."""
     from analysis.method_styles import styles_for
 
@@ -158,7 +158,7 @@ def on_test_table(found: OnTest, /) -> TextTable:
     )
 
 
-def _fewer_images(found: OnTest) -> list[str]:
+def _fewer_images(found: HeldoutResults) -> list[str]:
     """Return in words what the like-for-like attack leaves of the images that stronger attacks were measured on."""
     said = []
     for one in found.members:
@@ -175,7 +175,7 @@ def _fewer_images(found: OnTest) -> list[str]:
     return [f"robust (test, strongest) is of other images than robust (test), whose attack leaves of those: {listed}"]
 
 
-def _on_the_same(one: Confirmed, strong: Row | None, found: OnTest) -> str:
+def _on_the_same(one: ConfirmedMember, strong: Row | None, found: HeldoutResults) -> str:
     """Return clean accuracy and the like-for-like attack's on the strongest attack's images where those are others."""
     trial = one.result["trial_id"]
     if strong is None or (one.test is not None and trial not in found.same_images):
@@ -185,7 +185,7 @@ def _on_the_same(one: Confirmed, strong: Row | None, found: OnTest) -> str:
     return f"clean {strong['clean_accuracy']:.3f}{attack}"
 
 
-def _doubts(found: OnTest) -> list[str]:
+def _doubts(found: HeldoutResults) -> list[str]:
     flagged = {one.result["trial_id"]: doubts_on_test(one.result, found.evaluations) for one in found.members}
     named = [f"{trial}: {', '.join(flags)}" for trial, flags in flagged.items() if flags]
     return [f"flagged on test: {'; '.join(named)}"] if named else []

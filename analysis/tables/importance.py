@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.fronts.objectives import objective
-from analysis.statistics.importance import Within, sample_words, setting_name, settings_within, too_few
+from analysis.statistics.importance import MethodImportance, sample_words, setting_name, settings_within, too_few
 from analysis.tables.text_table import Cell, TextTable
 
 
-def objectives_within(found: Sequence[Within], /) -> list[str]:
+def objectives_within(found: Sequence[MethodImportance], /) -> list[str]:
     """Return the objectives that any method has shares of, in order."""
     return list(dict.fromkeys(name for one in found for name in one.shares))
 
 
-def within_table(found: Sequence[Within], /) -> tuple[TextTable, list[str]]:
+def within_table(found: Sequence[MethodImportance], /) -> tuple[TextTable, list[str]]:
     """Return the shares within each method as a table, a line a setting, and the method of each line."""
     names = objectives_within(found)
     rows: list[tuple[Cell, ...]] = []

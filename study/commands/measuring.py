@@ -74,20 +74,20 @@ def evaluate(
     if study_dir is not None:
         own = {"model": model, "dataset": dataset, "norm": norm, "normalize": normalize, "examples": examples}
         given.refuse(own, f"{study_dir}: a study has its own")
-        from study.evaluation.study_trials import Ask, evaluate_study
+        from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
         common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
-        ask = Ask(**common, epsilon=radius, steps=steps, restarts=restarts, address=address)
+        ask = EvaluationRequest(**common, epsilon=radius, steps=steps, restarts=restarts, address=address)
         evaluate_study(study_dir, ask, as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
         from study.evaluation.checkpoint import evaluate_checkpoint
-        from study.evaluation.checkpoint_input import Request
+        from study.evaluation.checkpoint_input import CheckpointRequest
 
         common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)
         common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": (norm or Norm.linf).value}
         common |= {"normalisation": (normalize or given.Normalise.none).value, "examples": examples}
-        evaluate_checkpoint(Request(**common), as_json=as_json)
+        evaluate_checkpoint(CheckpointRequest(**common), as_json=as_json)
 
 
 @app.command()
@@ -111,10 +111,10 @@ def confirm(
     winner's curse, validation minus test of one and the same checkpoint; and the spread between seeds, on test.
     Everything lies in STUDY_DIR/confirm; run the same command again to go on, or with more seeds to add them.
     """
-    from study.evaluation.confirm import Order
+    from study.evaluation.confirm import ConfirmRequest
     from study.evaluation.confirm import confirm as start
 
-    order = Order(seeds=seeds, most=most, limit=limit, address=address, data_root=data_root)
+    order = ConfirmRequest(seeds=seeds, most=most, limit=limit, address=address, data_root=data_root)
     start(study_dir, order, as_json=as_json)
 
 

@@ -59,10 +59,10 @@ def reproduce(
 ) -> None:
     """Run a table of the paper as studies, and print it; run again, it goes on where it stands."""
     from study.reproduce.command import reproduce as make
-    from study.reproduce.request import Request
+    from study.reproduce.request import TableRequest
 
     make(
-        Request(
+        TableRequest(
             table=table,
             scale=scale,
             out=out,

@@ -77,7 +77,7 @@ def reference_of(sources: Sequence[Path], /) -> dict[str, float]:
 
 
 def known_on_test(study_dir: Path, /, *, table: Any = None) -> Any:
-    """Return what a study's folder holds on test, a `members.OnTest`; None where nothing was measured.
+    """Return what a study's folder holds on test, a `members.HeldoutResults`; None where nothing was measured.
 
     Args:
         study_dir: The study's folder.

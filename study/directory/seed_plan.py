@@ -43,11 +43,11 @@ class Plan:
 
     Attributes:
         replicas: In order of their numbers.
-        beneath: What identifies the study in tracking; None where it is not tracked.
+        parent_study_id: What identifies the study in tracking; None where it is not tracked.
     """
 
     replicas: tuple[Replica, ...]
-    beneath: str | None = None
+    parent_study_id: str | None = None
 
     def __len__(self) -> int:
         return len(self.replicas)
@@ -55,7 +55,8 @@ class Plan:
     def write(self, folder: Path, /) -> None:
         """Write the plan, whole or not at all."""
         temporary = folder / f".{PLAN_FILE}.tmp"
-        temporary.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        tree = {"replicas": [asdict(one) for one in self.replicas], "beneath": self.parent_study_id}
+        temporary.write_text(json.dumps(tree, indent=1), encoding="utf-8")
         temporary.replace(folder / PLAN_FILE)
 
     def trial(self, number: int, /) -> dict[str, Any]:

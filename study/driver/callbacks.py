@@ -20,10 +20,10 @@ from ray.tune.search import ConcurrencyLimiter
 
 from study.console import StudyProgress
 from study.directory.lock import BEAT_SECONDS
-from study.driver.checkpoint_retention import Retention
-from study.driver.final_saves import LastSaves
-from study.driver.result_writer import Ledger
-from study.driver.retries import MAX_FAILURES, Attempts, is_node_loss, lost_nodes
+from study.driver.checkpoint_retention import CheckpointRetention
+from study.driver.final_saves import FinalSaves
+from study.driver.result_writer import ResultWriter
+from study.driver.retries import MAX_FAILURES, RetryCounter, is_node_loss, lost_nodes
 from study.search.searcher import StillOpenError
 from study.tracking.row_mapping import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class Bookkeeper(tune.Callback):
+class TrialCallback(tune.Callback):
     """Follows a study's trials.
 
     Args:
@@ -50,11 +50,11 @@ class Bookkeeper(tune.Callback):
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: ResultWriter,
         tracker: Tracker,
         progress: StudyProgress,
-        last_saves: LastSaves,
-        retention: Retention | None = None,
+        last_saves: FinalSaves,
+        retention: CheckpointRetention | None = None,
         stop_reason: Callable[[str], str | None] = lambda tune_id: None,
     ) -> None:
         self._ledger = ledger
@@ -64,7 +64,7 @@ class Bookkeeper(tune.Callback):
         self._retention = retention
         self._stop_reason = stop_reason
         self._trials: dict[str, Any] = {}
-        self._attempts: dict[str, Attempts] = {}
+        self._attempts: dict[str, RetryCounter] = {}
         self._lost_at_start: dict[str, int] = {}
         self._given_up: dict[str, str] = {}
         self._unreachable: set[str] = set()
@@ -77,7 +77,7 @@ class Bookkeeper(tune.Callback):
         self._requeued.discard(trial.trial_id)
         self._tries(trial).begun()
         self._lost_at_start[trial.trial_id] = lost_nodes()
-        asked = self._ledger.asked(trial.config)
+        asked = self._ledger.spec_columns_of(trial.config)
         self._tracker.trial_started(asked["trial_id"], params(asked), tags(asked))
 
     def on_trial_result(
@@ -201,8 +201,8 @@ class Bookkeeper(tune.Callback):
         self._end(trial, row)
         self._progress.say(f"trial {row['trial_id']} failed: {row['reason']}")
 
-    def _tries(self, trial: Any) -> Attempts:
-        return self._attempts.setdefault(trial.trial_id, Attempts(trial.config.get("attempts", 0)))
+    def _tries(self, trial: Any) -> RetryCounter:
+        return self._attempts.setdefault(trial.trial_id, RetryCounter(trial.config.get("attempts", 0)))
 
     def _run_id(self, trial: Any) -> str | None:
         return self._tracker.run_id(trial.config["trial_id"])
@@ -245,7 +245,7 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "the worker died without a word"
 
 
-class Pulse(tune.Callback):
+class HeartbeatCallback(tune.Callback):
     """Beats, and lets as many trials run as there is room for: nodes come late, go, or are added by an autoscaler.
 
     Args:

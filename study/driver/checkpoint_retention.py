@@ -21,7 +21,7 @@ MARGIN = 0.05
 """A trial that another one beats by more than this in every objective is no contender."""
 
 
-class Retention:
+class CheckpointRetention:
     """Deletes checkpoints that the rule does not keep, as trials end. Never those of a trial on the front.
 
     Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from study.driver.signals import GRACE_SECONDS, Interrupts
+from study.driver.signals import GRACE_SECONDS, StopSignals
 from trainables.training.save_requests import ask_to_save, forget, saved_since_asked
 
 _LOOK_SECONDS = 1.0
 _NAMED = 5
 
 
-class LastSaves:
+class FinalSaves:
     """Asks the workers to save once a stop is requested, and knows which trials still have to.
 
     Args:
@@ -20,7 +20,7 @@ class LastSaves:
         say: Prints a line for the user.
     """
 
-    def __init__(self, interrupts: Interrupts, *, say: Callable[[str], None]) -> None:
+    def __init__(self, interrupts: StopSignals, *, say: Callable[[str], None]) -> None:
         self._interrupts = interrupts
         self._say = say
         self._saved: set[str] = set()

@@ -51,7 +51,7 @@ def judge(
     *,
     maximise: Sequence[bool],
     reduction_factor: float,
-    worthless: Collection[str] = (),
+    excluded: Collection[str] = (),
 ) -> Verdict:
     """Return what a rung says of a trial.
 
@@ -67,11 +67,11 @@ def judge(
         trial: The trial to judge.
         maximise: Whether larger is better, for each objective.
         reduction_factor: Above 1.
-        worthless: Trials that count as having NaN whatever their values.
+        excluded: Trials that count as having NaN whatever their values.
     """
     names = sorted(points)
     nothing = (math.nan,) * len(maximise)
-    left = np.array([nothing if name in worthless else points[name] for name in names], dtype=np.float64)
+    left = np.array([nothing if name in excluded else points[name] for name in names], dtype=np.float64)
     mine = names.index(trial)
     quota = math.ceil(len(names) / reduction_factor)
     before, rank = 0, 1
@@ -85,7 +85,7 @@ def judge(
     else:
         # the judged trial has NaN: behind every other, beside those that have NaN too
         rank = 0
-        among = np.asarray([index for index, name in enumerate(names) if _lacks(points[name]) or name in worthless])
+        among = np.asarray([index for index, name in enumerate(names) if _lacks(points[name]) or name in excluded])
     place = before + int(np.flatnonzero(among == mine)[0]) + 1
     return Verdict(
         goes_on=place <= quota or rank == 1 or len(names) < MIN_TRIALS,

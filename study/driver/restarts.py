@@ -26,7 +26,7 @@ _MARK = "ROBUST_STUDY_GENERATION"
 
 
 @dataclass(frozen=True)
-class Generation:
+class DriverRestart:
     """What a driver knows of those before it in the same run.
 
     Attributes:
@@ -40,18 +40,18 @@ class Generation:
     done: int
 
 
-def inherited() -> Generation | None:
+def inherited() -> DriverRestart | None:
     """Return the generation that this process was made for, None for the first; asked once."""
     mark = os.environ.pop(_MARK, None)
     if mark is None:
         return None
     number, started, done = mark.split(":")
-    return Generation(int(number), float(started), int(done))
+    return DriverRestart(int(number), float(started), int(done))
 
 
-def first(done: int, /) -> Generation:
+def first(done: int, /) -> DriverRestart:
     """Return the first generation of a run that starts now with so many trials done."""
-    return Generation(1, time.time(), done)
+    return DriverRestart(1, time.time(), done)
 
 
 def size(wanted: int | None, /, *, slots: int) -> int:
@@ -64,9 +64,9 @@ def size(wanted: int | None, /, *, slots: int) -> int:
     return wanted or max(TRIALS, WAVES * slots)
 
 
-def hand_over(study_dir: Path, generation: Generation, /) -> NoReturn:
+def hand_over(study_dir: Path, generation: DriverRestart, /) -> NoReturn:
     """Replace this process by a fresh driver of the study; nothing of value may be open."""
-    following = Generation(generation.number + 1, generation.started, generation.done)
+    following = DriverRestart(generation.number + 1, generation.started, generation.done)
     os.environ[_MARK] = f"{following.number}:{following.started}:{following.done}"
     sys.stdout.flush()
     sys.stderr.flush()

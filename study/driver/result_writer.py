@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trainables.training.outcome import Outcome
 
 
-class Ledger:
+class ResultWriter:
     """Writes each trial's files once and keeps count.
 
     Args:
@@ -55,10 +55,10 @@ class Ledger:
         self._ids: set[str] = set()
         self._statuses: Counter[str] = Counter()
         self._front: list[tuple[str, Any]] = []
-        for row in self.stored():
+        for row in self.read():
             self._count(row)
 
-    def stored(self) -> list[dict[str, Any]]:
+    def read(self) -> list[dict[str, Any]]:
         """Return the result rows on disk with all their columns."""
         found: list[dict[str, Any]] = []
         if any((self._dir / RESULT.folder).glob("*.parquet")):
@@ -101,7 +101,7 @@ class Ledger:
             "hypervolume": volume,
         }
 
-    def asked(self, config: Mapping[str, Any], /) -> dict[str, Any]:
+    def spec_columns_of(self, config: Mapping[str, Any], /) -> dict[str, Any]:
         """Return the columns of a trial that are known before it starts."""
         spec = TrialSpec.from_dict(config["spec"])
         return (
@@ -173,7 +173,7 @@ class Ledger:
         attempts: int | None = None,
     ) -> dict[str, Any]:
         """Write the row of a trial that ended without an outcome, and its traceback beside the results."""
-        row = self.asked(config)
+        row = self.spec_columns_of(config)
         row |= {"status": "failed", "reason": reason, "flags": [], "epochs": 0, "mlflow_run_id": run_id}
         row |= {"code_revision": code_revision(), "attempts": attempts}
         if traceback:

@@ -19,7 +19,7 @@ _NODE_LOST = ("node has died", "the actor's node was", "node was preempted", "No
 _NOTICE_SECONDS = 4.0
 
 
-class Attempts:
+class RetryCounter:
     """Counts the attempts at one trial.
 
     Args:

@@ -46,7 +46,7 @@ class StudyScheduler(FIFOScheduler):
         self.objectives = objectives
         self.epochs = epochs
         self.seen: dict[int, dict[str, tuple[float, ...]]] = {}
-        self.worthless: set[str] = set()
+        self.excluded: set[str] = set()
         self._reasons: dict[str, str] = {}
         self._pending: dict[str, float] = {}
 
@@ -75,9 +75,9 @@ class StudyScheduler(FIFOScheduler):
         for at_epoch in self.seen.values():
             at_epoch.pop(trial, None)
 
-    def discount(self, trial: str, *, worthless: bool) -> None:
+    def discount(self, trial: str, *, excluded: bool) -> None:
         """Let a trial count nothing, because it failed or its latest measurement is flagged; or take that back."""
-        (self.worthless.add if worthless else self.worthless.discard)(trial)
+        (self.excluded.add if excluded else self.excluded.discard)(trial)
 
     def recall(self, rows: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]], /) -> None:
         """Take what earlier drivers of the study left on disk.
@@ -89,7 +89,7 @@ class StudyScheduler(FIFOScheduler):
         for row in epochs:
             self.see(row["trial_id"], row)
         for row in rows:
-            self.discount(row["trial_id"], worthless=row["status"] == "failed" or bool(row["flags"]))
+            self.discount(row["trial_id"], excluded=row["status"] == "failed" or bool(row["flags"]))
 
     def reason(self, tune_id: str) -> str | None:
         """Return why the trial that Tune calls so was stopped; None where it was not stopped here."""
@@ -138,7 +138,7 @@ class StudyScheduler(FIFOScheduler):
 
     def save(self, checkpoint_path: str) -> None:
         """Write what was seen to a file. Tune does not ask for it, and a study's own files hold the same."""
-        state = {"seen": self.seen, "worthless": sorted(self.worthless), "reasons": self._reasons}
+        state = {"seen": self.seen, "worthless": sorted(self.excluded), "reasons": self._reasons}
         Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
@@ -148,14 +148,14 @@ class StudyScheduler(FIFOScheduler):
             int(epoch): {trial: tuple(found) for trial, found in at_epoch.items()}
             for epoch, at_epoch in state["seen"].items()
         }
-        self.worthless, self._reasons = set(state["worthless"]), state["reasons"]
+        self.excluded, self._reasons = set(state["worthless"]), state["reasons"]
 
     def _take(self, name: str, result: Mapping[str, Any]) -> bool:
         for row in result.get("earlier", ()):
             self.see(name, row)
         new = self.see(name, result)
         if result["status"] == "failed" or not result["stale"]:
-            self.discount(name, worthless=result["status"] == "failed" or bool(result.get("flags")))
+            self.discount(name, excluded=result["status"] == "failed" or bool(result.get("flags")))
         return new
 
 
@@ -193,7 +193,7 @@ class MultiObjectiveASHA(StudyScheduler):
             trial,
             maximise=directions(self.objectives),
             reduction_factor=self._factor,
-            worthless=self.worthless,
+            excluded=self.excluded,
         )
         if verdict.goes_on:
             return None
@@ -245,11 +245,11 @@ class OnOneMetric(StudyScheduler):
         super().forget(trial)
         self._inner = None
 
-    def discount(self, trial: str, *, worthless: bool) -> None:
+    def discount(self, trial: str, *, excluded: bool) -> None:
         """See `StudyScheduler.discount`."""
-        if worthless != (trial in self.worthless):
+        if excluded != (trial in self.excluded):
             self._inner = None
-        super().discount(trial, worthless=worthless)
+        super().discount(trial, excluded=excluded)
 
     def restore(self, checkpoint_path: str) -> None:
         """See `StudyScheduler.restore`."""
@@ -287,7 +287,7 @@ class OnOneMetric(StudyScheduler):
         return named
 
     def _comparable(self, trial: str, epoch: int) -> bool:
-        return trial not in self.worthless and math.isfinite(self.seen.get(epoch, {}).get(trial, (math.nan,))[0])
+        return trial not in self.excluded and math.isfinite(self.seen.get(epoch, {}).get(trial, (math.nan,))[0])
 
     def _report(self, trial: str, epoch: int) -> dict[str, Any]:
         value = self.seen[epoch][trial][0]

@@ -15,7 +15,7 @@ GRACE_SECONDS = 90.0
 """How long a stop waits for running trials at most; they save between two batches, or when they are measured."""
 
 
-class Interrupts:
+class StopSignals:
     """Turns SIGINT, SIGTERM and a closed terminal (SIGHUP) into a request to stop; a second one ends the process.
 
     SIGHUP never is that second one, since shell and kernel both send it; where it is ignored, as `nohup` has it,
@@ -34,7 +34,7 @@ class Interrupts:
         self._before: dict[int, Any] = {}
         self._terminals: list[int] = []
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> StopSignals:
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
         self._terminals = [stream for stream in (1, 2) if os.isatty(stream)]
         self.listen()

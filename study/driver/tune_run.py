@@ -24,13 +24,13 @@ from study.console import StudyProgress, notes  # noqa: E402
 from study.directory.layout import checkpoint_root  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
 from study.directory.seed_plan import Plan, read_plan  # noqa: E402
-from study.driver.callbacks import Bookkeeper, Pulse  # noqa: E402
-from study.driver.checkpoint_retention import Deletions, Retention, delete  # noqa: E402
-from study.driver.final_saves import LastSaves  # noqa: E402
-from study.driver.restarts import Generation, size  # noqa: E402
-from study.driver.result_writer import Ledger  # noqa: E402
+from study.driver.callbacks import HeartbeatCallback, TrialCallback  # noqa: E402
+from study.driver.checkpoint_retention import CheckpointRetention, Deletions, delete  # noqa: E402
+from study.driver.final_saves import FinalSaves  # noqa: E402
+from study.driver.restarts import DriverRestart, size  # noqa: E402
+from study.driver.result_writer import ResultWriter  # noqa: E402
 from study.driver.schedulers import StudyScheduler, informed_scheduler  # noqa: E402
-from study.driver.signals import Interrupts  # noqa: E402
+from study.driver.signals import StopSignals  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.search.optuna_study import CONFIG_ATTRIBUTE, enqueue, give_up, open_search, trial_id, unfinished  # noqa: E402
 from study.search.searcher import StudySearcher  # noqa: E402
@@ -55,8 +55,8 @@ class RunBrokeError(Exception):
         self.tracker = tracker
 
 
-def _ledger(config: StudyConfig, study_dir: Path) -> Ledger:
-    return Ledger(
+def _ledger(config: StudyConfig, study_dir: Path) -> ResultWriter:
+    return ResultWriter(
         study_dir,
         study=config.name,
         methods=config.search.methods,
@@ -72,8 +72,8 @@ def run_study(
     *,
     data: ImageData | None = None,
     trainable: type[tune.Trainable] = TrialTrainable,
-    interrupts: Interrupts | None = None,
-    generation: Generation | None = None,
+    interrupts: StopSignals | None = None,
+    generation: DriverRestart | None = None,
 ) -> Tracker:
     """Run the trials a study still lacks, or as many of them as one driver runs.
 
@@ -113,7 +113,7 @@ def run_study(
         study=optuna_study,
         pending=pending,
         budget=budget,
-        interrupts=interrupts or Interrupts(),
+        interrupts=interrupts or StopSignals(),
         generation=generation,
     )
     try:
@@ -125,11 +125,11 @@ def run_study(
     return tracker
 
 
-def _announce(ledger: Ledger, *, retry: int, missing: int) -> None:
+def _announce(ledger: ResultWriter, *, retry: int, missing: int) -> None:
     notes().print(f"{ledger.count} trials finished ({ledger.failed} failed), {retry} to retry, {missing - retry} new")
 
 
-def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger, plan: Plan | None) -> Tracker:
+def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: ResultWriter, plan: Plan | None) -> Tracker:
     """Write into Optuna's study what names it and what it began with, and open the tracker."""
     if "study_id" not in study.user_attrs:
         study.set_user_attr("study_id", uuid.uuid4().hex)
@@ -141,10 +141,10 @@ def _opened(config: StudyConfig, study_dir: Path, *, study: Any, ledger: Ledger,
         study_dir=study_dir,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
-        beneath=None if plan is None else plan.beneath,
+        parent_study_id=None if plan is None else plan.parent_study_id,
     )
     tracker.start(params=study_params(config), tags=study_tags(config))
-    tracker.settle(ledger.stored())
+    tracker.settle(ledger.read())
     return tracker
 
 
@@ -154,13 +154,13 @@ class _Run:
 
     config: StudyConfig
     study_dir: Path
-    ledger: Ledger
+    ledger: ResultWriter
     tracker: Tracker
     study: Any
     pending: list[int]
     budget: TimeBudget
-    interrupts: Interrupts
-    generation: Generation | None
+    interrupts: StopSignals
+    generation: DriverRestart | None
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, ledger, interrupts, before = self.config, self.ledger, self.interrupts, self.generation
@@ -175,9 +175,9 @@ class _Run:
             interrupts.listen()  # Ray has put its own handlers
             data = data or load_dataset(config.dataset).without_test()
             self.tracker.dataset(**dataset_event(data))
-            scheduler = informed_scheduler(config, self.study_dir, ledger.stored())
-            last_saves = LastSaves(interrupts, say=progress.say)
-            keeper = Bookkeeper(
+            scheduler = informed_scheduler(config, self.study_dir, ledger.read())
+            last_saves = FinalSaves(interrupts, say=progress.say)
+            keeper = TrialCallback(
                 ledger=ledger,
                 tracker=self.tracker,
                 progress=progress,
@@ -195,7 +195,7 @@ class _Run:
             wanted, slots = reserved(config, gpus=gpus)
             fixed = config.resources.max_concurrent
             limiter = ConcurrencyLimiter(self._searcher(keeper), max_concurrent=fixed or slots)
-            pulse = Pulse(
+            pulse = HeartbeatCallback(
                 limiter,
                 beat=lambda: beat(self.study_dir),
                 room=(lambda: room(wanted)) if fixed is None else None,
@@ -218,7 +218,7 @@ class _Run:
             finally:
                 last_saves.close()
 
-    def _searcher(self, keeper: Bookkeeper) -> StudySearcher:
+    def _searcher(self, keeper: TrialCallback) -> StudySearcher:
         return StudySearcher(
             self.study,
             space=self.config.space(),
@@ -230,9 +230,9 @@ class _Run:
             closing=lambda: self.interrupts.requested,
         )
 
-    def _retention(self, deletions: Deletions) -> Retention:
+    def _retention(self, deletions: Deletions) -> CheckpointRetention:
         rows = self.ledger.rows
-        return Retention(
+        return CheckpointRetention(
             self.config.storage.keep,
             objectives=self.config.search.objectives,
             remove=deletions,

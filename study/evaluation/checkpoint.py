@@ -15,7 +15,7 @@ from rich.table import Table
 from study.config.values import with_numbers
 from study.console import Stages, duration, notes, results
 from study.errors import UsageError
-from study.evaluation.checkpoint_input import Request, prepare
+from study.evaluation.checkpoint_input import CheckpointRequest, prepare
 from study.evaluation.checkpoint_usage import count_use, owner_of
 from trainables.attacks import ATTACKS
 from trainables.registry import UnknownNameError
@@ -54,7 +54,7 @@ class Evaluation:
         return under_all
 
 
-def evaluate_checkpoint(request: Request, /, *, as_json: bool) -> None:
+def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None:
     """Measure a checkpoint and print a table, or one JSON object; on request, write each image's outcomes.
 
     Of a study's own file the use of test data is counted there.
@@ -118,7 +118,7 @@ def parse_radius(text: str, /) -> float:
         raise UsageError(f"--epsilon must be a number or a fraction such as 8/255, got {text!r}") from error
 
 
-def _measure(request: Request, model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
+def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
     import torch
 
     from trainables.attacks.threat import ThreatModel
@@ -163,7 +163,7 @@ def _measure(request: Request, model: nn.Module, images: Tensor, labels: Tensor)
 
 
 def _certificate(
-    request: Request, model: nn.Module, images: Tensor, labels: Tensor, *, report: Report
+    request: CheckpointRequest, model: nn.Module, images: Tensor, labels: Tensor, *, report: Report
 ) -> Certificate | None:
     """Return bounds for the first images, or None for a network that has layers without bounds."""
     from trainables.attacks.threat import ThreatModel
@@ -204,7 +204,7 @@ def _accuracies(found: Evaluation) -> dict[str, tuple[float, float]]:
     return {"fgsm": values.pop("fgsm"), "pgd": pgd, **values}
 
 
-def _settings(request: Request, attack: str) -> str:
+def _settings(request: CheckpointRequest, attack: str) -> str:
     budget = f"{request.steps} steps x {request.restarts} restarts"
     known = {
         "fgsm": "1 step from the image",
@@ -214,7 +214,7 @@ def _settings(request: Request, attack: str) -> str:
     return known.get(attack, budget)
 
 
-def _as_dict(request: Request, found: Evaluation) -> dict[str, Any]:
+def _as_dict(request: CheckpointRequest, found: Evaluation) -> dict[str, Any]:
     from trainables.evaluation.flags import FLAGS
 
     summary, lipschitz = found.measures.summary(), LipschitzSpec()
@@ -287,7 +287,7 @@ def write_examples(path: Path, found: Evaluation, /) -> None:
     notes().print(f"wrote {path}", soft_wrap=True)
 
 
-def _print(request: Request, found: Evaluation) -> None:
+def _print(request: CheckpointRequest, found: Evaluation) -> None:
     from trainables.evaluation.flags import FLAGS
 
     console, summary, lipschitz = results(), found.measures.summary(), LipschitzSpec()

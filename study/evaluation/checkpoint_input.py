@@ -21,7 +21,7 @@ Normalisation = Literal["none", "data"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class CheckpointRequest:
     """What to measure.
 
     Attributes:
@@ -54,7 +54,7 @@ class Request:
     normalisation: Normalisation
 
 
-def prepare(request: Request, /) -> tuple[nn.Module, Tensor, Tensor]:
+def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     """Return the network with its weights, and the test images and labels, on the device.
 
     Raises:
@@ -91,7 +91,7 @@ def prepare(request: Request, /) -> tuple[nn.Module, Tensor, Tensor]:
     return model, images, labels
 
 
-def _network(request: Request, data: ImageData, state: dict[str, Tensor]) -> nn.Module:
+def _network(request: CheckpointRequest, data: ImageData, state: dict[str, Tensor]) -> nn.Module:
     from torch import nn
 
     from trainables.checkpoints.weights import load_weights

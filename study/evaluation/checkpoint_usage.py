@@ -12,7 +12,7 @@ import numpy as np
 from analysis.data.results import read_results
 from analysis.data.schema import RESULT, ResultsError
 from study.console import notes
-from study.evaluation.checkpoint_input import Request
+from study.evaluation.checkpoint_input import CheckpointRequest
 from trainables.checkpoints.files import is_url
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Owner:
     weights: str
 
 
-def owner_of(request: Request, /) -> Owner | None:
+def owner_of(request: CheckpointRequest, /) -> Owner | None:
     """Return the trial whose file in a study's `checkpoints/` a request names, measured on its study's data set.
 
     None for any other file; a copy elsewhere, and one in an object store, cannot be told from a network without a
@@ -58,7 +58,9 @@ def owner_of(request: Request, /) -> Owner | None:
     return Owner(folder=folder, row=mine[0], weights=weights) if same else None
 
 
-def count_use(request: Request, owner: Owner, /, *, under: Mapping[str, Measures], seed: int, seconds: float) -> None:
+def count_use(
+    request: CheckpointRequest, owner: Owner, /, *, under: Mapping[str, Measures], seed: int, seconds: float
+) -> None:
     """Write an evaluation row for each attack, which is a use of test data, with its per-example outcomes.
 
     A measurement with the same settings as one before gives what is known already, and is not written again.
@@ -72,15 +74,15 @@ def count_use(request: Request, owner: Owner, /, *, under: Mapping[str, Measures
     """
     import torch
 
-    from study.evaluation.jobs import Job, now, record
-    from trainables.evaluation.checkpoint import Kept, Wanted
+    from study.evaluation.jobs import MeasurementJob, now, record
+    from trainables.evaluation.checkpoint import CheckpointMeasurement, MeasurementSpec
     from trainables.runtime import machine_columns
     from trainables.spec import LipschitzSpec
 
     occasion, uses = now(), 0
     for attack, measures in under.items():
         estimated = len(measures.lipschitz)
-        wanted = Wanted(
+        wanted = MeasurementSpec(
             checkpoint=str(Path(request.checkpoint).expanduser().resolve()),
             seed=seed,
             attack=attack,
@@ -92,10 +94,12 @@ def count_use(request: Request, owner: Owner, /, *, under: Mapping[str, Measures
             checks="full" if estimated else "cheap",
             lipschitz=replace(LipschitzSpec(), examples=estimated) if estimated else None,
         )
-        job = Job(folder=owner.folder, row=owner.row, checkpoint=owner.weights, chosen_by="trial", wanted=wanted)
+        job = MeasurementJob(
+            folder=owner.folder, row=owner.row, checkpoint=owner.weights, chosen_by="trial", wanted=wanted
+        )
         if job.done:
             continue
-        found = Kept(
+        found = CheckpointMeasurement(
             measures=measures,
             index=np.arange(len(measures.clean_correct)),
             threads=torch.get_num_threads(),

@@ -19,15 +19,15 @@ from study.directory.rows import evaluation_rows, read_rows
 from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError
 from study.evaluation.selection import chosen_members
-from study.evaluation.study_trials import COMPANION, Ask, data_with_test, job_of
+from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of
 from trainables.seeding import derive
 
 if TYPE_CHECKING:
-    from study.evaluation.jobs import Job
+    from study.evaluation.jobs import MeasurementJob
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class ConfirmRequest:
     """What `confirm` is asked for.
 
     Attributes:
@@ -45,7 +45,7 @@ class Order:
     data_root: Path | None
 
 
-def confirm(study_dir: Path, order: Order, /, *, as_json: bool) -> None:
+def confirm(study_dir: Path, order: ConfirmRequest, /, *, as_json: bool) -> None:
     """Train chosen members with new seeds, measure those and the members themselves on test, and print both.
 
     Run again, it goes on where it was stopped, or adds what more seeds or members ask for. Exit code 1 when a seed
@@ -71,7 +71,7 @@ def confirm(study_dir: Path, order: Order, /, *, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def confirm_config(config: StudyConfig, plan: Plan, order: Order, /) -> StudyConfig:
+def confirm_config(config: StudyConfig, plan: Plan, order: ConfirmRequest, /) -> StudyConfig:
     """Return the config of the confirmation: the study's, with a plan in place of its search."""
     search: SearchConfig = config.search.model_copy(
         update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
@@ -125,7 +125,7 @@ def extend_plan(
     missing = [(row, repeat) for row, repeat in wanted if _replica_id(row, repeat) not in known]
     search = open_search(config, study_dir) if missing else None
     added = [_replica(config, search, row, repeat=repeat, taken=taken) for row, repeat in missing]
-    return Plan((*plan.replicas, *added), plan.beneath)
+    return Plan((*plan.replicas, *added), plan.parent_study_id)
 
 
 def _replica_id(row: Mapping[str, Any], repeat: int) -> str:
@@ -165,11 +165,11 @@ def _train(config: StudyConfig, folder: Path) -> None:
     """
     from study.cluster.preflight import check_machines
     from study.cluster.ray_settings import listen_locally
-    from study.driver.signals import Interrupts
+    from study.driver.signals import StopSignals
 
     if config.cluster.address is None:
         listen_locally()
-    with Interrupts() as interrupts:
+    with StopSignals() as interrupts:
         from study.directory.rows import count_rows
         from study.driver.tune_run import RunBrokeError, run_study
 
@@ -197,7 +197,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
 
 
 def _measure(
-    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], order: Order
+    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], order: ConfirmRequest
 ) -> list[str]:
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
     from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
@@ -205,7 +205,7 @@ def _measure(
     from study.tracking.tracker import known_study_id
 
     folder = study_dir / FOLDER
-    ask = Ask(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
+    ask = EvaluationRequest(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
     data = data_with_test(own, members)
     size = len(data.test or ())
     examples = min(size, order.limit or config.evaluation.examples)
@@ -213,7 +213,7 @@ def _measure(
     numbers = {row["number"] for row in members}
     replicas = read_rows([folder]).to_pylist()
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
-    jobs: list[Job] = []
+    jobs: list[MeasurementJob] = []
     for row in members:
         if not measured_enough(row, known, examples=examples):
             options: dict[str, Any] = {"size": size, "chosen_by": "confirm", "thorough": False}
@@ -232,7 +232,7 @@ def _measure(
     if todo:
         known = evaluation_rows(study_dir)
         track_tested(config, study_dir, members, known)
-        track_tested(own, folder, rows, known, beneath=known_study_id(study_dir))
+        track_tested(own, folder, rows, known, parent_study_id=known_study_id(study_dir))
     return problems
 
 

@@ -20,7 +20,7 @@ from study.config.schema import StudyConfig
 from study.console import EvaluationProgress, notes
 from study.errors import UsageError
 from trainables.checkpoints.files import exists
-from trainables.evaluation.checkpoint import SPLIT, Kept, Wanted, measure_kept
+from trainables.evaluation.checkpoint import SPLIT, CheckpointMeasurement, MeasurementSpec, measure_checkpoint
 from trainables.runtime import code_revision
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _KEY_LENGTH = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class MeasurementJob:
     """One measurement of one trial.
 
     Attributes:
@@ -45,7 +45,7 @@ class Job:
     row: Mapping[str, Any]
     checkpoint: str
     chosen_by: str
-    wanted: Wanted
+    wanted: MeasurementSpec
 
     @property
     def key(self) -> str:
@@ -65,7 +65,7 @@ class Job:
         return self.path.exists()
 
 
-def check_weights(jobs: Sequence[Job], /) -> None:
+def check_weights(jobs: Sequence[MeasurementJob], /) -> None:
     """Check that every checkpoint is there.
 
     Raises:
@@ -85,7 +85,7 @@ def check_weights(jobs: Sequence[Job], /) -> None:
 
 
 def run_jobs(
-    jobs: Sequence[Job], /, *, config: StudyConfig, data: ImageData, address: str | None, occasion: str
+    jobs: Sequence[MeasurementJob], /, *, config: StudyConfig, data: ImageData, address: str | None, occasion: str
 ) -> list[str]:
     """Measure what is not measured yet, each written as soon as it is there.
 
@@ -103,7 +103,7 @@ def run_jobs(
     problems: list[str] = []
     with EvaluationProgress(len(todo)) as progress:
 
-        def finish(job: Job, found: Kept | Exception) -> None:
+        def finish(job: MeasurementJob, found: CheckpointMeasurement | Exception) -> None:
             if isinstance(found, Exception):
                 problems.append(f"{job.key}: {type(found).__name__}: {str(found).strip().splitlines()[0]}")
             else:
@@ -117,7 +117,7 @@ def run_jobs(
     return problems
 
 
-def record(job: Job, found: Kept, /, *, occasion: str) -> dict[str, Any]:
+def record(job: MeasurementJob, found: CheckpointMeasurement, /, *, occasion: str) -> dict[str, Any]:
     """Write a measurement's per-example outcomes and then its row; return the row."""
     measures, wanted, trial = found.measures, job.wanted, job.row
     columns = example_columns(
@@ -180,28 +180,28 @@ def only_evaluation(study_dir: Path, /) -> Iterator[None]:
 
 
 def _one_by_one(
-    jobs: Sequence[Job],
+    jobs: Sequence[MeasurementJob],
     *,
     data: ImageData,
     progress: EvaluationProgress,
-    finish: Callable[[Job, Kept | Exception], None],
+    finish: Callable[[MeasurementJob, CheckpointMeasurement | Exception], None],
 ) -> None:
     for job in jobs:
         progress.begin(_name(job))
         try:
-            found: Kept | Exception = measure_kept(job.wanted, data, report=progress.report)
+            found: CheckpointMeasurement | Exception = measure_checkpoint(job.wanted, data, report=progress.report)
         except Exception as error:  # noqa: BLE001 - one network that cannot be measured costs no other its turn
             found = error
         finish(job, found)
 
 
 def _on_cluster(
-    jobs: Sequence[Job],
+    jobs: Sequence[MeasurementJob],
     *,
     config: StudyConfig,
     data: ImageData,
     address: str,
-    finish: Callable[[Job, Kept | Exception], None],
+    finish: Callable[[MeasurementJob, CheckpointMeasurement | Exception], None],
 ) -> None:
     from study.cluster.session import ray_session, reserved, sum_of
 
@@ -213,7 +213,7 @@ def _on_cluster(
         wanted, slots = reserved(config, gpus=needed)
         others = {name: amount for name, amount in wanted.items() if name not in ("CPU", "GPU")}
         notes().print(f"{len(jobs)} measurements on the cluster at {address}, {min(slots, len(jobs))} at once")
-        task = ray.remote(measure_kept).options(
+        task = ray.remote(measure_checkpoint).options(
             num_cpus=wanted.get("CPU", 0), num_gpus=wanted.get("GPU", 0), resources=others, max_retries=3
         )
         shared = ray.put(data)
@@ -222,13 +222,13 @@ def _on_cluster(
             ready, _ = ray.wait(list(running), num_returns=1)
             job = running.pop(ready[0])
             try:
-                found: Kept | Exception = ray.get(ready[0])
+                found: CheckpointMeasurement | Exception = ray.get(ready[0])
             except Exception as error:  # noqa: BLE001 - whatever a worker answers with is this measurement's end
                 found = getattr(error, "cause", None) or error
             finish(job, found)
 
 
-def _name(job: Job) -> str:
+def _name(job: MeasurementJob) -> str:
     return f"trial {job.row['trial_id']}, {job.checkpoint}, {job.wanted.attack}"
 
 

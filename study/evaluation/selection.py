@@ -20,7 +20,7 @@ from study.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenFront:
     """The front that validation chose.
 
     Attributes:
@@ -34,7 +34,7 @@ class Choice:
     members: tuple[str, ...]
 
 
-def read_choice(study_dir: Path, /) -> Choice | None:
+def read_choice(study_dir: Path, /) -> ChosenFront | None:
     """Return the choice that a study made, None before its first use on test.
 
     Raises:
@@ -45,7 +45,7 @@ def read_choice(study_dir: Path, /) -> Choice | None:
         return None
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return Choice(str(tree["chosen_at"]), int(tree["trials"]), tuple(map(str, tree["members"])))
+        return ChosenFront(str(tree["chosen_at"]), int(tree["trials"]), tuple(map(str, tree["members"])))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} must hold chosen_at, trials and members as JSON ({type(error).__name__}): mend it, or remove it "
@@ -112,7 +112,7 @@ def named_trials(study_dir: Path, table: Any, ids: Sequence[str], /) -> list[dic
     return list(found.values())
 
 
-def _choose(study_dir: Path, table: Any) -> Choice:
+def _choose(study_dir: Path, table: Any) -> ChosenFront:
     from analysis.fronts.front import MixedStudiesError, front_of
     from analysis.wording import why_no_front
 
@@ -132,7 +132,7 @@ def _choose(study_dir: Path, table: Any) -> Choice:
             "are left to run, or name trials with --trial ID"
         )
     members = tuple(front["trial_id"].to_pylist())
-    choice = Choice(datetime.now(UTC).isoformat(timespec="seconds"), int(table.num_rows), members)
+    choice = ChosenFront(datetime.now(UTC).isoformat(timespec="seconds"), int(table.num_rows), members)
     temporary = study_dir / f".{CHOICE_FILE}.tmp"
     temporary.write_text(json.dumps(asdict(choice), indent=1), encoding="utf-8")
     temporary.replace(study_dir / CHOICE_FILE)

@@ -17,7 +17,7 @@ from study.evaluation.checkpoint_input import check_radius
 from study.evaluation.selection import chosen_members, named_trials
 
 if TYPE_CHECKING:
-    from study.evaluation.jobs import Job
+    from study.evaluation.jobs import MeasurementJob
     from trainables.data.base import ImageData
 
 Weights = Literal["last", "best"]
@@ -27,7 +27,7 @@ COMPANION = "pgd"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class EvaluationRequest:
     """What `evaluate STUDY_DIR` is asked for; None leaves a value to the study's own `evaluation`.
 
     Attributes:
@@ -57,7 +57,7 @@ class Ask:
     data_root: Path | None = None
 
 
-def evaluate_study(study_dir: Path, ask: Ask, /, *, as_json: bool) -> None:
+def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool) -> None:
     """Measure chosen trials on test, and print what is known of them there and how often test was used.
 
     What was measured before is not measured again. Exit code 1 when a measurement failed.
@@ -119,7 +119,7 @@ def data_with_test(
     return data
 
 
-def _chosen(study_dir: Path, table: Any, ask: Ask) -> tuple[list[dict[str, Any]], str]:
+def _chosen(study_dir: Path, table: Any, ask: EvaluationRequest) -> tuple[list[dict[str, Any]], str]:
     if not ask.front and not ask.trials:
         raise UsageError("evaluate STUDY_DIR needs --front, or --trial ID (which may be given more than once)")
     named = named_trials(study_dir, table, ask.trials)
@@ -138,8 +138,14 @@ def _chosen(study_dir: Path, table: Any, ask: Ask) -> tuple[list[dict[str, Any]]
 
 
 def _jobs(
-    study_dir: Path, config: StudyConfig, rows: Sequence[dict[str, Any]], ask: Ask, *, size: int, chosen_by: str
-) -> list[Job]:
+    study_dir: Path,
+    config: StudyConfig,
+    rows: Sequence[dict[str, Any]],
+    ask: EvaluationRequest,
+    *,
+    size: int,
+    chosen_by: str,
+) -> list[MeasurementJob]:
     found = []
     for row in rows:
         found.append(job_of(study_dir, config, row, ask, attack=COMPANION, size=size, chosen_by=chosen_by))
@@ -152,14 +158,14 @@ def job_of(
     study_dir: Path,
     config: StudyConfig,
     row: dict[str, Any],
-    ask: Ask,
+    ask: EvaluationRequest,
     /,
     *,
     attack: str,
     size: int,
     chosen_by: str,
     thorough: bool = True,
-) -> Job:
+) -> MeasurementJob:
     """Return one measurement of a trial.
 
     Args:
@@ -172,14 +178,14 @@ def job_of(
         chosen_by: What goes into the row.
         thorough: Whether PGD is run with all checks; the other attacks never are. The Lipschitz estimate is PGD's.
     """
-    from study.evaluation.jobs import Job
-    from trainables.evaluation.checkpoint import Wanted
+    from study.evaluation.jobs import MeasurementJob
+    from trainables.evaluation.checkpoint import MeasurementSpec
 
     evaluation = config.evaluation
     companion = attack == COMPANION
     examples = min(size, ask.limit or evaluation.examples)
     lipschitz = evaluation.lipschitz
-    wanted = Wanted(
+    wanted = MeasurementSpec(
         checkpoint=_weights(study_dir, config, row, ask.checkpoint),
         seed=row["seed"],
         attack=attack,
@@ -191,7 +197,7 @@ def job_of(
         checks="full" if thorough and companion else "cheap",
         lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if companion else None,
     )
-    return Job(folder=study_dir, row=row, checkpoint=ask.checkpoint, chosen_by=chosen_by, wanted=wanted)
+    return MeasurementJob(folder=study_dir, row=row, checkpoint=ask.checkpoint, chosen_by=chosen_by, wanted=wanted)
 
 
 def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoint: Weights) -> str:

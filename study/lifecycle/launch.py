@@ -21,8 +21,8 @@ from study.directory.layout import CONFIG_FILE, create, free_folder, open_config
 from study.directory.lock import living_driver, only_driver, refusal
 from study.directory.rows import read_rows
 from study.directory.seed_plan import read_plan
-from study.driver.restarts import Generation, hand_over, inherited, peak_memory_mb
-from study.driver.signals import Interrupts
+from study.driver.restarts import DriverRestart, hand_over, inherited, peak_memory_mb
+from study.driver.signals import StopSignals
 from study.errors import UsageError
 from study.lifecycle.background import detach
 from study.search.optuna_study import out_of_time
@@ -214,7 +214,7 @@ def _loaded(config: StudyConfig) -> tuple[ImageData, int]:
 
 
 def run(
-    config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None, before: Generation | None = None
+    config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None, before: DriverRestart | None = None
 ) -> None:
     """Run what a study lacks, draw what it found, and leave with the exit code that says how it went.
 
@@ -228,7 +228,7 @@ def run(
         UsageError: Another driver runs the study.
         SystemExit: 1 when trials are missing or all failed, 130 or 143 when a signal ended it.
     """
-    with only_driver(study_dir), Interrupts() as interrupts:
+    with only_driver(study_dir), StopSignals() as interrupts:
         following = _turn(config, study_dir, data=data, before=before, interrupts=interrupts)
     if following is not None:
         hand_over(study_dir, following)
@@ -239,9 +239,9 @@ def _turn(
     study_dir: Path,
     *,
     data: ImageData | None,
-    before: Generation | None,
-    interrupts: Interrupts,
-) -> Generation | None:
+    before: DriverRestart | None,
+    interrupts: StopSignals,
+) -> DriverRestart | None:
     """Run one driver's share; return its generation when a fresh one is to go on."""
     said = notes()
     if before is None:

@@ -41,7 +41,7 @@ def sync(study_dir: Path, /) -> None:
         uri=tracking.uri,
         experiment=tracking.experiment,
         from_start=True,
-        beneath=None if plan is None else plan.beneath,
+        parent_study_id=None if plan is None else plan.parent_study_id,
     )
     tracker.start(study_params(config), study_tags(config))
     tracker.settle(table.to_pylist())

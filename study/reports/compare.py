@@ -12,7 +12,7 @@ from study.directory.layout import CONFIG_FILE
 from study.directory.rows import reference_of
 from study.errors import UsageError
 from study.reports.posterior import belief_of, examples_of
-from study.reports.sources import Gathered, gather_each
+from study.reports.sources import StudySources, gather_each
 
 if TYPE_CHECKING:
     from analysis.tables.comparison import Side
@@ -54,7 +54,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
     results().print(str(file))
 
 
-def _checked(source: Path, label: str, found: Gathered) -> Side:
+def _checked(source: Path, label: str, found: StudySources) -> Side:
     from analysis.tables.comparison import Side, check_side
 
     side = Side(label=label, table=found.table)
@@ -67,7 +67,7 @@ def _checked(source: Path, label: str, found: Gathered) -> Side:
     return side
 
 
-def _known(side: Side, source: Path, found: Gathered) -> Side:
+def _known(side: Side, source: Path, found: StudySources) -> Side:
     """Return a side with what lies beside its rows: the config, and what the per-example outcomes say."""
     from analysis.tables.comparison import best_of_methods
 
@@ -80,7 +80,7 @@ def _known(side: Side, source: Path, found: Gathered) -> Side:
     )
 
 
-def _outcomes(found: Gathered, trials: set[str]) -> Any:
+def _outcomes(found: StudySources, trials: set[str]) -> Any:
     """Return the outcomes on validation of some trials of a study, None where they are not there."""
     from analysis.data.schema import ResultsError
     from analysis.statistics.intervals import outcomes

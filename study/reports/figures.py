@@ -10,7 +10,7 @@ from study.console import notes, results
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import reference_of
 from study.errors import UsageError
-from study.reports.sources import Gathered, gather
+from study.reports.sources import StudySources, gather
 
 FORMATS = ("pdf", "png", "svg")
 
@@ -52,7 +52,7 @@ def draw_all(
         add_files(study_dir, written, "figures")
 
 
-def _known(found: Gathered, home: Path) -> Any:
+def _known(found: StudySources, home: Path) -> Any:
     """Return what the figures show that rows do not say, and note what is missing and how to get it."""
     from analysis.fronts.front import require_like_for_like
     from analysis.material import Known

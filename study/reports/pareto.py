@@ -10,7 +10,7 @@ from typing import Any
 from study.console import notes, results
 from study.directory.rows import reference_of
 from study.errors import UsageError
-from study.reports.sources import Gathered, gather
+from study.reports.sources import StudySources, gather
 
 FORMATS = ("png", "pdf", "svg", "html")
 
@@ -61,7 +61,7 @@ def draw(
     table = found.table
     home = study_dirs[0].parent if study_dirs[0].is_file() else study_dirs[0]
     folder = out or home / "figures"
-    wish = None if prefer is None else _wish(prefer, objectives)
+    target = None if prefer is None else _wish(prefer, objectives)
     over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
     try:
         on_front(table, **over)  # refuses what shares no front before anything is written
@@ -69,7 +69,7 @@ def draw(
         drawn = formats if len(objectives) > 1 else ()
         written = write_figures(table, folder, formats=drawn, belief=belief, **over)
         written += write_paper_table(table, folder, allow_mixed=allow_mixed)
-        _print(table, wish=wish, belief=belief, reference=reference_of(study_dirs), **over)
+        _print(table, target=target, belief=belief, reference=reference_of(study_dirs), **over)
     except ValueError as error:
         raise UsageError(str(error)) from error
     notes().print("\n".join(f"wrote {path}" for path in written))
@@ -85,18 +85,18 @@ def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
         raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
 
 
-def _print(table: Any, /, *, wish: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
+def _print(table: Any, /, *, target: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
     """Print the front with its uncertainty, the member nearest to a wish, and each method's front."""
     from analysis.tables.front_table import method_fronts_table
 
     console = results()
     print_front(table, console=console, intervals=True, belief=belief, reference=reference, **over)
-    if wish is not None:
-        console.print(_nearest(table, wish, **over))
+    if target is not None:
+        console.print(_nearest(table, target, **over))
     console.print(method_fronts_table(table, reference=reference, **over))
 
 
-def _belief(found: Gathered) -> Any:
+def _belief(found: StudySources) -> Any:
     """Return what the studies' per-example outcomes say of their front; None without them, and a note says why."""
     from analysis.fronts.front import mixed_columns
     from study.reports.posterior import belief_of
@@ -109,18 +109,18 @@ def _belief(found: Gathered) -> Any:
 
 def _wish(prefer: str, objectives: Sequence[str]) -> list[float]:
     try:
-        wish = [float(part) for part in prefer.split(",")]
+        target = [float(part) for part in prefer.split(",")]
     except ValueError:
-        wish = []
-    if len(wish) != len(objectives) or not all(map(math.isfinite, wish)):
+        target = []
+    if len(target) != len(objectives) or not all(map(math.isfinite, target)):
         raise UsageError(
             f"--prefer takes a number for each of {', '.join(objectives)}, such as "
             f"{','.join(['0.9'] * len(objectives))}, got {prefer!r}"
         )
-    return wish
+    return target
 
 
-def _nearest(table: Any, wish: Sequence[float], /, *, objectives: Sequence[str], allow_mixed: bool) -> str:
+def _nearest(table: Any, target: Sequence[float], /, *, objectives: Sequence[str], allow_mixed: bool) -> str:
     """Return which member of the front is nearest to a wish, with its values."""
     from analysis.fronts.front import front_of
     from analysis.fronts.member_choice import nearest_member
@@ -130,8 +130,8 @@ def _nearest(table: Any, wish: Sequence[float], /, *, objectives: Sequence[str],
     points = values(members, objectives)
     if not len(points):
         return "no member to be near to anything"
-    place = nearest_member(points, wish, maximise=directions(objectives))
-    wanted, found = (", ".join(f"{value:.4g}" for value in point) for point in (wish, points[place]))
+    place = nearest_member(points, target, maximise=directions(objectives))
+    wanted, found = (", ".join(f"{value:.4g}" for value in point) for point in (target, points[place]))
     return f"nearest to ({wanted}): trial {members['trial_id'][place]} at ({found})"
 
 

@@ -12,7 +12,7 @@ _SEED = 0
 
 
 def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
-    """Return what the outcomes of sound trials near the front say, a `front_posterior.FrontBelief`.
+    """Return what the outcomes of sound trials near the front say, a `front_posterior.FrontPosterior`.
 
     Args:
         sources: The studies' folders, or exports with their outcomes beside them, by what the table calls them; one

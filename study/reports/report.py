@@ -10,7 +10,7 @@ from study.directory.layout import FILE
 from study.directory.rows import reference_of
 from study.errors import UsageError
 from study.reports.posterior import belief_of
-from study.reports.sources import Gathered, gather
+from study.reports.sources import StudySources, gather
 
 
 def write_report(
@@ -49,7 +49,7 @@ def report_page(study_dir: Path, /) -> str:
     return _page(gather([study_dir]))
 
 
-def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
+def _page(found: StudySources, /, *, allow_mixed: bool = False) -> str:
     from analysis.fronts.front import insisted, mixed_columns, require_like_for_like
     from analysis.report.page import Material, build_report
     from study.reports.dataset_separation import distances_of
@@ -83,7 +83,7 @@ def _page(found: Gathered, /, *, allow_mixed: bool = False) -> str:
         raise UsageError(str(error)) from error
 
 
-def _home(found: Gathered) -> Path:
+def _home(found: StudySources) -> Path:
     first = next(iter(found.sources.values()))
     return first.parent if first.is_file() else first
 

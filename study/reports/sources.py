@@ -13,7 +13,7 @@ from study.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
+class StudySources:
     """Studies read together.
 
     Attributes:
@@ -38,7 +38,7 @@ class Gathered:
         return "\n".join(f"# {label}\n{text}" for label, text in found.items())
 
     def on_test(self) -> Any:
-        """Return what the folders hold on test, an `analysis.heldout.members.OnTest`; None where nothing was measured.
+        """Return what the folders hold on test, a `HeldoutResults`; None where nothing was measured.
 
         The winner's curse is averaged within one study only, so that of several has none.
         """
@@ -55,7 +55,7 @@ class Gathered:
         return together(known)
 
 
-def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gathered:
+def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> StudySources:
     """Read one or several studies.
 
     Args:
@@ -68,23 +68,23 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Gath
     return _told_apart(_read(study_dirs, skip_damaged=skip_damaged))
 
 
-def gather_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> list[Gathered]:
+def gather_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> list[StudySources]:
     """Read studies to be held against each other, each as `gather` reads it alone."""
     read = _read(study_dirs, skip_damaged=skip_damaged)
     return [_told_apart({source: table}) for source, table in read.items()]
 
 
-def _told_apart(read: Mapping[Path, Any]) -> Gathered:
+def _told_apart(read: Mapping[Path, Any]) -> StudySources:
     from analysis.data.combine import by_study, joined, relabelled
 
     tables = [(name, source, rows) for source, table in read.items() for name, rows in by_study(table).items()]
     if len(tables) == 1:
         name, source, table = tables[0]
-        return Gathered(table=table, sources={name: source}, rows={name: table})
+        return StudySources(table=table, sources={name: source}, rows={name: table})
     names = [name for name, _, _ in tables]
     labels = [name if names.count(name) == 1 else f"{name} ({source})" for name, source, _ in tables]
     rows = {label: table for label, (_, _, table) in zip(labels, tables, strict=True)}
-    return Gathered(
+    return StudySources(
         table=joined([relabelled(table, label) for label, table in rows.items()]),
         sources={label: source for label, (_, source, _) in zip(labels, tables, strict=True)},
         rows=rows,

@@ -20,7 +20,7 @@ from study.directory.rows import evaluation_rows, read_rows
 from study.driver.restarts import interpreter
 from study.errors import UsageError
 from study.reproduce.grids import Part, parts
-from study.reproduce.request import Made, Request
+from study.reproduce.request import TableRequest, TableResult
 from trainables.data import DataError, check_available
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Planned:
         return int(read_rows([self.folder]).num_rows) if self.begun else 0
 
 
-def run(request: Request, /) -> Made:
+def run(request: TableRequest, /) -> TableResult:
     """Run every study of a table to its end, and write the table.
 
     Raises:
@@ -63,7 +63,7 @@ def run(request: Request, /) -> Made:
     return _written(request, planned, missing)
 
 
-def dry_run(request: Request, /) -> None:
+def dry_run(request: TableRequest, /) -> None:
     """Print each study of a table and what it would take.
 
     Raises:
@@ -90,7 +90,7 @@ def dry_run(request: Request, /) -> None:
             console.print(f"no estimate: {error}")
 
 
-def _plan(request: Request) -> list[_Planned]:
+def _plan(request: TableRequest) -> list[_Planned]:
     root = None if request.data_root is None else str(request.data_root)
     planned = []
     for part in parts(request.table, request.scale):
@@ -126,7 +126,7 @@ def _described(config: StudyConfig) -> str:
     )
 
 
-def _complete(each: _Planned, request: Request) -> None:
+def _complete(each: _Planned, request: TableRequest) -> None:
     """Launch or resume a study in a process of its own, unless all its trials are done."""
     if each.done() >= each.config.num_trials:
         notes().print(f"study {each.config.name}: all {each.config.num_trials} trials are done")
@@ -146,7 +146,7 @@ def _complete(each: _Planned, request: Request) -> None:
         raise SystemExit(code)
 
 
-def _measure_on_test(each: _Planned, request: Request) -> None:
+def _measure_on_test(each: _Planned, request: TableRequest) -> None:
     """Measure every completed trial of a grid on test, but those that were: nothing was chosen, so all are shown."""
     from analysis.heldout.measurements import like_for_like
 
@@ -187,7 +187,7 @@ def call(words: Sequence[str], /) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _written(request: Request, planned: Sequence[_Planned], missing: Sequence[str]) -> Made:
+def _written(request: TableRequest, planned: Sequence[_Planned], missing: Sequence[str]) -> TableResult:
     from analysis.tables.grid_table import UNMEASURED, grid_lines, write_grid_table
 
     grids = [_grid(each) for each in planned if each.begun]
@@ -204,7 +204,7 @@ def _written(request: Request, planned: Sequence[_Planned], missing: Sequence[st
         if (count := sum(line.remark == UNMEASURED for line in grid_lines(grid, split="test")))
     ]
     files = write_grid_table(request.title, grids, request.home, name=request.table, notes=notes_below)
-    return Made(written=files, missing=[*missing, *failed, *unmeasured])
+    return TableResult(written=files, missing=[*missing, *failed, *unmeasured])
 
 
 def _grid(each: _Planned) -> Grid:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from study.console import notes, results
 from study.errors import UsageError
 from study.reproduce.grids import SCALES, TABLES
-from study.reproduce.request import Request
+from study.reproduce.request import TableRequest
 from trainables.registry import nearest
 
 
-def reproduce(request: Request, /, *, dry_run: bool) -> None:
+def reproduce(request: TableRequest, /, *, dry_run: bool) -> None:
     """Run what a table lacks, write it as Markdown, LaTeX, CSV and Parquet, and print the Markdown.
 
     Args:

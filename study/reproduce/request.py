@@ -29,7 +29,7 @@ _SCALED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class TableRequest:
     """What `reproduce` is asked for.
 
     Args:
@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class TableResult:
     """What came of a table.
 
     Args:

@@ -12,7 +12,7 @@ from study.console import notes, results
 from study.errors import UsageError
 from study.evaluation.separation import measured, summary, write
 from study.reproduce.grids import DataPart, separations
-from study.reproduce.request import Made, Request
+from study.reproduce.request import TableRequest, TableResult
 
 _NAME = "table1"
 _SUMMARY = "summary.json"
@@ -26,7 +26,7 @@ class _Line:
     facts: dict[str, Any] | None
 
 
-def run(request: Request, /) -> Made:
+def run(request: TableRequest, /) -> TableResult:
     """Measure every data set of the table that is there and was not measured yet, and write the table.
 
     Raises:
@@ -42,10 +42,10 @@ def run(request: Request, /) -> Made:
             lines.append(_Line(part=part, facts=None))
     if len(missing) == len(lines):
         raise UsageError(*missing)
-    return Made(written=_written(request, lines, missing), missing=missing)
+    return TableResult(written=_written(request, lines, missing), missing=missing)
 
 
-def dry_run(request: Request, /) -> None:
+def dry_run(request: TableRequest, /) -> None:
     """Print which data sets the table measures, and how many pairs of images each compares.
 
     Raises:
@@ -63,17 +63,17 @@ def dry_run(request: Request, /) -> None:
     console.print("nothing was started")
 
 
-def _check(request: Request) -> None:
+def _check(request: TableRequest) -> None:
     for value, option in ((request.address, "--address"), (request.assignments, "--set")):
         if value:
             raise UsageError(f"table1 trains nothing and has no config: leave {option} out")
 
 
-def _folder(part: DataPart, request: Request) -> Path:
+def _folder(part: DataPart, request: TableRequest) -> Path:
     return request.home / f"{part.dataset}-linf"
 
 
-def _facts(part: DataPart, request: Request) -> dict[str, Any]:
+def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
     """Return the summary of a data set's distances, as `separation.summary` makes it, measured only once.
 
     Raises:
@@ -96,7 +96,7 @@ def _facts(part: DataPart, request: Request) -> dict[str, Any]:
     return facts
 
 
-def _written(request: Request, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
+def _written(request: TableRequest, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
     from analysis.tables.grid_table import write_forms
     from analysis.tables.text_table import TextTable
 

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from analysis.fronts.front import feasible
 from analysis.fronts.objectives import FRONT, values
 from analysis.statistics.association import random_share
-from analysis.statistics.importance import LEAST, Within
+from analysis.statistics.importance import LEAST, MethodImportance
 
 MOST = 160
 """Most trials that enter, evenly spread by number: the trees' cost grows with them, their answer hardly changes."""
@@ -96,7 +96,7 @@ def importance_of(table: Any, objectives: Sequence[str] = OF, /) -> tuple[dict[s
     return importances(chosen.to_pylist(), objectives), words
 
 
-def importance_within(table: Any, objectives: Sequence[str] = OF, /) -> list[Within]:
+def importance_within(table: Any, objectives: Sequence[str] = OF, /) -> list[MethodImportance]:
     """Return what matters within each method, where its strength and training radius count too, methods sorted.
 
     Of each method the proposals that did not depend on results; where they are fewer than `LEAST`, all its sound
@@ -110,7 +110,7 @@ def importance_within(table: Any, objectives: Sequence[str] = OF, /) -> list[Wit
         rows = mine if independent else [row for row in sound if row["method"] == method]
         enough = len(rows) >= LEAST
         found.append(
-            Within(
+            MethodImportance(
                 method=method,
                 trials=min(len(rows), MOST_WITHIN) if enough else len(rows),
                 independent=independent,

@@ -118,7 +118,7 @@ def proposal_of(study: optuna.Study, space: SearchSpace, number: int, /) -> dict
 
 
 @dataclass(frozen=True)
-class Ending:
+class OptunaOutcome:
     """What Optuna is told of a trial.
 
     Attributes:
@@ -132,7 +132,7 @@ class Ending:
     violations: Mapping[str, float] = field(default_factory=dict)
 
 
-def ending(search: SearchConfig, row: Mapping[str, Any], /) -> Ending:
+def outcome_for_optuna(search: SearchConfig, row: Mapping[str, Any], /) -> OptunaOutcome:
     """Return what Optuna is told of a trial, from its result row or last report.
 
     Args:
@@ -145,17 +145,17 @@ def ending(search: SearchConfig, row: Mapping[str, Any], /) -> Ending:
         stopped early.
     """
     if row["status"] in ("running", "stopped_early"):
-        return Ending(TrialState.PRUNED)
+        return OptunaOutcome(TrialState.PRUNED)
     if row["status"] != "completed":
-        return Ending(TrialState.FAIL)
+        return OptunaOutcome(TrialState.FAIL)
     found = [float(value) for value in values(row, search.objectives)]
     violations = {text: parse_constraint(text).violation(row) for text in search.constraints}
     if not all(map(math.isfinite, [*found, *violations.values()])):
-        return Ending(TrialState.FAIL)
-    return Ending(TrialState.COMPLETE, found, violations)
+        return OptunaOutcome(TrialState.FAIL)
+    return OptunaOutcome(TrialState.COMPLETE, found, violations)
 
 
-def tell(study: optuna.Study, trial: optuna.Trial, end: Ending, /) -> None:
+def tell(study: optuna.Study, trial: optuna.Trial, end: OptunaOutcome, /) -> None:
     """Tell Optuna how a trial ended: the constraints first, since a finished trial takes none.
 
     A driver that died between the two has set them already; they are the same values.
@@ -184,7 +184,7 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], searc
         running = frozen.state == TrialState.RUNNING
         if frozen.number in rows:
             if running:
-                tell(study, optuna.Trial(study, frozen._trial_id), ending(search, rows[frozen.number]))
+                tell(study, optuna.Trial(study, frozen._trial_id), outcome_for_optuna(search, rows[frozen.number]))
         elif running or (frozen.state.is_finished() and "proposal" in frozen.user_attrs):
             # without that attribute it was never drawn to its end, and an ended trial cannot be drawn
             pending.append(frozen.number)

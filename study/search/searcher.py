@@ -20,7 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 from analysis.fronts.objectives import OBJECTIVES
 from search_spaces.space import SearchSpace
 from study.config.schema import SearchConfig
-from study.search.optuna_study import ending, tell
+from study.search.optuna_study import outcome_for_optuna, tell
 from study.search.samplers import SAMPLERS, SharedSampler
 from study.search.time_budget import TimeBudget
 
@@ -141,7 +141,7 @@ class StudySearcher(OptunaSearch):
             return
         self._budget.note(at_once=True)
         if trial_id not in self._told:
-            tell(self._study, self._ot_trials[trial_id], ending(self._search, row or {"status": "failed"}))
+            tell(self._study, self._ot_trials[trial_id], outcome_for_optuna(self._search, row or {"status": "failed"}))
         self._completed_trials.add(trial_id)
 
     def save(self, checkpoint_path: str) -> None:

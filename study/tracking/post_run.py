@@ -23,7 +23,7 @@ def add_later(
     /,
     *,
     what: str,
-    beneath: str | None = None,
+    parent_study_id: str | None = None,
 ) -> None:
     """Hand something to the runs of a study that was tracked; what cannot be sent now waits in the study's spool.
 
@@ -32,7 +32,7 @@ def add_later(
         study_dir: Its folder.
         put: Hands it to the tracker, by `measured` at the end: that opens no run again, which `start` would.
         what: What it is, in words.
-        beneath: Id of the study beneath whose parent run this one's lies.
+        parent_study_id: Id of the study beneath whose parent run this one's lies.
     """
     study_id = known_study_id(study_dir)
     if study_id is None:
@@ -50,7 +50,7 @@ def add_later(
             study_dir=study_dir,
             uri=uri,
             experiment=config.tracking.experiment,
-            beneath=beneath,
+            parent_study_id=parent_study_id,
         )
     except UsageError as error:
         notes().print(f"MLflow does not show {what} yet: {error}", soft_wrap=True)
@@ -83,7 +83,7 @@ def add_files(study_dir: Path, paths: Iterable[Path], folder: str, /) -> None:
         study_dir,
         put,
         what=folder,
-        beneath=None if plan is None else plan.beneath,
+        parent_study_id=None if plan is None else plan.parent_study_id,
     )
 
 
@@ -94,7 +94,7 @@ def track_tested(
     evaluations: Sequence[Mapping[str, Any]],
     /,
     *,
-    beneath: str | None = None,
+    parent_study_id: str | None = None,
 ) -> None:
     """Add trials' test values to their runs; what tracking cannot take now waits in the study's spool.
 
@@ -103,9 +103,15 @@ def track_tested(
         study_dir: Its folder.
         rows: Result rows of the trials.
         evaluations: Evaluation rows.
-        beneath: Id of the study beneath whose parent run this one's lies.
+        parent_study_id: Id of the study beneath whose parent run this one's lies.
     """
     shown = {row["trial_id"]: tracked_metrics(row, evaluations, study_dir=study_dir) for row in rows}
     metrics = {trial: found for trial, found in shown.items() if found}
     if metrics:
-        add_later(config, study_dir, lambda tracker: tracker.measured(metrics), what="the test values", beneath=beneath)
+        add_later(
+            config,
+            study_dir,
+            lambda tracker: tracker.measured(metrics),
+            what="the test values",
+            parent_study_id=parent_study_id,
+        )

@@ -65,7 +65,7 @@ class Store:
         study_id: What identifies the study, whatever its name or folder.
         study_dir: The study's folder; paths of artifacts count from there.
         begun: When the study began, in milliseconds since 1970; None is now.
-        beneath: Id of the study beneath whose parent run this one's lies.
+        parent_study_id: Id of the study beneath whose parent run this one's lies.
 
     Attributes:
         refused: What the store would not take, and why.
@@ -81,7 +81,7 @@ class Store:
         study_id: str,
         study_dir: Path,
         begun: int | None = None,
-        beneath: str | None = None,
+        parent_study_id: str | None = None,
     ) -> None:
         self.client = connect(uri)
         self.experiment_id = experiment_id(self.client, experiment)
@@ -96,7 +96,7 @@ class Store:
         self.parent = self._open(
             STUDY,
             run_name=study,
-            tags={"study": study} | parent_tags(self.client, self.experiment_id, beneath),
+            tags={"study": study} | parent_tags(self.client, self.experiment_id, parent_study_id),
             begun=begun,
         )
 

@@ -50,7 +50,7 @@ class Tracker:
         experiment: Experiment name; None is `robust-study`.
         from_start: Send the whole spool again; what has arrived is recognised. So it is done for another store than
             before.
-        beneath: Id of the study beneath whose parent run this one's lies; None where it stands alone.
+        parent_study_id: Id of the study beneath whose parent run this one's lies; None where it stands alone.
 
     Raises:
         SpoolBusyError: Another process tracks this study.
@@ -65,13 +65,13 @@ class Tracker:
         uri: str | None = None,
         experiment: str | None = None,
         from_start: bool = False,
-        beneath: str | None = None,
+        parent_study_id: str | None = None,
     ) -> None:
         self.uri = uri or default_uri()
         self.experiment = experiment or DEFAULT_EXPERIMENT
         self._study = study
         self._study_id = study_id
-        self._beneath = beneath
+        self._parent_study_id = parent_study_id
         self._dir = study_dir
         self._spool = Spool(study_dir)
         elsewhere = self._goes_elsewhere()
@@ -141,7 +141,7 @@ class Tracker:
         A study beneath another, of new seeds, has no front of its own.
         """
         members = sorted(trial_ids)
-        if members != self._front and self._beneath is None:
+        if members != self._front and self._parent_study_id is None:
             self._front = members
             self._put("front", trials=members)
 
@@ -220,7 +220,7 @@ class Tracker:
             study_id=self._study_id,
             study_dir=self._dir,
             begun=self._begun,
-            beneath=self._beneath,
+            parent_study_id=self._parent_study_id,
         )
 
     def _goes_elsewhere(self) -> bool:

@@ -27,7 +27,7 @@ SPLIT = "test"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class MeasurementSpec:
     """One measurement on the test split; equal ones give equal results on the same kind of machine.
 
     Attributes:
@@ -56,7 +56,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class CheckpointMeasurement:
     """What was measured of a kept network.
 
     Attributes:
@@ -76,7 +76,9 @@ class Kept:
     machine: dict[str, str]
 
 
-def measure_kept(wanted: Wanted, data: ImageData, /, *, report: Report | None = None) -> Kept:
+def measure_checkpoint(
+    wanted: MeasurementSpec, data: ImageData, /, *, report: Report | None = None
+) -> CheckpointMeasurement:
     """Measure a trial's checkpoint on the first test images.
 
     Args:
@@ -118,7 +120,7 @@ def measure_kept(wanted: Wanted, data: ImageData, /, *, report: Report | None = 
             report=report,
             **options,
         )
-    return Kept(
+    return CheckpointMeasurement(
         measures=measures,
         index=data.test.index[: len(labels)],
         threads=spec.training.threads,

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.heldout.confirmation import KINDS, Confirmed
+from analysis.heldout.confirmation import KINDS, ConfirmedMember
 from analysis.heldout.measurements import settings_phrase
-from analysis.heldout.members import OnTest
+from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import styles_for
 from analysis.plots.figure import COLUMN_WIDTH, paper_style
 from analysis.plots.trials.interactive import offline_page
@@ -24,7 +24,7 @@ from analysis.wording import L_2, L_INF
 FORMATS = ("png", "pdf", "svg", "html")
 
 
-def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
+def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
     """Draw members measured on test into `ax`: hollow where validation saw them, filled with intervals on test.
 
     Each is named by its trial. New seeds are a cross of one standard deviation each way around their mean, in their
@@ -72,7 +72,7 @@ def draw_on_test(members: Sequence[Confirmed], /, ax: Axes) -> Axes:
     return ax
 
 
-def _sides(members: Sequence[Confirmed]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+def _sides(members: Sequence[ConfirmedMember]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     """Return on which side of its marker each member's name stands, and its seeds': neighbours take different ones.
 
     Returns:
@@ -92,7 +92,7 @@ def _aside(across: int, up: int) -> dict[str, Any]:
     return {"xytext": (3 * across, 3 * up), "textcoords": "offset points", "fontsize": 5, **aligned}
 
 
-def write_on_test(found: OnTest, out_dir: str | Path, /, *, formats: Sequence[str] = FORMATS) -> list[Path]:
+def write_on_test(found: HeldoutResults, out_dir: str | Path, /, *, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write `pareto_test.<format>` for each format, and the data beside it as `pareto_test.csv`.
 
     Args:
@@ -118,7 +118,7 @@ def write_on_test(found: OnTest, out_dir: str | Path, /, *, formats: Sequence[st
     return written
 
 
-def _interactive(found: OnTest) -> go.Figure:
+def _interactive(found: HeldoutResults) -> go.Figure:
     """Return the figure for the screen: hover tells a member's values; hollow on validation, filled on test."""
     figure = go.Figure()
     members = [(one, one.test) for one in found.members if one.test is not None]
@@ -157,7 +157,7 @@ def _interactive(found: OnTest) -> go.Figure:
     return figure
 
 
-def _add_seeds(figure: go.Figure, one: Confirmed, *, at: tuple[float, float], colour: str) -> None:
+def _add_seeds(figure: go.Figure, one: ConfirmedMember, *, at: tuple[float, float], colour: str) -> None:
     """Add a member's new seeds as a cross of one standard deviation each way, dotted to the member."""
     clean, robust = (one.spread[kind] for kind in KINDS)
     name = one.result["trial_id"]
@@ -174,14 +174,14 @@ def _add_seeds(figure: go.Figure, one: Confirmed, *, at: tuple[float, float], co
     )  # fmt: skip
 
 
-def _robust_label(members: Sequence[Confirmed]) -> str:
+def _robust_label(members: Sequence[ConfirmedMember]) -> str:
     """Return the label of the robust axis with attack, norm and radius."""
     tests = [one.test for one in members if one.test is not None]
     said = dict.fromkeys(settings_phrase(test).rpartition(", ")[0] for test in tests)
     return "\n".join(["robust accuracy (test; hollow: val)", " | ".join(said)]).strip()
 
 
-def _small_print(found: OnTest) -> str:
+def _small_print(found: HeldoutResults) -> str:
     sets = ", ".join(dict.fromkeys(str(one.result["dataset"]) for one in found.members))
     measured = sum(one.test is not None for one in found.members)
     plural = "s" * (measured != 1)
@@ -193,7 +193,7 @@ def _set_norms(text: str) -> str:
     return text.replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
 
 
-def _figure(found: OnTest) -> Figure:
+def _figure(found: HeldoutResults) -> Figure:
     figure = Figure(figsize=(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH), layout="constrained")
     draw_on_test(found.members, figure.add_subplot())
     handles = [
@@ -218,17 +218,17 @@ def _figure(found: OnTest) -> Figure:
     return figure
 
 
-def _said(found: OnTest) -> str:
+def _said(found: HeldoutResults) -> str:
     """Return how the members were measured as on validation, in words."""
     tests = [one.test for one in found.members if one.test is not None]
     return " | ".join(dict.fromkeys(map(settings_phrase, tests))) or "nothing was measured as on validation"
 
 
-def _study(found: OnTest) -> str:
+def _study(found: HeldoutResults) -> str:
     return ", ".join(dict.fromkeys(str(one.result["study"]) for one in found.members))
 
 
-def _csv(found: OnTest) -> str:
+def _csv(found: HeldoutResults) -> str:
     headings = ["trial_id", "method", "chosen", "examples"]
     columns = ("val", "test", "low", "high", "seeds", "seeds_mean", "seeds_sd", "sd_of_examples")
     headings += [f"{kind}_{name}" for kind in KINDS for name in columns]

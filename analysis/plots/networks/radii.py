@@ -11,9 +11,17 @@ from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
 from analysis.method_styles import styles_for
-from analysis.plots.figure import COLUMN_WIDTH, Sheet, add_small_print, blank, lines, paper_style, say_nothing_is_there
+from analysis.plots.figure import (
+    COLUMN_WIDTH,
+    PaperFigure,
+    add_small_print,
+    blank,
+    lines,
+    paper_style,
+    say_nothing_is_there,
+)
 from analysis.statistics.radius_curves import Curve
-from analysis.statistics.theorem_radius import Reach
+from analysis.statistics.theorem_radius import TheoremRadius
 from analysis.tables.text_table import Cell
 from analysis.wording import L_2, L_INF, measured_by, provenance, radius
 
@@ -26,7 +34,7 @@ _GAP = 0.045
 _TWO_POINTS: dict[str, Any] = {"linestyle": ":", "linewidth": 0.7}
 
 
-def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = None) -> Axes:
+def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: TheoremRadius | None = None) -> Axes:
     """Draw a line for each trial, its number at the end; shade the radii at which a perfect classifier exists.
 
     A trial with two radii only is drawn as two points joined by dots: nothing was measured between them.
@@ -61,8 +69,8 @@ def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: Reach | None = No
 
 
 def radii_sheet(
-    curves: Sequence[Curve], table: Table, /, *, reach: Reach | None = None, width: float = COLUMN_WIDTH
-) -> Sheet:
+    curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadius | None = None, width: float = COLUMN_WIDTH
+) -> PaperFigure:
     """Return the figure of front members.
 
     Args:
@@ -87,7 +95,7 @@ def radii_sheet(
         counts = ", ".join(dict.fromkeys(f"{curve.examples}" for curve in curves if curve.measured))
         images = f" · curves on {counts} images" if counts else ""
         add_small_print(figure, f"{provenance(table)}{images} · front: {measured_by(table)}")
-    return Sheet(name="accuracy_against_epsilon", figure=figure, headings=HEADINGS, rows=curve_rows(curves))
+    return PaperFigure(name="accuracy_against_epsilon", figure=figure, headings=HEADINGS, rows=curve_rows(curves))
 
 
 def curve_rows(curves: Sequence[Curve], /) -> tuple[tuple[Cell, ...], ...]:
@@ -99,7 +107,7 @@ def curve_rows(curves: Sequence[Curve], /) -> tuple[tuple[Cell, ...], ...]:
     )
 
 
-def reach_said(reach: Reach, /) -> str:
+def reach_said(reach: TheoremRadius, /) -> str:
     """Return what the theorem promises for a data set, in one phrase."""
     of = "images" if not reach.contradicting else "images that contradict none"
     return f"ε < r = {reach.radius:.4g}: an accurate and robust\nclassifier of these {of} exists"
@@ -127,7 +135,7 @@ def _methods(curves: Sequence[Curve]) -> list[Line2D]:
     ]  # fmt: skip
 
 
-def _marks(own: Sequence[float], reach: Reach | None, curves: Sequence[Curve]) -> list[Line2D]:
+def _marks(own: Sequence[float], reach: TheoremRadius | None, curves: Sequence[Curve]) -> list[Line2D]:
     said = " | ".join(map(radius, own))
     marks = [Line2D([], [], color="0.35", linewidth=0.7, linestyle="--", label=f"the study's ε = {said}")] * bool(own)
     if any(not curve.measured for curve in curves):

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from analysis.data.results import Table
 from analysis.fronts.objectives import objective
 from analysis.method_styles import styles_for
-from analysis.plots.figure import COLUMN_WIDTH, Sheet, add_small_print, blank, lines, paper_style
-from analysis.statistics.importance import Within, sample_words, setting_name, settings_within, too_few
+from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style
+from analysis.statistics.importance import MethodImportance, sample_words, setting_name, settings_within, too_few
 from analysis.tables.importance import objectives_within
 from analysis.wording import measured_by, provenance
 
@@ -33,7 +33,7 @@ def draw_importance(shares: Mapping[str, float], /, ax: Axes) -> Axes:
 
 def importance_sheet(
     found: Mapping[str, Mapping[str, float]], table: Table, /, *, sample: str = "", width: float = COLUMN_WIDTH
-) -> Sheet | None:
+) -> PaperFigure | None:
     """Return the figure, a panel for each objective; None where no importance is known.
 
     Args:
@@ -57,10 +57,12 @@ def importance_sheet(
             figure, f"{provenance(table)} · {measured_by(table)} · fANOVA" + (f" · {sample}" if sample else "")
         )
     rows = tuple((name, parameter, share) for name, shares in found.items() for parameter, share in shares.items())
-    return Sheet(name="importance", figure=figure, headings=("objective", "hyperparameter", "share"), rows=rows)
+    return PaperFigure(name="importance", figure=figure, headings=("objective", "hyperparameter", "share"), rows=rows)
 
 
-def within_sheet(found: Sequence[Within], table: Table, /, *, width: float = COLUMN_WIDTH) -> Sheet | None:
+def within_sheet(
+    found: Sequence[MethodImportance], table: Table, /, *, width: float = COLUMN_WIDTH
+) -> PaperFigure | None:
     """Return the figure of what matters within each method: methods below one another, objectives side by side.
 
     Args:
@@ -101,4 +103,4 @@ def within_sheet(found: Sequence[Within], table: Table, /, *, width: float = COL
         for setting, share in shares.items()
     )
     headings = ("method", "trials", "independent", "objective", "hyperparameter", "share")
-    return Sheet(name="importance_within", figure=figure, headings=headings, rows=rows)
+    return PaperFigure(name="importance_within", figure=figure, headings=headings, rows=rows)

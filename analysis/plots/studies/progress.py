@@ -7,7 +7,15 @@ from matplotlib.axes import Axes
 
 from analysis.data.results import Table
 from analysis.fronts.growth import Growth
-from analysis.plots.figure import COLUMN_WIDTH, Sheet, add_small_print, blank, lines, paper_style, say_nothing_is_there
+from analysis.plots.figure import (
+    COLUMN_WIDTH,
+    PaperFigure,
+    add_small_print,
+    blank,
+    lines,
+    paper_style,
+    say_nothing_is_there,
+)
 from analysis.plots.trials.trial_points import HEADINGS, Trials, handles_of, scatter
 from analysis.statistics.association import measure
 from analysis.wording import attack_phrase, measured_by, provenance
@@ -40,7 +48,9 @@ def draw_growth(growth: Growth, /, ax: Axes, *, over: str) -> Axes:
     return ax
 
 
-def growth_sheet(growth: Growth, table: Table, /, *, unit: str = "worker-hours", width: float = COLUMN_WIDTH) -> Sheet:
+def growth_sheet(
+    growth: Growth, table: Table, /, *, unit: str = "worker-hours", width: float = COLUMN_WIDTH
+) -> PaperFigure:
     """Return the figure: over trials on the left, over hours on the right.
 
     Args:
@@ -63,7 +73,7 @@ def growth_sheet(growth: Growth, table: Table, /, *, unit: str = "worker-hours",
     columns = zip(growth.trials.tolist(), growth.hours.tolist(), growth.volume.tolist(), strict=True)
     rows = tuple((trial, hours if np.isfinite(hours) else None, volume) for trial, hours, volume in columns)
     headings = ("trials", unit.replace("-", "_"), "hypervolume")
-    return Sheet(name="hypervolume", figure=figure, headings=headings, rows=rows)
+    return PaperFigure(name="hypervolume", figure=figure, headings=headings, rows=rows)
 
 
 KINDS = ("robust", "clean")
@@ -101,7 +111,7 @@ def draw_best_against_last(trials: Trials, /, ax: Axes, *, kind: str) -> Axes:
     return ax
 
 
-def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Sheet:
+def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
     """Return the figure: robust accuracy on the left, clean accuracy on the right."""
     with paper_style():
         figure = blank(width, 0.5 * width + 0.8, legend=handles_of(trials))
@@ -120,4 +130,4 @@ def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Shee
     }
     places = [len(HEADINGS) + 1, len(HEADINGS) + 3]
     rows = tuple(row for row in trials.rows(columns) if any(row[place] is not None for place in places))
-    return Sheet(name="best_against_last", figure=figure, headings=(*HEADINGS, *columns), rows=rows)
+    return PaperFigure(name="best_against_last", figure=figure, headings=(*HEADINGS, *columns), rows=rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from analysis.data.results import Table
 from analysis.fronts.growth import hypervolume_growth
 from analysis.material import Known
-from analysis.plots.figure import COLUMN_WIDTH, PRINTED, Sheet, known_formats
+from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, known_formats
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
 from analysis.plots.studies.importance import importance_sheet, within_sheet
@@ -24,7 +24,7 @@ from analysis.statistics.theorem_radius import reach_of
 
 def paper_sheets(
     table: Table, known: Known | None = None, /, *, width: float = COLUMN_WIDTH, allow_mixed: bool = False
-) -> Iterator[Sheet]:
+) -> Iterator[PaperFigure]:
     """Yield the figures of a result table, all but the front and the separation, which have writers of their own.
 
     Lipschitzness, hypervolume, a slice for each setting that varies, parallel coordinates, importance, overall and

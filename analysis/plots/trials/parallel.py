@@ -12,7 +12,15 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
-from analysis.plots.figure import COLUMN_WIDTH, Sheet, add_small_print, blank, lines, paper_style, say_nothing_is_there
+from analysis.plots.figure import (
+    COLUMN_WIDTH,
+    PaperFigure,
+    add_small_print,
+    blank,
+    lines,
+    paper_style,
+    say_nothing_is_there,
+)
 from analysis.plots.trials.trial_points import HEADINGS, Trials
 from analysis.statistics.association import measure
 from analysis.statistics.hyperparameters import varying_settings
@@ -121,7 +129,7 @@ def draw_parallel(trials: Trials, scales: list[Scale], rows: np.ndarray, /, ax: 
     return ax
 
 
-def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Sheet:
+def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
     """Return the figure."""
     scales, rows = scales_of(trials), drawn_rows(trials)
     # A strength's label names methods: broken to what stands between two axes.
@@ -143,4 +151,4 @@ def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Sheet:
     named = {scale.name: scale.values for scale in scales}
     everything = trials.rows({**named, "row": np.arange(len(trials.methods), dtype=float)})
     drawn = tuple(everything[row][:-1] for row in rows)
-    return Sheet(name="parallel_coordinates", figure=figure, headings=(*HEADINGS, *named), rows=drawn)
+    return PaperFigure(name="parallel_coordinates", figure=figure, headings=(*HEADINGS, *named), rows=drawn)

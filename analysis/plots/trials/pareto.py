@@ -31,7 +31,7 @@ from analysis.plots.figure import (
     paper_style,
 )
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.dominance import dominance_csv
 from analysis.tables.front_table import pareto_csv
 
@@ -112,7 +112,7 @@ def write_pareto(
     objectives: Sequence[str] = FRONT,
     allow_mixed: bool = False,
     width: float = COLUMN_WIDTH,
-    belief: FrontBelief | None = None,
+    belief: FrontPosterior | None = None,
 ) -> list[Path]:
     """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
 from analysis.plots.figure import (
     COLUMN_WIDTH,
-    Sheet,
+    PaperFigure,
     add_small_print,
     blank,
     lines,
@@ -19,7 +19,7 @@ from analysis.plots.figure import (
 from analysis.plots.trials.trial_points import HEADINGS, Trials, handles_of, scatter
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, spearman
 from analysis.statistics.hyperparameters import Setting
-from analysis.statistics.theorem_radius import Reach
+from analysis.statistics.theorem_radius import TheoremRadius
 from analysis.wording import attack_phrase, measured_by, radius, radius_phrase
 
 _SPLITS = {
@@ -67,7 +67,7 @@ def draw_against_lipschitz(trials: Trials, /, ax: Axes, *, of: str, outcome: str
     return ax
 
 
-def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Sheet:
+def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
     """Return the figure: a row for each outcome, a column for each form of the estimate."""
     with paper_style():
         figure = blank(width, 1.1 * len(OUTCOMES) + 0.75, legend=handles_of(trials))
@@ -86,7 +86,7 @@ def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Sheet:
             ax.tick_params(labelsize=6)
         add_small_print(figure, f"{trials.small_print} · {measured_by(trials.table)} · {_ABOVE}")
     columns = {name: measure(trials.table, name) for name in (*LIPSCHITZ, *OUTCOMES)}
-    return Sheet(name="lipschitz", figure=figure, headings=(*HEADINGS, *columns), rows=trials.rows(columns))
+    return PaperFigure(name="lipschitz", figure=figure, headings=(*HEADINGS, *columns), rows=trials.rows(columns))
 
 
 SLICED = {
@@ -118,8 +118,8 @@ def draw_slice(trials: Trials, /, ax: Axes, *, setting: Setting, outcome: str) -
 
 
 def slice_sheet(
-    trials: Trials, setting: Setting, /, *, reach: Reach | None = None, width: float = COLUMN_WIDTH
-) -> Sheet:
+    trials: Trials, setting: Setting, /, *, reach: TheoremRadius | None = None, width: float = COLUMN_WIDTH
+) -> PaperFigure:
     """Return the figure of one setting, `slice_<name>`: a panel for each outcome.
 
     Over the training radius the study's own radius is marked, and the theorem's reach where it ends within the axis.
@@ -144,10 +144,10 @@ def slice_sheet(
         add_small_print(figure, f"{trials.small_print}{more} · {measured_by(trials.table)}")
     columns = {setting.name: setting.values, **{name: measure(trials.table, name) for name in SLICED}}
     rows = tuple(row for row in trials.rows(columns) if row[len(HEADINGS)] is not None)
-    return Sheet(name=f"slice_{setting.name}", figure=figure, headings=(*HEADINGS, *columns), rows=rows)
+    return PaperFigure(name=f"slice_{setting.name}", figure=figure, headings=(*HEADINGS, *columns), rows=rows)
 
 
-def _mark_radii(axes: list[Axes], measured: list[float], setting: Setting, reach: Reach | None) -> None:
+def _mark_radii(axes: list[Axes], measured: list[float], setting: Setting, reach: TheoremRadius | None) -> None:
     top = float(np.nanmax(setting.values))
     for ax in axes:
         for value in measured:

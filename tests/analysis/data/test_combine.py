@@ -10,7 +10,7 @@ from helpers.studies.synthetic_results import result_row
 from analysis.data.combine import read_studies
 from analysis.data.results import trial_file, write_rows
 from analysis.data.schema import RESULT, ResultsError
-from analysis.heldout.members import OnTest, together
+from analysis.heldout.members import HeldoutResults, together
 from analysis.statistics.intervals import Estimate
 
 
@@ -35,7 +35,7 @@ def test_a_study_and_its_own_export_are_not_two_studies(tmp_path: Path) -> None:
 
 def test_what_studies_hold_on_test_is_told_apart_whole() -> None:
     measured = Estimate(value=3.0, low=2.0, high=4.0)
-    one = OnTest(
+    one = HeldoutResults(
         members=(),
         chosen=("t00000", "t00001"),
         evaluations=({"study": "toy", "trial_id": "t00000"},),
@@ -45,7 +45,7 @@ def test_what_studies_hold_on_test_is_told_apart_whole() -> None:
         same_images={"t00000": 0.5},
         lipschitz={"t00000": measured},
     )
-    assert together({"a": one, "b": one}) == OnTest(
+    assert together({"a": one, "b": one}) == HeldoutResults(
         members=(),
         chosen=("a/t00000", "a/t00001", "b/t00000", "b/t00001"),
         evaluations=tuple({"study": label, "trial_id": f"{label}/t00000"} for label in "ab"),

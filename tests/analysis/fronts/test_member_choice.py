@@ -49,9 +49,9 @@ def test_knee_by_hand_in_mixed_directions() -> None:
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12),
     st.tuples(st.floats(-5, 15), st.floats(-5, 15), st.floats(-5, 15)),
 )
-def test_nearest_member_is_dominated_by_no_point(points: list[tuple[int, ...]], wish: tuple[float, ...]) -> None:
+def test_nearest_member_is_dominated_by_no_point(points: list[tuple[int, ...]], target: tuple[float, ...]) -> None:
     array = np.array(points, dtype=float)
-    chosen = nearest_member(array, wish, maximise=[True, True, False])
+    chosen = nearest_member(array, target, maximise=[True, True, False])
     assert non_dominated(array, maximise=[True, True, False])[chosen]
 
 

@@ -20,13 +20,13 @@ from analysis.fronts.front import MixedStudiesError, on_front
 from analysis.fronts.growth import hypervolume_growth
 from analysis.material import Known
 from analysis.method_styles import STYLES
-from analysis.plots.figure import WIDTHS, Sheet, paper_style
+from analysis.plots.figure import WIDTHS, PaperFigure, paper_style
 from analysis.plots.studies.study_figures import paper_sheets, write_paper_figures
 from analysis.plots.trials.trial_points import HEADINGS, points_of, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, random_share, spearman
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.radius_curves import Curve, curve_of
-from analysis.statistics.theorem_radius import Reach, reach_of
+from analysis.statistics.theorem_radius import TheoremRadius, reach_of
 from analysis.tables.text_table import csv_text
 
 IMPORTANCE = {"val_clean_accuracy": {"param.dropout": 0.7, "method": 0.3}, "val_robust_accuracy": {"method": 1.0}}
@@ -69,18 +69,18 @@ CURVE = Curve(
 
 
 @pytest.fixture(scope="module")
-def sheets() -> dict[str, Sheet]:
+def sheets() -> dict[str, PaperFigure]:
     known = Known(curves=[CURVE, curve_of(ROWS[0])], importance=IMPORTANCE, distances=distances(0.5, 0.75))
     return {sheet.name: sheet for sheet in paper_sheets(as_table(ROWS), known)}
 
 
-def columns(sheet: Sheet) -> dict[str, list[str]]:
+def columns(sheet: PaperFigure) -> dict[str, list[str]]:
     """The data as somebody reads them back from the CSV."""
     rows = list(csv.DictReader(io.StringIO(csv_text(sheet.headings, sheet.rows))))
     return {name: [row[name] for row in rows] for name in sheet.headings}
 
 
-def pairs(sheet: Sheet, x: str, y: str) -> list[tuple[float, float]]:
+def pairs(sheet: PaperFigure, x: str, y: str) -> list[tuple[float, float]]:
     data = columns(sheet)
     found = zip(data[x], data[y], strict=True)
     return sorted((float(left), float(right)) for left, right in found if left and right)
@@ -95,14 +95,14 @@ def same(found: list[tuple[float, float]], expected: list[tuple[float, float]]) 
     np.testing.assert_allclose(found, expected)
 
 
-def test_every_figure_of_a_study_is_there(sheets: dict[str, Sheet]) -> None:
+def test_every_figure_of_a_study_is_there(sheets: dict[str, PaperFigure]) -> None:
     assert set(sheets) == {
         "lipschitz", "hypervolume", "slice_train_epsilon", "slice_dropout", "slice_strength", "parallel_coordinates",
         "importance", "accuracy_against_epsilon", "best_against_last",
     }  # fmt: skip
 
 
-def test_lipschitz_panels_draw_their_data_and_the_random_shares_correlation(sheets: dict[str, Sheet]) -> None:
+def test_lipschitz_panels_draw_their_data_and_the_random_shares_correlation(sheets: dict[str, PaperFigure]) -> None:
     sheet = sheets["lipschitz"]
     share = random_share(as_table(ROWS))
     panels = list(itertools.product(OUTCOMES, LIPSCHITZ))
@@ -118,7 +118,7 @@ def test_lipschitz_panels_draw_their_data_and_the_random_shares_correlation(shee
     assert "n = 80 trials" in sheet.figure.get_supxlabel().replace("\xa0", " ")
 
 
-def test_slices_draw_their_data_and_mark_the_radii(sheets: dict[str, Sheet]) -> None:
+def test_slices_draw_their_data_and_mark_the_radii(sheets: dict[str, PaperFigure]) -> None:
     for name in ("train_epsilon", "dropout", "strength"):
         sheet = sheets[f"slice_{name}"]
         for ax, outcome in zip(sheet.figure.axes, sheet.headings[-3:], strict=True):
@@ -127,7 +127,7 @@ def test_slices_draw_their_data_and_mark_the_radii(sheets: dict[str, Sheet]) -> 
     assert marks == [0.1]  # the reach, 0.25, lies beyond what was trained at
 
 
-def test_best_against_last_and_growth_and_bars(sheets: dict[str, Sheet]) -> None:
+def test_best_against_last_and_growth_and_bars(sheets: dict[str, PaperFigure]) -> None:
     sheet = sheets["best_against_last"]
     for ax, kind in zip(sheet.figure.axes, ("robust", "clean"), strict=True):
         same(drawn(ax), pairs(sheet, f"val_{kind}_accuracy", f"best_val_{kind}_accuracy"))
@@ -141,7 +141,7 @@ def test_best_against_last_and_growth_and_bars(sheets: dict[str, Sheet]) -> None
     assert shares == [float(share) for share in columns(sheet)["share"]]
 
 
-def test_parallel_lines_pass_through_their_values(sheets: dict[str, Sheet]) -> None:
+def test_parallel_lines_pass_through_their_values(sheets: dict[str, PaperFigure]) -> None:
     sheet = sheets["parallel_coordinates"]
     (ax,) = sheet.figure.axes
     heights = [path.vertices[:, 1] for each in ax.collections for path in each.get_paths()]
@@ -156,7 +156,7 @@ def test_parallel_lines_pass_through_their_values(sheets: dict[str, Sheet]) -> N
     assert below == sum(value is None for value in strengths) > 0
 
 
-def test_curves_and_reach(sheets: dict[str, Sheet]) -> None:
+def test_curves_and_reach(sheets: dict[str, PaperFigure]) -> None:
     sheet = sheets["accuracy_against_epsilon"]
     (ax,) = sheet.figure.axes
     lines = {line.get_gid(): line for line in ax.lines if line.get_gid() == "curve"}
@@ -172,7 +172,7 @@ def test_curves_and_reach(sheets: dict[str, Sheet]) -> None:
 
 
 def test_reach_leaves_contradicting_images_out() -> None:
-    assert reach_of(distances(0.5, 0.75)) == Reach(
+    assert reach_of(distances(0.5, 0.75)) == TheoremRadius(
         dataset="digits", norm="linf", two_r=0.5, contradicting=0, consistent_two_r=0.5, examples=2
     )
     contradicted = reach_of(distances(0.0, 0.5, contradicting=(True, False)))
@@ -181,7 +181,7 @@ def test_reach_leaves_contradicting_images_out() -> None:
     assert reach_of(distances()) is None
 
 
-def test_rings_hollow_and_pale_points_are_the_right_ones(sheets: dict[str, Sheet]) -> None:
+def test_rings_hollow_and_pale_points_are_the_right_ones(sheets: dict[str, PaperFigure]) -> None:
     table = as_table(ROWS)
     trials = trials_of(table)
     ax = sheets["best_against_last"].figure.axes[0]

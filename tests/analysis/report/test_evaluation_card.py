@@ -5,7 +5,7 @@ from __future__ import annotations
 from helpers.studies.synthetic_results import as_table, evaluation_row, result_row
 
 from analysis.heldout.confirmation import confirmed
-from analysis.heldout.members import OnTest
+from analysis.heldout.members import HeldoutResults
 from analysis.material import Material
 from analysis.report import heldout_section
 from analysis.report.evaluation_card import Answer, card
@@ -16,7 +16,7 @@ MASKED, OTHERS = "Signs of masked gradients?", "Transferred and gradient-free at
 def answers(*evaluations) -> list[dict[str, Answer]]:
     """Return the answers of two trials' cards by question."""
     rows = as_table([result_row(0), result_row(1)]).to_pylist()
-    found = OnTest(
+    found = HeldoutResults(
         members=tuple(confirmed(rows, evaluations)),
         chosen=("t00000", "t00001"),
         evaluations=tuple(evaluations),
@@ -58,7 +58,7 @@ def test_new_seeds_that_fall_out_of_the_networks_own_interval_are_a_doubt_and_in
             evaluation_row("t00000", attack="autoattack", robust_accuracy=0.4),
         ]
         members = tuple(confirmed([row], tests, replicas=again))
-        found = OnTest(members=members, chosen=("t00000",), evaluations=tuple(tests), curse={})
+        found = HeldoutResults(members=members, chosen=("t00000",), evaluations=tuple(tests), curse={})
         (seeds,) = [answer for answer in card(row, on_test=found) if answer.question == "How much is the seed's luck?"]
         assert (seeds.state, "outside this network's own interval: robust" in seeds.text) == (state, state == "doubt")
         said = " ".join(heldout_section.tested_lines(Material(title="toy", table=as_table([row]), on_test=found)))

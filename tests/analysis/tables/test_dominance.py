@@ -10,7 +10,7 @@ import pytest
 from helpers.studies.synthetic_results import as_table, result_row
 
 from analysis.plots.trials.pareto import write_pareto
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.dominance import SHOWN, dominance, dominance_csv, dominance_table
 
 
@@ -24,7 +24,7 @@ def study_of(count: int):
     measured = np.stack([0.95 - 0.5 * shares, 0.4 * shares], axis=1)
     drawn = np.stack([measured, np.stack([shares, shares], axis=1)])
     ids = tuple(row["trial_id"] for row in rows)
-    return as_table(rows), FrontBelief(trials=ids, drawn=drawn, probability=np.full(count, 0.5), left_out=0)
+    return as_table(rows), FrontPosterior(trials=ids, drawn=drawn, probability=np.full(count, 0.5), left_out=0)
 
 
 def test_a_member_dominates_in_as_many_draws_as_it_is_better_in_both() -> None:

@@ -12,7 +12,7 @@ from helpers.studies.synthetic_results import as_table, result_row, study_rows
 from rich.console import Console
 
 from analysis.fronts.front import MixedStudiesError, front_of
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import wilson_interval
 from analysis.tables.front_table import front_table, method_fronts_table, pareto_csv
 from analysis.tables.text_table import TextTable
@@ -58,7 +58,7 @@ def test_a_collapsed_network_on_a_front_with_lipschitzness_is_called_so() -> Non
 
 
 def test_front_table_says_how_sure_it_is() -> None:
-    belief = FrontBelief(
+    belief = FrontPosterior(
         trials=("t00000", "t00001", "t00002"),
         drawn=np.full((4, 3, 2), 0.5),
         probability=np.array([0.75, 1.0, 0.25]),

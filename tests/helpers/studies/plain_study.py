@@ -9,9 +9,9 @@ import optuna
 from study.config.loading import load_config
 from study.config.paths import resolved
 from study.directory.layout import create
-from study.driver.result_writer import Ledger
+from study.driver.result_writer import ResultWriter
 from study.lifecycle.finish import finish
-from study.search.optuna_study import ending, open_search, tell, trial_id
+from study.search.optuna_study import open_search, outcome_for_optuna, tell, trial_id
 from study.tracking.row_mapping import epoch_metrics, params, tags
 from study.tracking.study_metadata import dataset_event, study_params, study_tags
 from study.tracking.tracker import Tracker
@@ -24,7 +24,7 @@ def run_plain(source: Path, out: Path) -> Path:
     config = resolved(load_config(str(source), assignments=[], data_root=None, address=None))
     folder = create(config, out)
     data = load_dataset(config.dataset).without_test()
-    ledger = Ledger(folder, study=config.name, methods=config.search.methods)
+    ledger = ResultWriter(folder, study=config.name, methods=config.search.methods)
     tracking = config.tracking
     tracker = Tracker(
         study=config.name, study_id="plain", study_dir=folder, uri=tracking.uri, experiment=tracking.experiment
@@ -38,7 +38,7 @@ def run_plain(source: Path, out: Path) -> Path:
         trial = search.ask()
         spec = config.trial_spec(config.space().draw(trial), number=number)
         keys = {"trial_id": name, "number": number, "proposal": "random", "spec": spec.to_dict()}
-        asked = ledger.asked({**keys, "checkpoint_dir": str(folder / "checkpoints" / name)})
+        asked = ledger.spec_columns_of({**keys, "checkpoint_dir": str(folder / "checkpoints" / name)})
         tracker.trial_started(name, params(asked), tags(asked))
         trainer = Trainer(spec, data=data)
         while not trainer.done:
@@ -48,7 +48,7 @@ def run_plain(source: Path, out: Path) -> Path:
         outcome = trainer.outcome()
         config_of_trial = {**keys, "checkpoint_dir": str(folder / "checkpoints" / name)}
         ended = ledger.record(config_of_trial, outcome, status=outcome.status, run_id=tracker.run_id(name))
-        tell(search, trial, ending(config.search, ended))
+        tell(search, trial, outcome_for_optuna(config.search, ended))
         tracker.trial_ended(ended)
         tracker.study_reported(ledger.count, ledger.progress())
         tracker.front(ledger.front)

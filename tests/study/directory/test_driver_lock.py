@@ -25,8 +25,8 @@ from study.directory.lock import (
     process_begun,
     running_driver,
 )
-from study.driver.restarts import TRIALS, WAVES, Generation, inherited, interpreter, peak_memory_mb, size
-from study.driver.signals import GRACE_SECONDS, Interrupts
+from study.driver.restarts import TRIALS, WAVES, DriverRestart, inherited, interpreter, peak_memory_mb, size
+from study.driver.signals import GRACE_SECONDS, StopSignals
 from study.errors import UsageError
 from study.lifecycle.background import stop
 
@@ -168,7 +168,7 @@ def test_nohup_stays_nohup():
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_asks(number, code, capfd):
     before = signal.getsignal(number)
-    with Interrupts() as interrupts:
+    with StopSignals() as interrupts:
         assert (interrupts.requested, interrupts.exit_code) == (False, 0)
         signal.raise_signal(number)
         assert (interrupts.requested, interrupts.exit_code) == (True, code)
@@ -196,7 +196,7 @@ def test_the_second_signal_ends_the_process_and_handlers_can_be_taken_back():
 def test_a_generation_is_handed_on_once(monkeypatch):
     assert inherited() is None
     monkeypatch.setenv("ROBUST_STUDY_GENERATION", "2:1000.5:7")
-    assert inherited() == Generation(2, 1000.5, 7)
+    assert inherited() == DriverRestart(2, 1000.5, 7)
     assert inherited() is None
 
 

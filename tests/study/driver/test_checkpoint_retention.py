@@ -14,7 +14,7 @@ from analysis.data.results import to_table
 from analysis.data.schema import RESULT
 from analysis.fronts.front import on_front
 from study.driver import checkpoint_retention
-from study.driver.checkpoint_retention import MARGIN, Deletions, Retention
+from study.driver.checkpoint_retention import MARGIN, CheckpointRetention, Deletions
 
 FRONT = ["val_clean_accuracy", "val_robust_accuracy"]
 
@@ -25,7 +25,7 @@ def row(number, clean, robust, **changes):
 
 def deleted(rule, ended, **options):
     gone = []
-    keeping = Retention(rule, objectives=options.pop("objectives", FRONT), remove=gone.append, **options)
+    keeping = CheckpointRetention(rule, objectives=options.pop("objectives", FRONT), remove=gone.append, **options)
     for one in ended:
         keeping.ended(one)
     return gone

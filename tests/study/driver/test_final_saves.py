@@ -9,9 +9,9 @@ from helpers.studies.searching import Driver, study_config
 from ray.tune.search import ConcurrencyLimiter
 
 from study.driver import callbacks, final_saves
-from study.driver.callbacks import Pulse
-from study.driver.final_saves import LastSaves
-from study.driver.signals import GRACE_SECONDS, Interrupts
+from study.driver.callbacks import HeartbeatCallback
+from study.driver.final_saves import FinalSaves
+from study.driver.signals import GRACE_SECONDS, StopSignals
 
 RUNNING = [("tune-a", "00003"), ("tune-b", "00004")]
 
@@ -22,9 +22,9 @@ def run(monkeypatch):
 
     class Run:
         def __init__(self):
-            self.interrupts = Interrupts()
+            self.interrupts = StopSignals()
             self.said, self.told, self.asked, self.forgot, self.now = [], set(), 0, 0, 1000.0
-            self.last = LastSaves(self.interrupts, say=self.said.append)
+            self.last = FinalSaves(self.interrupts, say=self.said.append)
 
         def ask(self):
             self.asked += 1
@@ -91,7 +91,7 @@ def test_as_many_trials_run_as_the_nodes_of_now_hold(monkeypatch):
     driver = Driver(study_config())
     driver.numbers["a"] = 0
     limiter = ConcurrencyLimiter(driver.searcher, max_concurrent=1)
-    following = Pulse(limiter, beat=lambda: beats.append(now[0]), room=lambda: room[0])
+    following = HeartbeatCallback(limiter, beat=lambda: beats.append(now[0]), room=lambda: room[0])
 
     def later():
         now[0] += callbacks.BEAT_SECONDS + 1
@@ -116,7 +116,7 @@ def test_as_many_trials_run_as_the_nodes_of_now_hold(monkeypatch):
 
 def test_a_figure_of_the_config_stays(monkeypatch):
     limiter = ConcurrencyLimiter(Driver(study_config()).searcher, max_concurrent=8)
-    fixed = Pulse(limiter, beat=lambda: None)
+    fixed = HeartbeatCallback(limiter, beat=lambda: None)
     fixed._last -= callbacks.BEAT_SECONDS + 1
     fixed.on_step_end(0, [])
     assert limiter.max_concurrent == 8

@@ -81,7 +81,7 @@ def test_a_worthless_trial_counts_as_one_without_values(rung):
     nothing = {**points, "00": (math.nan,) * len(maximise)}
     for name in points:
         expected = judge(nothing, name, maximise=maximise, reduction_factor=2)
-        assert judge(points, name, maximise=maximise, reduction_factor=2, worthless={"00"}) == expected
+        assert judge(points, name, maximise=maximise, reduction_factor=2, excluded={"00"}) == expected
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])] * 2), min_size=1, max_size=9))

@@ -14,7 +14,7 @@ from helpers.networks.toy_problems import blobs, tiny_spec
 from analysis.data.results import read_examples, read_results
 from analysis.fronts.front import hypervolume, non_dominated
 from analysis.fronts.objectives import FRONT, values
-from study.driver.result_writer import Ledger
+from study.driver.result_writer import ResultWriter
 from study.tracking.row_mapping import differing_params, param_text, params
 from trainables.attacks.losses import cross_entropy
 from trainables.methods.base import LossTerms, Step
@@ -50,13 +50,13 @@ def config(monkeypatch):
 
 def test_hyperparameters_that_are_no_numbers_are_kept(config, tmp_path):
     tree, spec = config
-    ledger = Ledger(tmp_path, study="s")
+    ledger = ResultWriter(tmp_path, study="s")
     ledger.record(tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None)
     (row,) = read_results(tmp_path).to_pylist()
     assert (row["param.weight"], row["param.times"]) == (0.5, 1.0)
     assert json.loads(row["options"]) == {"kind": "fancy", "quick": True}
     assert not {"param.kind", "param.quick", "param.source"} & set(row)
-    assert params(ledger.asked(tree))["options"] == row["options"]
+    assert params(ledger.spec_columns_of(tree))["options"] == row["options"]
 
 
 def test_what_a_run_is_opened_with_holds_at_the_trials_end(tmp_path):
@@ -64,8 +64,8 @@ def test_what_a_run_is_opened_with_holds_at_the_trials_end(tmp_path):
     tree = tiny_spec(epochs=1).to_dict()
     tree["evaluation"] |= {"examples": 10_000, "lipschitz": tree["evaluation"]["lipschitz"] | {"examples": 10_000}}
     config = {"trial_id": "00000", "number": 0, "proposal": "random", "spec": tree}
-    ledger = Ledger(tmp_path, study="s")
-    opened = {name: param_text(value) for name, value in params(ledger.asked(config)).items()}
+    ledger = ResultWriter(tmp_path, study="s")
+    opened = {name: param_text(value) for name, value in params(ledger.spec_columns_of(config)).items()}
     outcome = fit(TrialSpec.from_dict(tree), data=blobs(), device="cpu")
     row = ledger.record(config, outcome, status="completed", run_id=None)
     assert row["examples"] < 10_000
@@ -74,7 +74,9 @@ def test_what_a_run_is_opened_with_holds_at_the_trials_end(tmp_path):
 
 def test_outcomes_of_both_checkpoints_are_kept(config, tmp_path):
     tree, spec = config
-    Ledger(tmp_path, study="s").record(tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None)
+    ResultWriter(tmp_path, study="s").record(
+        tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None
+    )
     (row,) = read_results(tmp_path).to_pylist()
     examples = read_examples(tmp_path).to_pylist()
     found = {(e["checkpoint"], e["split"]) for e in examples}
@@ -87,7 +89,7 @@ def test_outcomes_of_both_checkpoints_are_kept(config, tmp_path):
 
 
 def test_a_failure_is_a_row_too(config, tmp_path):
-    ledger = Ledger(tmp_path, study="s")
+    ledger = ResultWriter(tmp_path, study="s")
     ledger.record_failure(config[0], reason="out of memory", traceback="", run_id=None)
     (row,) = read_results(tmp_path).to_pylist()
     assert row["best_epoch"] is None
@@ -97,7 +99,7 @@ def test_a_failure_is_a_row_too(config, tmp_path):
 def test_every_file_has_every_methods_columns_for_any_parquet_reader(tmp_path):
     import pyarrow.dataset
 
-    ledger = Ledger(tmp_path, study="s", methods=["natural", "trades"])
+    ledger = ResultWriter(tmp_path, study="s", methods=["natural", "trades"])
     for number, method in enumerate(("natural", "trades")):
         spec = tiny_spec(method, train_epsilon=0.1 if method == "trades" else None, epochs=1)
         tree = {"trial_id": f"{number:05d}", "number": number, "proposal": "random", "spec": spec.to_dict()}
@@ -107,7 +109,7 @@ def test_every_file_has_every_methods_columns_for_any_parquet_reader(tmp_path):
 
 
 def test_the_running_count_equals_counting_everything_again(tmp_path):
-    ledger = Ledger(tmp_path, study="s")
+    ledger = ResultWriter(tmp_path, study="s")
     draw = np.random.default_rng(0)
     rows = []
     for number in range(120):

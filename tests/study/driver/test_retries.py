@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from study.driver.callbacks import Bookkeeper
-from study.driver.retries import MAX_FAILURES, MAX_LOSSES, Attempts, is_node_loss
+from study.driver.callbacks import TrialCallback
+from study.driver.retries import MAX_FAILURES, MAX_LOSSES, RetryCounter, is_node_loss
 from study.search.searcher import StillOpenError
 from trainables.checkpoints.files import StoreDownError
 
 
 def test_so_many_failures_of_its_own_end_a_trial():
-    tries = Attempts()
+    tries = RetryCounter()
     ends = []
     for _ in range(MAX_FAILURES):
         tries.begun()
@@ -24,7 +24,7 @@ def test_so_many_failures_of_its_own_end_a_trial():
 
 
 def test_lost_nodes_do_not_count_between_failures():
-    tries = Attempts(before=2)
+    tries = RetryCounter(before=2)
     for _ in range(MAX_FAILURES - 1):
         assert not tries.ended(node_lost=False)
         for _ in range(MAX_LOSSES):
@@ -34,7 +34,7 @@ def test_lost_nodes_do_not_count_between_failures():
 
 
 def test_a_trial_that_brings_down_node_after_node_is_given_up():
-    tries = Attempts()
+    tries = RetryCounter()
     assert [tries.ended(node_lost=True) for _ in range(MAX_LOSSES + 1)] == [False] * MAX_LOSSES + [True]
 
 
@@ -62,7 +62,7 @@ def test_a_node_that_is_noticed_late_is_waited_for():
 @pytest.fixture
 def books():
     said = []
-    made = Bookkeeper(ledger=None, tracker=None, progress=SimpleNamespace(say=said.append), last_saves=None)
+    made = TrialCallback(ledger=None, tracker=None, progress=SimpleNamespace(say=said.append), last_saves=None)
     return made, said
 
 

@@ -21,7 +21,7 @@ from study.errors import UsageError
 from study.evaluation.confirm import measured_enough
 from study.evaluation.jobs import only_evaluation
 from study.evaluation.selection import read_choice
-from study.evaluation.study_trials import Ask, data_with_test, job_of
+from study.evaluation.study_trials import EvaluationRequest, data_with_test, job_of
 from study.tracking.export import export
 
 pytestmark = pytest.mark.e2e
@@ -131,7 +131,7 @@ def test_other_images_than_the_trials_had_and_a_second_command_are_refused(comma
 
 def test_a_measurement_is_named_by_what_it_depends_on_and_not_by_where_the_weights_lie(study) -> None:
     config, row = open_config(study), read_results(study).to_pylist()[0]
-    ask = Ask(front=False, trials=("0",), most=1, attacks=())
+    ask = EvaluationRequest(front=False, trials=("0",), most=1, attacks=())
 
     def key(**changes):
         row_changes = {name: changes.pop(name) for name in ("checkpoint_path", "seed") if name in changes}

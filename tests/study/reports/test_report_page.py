@@ -15,9 +15,9 @@ from helpers.studies.synthetic_results import METHODS, as_table, result_row, stu
 from analysis.data.results import example_columns, trial_file, write_columns, write_rows
 from analysis.data.schema import EXAMPLE, RESULT
 from analysis.report.chart_data import chart_data
-from analysis.statistics.front_posterior import FrontBelief
+from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.radius_curves import Curve, curve_of
-from analysis.statistics.theorem_radius import Reach
+from analysis.statistics.theorem_radius import TheoremRadius
 from study.reports.report import write_report
 
 
@@ -84,7 +84,7 @@ def test_charts_have_what_the_rows_say() -> None:
                    best_val_robust_accuracy=0.5 + 0.01 * n, **{"param.beta": 1.0 + n if n % 2 == 0 else None})
         for n in range(6)
     ]  # fmt: skip
-    reach = Reach(dataset="digits", norm="linf", two_r=0.4, contradicting=0, consistent_two_r=0.4, examples=9)
+    reach = TheoremRadius(dataset="digits", norm="linf", two_r=0.4, contradicting=0, consistent_two_r=0.4, examples=9)
     found = chart_data(as_table(rows), curves=CURVES, reach=reach, devices=0.5, unit="GPU-hours")
     trials = found["trials"]
     assert trials["r"] == [1, 0] * 3
@@ -120,7 +120,7 @@ def test_a_trial_off_the_front_that_is_likelier_than_a_member_is_in_a_table() ->
     ]
     drawn = np.array([accuracies, accuracies])
     ids = tuple(row["trial_id"] for row in rows)
-    belief = FrontBelief(trials=ids, drawn=drawn, probability=np.array([0.9, 0.08, 0.09, 0.02, 0.0]), left_out=0)
+    belief = FrontPosterior(trials=ids, drawn=drawn, probability=np.array([0.9, 0.08, 0.09, 0.02, 0.0]), left_out=0)
     text = text_of(page_of(rows, belief=belief))
     beside = text.partition("Measured off the front, and perhaps on it")[2].partition("Dominated as measured")[0]
     assert re.findall(r"t0000\d", beside) == ["t00002"]
@@ -136,7 +136,7 @@ def test_the_chart_begins_near_the_front_and_members_stand_against_each_other() 
     assert inside == [True] * 5 + [False] * 3
     drawn = np.array([[(row["val_clean_accuracy"], row["val_robust_accuracy"]) for row in near]])
     ids = tuple(row["trial_id"] for row in near)
-    belief = FrontBelief(trials=ids, drawn=drawn, probability=np.ones(5), left_out=0)
+    belief = FrontPosterior(trials=ids, drawn=drawn, probability=np.ones(5), left_out=0)
     said = "Probability that the row's network truly dominates the column's"
     assert said in html.unescape(text_of(page_of([*near, *far], belief=belief)))
     assert said not in html.unescape(text_of(page_of([*near, *far])))

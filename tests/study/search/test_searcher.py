@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from study.config.loading import load_config
 from study.config.schema import SearchConfig
-from study.search.optuna_study import ending, open_study, proposal_of, trial_id, unfinished
+from study.search.optuna_study import open_study, outcome_for_optuna, proposal_of, trial_id, unfinished
 from study.search.samplers import is_random
 from study.search.searcher import StillOpenError, StudySearcher
 from study.search.storage import study_url
@@ -214,7 +214,7 @@ def test_only_complete_trials_carry_constraints(make):
     finish(searcher, "c", {**GOOD, "status": "failed"})
     assert [trial.constraints for trial in study.trials] == [{FLOOR[0]: pytest.approx(-0.1)}, {}, {}]
     unmeasured = search(constraints=["val_lipschitz_mean <= 10"])
-    assert ending(unmeasured, GOOD).state == TrialState.FAIL
+    assert outcome_for_optuna(unmeasured, GOOD).state == TrialState.FAIL
 
 
 def test_a_driver_that_died_between_constraints_and_tell(make):
@@ -269,7 +269,7 @@ def test_another_studys_storage_is_refused(make):
 
 def test_ending_takes_three_objectives_from_a_row():
     row = {**GOOD, "val_lipschitz_scale_free_mean": 10.0}
-    end = ending(search(objectives=[*OBJECTIVES, "val_lipschitz_scale_free_log10"]), row)
+    end = outcome_for_optuna(search(objectives=[*OBJECTIVES, "val_lipschitz_scale_free_log10"]), row)
     assert end.state == TrialState.COMPLETE
     assert end.values == [0.9, 0.4, pytest.approx(1.0)]
 

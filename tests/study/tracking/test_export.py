@@ -77,7 +77,7 @@ def test_of_two_studies_of_one_name_the_newest_counts_unless_one_is_chosen(study
     assert tracking.close("FINISHED") is None
     seeds = tmp_path / "seeds"
     seeds.mkdir()
-    tracking = tracker(seeds, f"sqlite:///{copy}", study="s-confirm", study_id="again", beneath="newer")
+    tracking = tracker(seeds, f"sqlite:///{copy}", study="s-confirm", study_id="again", parent_study_id="newer")
     tracking.start({}, {"study": "s-confirm"})
     run_trial(tracking, seeds, row(0, study="s-confirm", seed=8))
     assert tracking.close("FINISHED") is None

@@ -113,7 +113,7 @@ def test_the_front_is_handed_over_when_it_changed(folder):
     again.front(["00002", "00000"])
     assert len(list(again._spool.events())) == 2
     again._spool.close()
-    beneath = tracker(folder, "sqlite:////dev/null/mlflow.db", beneath="another")
+    beneath = tracker(folder, "sqlite:////dev/null/mlflow.db", parent_study_id="another")
     beneath.front(["00001"])
     assert len(list(beneath._spool.events())) == 2
     beneath._spool.close()
