@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from study.config.values import with_numbers
-from study.console import Stages, duration, notes, results
+from study.console import StageProgress, duration, notes, results
 from study.errors import UsageError
 from study.evaluation.checkpoint_input import CheckpointRequest, prepare
 from study.evaluation.checkpoint_usage import count_use, owner_of
@@ -133,14 +133,8 @@ def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, label
         "restarts": request.restarts,
         "seed": SEED,
     }
-    with Stages(unit="images") as shown, computing(threads=torch.get_num_threads()):
-
-        def report(stage: str, done: int, total: int) -> None:
-            if done == 0:
-                shown.begin(stage, total=total)
-            else:
-                shown.at(done)
-
+    with StageProgress() as progress, computing(threads=torch.get_num_threads()):
+        report = progress.report
         fgsm = attacked(model, images, labels, attack="fgsm", report=report, **options)
         measures = evaluate(
             model,

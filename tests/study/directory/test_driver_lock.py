@@ -134,10 +134,10 @@ def study_folder(tmp_path):
 
 def test_a_closed_terminal_asks_once_and_is_not_written_to(tmp_path):
     code = (
-        "import fcntl, signal, termios, time\nfrom study.driver.signals import Interrupts\n"
+        "import fcntl, signal, termios, time\nfrom study.driver.signals import StopSignals\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests themselves may run under nohup
-        "with Interrupts() as interrupts:\n"
+        "with StopSignals() as interrupts:\n"
         "    print('ready', flush=True)\n"
         "    while not interrupts.requested: time.sleep(0.05)\n"
         "    signal.raise_signal(signal.SIGHUP)\n"
@@ -158,8 +158,8 @@ def test_a_closed_terminal_asks_once_and_is_not_written_to(tmp_path):
 
 def test_nohup_stays_nohup():
     code = (
-        "import signal\nfrom study.driver.signals import Interrupts\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "with Interrupts() as interrupts:\n"
+        "import signal\nfrom study.driver.signals import StopSignals\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with StopSignals() as interrupts:\n"
         "    signal.raise_signal(signal.SIGHUP); print(interrupts.requested)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
@@ -181,8 +181,8 @@ def test_the_first_signal_asks(number, code, capfd):
 
 def test_the_second_signal_ends_the_process_and_handlers_can_be_taken_back():
     code = (
-        "import signal, sys, time\nfrom study.driver.signals import Interrupts\n"
-        "with Interrupts() as interrupts:\n"
+        "import signal, sys, time\nfrom study.driver.signals import StopSignals\n"
+        "with StopSignals() as interrupts:\n"
         "    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15)); interrupts.listen()\n"
         "    signal.raise_signal(signal.SIGTERM); print('asked', flush=True)\n"
         "    signal.raise_signal(signal.SIGINT); print('never')"
@@ -202,21 +202,21 @@ def test_a_generation_is_handed_on_once(monkeypatch):
 
 def test_the_next_driver_is_the_same_process_and_signals_wait_for_it(tmp_path):
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom study import generations\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom study.driver import restarts\n"
         "if 'resume' in sys.argv:\n"
-        "    from study.driver.signals import Interrupts\n"
-        "    with Interrupts() as interrupts:\n"
-        "        print(os.getpid(), generations.inherited(), sys.argv[1:], interrupts.requested)\n"
+        "    from study.driver.signals import StopSignals\n"
+        "    with StopSignals() as interrupts:\n"
+        "        print(os.getpid(), restarts.inherited(), sys.argv[1:], interrupts.requested)\n"
         "else:\n"
         "    print(os.getpid(), flush=True)\n"
-        "    generations.hold_back(); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    generations.hand_over(Path('there'), generations.Generation(1, 5.0, 3))\n"
+        "    restarts.hold_back(); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    restarts.hand_over(Path('there'), restarts.DriverRestart(1, 5.0, 3))\n"
     )
     script = tmp_path / "drive.py"
     script.write_text(code)
     ended = subprocess.run([sys.executable, str(script), "launch", "x"], capture_output=True, text=True, check=True)
     first, second = ended.stdout.splitlines()
-    assert second == f"{first} Generation(number=2, started=5.0, done=3) ['resume', 'there'] True"
+    assert second == f"{first} DriverRestart(number=2, started=5.0, done=3) ['resume', 'there'] True"
 
 
 def test_a_generation_has_so_many_trials():

@@ -95,7 +95,7 @@ def test_a_worker_that_dies_while_it_saves_does_not_end_its_trial(books, tmp_pat
     """Tune hands both unanswered calls over as failures, the second of a trial that waits again."""
     keeper, said = books
     failed = []
-    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, asked=lambda config: config, rows={})
+    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={})
     keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
     monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial))
     monkeypatch.setattr("study.driver.callbacks.lost_nodes", lambda: 0)
@@ -112,7 +112,7 @@ def test_a_worker_that_dies_while_it_saves_does_not_end_its_trial(books, tmp_pat
 def test_a_trial_begun_too_often_ends_all_the_same(books, tmp_path, monkeypatch):
     keeper, _ = books
     failed = []
-    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, asked=lambda config: config, rows={})
+    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={})
     keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
     monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial.trial_id))
     monkeypatch.setattr("study.driver.callbacks.lost_nodes", lambda: 0)
