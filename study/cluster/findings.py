@@ -1,4 +1,4 @@
-"""What `doctor` makes of the facts it gathered: each finding is fine, or says what is wrong and what to do."""
+"""What a check makes of the facts it gathered: each finding is fine, or says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -18,29 +18,36 @@ _SHM_ROOM = 1.1
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report.
+    """What one check found on one machine.
 
     Attributes:
         check: What was looked at.
         node: Where; `here` is the machine the command runs on.
         ok: Whether it is as it should be.
-        said: What was found; where it is not ok, also what to do.
+        text: What was found; where it is not ok, also what to do.
+        is_warning: Whether it is to be told when a study starts, and does not forbid the start.
     """
 
     check: str
     node: str
     ok: bool
-    said: str
+    text: str
+    is_warning: bool = False
 
 
-def fine(check: str, node: str, said: str, /) -> Finding:
+def fine(check: str, node: str, text: str, /) -> Finding:
     """Return a finding that is as it should be."""
-    return Finding(check, node, ok=True, said=said)
+    return Finding(check, node, ok=True, text=text)
 
 
-def wrong(check: str, node: str, said: str, /) -> Finding:
+def wrong(check: str, node: str, text: str, /) -> Finding:
     """Return a finding that is not, whose words also say what to do."""
-    return Finding(check, node, ok=False, said=said)
+    return Finding(check, node, ok=False, text=text)
+
+
+def warning(check: str, node: str, text: str, /, *, ok: bool = False) -> Finding:
+    """Return a finding that forbids no start, but that whoever starts a study should know."""
+    return Finding(check, node, ok=ok, text=text, is_warning=True)
 
 
 def versions(node: str, facts: Mapping[str, Any], here: Mapping[str, Any], /) -> Finding:

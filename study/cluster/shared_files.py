@@ -13,7 +13,6 @@ from study.cluster.findings import HERE, Finding
 from study.cluster.resources import Node, largest_bundle, slots
 from study.config.paths import pools
 from study.config.schema import StudyConfig
-from study.errors import UsageError
 
 
 def place(config: StudyConfig, study_dir: Path, /) -> str:
@@ -25,24 +24,6 @@ def place(config: StudyConfig, study_dir: Path, /) -> str:
     """
     location = config.storage.checkpoints or str(study_dir / "checkpoints")
     return location if "://" in location else str(_existing(Path(location).expanduser().resolve()))
-
-
-def check_shared(config: StudyConfig, study_dir: Path, nodes: Sequence[Node], /) -> None:
-    """Check that this machine and all nodes share the place of a study's checkpoints.
-
-    Args:
-        config: The study's config.
-        study_dir: The folder that the study would have.
-        nodes: Of the cluster this process is connected to; none where it is connected to none.
-
-    Raises:
-        UsageError: Some machine cannot write there, or does not see what another wrote.
-    """
-    key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
-    for finding in everywhere(nodes, place(config, study_dir)):
-        if not finding.ok:
-            where = "this machine" if finding.node == HERE else f"node {finding.node}"
-            raise UsageError(f"{key}: {where} {finding.said}")
 
 
 def everywhere(nodes: Sequence[Node], location: str, /) -> list[Finding]:
@@ -107,17 +88,6 @@ def _existing(path: Path) -> Path:
     """Return `path` or the first above it that is there: looking leaves nothing behind, not even a folder."""
     # os.path takes what may not be looked into as not there
     return next(one for one in (path, *path.parents) if os.path.exists(one))
-
-
-def check_unlabelled(config: StudyConfig, nodes: Sequence[Node], /) -> None:
-    """Check, on the cluster this process is connected to, that every node that holds trials has their pools.
-
-    Raises:
-        UsageError: Some node has not.
-    """
-    for finding in unlabelled(config, nodes):
-        if not finding.ok:
-            raise UsageError(f"node {finding.node}: {finding.said}")
 
 
 def unlabelled(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Finding]:

@@ -127,5 +127,5 @@ def doctor(
     """Look at every machine a study would use: versions, storage, data, memory, GPUs, tracking, clocks, ports."""
     from study.cluster.doctor import examined, look
 
-    config, study_dir = examined(source, assignments=assignments or [], out=out, data_root=data_root, address=address)
-    look(config, study_dir, as_json=as_json)
+    start = examined(source, assignments=assignments or [], out=out, data_root=data_root, address=address)
+    look(start, as_json=as_json)

@@ -14,6 +14,7 @@ import yaml
 from study.config.schema import StudyConfig, parse_config
 from study.config.values import with_numbers
 from study.errors import UsageError
+from trainables.checkpoints.files import write_text
 
 
 def presets() -> dict[str, Path]:
@@ -84,9 +85,7 @@ def read_yaml(path: Path, /) -> Any:
 
 def write_yaml(path: Path, tree: Any, /) -> None:
     """Write plain nested values as YAML, keys in the order they come; the file appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
 def _find(source: str) -> Path:

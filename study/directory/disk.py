@@ -35,15 +35,15 @@ class DiskNeed:
     every: int
 
 
-def disk_need(config: StudyConfig, /, *, checkpoint: int, val_size: int) -> DiskNeed:
+def disk_need(config: StudyConfig, /, *, trials: int, checkpoint: int, val_size: int) -> DiskNeed:
     """Return what a study needs.
 
     Args:
         config: The study's config.
+        trials: How many are still to be run.
         checkpoint: Bytes of one trial's checkpoints.
         val_size: Images of the validation split.
     """
-    trials = config.num_trials
     rows = trials * (_BYTES_PER_EXAMPLE * (val_size + config.evaluation.examples) + _BYTES_PER_TRIAL)
     share = max(KEPT_AT_LEAST, round(KEPT_SHARE * trials))
     kept = trials if config.storage.keep == "all" else min(trials, share)

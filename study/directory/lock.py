@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from study.errors import UsageError
+from trainables.checkpoints.files import write_text
 
 RECORD_FILE = "driver.json"
 LOCK_FILE = "driver.lock"
@@ -155,9 +156,7 @@ def _write(record: Path) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     pid = os.getpid()
     driver = Driver(pid=pid, host=socket.gethostname(), begun=process_begun(pid) or "", since=since)
-    temporary = record.with_name(f".{record.name}.tmp")
-    temporary.write_text(json.dumps(asdict(driver)), encoding="utf-8")
-    temporary.replace(record)
+    write_text(record, json.dumps(asdict(driver)))
 
 
 def refusal(study_dir: Path, driver: Driver | None, /) -> UsageError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import UsageError
+from trainables.checkpoints.files import write_text
 
 PLAN_FILE = "plan.json"
 
@@ -54,10 +55,8 @@ class Plan:
 
     def write(self, folder: Path, /) -> None:
         """Write the plan, whole or not at all."""
-        temporary = folder / f".{PLAN_FILE}.tmp"
         tree = {"replicas": [asdict(one) for one in self.replicas], "beneath": self.parent_study_id}
-        temporary.write_text(json.dumps(tree, indent=1), encoding="utf-8")
-        temporary.replace(folder / PLAN_FILE)
+        write_text(folder / PLAN_FILE, json.dumps(tree, indent=1))
 
     def trial(self, number: int, /) -> dict[str, Any]:
         """Return what the plan says of a trial's Tune config."""

@@ -1,6 +1,7 @@
-"""The study's books: as trials start, report and end, rows become durable, then Optuna, then MLflow.
+"""What a driver does as its trials start, report and end.
 
-The driver is the single writer. Tune calls these hooks in its own loop, so each does little.
+The driver is the single writer. Tune calls these hooks in its own loop, so each does little. The order in which the end
+of a trial becomes durable is that of `StudySearcher.on_trial_complete`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class TrialCallback(tune.Callback):
         self._unreachable: set[str] = set()
         self._requeued: set[str] = set()
         self._outcomes: dict[str, ray.ObjectRef[Any]] = {}
+        self._ended: dict[str, tuple[Any, dict[str, Any]]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run."""
@@ -83,7 +85,7 @@ class TrialCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Take the outcome out of Tune's result; log the epoch; write the row when the trial is over."""
+        """Take the outcome out of Tune's result; log the epoch; write the row of a trial that has ended."""
         if trial.trial_id in self._given_up:
             self._fail(trial, text=self._given_up[trial.trial_id])
             return
@@ -187,7 +189,7 @@ class TrialCallback(tune.Callback):
             run_id=self._run_id(trial),
             attempts=self._tries(trial).count,
         )
-        self._end(trial, row)
+        self._ended[trial.trial_id] = trial, row
 
     def _fail(self, trial: Any, *, reason: str | None = None, text: str | None = None) -> None:
         text = _error_text(trial) if text is None else text
@@ -198,7 +200,7 @@ class TrialCallback(tune.Callback):
             run_id=self._run_id(trial),
             attempts=self._tries(trial).count,
         )
-        self._end(trial, row)
+        self._ended[trial.trial_id] = trial, row
         self._progress.say(f"trial {row['trial_id']} failed: {row['reason']}")
 
     def _tries(self, trial: Any) -> RetryCounter:
@@ -207,15 +209,19 @@ class TrialCallback(tune.Callback):
     def _run_id(self, trial: Any) -> str | None:
         return self._tracker.run_id(trial.config["trial_id"])
 
-    def _end(self, trial: Any, row: Mapping[str, Any]) -> None:
+    def after_tell(self, tune_id: str) -> None:
+        """Report the row of an ended trial to MLflow and on the live line, and delete checkpoints that are not kept."""
+        if tune_id not in self._ended:
+            return
+        trial, row = self._ended.pop(tune_id)
         if self._retention is not None:
             self._retention.ended(row)
         self._tracker.trial_ended(row)
         self._tracker.study_reported(self._ledger.count, self._ledger.progress())
         self._tracker.front(self._ledger.front)
         self._progress.trial_ended(failed=row["status"] == "failed", front_size=self._ledger.front_size)
-        for kept in (self._outcomes, self._attempts, self._lost_at_start, self._given_up):
-            kept.pop(trial.trial_id, None)
+        for of_one_trial in (self._outcomes, self._attempts, self._lost_at_start, self._given_up):
+            of_one_trial.pop(trial.trial_id, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep everything out of Tune's own files: a resumed study makes a new bookkeeper."""

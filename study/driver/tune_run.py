@@ -225,6 +225,7 @@ class _Run:
             search=self.config.search,
             configure=_Configure(self.config, self.study_dir),
             before_tell=keeper.before_tell,
+            after_tell=keeper.after_tell,
             pending=self.pending,
             budget=self.budget,
             closing=lambda: self.interrupts.requested,

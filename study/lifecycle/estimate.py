@@ -10,7 +10,7 @@ from pathlib import Path
 
 from study.config.schema import StudyConfig
 from study.console import duration, notes, results
-from study.directory.disk import DiskNeed, check_disk, disk_need, size_text
+from study.directory.disk import DiskNeed, disk_need, size_text
 from study.directory.layout import checkpoint_root
 from trainables.data.base import ImageData, Split
 from trainables.spec import TrialSpec
@@ -55,7 +55,7 @@ def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
     concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
     concurrent = min(concurrent, config.num_trials)
     mean = sum(seconds.values()) / len(seconds)
-    need = disk_need(config, checkpoint=size, val_size=len(data.val))
+    need = disk_need(config, trials=config.num_trials, checkpoint=size, val_size=len(data.val))
     return Estimate(
         seconds_per_trial=seconds,
         concurrent=concurrent,
@@ -82,9 +82,6 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
         f"  about {size_text(disk.kept)} (storage.keep: {config.storage.keep}), {size_text(disk.every)} if every "
         f"trial's were kept, {size_text(disk.checkpoint)} a trial"
     )
-    warning = check_disk(disk, config, folder)
-    if warning:
-        console.print(warning)
     console.print("nothing was started")
 
 

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cluster.preflight import check_machines
+from study.cluster.preflight import CHECKS, Start, check_config, require
 from study.cluster.ray_settings import listen_locally
-from study.config.changes import check_unchanged
 from study.config.loading import load_config, write_yaml
-from study.config.paths import pools, resolved
+from study.config.paths import resolved
 from study.config.schema import StudyConfig
 from study.console import notes
-from study.directory.disk import check_disk, checkpoint_bytes, disk_need
-from study.directory.layout import CONFIG_FILE, create, free_folder, open_config
+from study.directory.layout import CONFIG_FILE, create, open_config
 from study.directory.lock import living_driver, only_driver, refusal
-from study.directory.rows import read_rows
+from study.directory.rows import count_rows
 from study.directory.seed_plan import read_plan
 from study.driver.restarts import DriverRestart, hand_over, inherited, peak_memory_mb
 from study.driver.signals import StopSignals
 from study.errors import UsageError
 from study.lifecycle.background import detach
 from study.search.optuna_study import out_of_time
-from study.search.storage import check_storage
-from study.tracking.availability import endangered
-from trainables.data import DataError, check_available, load_dataset
-from trainables.data.unlabelled import check_images
-from trainables.models import build_model
-from trainables.registry import UnknownNameError
-from trainables.seeding import seeded
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -61,19 +51,12 @@ def launch(
     Raises:
         UsageError: Bad input of any kind, before anything is started or written.
     """
-    config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
-    check_storage(config, free_folder(config, out))
-    data, weights = _loaded(config)
-    need = disk_need(config, checkpoint=checkpoint_bytes(weights, config), val_size=len(data.val))
-    warning = check_disk(need, config, out / config.name)
-    if warning:
-        notes().print(warning)
-    _warn_of_tracking(config)
-    folder = create(config, out)
+    start = require(_start(source, assignments=assignments, out=out, data_root=data_root, address=address))
+    folder = create(start.config, out)
     if detached:
         detach(folder)
     else:
-        run(config, folder, data=data)
+        run(start.config, folder, data=start.data)
 
 
 def dry_run(
@@ -88,11 +71,9 @@ def dry_run(
     """Check what `launch` would check and print what the study would take; see `launch` for the arguments."""
     from study.lifecycle.estimate import print_estimate
 
-    config = _checked(source, assignments=assignments, out=out, data_root=data_root, address=address)
-    folder = free_folder(config, out)
-    check_storage(config, folder)
-    print_estimate(config, folder, data=_loaded(config)[0])
-    _warn_of_tracking(config)
+    start = require(_start(source, assignments=assignments, out=out, data_root=data_root, address=address))
+    if start.data is not None:
+        print_estimate(start.config, start.study_dir, data=start.data)
 
 
 def resume(
@@ -119,98 +100,48 @@ def resume(
     """
     before = inherited()
     stored = open_config(study_dir)
-    if read_plan(study_dir) is not None:
-        raise UsageError(
-            f"{study_dir} holds new seeds of another study: go on with `robust-study confirm {study_dir.parent} "
-            "--seeds K`"
-        )
-    other = living_driver(study_dir, say=notes().print)
-    if other is not None and other.pid != os.getpid():
-        raise refusal(study_dir, other)
-    config = load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address)
+    _require_resumable(study_dir)
+    config = resolved(load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address))
     if add_trials:
         more = {"num_trials": config.search.num_trials + add_trials}
         config = config.model_copy(update={"search": config.search.model_copy(update=more)})
-    read_rows([study_dir])
+    given = [text.partition("=")[0] for text in assignments]
+    start = Start(config, study_dir, is_new=False, given=given)
     if before is None:
-        _check_meaning(config, study_dir, assignments)
-    _check_data(config)
+        is_complete = count_rows(study_dir) >= config.num_trials or out_of_time(config, study_dir)
+        require(start, [check_config] if is_complete else CHECKS.values())
     if config != stored:
         write_yaml(study_dir / CONFIG_FILE, config.to_dict())
     if detached:
         detach(study_dir)
     else:
-        run(config, study_dir, before=before)
+        run(config, study_dir, data=start.data, before=before)
 
 
-def _warn_of_tracking(config: StudyConfig) -> None:
-    """Say that MLflow's file may be lost; `sync` brings back what it held, so that this refuses nothing."""
-    uri = str(config.tracking.uri)
-    problem = endangered(uri)
-    if problem:
-        notes().print(f"MLflow's store {uri} {problem}. The results do not depend on it")
+def _require_resumable(study_dir: Path) -> None:
+    """Raise a UsageError where a folder holds new seeds of another study, or another driver runs its study."""
+    if read_plan(study_dir) is not None:
+        raise UsageError(
+            f"{study_dir} holds new seeds of another study: resume them with "
+            f"`robust-study confirm {study_dir.parent} --seeds K`"
+        )
+    other = living_driver(study_dir, say=notes().print)
+    if other is not None and other.pid != os.getpid():
+        raise refusal(study_dir, other)
 
 
-def _check_meaning(config: StudyConfig, study_dir: Path, assignments: Sequence[str]) -> None:
-    from study.search.optuna_study import recorded_config
-
-    recorded = recorded_config(config, study_dir)
-    if recorded is not None:
-        given = [text.partition("=")[0] for text in assignments]
-        check_unchanged(recorded, config, where=str(study_dir / CONFIG_FILE), given=given)
-
-
-def _checked(
+def _start(
     source: str | Mapping[str, Any],
     *,
     assignments: Sequence[str],
     out: Path,
     data_root: Path | None,
     address: str | None,
-) -> StudyConfig:
+) -> Start:
+    """Return the new study that a config describes; its paths, addresses and defaults are resolved here, once."""
     root = None if data_root is None else str(data_root)
     config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))
-    _check_data(config)
-    check_machines(config, out / config.name)
-    return config
-
-
-def _check_data(config: StudyConfig) -> None:
-    try:
-        check_available(config.dataset)
-        for pool in pools(config):
-            check_images(pool, root=config.dataset.root)
-    except (DataError, UnknownNameError) as error:
-        raise UsageError(str(error)) from error
-
-
-def _loaded(config: StudyConfig) -> tuple[ImageData, int]:
-    """Return the data set without its test split, once the model is known to take its images, and its weights' bytes.
-
-    Raises:
-        UsageError: The data set or the model does not fit the config.
-    """
-    evaluation = config.evaluation
-    try:
-        data = load_dataset(config.dataset).without_test()
-        largest = math.sqrt(math.prod(data.image_shape))
-        if evaluation.norm == "l2" and evaluation.epsilon > largest:
-            raise UsageError(
-                f"`evaluation.epsilon` must be in [0, {largest:g}] in l2 on images of {data.image_shape}, "
-                f"got {evaluation.epsilon:g}"
-            )
-        with seeded(config.search.seed, "check"):
-            model = build_model(
-                config.model.name,
-                image_shape=data.image_shape,
-                num_classes=data.num_classes,
-                dropout=config.model.dropout,
-                mean=data.mean,
-                std=data.std,
-            )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return data, sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    return Start(config, out / config.name, is_new=True)
 
 
 def run(
@@ -249,7 +180,6 @@ def _turn(
     if config.cluster.address is None:
         listen_locally()
     # imported here: Ray takes seconds, and bad input is answered without it
-    from study.directory.rows import count_rows
     from study.driver.restarts import first
     from study.driver.tune_run import RunBrokeError, run_study
     from study.lifecycle.finish import finish

@@ -13,6 +13,7 @@ from study.errors import UsageError
 from study.evaluation.separation import measured, summary, write
 from study.reproduce.grids import DataPart, separations
 from study.reproduce.request import TableRequest, TableResult
+from trainables.checkpoints.files import write_text
 
 _NAME = "table1"
 _SUMMARY = "summary.json"
@@ -90,9 +91,7 @@ def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
     found, name = measured(part.dataset, norm="linf", data_root=request.data_root, train=part.train, test=part.test)
     write(found, folder, name=name, epsilon=part.epsilon)
     facts = summary(found, name=name, epsilon=part.epsilon) | {"taken": wanted}
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(facts, indent=2))
     return facts
 
 

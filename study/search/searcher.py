@@ -40,6 +40,7 @@ class StudySearcher(OptunaSearch):
             added to it unless it is there.
         before_tell: Called with Tune's trial id and whether the trial errored; makes its result row durable and
             returns it, None when it has none. Optuna is told what that row says.
+        after_tell: Called with Tune's trial id once Optuna knows; reports the row to MLflow.
         pending: Numbers of trials that Optuna holds unfinished; they are proposed first, as they were.
         closing: Asked before each proposal whether the study is to stop; then there is none.
         budget: Ends the search when it is over: no new trial starts, and what was begun is finished.
@@ -54,6 +55,7 @@ class StudySearcher(OptunaSearch):
         search: SearchConfig,
         configure: Callable[[int, Mapping[str, Any], str], dict[str, Any]],
         before_tell: Callable[..., Mapping[str, Any] | None],
+        after_tell: Callable[[str], None] = lambda trial_id: None,
         pending: Sequence[int],
         budget: TimeBudget | None = None,
         closing: Callable[[], bool] = lambda: False,
@@ -67,7 +69,7 @@ class StudySearcher(OptunaSearch):
         self._space = space.draw
         self._draw = functools.partial(space.draw, flat=SAMPLERS[search.sampler].flat)
         self._configure = configure
-        self._before_tell = before_tell
+        self._before_tell, self._after_tell = before_tell, after_tell
         self._pending = list(pending)
         self._budget = budget or TimeBudget(study, limit=None)
         self._closing = closing
@@ -128,21 +130,25 @@ class StudySearcher(OptunaSearch):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        """Tell Optuna how a trial ended.
+        """Make the end of a trial known, in an order in which a crash at any moment loses nothing.
 
-        Complete with values only when it ran to its end and every objective is finite; failed when it
-        errored or diverged; pruned when it was stopped early. An unknown trial is ignored.
+        Optuna takes it for complete only when it ran to its end and every objective is finite; for failed when it
+        errored or diverged; for pruned when it was stopped early. An unknown trial is ignored.
         """
         if trial_id not in self._ot_trials or trial_id in self._completed_trials:
             return
+        # 1. The row, on disk: what is true of the trial. Without it the trial is open, and `resume` runs it.
         try:
             row = self._before_tell(trial_id, error=error)
         except StillOpenError:
             return
         self._budget.note(at_once=True)
+        # 2. Optuna: what the search learns of it. A driver that died before this tells Optuna from the row.
         if trial_id not in self._told:
             tell(self._study, self._ot_trials[trial_id], outcome_for_optuna(self._search, row or {"status": "failed"}))
         self._completed_trials.add(trial_id)
+        # 3. MLflow, by way of the spool: what people look at. `resume` and `sync` send again what it is missing.
+        self._after_tell(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing of worth: a resumed study is built from Optuna's storage, not from this file."""

@@ -26,12 +26,13 @@ def study_url(study_dir: Path, /) -> str:
     return f"sqlite:///{(study_dir / 'optuna.db').resolve()}"
 
 
-def check_storage(config: StudyConfig, study_dir: Path, /) -> None:
-    """Check, before a new study starts, that its storage can be used and holds no study of this name.
+def check_storage(config: StudyConfig, study_dir: Path, /, *, is_new: bool) -> None:
+    """Check, before a study starts, that its storage can be used and holds, if it is new, no study of this name.
 
     Args:
         config: The study's config.
         study_dir: Its folder, which need not exist yet.
+        is_new: Whether it is to be created there.
 
     Raises:
         UsageError: SQLite on a network mount; a server that does not answer; a name that is taken.
@@ -43,7 +44,7 @@ def check_storage(config: StudyConfig, study_dir: Path, /) -> None:
         import optuna
 
         storage = open_storage(config, study_dir)
-        if config.name in optuna.get_all_study_names(storage):
+        if is_new and config.name in optuna.get_all_study_names(storage):
             raise UsageError(
                 f"{kind} holds a study {config.name!r} already: choose another name with --set name=NEW_NAME, "
                 "or another database"

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from study.directory.layout import FOLDER
 from study.errors import UsageError
 from study.tracking.row_mapping import plain
+from trainables.checkpoints.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +88,7 @@ class Spool:
     def uploaded(self, position: int, /) -> None:
         """Note that everything before `position` has arrived."""
         self._position = position
-        temporary = self._position_path.with_suffix(".tmp")
-        temporary.write_text(str(position), encoding="ascii")
-        temporary.replace(self._position_path)
+        write_text(self._position_path, str(position))
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield every whole event so far, uploaded or not."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from study.config.changes import flat
 from study.config.schema import StudyConfig
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ DIGEST_LENGTH = 36
 def study_params(config: StudyConfig, /) -> dict[str, Any]:
     """Return the resolved config, flat, and each dimension of the search space in words."""
     space = {f"space.{dimension.key}": dimension.describe() for dimension in config.space().dimensions}
-    return _flat(config.to_dict()) | space
+    return flat(config.to_dict()) | space
 
 
 def study_tags(config: StudyConfig, /) -> dict[str, str]:
@@ -51,10 +51,3 @@ def dataset_event(data: ImageData, /) -> dict[str, Any]:
             "split_hash": data.split_hash,
         },
     }
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 from helpers.services.stub_server import stub_server
@@ -11,8 +12,9 @@ from typer.testing import CliRunner
 from study.cli import app
 from study.cluster import findings, probes
 from study.cluster.node_survey import Survey, study_packages
+from study.cluster.preflight import Start, check_machines, require
 from study.cluster.resources import Node
-from study.cluster.shared_files import check_shared, exchange
+from study.cluster.shared_files import exchange
 from study.config.schema import parse_config
 from study.errors import UsageError
 from study.tracking.availability import endangered, unreachable
@@ -80,13 +82,13 @@ def test_a_healthy_node_is_fine_in_every_check():
 def test_each_fault_is_found_and_the_way_out_is_said(finding, words):
     assert not finding.ok
     for word in words:
-        assert word in finding.said
+        assert word in finding.text
 
 
 def test_missing_code_is_no_fault_since_a_study_ships_it():
     finding = findings.versions("n", facts(code={"study": None, "trainables": "other"}), HERE)
     assert finding.ok
-    assert "lacks study, which a study ships; another revision of trainables" in finding.said
+    assert "lacks study, which a study ships; another revision of trainables" in finding.text
 
 
 def machines(folders: dict[str, str]):
@@ -115,7 +117,7 @@ def test_a_node_with_a_folder_of_its_own_is_noticed_by_everybody(tmp_path):
     shared.mkdir()
     own.mkdir()
     found = exchange({"a": "A", "b": "B"}, str(shared), ask=machines({"a": str(shared), "b": str(own)}))
-    assert {one.node: one.said.split(" wrote")[0].split("what ")[-1] for one in found} == {
+    assert {one.node: one.text.split(" wrote")[0].split("what ")[-1] for one in found} == {
         "here": "B",
         "A": "B",
         "B": "this machine, A",
@@ -132,14 +134,17 @@ def test_a_study_whose_nodes_share_no_folder_is_refused_before_it_starts(tmp_pat
 
     monkeypatch.setattr("study.cluster.connection.on_nodes", on_nodes)
     config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
-    with pytest.raises(UsageError, match=r"`storage.checkpoints`: this machine does not see in .* what A wrote there"):
-        check_shared(config, tmp_path / "studies" / "s", [Node("a", "A", {})])
+    monkeypatch.setattr(Start, "nodes", lambda self: (Node("a", "A", {"CPU": 1}),))
+    monkeypatch.setattr("study.cluster.preflight.connected", lambda address: nullcontext())
+    start = Start(config, tmp_path / "studies" / "s", is_new=True)
+    with pytest.raises(UsageError, match=r"^`storage.checkpoints`: this machine does not see in .* what A wrote there"):
+        require(start, [check_machines])
 
 
 def test_a_node_without_the_folder_cannot_write(tmp_path):
     found = exchange({"a": "A"}, str(tmp_path), ask=machines({"a": str(tmp_path / "none")}))
     assert [one.ok for one in found] == [True, False]
-    assert "there is no such folder here" in found[1].said
+    assert "there is no such folder here" in found[1].text
 
 
 INVALID_HOST = b"Invalid Host header - possible DNS rebinding attack detected"
@@ -259,5 +264,5 @@ def test_the_command_looks_at_this_machine_and_leaves_nothing(tmp_path, monkeypa
     )
     assert ill.exit_code == 1
     problems = [line for line in ill.stdout.splitlines() if line.startswith("PROBLEM")]
-    assert [line.split()[1] for line in problems] == ["tracking", "resources"]
+    assert [line.split()[1] for line in problems] == ["resources", "tracking"]
     assert not list(tmp_path.iterdir())

@@ -163,9 +163,9 @@ def test_where_nodes_share_a_networks_file_system_launch_takes_what_the_template
     words = launch.replace("\\\n#", " ").split()
     check_command(words)
     settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-    check_storage(load_config("quickstart", assignments=settings), network_folder / "quickstart")
+    check_storage(load_config("quickstart", assignments=settings), network_folder / "quickstart", is_new=True)
     with pytest.raises(UsageError, match="network mount"):
-        check_storage(load_config("quickstart"), network_folder / "quickstart")
+        check_storage(load_config("quickstart"), network_folder / "quickstart", is_new=True)
 
 
 def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_folder, tmp_path, monkeypatch, capsys):

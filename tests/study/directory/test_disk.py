@@ -11,11 +11,13 @@ from study.config.loading import load_config
 from study.directory.disk import check_disk, checkpoint_bytes, disk_need, size_text
 from study.errors import UsageError
 
-GB = 10**9
+GB, TRIALS = 10**9, 1000
 
 
 def config(*assignments):
-    return load_config("quickstart", assignments=["search.num_trials=1000", "storage.keep=contenders", *assignments])
+    return load_config(
+        "quickstart", assignments=[f"search.num_trials={TRIALS}", "storage.keep=contenders", *assignments]
+    )
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def disks(tmp_path, monkeypatch):
 
 
 def test_a_need_is_that_of_the_rows_and_that_of_the_checkpoints():
-    some = disk_need(config(), checkpoint=GB, val_size=1000)
-    everything = disk_need(config("storage.keep=all"), checkpoint=GB, val_size=1000)
+    some = disk_need(config(), trials=TRIALS, checkpoint=GB, val_size=1000)
+    everything = disk_need(config("storage.keep=all"), trials=TRIALS, checkpoint=GB, val_size=1000)
     assert some.every == everything.every == everything.kept == 1000 * GB
     assert some.kept == 100 * GB
     assert some.rows == everything.rows == 1000 * (60 * (1000 + config().evaluation.examples) + 40_000)
@@ -44,7 +46,7 @@ def test_a_need_is_that_of_the_rows_and_that_of_the_checkpoints():
 
 def test_one_disk_for_both_must_hold_both(disks):
     folder, room = disks
-    some = disk_need(config(), checkpoint=GB, val_size=1000)
+    some = disk_need(config(), trials=TRIALS, checkpoint=GB, val_size=1000)
     room["small"] = some.rows + some.every
     assert check_disk(some, config(), folder / "small" / "not" / "there") is None
     room["small"] -= 1
@@ -57,7 +59,7 @@ def test_one_disk_for_both_must_hold_both(disks):
         check_disk(some, config(), folder / "small")
     # what keeps no less is no advice
     assert "storage.keep" not in str(caught.value)
-    everything = disk_need(config("storage.keep=all"), checkpoint=GB, val_size=1000)
+    everything = disk_need(config("storage.keep=all"), trials=TRIALS, checkpoint=GB, val_size=1000)
     with pytest.raises(UsageError, match=r"storage\.keep=contenders"):
         check_disk(everything, config("storage.keep=all"), folder / "small")
 
@@ -65,7 +67,7 @@ def test_one_disk_for_both_must_hold_both(disks):
 def test_checkpoints_on_another_disk_are_reckoned_there(disks):
     folder, room = disks
     elsewhere = config(f"storage.checkpoints={folder}/huge/ckpt")
-    need = disk_need(elsewhere, checkpoint=GB, val_size=1000)
+    need = disk_need(elsewhere, trials=TRIALS, checkpoint=GB, val_size=1000)
     assert check_disk(need, elsewhere, folder / "small" / "s") is None
     room["huge"] = need.kept - 1
     with pytest.raises(UsageError, match=r"needs about 100 GB in .*huge/ckpt, 1 GB a trial .* 100 GB are free"):
@@ -78,7 +80,7 @@ def test_checkpoints_on_another_disk_are_reckoned_there(disks):
 def test_an_object_store_has_room_and_the_results_are_still_checked(disks):
     folder, room = disks
     store = config("storage.checkpoints=s3://bucket/ckpt")
-    need = disk_need(store, checkpoint=GB, val_size=1000)
+    need = disk_need(store, trials=TRIALS, checkpoint=GB, val_size=1000)
     assert check_disk(need, store, folder / "small" / "s") is None
     room["small"] = need.rows - 1
     with pytest.raises(UsageError, match="results need about"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.services.object_store import bucket
 
-from study.cluster.shared_files import check_shared
+from study.cluster.preflight import Start, check_machines, require
 from study.config.schema import parse_config
 from study.errors import UsageError
 from trainables.checkpoints import files
@@ -109,8 +109,12 @@ def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut
 
 def test_a_bucket_that_is_there_may_be_written_to_and_a_misspelt_one_is_named_before_a_study_starts(store, tmp_path):
     tree = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}
-    check_shared(parse_config({**tree, "storage": {"checkpoints": f"{store}/s"}}), tmp_path, [])
+    right, misspelt = (
+        Start(parse_config({**tree, "storage": {"checkpoints": place}}), tmp_path, is_new=True)
+        for place in (f"{store}/s", "s3://studeis/s")
+    )
+    require(right, [check_machines])
     with pytest.raises(
         UsageError, match=r"`storage.checkpoints`: this machine cannot write to s3://studeis/s \(.*bucket"
     ):
-        check_shared(parse_config({**tree, "storage": {"checkpoints": "s3://studeis/s"}}), tmp_path, [])
+        require(misspelt, [check_machines])
