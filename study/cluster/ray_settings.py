@@ -20,6 +20,8 @@ _SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # the study takes signals itself, SIGTERM too
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # nothing is resumed from Tune's own state, and writing it takes longer the more trials there are
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     # the limiter's figure follows the nodes; Tune's own, of trials that wait for room, is read once and would not
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

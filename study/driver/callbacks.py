@@ -64,7 +64,9 @@ class TrialCallback(tune.Callback):
         self._last_saves = last_saves
         self._retention = retention
         self._stop_reason = stop_reason
-        self._trials: dict[str, Any] = {}
+        self._open: dict[str, Any] = {}
+        self._seen = 0
+        self._finished: list[Any] = []
         self._attempts: dict[str, RetryCounter] = {}
         self._lost_at_start: dict[str, int] = {}
         self._given_up: dict[str, str] = {}
@@ -75,7 +77,7 @@ class TrialCallback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run."""
-        self._trials[trial.trial_id] = trial
+        self._open[trial.trial_id] = trial
         self._requeued.discard(trial.trial_id)
         self._tries(trial).begun()
         self._lost_at_start[trial.trial_id] = lost_nodes()
@@ -131,7 +133,7 @@ class TrialCallback(tune.Callback):
         """
         if tune_id in self._unreachable:
             raise StillOpenError
-        trial = self._trials.get(tune_id)
+        trial = self._open.get(tune_id)
         if trial is None:
             return None
         if not self._ledger.has(trial.config["trial_id"]):
@@ -161,10 +163,16 @@ class TrialCallback(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Refresh the live line; end the run when it is to stop and running trials have saved, or had their time."""
-        for trial in trials:
+        for trial in trials[self._seen :]:
             # errors before a trial's start reach Optuna without on_trial_start
-            self._trials.setdefault(trial.trial_id, trial)
-        running = [(trial.trial_id, trial.config["trial_id"]) for trial in trials if trial.status == "RUNNING"]
+            self._open.setdefault(trial.trial_id, trial)
+        self._seen = len(trials)
+        for trial in self._finished:
+            # Tune keeps every trial; of one that is over, these statistics of its metrics are most
+            trial.metric_analysis.clear()
+            trial.metric_n_steps.clear()
+        self._finished.clear()
+        running = [(one.trial_id, one.config["trial_id"]) for one in self._open.values() if one.status == "RUNNING"]
         self._progress.tick(running=len(running))
         if self._last_saves.are_done(running):
             # Tune's own way out: it leaves the running trials as they are
@@ -214,6 +222,8 @@ class TrialCallback(tune.Callback):
         if tune_id not in self._ended:
             return
         trial, row = self._ended.pop(tune_id)
+        self._open.pop(tune_id, None)
+        self._finished.append(trial)
         if self._retention is not None:
             self._retention.ended(row)
         self._tracker.trial_ended(row)
