@@ -27,7 +27,7 @@ from study.directory.layout import CONFIG_FILE, free_folder
 from study.directory.rows import count_rows
 from study.errors import UsageError
 from study.search import storage
-from study.tracking.availability import endangered, unreachable
+from study.tracking.availability import access_problem, durability_problem
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -174,7 +174,7 @@ def check_disk(start: Start, /) -> Iterator[Finding]:
 def check_tracking(start: Start, /) -> Iterator[Finding]:
     """MLflow's store answers and lasts. The results do not depend on it, so this forbids no start."""
     uri = str(start.config.tracking.uri)
-    problem = unreachable(uri) or endangered(uri)
+    problem = access_problem(uri) or durability_problem(uri)
     shown = uri.rpartition("@")[2] if "@" in uri else uri
     if problem is None:
         yield fine("tracking", HERE, f"{shown}; only this machine writes to it")
