@@ -20,7 +20,7 @@ from helpers.structure.shell_blocks import Command, commands
 ROOT = Path(__file__).resolve().parents[1]
 
 # How many commands of each kind the documents show. A new one is counted here once it is accounted for.
-SHOWN = {"make": 2, "cheap": 5, "small": 14, "serves": 1, "elsewhere": 2}
+SHOWN = {"make": 2, "cheap": 5, "small": 18, "serves": 1, "elsewhere": 4}
 
 # A command that takes long, and the smaller one that is run for it. They run in this order, in one folder, so that
 # what works on a study finds the one that was launched small; there the command itself can stand in its place.
@@ -28,27 +28,31 @@ SMALL = {
     "robust-study launch mnist --set search.num_trials=40": (
         "robust-study launch quickstart --set name=mnist --set search.num_trials=3 --set training.epochs=1"
     ),
-    "robust-study status studies/mnist": "robust-study status studies/mnist",
-    "robust-study resume studies/mnist": "robust-study resume studies/mnist",
-    "robust-study pareto studies/mnist": "robust-study pareto studies/mnist",
-    "robust-study report studies/mnist": "robust-study report studies/mnist",
-    "robust-study figures studies/mnist": "robust-study figures studies/mnist --format png",
-    "robust-study evaluate studies/mnist --front --limit 200": "robust-study evaluate studies/mnist --front --limit 10",
-    "robust-study pareto studies/mnist --split test": "robust-study pareto studies/mnist --split test",
-    "robust-study train studies/mnist --trial 0": "robust-study train studies/mnist --trial 0",
     "robust-study launch study.yaml": (
         "cp studies/mnist/study.yaml . && robust-study launch study.yaml --set name=again --dry-run"
     ),
-    "robust-study separation mnist --epsilon 0.1": "robust-study separation digits --train 200 --test 50 --epsilon 0.1",
-    (
-        "robust-study evaluate --checkpoint studies/mnist/checkpoints/00000/last.pt --model cnn2 --dataset mnist "
-        "--epsilon 0.1"
-    ): (
-        "robust-study evaluate --checkpoint studies/mnist/checkpoints/00000/last.pt --model cnn_small --dataset digits "
-        "--epsilon 0.1 --attack fgsm --steps 2 --limit 10"
-    ),
-    "robust-study doctor studies/mnist": "robust-study doctor studies/mnist",
+    "robust-study status studies/mnist": "robust-study status studies/mnist",
     "robust-study stop studies/mnist": "robust-study stop studies/mnist",
+    "robust-study resume studies/mnist": "robust-study resume studies/mnist",
+    # saved for the network of one's own that is measured at the end
+    "robust-study train studies/mnist --trial 0": "robust-study train studies/mnist --trial 0 --save my_network.pt",
+    "robust-study doctor studies/mnist": "robust-study doctor studies/mnist",
+    "robust-study pareto studies/mnist": "robust-study pareto studies/mnist",
+    "robust-study report studies/mnist": "robust-study report studies/mnist",
+    "robust-study figures studies/mnist": "robust-study figures studies/mnist --format png",
+    "robust-study export studies/mnist --out rows.parquet": "robust-study export studies/mnist --out rows.parquet",
+    "robust-study compare studies/mnist studies/quickstart": "robust-study compare studies/mnist rows.parquet",
+    "robust-study sync studies/mnist": "robust-study sync studies/mnist",
+    "robust-study evaluate studies/mnist --front --limit 200": "robust-study evaluate studies/mnist --front --limit 10",
+    "robust-study evaluate studies/mnist --trial 0 --attack multi_targeted": (
+        "robust-study evaluate studies/mnist --trial 0 --attack multi_targeted --limit 10"
+    ),
+    "robust-study pareto studies/mnist --split test": "robust-study pareto studies/mnist --split test",
+    "robust-study separation mnist --epsilon 0.1": "robust-study separation digits --train 200 --test 50 --epsilon 0.1",
+    "robust-study evaluate --checkpoint my_network.pt --model cnn2 --dataset mnist --epsilon 0.1": (
+        "robust-study evaluate --checkpoint my_network.pt --model cnn_small --dataset digits --epsilon 0.1 "
+        "--attack fgsm --steps 2 --limit 10"
+    ),
 }
 
 # Commands that serve a page until they are interrupted; they run on a free port.
@@ -56,7 +60,9 @@ SERVES = {"robust-study ui studies/mnist": "robust-study ui studies/mnist --port
 
 # What cannot be run by a test of this checkout, and why that is no gap.
 ELSEWHERE = {
+    "git clone REPOSITORY robust-study && cd robust-study": "this checkout is such a clone",
     "source .venv/bin/activate": "the commands here run with .venv/bin first on the PATH",
+    "robust-study reproduce table2": "test_reproduce_e2e.py runs a table with two settings",
     "robust-study confirm studies/mnist --seeds 3": "test_confirm_e2e.py runs it with one new seed",
 }
 
