@@ -20,7 +20,7 @@ from helpers.structure.shell_blocks import Command, commands
 ROOT = Path(__file__).resolve().parents[1]
 
 # How many commands of each kind the documents show. A new one is counted here once it is accounted for.
-SHOWN = {"make": 2, "cheap": 5, "small": 18, "serves": 1, "elsewhere": 4}
+SHOWN = {"make": 2, "cheap": 6, "small": 18, "serves": 1, "elsewhere": 4}
 
 # A command that takes long, and the smaller one that is run for it. They run in this order, in one folder, so that
 # what works on a study finds the one that was launched small; there the command itself can stand in its place.
@@ -133,6 +133,26 @@ def test_nothing_is_kept_for_a_command_that_is_gone() -> None:
 
 def test_small_commands_run_in_the_documents_order() -> None:
     assert [command.text for command in documents() if kind(command) == "small"] == list(SMALL)
+
+
+def test_what_the_documents_link_to_and_name_is_there() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    named, gone = 0, []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        links = [page.parent / one for one in re.findall(r"\]\(([^)#:]+)\)", text)]
+        folders = "analysis|benchmarks|docs|search_spaces|study|tests|trainables"
+        files = [ROOT / one for one in re.findall(rf"`((?:{folders})/[\w./]*)`", text)]
+        named += len(links) + len(files)
+        gone += [f"{page.relative_to(ROOT)}: {one}" for one in [*links, *files] if not one.exists()]
+    assert not gone
+    assert named > 100
+
+
+def test_every_page_is_in_the_index_of_the_docs() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"^\* \[(\w+\.md)\]", index, re.MULTILINE))
 
 
 @pytest.mark.parametrize("command", of_kind("make"))
