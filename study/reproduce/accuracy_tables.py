@@ -201,7 +201,7 @@ def _written(request: TableRequest, planned: Sequence[_Planned], missing: Sequen
     unmeasured = [
         f"{each.config.name}: {count} trials are not measured on test"
         for each, grid in zip((each for each in planned if each.begun), grids, strict=True)
-        if (count := sum(line.remark == UNMEASURED for line in grid_lines(grid, split="test")))
+        if (count := sum(line.cells["remark"] == UNMEASURED for line in grid_lines(grid, split="test")))
     ]
     files = write_grid_table(request.title, grids, request.home, name=request.table, notes=notes_below)
     return TableResult(written=files, missing=[*missing, *failed, *unmeasured])

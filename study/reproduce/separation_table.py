@@ -96,8 +96,7 @@ def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
 
 
 def _written(request: TableRequest, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
-    from analysis.tables.grid_table import write_forms
-    from analysis.tables.text_table import TextTable
+    from analysis.tables.text_table import TextTable, write_forms
 
     columns: dict[str, list[Any]] = {
         "dataset": [line.part.dataset for line in lines],
