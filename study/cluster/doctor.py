@@ -19,10 +19,10 @@ from study.console import notes, results
 _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
 
-def examined(
+def planned_start(
     source: str | None, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
 ) -> Start:
-    """Return the start of a study, for `look` to check.
+    """Return the start of a study, which `report_findings` checks.
 
     Args:
         source: YAML file, preset, or a study's folder; None for every key's default.
@@ -51,7 +51,7 @@ def examined(
     return Start(config, out / config.name if is_new else Path(str(source)), is_new=is_new)
 
 
-def look(start: Start, /, *, as_json: bool) -> None:
+def report_findings(start: Start, /, *, as_json: bool) -> None:
     """Check this machine and every node of `cluster.address`; print a line for each check.
 
     Args:
