@@ -1,4 +1,4 @@
-"""The one config schema: what a study's YAML may say, checked as a whole before anything starts."""
+"""The schema of a study's config, which is checked as a whole before anything starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Section(BaseModel):
 
 
 class SearchConfig(_Section):
-    """What is searched, and how trials are proposed."""
+    """The search space, and how trials are proposed."""
 
     space: str
     methods: list[str] = Field(default_factory=lambda: list(METHODS), min_length=1)
@@ -50,7 +50,7 @@ class SearchConfig(_Section):
 
     @property
     def time_limit(self) -> float | None:
-        """Return the seconds that the search may take; None for no limit."""
+        """Return the time budget in seconds; None for no limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
     @field_validator("time_budget", mode="after")
@@ -73,8 +73,8 @@ class SearchConfig(_Section):
         if repeated:
             raise ValueError(f"`methods` lists {sorted(repeated)[0]!r} more than once")
         if self.sampler == "grid" and self.start_from is not None:
-            raise ValueError("`start_from` has no use with `sampler: grid`: list the paper's values in `ranges`")
-        # a search never sees test data
+            raise ValueError("`start_from` has no effect with `sampler: grid`: list the paper's values in `ranges`")
+        # a search must not use test data
         valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
         for name in self.objectives:
             if name not in valid:
@@ -83,7 +83,7 @@ class SearchConfig(_Section):
 
 
 class FrontConfig(_Section):
-    """Where the hypervolume begins: a value for each objective, its own reference where none is given."""
+    """The hypervolume's reference point: a value per objective, which replaces the objective's default."""
 
     reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
 
@@ -97,10 +97,10 @@ class FrontConfig(_Section):
 
 
 class ResourcesConfig(_Section):
-    """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
+    """The resources of each trial, equal for all trials so that they can reuse worker processes."""
 
     cpus: Annotated[float, Field(gt=0)] = 1
-    # `auto`: the smallest share of a GPU that holds every method's trials, measured before the first one
+    # `auto`: the smallest share of a GPU that fits the trials of every method, measured before the first trial
     gpus: float | Literal["auto"] = 0
     custom: dict[str, Annotated[float, Field(gt=0)]] = {}
     accelerator_type: str | None = None
@@ -127,9 +127,9 @@ class ResourcesConfig(_Section):
 
 
 class ClusterConfig(_Section):
-    """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
+    """The Ray cluster that runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
 
-    After `trials_per_driver` trials a fresh driver takes over; null: 1,000, or 20 for each that runs at once.
+    After `trials_per_driver` trials a fresh driver continues; null is 1,000, or 20 per concurrent trial if more.
     """
 
     address: str | None = None
@@ -142,10 +142,11 @@ class ClusterConfig(_Section):
 
 
 class StorageConfig(_Section):
-    """Where Optuna's trials and checkpoints are written, how often, and which are kept.
+    """Where Optuna's trials and the checkpoints are written, how often, and which checkpoints are kept.
 
-    Null: in the study's folder. `checkpoints`: a path, an s3:// or gs:// URL; written every epoch, and within one every
-    `checkpoint_minutes`. `keep`: `contenders` (not failed, none beaten by 0.05 in each objective), `front`, `all`.
+    Null is the study's folder. `checkpoints` is a path or an s3:// or gs:// URL; they are written after every epoch,
+    and within an epoch every `checkpoint_minutes`. `keep` is `contenders` (trials that did not fail and are not beaten
+    by more than 0.05 in every objective), `front` or `all`.
     """
 
     checkpoints: str | None = None
@@ -168,9 +169,9 @@ class StorageConfig(_Section):
 
 
 class TrackingConfig(_Section):
-    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder.
+    """The MLflow store; null is `sqlite:///mlflow.db` in the working folder.
 
-    `models` is how many members of the front, at most, get figures, weights and a model there.
+    At most `models` members of the front get figures, weights and a model there.
     """
 
     uri: str | None = None
@@ -186,7 +187,7 @@ class TrackingConfig(_Section):
 
 
 class StudyConfig(_Section):
-    """A whole study. Every key has a default but `name`, `dataset.name` and `search.space`."""
+    """A study's config. Every key but `name`, `dataset.name` and `search.space` has a default."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     dataset: DatasetSpec
@@ -221,15 +222,15 @@ class StudyConfig(_Section):
 
     @property
     def num_trials(self) -> int:
-        """Return how many trials the study has when it is complete: a grid ends when it is through."""
-        wanted = self.search.num_trials
-        return min(wanted, len(self.space().grid())) if self.search.sampler == "grid" else wanted
+        """Return how many trials the complete study has: `search.num_trials`, or the size of a smaller grid."""
+        trials = self.search.num_trials
+        return min(trials, len(self.space().grid())) if self.search.sampler == "grid" else trials
 
     def space(self) -> SearchSpace:
         """Return the study's search space.
 
         Raises:
-            UsageError: A range or fixed value that the space cannot take.
+            UsageError: A range or fixed value does not fit the space.
         """
         search = self.search
         try:
@@ -245,18 +246,18 @@ class StudyConfig(_Section):
             raise UsageError(str(error)) from error
 
     def trial_spec(self, proposal: Mapping[str, Any], *, number: int) -> TrialSpec:
-        """Return the spec of a trial: this study's settings with a proposal's values in their places.
+        """Return the spec of a trial: the study's settings, updated with the values of a proposal.
 
         Args:
             proposal: `method` and values by setting name, as `SearchSpace.draw` returns them.
-            number: The trial's number, which with `search.seed` gives its seed.
+            number: The trial's number; its seed is derived from it and `search.seed`.
         """
         values = dict(proposal)
         method = values.pop("method")
         params = {name: values.pop(name) for name in settings_of(METHODS.load(method)) if name in values}
         train_epsilon = values.pop("train_epsilon", None)
-        model = {**vars(self.model), **_taken(values, ModelSpec)}
-        training = {**vars(self.training), **_taken(values, TrainingSpec)}
+        model = {**vars(self.model), **_pop_settings(values, ModelSpec)}
+        training = {**vars(self.training), **_pop_settings(values, TrainingSpec)}
         training["craft_mode"] = CraftMode.of(training["craft_mode"])
         return TrialSpec(
             dataset=self.dataset,
@@ -270,7 +271,7 @@ class StudyConfig(_Section):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the resolved config as plain nested values; it validates to this config again."""
+        """Return the config as plain nested values, which `parse_config` turns into an equal config."""
         return self.model_dump(mode="json")
 
 
@@ -278,10 +279,10 @@ def parse_config(tree: Any, /) -> StudyConfig:
     """Check a config tree and return the study's config.
 
     Args:
-        tree: Nested mappings as YAML gives them.
+        tree: Nested mappings as read from YAML.
 
     Raises:
-        UsageError: With a line for every mistake: what was required, what came, which field.
+        UsageError: The config is invalid; one line per mistake: the field, what is required, what was given.
     """
     if not isinstance(tree, Mapping):
         raise UsageError(f"a study's config must be a mapping with `name`, `dataset` and `search`, got {tree!r}")
@@ -305,7 +306,7 @@ def _check_space(config: StudyConfig) -> None:
 
 
 def _storage_problem(storage: str) -> str | None:
-    """Return what is wrong with `storage.optuna`, or None. A password is never repeated in the answer."""
+    """Return what is wrong with `storage.optuna`, or None; the message never includes a password."""
     scheme, separator, rest = storage.partition("://")
     if not separator:
         if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
@@ -324,7 +325,7 @@ def _storage_problem(storage: str) -> str | None:
     )
 
 
-def _taken(values: dict[str, Any], cls: type) -> dict[str, Any]:
+def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:
     return {name: values.pop(name) for name in settings_of(cls) if name in values}
 
 

@@ -1,7 +1,7 @@
-"""Generations: a driver runs so many trials, then a fresh one takes its place, so that its memory stays bounded.
+"""Driver restarts: a fresh driver replaces one that has run many trials, so that its memory stays bounded.
 
-Tune keeps every trial of a run in memory and walks over all of them at each step. The next driver is the same
-process with a new program image (same pid, same terminal, same log), built from what lies on disk.
+Tune keeps every trial of a run in memory and walks over all of them at each step. The fresh driver is the same process
+with a new program image (same pid, terminal and log), which resumes from the files on disk.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from study.driver.signals import hold_back
+from study.driver.signals import block_signals
 
 TRIALS = 1000
-"""Trials a driver runs at least before a fresh one follows."""
+"""Trials that a driver runs before it is replaced, at least."""
 
 WAVES = 20
-"""With many slots a driver runs so many trials a slot: slots idle only while the last of them end."""
+"""Trials per slot that a driver runs where that is more: slots are idle while the last trials of a driver end."""
 
 _MARK = "ROBUST_STUDY_GENERATION"
 
 
 @dataclass(frozen=True)
 class DriverRestart:
-    """What a driver knows of those before it in the same run.
+    """A driver's place among the drivers of one run.
 
     Attributes:
-        number: From 1.
-        started: When the first of them started, seconds since the epoch.
-        done: Trials that were done then.
+        number: Its number, from 1.
+        started: When the first driver of the run started, in seconds since the epoch.
+        done: Number of trials that were finished then.
     """
 
     number: int
@@ -41,7 +41,7 @@ class DriverRestart:
 
 
 def inherited() -> DriverRestart | None:
-    """Return the generation that this process was made for, None for the first; asked once."""
+    """Return the place that the driver before this one passed on, None for a first driver; a second call gives None."""
     mark = os.environ.pop(_MARK, None)
     if mark is None:
         return None
@@ -49,42 +49,41 @@ def inherited() -> DriverRestart | None:
     return DriverRestart(int(number), float(started), int(done))
 
 
-def first(done: int, /) -> DriverRestart:
-    """Return the first generation of a run that starts now with so many trials done."""
+def first_driver(done: int, /) -> DriverRestart:
+    """Return the place of the first driver of a run that starts now with `done` finished trials."""
     return DriverRestart(1, time.time(), done)
 
 
-def size(wanted: int | None, /, *, slots: int) -> int:
-    """Return how many trials a driver runs.
+def trials_per_driver(configured: int | None, /, *, slots: int) -> int:
+    """Return how many trials a driver runs before it is replaced.
 
     Args:
-        wanted: What the config says, None for the project's choice.
+        configured: `cluster.trials_per_driver`; the default when None.
         slots: Trials that run at once.
     """
-    return wanted or max(TRIALS, WAVES * slots)
+    return configured or max(TRIALS, WAVES * slots)
 
 
-def hand_over(study_dir: Path, generation: DriverRestart, /) -> NoReturn:
-    """Replace this process by a fresh driver of the study; nothing of value may be open."""
-    following = DriverRestart(generation.number + 1, generation.started, generation.done)
-    os.environ[_MARK] = f"{following.number}:{following.started}:{following.done}"
+def restart_driver(study_dir: Path, driver: DriverRestart, /) -> NoReturn:
+    """Replace this process by a fresh driver of the study; files must be written and closed."""
+    os.environ[_MARK] = f"{driver.number + 1}:{driver.started}:{driver.done}"
     sys.stdout.flush()
     sys.stderr.flush()
-    hold_back()
+    block_signals()
     os.execv(sys.executable, [*interpreter(), "resume", str(study_dir)])
 
 
 def interpreter() -> list[str]:
-    """Return how this command was started, up to its name: what is typed before `launch`."""
-    given = len(sys.argv) - 1
-    line = sys.orig_argv[: len(sys.orig_argv) - given] if given else list(sys.orig_argv)
+    """Return the start of this process's command line, up to the command's name: what comes before `launch`."""
+    num_arguments = len(sys.argv) - 1
+    line = sys.orig_argv[: len(sys.orig_argv) - num_arguments]
     return [sys.executable, *line[1:]]
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory that this program image has held resident, in MB."""
+    """Return the peak resident memory of this program image, in MB."""
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells outlives a change of the program image
+    if status.exists():  # getrusage's peak includes earlier program images of the process
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1000

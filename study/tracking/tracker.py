@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config.values import default_uri
-from study.directory.layout import FOLDER
+from study.directory.layout import TRACKING_FOLDER
 from study.tracking.client import DEFAULT_EXPERIMENT, short
 from study.tracking.row_mapping import STUDY, params, span, tags
 from study.tracking.spool import Spool
@@ -31,7 +31,7 @@ SHOWN = 5
 def known_study_id(study_dir: Path, /) -> str | None:
     """Return the id under which a study's runs are found; None where it was never tracked."""
     try:
-        return (study_dir / FOLDER / ID_FILE).read_text(encoding="ascii")
+        return (study_dir / TRACKING_FOLDER / ID_FILE).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
 
@@ -77,7 +77,7 @@ class Tracker:
         elsewhere = self._goes_elsewhere()
         if from_start or elsewhere:
             self._spool.uploaded(0)
-        (study_dir / FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
+        (study_dir / TRACKING_FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
         self._uploader = Uploader(self._spool, open_store=self._open_store)
         self._steps: dict[str, int] = {}
         self._ended: set[str] = set()
@@ -226,7 +226,7 @@ class Tracker:
     def _goes_elsewhere(self) -> bool:
         """Note where updates go, and return whether those before went to another store or experiment."""
         place = hashlib.sha256(f"{self.uri}\n{self.experiment}".encode()).hexdigest()
-        file = self._dir / FOLDER / STORE_FILE
+        file = self._dir / TRACKING_FOLDER / STORE_FILE
         before = file.read_text(encoding="ascii") if file.exists() else place
         file.write_text(place, encoding="ascii")
         return before != place
