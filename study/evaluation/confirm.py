@@ -171,7 +171,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
         listen_locally()
     with StopSignals() as interrupts:
         from study.directory.rows import count_rows
-        from study.driver.tune_run import RunBrokeError, run_study
+        from study.driver.tune_run import RunFailedError, run_study
 
         done = count_rows(folder)
         notes().print(f"{config.num_trials} networks with new seeds, in {folder}: {done} trained already")
@@ -180,7 +180,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
         broke = False
         try:
             tracker = run_study(config, folder, interrupts=interrupts)
-        except RunBrokeError as error:
+        except RunFailedError as error:
             notes().print(f"the run broke off: {error}")
             tracker, broke = error.tracker, True
         complete = count_rows(folder) >= config.num_trials

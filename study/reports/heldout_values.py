@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.console import notes, results
-from study.directory.rows import known_on_test
+from study.directory.rows import heldout_results
 from study.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
     from analysis.tables.chosen_table import write_chosen_table
     from analysis.tables.heldout_tables import on_test_table
 
-    found = {study_dir: known_on_test(study_dir) for study_dir in study_dirs}
+    found = {study_dir: heldout_results(study_dir) for study_dir in study_dirs}
     for study_dir, known in found.items():
         if known is None:
             raise UsageError(

@@ -17,8 +17,8 @@ from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import evaluation_rows, read_rows
-from study.driver.restarts import interpreter
 from study.errors import UsageError
+from study.lifecycle.background import interpreter
 from study.reproduce.grids import Part, parts
 from study.reproduce.request import TableRequest, TableResult
 from trainables.data import DataError, check_available

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from study.directory.layout import FOLDER
+from study.directory.layout import TRACKING_FOLDER
 from study.errors import UsageError
 from study.tracking.row_mapping import plain
 from trainables.checkpoints.files import write_text
@@ -40,7 +40,7 @@ class Spool:
     """
 
     def __init__(self, study_dir: Path, /) -> None:
-        folder = study_dir / FOLDER
+        folder = study_dir / TRACKING_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / "lock")
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config.values import default_uri
-from study.directory.layout import FOLDER
+from study.directory.layout import TRACKING_FOLDER
 from study.tracking.client import DEFAULT_EXPERIMENT, short
 from study.tracking.row_mapping import STUDY, params, tags, trial_times
 from study.tracking.spool import Spool
@@ -32,7 +32,7 @@ MAX_PROBLEMS = 5
 def known_study_id(study_dir: Path, /) -> str | None:
     """Return the id by which a study's runs are found; None if it was never tracked."""
     try:
-        return (study_dir / FOLDER / ID_FILE).read_text(encoding="ascii")
+        return (study_dir / TRACKING_FOLDER / ID_FILE).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
 
@@ -78,7 +78,7 @@ class Tracker:
         store_changed = self._store_changed()
         if from_start or store_changed:
             self._spool.uploaded(0)
-        (study_dir / FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
+        (study_dir / TRACKING_FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
         self._uploader = Uploader(self._spool, open_store=self._open_store)
         self._steps: dict[str, int] = {}
         self._ended: set[str] = set()
@@ -228,7 +228,7 @@ class Tracker:
     def _store_changed(self) -> bool:
         """Record the store and experiment; return whether earlier updates went to another."""
         digest = hashlib.sha256(f"{self.uri}\n{self.experiment}".encode()).hexdigest()
-        file = self._dir / FOLDER / STORE_FILE
+        file = self._dir / TRACKING_FOLDER / STORE_FILE
         before = file.read_text(encoding="ascii") if file.exists() else digest
         file.write_text(digest, encoding="ascii")
         return before != digest

@@ -68,10 +68,10 @@ def command(tmp_path, monkeypatch, capsys):
         ),
         (["launch", "quickstart", "--out", "/proc/nowhere"], "--out: this machine cannot write to /proc ("),
         (["resume", "nowhere"], "study folder nowhere does not exist"),
-        (["status", "."], "is no study's folder: it has no study.yaml"),
+        (["status", "."], "is not a study folder: it has no study.yaml"),
         (["pareto", "nowhere"], "study folder nowhere does not exist"),
         (["ui"], "mlflow.db does not exist: launch a study here first"),
-        (["train", "nowhere.yaml"], "nowhere.yaml is neither a study's folder nor a spec file"),
+        (["train", "nowhere.yaml"], "nowhere.yaml is neither a study folder nor a spec file"),
     ],
 )
 def test_bad_input_is_one_line(command, words, line):

@@ -106,9 +106,9 @@ SECRET = "hunter2-not-to-be-shown"
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("./mlflow.db", r"--mlflow must begin with one of .* a file's is sqlite:///PATH"),
+        ("./mlflow.db", r"--mlflow must begin with one of .* for a file use sqlite:///PATH"),
         ("sqlite:///typo.db", r"--mlflow names typo.db, which does not exist"),
-        ("sqlite:///optuna.db", r"--mlflow names optuna.db, which is not MLflow's"),
+        ("sqlite:///optuna.db", r"--mlflow names optuna.db, which is not an MLflow store"),
         ("sqlite:///notes.txt", r"--mlflow names notes.txt, which cannot be read"),
         (f"http://ada:{SECRET}@127.0.0.1:1", "--mlflow must not hold a user name, password or token"),
         (f"postgresql://127.0.0.1:1/mlflow?password={SECRET}", "--mlflow must not hold a user name, password or token"),

@@ -98,7 +98,8 @@ def test_a_report_that_cannot_be_written_costs_only_a_line(study, monkeypatch, c
     monkeypatch.setattr("study.lifecycle.publish.report_page", fail)
     assert ended(folder) is None
     said = " ".join(capsys.readouterr().err.split())
-    assert f"the report could not be written (MemoryError: too large); later: robust-study report {folder}" in said
+    problem = "the report could not be written (MemoryError: too large)"
+    assert f"{problem}; write it with: robust-study report {folder}" in said
     assert on_parent(study, "front") == ["front.csv", "front.parquet"]
 
 

@@ -203,7 +203,7 @@ def test_a_server_that_never_comes_back_costs_no_result_and_sync_uploads_all(ser
     assert len(results_of(tmp_path, "lost")) == 6
     refused = command(tmp_path, "sync", "studies/lost")
     assert refused.returncode == 1
-    assert "still lacks" in refused.stderr
+    assert "is still missing: " in refused.stderr
     server.start()
     synced = command(tmp_path, "sync", "studies/lost")
     assert synced.returncode == 0, synced.stderr
