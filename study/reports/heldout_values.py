@@ -26,17 +26,17 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
     from analysis.tables.chosen_table import write_chosen_table
     from analysis.tables.heldout_tables import on_test_table
 
-    found = {study_dir: heldout_results(study_dir) for study_dir in study_dirs}
-    for study_dir, known in found.items():
-        if known is None:
+    studies = {study_dir: heldout_results(study_dir) for study_dir in study_dirs}
+    for study_dir, heldout in studies.items():
+        if heldout is None:
             raise UsageError(
                 f"nothing of {study_dir} was measured on test yet: run `robust-study evaluate {study_dir} --front`"
             )
-    for study_dir, known in found.items():
+    for study_dir, heldout in studies.items():
         console = results()
-        console.print(on_test_table(known))
-        for line in uses_lines(known.evaluations):
+        console.print(on_test_table(heldout))
+        for line in uses_lines(heldout.evaluations):
             console.print(line)
-        folder = study_dir / "figures" if out is None else out / study_dir.name if len(found) > 1 else out
-        for path in (*write_on_test(known, folder, formats=formats), *write_chosen_table(known, folder)):
+        folder = study_dir / "figures" if out is None else out / study_dir.name if len(studies) > 1 else out
+        for path in (*write_on_test(heldout, folder, formats=formats), *write_chosen_table(heldout, folder)):
             notes().print(f"wrote {path}")

@@ -32,7 +32,7 @@ class _Planned:
     """A study of the table.
 
     Attributes:
-        part: What the table asks of it.
+        part: Its name and config in the table.
         config: Its checked config.
         folder: Its folder, or the one it will have.
         problem: Why it cannot run; None if it can.

@@ -93,10 +93,10 @@ def check_ray_start(command: str) -> None:
     """Check that this version of Ray has every option of a `ray start`."""
     from ray.scripts.scripts import start
 
-    known = {option for parameter in start.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    options = {option for parameter in start.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for part in re.findall(r"ray start (.*?)(?:$|;|&&|>&)", command.replace("\\\n", " "), re.DOTALL | re.MULTILINE):
         for option in re.findall(r"(--[a-z-]+)", part):
-            assert option in known, f"ray start has no {option}"
+            assert option in options, f"ray start has no {option}"
 
 
 # KubeRay: fields of its v1 types (ray-operator/apis/ray/v1/*_types.go) and of pods that the templates use
@@ -190,9 +190,9 @@ def test_compose_has_a_head_two_workers_and_mlflow_on_postgresql_and_listens_on_
 def test_the_mlflow_server_has_every_option():
     from mlflow.cli import server
 
-    known = {option for parameter in server.params for option in parameter.opts}
+    options = {option for parameter in server.params for option in parameter.opts}
     for option in re.findall(r"(--[a-z-]+)", tree(COMPOSE)["services"]["mlflow"]["command"]):
-        assert option in known, f"mlflow server has no {option}"
+        assert option in options, f"mlflow server has no {option}"
 
 
 # Slurm

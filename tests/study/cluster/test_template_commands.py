@@ -49,8 +49,8 @@ def image(pattern: str) -> str:
 def check_command(words: list[str]) -> None:
     """Check that a `robust-study` command line names an existing command and its options."""
     command = typer.main.get_command(app).commands[words[1]]
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known, f"{' '.join(words)} has unknown options"
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options, f"{' '.join(words)} has unknown options"
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
@@ -60,8 +60,8 @@ def test_the_launchers_commands_fit_the_image_and_copy_everything_back_before_ra
     folder = image(r"^WORKDIR (\S+)")
     steps = [words[1:] for words in header(name) if words[0] == "ray"]
     for words in steps:
-        known = {option for parameter in cli.commands[words[0]].params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} <= known
+        options = {option for parameter in cli.commands[words[0]].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options
         assert words[1] == name
     assert [words[0] for words in steps] == ["up", "rsync-up", "exec", "exec", "rsync-down", "down"]
     _, up, launch, status, down, _ = steps

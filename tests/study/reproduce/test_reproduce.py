@@ -143,9 +143,9 @@ def test_table1_is_measured_once_and_reprinted(command, tmp_path):
     home = tmp_path / "studies" / "table1-smoke"
     assert {path.suffix for path in home.glob("table1.*")} == {".md", ".tex", ".csv", ".parquet"}
     assert json.loads((home / "digits-linf" / "summary.json").read_text())["two_r"] == 7 / 16
-    again = command("table1")
-    assert again[1] == out
-    assert "measuring" not in again[2]
+    _, reprinted, notes = command("table1")
+    assert reprinted == out
+    assert "measuring" not in notes
 
 
 def test_a_dry_run_shows_the_study_and_starts_nothing(command, tmp_path):

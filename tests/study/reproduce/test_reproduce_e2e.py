@@ -47,9 +47,9 @@ def test_a_table_is_measured_on_test_and_resumed_where_it_stopped(tmp_path) -> N
     # as after a stop between the grid and its last measurements
     shutil.rmtree(study / "evaluations")
     (home / "table3.md").unlink()
-    again = reproduce()
-    assert again.returncode == 0, again.stderr
-    assert "all 2 trials are done" in again.stderr
-    assert [line for line in again.stdout.splitlines() if line.startswith("| digits")] == [
+    resumed = reproduce()
+    assert resumed.returncode == 0, resumed.stderr
+    assert "all 2 trials are done" in resumed.stderr
+    assert [line for line in resumed.stdout.splitlines() if line.startswith("| digits")] == [
         line for line in first.stdout.splitlines() if line.startswith("| digits")
     ]

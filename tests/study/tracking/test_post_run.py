@@ -97,9 +97,9 @@ def test_a_report_that_cannot_be_written_costs_only_a_line(study, monkeypatch, c
 
     monkeypatch.setattr("study.lifecycle.publish.report_page", fail)
     assert ended(folder) is None
-    said = " ".join(capsys.readouterr().err.split())
+    notes = " ".join(capsys.readouterr().err.split())
     problem = "the report could not be written (MemoryError: too large)"
-    assert f"{problem}; write it with: robust-study report {folder}" in said
+    assert f"{problem}; write it with: robust-study report {folder}" in notes
     assert on_parent(study, "front") == ["front.csv", "front.parquet"]
 
 

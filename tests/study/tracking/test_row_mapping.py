@@ -109,10 +109,10 @@ def test_the_front_is_logged_only_when_it_changed(folder):
     fronts = [event["trials"] for event in tracking._spool.events()]
     tracking._spool.close()
     assert fronts == [["00000"], ["00000", "00002"]]
-    again = tracker(folder, "sqlite:////dev/null/mlflow.db")
-    again.front(["00002", "00000"])
-    assert len(list(again._spool.events())) == 2
-    again._spool.close()
+    resumed = tracker(folder, "sqlite:////dev/null/mlflow.db")
+    resumed.front(["00002", "00000"])
+    assert len(list(resumed._spool.events())) == 2
+    resumed._spool.close()
     confirmation = tracker(folder, "sqlite:////dev/null/mlflow.db", parent_study_id="another")
     confirmation.front(["00001"])
     assert len(list(confirmation._spool.events())) == 2

@@ -83,10 +83,10 @@ def test_a_resumed_run_that_completes_keeps_no_trace_of_the_stop(uri, folder):
     report(stopped, row(0), upto=1)
     assert close(stopped, "KILLED", reason="stopped by the user") is None
     assert runs(uri)[0]["00000"].data.tags["reason"] == "stopped by the user"
-    again = tracker(folder, uri)
-    again.start({}, {"study": "s"})
-    again.trial_started("00000", {}, {"study": "s"})
-    assert close(again, None) is None
+    resumed = tracker(folder, uri)
+    resumed.start({}, {"study": "s"})
+    resumed.trial_started("00000", {}, {"study": "s"})
+    assert close(resumed, None) is None
     stored_runs, _ = runs(uri)
     assert [run.info.status for run in stored_runs.values()] == ["RUNNING", "RUNNING"]
     assert [name for run in stored_runs.values() for name in ("status", "reason") if name in run.data.tags] == []
