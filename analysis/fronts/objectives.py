@@ -240,6 +240,11 @@ def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.nda
 
     Raises:
         ValueError: No objective, an unknown one, or one whose column the source does not have.
+
+    Examples:
+        >>> front = rs.front_of(rs.read_studies([study_dir]))
+        >>> rs.values(front, rs.FRONT).tolist()
+        [[0.98, 0.1], [0.9, 0.6], [0.8, 0.7]]
     """
     if not names:
         raise ValueError("at least one objective is needed, got none")
@@ -256,5 +261,10 @@ def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.nda
 
 
 def directions(names: Sequence[str], /) -> list[bool]:
-    """Return for each objective whether it is maximised."""
+    """Return for each objective whether it is maximised.
+
+    Examples:
+        >>> rs.directions(["val_robust_accuracy", "val_lipschitz_log10"])
+        [True, False]
+    """
     return [objective(name).maximise for name in names]
