@@ -169,11 +169,6 @@ def keeps_constraints(table: Table, /) -> np.ndarray:
     return kept
 
 
-def meets_constraints(row: Mapping[str, Any], /) -> bool:
-    """Return whether a result row keeps the constraints its own study declared, read from `constraints`."""
-    return all(constraint.violation(row) <= 0 for constraint in _declared(row.get("constraints")))
-
-
 def infeasible(table: Table, /) -> np.ndarray:
     """Mark the rows that only their own study's constraints keep off a front: completed and unflagged, shape (n,)."""
     flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
@@ -188,7 +183,7 @@ def missed_constraints(row: Mapping[str, Any], /) -> list[str]:
 
 def is_feasible(row: Mapping[str, Any], /) -> bool:
     """Return whether a result row may be on a front: completed, without flags, its study's constraints kept."""
-    return row["status"] == "completed" and not row["flags"] and meets_constraints(row)
+    return row["status"] == "completed" and not row["flags"] and not missed_constraints(row)
 
 
 def constraints_text(constraints: Sequence[str | Constraint], /) -> str | None:

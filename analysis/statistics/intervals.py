@@ -248,6 +248,10 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    def signed(self) -> str:
+        """Return the same with signs, for differences."""
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 def summary(drawn: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
     """Return mean and central interval of draws, shape (draws,)."""
