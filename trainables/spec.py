@@ -1,7 +1,7 @@
 """The spec of one trial: everything its result depends on, as plain frozen dataclasses.
 
 Loading this module imports nothing but the standard library. A study's config builds specs from
-proposals; `trainables.training.loop.fit` runs one.
+proposals; `trainables.training.fit.fit` runs one.
 """
 
 from __future__ import annotations

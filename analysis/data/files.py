@@ -41,6 +41,15 @@ def trial_files(folder: Path, /) -> list[Path]:
     return [folder / name for name in sorted(found, key=lambda name: name != COMPACTED)]
 
 
+def sync_folder(folder: Path, /) -> None:
+    """Have the disk hold which files a folder has now."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_file(path: Path, schema: Schema, /, *, trials: Collection[str] | None = None) -> Table:
     """Return one file's rows, checked against the schema; of the compacted file, those of some trials when asked.
 
