@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,15 +9,9 @@ import typer
 
 from study.commands import evaluate_options as given
 from study.commands.options import CAP, AsJson, DataRoot, Norm, StudyDir
+from study.errors import UsageError
 
 app = typer.Typer()
-
-
-class Device(StrEnum):
-    """What may compute distances."""
-
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 @app.command()
@@ -137,15 +130,15 @@ def separation(
     epsilon: Annotated[
         str | None, typer.Option(metavar="E", help="Radius to judge by, such as 8/255; else a study's default, 0.1.")
     ] = None,
-    device: Annotated[
-        Device, typer.Option(help="cuda compares through torch (checked on the CPU's torch only).")
-    ] = Device.cpu,
+    device: Annotated[str | None, typer.Option(hidden=True)] = None,
     out: Annotated[Path, typer.Option(help="Where the folder of the results is made.")] = Path("separation"),
     as_json: AsJson = False,
 ) -> None:
     """Measure exactly how far apart a data set's classes are, and what that certifies."""
     from study.evaluation.separation import separation as measure
 
+    if device is not None:
+        raise UsageError("--device has been removed: distances are computed on the CPU; leave the option out")
     measure(
         dataset,
         norm=norm.value,
@@ -153,7 +146,6 @@ def separation(
         train=train_size,
         test=test_size,
         epsilon=epsilon,
-        device=device.value,
         out=out,
         as_json=as_json,
     )

@@ -11,13 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.base import Integers, Pixels
-from trainables.separation.nearest import Advance, Encoded, Encoder, Nearest
+from trainables.separation.nearest import Encoded, Encoder, Nearest
 from trainables.spec import Norm
 
 PAIRS = {"train-train": ("train", "train"), "test-train": ("test", "train"), "test-test": ("test", "test")}
@@ -36,18 +35,6 @@ class Example:
     split: str
     index: int
     label: int
-
-
-class Search(Protocol):
-    """What finds nearest neighbours: `nearest.Encoder`, or `nearest_gpu.TorchSearch`."""
-
-    def encode(self, images: Pixels, labels: Integers, /) -> Encoded:
-        """Lay images out for the search."""
-
-    def nearest(
-        self, queries: Encoded, references: Encoded, /, *, same_label: bool = False, on_advance: Advance = ...
-    ) -> Nearest:
-        """Find for each query the exact nearest reference of another label, or of the same one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +144,6 @@ def measure_separation(
     *,
     norm: Norm,
     scale: int,
-    search: Search | None = None,
     on_progress: OnProgress = lambda *_: None,
 ) -> Separation:
     """Measure the separation within train, between test and train, and within test, and certify the classifier.
@@ -166,11 +152,10 @@ def measure_separation(
         splits: "train" and "test": images, uint8 (n, c, h, w) in 0..scale with n at least 1, and labels, (n,).
         norm: `linf` or `l2`.
         scale: The level that stands for 1.0.
-        search: What finds nearest neighbours; all CPU cores when None.
         on_progress: Told how far the comparison of all pairs is.
     """
-    search = search or Encoder(splits["train"][0], norm=norm)
-    encoded = {split: search.encode(*part) for split, part in splits.items()}
+    encoder = Encoder(splits["train"][0], norm=norm)
+    encoded = {split: encoder.encode(*part) for split, part in splits.items()}
     sizes = {split: len(part) for split, part in encoded.items()}
     own_class = "test-train, same label"
     todo = {**PAIRS, own_class: PAIRS["test-train"]}
@@ -187,14 +172,14 @@ def measure_separation(
 
         on_progress(name, done, total)
         same_label = name == own_class
-        return search.nearest(encoded[split], encoded[against], same_label=same_label, on_advance=advance)
+        return encoder.nearest(encoded[split], encoded[against], same_label=same_label, on_advance=advance)
 
     groups = contradicting(splits)
     found = {name: compare(name) for name in todo}
     return Separation(
         norm=norm,
         scale=scale,
-        pairs=tuple(_pair_distances(name, found[name], encoded, groups, search) for name in PAIRS),
+        pairs=tuple(_pair_distances(name, found[name], encoded, groups, encoder) for name in PAIRS),
         contradicting=groups,
         certificate=certificate(found[own_class], found["test-train"], norm=norm, scale=scale),
     )
@@ -240,7 +225,7 @@ def _pair_distances(
     nearest: Nearest,
     encoded: Mapping[str, Encoded],
     groups: Sequence[Sequence[Example]],
-    search: Search,
+    encoder: Encoder,
 ) -> PairDistances:
     split, against = PAIRS[name]
     labels, other_labels = encoded[split].labels, encoded[against].labels
@@ -254,7 +239,7 @@ def _pair_distances(
             nearest,
             (encoded[split], encoded[against]),
             (_members(groups, split, len(labels)), _members(groups, against, len(other_labels))),
-            search,
+            encoder,
         ),
     )
 
@@ -263,7 +248,7 @@ def _consistent_minimum(
     nearest: Nearest,
     parts: tuple[Encoded, Encoded],
     removed: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    search: Search,
+    encoder: Encoder,
 ) -> int | None:
     """Return the minimum with contradicting images removed; only what lost its nearest neighbour is searched again."""
     kept = nearest.found & ~removed[0]
@@ -272,7 +257,7 @@ def _consistent_minimum(
     if least is not None:
         lost &= nearest.distance < least
     if lost.any():
-        again = search.nearest(parts[0].take(lost), parts[1].take(~removed[1]))
+        again = encoder.nearest(parts[0].take(lost), parts[1].take(~removed[1]))
         least = _least([least, *again.distance[again.found].tolist()])
     return least
 

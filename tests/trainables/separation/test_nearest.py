@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from trainables.data import load_raw
 from trainables.separation.nearest import Encoder, Nearest
-from trainables.separation.nearest_gpu import TorchSearch
 
 NORMS = ("linf", "l2")
 
@@ -36,11 +35,6 @@ def pruned(images, labels, others, other_labels, *, norm, same_label=False, **op
     return encoder.nearest(
         encoder.encode(images, labels), encoder.encode(others, other_labels), same_label=same_label, **options
     )
-
-
-def on_torch(images, labels, others, other_labels, *, norm, same_label=False, device="cpu") -> Nearest:
-    search = TorchSearch(norm=norm, device=device)
-    return search.nearest(search.encode(images, labels), search.encode(others, other_labels), same_label=same_label)
 
 
 def assert_equal(found: Nearest, expected: Nearest) -> None:
@@ -67,22 +61,13 @@ def sets(draw):
 ONE_IMAGE = (np.zeros((1, 1, 2, 2), np.uint8), np.array([0])) * 2
 
 
-@pytest.mark.parametrize("search", [pruned, on_torch])
 @pytest.mark.parametrize("norm", NORMS)
 @given(data=sets(), same_label=st.booleans())
 @example(data=ONE_IMAGE, same_label=False)
 @example(data=ONE_IMAGE, same_label=True)
 @settings(max_examples=60)
-def test_agrees_with_brute_force(search, norm, data, same_label):
-    assert_equal(search(*data, norm=norm, same_label=same_label), brute_force(*data, norm=norm, same_label=same_label))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("norm", NORMS)
-def test_cuda_agrees_with_the_cpu(norm):
-    raw, _ = load_raw("digits", root=None)
-    data = (raw.test_images, raw.test_labels, raw.train_images, raw.train_labels)
-    assert_equal(on_torch(*data, norm=norm, device="cuda"), pruned(*data, norm=norm))
+def test_agrees_with_brute_force(norm, data, same_label):
+    assert_equal(pruned(*data, norm=norm, same_label=same_label), brute_force(*data, norm=norm, same_label=same_label))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -92,7 +77,6 @@ def test_pruning_changes_nothing_on_digits(norm, same_label):
     data = (raw.test_images, raw.test_labels, raw.train_images, raw.train_labels)
     expected = brute_force(*data, norm=norm, same_label=same_label)
     assert_equal(pruned(*data, norm=norm, same_label=same_label), expected)
-    assert_equal(on_torch(*data, norm=norm, same_label=same_label), expected)
 
 
 def test_pruning_changes_nothing_on_mnist(data_root: Path):
