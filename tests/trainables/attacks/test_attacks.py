@@ -17,7 +17,7 @@ from torch import nn
 
 from trainables.attacks import ATTACKS
 from trainables.attacks.autoattack import MissingExtraError, autoattack
-from trainables.attacks.base import Found, input_gradient, is_correct, run_attack
+from trainables.attacks.base import FlaggedPoints, input_gradient, is_correct, run_attack
 from trainables.attacks.fgsm import fgsm
 from trainables.attacks.losses import cross_entropy_against, margin_against
 from trainables.attacks.multi_targeted import multi_targeted
@@ -316,7 +316,7 @@ def test_autoattack_refuses_what_are_no_images(shape):
 
 def test_wrapper_passes_flags_on_and_reports_progress():
     def doubtful(model, x, y, /, *, threat, steps, restarts, generator):
-        return Found(x, frozenset({"autoattack_warning"}))
+        return FlaggedPoints(x, frozenset({"autoattack_warning"}))
 
     model, x, y, _ = linear_problem(3, seed=0, n=600)
     seen, done = set(), []

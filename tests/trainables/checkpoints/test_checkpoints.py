@@ -63,5 +63,5 @@ def test_bad_files_are_one_clear_error(kind, tmp_path, capsys):
 def test_spec_must_agree_but_for_where_the_files_lie():
     ours = {"seed": 1, "dataset": {"name": "mnist", "root": "/here"}}
     check_spec("x.pt", {"seed": 1, "dataset": {"name": "mnist", "root": None}}, ours)
-    with pytest.raises(CheckpointError, match=r"x\.pt belongs to another spec: `seed` is 2 there and 1 here"):
+    with pytest.raises(CheckpointError, match=r"x\.pt belongs to another spec: `seed` is 2 in the checkpoint and 1 in the trial"):
         check_spec("x.pt", {"seed": 2, "dataset": {"name": "mnist", "root": None}}, ours)

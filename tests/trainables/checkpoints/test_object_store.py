@@ -36,7 +36,7 @@ def test_a_trial_resumed_from_the_store_gives_the_row_of_one_never_interrupted(s
     folder = f"{store}/small/00000"
     interrupted = Trainer(SPEC)
     interrupted.run_epoch()
-    interrupted.keep(folder)
+    interrupted.save_checkpoints(folder)
     assert files.exists(f"{folder}/last.pt")
     assert files.exists(f"{folder}/best.pt")
     resumed, whole = fit(SPEC, resume_from=f"{folder}/last.pt"), fit(SPEC)
@@ -97,7 +97,7 @@ def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut
     folder = f"{store}/tune/00001"
     earlier = Trainer(SPEC)
     earlier.run_epoch()
-    earlier.keep(folder)
+    earlier.save_checkpoints(folder)
     config = {"spec": SPEC.to_dict(), "checkpoint_dir": folder}
     assert TrialTrainable(config=config)._trainer.epoch == 1
     content = files.read_bytes(f"{folder}/last.pt")

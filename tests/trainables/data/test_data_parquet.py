@@ -119,7 +119,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, table: pa.Table, message: str) -
 def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.parquet").write_bytes(b"not at all")
-    with pytest.raises(DataError, match=r"train.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"train.parquet is not a readable Parquet file"):
         ParquetSet(tmp_path)(tmp_path)
 
 

@@ -185,7 +185,7 @@ def test_normalisation_is_the_first_layer() -> None:
 
 @pytest.mark.parametrize(("mean", "std"), [([0.5], [0.0]), ([0.5, 0.5], [1.0]), ([0.5], [-1.0])])
 def test_constants_that_cannot_normalise_are_refused(mean: list[float], std: list[float]) -> None:
-    with pytest.raises(ValueError, match="one value a channel and std be positive"):
+    with pytest.raises(ValueError, match="one value per channel and std be positive"):
         Normalize(mean, std)
 
 

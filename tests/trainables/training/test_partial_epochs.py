@@ -98,7 +98,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path)
     result = actor(tmp_path).step()
     assert result["epoch"] == 2
     assert "partial.pt cannot be read" in result["note"]
-    assert "goes on from epoch 1" in result["note"]
+    assert "resumes from epoch 1" in result["note"]
     (tmp_path / LAST).write_bytes(b"")
     result = actor(tmp_path).step()
     assert result["epoch"] == 1
@@ -128,8 +128,8 @@ def call(monkeypatch):
 
     made = Call()
     monkeypatch.setattr(tune_trainable, "is_asked_to_save", made.is_asked)
-    monkeypatch.setattr(tune_trainable, "tell_saved", made.told.append)
-    monkeypatch.setattr(tune_trainable, "LISTEN_SECONDS", 0.0)
+    monkeypatch.setattr(tune_trainable, "report_saved", made.told.append)
+    monkeypatch.setattr(tune_trainable, "POLL_SECONDS", 0.0)
     return made
 
 
@@ -162,7 +162,7 @@ def test_a_trial_whose_worker_was_asked_and_killed_goes_on_without_a_bits_differ
     made = actor(tmp_path / "stopped")
     made.step()
     call.asked = True
-    monkeypatch.setattr(tune_trainable, "tell_saved", killed)
+    monkeypatch.setattr(tune_trainable, "report_saved", killed)
     with pytest.raises(KilledError):
         made.step()
     state = read_checkpoint(tmp_path / "stopped" / PARTIAL)
@@ -175,7 +175,7 @@ def test_a_trial_whose_worker_was_asked_and_killed_goes_on_without_a_bits_differ
 
 
 def test_workers_ask_about_once_a_second(tmp_path, call, monkeypatch):
-    monkeypatch.setattr(tune_trainable, "LISTEN_SECONDS", 1000.0)
+    monkeypatch.setattr(tune_trainable, "POLL_SECONDS", 1000.0)
     actor(tmp_path).step()
     assert call.questions == 1
 

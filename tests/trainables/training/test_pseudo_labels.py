@@ -109,12 +109,12 @@ def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, monke
     teacher(spec(lr=0.01), data=DATA, device=CPU)
     assert len(epochs) == 8
     assert len(list(cache.glob("*.pt"))) == 2
-    # A damaged file is made again.
+    # A damaged file is replaced.
     path = teacher_file(spec(), data=DATA, device=CPU)
     path.write_bytes(path.read_bytes()[:100])
     with caplog.at_level(logging.WARNING):
         teacher(spec(), data=DATA, device=CPU)
-    assert "trained again" in caplog.text
+    assert "retraining the natural model that labels the pool" in caplog.text
     assert len(epochs) == 12
 
 
@@ -122,7 +122,7 @@ def test_pools_that_cannot_be_used_are_refused():
     shapes = r"`pool` must hold images of shape \(1, 8, 8\), test_pseudo_labels:colour has \(3"
     with pytest.raises(DataError, match=shapes):
         labelled_pool("test_pseudo_labels:colour", spec=spec(), data=DATA, device=CPU)
-    with pytest.raises(DataError, match="`pool` must hold images beyond those of the trial's splits; all 90 are"):
+    with pytest.raises(DataError, match="`pool` must hold images that are not in the trial's splits; all 90 are"):
         labelled_pool("test_pseudo_labels:same", spec=spec(), data=DATA, device=CPU)
 
 
@@ -206,5 +206,5 @@ def test_each_batch_is_joined_by_as_many_images_of_the_pool():
 
 
 def test_a_trainer_that_labels_no_pool_refuses_a_method_with_one():
-    with pytest.raises(ValueError, match=r"this trainer labels no pool: take `trainables\.training\.fit\.trainer_for`"):
+    with pytest.raises(ValueError, match=r"this trainer cannot label it: use `trainables\.training\.fit\.trainer_for`"):
         Trainer(spec(), data=DATA, device=CPU)

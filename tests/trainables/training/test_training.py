@@ -124,7 +124,7 @@ def test_checkpoint_of_another_spec_changes_nothing(tmp_path):
     other.run_epoch()
     other.save(tmp_path / "last.pt")
     fresh, untouched = trainer(tiny_spec(seed=2)), trainer(tiny_spec(seed=2))
-    with pytest.raises(CheckpointError, match="belongs to another spec: `seed` is 1 there and 2 here"):
+    with pytest.raises(CheckpointError, match="belongs to another spec: `seed` is 1 in the checkpoint and 2 in the trial"):
         fresh.load(tmp_path / "last.pt")
     assert fresh.epoch == 0
     assert_same_state(fresh, untouched)

@@ -75,7 +75,7 @@ class TestAverage:
 
     def test_is_what_is_measured_and_saved(self, tmp_path):
         made = run(tiny_spec(epochs=2, ema=0.9))
-        made.keep(tmp_path)
+        made.save_checkpoints(tmp_path)
         _, loss = clean_measures(made.measured, made._val_images, made._val_labels)
         assert made.outcome().row["val_loss"] == pytest.approx(loss, rel=1e-6)
         assert made.outcome().row["param.ema"] == 0.9
@@ -89,7 +89,7 @@ class TestAverage:
         straight, first = run(spec), trainer(spec)
         for _ in range(stop):
             first.run_epoch()
-        first.keep(tmp_path)
+        first.save_checkpoints(tmp_path)
         second = trainer(spec)
         second.load(tmp_path / LAST)
         while not second.done:
@@ -144,7 +144,7 @@ class TestCompile:
             fallen = run(tiny_spec(epochs=1, compile=True))
         assert_equal(fallen.model, run(tiny_spec(epochs=1)).model)
         assert [record.getMessage() for record in caplog.records] == [
-            "`training.compile`: torch.compile failed, training goes on without it: no compiler here"
+            "`training.compile`: torch.compile failed, training continues without it: no compiler here"
         ]
 
     def test_compiled_network_is_the_one_that_is_trained(self, monkeypatch):
@@ -178,7 +178,7 @@ class TestBest:
     def test_is_the_highest_and_the_earliest_on_ties(self):
         best = None
         for epoch, robust in enumerate((0.3, 0.5, 0.4, 0.5, 0.1), start=1):
-            best = Best(epoch, self.measures(robust)).or_before(best)
+            best = Best(epoch, self.measures(robust)).better_of(best)
         assert best.epoch == 2
 
     # A learning rate that lets natural training lose robustness again.
@@ -210,7 +210,7 @@ class TestBest:
         straight, first = run(self.SPEC), trainer(self.SPEC)
         while first.epoch < 5:
             first.run_epoch()
-            first.keep(tmp_path)
+            first.save_checkpoints(tmp_path)
         second = trainer(self.SPEC)
         second.load(tmp_path / LAST)
         second.run_epoch()
@@ -223,7 +223,7 @@ class TestBest:
     def test_is_null_before_the_first_measured_epoch(self, tmp_path):
         made = trainer(tiny_spec(epochs=4, every=2))
         made.run_epoch()
-        made.keep(tmp_path)
+        made.save_checkpoints(tmp_path)
         outcome = made.outcome()
         assert outcome.row["best_epoch"] is outcome.row["best_val_robust_accuracy"] is None
         assert outcome.best_examples == {}
@@ -256,7 +256,7 @@ class TestSentinel:
     @pytest.mark.parametrize(("train_epsilon", "expected"), [(0.1, True), (0.2, True), (0.09, True), (0.02, False)])
     def test_fires_where_small_steps_find_what_one_large_step_misses(self, train_epsilon, expected):
         found = catastrophic_overfitting(
-            Bump(), self.X, self.Y, wanted=self.WANTED, train_epsilon=train_epsilon, robust_accuracy=0.0, seed=0
+            Bump(), self.X, self.Y, evaluation=self.WANTED, train_epsilon=train_epsilon, robust_accuracy=0.0, seed=0
         )
         assert found is expected
 
@@ -264,7 +264,7 @@ class TestSentinel:
         model = linear(torch.stack([torch.zeros(64), torch.full((64,), 0.1)]), torch.tensor([0.0, -3.0]))
         for robust in (0.0, 1.0):
             assert not catastrophic_overfitting(
-                model, self.X, self.Y, wanted=self.WANTED, train_epsilon=0.05, robust_accuracy=robust, seed=0
+                model, self.X, self.Y, evaluation=self.WANTED, train_epsilon=0.05, robust_accuracy=robust, seed=0
             )
 
     def test_flags_trials_that_attack_while_training_and_no_others(self):
