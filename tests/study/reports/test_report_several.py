@@ -129,7 +129,7 @@ def test_bad_input_is_one_line(folder, command, tmp_path):
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"robust_study.schema_version": b"1"}), path)
     for other, line in (
         (empty, "empty has no results yet"),
-        (damaged, "all.parquet is no whole Parquet file"),
+        (damaged, "all.parquet is not a complete Parquet file"),
         (old, "has result schema version 1, this robust-study reads version"),
         (tmp_path / "nowhere", "nowhere does not exist"),
     ):
