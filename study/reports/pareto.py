@@ -129,7 +129,7 @@ def _nearest(table: Any, target: Sequence[float], /, *, objectives: Sequence[str
     members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
     points = values(members, objectives)
     if not len(points):
-        return "no member to be near to anything"
+        return "the front has no members"
     place = nearest_member(points, target, maximise=directions(objectives))
     wanted, found = (", ".join(f"{value:.4g}" for value in point) for point in (target, points[place]))
     return f"nearest to ({wanted}): trial {members['trial_id'][place]} at ({found})"

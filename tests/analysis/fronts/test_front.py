@@ -139,7 +139,7 @@ def test_front_leaves_out_failed_stopped_flagged_and_unmeasured() -> None:
     assert front_hypervolume(table).value == pytest.approx(0.9 * 0.3 + 0.8 * 0.1)
 
 
-def test_front_leaves_out_what_its_own_study_calls_infeasible() -> None:
+def test_front_leaves_out_trials_infeasible_by_their_own_study() -> None:
     floor = '["val_clean_accuracy >= 0.85"]'
     table = as_table(
         [
@@ -154,7 +154,7 @@ def test_front_leaves_out_what_its_own_study_calls_infeasible() -> None:
     assert front_of(table)["number"].to_pylist() == [1, 2]
 
 
-def test_feasible_is_is_feasible_of_each_row() -> None:
+def test_feasible_equals_is_feasible_of_each_row() -> None:
     draw = np.random.default_rng(5)
     bounds = [None, '["val_clean_accuracy >= 0.8"]', '["val_lipschitz_scale_free_log10 <= 0.5", "val_loss <= 1"]']
     rows = [
@@ -198,7 +198,7 @@ def test_lipschitz_objective_is_minimised_and_its_null_is_off_the_front() -> Non
     assert on_front(table).tolist() == [True, True, True]
 
 
-def test_front_of_nothing_is_nothing() -> None:
+def test_front_of_an_empty_table_is_empty() -> None:
     assert front_of(as_table([])).num_rows == 0
     assert front_hypervolume(as_table([])).value == 0.0
 
