@@ -87,11 +87,6 @@ class Tracker:
         self._recall()
         self._again = from_start
 
-    @property
-    def parent_run_id(self) -> str | None:
-        """Return the parent run's id once MLflow gave one."""
-        return self._run_id(STUDY)
-
     def run_id(self, trial_id: str) -> str | None:
         """Return the id of a trial's run once MLflow gave one."""
         return self._run_id(trial_id)
