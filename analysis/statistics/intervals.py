@@ -122,9 +122,8 @@ def paired_difference_interval(
     """Return the score interval of accuracy(first) - accuracy(second), both measured on the same examples.
 
     With b = only_first, c = only_second and a difference d, the test statistic is
-    (b - c - n d) / sqrt(n (2 q + d (1 - d))), q being the maximum-likelihood proportion of only-second examples
-    given d; the interval is all d that the two-sided z-test would not reject. It stays sound where both accuracies
-    are near 0 or 1.
+    (b - c - n d) / sqrt(n (2 q + d (1 - d))), q being the maximum-likelihood proportion of only-second examples given
+    d; the interval is all d that the two-sided z-test would not reject. It holds where both accuracies are near 0 or 1.
 
     Args:
         only_first: Examples that only the first classifies correctly, any shape.

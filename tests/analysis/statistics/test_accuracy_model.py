@@ -80,7 +80,7 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
 
 
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:
-    """Clean accuracies that fall by less than an image look equal: probabilities put fewer on the front than are."""
+    """Clean accuracies that fall by less than an image look equal: too few trials are put on the front."""
     name = "a trade-off below the noise"
     record = try_design(UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60)
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
