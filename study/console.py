@@ -113,26 +113,15 @@ class StudyProgress(_Live):
         done: Number of trials already finished.
         failed: How many of those failed.
         front_size: Size of the front so far.
-        run: When this run started, in seconds since the epoch, and the trials finished then; now and `done` when None.
     """
 
     _total: int
 
-    def __init__(
-        self,
-        total: int,
-        /,
-        *,
-        done: int = 0,
-        failed: int = 0,
-        front_size: int = 0,
-        run: tuple[float, int] | None = None,
-    ) -> None:
+    def __init__(self, total: int, /, *, done: int = 0, failed: int = 0, front_size: int = 0) -> None:
         super().__init__(
             SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"), total=total, done=done
         )
-        started, self._before = run or (time.time(), done)
-        self._started -= time.time() - started
+        self._before = done
         self._printed = -math.inf
         self._failed, self._front_size, self._running = failed, front_size, 0
 

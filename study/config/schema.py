@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,8 @@ from search_spaces.space import SearchSpace, build_space
 from search_spaces.start_points import paper_points
 from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.validation_messages import NAME_PATTERN, explain
-from study.config.values import check_address, check_location, parse_duration, uri_problem
+from study.config.values import check_address, check_location, parse_duration, storage_problem, uri_problem
+from study.console import notes
 from study.errors import UsageError
 from trainables.data import DATASETS
 from trainables.methods import METHODS
@@ -127,13 +129,18 @@ class ResourcesConfig(_Section):
 
 
 class ClusterConfig(_Section):
-    """The Ray cluster that runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
-
-    After `trials_per_driver` trials a fresh driver continues; null is 1,000, or 20 per concurrent trial if more.
-    """
+    """The Ray cluster that runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine."""
 
     address: str | None = None
-    trials_per_driver: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_keys_are_ignored(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and "trials_per_driver" in tree:
+            if tree["trials_per_driver"] is not None:
+                _print_once("`cluster.trials_per_driver` is ignored: one driver runs all trials of a study")
+            return {key: value for key, value in tree.items() if key != "trials_per_driver"}
+        return tree
 
     @model_validator(mode="after")
     def _address_is_known(self) -> ClusterConfig:
@@ -157,7 +164,7 @@ class StorageConfig(_Section):
     @field_validator("optuna", mode="after")
     @classmethod
     def _storage_is_known(cls, storage: str | None) -> str | None:
-        problem = None if storage is None else _storage_problem(storage)
+        problem = None if storage is None else storage_problem(storage)
         if problem:
             raise ValueError(problem)
         return storage
@@ -275,6 +282,11 @@ class StudyConfig(_Section):
         return self.model_dump(mode="json")
 
 
+@cache
+def _print_once(line: str) -> None:
+    notes().print(line)
+
+
 def parse_config(tree: Any, /) -> StudyConfig:
     """Check a config tree and return the study's config.
 
@@ -303,26 +315,6 @@ def _check_space(config: StudyConfig) -> None:
             paper_points(space, epsilon=config.evaluation.epsilon)
     except SpaceError as error:
         raise UsageError(str(error)) from error
-
-
-def _storage_problem(storage: str) -> str | None:
-    """Return what is wrong with `storage.optuna`, or None; the message never includes a password."""
-    scheme, separator, rest = storage.partition("://")
-    if not separator:
-        if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
-            return None
-        got = storage
-    elif scheme in ("postgresql", "postgresql+psycopg"):
-        user, at, _ = rest.partition("/")[0].rpartition("@")
-        if (at and ":" in user) or "password=" in rest:
-            return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
-        return None
-    else:
-        got = f"{scheme}://..."
-    return (
-        "must be null (SQLite in the study's folder), journal, journal:PATH or "
-        f"postgresql://USER@HOST/DATABASE, got {got!r}"
-    )
 
 
 def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:

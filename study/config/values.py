@@ -169,3 +169,23 @@ def with_numbers(node: Any) -> Any:
 def default_uri() -> str:
     """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
     return f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def storage_problem(storage: str, /) -> str | None:
+    """Return what is wrong with `storage.optuna`, or None; the message never includes a password."""
+    scheme, separator, rest = storage.partition("://")
+    if not separator:
+        if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
+            return None
+        got = storage
+    elif scheme in ("postgresql", "postgresql+psycopg"):
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        if (at and ":" in user) or "password=" in rest:
+            return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
+        return None
+    else:
+        got = f"{scheme}://..."
+    return (
+        "must be null (SQLite in the study's folder), journal, journal:PATH or "
+        f"postgresql://USER@HOST/DATABASE, got {got!r}"
+    )

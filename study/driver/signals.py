@@ -50,8 +50,6 @@ class StopSignals:
         for number in _SIGNALS:
             if (number, self._before.get(number)) != (signal.SIGHUP, signal.SIG_IGN):
                 signal.signal(number, self._handle)
-        # the driver before a restart has blocked them
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     @property
     def requested(self) -> bool:
@@ -78,11 +76,6 @@ class StopSignals:
             os._exit(128 + number)
         self.signal, self._asked = number, time.monotonic()
         _print("stopping: no new trials start, running ones are saved; a second signal stops immediately\n")
-
-
-def block_signals() -> None:
-    """Block the signals until `listen` is called, also in a program that replaces this one."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 def _silence(streams: list[int]) -> None:

@@ -27,7 +27,6 @@ from study.directory.seed_plan import Plan, read_plan  # noqa: E402
 from study.driver.callbacks import HeartbeatCallback, TrialCallback  # noqa: E402
 from study.driver.checkpoint_retention import CheckpointRetention, Deletions, delete  # noqa: E402
 from study.driver.final_saves import FinalSaves  # noqa: E402
-from study.driver.restarts import DriverRestart, trials_per_driver  # noqa: E402
 from study.driver.result_writer import ResultWriter  # noqa: E402
 from study.driver.schedulers import StudyScheduler, resumed_scheduler  # noqa: E402
 from study.driver.signals import StopSignals  # noqa: E402
@@ -80,9 +79,8 @@ def run_study(
     data: ImageData | None = None,
     trainable: type[tune.Trainable] = TrialTrainable,
     interrupts: StopSignals | None = None,
-    restart: DriverRestart | None = None,
 ) -> Tracker:
-    """Run a study's missing trials, or as many of them as one driver runs.
+    """Run a study's missing trials.
 
     Args:
         config: The study's config.
@@ -90,7 +88,6 @@ def run_study(
         data: The data set without its test split; loaded when None and there are trials to run.
         trainable: Runs a trial. It takes the config and `data`, and reports as `TrialTrainable` does.
         interrupts: Tells whether a stop is requested; it never is when None.
-        restart: Which driver of this run it is. When None, it runs all missing trials.
 
     Returns:
         The tracker, still open: figures are logged to the same parent run.
@@ -110,7 +107,7 @@ def run_study(
     fail_surplus(optuna_study, pending[max(0, missing) :])
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
-    if result_writer.count + len(pending) and (restart is None or restart.number == 1):
+    if result_writer.count + len(pending):
         retry = min(missing, len(pending))
         counts = f"{result_writer.count} trials finished ({result_writer.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
@@ -123,7 +120,6 @@ def run_study(
         pending=pending,
         budget=budget,
         interrupts=interrupts or StopSignals(),
-        restart=restart,
     )
     try:
         run.run(missing, data=data, trainable=trainable)
@@ -167,16 +163,14 @@ class _Run:
     pending: list[int]
     budget: TimeBudget
     interrupts: StopSignals
-    restart: DriverRestart | None
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
-        config, result_writer, interrupts, restart = self.config, self.result_writer, self.interrupts, self.restart
+        config, result_writer, interrupts = self.config, self.result_writer, self.interrupts
         progress = StudyProgress(
             config.num_trials,
             done=result_writer.count,
             failed=result_writer.failed,
             front_size=result_writer.front_size,
-            run=None if restart is None else (restart.started, restart.done),
         )
         with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
@@ -207,8 +201,6 @@ class _Run:
                 beat=lambda: beat(self.study_dir),
                 room=(lambda: room(resources)) if fixed is None else None,
             )
-            if restart is not None:
-                missing = min(missing, trials_per_driver(config.cluster.trials_per_driver, slots=fixed or slots))
             shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
             fitted = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([resources])

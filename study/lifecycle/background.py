@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from study.console import notes, results
 from study.directory.layout import open_config
 from study.directory.lock import LOG_FILE, Driver, process_start, remote_driver_hint, running_driver
-from study.driver.restarts import interpreter
 from study.errors import UsageError
 
 START_SECONDS = 120.0
@@ -51,6 +51,13 @@ def detach(study_dir: Path, /) -> None:
     console.print(f"  follow it: robust-study status {study_dir}")
     console.print(f"             tail -f {log}")
     console.print(f"  stop it:   robust-study stop {study_dir}")
+
+
+def interpreter() -> list[str]:
+    """Return the start of this process's command line, up to the command's name: what comes before `launch`."""
+    num_arguments = len(sys.argv) - 1
+    line = sys.orig_argv[: len(sys.orig_argv) - num_arguments]
+    return [sys.executable, *line[1:]]
 
 
 def stop(study_dir: Path, /, *, now: bool) -> None:

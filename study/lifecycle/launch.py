@@ -18,7 +18,6 @@ from study.directory.layout import CONFIG_FILE, create, open_config
 from study.directory.lock import living_driver, only_driver, refusal
 from study.directory.rows import count_rows
 from study.directory.seed_plan import read_plan
-from study.driver.restarts import DriverRestart, first_driver, inherited, peak_memory_mb, restart_driver
 from study.driver.signals import StopSignals
 from study.errors import UsageError
 from study.lifecycle.background import detach
@@ -98,7 +97,6 @@ def resume(
         UsageError: There is no study in the folder, a change of its config would make its trials incomparable, its
             data set is missing, or another driver runs it.
     """
-    restart = inherited()
     stored = open_config(study_dir)
     _require_resumable(study_dir)
     config = resolved(load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address))
@@ -107,15 +105,14 @@ def resume(
         config = config.model_copy(update={"search": config.search.model_copy(update=more)})
     given = [text.partition("=")[0] for text in assignments]
     start = Start(config, study_dir, is_new=False, given=given)
-    if restart is None:
-        is_complete = count_rows(study_dir) >= config.num_trials or out_of_time(config, study_dir)
-        require(start, [check_config] if is_complete else CHECKS.values())
+    is_complete = count_rows(study_dir) >= config.num_trials or out_of_time(config, study_dir)
+    require(start, [check_config] if is_complete else CHECKS.values())
     if config != stored:
         write_yaml(study_dir / CONFIG_FILE, config.to_dict())
     if detached:
         detach(study_dir)
     else:
-        run(config, study_dir, data=start.data, restart=restart)
+        run(config, study_dir, data=start.data)
 
 
 def _require_resumable(study_dir: Path) -> None:
@@ -144,65 +141,34 @@ def _start(
     return Start(config, out / config.name, is_new=True)
 
 
-def run(
-    config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None, restart: DriverRestart | None = None
-) -> None:
+def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> None:
     """Run a study's missing trials, draw its front, and exit with a status code unless all went well.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         data: The data set without its test split; loaded when None and there are trials to run.
-        restart: This driver's place in the run, None when a user started it.
 
     Raises:
         UsageError: Another driver runs the study.
         SystemExit: 1 when trials are missing or all failed, 130 or 143 when a signal ended it.
     """
-    with only_driver(study_dir), StopSignals() as interrupts:
-        finished = _drive(config, study_dir, data=data, restart=restart, interrupts=interrupts)
-    if finished is not None:
-        restart_driver(study_dir, finished)
-
-
-def _drive(
-    config: StudyConfig,
-    study_dir: Path,
-    *,
-    data: ImageData | None,
-    restart: DriverRestart | None,
-    interrupts: StopSignals,
-) -> DriverRestart | None:
-    """Run one driver's trials; return its place in the run when a fresh driver is to continue."""
     console = notes()
-    if restart is None:
+    with only_driver(study_dir), StopSignals() as interrupts:
         console.print(f"study {config.name}: {_trials(config)} in {study_dir}, tracked in {config.tracking.uri}")
-    if config.cluster.address is None:
-        listen_locally()
-    # imported here: Ray takes seconds to import, and input is checked before
-    from study.driver.tune_run import RunFailedError, run_study
-    from study.lifecycle.finish import finish
+        if config.cluster.address is None:
+            listen_locally()
+        # imported here: Ray takes seconds to import, and input is checked before
+        from study.driver.tune_run import RunFailedError, run_study
+        from study.lifecycle.finish import finish
 
-    done = count_rows(study_dir)
-    restart = restart or first_driver(done)
-    failed = False
-    try:
-        tracker = run_study(config, study_dir, data=data, interrupts=interrupts, restart=restart)
-    except RunFailedError as error:
-        console.print(f"the run failed: {error}")
-        tracker, failed = error.tracker, True
-    now = count_rows(study_dir)
-    stopped = failed or interrupts.requested
-    if done < now < config.num_trials and not stopped and not out_of_time(config, study_dir):
-        console.print(
-            f"driver {restart.number} ran {now - done} trials with a peak memory of {peak_memory_mb():.0f} MB; "
-            "a fresh driver continues"
-        )
-        tracker.close(None)
-        return restart
-    if not finish(config, study_dir, tracker=tracker, hurried=interrupts.requested):
-        sys.exit(interrupts.exit_code or 1)
-    return None
+        try:
+            tracker = run_study(config, study_dir, data=data, interrupts=interrupts)
+        except RunFailedError as error:
+            console.print(f"the run failed: {error}")
+            tracker = error.tracker
+        if not finish(config, study_dir, tracker=tracker, hurried=interrupts.requested):
+            sys.exit(interrupts.exit_code or 1)
 
 
 def _trials(config: StudyConfig) -> str:

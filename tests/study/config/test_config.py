@@ -126,8 +126,9 @@ def test_a_proposal_becomes_a_spec_that_survives_json_shaped_dicts():
     assert TrialSpec.from_dict(spec.to_dict()) == spec
 
 
-def test_the_configs_in_the_readme_are_valid():
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/first_study.md"])
+def test_the_configs_in_the_documents_are_valid(page):
+    text = (Path(__file__).parents[3] / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:

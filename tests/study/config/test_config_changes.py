@@ -15,7 +15,6 @@ HARMLESS = [
     "resources.cpus=2",
     "resources.max_concurrent=3",
     "cluster.address=10.0.0.1:6379",
-    "cluster.trials_per_driver=50",
     "tracking.uri=http://tracking.example:5000",
     "storage.checkpoints=/shared/checkpoints",
     "storage.checkpoint_minutes=1",

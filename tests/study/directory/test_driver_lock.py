@@ -25,18 +25,9 @@ from study.directory.lock import (
     process_start,
     running_driver,
 )
-from study.driver.restarts import (
-    TRIALS,
-    WAVES,
-    DriverRestart,
-    inherited,
-    interpreter,
-    peak_memory_mb,
-    trials_per_driver,
-)
 from study.driver.signals import GRACE_SECONDS, StopSignals
 from study.errors import UsageError
-from study.lifecycle.background import stop
+from study.lifecycle.background import interpreter, stop
 
 
 def record(folder, **changes):
@@ -201,40 +192,7 @@ def test_the_second_signal_ends_the_process_and_handlers_can_be_installed_again(
     assert "stopped immediately" in ended.stderr
 
 
-def test_the_place_in_the_run_is_inherited_once(monkeypatch):
-    assert inherited() is None
-    monkeypatch.setenv("ROBUST_STUDY_GENERATION", "2:1000.5:7")
-    assert inherited() == DriverRestart(2, 1000.5, 7)
-    assert inherited() is None
-
-
-def test_a_restarted_driver_is_the_same_process_and_gets_pending_signals(tmp_path):
-    code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom study.driver import restarts\n"
-        "if 'resume' in sys.argv:\n"
-        "    from study.driver.signals import StopSignals\n"
-        "    with StopSignals() as interrupts:\n"
-        "        print(os.getpid(), restarts.inherited(), sys.argv[1:], interrupts.requested)\n"
-        "else:\n"
-        "    print(os.getpid(), flush=True)\n"
-        "    restarts.block_signals(); os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    restarts.restart_driver(Path('there'), restarts.DriverRestart(1, 5.0, 3))\n"
-    )
-    script = tmp_path / "drive.py"
-    script.write_text(code)
-    ended = subprocess.run([sys.executable, str(script), "launch", "x"], capture_output=True, text=True, check=True)
-    first, second = ended.stdout.splitlines()
-    assert second == f"{first} DriverRestart(number=2, started=5.0, done=3) ['resume', 'there'] True"
-
-
-def test_trials_per_driver():
-    assert trials_per_driver(None, slots=2) == TRIALS
-    assert trials_per_driver(None, slots=1000) == WAVES * 1000
-    assert trials_per_driver(7, slots=1000) == 7
-
-
-def test_a_restart_uses_the_original_command_line(monkeypatch):
+def test_a_background_driver_has_the_original_command_line(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["python", "-X", "dev", "-m", "study", "launch", "a"])
     monkeypatch.setattr(sys, "argv", ["/somewhere/study/__main__.py", "launch", "a"])
     assert interpreter() == [sys.executable, "-X", "dev", "-m", "study"]
-    assert peak_memory_mb() > 10

@@ -226,7 +226,7 @@ def test_fixed_and_narrowed_spaces_keep_the_start_points_inside_them():
 
 def test_a_paper_value_outside_its_range_is_one_clear_line():
     tree = paper(ranges={"beta": [0.5, 5.0]}).to_dict()
-    with pytest.raises(UsageError, match=r"starts trades at beta 6, and `search\.ranges\.beta` is \[0\.5, 5\]"):
+    with pytest.raises(UsageError, match=r"starts trades at beta 6, but `search\.ranges\.beta` is \[0\.5, 5\]"):
         parse_config(tree)
     tree = grid().to_dict()
     tree["search"]["start_from"] = "paper"
