@@ -63,7 +63,7 @@ def test_they_are_counted_beside_the_failed_and_the_flagged() -> None:
     shown = paper_table(table)
     assert dict(zip(shown.headings, shown.rows[0], strict=True))["infeasible"] == 3
     page = build_report(Material(title="toy", table=table))
-    assert "3 without doubts but against val_clean_accuracy &gt;= 0.9." in page
+    assert "3 without flags but missed val_clean_accuracy &gt;= 0.9." in page
     assert "The front of the infeasible trials, by themselves" in page
     assert '<th scope="col" class="number">infeasible</th>' in page
 
@@ -71,7 +71,7 @@ def test_they_are_counted_beside_the_failed_and_the_flagged() -> None:
 def test_the_front_names_them_and_its_data_marks_them() -> None:
     table = as_table(SOME)
     assert front_of(table)["trial_id"].to_pylist() == ["t00000"]
-    note = "3 trials against val_clean_accuracy >= 0.9; non-dominated among themselves: t00001, t00002"
+    note = "3 trials missed val_clean_accuracy >= 0.9; non-dominated among themselves: t00001, t00002"
     assert note in front_table(table).plain()
     rows = list(csv.DictReader(io.StringIO(pareto_csv(table))))
     assert [row["feasible"] for row in rows] == ["True", "False", "False", "False", "False"]
