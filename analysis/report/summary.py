@@ -91,7 +91,8 @@ def association_lines(table: Table, /) -> list[str]:
     if clean is not None and robust is not None:
         lines.append(
             f"0.1 more dropout is associated with {clean.value:+.3f} clean accuracy "
-            f"[{clean.low:+.3f}, {clean.high:+.3f}] and {robust.value:+.3f} robust accuracy [{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
+            f"[{clean.low:+.3f}, {clean.high:+.3f}] and {robust.value:+.3f} robust accuracy "
+            f"[{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
         )
     if not lines:
         enough = share.num_rows >= LEAST

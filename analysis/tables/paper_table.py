@@ -35,7 +35,7 @@ def paper_lines(table: Table, /, *, allow_mixed: bool = False, levels: Sequence[
     """Return a line for each method and level (or band) of dropout that has trials.
 
     Its cells are `method`, `dropout` (level or band, in words), `trial` (the one shown: of those that may be on a front
-    that with the highest validation robust accuracy; None where there is none), its `lipschitz` (mean empirical local
+    that with the highest validation robust accuracy; None without one), its `lipschitz` (mean empirical local
     Lipschitz lower bound on validation), and how many trials there are: `trials`, `failed`, `flagged` and `infeasible`
     as `analysis.wording.Counts` has them.
 
