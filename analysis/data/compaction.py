@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.files import COMPACTED, Table, checked_schema, read_file, trial_files
+from analysis.data.files import COMPACTED, Table, checked_schema, read_file, sync_folder, trial_files
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT, ResultsError, Schema
 
 KINDS = (EXAMPLE, EPOCH, RESULT)
@@ -56,10 +56,10 @@ def _merge(folder: Path, files: list[Path], schema: Schema) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(folder)
+    sync_folder(folder)
     for path in files:
         path.unlink()
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _write(path: Path, sources: list[Path], schema: Schema) -> int:
@@ -95,11 +95,3 @@ def _groups(source: Path, schema: Schema) -> Iterable[Table]:
 
 def _keys(table: Table) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(table["study"].to_pylist(), table["trial_id"].to_pylist(), strict=True)))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -41,6 +41,15 @@ def trial_files(folder: Path, /) -> list[Path]:
     return [folder / name for name in sorted(complete, key=lambda name: (name != COMPACTED, name))]
 
 
+def sync_folder(folder: Path, /) -> None:
+    """Have the disk hold which files a folder has now."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_file(path: Path, schema: Schema, /, *, trials: Collection[str] | None = None) -> Table:
     """Return one file's rows, checked against the schema; `trials` selects rows of a compacted file.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.files import COMPACTED, KIND, TYPES, VERSION, read_file, trial_files
+from analysis.data.files import COMPACTED, KIND, TYPES, VERSION, read_file, sync_folder, trial_files
 from analysis.data.files import SchemaError as SchemaError
 from analysis.data.files import Table as Table
 from analysis.data.schema import (
@@ -78,7 +78,7 @@ def write_columns(path: str | Path, columns: Mapping[str, Any], schema: Schema, 
         _require_same(path, table, schema)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, table)
+    write_table(path, table)
     return True
 
 
@@ -242,10 +242,7 @@ def _require_same(path: Path, table: Table, schema: Schema) -> None:
 
 def write_table(path: str | Path, table: Table, /) -> None:
     """Write a table unchanged to `path` atomically, replacing an existing file."""
-    _write_atomically(Path(path), table)
-
-
-def _write_atomically(path: Path, table: Table) -> None:
+    path = Path(path)
     # No ".parquet" suffix: readers must not pick up a file left by a crash.
     temporary = path.with_name(f".{path.name}.tmp")
     # Dictionaries and compression make the thousands of one-row files larger and slower to read.
@@ -258,11 +255,7 @@ def _write_atomically(path: Path, table: Table) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _read(source: Path, schema: Schema, *, skip_damaged: bool, trials: Collection[str] | None = None) -> Table:

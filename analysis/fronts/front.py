@@ -53,6 +53,11 @@ def non_dominated(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> n
 
     Raises:
         ValueError: `points` is not two-dimensional, has no objective, or `maximise` has another length.
+
+    Examples:
+        >>> from analysis.fronts.front import non_dominated
+        >>> non_dominated([[0.9, 0.4], [0.8, 0.6], [0.8, 0.5]], maximise=True).tolist()
+        [True, True, False]
     """
     array, senses = _checked(points, maximise=maximise)
     mask = np.zeros(len(array), dtype=bool)
@@ -69,6 +74,10 @@ def feasible(table: Table, /) -> np.ndarray:
 
     Returns:
         Boolean mask, shape (n,); `analysis.fronts.objectives.is_feasible` of each row.
+
+    Examples:
+        >>> rs.feasible(rs.read_studies([study_dir])).tolist()
+        [True, True, True, True, False]
     """
     completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
     flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
@@ -107,7 +116,13 @@ def on_infeasible_front(table: Table, /, *, objectives: Sequence[str] = FRONT) -
 
 
 def front_of(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> Table:
-    """Return the rows on the front, best in the first objective first; see `on_front`."""
+    """Return the rows on the front, best in the first objective first; see `on_front`.
+
+    Examples:
+        >>> front = rs.front_of(rs.read_studies([study_dir]))
+        >>> front["trial_id"].to_pylist()
+        ['t00000', 't00001', 't00002']
+    """
     members = np.flatnonzero(on_front(table, objectives=objectives, allow_mixed=allow_mixed))
     first = values(table, objectives[:1])[members, 0] * (-1 if directions(objectives)[0] else 1)
     return table.take(members[np.argsort(first, kind="stable")])
@@ -123,6 +138,11 @@ def hypervolume(points: ArrayLike, /, *, reference: Sequence[float], maximise: b
 
     Raises:
         ValueError: Shapes that do not match, or a reference that is not finite.
+
+    Examples:
+        >>> from analysis.fronts.front import hypervolume
+        >>> hypervolume([[2.0, 1.0], [1.0, 2.0]], reference=(0.0, 0.0), maximise=True).value
+        3.0
     """
     array, senses = _checked(points, maximise=maximise)
     origin = np.asarray(reference, dtype=np.float64)
@@ -162,6 +182,11 @@ def front_hypervolume(
         objectives: Names from `OBJECTIVES`; Lipschitz ones enter as log10.
         reference: Reference values by objective, in its unit; the objective's own where not given.
         allow_mixed: Compare rows even if they were measured differently.
+
+    Examples:
+        >>> volume = rs.front_hypervolume(rs.read_studies([study_dir]))
+        >>> round(volume.value, 3), volume.reference
+        (0.628, (0.0, 0.0))
     """
     members = values(front_of(table, objectives=objectives, allow_mixed=allow_mixed), objectives)
     origin = reference_point(objectives, fixed=reference)

@@ -53,6 +53,11 @@ def hypervolume_growth(
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+
+    Examples:
+        >>> growth = rs.hypervolume_growth(rs.read_studies([study_dir]))
+        >>> growth.volume.round(3).tolist()
+        [0.098, 0.548, 0.628, 0.628, 0.628]
     """
     if not allow_mixed:
         require_like_for_like(table)

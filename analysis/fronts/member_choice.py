@@ -56,6 +56,11 @@ def nearest_member(points: ArrayLike, target: Sequence[float], /, *, maximise: b
         ValueError: No member, or a target of another length or not finite.
 
     Source: achievement scalarising function, Wierzbicki, OR Spektrum 8 (1986), augmented by 0.001 of the sum.
+
+    Examples:
+        >>> front = [(0.98, 0.1), (0.9, 0.6), (0.8, 0.7)]
+        >>> rs.nearest_member(front, (0.95, 0.6), maximise=True)
+        1
     """
     array = np.asarray(points, dtype=np.float64)
     goal = np.asarray(target, dtype=np.float64)
@@ -81,6 +86,11 @@ def fronts_by(
 
     Returns:
         Fronts by the column's values, in order of first appearance; a group without a feasible row has no row.
+
+    Examples:
+        >>> fronts = rs.fronts_by(rs.read_studies([study_dir]), "method")
+        >>> {method: front.num_rows for method, front in fronts.items()}
+        {'natural': 2, 'trades': 2}
     """
     names = np.asarray(table[column].to_pylist(), dtype=object)
     return {
@@ -90,7 +100,12 @@ def fronts_by(
 
 
 def knee_of(front: Table, /, *, objectives: Sequence[str] = FRONT) -> str | None:
-    """Return the trial id of a front's knee, None where it has none; see `knee_point`."""
+    """Return the trial id of a front's knee, None where it has none; see `knee_point`.
+
+    Examples:
+        >>> rs.knee_of(rs.front_of(rs.read_studies([study_dir])))
+        't00001'
+    """
     knee = knee_point(values(front, objectives), maximise=directions(objectives))
     return None if knee is None else str(front["trial_id"][knee])
 

@@ -169,11 +169,6 @@ def keeps_constraints(table: Table, /) -> np.ndarray:
     return kept
 
 
-def meets_constraints(row: Mapping[str, Any], /) -> bool:
-    """Return whether a result row meets its own study's constraints, read from `constraints`."""
-    return all(constraint.violation(row) <= 0 for constraint in _declared(row.get("constraints")))
-
-
 def infeasible(table: Table, /) -> np.ndarray:
     """Mark the completed, unflagged rows that miss one of their own study's constraints, shape (n,)."""
     flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
@@ -188,7 +183,7 @@ def missed_constraints(row: Mapping[str, Any], /) -> list[str]:
 
 def is_feasible(row: Mapping[str, Any], /) -> bool:
     """Return whether a result row may be on a front: completed, without flags, and meeting its study's constraints."""
-    return row["status"] == "completed" and not row["flags"] and meets_constraints(row)
+    return row["status"] == "completed" and not row["flags"] and not missed_constraints(row)
 
 
 def constraints_text(constraints: Sequence[str | Constraint], /) -> str | None:
@@ -240,6 +235,11 @@ def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.nda
 
     Raises:
         ValueError: No objective, an unknown one, or one whose column is missing.
+
+    Examples:
+        >>> front = rs.front_of(rs.read_studies([study_dir]))
+        >>> rs.values(front, rs.FRONT).tolist()
+        [[0.98, 0.1], [0.9, 0.6], [0.8, 0.7]]
     """
     if not names:
         raise ValueError("at least one objective is needed, got none")
@@ -258,5 +258,10 @@ def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.nda
 
 
 def directions(names: Sequence[str], /) -> list[bool]:
-    """Return for each objective whether it is maximised."""
+    """Return for each objective whether it is maximised.
+
+    Examples:
+        >>> rs.directions(["val_robust_accuracy", "val_lipschitz_log10"])
+        [True, False]
+    """
     return [objective(name).maximise for name in names]

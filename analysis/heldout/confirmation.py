@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.heldout.measurements import alike, gap, like_for_like, lipschitz_on_test
+from analysis.heldout.measurements import Row, alike, gap, like_for_like, lipschitz_on_test
 from analysis.statistics.intervals import Estimate, difference, wilson_interval
-
-Row = Mapping[str, Any]
 
 KINDS = ("clean", "robust")
 
@@ -188,13 +186,11 @@ def as_tree(members: Sequence[ConfirmedMember], /) -> list[dict[str, Any]]:
 
 def _together(measured: Sequence[Sequence[Row]]) -> list[Row]:
     """Return one measurement per network, all on the number of images that most networks have; the largest on ties."""
-    sizes = {row["examples"] for rows in measured for row in rows}
-    by_size = {size: [rows_at[0] for rows in measured if (rows_at := _of_size(rows, size))] for size in sizes}
+    by_size: dict[int, list[Row]] = {}
+    for rows in measured:
+        for size, row in {row["examples"]: row for row in reversed(rows)}.items():
+            by_size.setdefault(size, []).append(row)
     return max(by_size.values(), key=lambda rows: (len(rows), rows[0]["examples"]), default=[])
-
-
-def _of_size(rows: Sequence[Row], size: int) -> list[Row]:
-    return [row for row in rows if row["examples"] == size]
 
 
 def _spread(measured: Sequence[Row], kind: str, outcomes: Mapping[str, Mapping[str, np.ndarray]]) -> Spread:

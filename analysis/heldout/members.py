@@ -162,9 +162,7 @@ def curse_lines(results: HeldoutResults, /) -> list[str]:
     """Describe the winner's curse averaged over members; empty if unknown."""
     if not results.curse:
         return []
-    estimates = ", ".join(
-        f"{kind} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for kind, one in results.curse.items()
-    )
+    estimates = ", ".join(f"{kind} {estimate.signed()}" for kind, estimate in results.curse.items())
     average = f"mean of {results.averaged} members" if results.averaged != 1 else "of the one member"
     return [
         f"winner's curse, {average}, validation - test of the same checkpoints: {estimates} (95 %, of the examples)"

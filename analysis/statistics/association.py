@@ -74,7 +74,12 @@ class AssociationRow:
 
 
 def random_share(table: Table, /) -> Table:
-    """Return the completed, unflagged trials whose proposals did not depend on results."""
+    """Return the completed, unflagged trials whose proposals did not depend on results.
+
+    Examples:
+        >>> rs.random_share(rs.read_studies([study_dir]))["trial_id"].to_pylist()
+        ['t00001', 't00003']
+    """
     rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), table["proposal"].to_pylist(), strict=True)
     chosen = [status == "completed" and not flags and proposal in INDEPENDENT for status, flags, proposal in rows]
     return table.take(np.flatnonzero(chosen))
@@ -173,6 +178,12 @@ def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) 
 
     Source: interval by Fisher's transformation with the variance (1 + r^2 / 2) / (n - 3) of Bonett and Wright,
     Psychometrika 65 (2000)
+
+    Examples:
+        >>> from analysis.statistics.association import spearman
+        >>> found = spearman(range(10), [0, 1, 2, 3, 4, 5, 6, 7, 9, 8])
+        >>> round(found.value, 3), found.n
+        (0.988, 10)
     """
     first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     complete, labels = _grouped([first, second], groups)

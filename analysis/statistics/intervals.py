@@ -86,6 +86,11 @@ def wilson_interval(successes: ArrayLike, examples: ArrayLike, /, *, confidence:
         confidence: Nominal coverage, in (0, 1).
 
     Source: Wilson, JASA 22 (1927).
+
+    Examples:
+        >>> low, high = rs.wilson_interval(740, 1000)
+        >>> f"{low:.3f} to {high:.3f}"
+        '0.712 to 0.766'
     """
     z = _z(confidence)
     count, n = np.broadcast_arrays(np.asarray(successes, dtype=float), np.asarray(examples, dtype=float))
@@ -173,6 +178,10 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def signed(self) -> str:
+        """Return the same with signs, for differences."""
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 def summary(drawn: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:

@@ -7,6 +7,7 @@ from pathlib import Path
 from analysis.heldout.confirmation import ConfirmedMember
 from analysis.heldout.measurements import doubts_on_test, lipschitz_row, settings_phrase, uses_lines
 from analysis.heldout.members import HeldoutResults, curse_lines
+from analysis.method_styles import styles_for
 from analysis.tables.accuracy_lines import (
     MEASURES,
     SETTINGS,
@@ -42,8 +43,6 @@ def chosen_lines(found: HeldoutResults, /) -> list[Line]:
 
     The Lipschitz estimate is the one with most images, of the member's own checkpoint at the study's radius.
     """
-    from analysis.method_styles import styles_for
-
     styles = styles_for(one.result["method"] for one in found.members)
     return [_line(one, found, label=styles[one.result["method"]].label) for one in found.members]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
-from analysis.fronts.front import require_like_for_like
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import Estimate, Outcomes, accuracy_estimate, difference, paired_difference_interval
 from analysis.tables.accuracy_lines import line_table
@@ -60,15 +59,6 @@ class MethodDifference:
     clean: Estimate
     robust: Estimate
     paired: bool
-
-
-def check_side(side: Side, /) -> None:
-    """Check that a study's rows were measured alike.
-
-    Raises:
-        MixedStudiesError: They are not.
-    """
-    require_like_for_like(side.table)
 
 
 def unlike_columns(first: Side, second: Side, /) -> list[str]:
@@ -144,7 +134,7 @@ def difference_table(first: Side, second: Side, /) -> TextTable:
         headings=("method", f"trial of {first.label}", f"trial of {second.label}", "clean (val)", "robust (val)", "by"),
         formats=("", "", "", "", "", ""),
         rows=tuple(
-            (row.method, *row.trials, _signed(row.clean), _signed(row.robust), "pairs" if row.paired else "shares")
+            (row.method, *row.trials, row.clean.signed(), row.robust.signed(), "pairs" if row.paired else "shares")
             for row in rows
         ),
         notes=(
@@ -182,10 +172,6 @@ def _paired(
 def _unpaired(rows: tuple[Mapping[str, Any], Mapping[str, Any]], kind: str) -> Estimate:
     before, after = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for row in rows)
     return difference(after, before)
-
-
-def _signed(found: Estimate) -> str:
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _values(table: Table, name: str) -> set[Any]:

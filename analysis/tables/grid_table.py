@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from analysis.data.results import Table
 from analysis.heldout.measurements import like_for_like, uses_lines
+from analysis.method_styles import styles_for
 from analysis.tables.accuracy_lines import (
     MEASURES,
     SETTINGS,
@@ -55,8 +56,6 @@ def grid_lines(grid: Grid, /, *, split: Split) -> list[Line]:
     Its cells are those of `trial_cells`, the `split` shown, `lipschitz` (mean empirical local Lipschitz lower bound)
     and `remark` (why numbers are missing or flagged, else empty).
     """
-    from analysis.method_styles import styles_for
-
     rows = grid.rows.to_pylist()
     styles = styles_for(row["method"] for row in rows)
     places = {method: place for place, method in enumerate(styles)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.directory.layout import CONFIG_FILE
-from study.directory.rows import known_on_test, read_rows
+from study.directory.rows import heldout_results, read_rows
 from study.errors import UsageError
 
 
@@ -45,7 +45,7 @@ class StudySources:
         from analysis.heldout.members import together
 
         found = {
-            label: known_on_test(source, table=self.rows[label])
+            label: heldout_results(source, table=self.rows[label])
             for label, source in self.sources.items()
             if source.is_dir()
         }

@@ -26,7 +26,7 @@ from analysis.fronts.front import (
     require_like_for_like,
     spread_along,
 )
-from analysis.fronts.objectives import FRONT, is_feasible, meets_constraints
+from analysis.fronts.objectives import FRONT, is_feasible, missed_constraints
 
 # Few distinct values, so that ties and duplicates are the rule; the specials include both zeros.
 COORDINATES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.25, 0.5, 1.0, math.inf, math.nan])
@@ -167,7 +167,7 @@ def test_feasible_equals_is_feasible_of_each_row() -> None:
         for row in study_rows(120, seed=8)
     ]
     assert feasible(as_table(rows)).tolist() == [is_feasible(row) for row in rows]
-    assert keeping_constraints(as_table(rows)).tolist() == [meets_constraints(row) for row in rows]
+    assert keeping_constraints(as_table(rows)).tolist() == [not missed_constraints(row) for row in rows]
     assert feasible(as_table([])).shape == (0,)
 
 
