@@ -66,11 +66,7 @@ def _associations(title: str, rows: list[AssociationRow], unit: str) -> str:
     )
     headings = ("of", "with", "among", unit, "n")
     missing = any(row.found is None for row in rows)
-    notes = (
-        (f"-: fewer than {LEAST} trials after subtracting one per intercept, or a column that does not vary",)
-        if missing
-        else ()
-    )
+    notes = (f"-: fewer than {LEAST} trials after subtracting one per intercept, or nothing varies",) if missing else ()
     return table_html(TextTable(title=title, headings=headings, formats=("", "", "", "", "d"), rows=cells, notes=notes))
 
 

@@ -71,9 +71,8 @@ def association_lines(table: Table, /) -> list[str]:
     share = random_share(table)
     if not share.num_rows:
         return [
-            "No sound trial was proposed independently of results (search.random_fraction), so no "
-            "association of Lipschitzness or dropout with accuracy is reported: a sampler that follows results makes "
-            "one."
+            "No sound trial was proposed independently of results (search.random_fraction), so no association of "
+            "Lipschitzness or dropout with accuracy is reported: a sampler that follows results creates one by itself."
         ]
     rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(share)}
     lines = []
@@ -81,8 +80,8 @@ def association_lines(table: Table, /) -> list[str]:
     within = rows["scale-free", "robust accuracy", "within method"]
     if overall is not None:
         lines.append(
-            "Among randomly proposed trials, the rank correlation of scale-free Lipschitzness with robust "
-            f"accuracy is {_association_text(overall)}"
+            "Among trials proposed independently of results, the rank correlation of scale-free Lipschitzness with "
+            f"robust accuracy is {_association_text(overall)}"
             + (f"; within method {_association_text(within)}" if within is not None else "")
             + ". This is association, not cause."
         )
@@ -94,15 +93,14 @@ def association_lines(table: Table, /) -> list[str]:
             f"[{clean.low:+.3f}, {clean.high:+.3f}] and {robust.value:+.3f} robust accuracy "
             f"[{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
         )
-    if not lines:
-        enough = share.num_rows >= LEAST
-        lines.append(
-            f"The {share.num_rows} randomly proposed trials are too few for their number of methods, or vary too "
-            "little, for associations."
-            if enough
-            else f"Associations need at least {LEAST} randomly proposed trials; this study has {share.num_rows}."
-        )
-    return lines
+    if lines:
+        return lines
+    if share.num_rows < LEAST:
+        return [f"Associations need at least {LEAST} randomly proposed trials; this study has {share.num_rows}."]
+    return [
+        f"The {share.num_rows} trials proposed independently of results are too few for their number of methods, or "
+        "vary too little, for associations."
+    ]
 
 
 def _describe(row: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def test_they_are_counted_beside_the_failed_and_the_flagged() -> None:
     assert dict(zip(shown.headings, shown.rows[0], strict=True))["infeasible"] == 3
     page = build_report(Material(title="toy", table=table))
     assert "3 without flags but missed val_clean_accuracy &gt;= 0.9." in page
-    assert "The front of the infeasible trials, by themselves" in page
+    assert "The front of the infeasible trials alone" in page
     assert '<th scope="col" class="number">infeasible</th>' in page
 
 

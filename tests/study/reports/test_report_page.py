@@ -37,17 +37,20 @@ def test_the_page_says_what_the_rows_say_and_fetches_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "text"),
     [
         ([result_row(0)], "1 trial"),
         ([result_row(0, status="failed", reason="diverged", val_clean_accuracy=None, val_robust_accuracy=None)],
          "there is no front"),
         ([result_row(0, flags=["zero_gradients"])], "1 flagged zero_gradients"),
         ([result_row(n) for n in range(12)], "No sound trial was proposed independently of results"),
+        ([result_row(n, proposal="random") for n in range(6)],
+         "Associations need at least 8 randomly proposed trials; this study has 6."),
+        ([result_row(n, proposal="random") for n in range(9)], "The 9 trials proposed independently of results are"),
     ],
 )  # fmt: skip
-def test_small_and_sorry_studies_have_a_page_too(rows, said) -> None:
-    assert said in text_of(page_of(rows))
+def test_small_and_failed_studies_have_a_page_too(rows, text) -> None:
+    assert text in text_of(page_of(rows))
 
 
 def test_names_cannot_break_out_of_the_page() -> None:
