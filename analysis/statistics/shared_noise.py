@@ -37,8 +37,8 @@ class Measured:
 def measure(outcomes: np.ndarray, /) -> Measured:
     """Return angles and noise of outcomes.
 
-    The angle of a share of n examples has variance 1 / (4 n) whatever the share is, also near 0 and 1, so that neither
-    the noise of a trial nor its weight depends on its luck. Trials that fail on the same examples err together; this is
+    The angle of a share of n examples has variance 1 / (4 n) for every share, also near 0 and 1, so that neither the
+    noise of a trial nor its weight depends on its luck. Trials that fail on the same examples err together; this is
     estimated from the correlations of outcomes between trials as a few shared factors whose loadings are linear in a
     trial's angles. Half a disagreement is added to each variance, so that few examples do not make two trials certainly
     equal; trials share most of it, since those that fail on no example still rest on the same examples.

@@ -70,7 +70,7 @@ def test_importance_within_a_method_covers_its_own_settings_and_names_methods_wi
     assert table.rows[0][:3] == ("trades", f"n = {2 * LEAST}", "training radius ε")
     assert methods == ["trades"] * 3
     text = text_of(page_of(rows, importance_within=[few, many]))
-    assert "fewer than 20 sound trials or none that vary: natural (5)" in text
+    assert "fewer than 20 sound trials or no setting that varies: natural (5)" in text
     sampled = as_table([row | {"proposal": "sampler"} for row in rows])
     assert [(method.trials, method.independent) for method in importance_within(sampled)] == [
         (5, False),
