@@ -170,9 +170,10 @@ class TrialCallback(tune.Callback):
             self._open.setdefault(trial.trial_id, trial)
         self._num_seen = len(trials)
         for trial in self._finished:
-            # Tune keeps ended trials in memory, of which these statistics of their metrics are the largest part
+            # Tune keeps ended trials in memory; their last result and its statistics are the largest part
             trial.metric_analysis.clear()
             trial.metric_n_steps.clear()
+            trial.run_metadata.last_result = {}
         self._finished.clear()
         running = [
             (trial.trial_id, trial.config["trial_id"]) for trial in self._open.values() if trial.status == "RUNNING"

@@ -112,7 +112,7 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     attack = row["seconds_attack"] / 2 * examples / measured * times
     lipschitz = row["seconds_lipschitz"] / 2 * min(spec.evaluation.lipschitz.examples, examples) / measured * times
     with tempfile.TemporaryDirectory() as folder:
-        trainer.keep(folder)
+        trainer.save_checkpoints(folder)
         return training + attack + lipschitz, sum(path.stat().st_size for path in Path(folder).iterdir())
 
 

@@ -108,13 +108,13 @@ def _write_member(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data
 def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
     from analysis.statistics.radius_curves import Curve
     from trainables.attacks.threat import ThreatModel
-    from trainables.evaluation.evaluate import attacked, clean_measures
+    from trainables.evaluation.evaluate import attack_images, clean_measures
 
     radii = [share * row["eval_epsilon"] for share in RADII]
     accuracies = [clean_measures(model, images, labels)[0]]
     for radius in radii[1:]:
         options: dict[str, Any] = {"steps": row["steps"], "restarts": row["restarts"], "seed": SEED}
-        outcome = attacked(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
+        outcome = attack_images(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
         accuracies.append(float(outcome.robust.double().mean()))
     return Curve(
         trial_id=row["trial_id"],

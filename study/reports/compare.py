@@ -55,11 +55,12 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
 
 
 def _checked_side(source: Path, label: str, study: StudySources) -> Side:
-    from analysis.tables.comparison import Side, check_side
+    from analysis.fronts.front import require_like_for_like
+    from analysis.tables.comparison import Side
 
     side = Side(label=label, table=study.table)
     try:
-        check_side(side)
+        require_like_for_like(side.table)
     except ValueError as error:
         raise UsageError(
             f"{source}: {str(error).partition(', so they share')[0]}: each side must be of one measurement"

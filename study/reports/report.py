@@ -50,14 +50,14 @@ def report_page(study_dir: Path, /) -> str:
 
 
 def _page(found: StudySources, /, *, allow_mixed: bool = False) -> str:
-    from analysis.fronts.front import insisted, mixed_columns, require_like_for_like
+    from analysis.fronts.front import mixed_columns, require_like_for_like, with_mixed_allowed
     from analysis.report.page import Material, build_report
     from study.reports.dataset_separation import distances_of
     from study.reports.radius_curves import front_curves
     from study.search.importance import importance_of, importance_within, objectives_shown
 
     home = _home(found)
-    table = insisted(found.table) if allow_mixed else found.table
+    table = with_mixed_allowed(found.table) if allow_mixed else found.table
     try:
         require_like_for_like(table)
         devices, unit = _hours(found.sources.values())

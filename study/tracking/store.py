@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
@@ -94,12 +95,8 @@ class Store:
         self._dir = study_dir
         for run in runs_of(self.client, self.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"):
             self.runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), tracked_run(run))
-        self.parent = self._open(
-            STUDY,
-            run_name=study,
-            tags={"study": study} | parent_tags(self.client, self.experiment_id, parent_study_id),
-            started=started,
-        )
+        study_tags = {"study": study} | parent_tags(self.client, self.experiment_id, parent_study_id)
+        self.parent = self._open(STUDY, run_name=study, tags=study_tags, started=started)
 
     def apply(self, events: Iterable[Mapping[str, Any]], /) -> None:
         """Send events to the runs; one that the store refuses is skipped and listed in `refused`.
@@ -188,7 +185,9 @@ class Store:
             pieces: dict[str, str | None] = {**row_tags(row)}
             longer = {name for name in run.tags if name.startswith(ROW_TAG)} - pieces.keys()
             self._log(run, tags=pieces | dict.fromkeys(longer))
-            run.row = dict(row)
+            # Of each ended trial: its column names shared with the others', and no second copy of its row's text.
+            run.row = {sys.intern(name): value for name, value in row.items()}
+            run.tags |= dict.fromkeys(pieces, "")
         self._terminate(run, status, ended=ended)
 
     def _on_measured(self, event: Mapping[str, Any]) -> None:

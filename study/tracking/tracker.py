@@ -88,11 +88,6 @@ class Tracker:
         self._replay()
         self._from_start = from_start
 
-    @property
-    def parent_run_id(self) -> str | None:
-        """Return the parent run's id; None until MLflow has assigned one."""
-        return self._run_id(STUDY)
-
     def run_id(self, trial_id: str) -> str | None:
         """Return the id of a trial's run; None until MLflow has assigned one."""
         return self._run_id(trial_id)

@@ -36,9 +36,9 @@ def test_keys_of_how_much_and_where_may_change(assignment):
 
 def test_refused_changes_are_listed_key_by_key():
     config = changed("training.lr=0.3", "search.seed=5", "search.num_trials=9", "evaluation.epsilon=8/255")
-    with pytest.raises(UsageError) as found:
+    with pytest.raises(UsageError) as refused:
         check_unchanged(RECORDED, config, where="here/study.yaml")
-    problems = found.value.problems
+    problems = refused.value.problems
     assert len(problems) == 4
     for key in ("training.lr", "search.seed", "evaluation.epsilon"):
         assert sum(problem.startswith(f"`{key}` was ") for problem in problems) == 1

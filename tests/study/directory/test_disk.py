@@ -95,7 +95,7 @@ def test_the_size_of_checkpoints_follows_from_the_weights(tmp_path):
     for optimizer, ema in (("sgd", None), ("adam", 0.9)):
         trainer = Trainer(tiny_spec(optimizer=optimizer, ema=ema, lr=0.01), data=blobs(), device="cpu")
         trainer.run_epoch()
-        trainer.keep(tmp_path)
+        trainer.save_checkpoints(tmp_path)
         weights = sum(tensor.numel() * tensor.element_size() for tensor in trainer.model.state_dict().values())
         ema_text = "null" if ema is None else str(ema)
         study = config(f"training.optimizer={optimizer}", f"training.ema={ema_text}")

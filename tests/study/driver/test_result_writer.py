@@ -79,8 +79,8 @@ def test_outcomes_of_both_checkpoints_are_written(config, tmp_path):
     )
     (row,) = read_results(tmp_path).to_pylist()
     examples = read_examples(tmp_path).to_pylist()
-    found = {(e["checkpoint"], e["split"]) for e in examples}
-    assert found == {("last", "train"), ("last", "val"), ("best", "val")}
+    parts = {(e["checkpoint"], e["split"]) for e in examples}
+    assert parts == {("last", "train"), ("last", "val"), ("best", "val")}
     for checkpoint, prefix in (("last", "val"), ("best", "best_val")):
         measured = [e for e in examples if (e["checkpoint"], e["split"]) == (checkpoint, "val")]
         for kind in ("clean", "robust"):

@@ -45,7 +45,7 @@ def published(tmp_path_factory):
     spec = config.trial_spec({"method": "natural"}, number=0)
     trainer = Trainer(spec, data=load_dataset(spec.dataset))
     trainer.run_epoch()
-    trainer.keep(folder / "checkpoints/00000")
+    trainer.save_checkpoints(folder / "checkpoints/00000")
     outcome = trainer.outcome()
     own = {"study": "s", "trial_id": "00000", "number": 0}
     written = {**row(0), **outcome.row, **own, "flags": [], "checkpoint_path": str(folder / "checkpoints/00000")}

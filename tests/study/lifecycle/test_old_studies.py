@@ -197,7 +197,7 @@ def test_the_report_shows_how_trials_ended(finished, command) -> None:
     page = (finished / "report.html").read_text()
     assert "The front has 2 members. Its clean end is trial 00004" in page
     assert "1 failed, natural: diverged" in page
-    assert "Trained again with n new seeds, robust accuracy on test went" in page
+    assert "Retrained with n new seeds, robust accuracy on test went" in page
 
 
 def test_a_finished_study_is_tracked_again_and_then_shown(finished, command, tmp_path, uri, monkeypatch) -> None:

@@ -95,7 +95,7 @@ def test_invalid_input_is_reported_in_one_line(folder, command, tmp_path):
         ((good, good), "compare takes two different studies"),
         ((good, empty), "empty has no results yet"),
         ((good, mixed), "mixed: these results differ in dataset (digits, mnist); eval_epsilon (0.1, 0.2)"),
-        ((good, damaged), "all.parquet is no whole Parquet file"),
+        ((good, damaged), "all.parquet is not a complete Parquet file"),
         ((good, tmp_path / "nowhere"), "nowhere does not exist"),
     ):
         code, out, err = command(*words)

@@ -11,7 +11,7 @@ from helpers.studies.synthetic_results import as_table, evaluation_row, result_r
 
 from analysis.data.results import example_columns, write_columns, write_rows
 from analysis.data.schema import EVALUATION, EXAMPLE, RESULT
-from analysis.fronts.front import MixedStudiesError, front_of, insisted, mixed_columns, require_like_for_like
+from analysis.fronts.front import MixedStudiesError, front_of, mixed_columns, require_like_for_like, with_mixed_allowed
 from study.cli import main
 
 SETTINGS = {"eval_epsilon": 0.1, "examples": 40}
@@ -105,14 +105,17 @@ def test_mixed_studies_are_refused_with_the_columns_that_differ_unless_allow_mix
     assert "--allow-mixed" in err
     assert err.count("\n") == 1
     assert command(first, second, "--allow-mixed")[0] == 0
-    assert "measured different things (eval_epsilon)" in (tmp_path / "report.html").read_text()
+    assert (
+        "measured differently (eval_epsilon) and were combined with --allow-mixed"
+        in (tmp_path / "report.html").read_text()
+    )
 
 
-def test_the_insistence_goes_with_selections_of_the_table():
+def test_selections_of_the_table_keep_the_mark_of_allow_mixed():
     table = as_table([result_row(0), result_row(1, eval_epsilon=0.2, val_robust_accuracy=0.6)])
     with pytest.raises(MixedStudiesError):
         front_of(table)
-    marked = insisted(table)
+    marked = with_mixed_allowed(table)
     assert front_of(marked)["trial_id"].to_pylist() == ["t00001"]
     for part in (marked.take([0, 1]), marked.filter([True, True]), marked.slice(0, 2)):
         require_like_for_like(part)
@@ -129,7 +132,7 @@ def test_invalid_input_is_reported_in_one_line(folder, command, tmp_path):
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"robust_study.schema_version": b"1"}), path)
     for other, line in (
         (empty, "empty has no results yet"),
-        (damaged, "all.parquet is no whole Parquet file"),
+        (damaged, "all.parquet is not a complete Parquet file"),
         (old, "has result schema version 1, this robust-study reads version"),
         (tmp_path / "nowhere", "nowhere does not exist"),
     ):

@@ -18,9 +18,9 @@ def test_importance_finds_what_matters() -> None:
         dropout, lr = float(rng.random()), float(rng.random())
         changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": 0.9 - 0.3 * dropout}
         rows.append(result_row(number, **changes))
-    found = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
-    assert next(iter(found)) == "param.dropout"
-    assert found["param.dropout"] > 0.9
+    shares = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
+    assert next(iter(shares)) == "param.dropout"
+    assert shares["param.dropout"] > 0.9
     assert importances(rows[: LEAST - 1], ["val_clean_accuracy"]) == {}
     assert importances(rows, ["val_robust_accuracy"]) == {}
 
@@ -70,9 +70,12 @@ def test_importance_within_a_method_covers_its_own_settings_and_names_methods_wi
     assert table.rows[0][:3] == ("trades", f"n = {2 * LEAST}", "training radius ε")
     assert methods == ["trades"] * 3
     text = text_of(page_of(rows, importance_within=[few, many]))
-    assert "fewer than 20 sound trials or none that vary: natural (5)" in text
+    assert "fewer than 20 sound trials or no setting that varies: natural (5)" in text
     sampled = as_table([row | {"proposal": "sampler"} for row in rows])
-    assert [(one.trials, one.independent) for one in importance_within(sampled)] == [(5, False), (2 * LEAST, False)]
+    assert [(method.trials, method.independent) for method in importance_within(sampled)] == [
+        (5, False),
+        (2 * LEAST, False),
+    ]
     assert objectives_shown([tmp_path]) == (
         "val_clean_accuracy",
         "val_robust_accuracy",
