@@ -105,10 +105,8 @@ def test_mixed_studies_are_refused_with_the_columns_that_differ_unless_allow_mix
     assert "--allow-mixed" in err
     assert err.count("\n") == 1
     assert command(first, second, "--allow-mixed")[0] == 0
-    assert (
-        "measured differently (eval_epsilon) and were combined with --allow-mixed"
-        in (tmp_path / "report.html").read_text()
-    )
+    page = (tmp_path / "report.html").read_text()
+    assert "measured differently (eval_epsilon) and were combined with --allow-mixed" in page
 
 
 def test_selections_of_the_table_keep_the_mark_of_allow_mixed():
