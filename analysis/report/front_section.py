@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.fronts.front import feasible, front_of, on_infeasible_front
 from analysis.fronts.objectives import FRONT, infeasible
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
 from analysis.report.html import table_html
 from analysis.statistics.intervals import accuracy_estimate
@@ -31,7 +31,7 @@ _GLYPHS = {
 """The charts' shapes as letters, so that a method is told by more than its colour."""
 
 
-def front_section(material: Material, /) -> list[str]:
+def front_section(material: StudyMaterial, /) -> list[str]:
     """Return the section's parts: the methods to show, the linked charts, the members, the hypervolume over time."""
     table = material.table
     counts = Counter(table["method"].to_pylist())
@@ -85,7 +85,7 @@ _HEADINGS = (
 _FORMATS = ("", "", ".3f", "", ".4f", "", "", ".4g", ".2f")
 
 
-def _members(material: Material, members: list[dict[str, Any]]) -> list[str]:
+def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str]:
     """Return the front's members as a table, below it likely members that were measured off it, and infeasible ones."""
     table, chance = material.table, material.probabilities()
     ids = {row["trial_id"] for row in members}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.data.results import Table
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report.html import paragraph, table_html
 from analysis.statistics.association import (
     INDEPENDENT,
@@ -18,7 +18,7 @@ from analysis.tables.text_table import TextTable
 from analysis.wording import radius
 
 
-def lipschitz_section(material: Material, /) -> list[str]:
+def lipschitz_section(material: StudyMaterial, /) -> list[str]:
     """Return the section's parts, or that nothing can be said without independent proposals."""
     share = random_share(material.table)
     text = _sample(material.table, share)
@@ -81,7 +81,7 @@ _CHART = (
 )
 
 
-def _separation(material: Material) -> list[str]:
+def _separation(material: StudyMaterial) -> list[str]:
     radii = sorted(set(material.table["eval_epsilon"].to_pylist()))
     reach = material.reach()
     if reach is None or not radii:

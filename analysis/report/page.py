@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.data.results import Table
 from analysis.fronts.front import mixed_columns
-from analysis.material import Material as Material
+from analysis.material import StudyMaterial
 from analysis.plots.trials.interactive import plotly_script
 from analysis.report.chart_data import as_json, chart_data
 from analysis.report.front_section import front_section
@@ -30,7 +30,7 @@ _SECTIONS = {
 }
 
 
-def build_report(material: Material, /) -> str:
+def build_report(material: StudyMaterial, /) -> str:
     """Return the page.
 
     Raises:
@@ -65,7 +65,7 @@ def build_report(material: Material, /) -> str:
     return document(material.title, provenance(table), sections, scripts=scripts)
 
 
-def _summary(material: Material) -> list[str]:
+def _summary(material: StudyMaterial) -> list[str]:
     lines = summary_lines(material.table, belief=material.belief, reference=material.reference)
     if mixed := mixed_columns(material.table):
         lines = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from analysis.fronts.objectives import objective
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report.html import bars, paragraph, table_html
 from analysis.statistics.importance import setting_name
 from analysis.tables.importance import within_table
@@ -17,7 +17,7 @@ _SAID = (
 )
 
 
-def settings_section(material: Material, /) -> list[str]:
+def settings_section(material: StudyMaterial, /) -> list[str]:
     """Return the section's parts."""
     found = []
     for name, shares in material.importance.items():

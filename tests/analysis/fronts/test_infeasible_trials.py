@@ -12,9 +12,10 @@ from helpers.studies.synthetic_results import as_table, result_row, study_rows
 
 from analysis.fronts.front import feasible, front_of, on_infeasible_front
 from analysis.fronts.objectives import FRONT, infeasible, values
+from analysis.material import StudyMaterial
 from analysis.report.chart_data import chart_data
 from analysis.report.comparison_page import build_comparison
-from analysis.report.page import Material, build_report
+from analysis.report.page import build_report
 from analysis.tables.front_table import front_table, pareto_csv
 from analysis.tables.paper_table import paper_lines, paper_table
 from analysis.wording import count, provenance, why_no_front
@@ -62,7 +63,7 @@ def test_they_are_counted_beside_the_failed_and_the_flagged() -> None:
     assert (line.trials, line.failed, line.flagged, line.infeasible) == (5, 0, 1, 3)
     shown = paper_table(table)
     assert dict(zip(shown.headings, shown.rows[0], strict=True))["infeasible"] == 3
-    page = build_report(Material(title="toy", table=table))
+    page = build_report(StudyMaterial(table=table))
     assert "3 without doubts but against val_clean_accuracy &gt;= 0.9." in page
     assert "The front of the infeasible trials, by themselves" in page
     assert '<th scope="col" class="number">infeasible</th>' in page
@@ -85,7 +86,7 @@ def test_where_none_is_feasible_the_constraint_is_named_and_nothing_false_said(t
     table = as_table(NONE)
     reason = "2 trials completed without flags but against val_clean_accuracy >= 0.99, and no other completed"
     assert why_no_front(table).startswith(reason)
-    page = build_report(Material(title="toy", table=table))
+    page = build_report(StudyMaterial(table=table))
     assert reason.replace(">", "&gt;") in page
     assert "No trial completed" not in page
     with pytest.raises(UsageError, match=r"has no front yet \(2 trials completed without flags but against"):

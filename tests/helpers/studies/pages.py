@@ -7,14 +7,15 @@ from typing import Any
 
 from helpers.studies.synthetic_results import as_table
 
-from analysis.report.page import Material, build_report
+from analysis.material import StudyMaterial
+from analysis.report.page import build_report
 
 SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
 
 
 def page_of(rows: list[dict[str, Any]], **more: Any) -> str:
-    """Return the report of these rows; `more` is what else `Material` takes."""
-    return build_report(Material(title="toy", table=as_table(rows), **more))
+    """Return the report of these rows; `more` is what else `StudyMaterial` takes."""
+    return build_report(StudyMaterial(table=as_table(rows), **more))
 
 
 def text_of(page: str) -> str:
