@@ -13,7 +13,8 @@ from helpers.studies.synthetic_results import as_table, result_row, study_rows
 from analysis.fronts.front import feasible, front_of, on_infeasible_front
 from analysis.fronts.objectives import FRONT, infeasible, values
 from analysis.material import StudyMaterial
-from analysis.report.chart_data import chart_data
+from analysis.plots.trials.front_view import pareto_view
+from analysis.plots.trials.interactive import front_chart, hover_texts
 from analysis.report.comparison_page import build_comparison
 from analysis.report.page import build_report
 from analysis.tables.front_table import front_table, pareto_csv
@@ -77,9 +78,10 @@ def test_the_front_names_them_and_its_data_marks_them() -> None:
     rows = list(csv.DictReader(io.StringIO(pareto_csv(table))))
     assert [row["feasible"] for row in rows] == ["True", "False", "False", "False", "False"]
     assert [row["on_infeasible_front"] for row in rows] == ["False", "True", "True", "False", "False"]
-    drawn = chart_data(table)["trials"]
-    assert drawn["a"] == [0, 1, 1, 0, 0]
-    assert drawn["why"][1] == "infeasible: against val_clean_accuracy >= 0.9"
+    assert pareto_view(table).infeasible_front.tolist() == [False, True, True, False, False]
+    (stairs,) = [trace for trace in front_chart(pareto_view(table)).data if trace.name == "front of infeasible trials"]
+    assert set(zip(stairs.x, stairs.y, strict=True)) >= {(0.8, 0.6), (0.85, 0.5)}
+    assert hover_texts(table)[1].endswith("infeasible: against val_clean_accuracy &gt;= 0.9")
 
 
 def test_where_none_is_feasible_the_constraint_is_named_and_nothing_false_said(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -16,6 +17,13 @@ SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
 def page_of(rows: list[dict[str, Any]], **more: Any) -> str:
     """Return the report of these rows; `more` is what else `StudyMaterial` takes."""
     return build_report(StudyMaterial(table=as_table(rows), **more))
+
+
+def json_of(page: str, name: str) -> Any:
+    """Return what one of a page's script elements holds: `labels`, or a figure."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)
+    assert found is not None, name
+    return json.loads(found[1])
 
 
 def text_of(page: str) -> str:
