@@ -1,4 +1,4 @@
-"""What is known of a study beside its result rows: what figures and report draw from."""
+"""What figures and report of a study show: its result rows and what is known beside them."""
 
 from __future__ import annotations
 

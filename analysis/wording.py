@@ -21,7 +21,7 @@ LOWER_BOUND = "empirical local Lipschitz, lower bound"
 L_INF, L_2 = "\u2113∞", "\u21132"
 """The norms as texts write them; figures set the subscript."""
 
-_NORMS = {"linf": L_INF, "l2": L_2}
+NORMS = {"linf": L_INF, "l2": L_2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def measured_by(table: Table, /) -> str:
         _each(table, "attack", lambda attack: attack.upper() if attack == "pgd" else attack),
         _each(table, "steps", lambda steps: f"{steps} step{'s' * (steps != 1)}"),
         _each(table, "restarts", lambda restarts: f"{restarts} restart{'s' * (restarts != 1)}"),
-        _each(table, "norm", lambda norm: _NORMS.get(norm, norm)),
+        _each(table, "norm", lambda norm: NORMS.get(norm, norm)),
         radius_phrase(table),
     ]
     return ", ".join(part for part in parts if part)
@@ -119,7 +119,7 @@ def attack_phrase(table: Table, /) -> str:
     attacks = {*zip(table["attack"].to_pylist(), table["steps"].to_pylist(), strict=True)}
     parts = [
         " | ".join(sorted(attack_name(*each) for each in attacks)),
-        _each(table, "norm", lambda norm: _NORMS.get(norm, norm)),
+        _each(table, "norm", lambda norm: NORMS.get(norm, norm)),
         radius_phrase(table),
     ]
     return ", ".join(part for part in parts if part)

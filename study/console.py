@@ -1,16 +1,19 @@
-"""Where words go: results to stdout, everything else to stderr; wide enough for tables when nobody watches."""
+"""Consoles for results (stdout) and for everything else (stderr), and the progress displays."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -18,24 +21,23 @@ from rich.progress import (
 )
 
 _PIPE_WIDTH = 140
+PLAIN_SECONDS = 15.0
+"""Shortest time between two progress lines where there is no terminal."""
 
 
 def results() -> Console:
-    """Return the console for what a script would read."""
+    """Return the console for results, which scripts may read."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, soft_wrap=True, highlight=False, markup=False)
 
 
 def notes() -> Console:
-    """Return the console for progress and remarks."""
+    """Return the console for progress and notes."""
     return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
-PLAIN_SECONDS = 15.0
-
-
 def duration(seconds: float) -> str:
-    """Return seconds in words short enough for a status line: `42s`, `3m10s`, `2h05m`."""
+    """Return a duration in seconds as short text: `42s`, `3m10s`, `2h05m`."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds}s"
@@ -46,44 +48,37 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m"
 
 
-class StudyProgress:
-    """Shows trials done, running and failed, the front's size, time elapsed and left, on stderr.
+class _Live:
+    """A progress bar on a terminal, otherwise a line at most every `PLAIN_SECONDS`; both on stderr.
 
     Args:
-        total: Trials the study is to have.
-        done: Trials finished before this run.
-        failed: How many of those failed.
-        front_size: Size of the front so far.
-        run: When this run began, seconds since the epoch, and trials done then; now and `done` when None.
+        columns: Columns of the bar.
+        total: The count of a full bar; None where it is not known yet, 0 for no bar.
+        done: The count at the start.
+        first: The first text beside the bar; when None, the bar appears with its first task.
+        transient: Whether the bar disappears at the end.
     """
 
     def __init__(
         self,
-        total: int,
-        /,
-        *,
+        *columns: ProgressColumn,
+        total: int | None,
         done: int = 0,
-        failed: int = 0,
-        front_size: int = 0,
-        run: tuple[float, int] | None = None,
+        first: str | None = "starting",
+        transient: bool = False,
     ) -> None:
-        began, self._before = run or (time.time(), done)
-        self._total = total
-        self._done = done
-        self._failed = failed
-        self._front_size = front_size
-        self._running = 0
-        self._started = time.monotonic() - (time.time() - began)
-        self._said = 0.0
+        self._columns, self._first, self._transient = columns, first, transient
+        self._total, self._done = total, done
+        self._started = self._printed = time.monotonic()
         self._console = notes()
         self._bar: Progress | None = None
 
-    def __enter__(self) -> StudyProgress:
-        if self._console.is_terminal:
-            columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=self._console, refresh_per_second=2)
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and self._total != 0:
+            self._bar = Progress(*self._columns, console=self._console, transient=self._transient, refresh_per_second=2)
             self._bar.start()
-            self._bar.add_task("starting", total=self._total, completed=self._done)
+            if self._first is not None:
+                self._bar.add_task(self._first, total=self._total, completed=self._done)
         return self
 
     def __exit__(
@@ -91,17 +86,56 @@ class StudyProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._done > self._before:
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _show(self, text: str, /, *, line: str | None = None, force: bool = False) -> None:
+        """Show the state.
+
+        Args:
+            text: Shown beside the bar.
+            line: Printed where there is no bar; `text` when None.
+            force: Print the line even if another was printed less than `PLAIN_SECONDS` ago.
+        """
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[-1], description=text, completed=self._done, total=self._total)
+        elif force or time.monotonic() - self._printed >= PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            self._console.print(line or text)
+
+
+class StudyProgress(_Live):
+    """A study's progress: trials done, running and failed, the front's size, time elapsed and left.
+
+    Args:
+        total: Number of trials of the complete study.
+        done: Number of trials already finished.
+        failed: How many of those failed.
+        front_size: Size of the front so far.
+    """
+
+    _total: int
+
+    def __init__(self, total: int, /, *, done: int = 0, failed: int = 0, front_size: int = 0) -> None:
+        super().__init__(
+            SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"), total=total, done=done
+        )
+        self._before = done
+        self._printed = -math.inf
+        self._failed, self._front_size, self._running = failed, front_size, 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self._bar is None and self._done > self._before:
             self._console.print(self.line())
 
     def tick(self, *, running: int) -> None:
         """Refresh the line with the number of trials running now."""
         self._running = running
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, description=self.line())
-        elif time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
-            self._console.print(self.line())
+        self._show(self.line())
 
     def trial_ended(self, *, failed: bool, front_size: int) -> None:
         """Count a trial whose row is on disk."""
@@ -109,13 +143,13 @@ class StudyProgress:
         self._failed += failed
         self._front_size = front_size
 
-    def say(self, text: str) -> None:
-        """Print a line that stays: something went wrong, or a stage was reached."""
+    def print(self, text: str) -> None:
+        """Print a line above the progress display."""
         self._console.print(text)
 
     def line(self) -> str:
         """Return the status as one line."""
-        elapsed = time.monotonic() - self._started
+        elapsed = self._elapsed()
         parts = [
             f"{self._done}/{self._total} trials",
             f"{self._running} running",
@@ -129,143 +163,74 @@ class StudyProgress:
         return " · ".join(parts)
 
 
-class Stages:
-    """Shows which stage is running and how many of its images are done.
-
-    Args:
-        unit: What is counted, in the plural.
-    """
-
-    def __init__(self, *, unit: str) -> None:
-        self._unit = unit
-        self._console = notes()
-        self._bar: Progress | None = None
-        self._stage = ""
-        self._total = 0
-        self._begun = self._said = 0.0
-
-    def __enter__(self) -> Stages:
-        if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-            self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def begin(self, stage: str, /, *, total: int) -> None:
-        """Show a new stage of `total` things to do."""
-        self._stage, self._total = stage, total
-        self._begun = self._said = time.monotonic()
-        if self._bar is not None:
-            self._bar.add_task(stage, total=total)
-        else:
-            self._console.print(f"{stage}: {total} {self._unit}")
-
-    def at(self, done: int, /) -> None:
-        """Show that so many are done."""
-        now = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[-1], completed=done)
-        elif now - self._said >= PLAIN_SECONDS and done < self._total:
-            self._said = now
-            left = duration((now - self._begun) / max(1, done) * (self._total - done))
-            self._console.print(f"{self._stage}: {done}/{self._total} {self._unit} · about {left} left")
-
-
-class EvaluationProgress:
-    """Shows how many measurements are done, and what the running one does.
-
-    Args:
-        total: How many there are.
-    """
-
-    def __init__(self, total: int, /) -> None:
-        self._total = total
-        self._done = 0
-        self._running = ""
-        self._begun = self._said = time.monotonic()
-        self._console = notes()
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> EvaluationProgress:
-        if self._console.is_terminal and self._total:
-            columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, TimeElapsedColumn(), console=self._console)
-            self._bar.start()
-            self._bar.add_task("starting", total=self._total)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def begin(self, name: str, /) -> None:
-        """Say which measurement runs now."""
-        self._running = name
-        self._show(name)
-
-    def report(self, stage: str, done: int, total: int, /) -> None:
-        """Take a stage of the running measurement, as `trainables.evaluation.progress.Report` does."""
-        self._show(f"{self._running}: {stage}, {done}/{total} images")
-
-    def ended(self, name: str, /, *, failed: bool) -> None:
-        """Count a measurement that is written, or that failed."""
-        self._done += 1
-        elapsed = time.monotonic() - self._begun
-        left = elapsed / self._done * (self._total - self._done)
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done)
-        elif failed or self._done == self._total or time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
-            rest = f" · about {duration(left)} left" if self._done < self._total else ""
-            self._console.print(
-                f"{self._done}/{self._total} measured · {name}{' failed' * failed} · {duration(elapsed)}{rest}"
-            )
-
-    def _show(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], description=text)
-        elif time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
-            self._console.print(f"{self._done}/{self._total} measured · {text}")
-
-
-class PairProgress:
-    """Shows on stderr which share of all pairs is compared: a bar on a terminal, else a line now and then."""
+class StageProgress(_Live):
+    """A measurement's progress: its stage and how many images are done, with one bar per stage."""
 
     def __init__(self) -> None:
-        self._console = notes()
-        self._started = self._said = time.monotonic()
-        self._bar: Progress | None = None
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+        super().__init__(*columns, TimeElapsedColumn(), TimeRemainingColumn(), total=None, first=None)
 
-    def __enter__(self) -> PairProgress:
-        if self._console.is_terminal:
-            from rich.progress import Progress
+    def report(self, stage: str, done: int, total: int, /) -> None:
+        """Show progress, called as a `trainables.evaluation.progress.Report`; a stage starts with `done` 0."""
+        self._done, self._total = done, total
+        if done == 0:
+            self._started = time.monotonic()
+            if self._bar is not None:
+                self._bar.add_task(stage, total=total)
+            self._show(stage, line=f"{stage}: {total} images", force=True)
+        elif self._bar is not None or done < total:
+            left = duration(self._elapsed() / done * (total - done))
+            self._show(stage, line=f"{stage}: {done}/{total} images · about {left} left")
 
-            self._bar = Progress(console=self._console, transient=True)
-            self._bar.start()
-            self._bar.add_task("reading", total=None)
-        return self
+
+class EvaluationProgress(_Live):
+    """Progress of several measurements: how many are done, and the stage of the running one.
+
+    Args:
+        total: Number of measurements.
+    """
+
+    _total: int
+
+    def __init__(self, total: int, /) -> None:
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
+        super().__init__(*columns, TimeElapsedColumn(), total=total)
+        self._running = ""
+
+    def begin(self, name: str, /) -> None:
+        """Show which measurement starts."""
+        self._running = name
+        self._show(name, line=f"{self._done}/{self._total} measured · {name}")
+
+    def report(self, stage: str, done: int, total: int, /) -> None:
+        """Show the running measurement's progress, called as a `trainables.evaluation.progress.Report`."""
+        text = f"{self._running}: {stage}, {done}/{total} images"
+        self._show(text, line=f"{self._done}/{self._total} measured · {text}")
+
+    def ended(self, name: str, /, *, failed: bool) -> None:
+        """Count a measurement that was written or failed."""
+        self._done += 1
+        elapsed = self._elapsed()
+        line = f"{self._done}/{self._total} measured · {name}{' failed' * failed} · {duration(elapsed)}"
+        if self._done < self._total:
+            line += f" · about {duration(elapsed / self._done * (self._total - self._done))} left"
+        self._show(name, line=line, force=failed or self._done == self._total)
+
+
+class PairProgress(_Live):
+    """Progress of a comparison of all pairs of images."""
+
+    def __init__(self) -> None:
+        super().__init__(*Progress.get_default_columns(), total=None, first="reading", transient=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__exit__(kind, error, trace)
         if error is None:
-            self._console.print(f"compared all pairs in {duration(time.monotonic() - self._started)}")
+            self._console.print(f"compared all pairs in {duration(self._elapsed())}")
 
-    def update(self, what: str, done: int, total: int, /) -> None:
-        """Take how many of all pairs are compared, and what is being compared now."""
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], description=what, completed=done, total=total)
-        elif time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
-            self._console.print(f"{what}: {done / total:.0%} of all pairs, {duration(self._said - self._started)}")
+    def update(self, task: str, done: int, total: int, /) -> None:
+        """Show the current task, and how many of all pairs are compared."""
+        self._done, self._total = done, total
+        self._show(task, line=f"{task}: {done / total:.0%} of all pairs, {duration(self._elapsed())}")

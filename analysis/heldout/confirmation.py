@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.heldout.measurements import alike, gap, like_for_like, lipschitz_on_test
+from analysis.heldout.measurements import Row, alike, gap, like_for_like, lipschitz_on_test
 from analysis.statistics.intervals import Estimate, difference, wilson_interval
-
-Row = Mapping[str, Any]
 
 KINDS = ("clean", "robust")
 
@@ -187,13 +185,11 @@ def as_tree(found: Sequence[ConfirmedMember], /) -> list[dict[str, Any]]:
 
 def _together(measured: Sequence[Sequence[Row]]) -> list[Row]:
     """Return one measurement of each network, all on one number of images: where most networks have one, then most."""
-    sizes = {row["examples"] for rows in measured for row in rows}
-    at = {size: [rows_at[0] for rows in measured if (rows_at := _of_size(rows, size))] for size in sizes}
+    at: dict[int, list[Row]] = {}
+    for rows in measured:
+        for size, row in {row["examples"]: row for row in reversed(rows)}.items():
+            at.setdefault(size, []).append(row)
     return max(at.values(), key=lambda rows: (len(rows), rows[0]["examples"]), default=[])
-
-
-def _of_size(rows: Sequence[Row], size: int) -> list[Row]:
-    return [row for row in rows if row["examples"] == size]
 
 
 def _spread(measured: Sequence[Row], kind: str, outcomes: Mapping[str, Mapping[str, np.ndarray]]) -> Spread:

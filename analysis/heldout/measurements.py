@@ -9,8 +9,8 @@ from typing import Any
 
 from analysis.data.results import read_examples, trial_file
 from analysis.data.schema import EVALUATION, EXAMPLE, ResultsError
-from analysis.statistics.intervals import accuracy_estimate, difference
-from analysis.wording import L_2, L_INF, radius
+from analysis.statistics.intervals import Estimate, accuracy_estimate, difference
+from analysis.wording import NORMS, radius
 
 Row = Mapping[str, Any]
 
@@ -18,8 +18,6 @@ _STRENGTH = ("fgsm", "pgd", "multi_targeted", "autoattack")
 """Known attacks, weakest first; one of a user's own stands between the second and the third."""
 
 _SETTINGS = ("checkpoint", "attack", "norm", "epsilon", "steps", "restarts", "examples", "checks")
-
-_NORMS = {"linf": L_INF, "l2": L_2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,7 @@ def settings_phrase(row: Row, /) -> str:
     effort = f"{row['steps']} step{'s' * (row['steps'] != 1)}, {row['restarts']} restart{'s' * (row['restarts'] != 1)}"
     if attack == "autoattack":
         effort = f"standard set after PGD ({effort})"
-    norm = _NORMS.get(row["norm"], row["norm"])
+    norm = NORMS.get(row["norm"], row["norm"])
     name = attack.upper() if attack in ("pgd", "fgsm") else attack
     return f"{name}, {effort}, {norm}, ε = {radius(row['epsilon'])}, {row['examples']} images"
 
@@ -204,8 +202,8 @@ def _metric_name(row: Row) -> str:
     return f"test_robust_accuracy_{row['attack'].rpartition(':')[2]}"
 
 
-def gap(result: Row, row: Row, kind: str, /) -> Any:
-    """Return validation minus test accuracy of one checkpoint with its 95 % interval, an `Estimate`; see `difference`.
+def gap(result: Row, row: Row, kind: str, /) -> Estimate:
+    """Return validation minus test accuracy of one checkpoint with its 95 % interval; see `difference`.
 
     Args:
         result: The trial's result row.

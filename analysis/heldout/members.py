@@ -158,7 +158,7 @@ def curse_lines(found: HeldoutResults, /) -> list[str]:
     """Return the winner's curse averaged over members in words; empty where it is not known."""
     if not found.curse:
         return []
-    said = ", ".join(f"{kind} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for kind, one in found.curse.items())
+    said = ", ".join(f"{kind} {one.signed()}" for kind, one in found.curse.items())
     over = f"mean of {found.averaged} members" if found.averaged != 1 else "of the one member"
     return [f"winner's curse, {over}, validation - test of the same checkpoints: {said} (95 %, of the examples)"]
 

@@ -43,9 +43,9 @@ def page_charts(material: StudyMaterial, /) -> Iterator[tuple[str, Any]]:
 
 
 def chart_scripts(material: StudyMaterial, /) -> str:
-    """Return the script elements at the page's end: the figures, what labels say of each row, plotly, the page's own.
+    """Return the script elements at the page's end: the trials' labels, the figures, plotly's script, the page's own.
 
-    The labels stand there once, and not in each figure that has their trials.
+    The labels are there once, by row, and not in each figure that shows their trials.
     """
     labels = json.dumps(hover_texts(material.table, material.probabilities()), ensure_ascii=False)
     scripts = [_json("labels", inside_script(labels))]

@@ -63,4 +63,4 @@ def _summary(material: StudyMaterial) -> list[str]:
 
 
 def _paper(table: Table) -> str:
-    return table_html(paper_table(table), row_class=[line.method for line in paper_lines(table)])
+    return table_html(paper_table(table), row_class=[str(line.cells["method"]) for line in paper_lines(table)])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
-from analysis.fronts.front import require_like_for_like
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import Estimate, Outcomes, accuracy_estimate, difference, paired_difference_interval
-from analysis.tables.paper_table import Line, dropout_levels, dropouts, paper_lines
+from analysis.tables.accuracy_lines import line_table
+from analysis.tables.paper_table import FORMATS, HEADINGS, dropout_levels, dropouts, paper_lines
 from analysis.tables.text_table import TextTable
 
 _TOLD = ("dataset", "model", "method", "norm", "eval_epsilon", "attack", "steps", "restarts", "examples")
@@ -61,15 +61,6 @@ class MethodDifference:
     paired: bool
 
 
-def check_side(side: Side, /) -> None:
-    """Check that a study's own rows are of like measurement.
-
-    Raises:
-        MixedStudiesError: They are not.
-    """
-    require_like_for_like(side.table)
-
-
 def unlike_columns(first: Side, second: Side, /) -> list[str]:
     """Return the columns in which the studies measured different things; empty where they share a front."""
     return [
@@ -106,23 +97,16 @@ def paired_lines(first: Side, second: Side, /) -> TextTable:
     levels = dropout_levels([rate for side in sides for rate in dropouts(side.table)])
     cut = first.table.num_rows
     parts = (levels[:cut], levels[cut:])
-    found = [
-        {(line.method, line.dropout): line for line in paper_lines(side.table, levels=mine)}
+    lines = [
+        replace(line, cells={**line.cells, "study": side.label})
         for side, mine in zip(sides, parts, strict=True)
+        for line in paper_lines(side.table, levels=mine)
     ]
-    rows = [
-        (method, dropout, side.label, *_cells(mine[method, dropout]))
-        for method, dropout in sorted({*found[0], *found[1]})
-        for side, mine in zip(sides, found, strict=True)
-        if (method, dropout) in mine
-    ]
-    measures = ("train", "val", "adv. val", "Lipschitz (val)", "gap", "adv. gap")
-    counts = ("trials", "failed", "flagged", "infeasible")
-    return TextTable(
-        title="Per method and dropout: each study's trial with the highest validation robust accuracy",
-        headings=("method", "dropout", "study", "trial", *measures, *counts),
-        formats=("", "", "", "", "", "", "", ".4g", "", "", "d", "d", "d", "d"),
-        rows=tuple(rows),
+    return line_table(
+        "Per method and dropout: each study's trial with the highest validation robust accuracy",
+        sorted(lines, key=lambda line: (line.cells["method"], line.cells["dropout"])),
+        {name: HEADINGS[name] for name in ("method", "dropout")} | {"study": "study"} | HEADINGS,
+        formats=FORMATS,
         notes=("validation, not test; 95 % intervals of the examples, without the luck of having been chosen",),
     )
 
@@ -150,7 +134,7 @@ def difference_table(first: Side, second: Side, /) -> TextTable:
         headings=("method", f"trial of {first.label}", f"trial of {second.label}", "clean (val)", "robust (val)", "by"),
         formats=("", "", "", "", "", ""),
         rows=tuple(
-            (row.method, *row.trials, _signed(row.clean), _signed(row.robust), "pairs" if row.paired else "shares")
+            (row.method, *row.trials, row.clean.signed(), row.robust.signed(), "pairs" if row.paired else "shares")
             for row in rows
         ),
         notes=(
@@ -165,7 +149,7 @@ def best_of_methods(table: Table, /) -> dict[str, Mapping[str, Any]]:
     """Return by method the row of the sound trial with the highest validation robust accuracy."""
     rows = {row["trial_id"]: row for row in table.to_pylist()}
     lines = paper_lines(table, levels=[""] * table.num_rows)
-    return {line.method: rows[line.trial] for line in lines if line.trial is not None}
+    return {str(line.cells["method"]): rows[line.cells["trial"]] for line in lines if line.cells["trial"] is not None}
 
 
 def _paired(
@@ -188,17 +172,6 @@ def _paired(
 def _unpaired(rows: tuple[Mapping[str, Any], Mapping[str, Any]], kind: str) -> Estimate:
     before, after = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for row in rows)
     return difference(after, before)
-
-
-def _cells(line: Line) -> tuple[Any, ...]:
-    names = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
-    shown = [str(line.measures[name]) if name in line.measures else "" for name in names]
-    counts = (line.trials, line.failed, line.flagged, line.infeasible)
-    return (line.trial or "", *shown[:3], line.lipschitz, *shown[3:], *counts)
-
-
-def _signed(found: Estimate) -> str:
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _values(table: Table, name: str) -> set[Any]:

@@ -14,7 +14,7 @@ from analysis.fronts.front import Hypervolume, feasible, front_hypervolume, fron
 from analysis.fronts.member_choice import fronts_by, knee_of
 from analysis.fronts.objectives import FRONT, infeasible, objective, values
 from analysis.statistics.front_posterior import FrontPosterior
-from analysis.statistics.intervals import wilson_interval
+from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import Cell, TextTable, csv_text
 from analysis.wording import LOWER_BOUND, constraints_missed, flagged, measured_by, own_parameters, provenance
 
@@ -120,17 +120,10 @@ def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
         return (entry,)
 
     def read(row: Mapping[str, Any]) -> Cell:
-        known = row[f"val_{kind}_accuracy"] is not None
-        low, high = accuracy_ends(row[f"val_{kind}_accuracy"], row["examples"]) if known else (None, None)
-        return f"[{low:.3f}, {high:.3f}]" if known else None
+        low, high = _ends(row[f"val_{kind}_accuracy"], row["examples"])
+        return None if low is None else f"[{low:.3f}, {high:.3f}]"
 
     return (entry, (f"{kind} interval", "", read))
-
-
-def accuracy_ends(accuracy: float, examples: int, /) -> tuple[float, float]:
-    """Return the ends of an accuracy's 95 % Wilson interval."""
-    low, high = wilson_interval(round(accuracy * examples), examples)
-    return float(low), float(high)
 
 
 def _chance_column(belief: FrontPosterior | None) -> tuple[_Column, ...]:
@@ -208,19 +201,19 @@ def pareto_csv(
     probabilities = {} if belief is None else belief.probabilities()
     cells = []
     for *marks, row in zip(*masks.values(), table.to_pylist(), strict=True):
-        ends = [_csv_ends(row[name], row["examples"]) for name in FRONT]
+        ends = [_ends(row[name], row["examples"]) for name in FRONT]
         values_ = (" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names)
         cells.append([*marks, probabilities.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
     added = [f"{name}_{end}" for name in FRONT for end in ("low", "high")]
     return csv_text([*masks, "on_front_probability", *added, *names], cells)
 
 
-def _csv_ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:
-    return (
-        (None, None)
-        if accuracy is None or not math.isfinite(accuracy) or not examples
-        else accuracy_ends(accuracy, examples)
-    )
+def _ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:
+    """Return the ends of an accuracy's 95 % Wilson interval, None where it is not known."""
+    if accuracy is None or not math.isfinite(accuracy) or not examples:
+        return None, None
+    found = accuracy_estimate(accuracy, examples)
+    return found.low, found.high
 
 
 def method_fronts_table(

@@ -9,7 +9,8 @@ import numpy as np
 from analysis.heldout.confirmation import KINDS, ConfirmedMember, Spread
 from analysis.heldout.measurements import Row, attack_name, doubts_on_test, strongest
 from analysis.heldout.members import HeldoutResults, curse_lines
-from analysis.statistics.intervals import Estimate, accuracy_estimate
+from analysis.method_styles import styles_for
+from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import TextTable
 from analysis.wording import LOWER_BOUND, own_parameters, radius
 
@@ -23,15 +24,15 @@ def confirmation_table(found: Sequence[ConfirmedMember], /, *, notes: Sequence[s
     for one in found:
         row, test = one.result, one.test
         for kind in KINDS:
-            spread = one.spread.get(kind)
+            spread, curse = one.spread.get(kind), one.curse.get(kind)
             cells.append(
                 (
                     row["trial_id"],
                     row["method"],
                     kind,
                     row[f"val_{kind}_accuracy"],
-                    None if test is None else str(accuracy_estimate(test[f"{kind}_accuracy"], test["examples"])),
-                    _signed(one.curse.get(kind)),
+                    _value(test, kind),
+                    None if curse is None else curse.signed(),
                     *(
                         (None,) * 4
                         if spread is None
@@ -67,10 +68,6 @@ def _lipschitz_cells(one: ConfirmedMember) -> tuple[str | None, ...]:
     return (row["trial_id"], row["method"], "Lipschitz", *cells, "", mean, sd, None, None, str(len(seeds) or ""))
 
 
-def _signed(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-
-
 def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:
     """Return evaluation rows as a table, each beside its trial's validation values.
 
@@ -89,9 +86,9 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
                 row["method"],
                 row["checkpoint"],
                 trial.get(f"{prefix}_clean_accuracy"),
-                _estimate(row, "clean"),
+                _value(row, "clean"),
                 trial.get(f"{prefix}_robust_accuracy"),
-                _estimate(row, "robust"),
+                _value(row, "robust"),
                 attack_name(row),
                 radius(row["epsilon"]),
                 row["examples"],
@@ -112,14 +109,8 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
     )
 
 
-def _estimate(row: Row, kind: str) -> str:
-    return str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
-
-
 def on_test_table(found: HeldoutResults, /) -> TextTable:
     """Return the members at their test values, validation beside them, a line each; nobody is chosen anew."""
-    from analysis.method_styles import styles_for
-
     styles = styles_for(one.result["method"] for one in found.members)
     cells = []
     for one in found.members:

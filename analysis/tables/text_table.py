@@ -9,10 +9,12 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.data.results import write_plain
 from analysis.wording import L_2, L_INF
 
 if TYPE_CHECKING:
@@ -101,6 +103,28 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:
     writer.writerow(headings)
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def write_forms(shown: TextTable, columns: Mapping[str, list[Any]], out_dir: str | Path, /, *, name: str) -> list[Path]:
+    """Write a table as `NAME.md` and `.tex`, and its numbers at full precision as `.csv` and `.parquet`.
+
+    Args:
+        shown: The table.
+        columns: The numbers by column.
+        out_dir: Made if missing.
+        name: The files' name.
+
+    Returns:
+        The files written.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = csv_text(list(columns), list(zip(*columns.values(), strict=True)))
+    forms = {"md": shown.markdown(), "tex": shown.latex(), "csv": numbers}
+    for suffix, text in forms.items():
+        (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+    write_plain(folder / f"{name}.parquet", columns)
+    return [folder / f"{name}.{suffix}" for suffix in (*forms, "parquet")]
 
 
 _TEX = {

@@ -1,75 +1,253 @@
-"""What can be known of the machines before a study starts: whether a cluster answers, whether a trial fits."""
+"""The checks before a study starts: one list for `launch`, `resume`, `--dry-run` and `doctor`.
+
+Each check takes a `Start` and yields findings; that of a failed check names the fault and what to do.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.cluster.connection import connected
+from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import study_packages, survey
-from study.cluster.resources import Node, check_satisfiable, largest_bundle
-from study.cluster.shared_files import check_shared, check_unlabelled
+from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
+from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
+from study.config.changes import check_unchanged
+from study.config.paths import pools
 from study.config.schema import StudyConfig
+from study.console import notes
+from study.directory import disk
+from study.directory.layout import CONFIG_FILE, free_folder
+from study.directory.rows import count_rows
 from study.errors import UsageError
+from study.search import storage
+from study.tracking.availability import access_problem, durability_problem
+
+if TYPE_CHECKING:
+    from trainables.data.base import ImageData
 
 
-def check_machines(config: StudyConfig, study_dir: Path, /) -> None:
-    """Check that the machines of a study can hold a trial and write its checkpoints where they are to go.
+@dataclass
+class Start:
+    """A study that is about to start, and what the checks find out about it.
 
-    Args:
-        config: The study's config.
-        study_dir: The folder that the study would have.
-
-    Raises:
-        UsageError: No cluster answers at `cluster.address`, `resources` exceeds what every node has, some machine
-            cannot write to the place of the checkpoints or does not see there what another wrote, or a node that holds
-            trials lacks the unlabelled images they load.
+    Attributes:
+        config: Its config, resolved.
+        study_dir: Its folder, or the one it would have.
+        is_new: Whether it has not been launched yet.
+        given: Dotted keys set on the command line.
+        data: The data set without its test split; None until `check_data` has loaded it.
+        weights: Bytes of the network's weights; 0 until `check_model` has built it.
     """
-    check_resources(config)
-    address = config.cluster.address
-    others: list[Node] = []
-    if address is not None:
-        found = survey(address, study_packages(config))
-        # nodes of this very machine see what it sees
-        if len({one["host"] for one in found.facts.values()} | {platform.node()}) > 1:
-            others = [node for node in found.nodes if node.id in found.facts]
-    with connected(str(address)) if others else nullcontext():
-        check_shared(config, study_dir, others)
-        check_unlabelled(config, others)
+
+    config: StudyConfig
+    study_dir: Path
+    is_new: bool
+    given: Sequence[str] = ()
+    data: ImageData | None = None
+    weights: int = 0
+
+    def num_bytes(self) -> int:
+        """Return the memory that the loaded data set takes, in bytes."""
+        data = self.data
+        return 0 if data is None else sum(split.images.nbytes + split.labels.nbytes for split in (data.train, data.val))
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return the cluster's nodes that answered; none without a cluster.
+
+        Raises:
+            UsageError: No cluster answers at `cluster.address`.
+        """
+        if self.config.cluster.address is None:
+            return ()
+        answers = survey(self.config.cluster.address, study_packages(self.config))
+        return tuple(node for node in answers.nodes if node.id in answers.facts)
 
 
-def check_resources(config: StudyConfig, /) -> None:
-    """Check that the cluster answers and can hold a trial, or that this machine has what one trial asks for.
-
-    Raises:
-        UsageError: No cluster answers at `cluster.address`, or `resources` exceeds what every node has.
-    """
-    address = config.cluster.address
-    if address is None:
-        _check_machine(config)
+def check_config(start: Start, /) -> Iterator[Finding]:
+    """Check that a new study's folder is free, and that the trials of an existing one keep their meaning."""
+    if start.is_new:
+        yield fine("config", HERE, f"{free_folder(start.config, start.study_dir.parent)} is free")
         return
-    found = survey(address, study_packages(config))
-    check_satisfiable(largest_bundle(config.resources, found.nodes), found.nodes)
+    from study.search.optuna_study import recorded_config
+
+    recorded = recorded_config(start.config, start.study_dir)
+    if recorded is not None:
+        where = str(start.study_dir / CONFIG_FILE)
+        check_unchanged(recorded, start.config, where=where, given=start.given)
+    yield fine("config", HERE, f"{start.study_dir} holds the study, and its config still describes its trials")
+
+
+def check_data(start: Start, /) -> Iterator[Finding]:
+    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images."""
+    from trainables.data import load_dataset
+    from trainables.data.unlabelled import check_images
+
+    config = start.config
+    pool_names = pools(config)
+    try:
+        for pool in pool_names:
+            check_images(pool, root=config.dataset.root)
+        data = load_dataset(config.dataset).without_test()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    evaluation, largest = config.evaluation, math.sqrt(math.prod(data.image_shape))
+    if evaluation.norm == "l2" and evaluation.epsilon > largest:
+        raise UsageError(
+            f"`evaluation.epsilon` must be in [0, {largest:g}] in l2 on images of {data.image_shape}, "
+            f"got {evaluation.epsilon:g}"
+        )
+    start.data = data
+    text = f"{data.name}: {len(data.train)} training and {len(data.val)} validation images, {size(start.num_bytes())}"
+    text += "".join(f"; unlabelled images {pool}" for pool in pool_names)
+    if config.cluster.address is not None:
+        text += "; nodes receive it through Ray's object store"
+        text += ", except unlabelled images" if pool_names else ""
+    yield fine("data", HERE, text)
+
+
+def check_model(start: Start, /) -> Iterator[Finding]:
+    """Check that the network takes the data set's images."""
+    if start.data is None:
+        return
+    from trainables.models import build_model
+    from trainables.seeding import seeded
+
+    data, model = start.data, start.config.model
+    try:
+        with seeded(start.config.search.seed, "check"):
+            network = build_model(
+                model.name,
+                image_shape=data.image_shape,
+                num_classes=data.num_classes,
+                dropout=model.dropout,
+                mean=data.mean,
+                std=data.std,
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    start.weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
+
+
+def check_machines(start: Start, /) -> Iterator[Finding]:
+    """Check that the machines can run a trial, share the checkpoints' location and have the unlabelled images."""
+    config, nodes = start.config, start.nodes()
+    if nodes:
+        yield trials_at_once(config, nodes)
+    else:
+        _check_machine(config)
+        yield fine("resources", HERE, "a trial fits this machine")
+    with connected(str(config.cluster.address)) if nodes else nullcontext():
+        key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
+        for finding in storage_findings(nodes, checkpoint_location(config, start.study_dir)):
+            who = "this machine" if finding.node == HERE else f"node {finding.node}"
+            yield finding if finding.ok else replace(finding, text=f"{key}: {who} {finding.text}")
+        for finding in pool_findings(config, nodes):
+            yield finding if finding.ok else replace(finding, text=f"node {finding.node}: {finding.text}")
+
+
+def check_storage(start: Start, /) -> Iterator[Finding]:
+    """Check that the search's storage can be used and holds no other study of this name."""
+    storage.check_storage(start.config, start.study_dir, is_new=start.is_new)
+    yield fine("search", HERE, start.config.storage.optuna or "SQLite in the study's folder")
+
+
+def check_disk(start: Start, /) -> Iterator[Finding]:
+    """Check that the disks have room for the results and the checkpoints."""
+    if start.data is None:
+        return
+    config = start.config
+    trials = config.num_trials - (0 if start.is_new else count_rows(start.study_dir))
+    checkpoint = disk.checkpoint_bytes(start.weights, config)
+    need = disk.disk_need(config, trials=trials, checkpoint=checkpoint, val_size=len(start.data.val))
+    tight = disk.check_disk(need, config, start.study_dir)
+    yield fine("disk", HERE, "the study fits") if tight is None else warning("disk", HERE, tight, ok=True)
+
+
+def check_tracking(start: Start, /) -> Iterator[Finding]:
+    """Check that MLflow's store can be used and keeps its data; a problem does not prevent the start."""
+    uri = str(start.config.tracking.uri)
+    problem = access_problem(uri) or durability_problem(uri)
+    shown = uri.rpartition("@")[2] if "@" in uri else uri
+    if problem is None:
+        yield fine("tracking", HERE, f"{shown}; only this machine writes to it")
+    else:
+        yield warning("tracking", HERE, f"MLflow's store {shown} {problem}. The results do not depend on it")
+
+
+Check = Callable[[Start], Iterator[Finding]]
+
+CHECKS: dict[str, Check] = {
+    "config": check_config,
+    "data": check_data,
+    "model": check_model,
+    "resources": check_machines,
+    "search": check_storage,
+    "disk": check_disk,
+    "tracking": check_tracking,
+}
+"""Every check, by the name that `doctor` shows."""
+
+
+def findings_of(start: Start, /) -> Iterator[Finding]:
+    """Yield the findings of every check; a check that raises an error ends with a finding of it."""
+    for name, check in CHECKS.items():
+        try:
+            yield from check(start)
+        except UsageError as error:
+            yield from (wrong(name, HERE, problem) for problem in error.problems)
+
+
+def require(start: Start, /, checks: Iterable[Check] = CHECKS.values()) -> Start:
+    """Return the start if every check passes; print the warnings.
+
+    Raises:
+        UsageError: The first fault, with what to do.
+    """
+    for check in checks:
+        for finding in check(start):
+            if finding.is_warning:
+                notes().print(finding.text)
+            elif not finding.ok:
+                raise UsageError(finding.text)
+    return start
+
+
+def trials_at_once(config: StudyConfig, nodes: Sequence[Node], /) -> Finding:
+    """Return how many trials fit on the nodes of a cluster at once.
+
+    Raises:
+        UsageError: No node can run a trial.
+    """
+    request = largest_bundle(config.resources, nodes)
+    check_satisfiable(request, nodes)
+    more = ", or more: `auto` is measured at launch" if config.resources.gpus == "auto" and "GPU" in request else ""
+    return fine("resources", "cluster", f"{slots(request, nodes)} trials fit at once{more}")
 
 
 def _check_machine(config: StudyConfig) -> None:
     cpus, gpus = os.cpu_count() or 1, 0
-    wanted_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
-    if wanted_gpus:
+    needed_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
+    if needed_gpus:
         import torch
 
         gpus = torch.cuda.device_count()
-    for name, wanted, found in (("cpus", config.resources.cpus, cpus), ("gpus", wanted_gpus, gpus)):
-        if wanted > found:
+    for name, needed, available in (("cpus", config.resources.cpus, cpus), ("gpus", needed_gpus, gpus)):
+        if needed > available:
             raise UsageError(
-                f"`resources.{name}` asks {wanted:g} for each trial and this machine has {found}: "
-                f"set fewer with --set resources.{name}={found}, or name a cluster with --address"
+                f"`resources.{name}` is {needed:g} for each trial and this machine has {available}: "
+                f"set fewer with --set resources.{name}={available}, or use a cluster with --address"
             )
     if config.resources.custom:
         name = next(iter(config.resources.custom))
         raise UsageError(
-            f"`resources.custom` asks for {name!r}, which a Ray started on this machine does not have: "
-            "name the cluster that has it with --address"
+            f"`resources.custom` needs {name!r}, which Ray on this machine does not have: "
+            "use a cluster that has it with --address"
         )

@@ -163,7 +163,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
     Raises:
         SystemExit: 1 when the run broke off, 130 or 143 when a signal ended it.
     """
-    from study.cluster.preflight import check_machines
+    from study.cluster.preflight import Start, check_machines, require
     from study.cluster.ray_settings import listen_locally
     from study.driver.signals import StopSignals
 
@@ -171,16 +171,16 @@ def _train(config: StudyConfig, folder: Path) -> None:
         listen_locally()
     with StopSignals() as interrupts:
         from study.directory.rows import count_rows
-        from study.driver.tune_run import RunBrokeError, run_study
+        from study.driver.tune_run import RunFailedError, run_study
 
         done = count_rows(folder)
         notes().print(f"{config.num_trials} networks with new seeds, in {folder}: {done} trained already")
         if done < config.num_trials:
-            check_machines(config, folder)
+            require(Start(config, folder, is_new=False), [check_machines])
         broke = False
         try:
             tracker = run_study(config, folder, interrupts=interrupts)
-        except RunBrokeError as error:
+        except RunFailedError as error:
             notes().print(f"the run broke off: {error}")
             tracker, broke = error.tracker, True
         complete = count_rows(folder) >= config.num_trials

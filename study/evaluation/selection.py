@@ -17,6 +17,7 @@ from study.console import notes
 from study.directory.lock import running_driver
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError
+from trainables.checkpoints.files import write_text
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,7 @@ def _choose(study_dir: Path, table: Any) -> ChosenFront:
         )
     members = tuple(front["trial_id"].to_pylist())
     choice = ChosenFront(datetime.now(UTC).isoformat(timespec="seconds"), int(table.num_rows), members)
-    temporary = study_dir / f".{CHOICE_FILE}.tmp"
-    temporary.write_text(json.dumps(asdict(choice), indent=1), encoding="utf-8")
-    temporary.replace(study_dir / CHOICE_FILE)
+    write_text(study_dir / CHOICE_FILE, json.dumps(asdict(choice), indent=1))
     notes().print(
         f"the front of {len(members)} is fixed in {study_dir / CHOICE_FILE}: what test shows cannot change it"
     )

@@ -1,4 +1,4 @@
-"""What figures and report of a study draw from, collected from its folder or its exported file."""
+"""What figures and report of a study show, collected from its folder or its exported file."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
     Raises:
         UsageError: Rows that measure different things, studies of different reference values, or damaged files.
     """
-    from analysis.fronts.front import insisted, mixed_columns, require_like_for_like
+    from analysis.fronts.front import mixed_columns, require_like_for_like, with_mixed_allowed
     from analysis.material import StudyMaterial
     from study.search.importance import importance_of, importance_within, objectives_shown
 
-    table = insisted(sources.table) if allow_mixed else sources.table
+    table = with_mixed_allowed(sources.table) if allow_mixed else sources.table
     folders = list(sources.sources.values())
     try:
         require_like_for_like(table)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.console import results
-from study.directory.layout import FILE
+from study.directory.layout import REPORT_FILE
 from study.reports.material import collect
 from study.reports.sources import StudySources, gather
 
@@ -27,7 +27,7 @@ def write_report(
     """
     found = gather(study_dirs, skip_damaged=skip_damaged)
     page = _page(found, allow_mixed=allow_mixed)
-    file = out or (found.home / FILE if len(found.sources) == 1 else Path(FILE))
+    file = out or (found.home / REPORT_FILE if len(found.sources) == 1 else Path(REPORT_FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))

@@ -1,4 +1,4 @@
-"""The front for the screen: on a plane, in space, and as one offline HTML file; what a trial's label says."""
+"""The front for the screen: on a plane, in space, and as one offline HTML file; the labels of its trials."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_m
 def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figure:
     """Return the front on a plane as the printed figure has it, with the infeasible trials' own front dotted.
 
-    Each trace's `meta` is its method and each point's `customdata` its row, by which a page filters and tells them. The
-    last trace is an empty ring for the trial that a reader chooses.
+    Each trace's `meta` is its method, by which a page filters, and each point's `customdata` its row, which is the
+    place of its label in `hover_texts`. The last trace is an empty ring for the trial that a reader chooses.
 
     Args:
         view: What is shown.
@@ -91,7 +91,7 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
     points = go.Scattergl if view.drawn.sum() > MOST_SVG else go.Scatter
     for method, chosen, marker in _looks(view, colour):
         x, y = map(numbers, view.points[chosen].T)
-        figure.add_trace(points(x=x, y=y, marker=marker, **_told(method, chosen)))
+        figure.add_trace(points(x=x, y=y, marker=marker, **_labelled(method, chosen)))
     figure.add_scatter(
         x=[], y=[], marker={"symbol": "circle-open", "size": 22, "color": _RED, "line_width": 3}, **_RING
     )
@@ -123,7 +123,7 @@ def space_chart(view: ParetoView, z: np.ndarray, z_label: str, /) -> go.Figure:
             chosen = part & drawn & (methods == method)
             if chosen.any():
                 x, y = map(numbers, view.points[chosen].T)
-                figure.add_scatter3d(x=x, y=y, z=numbers(z[chosen]), marker=marker, **_told(method, chosen))
+                figure.add_scatter3d(x=x, y=y, z=numbers(z[chosen]), marker=marker, **_labelled(method, chosen))
     figure.add_scatter3d(x=[], y=[], z=[], marker={"symbol": "circle-open", "size": 14, "color": _RED}, **_RING)
     labels = dict(zip(("xaxis", "yaxis", "zaxis"), (view.x_label, view.y_label, z_label), strict=True))
     axes: dict[str, Any] = {
@@ -135,7 +135,7 @@ def space_chart(view: ParetoView, z: np.ndarray, z_label: str, /) -> go.Figure:
     return figure
 
 
-def _told(method: str, chosen: np.ndarray) -> dict[str, Any]:
+def _labelled(method: str, chosen: np.ndarray) -> dict[str, Any]:
     rows = np.flatnonzero(chosen).tolist()
     return {
         "mode": "markers", "meta": method, "legendgroup": method, "showlegend": False, "customdata": rows,
@@ -191,7 +191,7 @@ def _colour_axis(view: ParetoView, scale: ColourScale) -> dict[str, Any]:
 
 
 def hover_texts(table: Table, /, probability: Mapping[str, float] | None = None) -> list[str]:
-    """Return what a label says of each row, escaped, with line breaks as plotly and HTML have them.
+    """Return each row's label, escaped, with line breaks as plotly and HTML have them.
 
     Args:
         table: Result rows.

@@ -135,13 +135,13 @@ def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> Axes:
 def add_trials(figure: go.Figure, x: np.ndarray, y: np.ndarray, trials: Trials, /, *, panel: Panel = (1, 1)) -> None:
     """Add the trials to a figure for the screen as `scatter` draws them, the front and at most `MOST_POINTS` others.
 
-    Each trace's `meta` is its method and each point's `customdata` its row, by which the page filters and tells them.
+    Each trace's `meta` is its method and each point's `customdata` its row.
 
     Args:
-        figure: What they are added to.
+        figure: The figure.
         x: Shape (n,), NaN where unknown.
         y: Likewise.
-        trials: Who they are.
+        trials: The trials.
         panel: Row and column of the figure's panel, from 1.
     """
     drawn = thinned(trials.front, np.isfinite(x) & np.isfinite(y), most=MOST_POINTS)
@@ -156,8 +156,8 @@ def add_trials(figure: go.Figure, x: np.ndarray, y: np.ndarray, trials: Trials, 
                 "full": {"symbol": style.symbol, "color": style.colour, "size": 7},
             }
             if mine.any():
-                told = {"customdata": np.flatnonzero(mine).tolist(), "hovertemplate": HOVER}
-                figure.add_trace(_points(x, y, mine, method, looks[kind], **told), *panel)
+                label = {"customdata": np.flatnonzero(mine).tolist(), "hovertemplate": HOVER}
+                figure.add_trace(_points(x, y, mine, method, looks[kind], **label), *panel)
     ring = {"symbol": "circle-open", "color": "black", "size": 14, "line": {"width": 1.5}}
     for method in trials.styles:
         if (ringed := drawn & trials.front & (trials.methods == method)).any():
@@ -182,12 +182,6 @@ def thinned(front: np.ndarray, others: np.ndarray, /, *, most: int) -> np.ndarra
     drawn: np.ndarray = others & front
     drawn[beside[:: max(1, math.ceil(len(beside) / most))]] = True
     return drawn
-
-
-def points_of(ax: Axes, /) -> np.ndarray:
-    """Return the trials that `scatter` drew into axes, shape (m, 2), without the rings."""
-    drawn = [np.asarray(each.get_offsets()) for each in ax.collections if each.get_gid() != _RINGS]
-    return np.concatenate(drawn) if drawn else np.empty((0, 2))
 
 
 def handles_of(trials: Trials, /) -> list[Line2D]:

@@ -1,6 +1,6 @@
 'use strict';
 const byId = name => document.getElementById(name);
-const LABELS = JSON.parse(byId('labels').textContent);  // what is told of each trial, by its row
+const LABELS = JSON.parse(byId('labels').textContent);  // of the trials, by their rows
 const CONFIG = {displaylogo: false, responsive: true, showSendToCloud: false};
 const charts = [...document.querySelectorAll('.chart')].map(chart => chart.id), drawn = new Set();
 const boxes = [...document.querySelectorAll('input[name=method]')], member = byId('member');

@@ -1,4 +1,4 @@
-"""Figures for the screen: their points are the printed figures', each told by its row; what is thinned, and escaped."""
+"""Figures for the screen: the points of the printed figures, the rows behind them, thinning and escaping."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from analysis.plots.studies.progress import checkpoints_chart, checkpoints_sheet
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import front_chart, space_chart
 from analysis.plots.trials.parallel import drawn_rows, parallel_chart, scales_of
-from analysis.plots.trials.scatter import lipschitz_chart, lipschitz_sheet, slice_chart, slice_sheet
-from analysis.plots.trials.trial_points import points_of, thinned, trials_of
+from analysis.plots.trials.scatter import SLICED, lipschitz_chart, lipschitz_sheet, slice_chart, slice_sheet
+from analysis.plots.trials.trial_points import thinned, trials_of
+from analysis.statistics.association import LIPSCHITZ, OUTCOMES
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.radius_curves import Curve, curve_of
 from analysis.statistics.theorem_radius import TheoremRadius
@@ -67,20 +68,25 @@ PRINTED = {
     "best_against_last": lambda: (checkpoints_chart(TRIALS), checkpoints_sheet(TRIALS)),
     "slice": lambda: (slice_chart(TRIALS, SETTINGS["strength"]), slice_sheet(TRIALS, SETTINGS["strength"])),
 }
+COLUMNS = {
+    "lipschitz": [(of, outcome) for outcome in OUTCOMES for of in LIPSCHITZ],
+    "best_against_last": [(f"val_{kind}_accuracy", f"best_val_{kind}_accuracy") for kind in ("robust", "clean")],
+    "slice": [("strength", outcome) for outcome in SLICED],
+}
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_each_panel_has_the_printed_ones_points_and_says_the_same(name: str) -> None:
+def test_each_panel_has_the_points_and_the_title_of_the_printed_figure(name: str) -> None:
     chart, sheet = PRINTED[name]()
-    printed = sheet.figure.axes
-    assert len(panels(chart)) == len(printed)
-    for traces, ax in zip(panels(chart), printed, strict=True):
-        np.testing.assert_allclose(points(traces), sorted(map(tuple, points_of(ax).tolist())), rtol=1e-4)
+    for traces, columns in zip(panels(chart), COLUMNS[name], strict=True):
+        x, y = (sheet.headings.index(column) for column in columns)
+        expected = sorted((row[x], row[y]) for row in sheet.rows if row[x] is not None and row[y] is not None)
+        np.testing.assert_allclose(points(traces), expected, rtol=1e-4)
     words = " ".join(str(note.text) for note in chart.layout.annotations)
-    assert all(ax.get_title().replace("\n", " ") in words for ax in printed)
+    assert all(ax.get_title().replace("\n", " ") in words for ax in sheet.figure.axes)
 
 
-def test_points_are_told_by_their_rows_and_drawn_by_their_kind() -> None:
+def test_points_have_their_rows_and_the_look_of_their_kind() -> None:
     (traces, _) = panels(checkpoints_chart(TRIALS))
     last, best = (TABLE[f"{of}val_robust_accuracy"].to_numpy(zero_copy_only=False) for of in ("", "best_"))
     seen = np.zeros(len(ROWS), dtype=int)

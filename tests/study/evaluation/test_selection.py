@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.studies.synthetic_results import as_table, result_row
 
-from study.directory.lock import process_begun
+from study.directory.lock import process_start
 from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError
 from study.evaluation.selection import chosen_members, named_trials, read_choice
@@ -66,7 +66,7 @@ def test_no_front_and_a_running_study_fix_nothing(tmp_path) -> None:
         chosen_members(tmp_path, as_table([lost]), most=10)
     with pytest.raises(UsageError, match="differ in eval_epsilon"):
         chosen_members(tmp_path, as_table([result_row(0), result_row(1, eval_epsilon=0.3)]), most=10)
-    driver = {"pid": os.getpid(), "host": socket.gethostname(), "begun": process_begun(os.getpid()), "since": "now"}
+    driver = {"pid": os.getpid(), "host": socket.gethostname(), "begun": process_start(os.getpid()), "since": "now"}
     (tmp_path / "driver.json").write_text(json.dumps(driver))
     with pytest.raises(UsageError, match="its front would be fixed now: wait for its end"):
         chosen_members(tmp_path, as_table(front_of(3)), most=10)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from analysis.data.results import read_separation
+from study import console
 from study.cli import main
 
 TOY = """
@@ -171,20 +174,19 @@ def test_an_unknown_norm_is_refused(command):
     assert "'l1' is not one of 'linf', 'l2'" in err
 
 
-def test_cuda_without_a_device_is_refused(command, monkeypatch):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code, _, err = command("digits", "--device", "cuda")
-    assert code == 2
-    assert "needs a CUDA device" in err
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_removed_option_device_is_one_line(command, device):
+    code, out, err = command("digits", "--device", device)
+    assert (code, out) == (2, "")
+    assert "--device has been removed" in err
+    assert "leave the option out" in err
+    assert err.count("\n") == 1
+    assert "--device" not in command("--help")[1]
 
 
 def test_progress_is_plain_without_a_terminal(monkeypatch, capsys):
-    from study.evaluation import separation
-
-    monkeypatch.setattr(separation, "PLAIN_SECONDS", 0.0)
-    with separation.PairProgress() as progress:
+    monkeypatch.setattr(console, "PLAIN_SECONDS", 0.0)
+    with console.PairProgress() as progress:
         progress.update("train-train", 50, 200)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("train-train: 25% of all pairs")
@@ -192,15 +194,9 @@ def test_progress_is_plain_without_a_terminal(monkeypatch, capsys):
 
 
 def test_progress_is_a_bar_on_a_terminal(monkeypatch):
-    import io
-
-    from rich.console import Console
-
-    from study.evaluation import separation
-
     screen = io.StringIO()
-    monkeypatch.setattr(separation, "notes", lambda: Console(file=screen, force_terminal=True, width=80))
-    with separation.PairProgress() as progress:
+    monkeypatch.setattr(console, "notes", lambda: Console(file=screen, force_terminal=True, width=80))
+    with console.PairProgress() as progress:
         progress.update("train-train", 50, 200)
         progress._bar.refresh()
     assert "train-train" in screen.getvalue()

@@ -155,6 +155,24 @@ def sees_all_on_request(page) -> None:
     assert page.evaluate(ranges) == near
 
 
+def opens_cards(page, place) -> None:
+    """A click on a member of the front, a walk along it by keyboard and a link each open a card."""
+    page.evaluate("document.querySelectorAll('details').forEach(card => { card.open = false; })")
+    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    clicked = page.inner_text("#chosen b")
+    page.wait_for_function(f"{OPEN}.join() === 'card-{clicked}'")
+    page.locator("#flat").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    walked = page.inner_text("#chosen b")
+    assert walked != clicked
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.parentElement.id") == f"card-{walked}"
+    last = page.locator("details.card").last.get_attribute("id")
+    page.evaluate(f"location.hash = '{last}'")
+    page.wait_for_function(f"{OPEN}.includes('{last}')")
+
+
 @pytest.mark.browser
 def test_the_page_in_a_browser(tmp_path) -> None:
     from helpers.services.browser import page as browser_page
@@ -194,19 +212,7 @@ def test_the_page_in_a_browser(tmp_path) -> None:
         for aside in (-30, 0):
             page.mouse.move(place["x"] + place["width"] / 2 + aside, place["y"] + place["height"] / 2)
         page.wait_for_selector("#flat .hovertext")
-        page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
-        clicked = page.inner_text("#chosen b")
-        assert page.evaluate(OPEN) == [f"card-{clicked}"]
-        page.locator("#flat").focus()
-        for _ in range(2):
-            page.keyboard.press("ArrowRight")
-        walked = page.inner_text("#chosen b")
-        assert walked != clicked
-        page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.parentElement.id") == f"card-{walked}"
-        last = page.locator("details.card").last.get_attribute("id")
-        page.evaluate(f"location.hash = '{last}'")
-        page.wait_for_function(f"{OPEN}.includes('{last}')")
+        opens_cards(page, place)
         for section in ("solid", "radii", "best", "smooth", "slice", "parallel"):
             page.locator(f"#{section}").scroll_into_view_if_needed()
             page.wait_for_function(f"drawn.has('{section}')")

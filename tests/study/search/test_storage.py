@@ -1,6 +1,8 @@
-"""Where Optuna's trials are kept: SQLite on this disk alone, a journal, a server."""
+"""Optuna's storage: SQLite on a local disk only, a journal, a server."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 from helpers.services.ports import free_port
@@ -50,12 +52,12 @@ def mounts(tmp_path, monkeypatch):
         ("", None),
     ],
 )
-def test_the_mount_that_holds_a_folder_is_found(mounts, place, kind):
-    found = network_mount(mounts / place)
-    assert (found and found[1]) == kind
+def test_the_mount_of_a_folder_is_found(mounts, place, kind):
+    mount = network_mount(mounts / place)
+    assert (mount and mount[1]) == kind
 
 
-def test_a_link_to_a_network_mount_is_seen_through(mounts):
+def test_a_link_to_a_network_mount_is_followed(mounts):
     (mounts / "link").symlink_to(mounts / "shared")
     assert network_mount(mounts / "link" / "study") == (str(mounts / "shared"), "nfs4")
 
@@ -71,11 +73,11 @@ def config(**changes):
 
 def test_sqlite_is_refused_on_a_network_mount_and_a_journal_is_not(mounts):
     folder = mounts / "shared" / "study"
-    for use in (check_storage, open_storage):
+    for use in (partial(check_storage, is_new=False), open_storage):
         with pytest.raises(UsageError, match=r"network mount \(nfs4\).*--set storage\.optuna=journal"):
             use(config(), folder)
     journal = config(**{"storage.optuna": "journal"})
-    check_storage(journal, folder)
+    check_storage(journal, folder, is_new=True)
     folder.mkdir()
     open_search(journal, folder)
     assert (folder / "optuna.journal").exists()
@@ -83,10 +85,10 @@ def test_sqlite_is_refused_on_a_network_mount_and_a_journal_is_not(mounts):
 
 
 @pytest.mark.parametrize("kind", [None, "journal", "journal:PATH"])
-def test_a_storage_keeps_its_trials(tmp_path, kind):
-    chosen = {} if kind is None else {"storage.optuna": kind.replace("PATH", str(tmp_path / "elsewhere" / "journal"))}
-    search = config(**chosen)
-    check_storage(search, tmp_path)
+def test_a_storage_stores_trials(tmp_path, kind):
+    assignments = {} if kind is None else {"storage.optuna": kind.replace("PATH", str(tmp_path / "other" / "journal"))}
+    search = config(**assignments)
+    check_storage(search, tmp_path, is_new=True)
     study = open_search(search, tmp_path)
     study.tell(study.ask(), [0.9, 0.4])
     again = open_search(search, tmp_path)
@@ -97,8 +99,9 @@ def test_a_storage_keeps_its_trials(tmp_path, kind):
 def test_a_name_that_is_taken_in_a_shared_storage_is_refused(tmp_path):
     shared = config(**{"storage.optuna": f"journal:{tmp_path / 'journal'}"})
     open_search(shared, tmp_path / "first")
-    with pytest.raises(UsageError, match=r"holds a study 'quickstart' already: .* --set name=NEW_NAME"):
-        check_storage(shared, tmp_path / "second")
+    with pytest.raises(UsageError, match=r"already has a study 'quickstart': .* --set name=NEW_NAME"):
+        check_storage(shared, tmp_path / "second", is_new=True)
+    check_storage(shared, tmp_path / "first", is_new=False)
 
 
 @pytest.mark.parametrize(
@@ -120,4 +123,4 @@ def test_another_storage_is_one_clear_line_without_secrets(value, message):
 def test_a_server_that_does_not_answer_is_one_clear_line(tmp_path):
     url = f"postgresql://me@127.0.0.1:{free_port()}/none"
     with pytest.raises(UsageError, match=r"`storage\.optuna` postgresql://me@127.*(cannot be used: |needs the extra)"):
-        check_storage(config(**{"storage.optuna": url}), tmp_path)
+        check_storage(config(**{"storage.optuna": url}), tmp_path, is_new=True)
