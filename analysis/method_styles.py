@@ -54,6 +54,11 @@ class MethodStyle:
         """Matplotlib's name of the line's pattern."""
         return (0, self.dashes) if self.dashes else "-"
 
+    @property
+    def plotly_line(self) -> str:
+        """Plotly's name of the same pattern."""
+        return ",".join(f"{2 * length:g}px" for length in self.dashes) or "solid"
+
 
 STYLES: dict[str, MethodStyle] = {
     "natural": MethodStyle(label="natural", marker="o", symbol="circle", colour="#000000"),

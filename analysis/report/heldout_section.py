@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.heldout.measurements import attack_name, strongest, uses_lines
 from analysis.heldout.members import HeldoutResults, curse_lines
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report.html import bullets, paragraph, table_html
 from analysis.tables.chosen_table import chosen_table
 from analysis.tables.heldout_tables import confirmation_table, evaluation_table, on_test_table
@@ -15,7 +15,7 @@ _NOTHING = (
 )
 
 
-def tested_section(material: Material, /) -> list[str]:
+def tested_section(material: StudyMaterial, /) -> list[str]:
     """Return the results on test, or how to obtain them."""
     found = material.on_test
     if found is None:
@@ -38,7 +38,7 @@ def tested_section(material: Material, /) -> list[str]:
     ]
 
 
-def tested_lines(material: Material, /) -> list[str]:
+def tested_lines(material: StudyMaterial, /) -> list[str]:
     """Return the summary's lines on test, empty if nothing was measured."""
     found = material.on_test
     if found is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from analysis.data.results import Table
-from analysis.material import Material
+from analysis.material import StudyMaterial
+from analysis.plots.trials.trial_points import MOST_POINTS
 from analysis.report.html import paragraph, table_html
 from analysis.statistics.association import (
     INDEPENDENT,
@@ -18,7 +19,7 @@ from analysis.tables.text_table import TextTable
 from analysis.wording import radius
 
 
-def lipschitz_section(material: Material, /) -> list[str]:
+def lipschitz_section(material: StudyMaterial, /) -> list[str]:
     """Return the section's parts; without independent proposals, the reason that there are no associations."""
     share = random_share(material.table)
     text = _sample(material.table, share)
@@ -71,17 +72,14 @@ def _associations(title: str, rows: list[AssociationRow], unit: str) -> str:
 
 
 _CHART = (
-    '<p class="controls"><label>Estimate <select id="form"><option value="sf">scale-free</option>'
-    '<option value="lip">raw</option></select></label><label>Outcome <select id="smooth-outcome">'
-    '<option value="y">robust accuracy</option><option value="cr">clean minus robust accuracy</option>'
-    '<option value="cg">generalisation gap</option><option value="rg">adversarial generalisation gap</option></select>'
-    '</label></p><div id="smooth" class="chart" role="img" aria-label="Outcome against local Lipschitzness"></div>'
-    '<p class="note">Ringed: the front; full: proposals that did not depend on results, on which alone the '
-    "correlations rest; pale: the sampler's own; hollow: flagged, stopped early or infeasible.</p>"
+    '<div id="smooth" class="chart" role="img" aria-label="Outcomes against local Lipschitzness"></div>'
+    '<p class="note">Above each panel: Spearman\'s rank correlation, 95 %. Ringed: the front; full: proposals that did '
+    "not depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, stopped "
+    f"early or infeasible. A panel draws the front and at most {MOST_POINTS} other trials, evenly thinned.</p>"
 )
 
 
-def _separation(material: Material) -> list[str]:
+def _separation(material: StudyMaterial) -> list[str]:
     radii = sorted(set(material.table["eval_epsilon"].to_pylist()))
     reach = material.reach()
     if reach is None or not radii:

@@ -12,7 +12,7 @@ from analysis.data.results import Table
 from analysis.fronts.front import front_of
 from analysis.fronts.objectives import infeasible
 from analysis.heldout.measurements import uses_lines
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report.evaluation_card import card, card_html
 from analysis.report.html import bullets, paragraph, table_html
 from analysis.tables.front_table import infeasible_note
@@ -54,7 +54,7 @@ def failures(table: Table, /) -> list[str]:
     ]
 
 
-def cards_section(material: Material, /) -> list[str]:
+def cards_section(material: StudyMaterial, /) -> list[str]:
     """Return an evaluation card for each front member, the first `CARDS` of them."""
     members = front_of(material.table).to_pylist()
     chance = material.probabilities()
@@ -83,7 +83,7 @@ def _settings_of(row: Mapping[str, Any]) -> tuple[str, int]:
     return row["study"], row["number"] if row["replicate_of"] is None else row["replicate_of"]
 
 
-def provenance_section(material: Material, /) -> list[str]:
+def provenance_section(material: StudyMaterial, /) -> list[str]:
     """Return code, machines, versions, data split, cost, and the config."""
     table = material.table
     versions = Counter(text for text in table["versions"].to_pylist() if text)
@@ -97,7 +97,7 @@ def provenance_section(material: Material, /) -> list[str]:
     lines += [f"versions ({number} trials): {_versions(text)}" for text, number in versions.most_common(5)]
     config = f"<h3>Config</h3><pre>{escape(material.config)}</pre>" if material.config else ""
     uses = uses_lines([] if material.on_test is None else material.on_test.evaluations)
-    return [bullets([*lines, *uses, *material.notes]), config]
+    return [bullets([*lines, *uses]), config]
 
 
 def _versions(text: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from analysis.fronts.objectives import objective
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report.html import bars, paragraph, table_html
+from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.importance import setting_name
 from analysis.tables.importance import within_table
 
@@ -17,7 +18,7 @@ _EXPLANATION = (
 )
 
 
-def settings_section(material: Material, /) -> list[str]:
+def settings_section(material: StudyMaterial, /) -> list[str]:
     """Return the section's parts."""
     parts = []
     for name, shares in material.importance.items():
@@ -35,10 +36,21 @@ def settings_section(material: Material, /) -> list[str]:
         parts += ["<h3>Importance within each method</h3>", shown]
     return [
         *parts,
-        '<h3>Slices</h3><p class="controls"><label>Setting <select id="parameter"></select></label>'
-        '<label>Outcome <select id="outcome"><option value="y">robust accuracy</option><option value="x">clean accuracy'
-        '</option><option value="z">Lipschitzness</option></select></label></p>'
-        '<div id="slice" class="chart" role="img" aria-label="Outcome over one setting"></div>'
+        *_slices(material),
         '<h3>Parallel coordinates</h3><div id="parallel" class="chart" role="img" aria-label="Settings and outcomes">'
         "</div>",
+    ]
+
+
+def _slices(material: StudyMaterial) -> list[str]:
+    options = "".join(
+        f'<option value="slice-{escape(setting.name)}">{escape(setting.label)}</option>'
+        for setting in varying_settings(material.table)
+    )
+    if not options:
+        return ["<h3>Slices</h3>", paragraph("Nothing varies.")]
+    return [
+        '<h3>Slices</h3><p class="controls"><label>Setting <select id="parameter" data-charts="slice">'
+        f"{options}</select></label></p>"
+        '<div id="slice" class="chart" role="img" aria-label="Accuracies and Lipschitzness over one setting"></div>',
     ]

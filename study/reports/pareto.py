@@ -10,7 +10,7 @@ from typing import Any
 from study.console import notes, results
 from study.directory.rows import reference_of
 from study.errors import UsageError
-from study.reports.sources import StudySources, gather
+from study.reports.sources import StudySources, gather, home_of
 
 FORMATS = ("png", "pdf", "svg", "html")
 
@@ -59,8 +59,7 @@ def draw(
         return
     found = gather(study_dirs, skip_damaged=skip_damaged)
     table = found.table
-    home = study_dirs[0].parent if study_dirs[0].is_file() else study_dirs[0]
-    folder = out or home / "figures"
+    folder = out or home_of(study_dirs[0]) / "figures"
     target = None if prefer is None else _target(prefer, objectives)
     over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
     try:

@@ -26,6 +26,11 @@ class StudySources:
     sources: Mapping[str, Path]
     rows: Mapping[str, Any]
 
+    @property
+    def home(self) -> Path:
+        """The folder of the first."""
+        return home_of(next(iter(self.sources.values())))
+
     def config(self) -> str:
         """Return the configs as text, each below its study's name where there are several; empty for exports."""
         found = {
@@ -53,6 +58,11 @@ class StudySources:
         if len(self.sources) == 1 or not known:
             return next(iter(known.values()), None)
         return together(known)
+
+
+def home_of(source: Path, /) -> Path:
+    """Return a study's folder, or the folder in which its exported file lies."""
+    return source.parent if source.is_file() else source
 
 
 def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> StudySources:

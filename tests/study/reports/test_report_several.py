@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 import pyarrow.parquet as pq
 import pytest
+from helpers.studies.pages import json_of
 from helpers.studies.synthetic_results import as_table, evaluation_row, result_row, study_rows
 
 from analysis.data.results import example_columns, write_columns, write_rows
@@ -78,12 +78,10 @@ def test_two_studies_share_a_page_with_distinct_trial_ids(folder, command, tmp_p
     assert out.strip() == "report.html"
     page = (tmp_path / "report.html").read_text()
     assert "16 trials over" in page
-    ids = re.search(r'"id":\[(.*?)\]', page)
-    assert ids is not None
-    assert len(re.findall('"a/t', ids[1])) >= 5
-    assert len(re.findall('"b/t', ids[1])) >= 5
-    # the last column of the members: it needs the outcomes of both studies
-    assert re.search(r'"p":\[[^\]]*\d', page)
+    labels = json_of(page, "labels")
+    assert [sum(label.startswith(f"<b>{study}/t") for label in labels) for study in "ab"] == [8, 8]
+    # it needs the outcomes of both studies
+    assert any("truly on the front with probability" in label for label in labels)
 
 
 def test_equal_names_get_their_folders_and_exports_are_read(folder, command, tmp_path):
@@ -94,7 +92,7 @@ def test_equal_names_get_their_folders_and_exports_are_read(folder, command, tmp
     both = [{**row, "study": name} for name in ("x", "y") for row in study_rows(5)]
     write_rows(tmp_path / "export.parquet", both, RESULT)
     assert command(tmp_path / "export.parquet", "--out", "export.html")[0] == 0
-    assert '"y/t0000' in (tmp_path / "export.html").read_text()
+    assert "<b>y/t0000" in (tmp_path / "export.html").read_text()
 
 
 def test_mixed_studies_are_refused_with_the_columns_that_differ_unless_allow_mixed(folder, command, tmp_path):

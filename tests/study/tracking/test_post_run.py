@@ -106,13 +106,12 @@ def test_a_report_that_cannot_be_written_costs_only_a_line(study, monkeypatch, c
 def test_report_and_figures_upload_what_they_write_to_the_studys_folder(study, tmp_path, monkeypatch):
     folder, _ = study
 
-    def drawn(table, out, known, **options):
+    def drawn(material, out, **options):
         out.mkdir(exist_ok=True)
         (out / "slice.png").write_bytes(b"drawn")
         return [out / "slice.png"]
 
     monkeypatch.setattr("analysis.plots.studies.study_figures.write_paper_figures", drawn)
-    monkeypatch.setattr("study.reports.figures._known", lambda table, home: None)
     write_report([folder], out=tmp_path / "elsewhere.html")
     draw_all(folder, formats=["png"], width="column", out=tmp_path / "elsewhere")
     assert (on_parent(study, "report"), on_parent(study, "figures")) == ([], [])
