@@ -47,34 +47,6 @@ class _Grid:
         return np.asarray(self.low + (self.near + 0.5) * self.width - measured[:, None])
 
 
-def front_probability(
-    clean: ArrayLike,
-    robust: ArrayLike,
-    /,
-    *,
-    generator: np.random.Generator,
-    draws: int = 1000,
-    burn_in: int = 200,
-) -> np.ndarray:
-    """Return for each trial the posterior probability that no other trial truly dominates it.
-
-    Args:
-        clean: As `true_accuracies` takes it.
-        robust: Likewise.
-        generator: Source of the draws.
-        draws: Posterior draws kept.
-        burn_in: Draws dropped before them.
-
-    Returns:
-        Shape (t,); 1 for a single trial.
-
-    Raises:
-        ValueError: Shapes differ, or there is no example.
-    """
-    drawn = true_accuracies(clean, robust, generator=generator, draws=draws, burn_in=burn_in)
-    return membership(drawn)
-
-
 def membership(drawn: np.ndarray, /) -> np.ndarray:
     """Return how often each trial is on the front of drawn accuracies, shape (draws, t, 2) to (t,)."""
     return np.asarray(np.mean([_undominated(points) for points in drawn], axis=0))

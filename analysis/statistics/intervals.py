@@ -1,8 +1,7 @@
-"""How sure the numbers are: score intervals, paired differences, bootstrap and posterior draws."""
+"""How sure the numbers are: score intervals, paired differences, summaries of draws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -12,11 +11,6 @@ from numpy.typing import ArrayLike
 
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
-
-CELL_PRIOR = 0.5
-"""Prior weight, in examples, of each outcome cell: Jeffreys' Dirichlet(1/2, 1/2, 1/2) over the three cells."""
-
-_CHUNK = 256
 
 
 class Interval(NamedTuple):
@@ -162,73 +156,10 @@ def paired_difference_interval(
     return Interval(crossing(z), crossing(-z))
 
 
-def bootstrap_accuracies(correct: ArrayLike, /, *, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """Return accuracies under resampled examples, the same resample for all trials, so that differences stay paired.
-
-    Args:
-        correct: Boolean, shape (t, n).
-        resamples: How many.
-        generator: Source of the draws.
-
-    Returns:
-        Shape (resamples, t).
-    """
-    matrix = np.asarray(correct, dtype=np.float32)
-    examples = matrix.shape[1]
-    shares = np.full(examples, 1 / examples)
-    parts = [
-        generator.multinomial(examples, shares, size=size).astype(np.float32) @ matrix.T for size in _chunks(resamples)
-    ]
-    accuracies: np.ndarray = np.concatenate(parts).astype(np.float64) / examples
-    return accuracies
-
-
-def posterior_accuracies(
-    clean: ArrayLike, robust: ArrayLike, /, *, draws: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Draw (clean, robust) accuracies from their posterior given per-example outcomes on shared examples.
-
-    Each example falls, for each trial, into one of three cells: robust, clean only, wrong. Each example gets a standard
-    exponential weight, the same for all trials, and each trial's cells a Gamma(1/2) weight of their own; cell shares
-    are normalised sums. So each trial alone has exactly the Dirichlet posterior under Jeffreys' prior, and trials
-    covary as their outcomes do on the same examples. The prior treats trials as unrelated: for the chance to be best
-    or on the front among many, where estimates win by luck, use `analysis.statistics.accuracy_model`.
-
-    Args:
-        clean: Boolean, shape (t, n).
-        robust: Boolean, shape (t, n); an example counts as robust only if it is clean too.
-        draws: How many.
-        generator: Source of the draws.
-
-    Returns:
-        Shape (draws, t, 2).
-
-    Source: Rubin, Annals of Statistics 9 (1981), the Bayesian bootstrap, with a proper prior for the cells.
-    """
-    right = np.asarray(clean, dtype=bool)
-    cells = [(right & np.asarray(robust, dtype=bool)).T.astype(np.float32), right.T.astype(np.float32)]
-    examples, trials = cells[0].shape
-    drawn = []
-    for size in _chunks(draws):
-        weights = generator.standard_exponential((size, examples), dtype=np.float32)
-        prior = generator.standard_gamma(CELL_PRIOR, (3, size, trials))
-        total = weights.sum(axis=1, dtype=np.float64)[:, None] + prior.sum(axis=0)
-        drawn.append(
-            np.stack([weights @ cells[1] + prior[:2].sum(axis=0), weights @ cells[0] + prior[0]], axis=-1)
-            / total[..., None]
-        )
-    return np.concatenate(drawn)
-
-
 def _z(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
     return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _chunks(total: int) -> Iterator[int]:
-    for start in range(0, total, _CHUNK):
-        yield min(_CHUNK, total - start)
 
 
 @dataclass(frozen=True, kw_only=True)
