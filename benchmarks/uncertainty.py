@@ -1,4 +1,4 @@
-"""Speed of the bootstrap and of the model of the front; coverage and calibration on studies of known truth.
+"""Speed of the model of the front; coverage and calibration on studies of known truth.
 
 python benchmarks/uncertainty.py [--studies 100]
 """
@@ -31,10 +31,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--studies", type=int, default=100, help="made-up studies per design")
     studies = parser.parse_args().studies
-    matrix = np.random.default_rng(0).random((100, 10_000)) < 0.5
-    start = time.perf_counter()
-    bootstrap_accuracies(matrix, resamples=2000, generator=np.random.default_rng(0))
-    print(f"bootstrap, 100 trials x 10,000 examples x 2,000 resamples: {time.perf_counter() - start:.1f} s")
     _, clean, robust = made_up_study(np.random.default_rng(0), trials=100, examples=10_000, scatter=0.02)
     start = time.perf_counter()
     true_accuracies(clean, robust, generator=np.random.default_rng(0), draws=1000)
