@@ -183,7 +183,7 @@ class RandomStopping(StudyScheduler):
         lots = self._lots.setdefault(epoch, {})
         lots[trial] = (self._random.random(),)
         verdict = judge(lots, trial, maximise=[True], reduction_factor=self._factor)
-        return None if verdict.goes_on else "an unlucky lot"
+        return None if verdict.continues else "an unlucky lot"
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from analysis.statistics.accuracy_model import true_accuracies
-from analysis.statistics.intervals import bootstrap_accuracies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.studies.known_truth import DESIGNS, HEADER, UNDECIDABLE, made_up_study, together, try_design
+from helpers.studies.known_truth import (
+    DESIGNS,
+    HEADER,
+    UNDECIDABLE,
+    bootstrap_accuracies,
+    made_up_study,
+    together,
+    try_design,
+)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Define-by-run search spaces that draw from the bounds the methods declare."""
+"""Define-by-run search spaces, drawn from the ranges that methods and specs declare."""
 
 from trainables.registry import Registry
 

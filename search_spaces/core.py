@@ -11,21 +11,21 @@ from trainables.methods import METHODS
 from trainables.settings import largest_radius, settings_of
 from trainables.spec import EvaluationSpec, ModelSpec, TrialSpec
 
-# A radius is searched around the one it is judged at: well below it, where little robustness is
-# bought, up to twice it, where training beyond the evaluation radius has been reported to pay.
+# The training radius is searched around the evaluation radius: from far below it, where training adds little
+# robustness, up to twice as large, where larger radii have been reported to help.
 EPSILON_FACTORS = (0.25, 2.0)
 
 
 def core(*, methods: Sequence[str], evaluation: EvaluationSpec) -> list[Dimension]:
-    """Return the dimensions of the paper's question.
+    """Return the dimensions that the paper varies.
 
     Args:
         methods: Names of the methods that trials may use.
         evaluation: The study's evaluation; `train_epsilon` is searched relative to its epsilon.
 
     Returns:
-        Dropout, `train_epsilon` for the methods that attack while training, and each method's own
-        hyperparameters that declare a search range.
+        Dropout, `train_epsilon` for the methods that attack while training, and those hyperparameters of each method
+        that declare a search range.
     """
     dimensions = [from_setting(settings_of(ModelSpec)["dropout"])]
     loaded = {name: METHODS.load(name) for name in methods}

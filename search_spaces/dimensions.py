@@ -17,22 +17,22 @@ _KEYS = ("low", "high", "log", "points", "values")
 
 
 class SpaceError(ValueError):
-    """A range or fixed value that the space cannot take; the message names the config key."""
+    """A range or fixed value is illegal for the space; the message names the config key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dimension:
-    """One quantity a search draws.
+    """One quantity that a search draws.
 
     Attributes:
         name: The setting's name (`dropout`, `train_epsilon`, `beta`, ...).
-        setting: Its declaration: legal bounds, unit, meaning.
+        setting: Its declaration: legal bounds, unit, description.
         low: Smallest value drawn.
         high: Largest value drawn.
         log: Whether it is drawn on a log scale.
-        values: The listed values, where a list replaces the range.
+        values: The listed values, if a list replaces the range.
         methods: The methods it applies to; None means all.
-        owner: The method whose hyperparameter it is; None for what methods share.
+        owner: The method whose hyperparameter it is; None if methods share it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Dimension:
 
     @property
     def key(self) -> str:
-        """Return the name of the Optuna parameter: unique in the space, whatever methods share the name."""
+        """Return the name of the Optuna parameter: unique in the space, even if methods share the setting's name."""
         return self.name if self.owner is None else f"{self.owner}.{self.name}"
 
     @property
@@ -54,8 +54,8 @@ class Dimension:
         """Return whether whole numbers are drawn."""
         return isinstance(self.setting.default, int) and not isinstance(self.setting.default, bool)
 
-    def holds(self, value: Any, /) -> bool:
-        """Return whether `value` could be drawn."""
+    def contains(self, value: Any, /) -> bool:
+        """Return whether `value` can be drawn."""
         if self.values is not None:
             return value in self.values
         return isinstance(value, (int, float)) and self.low <= value <= self.high
@@ -84,16 +84,18 @@ def from_setting(setting: Setting, *, owner: str | None = None) -> Dimension:
 
     Args:
         setting: What to draw.
-        owner: The method whose hyperparameter it is; None for what all methods share.
+        owner: The method whose hyperparameter it is; None if all methods share it.
 
     Raises:
         SpaceError: The setting declares no search range.
     """
     if setting.search is None:
-        raise SpaceError(f"`search.ranges.{setting.name}` must be given: the setting declares no range to search")
+        raise SpaceError(f"`search.ranges.{setting.name}` must be given, as the setting has no default range")
     low, high = setting.search
-    only = None if owner is None else (owner,)
-    return Dimension(name=setting.name, setting=setting, low=low, high=high, log=setting.log, methods=only, owner=owner)
+    methods = None if owner is None else (owner,)
+    return Dimension(
+        name=setting.name, setting=setting, low=low, high=high, log=setting.log, methods=methods, owner=owner
+    )
 
 
 def narrow(dimension: Dimension, values: Values, /) -> Dimension:
@@ -135,9 +137,9 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
         if isinstance(values, Mapping) and values.get("log"):
             raise SpaceError(f"`{where}` must have low > 0 on a log scale, got {low:g}")
         log = False
-    found = replace(dimension, low=low, high=high, log=log, values=None)
+    narrowed = replace(dimension, low=low, high=high, log=log, values=None)
     points = values.get("points") if isinstance(values, Mapping) else None
-    return found if points is None else replace(found, values=_spread(found, points, where=where))
+    return narrowed if points is None else replace(narrowed, values=_spread(narrowed, points, where=where))
 
 
 def _spread(dimension: Dimension, points: object, *, where: str) -> tuple[Any, ...]:
@@ -148,7 +150,7 @@ def _spread(dimension: Dimension, points: object, *, where: str) -> tuple[Any, .
         spread = [low * (high / low) ** (step / steps) for step in range(points)]
     else:
         spread = [low + (high - low) * step / steps for step in range(points)]
-    # rounded, so that a grid reads 0.3 and not 0.30000000000000004; the ends stay as given
+    # rounded, so that a grid has 0.3 and not 0.30000000000000004; the ends are as given
     inner = [float(f"{value:.6g}") for value in spread[1:-1]]
     if dimension.is_integer:
         return tuple(dict.fromkeys(round(value) for value in (low, *inner, high)))

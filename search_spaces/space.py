@@ -1,4 +1,4 @@
-"""A study's search space: the named space's dimensions, narrowed and fixed by the config, drawn define-by-run."""
+"""A study's search space: a registered space's dimensions, narrowed or fixed by the config, drawn define-by-run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 
 MAX_GRID = 100_000
+"""Most points of a grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What a study draws for each trial.
+    """The quantities that a study draws for each trial, and those it fixes.
 
     Attributes:
-        methods: Names of the methods; one is drawn unless there is only one.
-        dimensions: What is drawn besides.
-        fixed: Values that every trial has, by setting name (`lr`) or method (`trades.beta`).
+        methods: Names of the methods; one is drawn if there are several.
+        dimensions: The other quantities that are drawn.
+        fixed: Values that every trial has, by setting name (`lr`) or method and setting (`trades.beta`).
     """
 
     methods: tuple[str, ...]
@@ -41,8 +42,8 @@ class SearchSpace:
 
         Args:
             trial: An Optuna trial, or a `FixedTrial` with the values to use.
-            flat: Draw the other methods' quantities as well and throw them away: genetic and Gaussian-process
-                samplers learn only from parameters that every trial has.
+            flat: Draw the other methods' quantities as well and discard them: genetic and Gaussian-process samplers
+                learn only from parameters that every trial has.
 
         Returns:
             `method` and a value for each quantity that applies to it, by setting name.
@@ -64,24 +65,30 @@ class SearchSpace:
         """Return every combination of the listed values, once, by Optuna parameter.
 
         Raises:
-            SpaceError: A quantity is drawn from a range, so there is no list; or there are too many combinations.
+            SpaceError: A quantity is drawn from a range instead of a list, or there are too many combinations.
         """
         for dimension in self.dimensions:
             if dimension.values is None:
                 raise SpaceError(
-                    f"`search.sampler: grid` needs a list for every quantity it goes through, and `{dimension.key}` "
+                    f"`search.sampler: grid` needs a list of values for every quantity, but `{dimension.key}` "
                     f"is drawn from {dimension.describe()}: give `search.ranges.{dimension.key}` as "
                     "{values: [...]} or {low: ..., high: ..., points: N}, or one value under `search.fixed`"
                 )
-        listed = {method: [own for own in self.dimensions if own.applies_to(method)] for method in self.methods}
-        size = sum(math.prod(len(own.values or ()) for own in found) for found in listed.values())
+        by_method = {
+            method: [dimension for dimension in self.dimensions if dimension.applies_to(method)]
+            for method in self.methods
+        }
+        size = sum(
+            math.prod(len(dimension.values or ()) for dimension in dimensions) for dimensions in by_method.values()
+        )
         if size > MAX_GRID:
             raise SpaceError(f"`search.sampler: grid` would have {size} points, at most {MAX_GRID} are allowed")
         points = []
-        for method, dimensions in listed.items():
-            chosen = {"method": method} if len(self.methods) > 1 else {}
-            for values in itertools.product(*(own.values or () for own in dimensions)):
-                points.append(chosen | {own.key: value for own, value in zip(dimensions, values, strict=True)})
+        for method, dimensions in by_method.items():
+            point = {"method": method} if len(self.methods) > 1 else {}
+            keys = [dimension.key for dimension in dimensions]
+            for values in itertools.product(*(dimension.values or () for dimension in dimensions)):
+                points.append(point | dict(zip(keys, values, strict=True)))
         return points
 
 
@@ -100,14 +107,14 @@ def build_space(
         name: Registered space, or `package.module:object`.
         methods: Names of the methods.
         evaluation: The study's evaluation.
-        ranges: Ranges or lists that replace a dimension's own, by setting name or `method.setting`;
-            a training setting (`lr`, `weight_decay`, a list of `craft_mode`s) or a method's own one that is not
-            searched by default (`locally_linear.variant`) named here joins the search.
-        fixed: Values that are not searched, keyed likewise; a training setting may be fixed for one method
+        ranges: Ranges or lists that replace a dimension's default, by setting name or `method.setting`. A training
+            setting (`lr`, `weight_decay`, a list of `craft_mode`s) or a method's setting that is not searched by
+            default (`locally_linear.variant`) is added to the search if it is named here.
+        fixed: Values that are not searched, with the same keys; a training setting may be fixed for one method
             (`trades.craft_mode`).
 
     Raises:
-        SpaceError: A key that names nothing searchable, an illegal value, or a key in both.
+        SpaceError: A key names nothing searchable or is in both, or a value is illegal.
     """
     dimensions = list(SPACES.load(name)(methods=methods, evaluation=evaluation))
     both = sorted(set(ranges) & set(fixed))
@@ -118,15 +125,15 @@ def build_space(
         for index in matching:
             dimensions[index] = narrow(dimensions[index], values)
         if not matching:
-            dimensions += [narrow(joining, values) for joining in _joining(key, dimensions, methods)]
+            dimensions += [narrow(dimension, values) for dimension in _added(key, dimensions, methods)]
     for key, value in fixed.items():
         setting = _fixable(key, dimensions, methods)
         problem = setting.problem(value)
         if problem:
             raise SpaceError(problem.replace(f"`{setting.name}`", f"`search.fixed.{key}`", 1))
     free = [dimension for dimension in dimensions if not {dimension.name, dimension.key} & set(fixed)]
-    known = [*dimensions, *_unsearched(methods, dimensions)]
-    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, known))
+    every = [*dimensions, *_unsearched(methods, dimensions)]
+    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, every))
 
 
 def _trial_settings() -> dict[str, Setting]:
@@ -134,21 +141,22 @@ def _trial_settings() -> dict[str, Setting]:
 
 
 def _unsearched(methods: Sequence[str], dimensions: Sequence[Dimension]) -> list[Dimension]:
-    """Return the methods' own settings that the space does not search: a variant, a finite difference's step."""
+    """Return the methods' settings that the space does not search, such as a variant or a finite difference's step."""
     searched = {dimension.key for dimension in dimensions}
-    found = []
+    unsearched = []
     for method in methods:
         for setting in settings_of(METHODS.load(method)).values():
             dimension = Dimension(name=setting.name, setting=setting, methods=(method,), owner=method)
             if dimension.key not in searched:
-                found.append(dimension)
-    return found
+                unsearched.append(dimension)
+    return unsearched
 
 
-def _joining(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) -> list[Dimension]:
-    own = [one for one in _unsearched(methods, dimensions) if key in (one.name, one.key)]
-    if own:
-        return own
+def _added(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) -> list[Dimension]:
+    """Return the dimensions that a range of a setting adds to the search."""
+    matching = [dimension for dimension in _unsearched(methods, dimensions) if key in (dimension.name, dimension.key)]
+    if matching:
+        return matching
     setting = _trial_settings().get(key)
     if setting is None:
         raise _unknown(f"search.ranges.{key}", key, dimensions)
@@ -170,16 +178,16 @@ def _fixable(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) 
 
 
 def _by_method(fixed: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[str, Any]:
-    """Spell out which method a fixed hyperparameter belongs to, so that no other method gets it."""
-    spelled: dict[str, Any] = {}
+    """Return fixed values with the method in the key of each hyperparameter, so that no other method gets it."""
+    qualified: dict[str, Any] = {}
     for key, value in fixed.items():
         owners = [dimension for dimension in dimensions if key in (dimension.name, dimension.key)]
         methods = {method for dimension in owners for method in dimension.methods or ()}
         name = key.rpartition(".")[2]
-        spelled.update({f"{method}.{name}": value for method in methods} if methods else {key: value})
-    return spelled
+        qualified.update({f"{method}.{name}": value for method in methods} if methods else {key: value})
+    return qualified
 
 
 def _unknown(where: str, key: str, dimensions: Sequence[Dimension]) -> SpaceError:
     valid = sorted({dimension.name for dimension in dimensions} | set(settings_of(TrainingSpec)))
-    return SpaceError(f"`{where}` names nothing this space can draw{nearest(key, valid)}; valid: {', '.join(valid)}")
+    return SpaceError(f"`{where}` is not a setting of this space{nearest(key, valid)}; valid: {', '.join(valid)}")

@@ -33,8 +33,8 @@ BANNED = (
 )
 PATTERN = re.compile(r"\b(" + "|".join(BANNED).replace(" ", r"\s+") + r")\b", re.IGNORECASE)
 
-# Packages whose messages are held to the list: to be PACKAGES once those of analysis and study are reworded.
-HELD_MESSAGES = ("search_spaces", "trainables")
+# Packages whose messages are held to the list.
+HELD_MESSAGES = PACKAGES
 
 Text = tuple[str, int, str]
 """The file that a text is in, its first line there, and the text."""

@@ -1,1 +1,1 @@
-"""The science: data, models, attacks, methods, measures, the training loop, and the Ray Tune class around it."""
+"""Data sets, models, attacks, training methods, measurements, the training loop, and its Ray Tune class."""

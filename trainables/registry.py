@@ -1,4 +1,4 @@
-"""Registries: a name, or a user's own `package.module:object`, to the object it stands for.
+"""Registries: they map a name, or a user's own `package.module:object`, to the object it refers to.
 
 Entries are import strings, so listing or checking names imports nothing heavy.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class UnknownNameError(ValueError):
-    """A name that no registry entry has and that is no `package.module:object` either."""
+    """A name that is neither registered nor written as `package.module:object`."""
 
 
 def nearest(name: str, valid: list[str]) -> str:
@@ -22,10 +22,10 @@ def nearest(name: str, valid: list[str]) -> str:
 
 
 class Registry(Mapping[str, str]):
-    """Maps names to import strings `module:object`; loads an object when it is asked for.
+    """Maps names to import strings `module:object`; an object is imported when it is loaded.
 
     Args:
-        kind: What the entries are, in the singular, for messages ("method").
+        kind: What an entry is, for messages ("method").
         entries: Name to import string.
     """
 
@@ -46,7 +46,7 @@ class Registry(Mapping[str, str]):
         """Return `name` if it is registered or written as `package.module:object`.
 
         Raises:
-            UnknownNameError: Otherwise; the message lists the valid names and the nearest one.
+            UnknownNameError: It is neither; the message lists the valid names and suggests the closest.
         """
         if name in self._entries or _is_import_string(name):
             return name
@@ -57,21 +57,21 @@ class Registry(Mapping[str, str]):
         )
 
     def load(self, name: str) -> Any:
-        """Import and return the object behind `name`.
+        """Import and return the object that `name` refers to.
 
         Raises:
-            UnknownNameError: The name is not registered, or the import string leads nowhere.
+            UnknownNameError: The name is not registered, or a user's own object cannot be imported.
         """
         target = self._entries.get(self.check(name), name)
         module_name, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:  # a user's module may raise anything while it is imported
+        except Exception as error:  # importing a user's module may raise anything
             if name in self._entries:
                 raise
-            known = isinstance(error, (ModuleNotFoundError, AttributeError))
-            what = error if known else f"{type(error).__name__}: {error}"
-            raise UnknownNameError(f"{self.kind} {name!r} cannot be imported: {what}") from error
+            missing = isinstance(error, (ModuleNotFoundError, AttributeError))
+            cause = error if missing else f"{type(error).__name__}: {error}"
+            raise UnknownNameError(f"{self.kind} {name!r} cannot be imported: {cause}") from error
 
 
 def _is_import_string(name: str) -> bool:

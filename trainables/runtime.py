@@ -1,4 +1,4 @@
-"""The machine underneath: threads, arithmetic, memory."""
+"""The machine a trial runs on: threads, arithmetic, memory, installed versions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LIBRARIES = ("torch", "numpy", "ray", "optuna", "mlflow")
 
 @contextmanager
 def computing(*, threads: int) -> Iterator[None]:
-    """Give torch so many CPU threads, and full fp32 convolutions that repeat exactly, for the block.
+    """Run the block with `threads` CPU threads and deterministic convolutions in full fp32.
 
-    On a GPU torch's own default rounds the inputs of convolutions to 10 bits (TF32), too coarse for measurements.
+    By default torch rounds the inputs of convolutions on a GPU to 10 bits (TF32), too coarse for measurements.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -36,22 +36,22 @@ def computing(*, threads: int) -> Iterator[None]:
 
 
 def mixed_precision(precision: str, device: torch.device, /) -> AbstractContextManager[Any]:
-    """Return the context that a training pass runs in: `bf16`, where that is accurate enough, or plain `fp32`."""
+    """Return the context of a training pass: `bf16` autocast, which keeps sensitive operations in fp32, or `fp32`."""
     if precision == "fp32":
         return nullcontext()
-    # Without the cache: a weight cast in a pass without gradients would have none in the next one either.
+    # No weight cache: a weight cast during a pass without gradients would have none in the next pass either.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def release_memory() -> None:
-    """Give cached GPU memory back to the device, that of unreachable tensors too; without a GPU, do nothing."""
+    """Release cached GPU memory, including that of unreachable tensors; do nothing without a GPU."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call] # torch leaves it untyped
         gc.collect()
         torch.cuda.empty_cache()
 
 
 def peak_memory_mb(device: torch.device, /) -> float:
-    """Return the peak memory in MB: allocated on a GPU since its statistics were reset, else of this process."""
+    """Return the peak memory in MB: allocated on the GPU since its statistics were reset, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -59,7 +59,7 @@ def peak_memory_mb(device: torch.device, /) -> float:
 
 
 def machine_columns() -> dict[str, str]:
-    """Return the host's name, and the versions installed there as JSON; a library that is not there is left out."""
+    """Return the host's name, and the installed versions as JSON; libraries that are not installed are left out."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
@@ -69,7 +69,7 @@ def machine_columns() -> dict[str, str]:
 
 @cache
 def code_revision() -> str | None:
-    """Return this code's git revision, `-dirty` where it has uncommitted changes; None outside a checkout."""
+    """Return this code's git revision, with `-dirty` for uncommitted changes; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

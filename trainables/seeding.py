@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, purpose, epoch, batch): no global generator is drawn from."""
+"""Randomness as a function of (seed, purpose, epoch, batch), without draws from a global generator."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def generator(seed: int, /, *path: str | int, device: torch.device | str = "cpu"
 
 @contextmanager
 def seeded(seed: int, /, *path: str | int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Seed torch's global generators inside the block and give them back as they were.
+    """Seed torch's global generators inside the block and restore them afterwards.
 
-    For what knows no generator argument: dropout masks, weight initialisation.
+    For draws that take no generator argument: dropout masks, weight initialisation.
     """
     import torch
 
@@ -44,9 +44,9 @@ def seeded(seed: int, /, *path: str | int, device: torch.device | str = "cpu") -
 
 
 def replay(*, device: torch.device | str = "cpu") -> Callable[[], AbstractContextManager[None]]:
-    """Remember where torch's global generators stand now, and return a context that draws from there again.
+    """Save the state of torch's global generators, and return a context that draws from it again.
 
-    The generators are given back as they were when the context was entered.
+    On exit from the context the generators are restored to their state on entry.
     """
     import torch
 
@@ -55,11 +55,11 @@ def replay(*, device: torch.device | str = "cpu") -> Callable[[], AbstractContex
     on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
     @contextmanager
-    def again() -> Iterator[None]:
+    def replayed() -> Iterator[None]:
         with torch.random.fork_rng(devices=[] if on_gpu is None else [device]):
             torch.set_rng_state(on_cpu)
             if on_gpu is not None:
                 torch.cuda.set_rng_state(on_gpu, device)
             yield
 
-    return again
+    return replayed

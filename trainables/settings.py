@@ -1,7 +1,7 @@
-"""Settings declared once: default, bounds, unit and meaning side by side on a dataclass field.
+"""Settings, each declared once: default, bounds, unit and description on a dataclass field.
 
-Specs and methods declare their fields with `setting`; `check` enforces the bounds, `settings_of`
-hands the same facts to the search spaces, the command line's help and the tables.
+Specs and methods declare their fields with `setting`; `check` enforces the bounds, and `settings_of`
+returns the declarations for the search spaces, the command line's help and the tables.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _KEY = "setting"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known about one setting.
+    """The declaration of one setting.
 
     Attributes:
         name: Its name in configs and result columns (a field `lambda_` is the setting `lambda`).
-        default: Its default, or `dataclasses.MISSING` where a value is required.
-        doc: One line saying what it is.
-        unit: What its number counts or measures; empty for names.
+        default: Its default, or `dataclasses.MISSING` if a value is required.
+        doc: One-line description.
+        unit: Unit of its value; empty for names.
         low: Smallest legal value, inclusive.
         high: Largest legal value, inclusive.
-        choices: The legal values, where they are a list.
-        search: Range a search draws from unless the study's config narrows it.
+        choices: The legal values, if only some are.
+        search: Range that a search draws from unless the study's config narrows it.
         log: Whether a search draws on a log scale.
     """
 
@@ -42,7 +42,7 @@ class Setting:
     log: bool = False
 
     def problem(self, value: object) -> str | None:
-        """Return what is wrong with `value`, or None."""
+        """Return an error message for `value`, or None if it is legal."""
         if value is None and self.default is None:
             return None
         if self.choices is not None:
@@ -71,7 +71,7 @@ class Setting:
 INPUT_UNIT = "input units, [0, 1]"
 
 LARGEST_LINF_RADIUS = 1.0
-"""From anywhere in [0, 1]^d it reaches everything; in l2 the square root of d does."""
+"""The ball around any point of [0, 1]^d contains all of it; in l2 that takes the square root of d."""
 
 
 def setting(
@@ -86,52 +86,52 @@ def setting(
     log: bool = False,
     factory: Callable[[], Any] | None = None,
 ) -> Any:
-    """Return a dataclass field that carries a `Setting` (see there for the arguments)."""
-    facts = {"doc": doc, "unit": unit, "low": low, "high": high, "search": search, "log": log}
-    facts["choices"] = None if choices is None else tuple(choices)
+    """Return a dataclass field that declares a `Setting`; see there for the arguments."""
+    declaration = {"doc": doc, "unit": unit, "low": low, "high": high, "search": search, "log": log}
+    declaration["choices"] = None if choices is None else tuple(choices)
     if factory is not None:
-        return dataclasses.field(default_factory=factory, metadata={_KEY: facts})
-    return dataclasses.field(default=default, metadata={_KEY: facts})
+        return dataclasses.field(default_factory=factory, metadata={_KEY: declaration})
+    return dataclasses.field(default=default, metadata={_KEY: declaration})
 
 
 def radius(default: Any = dataclasses.MISSING, *, doc: str, search: tuple[float, float] | None = None) -> Any:
-    """Return a setting in input units, at least 0; how large it may be depends on the norm, which `check` is told."""
+    """Return a setting in input units, at least 0; its upper bound depends on the norm and is passed to `check`."""
     return setting(default, doc=doc, unit=INPUT_UNIT, low=0.0, search=search)
 
 
 def largest_radius(norm: str, /) -> float | None:
-    """Return the largest radius of a norm that says anything on images of any size; None where none does."""
+    """Return the largest meaningful radius of a norm; None for l2, where it depends on the size of the images."""
     return LARGEST_LINF_RADIUS if norm == "linf" else None
 
 
 def settings_of(cls: type) -> dict[str, Setting]:
     """Return the settings of a dataclass by name, in the order of its fields."""
-    found = {}
+    settings = {}
     for field in dataclasses.fields(cls):
         if _KEY in field.metadata:
             name = field.name.rstrip("_")
-            found[name] = Setting(name=name, default=field.default, **field.metadata[_KEY])
-    return found
+            settings[name] = Setting(name=name, default=field.default, **field.metadata[_KEY])
+    return settings
 
 
 def check(instance: Any, *, largest: Mapping[str, float | None] | None = None) -> None:
     """Check every setting of a dataclass instance against its declaration.
 
     Args:
-        instance: Has fields made by `setting`.
+        instance: Of a dataclass with fields made by `setting`.
         largest: Upper bounds of settings whose bound depends on other fields, by name.
 
     Raises:
-        ValueError: Naming every setting that is out of bounds, with the bounds and the value.
+        ValueError: A setting is out of bounds; the message names every such setting, its bounds and the value.
     """
     problems = []
     for field in dataclasses.fields(instance):
         if _KEY in field.metadata:
             name = field.name.rstrip("_")
-            found = Setting(name=name, default=field.default, **field.metadata[_KEY])
+            declared = Setting(name=name, default=field.default, **field.metadata[_KEY])
             if name in (largest or {}):
-                found = dataclasses.replace(found, high=(largest or {})[name])
-            problem = found.problem(getattr(instance, field.name))
+                declared = dataclasses.replace(declared, high=(largest or {})[name])
+            problem = declared.problem(getattr(instance, field.name))
             if problem:
                 problems.append(problem)
     if problems:

@@ -1,7 +1,7 @@
 """The spec of one trial: everything its result depends on, as plain frozen dataclasses.
 
-Loading this module imports nothing but the standard library. A study's config builds specs from
-proposals; `trainables.training.loop.fit` runs one.
+Importing this module loads only the standard library. A study's config builds specs from proposals;
+`trainables.training.fit.fit` runs one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, get_type_hints
 from trainables.registry import nearest
 from trainables.settings import check, largest_radius, radius, setting
 
-# Read by pydantic where a study's config nests these classes: unknown keys are mistakes.
+# For pydantic, as a study's config nests these classes: unknown keys are errors.
 _FORBID: dict[str, Any] = {"extra": "forbid"}
 
 Norm = Literal["linf", "l2"]
@@ -67,7 +67,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CraftMode:
-    """The model's mode while a training attack is crafted: DESIGN's `craft mode`."""
+    """The model's mode while a training attack is crafted."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     bn: Mode = setting("eval", doc="batch normalisation while crafting", choices=("eval", "train"))
@@ -81,10 +81,10 @@ class CraftMode:
 
     @classmethod
     def of(cls, value: CraftMode | Mapping[str, Any] | str, /) -> CraftMode:
-        """Return the mode that is written as a mapping, or as results show it: `bn=eval,dropout=train`.
+        """Parse a mode from a mapping, or from its form in results: `bn=eval,dropout=train`.
 
         Raises:
-            ValueError: It is neither.
+            ValueError: `value` is neither.
         """
         if isinstance(value, CraftMode):
             return value
@@ -94,7 +94,7 @@ class CraftMode:
         try:
             return cls(**value)
         except TypeError as error:
-            raise ValueError(f"`craft_mode` must be such as bn=eval,dropout=train, got {value!r}") from error
+            raise ValueError(f"`craft_mode` must look like bn=eval,dropout=train, got {value!r}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class TrainingSpec:
     lr: float = setting(0.1, doc="initial learning rate", low=0.0, high=100.0, search=(0.01, 0.3), log=True)
     momentum: float = setting(0.9, doc="momentum of sgd", low=0.0, high=0.999)
     schedule: Literal["constant", "cosine", "piecewise", "milestones"] = setting(
-        "cosine", doc="learning rate over training; milestones: falls as in the paper's code", choices=SCHEDULES
+        "cosine", doc="learning rate schedule; milestones: drops as in the paper's code", choices=SCHEDULES
     )
     weight_decay: float = setting(
         5e-4, doc="l2 penalty of the optimiser", low=0.0, high=1.0, search=(1e-5, 1e-2), log=True
@@ -119,18 +119,18 @@ class TrainingSpec:
     attack_steps: int = setting(10, doc="PGD steps of training attacks", unit="steps", low=1)
     ema: float | None = setting(
         None,
-        doc="decay of an average of the weights, which is then what is measured; null: none",
+        doc="decay of a running average of the weights, which is measured instead of them; null: none",
         low=0.0,
         high=0.99999,
     )
     precision: Literal["fp32", "bf16"] = setting(
         "fp32",
-        doc="arithmetic of training; measurement, and methods that difference two passes, stay in fp32",
+        doc="arithmetic of training; measurements, and methods that subtract two passes, stay in fp32",
         choices=("fp32", "bf16"),
     )
     compile: bool = setting(
         False,  # noqa: FBT003 - a default, not a flag passed by position
-        doc="train through torch.compile; goes on without it where it fails",
+        doc="train with torch.compile; falls back to plain execution if it fails",
         choices=(False, True),
     )
     craft_mode: CraftMode = setting(factory=CraftMode, doc="model's mode while a training attack is crafted")
@@ -146,7 +146,9 @@ class LipschitzSpec:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     steps: int = setting(20, doc="ascent steps", unit="steps", low=1)
-    restarts: int = setting(2, doc="ascents from other starts, in the whole ball and a shrinking one by turns", low=1)
+    restarts: int = setting(
+        2, doc="ascents from different starts, alternately in the whole and a shrinking ball", low=1
+    )
     examples: int = setting(500, doc="examples measured per split", unit="images", low=1)
 
     def __post_init__(self) -> None:
@@ -162,12 +164,12 @@ class EvaluationSpec:
     epsilon: float = radius(0.1, doc="radius of the threat model")
     steps: int = setting(10, doc="PGD steps", unit="steps", low=1)
     restarts: int = setting(1, doc="PGD random restarts", low=1)
-    examples: int = setting(1000, doc="examples measured per split, of train as many as of val", unit="images", low=1)
-    every: int = setting(5, doc="epochs between two measurements on validation", unit="epochs", low=1)
+    examples: int = setting(1000, doc="examples measured per split, as many of train as of val", unit="images", low=1)
+    every: int = setting(5, doc="epochs between measurements on validation", unit="epochs", low=1)
     lipschitz: LipschitzSpec = setting(factory=LipschitzSpec, doc="local Lipschitz estimate")
     checks: Literal["cheap", "full"] = setting(
         "cheap",
-        doc="of the measurement of finished trials; full ones cost three to four times the measurement",
+        doc="checks of finished trials' measurements; full ones cost three to four times the measurement",
         choices=("cheap", "full"),
     )
 
@@ -228,10 +230,10 @@ def _build(cls: type, tree: Mapping[str, Any], *, where: str) -> Any:
 
 
 def drops(schedule: str, /, *, epochs: int) -> tuple[float, ...]:
-    """Return the shares of training at which the learning rate falls to a tenth, ascending; none for smooth schedules.
+    """Return the fractions of training at which the learning rate drops to a tenth, ascending; none if it is smooth.
 
     Args:
-        schedule: One of `SCHEDULES`. `milestones` falls after whole epochs that depend on how many there are.
+        schedule: One of `SCHEDULES`. `milestones` drops after whole epochs that depend on their number.
         epochs: Epochs of the whole training.
 
     Source: `milestones` is `get_scheduler` of the code published with Yang et al. 2020
@@ -240,6 +242,6 @@ def drops(schedule: str, /, *, epochs: int) -> tuple[float, ...]:
     if schedule == "piecewise":
         return (0.5, 0.75)
     if schedule == "milestones":
-        reached = next((found for most, found in _MILESTONES.items() if epochs <= most), _LONGER)
-        return tuple(epoch / epochs for epoch in reached if epoch < epochs)
+        milestones = next((after for longest, after in _MILESTONES.items() if epochs <= longest), _LONGER)
+        return tuple(epoch / epochs for epoch in milestones if epoch < epochs)
     return ()

@@ -1,4 +1,4 @@
-"""The report: one HTML file about one study that opens without a network."""
+"""The report: one self-contained HTML file about a study."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _summary(material: Material) -> list[str]:
     lines = summary_lines(material.table, belief=material.belief, reference=material.reference)
     if mixed := mixed_columns(material.table):
         lines = [
-            f"Careful: these trials measured different things ({', '.join(mixed)}) and were put on one front because "
-            "somebody insisted. Their numbers do not compare.",
+            f"Warning: these trials were measured differently ({', '.join(mixed)}) and were combined with "
+            "--allow-mixed. Their numbers are not comparable.",
             *lines,
         ]
     return [*lines, *tested_lines(material)]

@@ -10,31 +10,31 @@ from analysis.report.html import bars, paragraph, table_html
 from analysis.statistics.importance import setting_name
 from analysis.tables.importance import within_table
 
-_SAID = (
+_EXPLANATION = (
     "Main effects as shares of the variance that a random forest fitted to the trials predicts (fANOVA), of "
-    "hyperparameters that all methods have. What they do only together is in no bar, and a forest fits noise too: a "
-    "share is no evidence of an effect."
+    "hyperparameters that all methods have. Interactions are not shown, and a forest fits noise too: a "
+    "share is not evidence of an effect."
 )
 
 
 def settings_section(material: Material, /) -> list[str]:
     """Return the section's parts."""
-    found = []
+    parts = []
     for name, shares in material.importance.items():
         entry = objective(name)
-        found.append(f"<h3>Importance for {escape(entry.label)} ({entry.split})</h3>")
-        found.append(bars({setting_name(setting): share for setting, share in shares.items()}))
-    if not found:
-        found = [paragraph("Importance is not given: too few sound trials, or nothing that varies.")]
+        parts.append(f"<h3>Importance for {escape(entry.label)} ({entry.split})</h3>")
+        parts.append(bars({setting_name(setting): share for setting, share in shares.items()}))
+    if not parts:
+        parts = [paragraph("Importance is not reported: too few sound trials, or no hyperparameter that varies.")]
     else:
         sample = material.importance_sample
-        found.append(paragraph(_SAID + (f" {sample[0].upper()}{sample[1:]}." if sample else "")))
+        parts.append(paragraph(_EXPLANATION + (f" {sample[0].upper()}{sample[1:]}." if sample else "")))
     if material.importance_within:
         table, methods = within_table(material.importance_within)
         shown = table_html(table, caption=False, row_class=methods) if methods else paragraph(f"{table.notes[-1]}.")
-        found += ["<h3>Importance within each method</h3>", shown]
+        parts += ["<h3>Importance within each method</h3>", shown]
     return [
-        *found,
+        *parts,
         '<h3>Slices</h3><p class="controls"><label>Setting <select id="parameter"></select></label>'
         '<label>Outcome <select id="outcome"><option value="y">robust accuracy</option><option value="x">clean accuracy'
         '</option><option value="z">Lipschitzness</option></select></label></p>'

@@ -1,4 +1,4 @@
-"""Lines of accuracies, gaps and Lipschitzness: what the paper's table, a grid's and the chosen trials' share."""
+"""Lines of accuracies, gaps and Lipschitzness, shared by the paper's table, the grid's and the chosen trials'."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from analysis.tables.text_table import Cell, TextTable
 from analysis.wording import own_parameters
 
 MEASURES = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
-"""What a line has with an interval, in the order of the columns; gaps are train minus the split shown."""
+"""Measures with an interval, in the order of the columns; gaps are train minus the split shown."""
 
 SETTINGS = ("study", "dataset", "model", "method", "strength")
-"""The cells that say in words what was trained."""
+"""The cells that describe what was trained."""
 
 Row = Mapping[str, Any]
 
@@ -24,8 +24,8 @@ class Line:
     """One line of a table.
 
     Args:
-        cells: By column, all that it holds beside its measures.
-        measures: By name, those of `MEASURES` that are known, each with its 95 % interval.
+        cells: All cells except the measures, by column.
+        measures: The known ones of `MEASURES`, by name, each with its 95 % interval.
     """
 
     cells: Mapping[str, Cell]
@@ -37,7 +37,7 @@ def trial_cells(row: Row, /, *, label: str) -> dict[str, Cell]:
 
     Args:
         row: Its result row.
-        label: What its method is called.
+        label: Name of its method.
     """
     texts: dict[str, Cell] = {name: str(row[name]) for name in ("study", "dataset", "model")}
     texts |= {"method": label, "strength": own_parameters(row)}
@@ -45,24 +45,24 @@ def trial_cells(row: Row, /, *, label: str) -> dict[str, Cell]:
 
 
 def flag_remarks(row: Row, on_test: Sequence[str], /) -> list[str]:
-    """Return a trial's flags in words: those of its result row, and those it got on test."""
+    """Describe a trial's flags: those of its result row, and those raised on test."""
     known = {"flagged": row["flags"], "flagged on test": on_test}
     return [f"{what}: {', '.join(flags)}" for what, flags in known.items() if flags]
 
 
 def on_validation(row: Row, /) -> dict[str, Any]:
-    """Return what a result row holds of validation, under the names that a measurement on test has."""
+    """Return a result row's validation measures under the names of a measurement on test."""
     measured = {name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")}
     return measured | {"examples": row["examples"]}
 
 
 def measures_of(row: Row, measured: Row | None, /, *, train_examples: int | None = None) -> dict[str, Estimate]:
-    """Return a trial's measures, those that are known.
+    """Return a trial's known measures.
 
     Args:
         row: Its result row, for train.
-        measured: Its `clean_accuracy` and `robust_accuracy` on the split shown, of how many `examples`.
-        train_examples: Examples of train; as many as the row says when None.
+        measured: Its `clean_accuracy`, `robust_accuracy` and number of `examples` on the split shown.
+        train_examples: Number of training examples; that of the row when None.
     """
     size = row["examples"] if train_examples is None else train_examples
     shown = measured or {"clean_accuracy": None, "robust_accuracy": None, "examples": 0}
@@ -89,13 +89,13 @@ def line_table(
     formats: Mapping[str, str],
     notes: Iterable[str],
 ) -> TextTable:
-    """Return lines as a table that shows a measure as text, its interval in brackets.
+    """Return lines as a table with measures as text, their intervals in brackets.
 
     Args:
         title: One line above.
         lines: Its lines.
-        headings: By column, cells and measures alike, what stands above it.
-        formats: Format specifications by column; text where there is none.
+        headings: Heading of each column, cells and measures alike.
+        formats: Format specifications by column; text without one.
         notes: Lines below.
     """
     return TextTable(

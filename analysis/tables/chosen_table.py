@@ -1,4 +1,4 @@
-"""The paper's columns on test, of trials that validation chose: `table_test`, and the same in the report."""
+"""The paper's columns on test for trials chosen on validation: `table_test`, also in the report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from analysis.heldout.confirmation import ConfirmedMember
 from analysis.heldout.measurements import doubts_on_test, lipschitz_row, settings_phrase, uses_lines
 from analysis.heldout.members import HeldoutResults, curse_lines
+from analysis.method_styles import styles_for
 from analysis.tables.accuracy_lines import (
     MEASURES,
     SETTINGS,
@@ -21,7 +22,7 @@ from analysis.tables.text_table import TextTable, write_forms
 from analysis.wording import LOWER_BOUND, radius
 
 NAME = "table_test"
-"""The files' name."""
+"""Stem of the files' names."""
 
 _OTHERWISE = "not measured on test as on validation"
 
@@ -40,10 +41,8 @@ _COLUMNS = (
 def chosen_lines(found: HeldoutResults, /) -> list[Line]:
     """Return a line for each member, in the members' order, gaps being train minus test.
 
-    The Lipschitz estimate is that of most images, of the member's own checkpoint at the study's radius.
+    The Lipschitz estimate is the one with most images, of the member's own checkpoint at the study's radius.
     """
-    from analysis.method_styles import styles_for
-
     styles = styles_for(one.result["method"] for one in found.members)
     return [_line(one, found, label=styles[one.result["method"]].label) for one in found.members]
 
@@ -73,7 +72,7 @@ def _line(one: ConfirmedMember, found: HeldoutResults, *, label: str) -> Line:
 
 
 def chosen_table(found: HeldoutResults, /) -> TextTable:
-    """Return the members in the paper's columns on test; none is chosen again."""
+    """Return the members in the paper's columns on test; the choice is not changed."""
     return line_table(
         "Chosen on validation, in the paper's columns on test",
         chosen_lines(found),
@@ -91,7 +90,7 @@ def chosen_table(found: HeldoutResults, /) -> TextTable:
 
 
 def write_chosen_table(found: HeldoutResults, out_dir: str | Path, /) -> list[Path]:
-    """Write the table as `table_test.md`, `.tex`, `.csv` and `.parquet`, the last two with the ends as columns.
+    """Write the table as `table_test.md`, `.tex`, `.csv` and `.parquet`, the last two with interval ends as columns.
 
     Returns:
         The files written.

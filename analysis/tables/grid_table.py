@@ -1,4 +1,4 @@
-"""A grid in the paper's form: a line for each setting, with accuracies, Lipschitzness and gaps."""
+"""The table of a grid in the paper's form: a line per setting, with accuracies, Lipschitzness and gaps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from analysis.data.results import Table
 from analysis.heldout.measurements import like_for_like, uses_lines
+from analysis.method_styles import styles_for
 from analysis.tables.accuracy_lines import (
     MEASURES,
     SETTINGS,
@@ -26,17 +27,17 @@ from analysis.wording import LOWER_BOUND, measured_by, provenance
 Split = Literal["val", "test"]
 
 UNMEASURED = "not measured on test"
-"""The remark of a completed trial that a table of test figures lacks."""
+"""Remark on a completed trial without test values in a table of test values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The rows of one study that is part of a table.
+    """One study of a table.
 
     Args:
         rows: Its result rows.
-        evaluations: What was measured on test, rows of the evaluation schema; empty where nothing was.
-        counts: How many examples each split's columns really hold; `examples` of the rows where not given.
+        evaluations: Measurements on test, rows of the evaluation schema; empty without any.
+        counts: Number of examples measured, by split; `examples` of the rows where not given.
     """
 
     rows: Table
@@ -45,7 +46,7 @@ class Grid:
 
 
 def split_of(grids: Sequence[Grid], /) -> Split:
-    """Return which split a table of these grids shows: test once anything was measured there, else val."""
+    """Return the split that a table of these grids shows: test if anything was measured on it, else val."""
     return "test" if any(_tested(grid) for grid in grids) else "val"
 
 
@@ -53,10 +54,8 @@ def grid_lines(grid: Grid, /, *, split: Split) -> list[Line]:
     """Return a line for each trial, ordered by dropout, then by method as in figures, then by strength.
 
     Its cells are those of `trial_cells`, the `split` shown, `lipschitz` (mean empirical local Lipschitz lower bound)
-    and `remark` (why numbers are missing or doubtful, empty for no doubt).
+    and `remark` (why numbers are missing or flagged, else empty).
     """
-    from analysis.method_styles import styles_for
-
     rows = grid.rows.to_pylist()
     styles = styles_for(row["method"] for row in rows)
     places = {method: place for place, method in enumerate(styles)}
@@ -79,12 +78,12 @@ def grid_lines(grid: Grid, /, *, split: Split) -> list[Line]:
 
 
 def grid_table(title: str, grids: Sequence[Grid], /, *, notes: Sequence[str] = ()) -> TextTable:
-    """Return grids, one below the other, as a table; 95 % intervals follow each accuracy in brackets.
+    """Return grids as one table, one after the other; 95 % intervals follow each accuracy in brackets.
 
     Args:
         title: One line above.
-        grids: The studies of the table, each of like measurement; they need not be like one another.
-        notes: Further lines below.
+        grids: The studies of the table, each measured alike within itself.
+        notes: Further notes.
     """
     split = split_of(grids)
     headings = {
@@ -118,7 +117,7 @@ def write_grid_table(
 
 
 def _tested(grid: Grid) -> dict[str, Mapping[str, Any]]:
-    """Return by trial what was measured on test as the study measures."""
+    """Return the like-for-like measurements on test by trial."""
     found = {row["trial_id"]: like_for_like(row, grid.evaluations) for row in grid.rows.to_pylist()}
     return {trial: test for trial, test in found.items() if test is not None}
 
@@ -135,7 +134,7 @@ def _remark(row: Mapping[str, Any], *, split: Split, test: Mapping[str, Any] | N
 def _explanations(split: Split) -> tuple[str, ...]:
     of = "every trial of the grid on test, none chosen" if split == "test" else "val: validation, not test"
     return (
-        f"{of}; fractions with 95 % intervals of the examples (Wilson; gaps by Newcombe's); one seed a line",
+        f"{of}; fractions with 95 % intervals of the examples (Wilson; gaps by Newcombe's); one seed per line",
         f"gap: train - {split}; adv. gap: adv. train - adv. {split}; Lipschitz: mean, {LOWER_BOUND}",
     )
 

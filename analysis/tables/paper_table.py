@@ -13,10 +13,10 @@ from analysis.tables.text_table import Cell, TextTable, write_forms
 from analysis.wording import LOWER_BOUND, count, measured_by, provenance
 
 LEVELS = 4
-"""Most values of dropout that get a line each; more are put into bands."""
+"""Most values of dropout with a line each; more are grouped into bands."""
 
 BANDS = ((0.0, 0.0), (0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.5), (0.5, 1.0))
-"""Bands of dropout, the lower end left out but for the first."""
+"""Bands of dropout, excluding the lower end except in the first."""
 
 _COUNTS = ("trials", "failed", "flagged", "infeasible")
 
@@ -25,24 +25,24 @@ HEADINGS = {
     "train_accuracy": "train", "accuracy": "val", "robust_accuracy": "adv. val",
     "lipschitz": "Lipschitz (val)", "gap": "gap", "adversarial_gap": "adv. gap",
 } | {name: name for name in _COUNTS}  # fmt: skip
-"""What stands above the columns."""
+"""Headings of the columns."""
 
 FORMATS = {"lipschitz": ".4g"} | dict.fromkeys(_COUNTS, "d")
-"""Format specifications of the columns that are no text."""
+"""Format specifications of the numeric columns."""
 
 
 def paper_lines(table: Table, /, *, allow_mixed: bool = False, levels: Sequence[str] | None = None) -> list[Line]:
     """Return a line for each method and level (or band) of dropout that has trials.
 
     Its cells are `method`, `dropout` (level or band, in words), `trial` (the one shown: of those that may be on a front
-    that with the highest validation robust accuracy; None where there is none), its `lipschitz` (mean empirical local
+    that with the highest validation robust accuracy; None without one), its `lipschitz` (mean empirical local
     Lipschitz lower bound on validation), and how many trials there are: `trials`, `failed`, `flagged` and `infeasible`
     as `analysis.wording.Counts` has them.
 
     Args:
         table: Result rows.
-        allow_mixed: Put rows together though they were measured differently.
-        levels: Each row's level of dropout in words, those of its own dropout rates when None.
+        allow_mixed: Combine rows even if they were measured differently.
+        levels: Each row's level of dropout as text; computed from its dropout rates when None.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
@@ -72,8 +72,8 @@ def paper_table(table: Table, /, *, allow_mixed: bool = False) -> TextTable:
     """Return `paper_lines` as a table; 95 % intervals follow each number in brackets."""
     lines = paper_lines(table, allow_mixed=allow_mixed)
     notes = (
-        "validation, not test; 95 % intervals of the examples (Wilson; gaps by Newcombe's), without the luck of "
-        "having been chosen",
+        "validation, not test; 95 % intervals of the examples (Wilson; gaps by Newcombe's), not corrected "
+        "for selection",
         f"adv.: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}",
         "gap: train - val; adv. gap: adv. train - adv. val",
         provenance(table),
@@ -83,7 +83,7 @@ def paper_table(table: Table, /, *, allow_mixed: bool = False) -> TextTable:
 
 
 def write_paper_table(table: Table, out_dir: str | Path, /, *, allow_mixed: bool = False) -> list[Path]:
-    """Write the table as `table.md`, `.tex`, `.csv` and `.parquet` (the last two with the ends as columns).
+    """Write the table as `table.md`, `.tex`, `.csv` and `.parquet` (the last two with interval ends as columns).
 
     Returns:
         The files written.
@@ -99,7 +99,7 @@ def dropouts(table: Table, /) -> list[float | None]:
 
 
 def dropout_levels(rates: Sequence[float | None], /) -> list[str]:
-    """Return dropout rates in words: the values themselves where there are few, else their bands."""
+    """Return dropout rates as text: the values if there are few, else their bands."""
     shown = "{:g}".format if len(set(rates)) <= LEVELS else _band
     return ["-" if rate is None else shown(rate) for rate in rates]
 

@@ -1,6 +1,6 @@
 """One table in every form: terminal, plain text, Markdown, LaTeX, CSV.
 
-On a terminal numbers stay whole, texts fold, and a table that is too wide is turned.
+On a terminal numbers are not broken, texts fold, and a table that is too wide is transposed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TextTable:
         headings: One per column.
         formats: One per column, a format specification for numbers such as ".3f", empty for text.
         rows: Cells; None and NaN show as a dash.
-        notes: Lines below; what was measured and how.
+        notes: Lines below the table.
     """
 
     title: str
@@ -111,8 +111,8 @@ def write_forms(shown: TextTable, columns: Mapping[str, list[Any]], out_dir: str
     Args:
         shown: The table.
         columns: The numbers by column.
-        out_dir: Made if missing.
-        name: The files' name.
+        out_dir: Created if missing.
+        name: Stem of the files' names.
 
     Returns:
         The files written.
@@ -147,10 +147,10 @@ def _shown(cell: Cell, spec: str) -> str:
 
 
 def for_terminal(table: TextTable, room: int, /) -> RenderableType:
-    """Return the table for rich; turned, a row becoming a column, where its words do not fit beside each other.
+    """Return the table for rich, transposed if its columns do not fit the width.
 
     Args:
-        table: What it holds.
+        table: The table.
         room: Characters in a line.
     """
     from rich.markup import escape
@@ -159,7 +159,7 @@ def for_terminal(table: TextTable, room: int, /) -> RenderableType:
     rows = [[cell.replace(", ", ",\n") for cell in row] for row in table.cells()]
     widths = _widths([headings, *rows], table.formats, room)
     if not widths:
-        return _turned(table, room)
+        return _transposed(table, room)
     drawn = _framed(title=table.title, notes=table.notes)
     for heading, spec, width in zip(headings, table.formats, widths, strict=True):
         side: JustifyMethod = "right" if spec else "left"
@@ -170,7 +170,7 @@ def for_terminal(table: TextTable, room: int, /) -> RenderableType:
 
 
 def _widths(lines: Sequence[Sequence[str]], formats: Sequence[str], room: int) -> list[int]:
-    """Return the columns' widths, the widest made narrower first; none where they do not fit."""
+    """Return the columns' widths, narrowing the widest first; empty if they do not fit."""
     columns = list(zip(*lines, strict=True))
     wide = [max(len(line) for cell in column for line in [*cell.split("\n"), "-"]) for column in columns]
     word = [min(LONG, max(len(each) for cell in column for each in [*cell.split(), "-"])) for column in columns]
@@ -182,7 +182,7 @@ def _widths(lines: Sequence[Sequence[str]], formats: Sequence[str], room: int) -
     return []
 
 
-def _turned(table: TextTable, room: int) -> RenderableType:
+def _transposed(table: TextTable, room: int) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
 

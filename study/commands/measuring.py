@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,15 +9,9 @@ import typer
 
 from study.commands import evaluate_options as given
 from study.commands.options import CAP, AsJson, DataRoot, Norm, StudyDir
+from study.errors import UsageError
 
 app = typer.Typer()
-
-
-class Device(StrEnum):
-    """What may compute distances."""
-
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 @app.command()
@@ -143,9 +136,7 @@ def separation(
         int | None, typer.Option("--test", metavar="N", help="Use the first N test images. [default: all]")
     ] = None,
     epsilon: Annotated[str | None, typer.Option(metavar="RADIUS", help="Radius, e.g. 8/255. [default: 0.1]")] = None,
-    device: Annotated[
-        Device, typer.Option(help="cuda compares through torch (checked on the CPU's torch only).")
-    ] = Device.cpu,
+    device: Annotated[str | None, typer.Option(hidden=True)] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the results' folder is created.")] = Path(
         "separation"
     ),
@@ -158,6 +149,8 @@ def separation(
     """
     from study.evaluation.separation import separation as measure
 
+    if device is not None:
+        raise UsageError("--device has been removed: distances are computed on the CPU; leave the option out")
     measure(
         dataset,
         norm=norm.value,
@@ -165,7 +158,6 @@ def separation(
         train=train_size,
         test=test_size,
         epsilon=epsilon,
-        device=device.value,
         out=out,
         as_json=as_json,
     )

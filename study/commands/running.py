@@ -166,7 +166,7 @@ def doctor(
     Versions, storage, data, memory, GPUs, tracking, clocks and ports: one line per check, `ok` or `PROBLEM` with what
     to do. The exit code is 1 if there is a problem.
     """
-    from study.cluster.doctor import examined, look
+    from study.cluster.doctor import planned_start, report_findings
 
-    start = examined(source, assignments=assignments or [], out=out, data_root=data_root, address=address)
-    look(start, as_json=as_json)
+    start = planned_start(source, assignments=assignments or [], out=out, data_root=data_root, address=address)
+    report_findings(start, as_json=as_json)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainables.certified.certificate import Certificate
-    from trainables.evaluation.evaluate import Attacked, Measures
+    from trainables.evaluation.evaluate import AttackResult, Measures
     from trainables.evaluation.lipschitz import LocalLipschitz
     from trainables.evaluation.progress import Report
 
@@ -43,7 +43,7 @@ class Evaluation:
     measures: Measures
     lipschitz: LocalLipschitz
     certificate: Certificate | None
-    attacks: dict[str, Attacked]
+    attacks: dict[str, AttackResult]
     flags: tuple[str, ...]
 
     @property
@@ -122,7 +122,7 @@ def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, label
     import torch
 
     from trainables.attacks.threat import ThreatModel
-    from trainables.evaluation.evaluate import attacked, evaluate
+    from trainables.evaluation.evaluate import attack_images, evaluate
     from trainables.runtime import computing
 
     lipschitz = LipschitzSpec()
@@ -135,7 +135,7 @@ def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, label
     }
     with StageProgress() as progress, computing(threads=torch.get_num_threads()):
         report = progress.report
-        fgsm = attacked(model, images, labels, attack="fgsm", report=report, **options)
+        fgsm = attack_images(model, images, labels, attack="fgsm", report=report, **options)
         measures = evaluate(
             model,
             images,
@@ -149,7 +149,8 @@ def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, label
             **options,
         )
         others = {
-            name: attacked(model, images, labels, attack=name, report=report, **options) for name in request.attacks
+            name: attack_images(model, images, labels, attack=name, report=report, **options)
+            for name in request.attacks
         }
         certificate = _certificate(request, model, images, labels, report=report)
     flags = set(measures.flags).union(*(found.flags for found in others.values()))

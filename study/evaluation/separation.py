@@ -15,7 +15,7 @@ from trainables.spec import EvaluationSpec, Norm
 
 if TYPE_CHECKING:
     from trainables.data.base import RawImages
-    from trainables.separation.distances import PairDistances, Search, Separation
+    from trainables.separation.distances import PairDistances, Separation
 
 _SHOWN = 10
 
@@ -29,7 +29,6 @@ def separation(
     train: int | None,
     test: int | None,
     epsilon: str | None,
-    device: str,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -42,15 +41,14 @@ def separation(
         train: First training images taken, in file order; all when None.
         test: First test images taken.
         epsilon: Radius to judge by, such as 8/255; a study's default when None.
-        device: `cpu`, or `cuda` for the search through torch.
         out: Folder under which the results' own folder is made.
         as_json: Print one JSON object instead of a table.
 
     Raises:
-        UsageError: Unknown data set, no files, counts or radius out of range, no GPU, or other results in the folder.
+        UsageError: Unknown data set, no files, counts or radius out of range, or other results in the folder.
     """
     radius = _radius(epsilon, norm)
-    found, name = measured(dataset, norm=norm, data_root=data_root, train=train, test=test, device=device)
+    found, name = measured(dataset, norm=norm, data_root=data_root, train=train, test=test)
     cuts = "".join(f"-{split}{count}" for split, count in (("train", train), ("test", test)) if count is not None)
     files = write(found, out / f"{name.replace(':', '.')}-{norm}{cuts}", name=name, epsilon=radius)
     if as_json:
@@ -63,7 +61,7 @@ def separation(
 
 
 def measured(
-    dataset: str, /, *, norm: Norm, data_root: Path | None, train: int | None, test: int | None, device: str = "cpu"
+    dataset: str, /, *, norm: Norm, data_root: Path | None, train: int | None, test: int | None
 ) -> tuple[Separation, str]:
     """Return a data set's separation and its name; see `separation` for the arguments, and for what is raised."""
     raw, name = _load(dataset, data_root)
@@ -71,11 +69,10 @@ def measured(
         "train": _first(raw.train_images, raw.train_labels, train, "--train"),
         "test": _first(raw.test_images, raw.test_labels, test, "--test"),
     }
-    search = _search(norm, device)
     from trainables.separation.distances import measure_separation
 
     with PairProgress() as progress:
-        found = measure_separation(splits, norm=norm, scale=raw.scale, search=search, on_progress=progress.update)
+        found = measure_separation(splits, norm=norm, scale=raw.scale, on_progress=progress.update)
     return found, name
 
 
@@ -198,18 +195,6 @@ def _first(images: Any, labels: Any, count: int | None, option: str) -> tuple[An
     if count is not None and not 1 <= count <= len(labels):
         raise UsageError(f"{option} must be in 1..{len(labels)}, the images there are, got {count}")
     return images[:count], labels[:count]
-
-
-def _search(norm: Norm, device: str) -> Search | None:
-    if device == "cpu":
-        return None
-    import torch
-
-    from trainables.separation.nearest_gpu import TorchSearch
-
-    if not torch.cuda.is_available():
-        raise UsageError("--device cuda needs a CUDA device that torch can use, and there is none; leave it out")
-    return TorchSearch(norm=norm, device=device)
 
 
 def _table(found: Separation, *, name: str, epsilon: float) -> Any:

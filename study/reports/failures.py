@@ -10,6 +10,11 @@ from typing import Any
 
 from rich.table import Table
 
+# reasons that earlier versions stored
+_FORMER = {
+    "the worker died without a word": "worker process died",
+    "stopped before anything was measured": "stopped before the first measurement",
+}
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16,}\b|\d[\d.,]*", re.IGNORECASE)
 
 
@@ -41,7 +46,7 @@ def causes(rows: Iterable[Mapping[str, Any]], study_dir: Path, /) -> list[Cause]
     """
     found: dict[str, Cause] = {}
     for row in sorted((row for row in rows if row["status"] == "failed"), key=lambda row: str(row["trial_id"])):
-        reason = row["reason"] or "unknown"
+        reason = _FORMER.get(row["reason"], row["reason"]) or "unknown"
         cause = found.get(_VARYING.sub("#", reason))
         if cause is not None:
             cause.count += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from study.console import results
-from study.directory.layout import FILE
+from study.directory.layout import REPORT_FILE
 from study.directory.rows import reference_of
 from study.errors import UsageError
 from study.reports.posterior import belief_of
@@ -30,7 +30,7 @@ def write_report(
     found = gather(study_dirs, skip_damaged=skip_damaged)
     page = _page(found, allow_mixed=allow_mixed)
     home = _home(found)
-    file = out or (home / FILE if len(found.sources) == 1 else Path(FILE))
+    file = out or (home / REPORT_FILE if len(found.sources) == 1 else Path(REPORT_FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))
@@ -50,14 +50,14 @@ def report_page(study_dir: Path, /) -> str:
 
 
 def _page(found: StudySources, /, *, allow_mixed: bool = False) -> str:
-    from analysis.fronts.front import insisted, mixed_columns, require_like_for_like
+    from analysis.fronts.front import mixed_columns, require_like_for_like, with_mixed_allowed
     from analysis.report.page import Material, build_report
     from study.reports.dataset_separation import distances_of
     from study.reports.radius_curves import front_curves
     from study.search.importance import importance_of, importance_within, objectives_shown
 
     home = _home(found)
-    table = insisted(found.table) if allow_mixed else found.table
+    table = with_mixed_allowed(found.table) if allow_mixed else found.table
     try:
         require_like_for_like(table)
         devices, unit = _hours(found.sources.values())

@@ -263,4 +263,4 @@ def test_tracking_server_down(tmp_path, note):
         study = SmallStudy(tmp_path, {"tracking": {"uri": uri}})
         finished(study.launch(), study)
     no_traceback(study)
-    note("tracking server down", line(study, "tracking lacks"), complete(study))
+    note("tracking server down", line(study, "MLflow is missing"), complete(study))

@@ -1,3 +1,5 @@
+"""Search spaces: what is drawn for each method, ranges and fixed values from a config, and their errors."""
+
 from __future__ import annotations
 
 import optuna
@@ -36,7 +38,7 @@ def test_every_space_draws_legal_values_for_every_method(name):
                     assert setting.problem(proposal[setting.name]) is None
 
 
-def test_conditional_quantities_belong_to_their_method():
+def test_conditional_dimensions_are_drawn_for_their_method_only():
     proposals = draws(space())
     assert {proposal["method"] for proposal in proposals} == {"natural", "trades", "adversarial_training"}
     for proposal in proposals:
@@ -50,14 +52,14 @@ def test_training_radius_is_searched_around_the_evaluation_radius():
     assert 0.18 < max(radii) <= 0.2
 
 
-def test_ranges_narrow_list_and_add():
-    found = draws(space(ranges={"dropout": [0.1, 0.2], "beta": {"values": [1, 3, 6]}, "lr": [0.01, 0.1]}))
-    assert all(0.1 <= proposal["dropout"] <= 0.2 for proposal in found)
-    assert {proposal["beta"] for proposal in found if "beta" in proposal} == {1, 3, 6}
-    assert all(0.01 <= proposal["lr"] <= 0.1 for proposal in found)
+def test_ranges_narrow_list_and_add_dimensions():
+    proposals = draws(space(ranges={"dropout": [0.1, 0.2], "beta": {"values": [1, 3, 6]}, "lr": [0.01, 0.1]}))
+    assert all(0.1 <= proposal["dropout"] <= 0.2 for proposal in proposals)
+    assert {proposal["beta"] for proposal in proposals if "beta" in proposal} == {1, 3, 6}
+    assert all(0.01 <= proposal["lr"] <= 0.1 for proposal in proposals)
 
 
-def test_fixed_values_are_not_searched_and_reach_only_their_method():
+def test_fixed_values_are_not_searched_and_apply_to_their_method_only():
     search_space = space(fixed={"dropout": 0.3, "beta": 4.0, "weight_decay": 0.0})
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(30):
@@ -69,32 +71,32 @@ def test_fixed_values_are_not_searched_and_reach_only_their_method():
         assert not {"dropout", "trades.beta"} & set(trial.params)
 
 
-def test_settings_that_no_range_is_declared_for_are_left_alone_unless_asked_for():
+def test_settings_without_a_range_are_searched_only_on_request():
     methods = ["natural", "locally_linear", "gradient_regularization", "robust_self_training"]
     untouched = {"variant", "h", "pool"}
     assert not [proposal for proposal in draws(space(methods)) if untouched & set(proposal)]
     variants = {"values": ["published", "as_run"]}
     for ranges in ({"variant": variants}, {"locally_linear.variant": variants}):
-        found = draws(space(methods, ranges={**ranges, "h": [0.001, 0.1]}), 100)
-        seen = {proposal["method"]: set() for proposal in found}
-        for proposal in found:
-            seen[proposal["method"]] |= untouched & set(proposal)
-        assert seen == {
+        proposals = draws(space(methods, ranges={**ranges, "h": [0.001, 0.1]}), 100)
+        drawn = {proposal["method"]: set() for proposal in proposals}
+        for proposal in proposals:
+            drawn[proposal["method"]] |= untouched & set(proposal)
+        assert drawn == {
             "natural": set(), "locally_linear": {"variant"}, "gradient_regularization": {"h"},
             "robust_self_training": set(),
         }  # fmt: skip
-        assert {proposal["variant"] for proposal in found if "variant" in proposal} == {"published", "as_run"}
-        assert all(0.001 <= proposal["h"] <= 0.1 for proposal in found if "h" in proposal)
+        assert {proposal["variant"] for proposal in proposals if "variant" in proposal} == {"published", "as_run"}
+        assert all(0.001 <= proposal["h"] <= 0.1 for proposal in proposals if "h" in proposal)
     for key in ("pool", "robust_self_training.pool"):
         for proposal in draws(space(methods, fixed={key: "digits", "variant": "as_run"})):
             assert proposal.get("pool") == ("digits" if proposal["method"] == "robust_self_training" else None)
             assert proposal.get("variant") == ("as_run" if proposal["method"] == "locally_linear" else None)
 
 
-def test_one_name_in_several_methods_is_each_methods_own():
+def test_a_hyperparameters_name_may_occur_in_several_methods():
     methods = ["gradient_regularization", "locally_linear", "robust_self_training"]
-    found = draws(space(methods, ranges={"locally_linear.lambda": [6, 7]}), 100)
-    assert all((6 <= proposal["lambda"] <= 7) == (proposal["method"] == "locally_linear") for proposal in found)
+    proposals = draws(space(methods, ranges={"locally_linear.lambda": [6, 7]}), 100)
+    assert all((6 <= proposal["lambda"] <= 7) == (proposal["method"] == "locally_linear") for proposal in proposals)
     assert not [p for p in draws(space(["natural"], ranges={}, fixed={})) if "lambda" in p]
 
 
@@ -114,10 +116,10 @@ def test_one_name_in_several_methods_is_each_methods_own():
             r"`search\.fixed\.train_epsilon` must be in \[0, 1\], got 8 \(did you mean 8/255\?\)",
         ),
         ({}, {"lrr": 0.1}, r"did you mean lr\?"),
-        ({"variant": {"values": ["as_run"]}}, {}, "`search.ranges.variant` names nothing this space can draw"),
+        ({"variant": {"values": ["as_run"]}}, {}, "`search.ranges.variant` is not a setting of this space"),
         ({"dropout": [0, 0.1]}, {"dropout": 0.1}, "exclude each other"),
     ],
 )
-def test_what_a_space_cannot_take_is_one_clear_line(ranges, fixed, message):
+def test_an_illegal_range_or_value_is_one_clear_error(ranges, fixed, message):
     with pytest.raises(SpaceError, match=message):
         space(ranges=ranges, fixed=fixed)

@@ -1,4 +1,4 @@
-"""Draws that are given back, and drawn again."""
+"""`replay` repeats draws and does not change the stream."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trainables.seeding import replay, seeded
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_replay_draws_what_came_after_it_was_made_and_leaves_the_stream_alone(device):
+def test_replay_repeats_the_draws_after_its_creation_and_does_not_change_the_stream(device):
     with seeded(0, "test", device=device):
         torch.rand(3, device=device)
-        again = replay(device=device)
+        replayed = replay(device=device)
         first = torch.rand(5, device=device)
         for _ in range(2):
-            with again():
+            with replayed():
                 assert torch.equal(torch.rand(5, device=device), first)
         second = torch.rand(5, device=device)
-        with again():
+        with replayed():
             torch.rand(5, device=device)
             assert torch.equal(torch.rand(5, device=device), second)

@@ -1,4 +1,4 @@
-"""AutoAttack, from its authors' package, on what PGD leaves standing.
+"""AutoAttack, from its authors' package, on the images that PGD does not fool.
 
 Source: Croce & Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks" (arXiv 2003.01690); the package `pyautoattack`.
@@ -16,19 +16,19 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from trainables.attacks.base import BATCH_SIZE, Found, is_correct
+from trainables.attacks.base import BATCH_SIZE, FlaggedPoints, is_correct
 from trainables.attacks.pgd import pgd
 from trainables.attacks.threat import ThreatModel
 from trainables.models.inputs import memory_format
 
 TARGET_CLASSES = 9
-"""Of the standard set, at most; K - 1 where there are fewer."""
+"""Most classes that the standard set targets; K - 1 if that is fewer."""
 
 SQUARE_QUERIES = 5000
-"""Of the standard set, for each image."""
+"""Queries of Square per image in the standard set."""
 
 SMALLEST_SIDE = 5
-"""Of images; Square's first l2 steps divide them by five."""
+"""Smallest height and width of images: Square's first l2 steps divide them by five."""
 
 _LOGGER = "auto-attack"
 _NORMS = {"linf": "Linf", "l2": "L2"}
@@ -40,18 +40,18 @@ _FLAGS = {
     "dynamic defense": "autoattack_dynamic",
     "classes it is not possible": "autoattack_reduced",
 }
-"""Words in the package's own warnings, and the flag each is to us."""
+"""Words in the package's own warnings, and the flag that each becomes."""
 
 
 class MissingExtraError(ImportError):
-    """An attack's package is not installed; the message names the extra that brings it."""
+    """An attack's package is not installed; the message names the extra that installs it."""
 
 
 def require_package() -> None:
     """Check that `pyautoattack` is installed, without importing it.
 
     Raises:
-        MissingExtraError: It is not.
+        MissingExtraError: It is not installed.
     """
     if importlib.util.find_spec("pyautoattack") is None:
         raise MissingExtraError(
@@ -70,27 +70,26 @@ def autoattack(
     steps: int,
     restarts: int,
     generator: torch.Generator,
-) -> Found:
-    """Return what AutoAttack's standard set finds where PGD (`steps`, `restarts`) found nothing; slow, an extra.
+) -> FlaggedPoints:
+    """Run PGD (`steps`, `restarts`), then AutoAttack's standard set on the images that PGD does not fool; slow.
 
-    A misclassified point for each image for which either finds one.
-
-    Given the draws that `pgd` is given, its PGD is that one: an image that falls to PGD falls here too. The
-    standard set is APGD on cross-entropy, targeted APGD on DLR, targeted FAB and Square, against at most K - 1
-    classes. Targeted DLR needs 4 classes: with 3 untargeted DLR stands in, with 2 nothing does, and the result
-    carries the flag `autoattack_reduced`.
+    Given the draws of `pgd`, its PGD is the same, so an image that PGD fools is fooled here too. The standard set is
+    APGD on cross-entropy, targeted APGD on DLR, targeted FAB and Square, against at most K - 1 classes. Targeted DLR
+    needs 4 classes: with 3, untargeted DLR replaces it, with 2, nothing does; either way the result carries the flag
+    `autoattack_reduced`.
 
     Args:
         model: Maps (n, c, h, w) to logits (n, K); in the mode to be attacked.
         x: Images, (n, c, h, w) in [0, 1].
         y: Labels, (n,) int64.
         threat: Ball and box.
-        steps: PGD's ascent steps; AutoAttack has its own settings.
+        steps: PGD's ascent steps; AutoAttack uses its own settings.
         restarts: PGD's restarts.
-        generator: PGD's starts, then the seed of AutoAttack, are drawn from it.
+        generator: PGD's starts, then AutoAttack's seed, are drawn from it.
 
     Returns:
-        Points shaped as `x`, and the package's own warnings as flags.
+        Points shaped as `x`, misclassified wherever either attack finds such a point, and the package's own warnings
+        as flags.
 
     Raises:
         MissingExtraError: `pyautoattack` is not installed.
@@ -102,14 +101,14 @@ def autoattack(
         raise ValueError(f"attack autoattack takes images (n, c, h, w) of {smallest} and up, got {tuple(x.shape)}")
     points = pgd(model, x, y, threat=threat, steps=steps, restarts=restarts, generator=generator)
     with torch.no_grad():
-        alive = is_correct(model(points), y).nonzero().squeeze(1)
-    if threat.epsilon == 0 or len(alive) == 0:
-        return Found(points, frozenset())
+        remaining = is_correct(model(points), y).nonzero().squeeze(1)
+    if threat.epsilon == 0 or len(remaining) == 0:
+        return FlaggedPoints(points, frozenset())
     seed = int(torch.randint(2**31, (), generator=generator, device=x.device))
-    found, flags = _standard_set(model, x[alive], y[alive], threat=threat, seed=seed)
+    fooling, flags = _standard_set(model, x[remaining], y[remaining], threat=threat, seed=seed)
     points = points.clone()
-    points[alive] = found
-    return Found(points, flags)
+    points[remaining] = fooling
+    return FlaggedPoints(points, flags)
 
 
 def _standard_set(
@@ -121,7 +120,7 @@ def _standard_set(
         classes = model(x[:1]).shape[1]
     with _undisturbed(model, x.device), _warnings() as flags:
         attack = AutoAttack(
-            _as_the_package_expects(model),
+            _adapted(model),
             attacks=_attacks(classes),
             device=x.device,
             eps=threat.epsilon,
@@ -144,11 +143,11 @@ def _attacks(classes: int) -> list[str]:
     return ["apgd-ce", *dlr, "fab-t", "square"]
 
 
-def _as_the_package_expects(model: nn.Module) -> Callable[[Tensor], Tensor]:
+def _adapted(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return the model for code that calls `view` on gradients and `backward` on any output.
 
-    Gradients come back contiguous whatever layout the model computes in, and a model that cuts its input off
-    from its logits has a gradient, which is zero.
+    Gradients are contiguous in any memory layout, and a model whose logits do not depend on its input has a gradient
+    of zero instead of none.
     """
     layout = memory_format(model)
 
@@ -171,52 +170,52 @@ class _ContiguousGradient(torch.autograd.Function):
 
 @contextlib.contextmanager
 def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Undo what the package does beside its work.
+    """Undo the package's side effects.
 
-    It seeds torch's global generators, accumulates gradients of the parameters, prints, and switches tracing off
-    (a debugger's, or that of coverage).
+    It seeds torch's global generators, accumulates gradients of the parameters, prints, and turns off tracing by
+    debuggers and coverage.
     """
     trace = sys.gettrace()
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in wanted:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in parameters:
         parameter.requires_grad = False
     try:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        for parameter in wanted:
+        for parameter in parameters:
             parameter.requires_grad = True
         sys.settrace(trace)
 
 
 @contextlib.contextmanager
 def _warnings() -> Iterator[set[str]]:
-    """Collect the package's warnings as flags; none reaches the screen."""
+    """Collect the package's warnings as flags instead of showing them."""
     from pyautoattack import checks
 
-    # It counts calls of all its life, so one dynamic model would make every later one look dynamic.
+    # The package counts calls per process, so one dynamic model would make every later one look dynamic.
     checks.funcs.update(dict.fromkeys(checks.funcs, 0))
     logger = logging.getLogger(_LOGGER)
-    collected = _Collected()
+    handler = _FlagHandler()
     propagated, level = logger.propagate, logger.level
     logger.propagate = False
     logger.setLevel(logging.WARNING)
-    logger.addHandler(collected)
+    logger.addHandler(handler)
     try:
-        yield collected.flags
+        yield handler.flags
     finally:
-        logger.removeHandler(collected)
+        logger.removeHandler(handler)
         logger.propagate = propagated
         logger.setLevel(level)
 
 
-class _Collected(logging.Handler):
+class _FlagHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.flags: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        known = [flag for words, flag in _FLAGS.items() if words in text]
-        self.flags.update(known or ["autoattack_warning"])
+        flags = [flag for words, flag in _FLAGS.items() if words in text]
+        self.flags.update(flags or ["autoattack_warning"])

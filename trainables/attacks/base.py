@@ -1,4 +1,4 @@
-"""What every attack is, and the wrapper that no attack can cheat."""
+"""The interface of attacks, and the wrapper that checks their results."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from trainables.models.modes import mode
 from trainables.seeding import generator
 
 BATCH_SIZE = 256
-"""Examples attacked together. Fixed, so that a result depends on no machine's memory."""
-
+"""Examples attacked together. Fixed, so that results do not depend on a machine's memory."""
 
 RADIUS_SLACK = 1e-6
-"""How far outside ball or box an attack's points may lie without a flag (in l2, relative to a radius above 1)."""
+"""How far outside ball or box an attack's points may lie without a flag (relative to the radius if that is above 1)."""
 
 
-class Found(NamedTuple):
-    """What an attack returns that has doubts about its own result.
+class FlaggedPoints(NamedTuple):
+    """Points of an attack that flags its own result as doubtful.
 
     Attributes:
-        points: One for each image.
+        points: One for each image, shaped as the images.
         flags: Names from `trainables.evaluation.flags.FLAGS`.
     """
 
@@ -46,12 +45,12 @@ class Attack(Protocol):
         steps: int,
         restarts: int,
         generator: torch.Generator,
-    ) -> Tensor | Found:
-        """Return one point for each `x`, the worst found, shaped as `x`; with flags where there are any."""
+    ) -> Tensor | FlaggedPoints:
+        """Return the worst point found for each `x`, shaped as `x`; with flags if there are any."""
 
 
 def is_correct(logits: Tensor, labels: Tensor, /) -> Tensor:
-    """Tell which examples are classified as labelled, (n,) bool; NaN logits count as misclassified."""
+    """Return which examples are classified as labelled, (n,) bool; NaN logits count as misclassified."""
     return (logits.argmax(1) == labels) & ~logits.isnan().any(1)
 
 
@@ -82,7 +81,7 @@ def input_gradient(
 
 @torch.no_grad()
 def values_at(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor], /) -> tuple[Tensor, Tensor]:
-    """Return what `input_gradient` returns but for the gradient: values (n,) and logits (n, K)."""
+    """Return what `input_gradient` returns except the gradient: values (n,) and logits (n, K)."""
     logits = model(x)
     return objective(logits), logits
 
@@ -101,10 +100,10 @@ def run_attack(
     flags: set[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Attack the images in eval mode and tell which stay correctly classified.
+    """Attack the images in eval mode and return which stay correctly classified.
 
-    What the attack returns is projected into ball and box once more and classified afresh, so a
-    result rests on legal points only. Images that are misclassified as they are do not reach the attack.
+    The attack's points are projected into ball and box and classified again, so the result rests on legal points
+    only. Images that are misclassified without an attack are not attacked.
 
     Args:
         attack: See `Attack`.
@@ -114,8 +113,8 @@ def run_attack(
         threat: Ball and box.
         steps: Ascent steps of each restart.
         restarts: Random restarts.
-        seed: Each batch draws from its own generator, made from this and the batch's number.
-        flags: Gets what the attack says of itself, and `radius_exceeded` where a point lay outside ball or box.
+        seed: Each batch draws from its own generator, derived from this and the batch's number.
+        flags: Receives the attack's own flags, and `radius_exceeded` if a point lay outside ball or box.
         progress: Called with the number of images done, after each batch.
 
     Returns:
@@ -123,35 +122,35 @@ def run_attack(
     """
     robust = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     points = images.clone()
-    seen = set() if flags is None else flags
+    flags = set() if flags is None else flags
     with mode(model):
         for batch, begin in enumerate(range(0, len(images), BATCH_SIZE)):
             x, y = images[begin : begin + BATCH_SIZE], labels[begin : begin + BATCH_SIZE]
             with torch.no_grad():
-                alive = is_correct(model(x), y).nonzero().squeeze(1)
-            if len(alive):
-                x, y = x[alive], y[alive]
+                correct = is_correct(model(x), y).nonzero().squeeze(1)
+            if len(correct):
+                x, y = x[correct], y[correct]
                 draws = generator(seed, "attack", batch, device=x.device)
-                found = attack(model, x, y, threat=threat, steps=steps, restarts=restarts, generator=draws)
-                found = _legal(found, x, threat=threat, seen=seen)
+                result = attack(model, x, y, threat=threat, steps=steps, restarts=restarts, generator=draws)
+                worst = _legal(result, x, threat=threat, flags=flags)
                 with torch.no_grad():
-                    robust[begin + alive] = is_correct(model(found), y)
-                points[begin + alive] = found
+                    robust[begin + correct] = is_correct(model(worst), y)
+                points[begin + correct] = worst
             if progress is not None:
                 progress(min(begin + BATCH_SIZE, len(images)))
     return robust, points
 
 
-def _legal(found: Tensor | Found, x: Tensor, *, threat: ThreatModel, seen: set[str]) -> Tensor:
-    """Return the points in ball and box, `x` where one is not finite, and note what was wrong with them."""
-    if isinstance(found, Found):
-        seen.update(found.flags)
-        found = found.points
-    found = found.detach()
-    finite = found.isfinite()
+def _legal(result: Tensor | FlaggedPoints, x: Tensor, *, threat: ThreatModel, flags: set[str]) -> Tensor:
+    """Return the attack's points inside ball and box, with `x` for non-finite entries, and add to `flags`."""
+    if isinstance(result, FlaggedPoints):
+        flags.update(result.flags)
+        result = result.points
+    points = result.detach()
+    finite = points.isfinite()
     slack = RADIUS_SLACK * max(1.0, threat.epsilon)
-    outside = threat.distance(found.double(), x.double()) > threat.epsilon + slack
-    outside |= ((found < -RADIUS_SLACK) | (found > 1 + RADIUS_SLACK) | ~finite).flatten(1).any(1)
+    outside = threat.distance(points.double(), x.double()) > threat.epsilon + slack
+    outside |= ((points < -RADIUS_SLACK) | (points > 1 + RADIUS_SLACK) | ~finite).flatten(1).any(1)
     if outside.any():
-        seen.add("radius_exceeded")
-    return threat.project(torch.where(finite, found, x), x)
+        flags.add("radius_exceeded")
+    return threat.project(torch.where(finite, points, x), x)

@@ -25,16 +25,16 @@ def fgsm(
     restarts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the end of one ascent step on cross-entropy, of length epsilon, from the image; no steps or restarts.
+    """Return the image moved by one ascent step of length epsilon on cross-entropy.
 
     Args:
         model: Maps (n, ...) to logits (n, K); in the mode to be attacked.
         x: Images, (n, ...) in [0, 1].
         y: Labels, (n,) int64.
         threat: Ball and box. In l2 the step goes along the gradient.
-        steps: Ignored: it is one.
+        steps: Ignored: there is one.
         restarts: Ignored: nothing is random.
-        generator: Not drawn from.
+        generator: Ignored.
 
     Returns:
         Points in ball and box, shaped as `x`; the image itself where the gradient is zero.

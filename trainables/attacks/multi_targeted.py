@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.losses import margin_against
-from trainables.attacks.pgd import Worst, climb
+from trainables.attacks.pgd import WorstPoints, climb
 from trainables.attacks.threat import ThreatModel
 
 
@@ -27,11 +27,11 @@ def multi_targeted(
     restarts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the worst point met in `steps` towards each wrong class, on its margin, from `restarts` random starts.
+    """Return the worst point of `steps` of ascent on each wrong class's margin, from `restarts` random starts.
 
     The objective towards class k is z_k - z_y. Unlike cross-entropy it neither saturates nor mixes classes: on a
-    linear model the attack is exact whatever the number of classes. The class that is nearest by the logits comes
-    first, so most images that fall do so early and leave the batch.
+    linear model the attack is exact for any number of classes. The wrong class with the largest logit comes first, so
+    most images that are fooled leave the batch early.
 
     Args:
         model: Maps (n, ...) to logits (n, K); in the mode to be attacked.
@@ -50,7 +50,7 @@ def multi_targeted(
     with torch.no_grad():
         logits = model(x)
     likeliest_first = logits.scatter(1, y[:, None], torch.inf).argsort(dim=1, descending=True, stable=True)[:, 1:]
-    worst = Worst(x)
+    worst = WorstPoints(x)
     for _ in range(restarts):
         for targets in likeliest_first.unbind(1):
             start = threat.random_start(x, generator=generator)
@@ -59,7 +59,7 @@ def multi_targeted(
 
 
 def _towards(targets: Tensor, labels: Tensor) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
-    def objective_of(alive: Tensor) -> Callable[[Tensor], Tensor]:
-        return margin_against(labels[alive], targets[alive])
+    def objective_of(remaining: Tensor) -> Callable[[Tensor], Tensor]:
+        return margin_against(labels[remaining], targets[remaining])
 
     return objective_of

@@ -19,9 +19,9 @@ from trainables.attacks.threat import ThreatModel
 def step_length(threat: ThreatModel, steps: int, /) -> float:
     """Return the length of each of `steps` steps: 2 * epsilon / steps for linf, twice that for l2.
 
-    A path of 2 epsilon takes every pixel of a linf iterate anywhere in its range. In l2 it leaves a start that
-    lies sideways of the gradient 15 degrees short of the worst point, even on a linear model (on the sphere the
-    tangent of half the angle falls as exp(-path / epsilon)): 4% of the radius lost. 4 epsilon leaves 2 degrees.
+    A path of 2 epsilon lets every pixel of a linf iterate reach any value in its range. In l2 it takes a start at
+    right angles to the gradient to 15 degrees from the worst point, even on a linear model (on the sphere the tangent
+    of half the angle falls as exp(-path / epsilon)), which loses 4% of the radius. 4 epsilon leaves 2 degrees.
     """
     return (2 if threat.norm == "linf" else 4) * threat.epsilon / steps
 
@@ -38,12 +38,12 @@ def craft(
 ) -> Tensor:
     """Return the last iterate of PGD on `objective`, for training, and for comparison with other libraries.
 
-    The model's mode is the caller's choice. At radius 0 the result is `x` itself and nothing is drawn.
+    The model's mode is left to the caller. At radius 0 the result is `x` itself and nothing is drawn.
 
     Args:
         model: Maps (n, ...) to logits (n, K).
         x: Images, (n, ...) in [0, 1].
-        objective: Logits to the value to raise, per example, (n,).
+        objective: Maps logits to the values to maximise, per example, (n,).
         threat: Ball and box.
         steps: Ascent steps.
         generator: For the random start; on the device of `x`. None starts from `x` itself.
@@ -60,27 +60,27 @@ def craft(
     return points.detach()
 
 
-class Worst:
-    """The worst point met so far for each image, and which images still stand.
+class WorstPoints:
+    """The worst point found so far for each image, and which images are not fooled yet.
 
-    Worst: the first misclassified one, else the one of highest objective. An image leaves the search once it is
-    misclassified: the caller asks for accuracy, and a higher objective would not change it.
+    The worst point is the first misclassified one, or else the one of highest objective. An image leaves the search
+    once it is misclassified: a higher objective would not change the accuracy.
 
     Args:
         x: Images, (n, ...).
 
     Attributes:
-        points: Shaped as the images; an image itself where nothing was met.
-        alive: Positions of the images that stand, (m,) int64.
+        points: Shaped as the images; the image itself before its first update.
+        remaining: Positions of the images not yet fooled, (m,) int64.
     """
 
     def __init__(self, x: Tensor, /) -> None:
         self.points = x.clone()
-        self.alive = torch.arange(len(x), device=x.device)
+        self.remaining = torch.arange(len(x), device=x.device)
         self._highest = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
 
-    def meet(self, points: Tensor, values: Tensor, logits: Tensor, labels: Tensor, /) -> Tensor:
-        """Take note of one point for each image that stands.
+    def update(self, points: Tensor, values: Tensor, logits: Tensor, labels: Tensor, /) -> Tensor:
+        """Take in one point for each remaining image.
 
         Args:
             points: (m, ...).
@@ -89,13 +89,13 @@ class Worst:
             labels: (m,).
 
         Returns:
-            Which of the m still stand, (m,) bool.
+            Which of the m images are still not fooled, (m,) bool.
         """
         fooled = ~is_correct(logits, labels)
-        better = fooled | (values > self._highest[self.alive])
-        self.points[self.alive[better]] = points[better]
-        self._highest[self.alive[better]] = values[better]
-        self.alive = self.alive[~fooled]
+        better = fooled | (values > self._highest[self.remaining])
+        self.points[self.remaining[better]] = points[better]
+        self._highest[self.remaining[better]] = values[better]
+        self.remaining = self.remaining[~fooled]
         return ~fooled
 
 
@@ -109,31 +109,31 @@ def climb(
     *,
     threat: ThreatModel,
     steps: int,
-    worst: Worst,
+    worst: WorstPoints,
 ) -> None:
-    """Climb once from `start`, telling `worst` of every point, until no image stands or the steps are done.
+    """Ascend once from `start`, updating `worst` with every point, until all images are fooled or the steps are done.
 
     Args:
         model: Maps (n, ...) to logits (n, K).
         x: Images, (n, ...) in [0, 1].
         y: Labels, (n,) int64.
-        start: A start for every image, (n, ...); those of images that have fallen are not used.
-        objective_of: Positions of m images to their objective, which maps logits (m, K) to values (m,).
+        start: A start for every image, (n, ...); those of images already fooled are not used.
+        objective_of: Maps positions of m images to their objective, which maps logits (m, K) to values (m,).
         threat: Ball and box.
         steps: Ascent steps.
-        worst: Of these images.
+        worst: The worst points of these images; updated.
     """
-    points = start[worst.alive]
+    points = start[worst.remaining]
     for taken in range(steps + 1):
-        if len(worst.alive) == 0:
+        if len(worst.remaining) == 0:
             return
-        centres, labels, objective = x[worst.alive], y[worst.alive], objective_of(worst.alive)
+        centres, labels, objective = x[worst.remaining], y[worst.remaining], objective_of(worst.remaining)
         if taken == steps:
-            worst.meet(points, *values_at(model, points, objective), labels)
+            worst.update(points, *values_at(model, points, objective), labels)
             return
         gradient, values, logits = input_gradient(model, points, objective)
-        standing = worst.meet(points, values, logits, labels)
-        points = threat.project(threat.ascend(points, gradient, step=step_length(threat, steps)), centres)[standing]
+        remain = worst.update(points, values, logits, labels)
+        points = threat.project(threat.ascend(points, gradient, step=step_length(threat, steps)), centres)[remain]
 
 
 def pgd(
@@ -147,11 +147,9 @@ def pgd(
     restarts: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the worst point met in `steps` of ascent on cross-entropy from each of `restarts` random starts.
+    """Return the worst point (see `WorstPoints`) of `steps` of ascent on cross-entropy from `restarts` random starts.
 
-    Worst is explained at `Worst`.
-
-    Every restart draws starts for all images, so that none depends on which others have fallen.
+    Every restart draws starts for all images, so that no start depends on which other images are fooled.
 
     Args:
         model: Maps (n, ...) to logits (n, K); in the mode to be attacked.
@@ -167,10 +165,10 @@ def pgd(
     """
     if threat.epsilon == 0:
         return x
-    worst = Worst(x)
+    worst = WorstPoints(x)
     for _ in range(restarts):
         start = threat.random_start(x, generator=generator)
         climb(
-            model, x, y, start, lambda alive: cross_entropy_against(y[alive]), threat=threat, steps=steps, worst=worst
+            model, x, y, start, lambda which: cross_entropy_against(y[which]), threat=threat, steps=steps, worst=worst
         )
     return worst.points

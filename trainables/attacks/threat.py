@@ -30,7 +30,7 @@ class ThreatModel:
 
         Args:
             x: Images, (n, ...) in [0, 1].
-            generator: Drawn from; lives on the device of `x`.
+            generator: Source of the draws; on the device of `x`.
 
         Returns:
             Points in ball and box, shaped as `x`.
@@ -46,7 +46,7 @@ class ThreatModel:
         """Return `points` moved by the steepest ascent step of length `step` in this norm.
 
         linf moves every pixel by `step` times the sign of its gradient, l2 moves along the
-        normalised gradient. A zero gradient moves nothing; NaN entries count as zero.
+        normalised gradient. A zero gradient leaves a point where it is; NaN entries count as zero.
 
         Args:
             points: (n, ...).
@@ -57,10 +57,10 @@ class ThreatModel:
         return points + step * (gradient.sign() if self.norm == "linf" else _unit(gradient))
 
     def project(self, points: Tensor, x: Tensor, /) -> Tensor:
-        """Return the points brought into the ball around `x` and then into the box.
+        """Return the points projected into the ball around `x` and then into the box.
 
-        Clamping to a box that holds `x` shortens no distance wrongly: it never moves a point
-        further from `x`, so the result lies in both sets. For linf it is the nearest such point.
+        Clamping to a box that contains `x` never moves a point further from `x`, so the result lies
+        in both sets. For linf it is the nearest such point.
 
         Args:
             points: (n, ...).

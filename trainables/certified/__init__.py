@@ -1,1 +1,1 @@
-"""Certified bounds of small networks: what no attack and no estimate can be beyond."""
+"""Certified bounds for small networks, which no attack and no estimate can exceed."""

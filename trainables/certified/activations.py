@@ -1,8 +1,9 @@
 """Bounds on every activation over a ball, cut by the pixel box.
 
-Three bounds are intersected, each sound by itself: intervals pushed forwards (Gowal et al. 2018, arXiv 1810.12715,
-section 3), the l2 distance that the activations of x' can have from those of x, and linear relaxations pulled back to
-the input (Zhang et al. 2018, CROWN, arXiv 1811.00866, section 3.2, adaptive lower slopes), where they are affordable.
+Three bounds, each sound by itself, are intersected: intervals propagated forwards (Gowal et al. 2018, arXiv 1810.12715,
+section 3); the largest l2 distance between the activations of x' and those of x; and, where the budget allows, linear
+relaxations propagated back to the input (Zhang et al. 2018, CROWN, arXiv 1811.00866, section 3.2, adaptive lower
+slopes).
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _FLOAT32 = 1.01 * 2.0**-24
 """Unit round-off of float32, with room for the second order of sums of up to 100,000 terms."""
 
 _POINT_SLACK = 2.0**-21
-"""What rounding a point to float32 may add to its distance from x, in input units per pixel."""
+"""Most that rounding a point to float32 adds to its distance from x, in input units per pixel."""
 
 
 @dataclass(frozen=True)
 class Ball:
-    """B(x, epsilon), with room for points that float32 rounds out of it.
+    """B(x, epsilon), widened to contain points that rounding to float32 moves out of it.
 
     Attributes:
         centre: x, (n, ...) float64.
@@ -59,13 +60,13 @@ def ball_around(images: Tensor, /, *, threat: ThreatModel) -> Ball:
 
 @dataclass(frozen=True)
 class Activations:
-    """What is known about each layer's input, and last about the logits, for n examples.
+    """Bounds on each layer's input and, last, on the logits, for n examples.
 
     Attributes:
         lower: (n, *shape_in) of each layer, then (n, K).
         upper: Likewise.
-        values: Likewise, at the centre of the ball.
-        noise: What float32 may add to each layer's output, (n, *shape_out); None where it rounds nothing.
+        values: Likewise, values at the centre of the ball.
+        noise: Bound on float32's rounding error in each layer's output, (n, *shape_out); None if it rounds nothing.
     """
 
     lower: list[Tensor] = field(default_factory=list)
@@ -75,45 +76,45 @@ class Activations:
 
 
 def bound_activations(layers: list[Layer], ball: Ball, /, *, budget: float) -> Activations:
-    """Bound every activation at any point of the ball, in exact arithmetic and in float32.
+    """Bound every activation over the ball, in exact arithmetic and in float32.
 
     Args:
         layers: The network, at least one layer.
         ball: The points.
-        budget: Linear relaxations tighten what a nonlinear layer takes in if that takes at most so many
-            multiplications an example.
+        budget: Linear relaxations tighten a nonlinear layer's input if that takes at most this many multiplications
+            per example.
     """
-    known = Activations()
+    activations = Activations()
     values, lower, upper = ball.centre, ball.lower, ball.upper
-    reach = torch.maximum(upper - values, values - lower).flatten(1).norm(dim=1)
+    distance = torch.maximum(upper - values, values - lower).flatten(1).norm(dim=1)
     if ball.length is not None:
-        reach = reach.clamp_max(ball.length)
+        distance = distance.clamp_max(ball.length)
     for index, layer in enumerate(layers):
-        known.lower.append(lower)
-        known.upper.append(upper)
-        known.values.append(values)
+        activations.lower.append(lower)
+        activations.upper.append(upper)
+        activations.values.append(values)
         noise = None
         if isinstance(layer, Affine):
             noise = _noise(layer, lower, upper)
-            values, reach, (lower, upper) = _through_affine(layer, values, reach, lower, upper, noise)
+            values, distance, (lower, upper) = _through_affine(layer, values, distance, lower, upper, noise)
         elif isinstance(layer, Relu):
             values, lower, upper = values.clamp_min(0), lower.clamp_min(0), upper.clamp_min(0)
         else:
             values, lower, upper = (layer.forward(bound)[0] for bound in (values, lower, upper))
-            reach = layer.spectral * reach
-        known.noise.append(noise)
+            distance = layer.spectral * distance
+        activations.noise.append(noise)
         if can_tighten(layers, index) and 2 * lower[0].numel() * cost_of(layers[: index + 1]) <= budget:
-            lower, upper = _refine(layers[: index + 1], known, ball, lower, upper)
-    known.lower.append(lower)
-    known.upper.append(upper)
-    known.values.append(values)
-    return known
+            lower, upper = _refine(layers[: index + 1], activations, ball, lower, upper)
+    activations.lower.append(lower)
+    activations.upper.append(upper)
+    activations.values.append(values)
+    return activations
 
 
 def can_tighten(layers: list[Layer], index: int, /) -> bool:
-    """Tell whether the layer at `index` feeds a nonlinear one and rests on more than one mixing map.
+    """Return whether the layer at `index` feeds a nonlinear one and more than one mixing map leads up to its output.
 
-    One map is bounded exactly as it is, and affine maps in a row are pulled back together.
+    A single map is bounded exactly anyway, and consecutive affine maps are pulled back together.
     """
     mixing = sum(layer.mixes for layer in layers[: index + 1] if isinstance(layer, Affine))
     feeds = index + 1 < len(layers) and not isinstance(layers[index + 1], Affine)
@@ -121,7 +122,7 @@ def can_tighten(layers: list[Layer], index: int, /) -> bool:
 
 
 def cost_of(layers: list[Layer], /) -> int:
-    """Return the multiplications to pull one row back through all of them."""
+    """Return the number of multiplications to pull one row back through all of the layers."""
     return sum(layer.cost for layer in layers if isinstance(layer, Affine))
 
 
@@ -132,30 +133,32 @@ def _noise(layer: Affine, lower: Tensor, upper: Tensor) -> Tensor:
 
 
 def _through_affine(
-    layer: Affine, values: Tensor, reach: Tensor, lower: Tensor, upper: Tensor, noise: Tensor
+    layer: Affine, values: Tensor, distance: Tensor, lower: Tensor, upper: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     centre = layer.forward((lower + upper) / 2, layer.weight) + layer.bias
     radius = layer.forward((upper - lower) / 2, layer.magnitude) + noise
     values = layer.forward(values, layer.weight) + layer.bias
-    radius_l2 = reach.view(-1, *[1] * (values.ndim - 1)) * layer.row_norms + noise
-    reach = layer.spectral * reach + noise.flatten(1).norm(dim=1)
+    radius_l2 = distance.view(-1, *[1] * (values.ndim - 1)) * layer.row_norms + noise
+    distance = layer.spectral * distance + noise.flatten(1).norm(dim=1)
     return (
         values,
-        reach,
+        distance,
         (torch.maximum(centre - radius, values - radius_l2), torch.minimum(centre + radius, values + radius_l2)),
     )
 
 
 def chunks(count: int, /, *, layers: list[Layer], examples: int) -> Iterator[slice]:
-    """Yield slices of `count` rows such that so many rows of so many examples fit in memory."""
+    """Yield slices of `count` rows, each small enough to fit in memory for that many examples."""
     widest = max(max(math.prod(layer.shape_in), math.prod(layer.shape_out)) for layer in layers)
     size = max(1, ELEMENTS // (examples * widest))
     for begin in range(0, count, size):
         yield slice(begin, min(begin + size, count))
 
 
-def _refine(layers: list[Layer], known: Activations, ball: Ball, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the output's bounds tightened, of every unit that may have both signs for some example."""
+def _refine(
+    layers: list[Layer], activations: Activations, ball: Ball, lower: Tensor, upper: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the output's bounds, tightened for every unit that may have either sign for some example."""
     shape, size = lower.shape[1:], lower[0].numel()
     unstable = ((lower < 0) & (upper > 0)).flatten(1).any(0)
     units = torch.arange(size, device=lower.device)[unstable]
@@ -163,32 +166,32 @@ def _refine(layers: list[Layer], known: Activations, ball: Ball, lower: Tensor, 
     for part in chunks(len(units), layers=layers, examples=len(lower)):
         chosen = units[part]
         rows = F.one_hot(chosen, size).to(lower).view(1, -1, *shape).expand(len(lower), -1, *shape)
-        lower[:, chosen] = torch.maximum(lower[:, chosen], lower_bounds(rows, layers, known, ball))
-        upper[:, chosen] = torch.minimum(upper[:, chosen], -lower_bounds(-rows, layers, known, ball))
+        lower[:, chosen] = torch.maximum(lower[:, chosen], lower_bounds(rows, layers, activations, ball))
+        upper[:, chosen] = torch.minimum(upper[:, chosen], -lower_bounds(-rows, layers, activations, ball))
     return lower.reshape(-1, *shape), upper.reshape(-1, *shape)
 
 
-def lower_bounds(rows: Tensor, layers: list[Layer], known: Activations, ball: Ball, /) -> Tensor:
+def lower_bounds(rows: Tensor, layers: list[Layer], activations: Activations, ball: Ball, /) -> Tensor:
     """Bound row . output from below over the ball, pulling each row back layer by layer.
 
-    At every layer on the way the row meets the bounds known there, and the best of these bounds counts: never worse
-    than intervals with the last linear map merged into the row.
+    At every layer the row is combined with the bounds on that layer's input, and the best of the results is returned:
+    it is never worse than intervals with the last linear map merged into the row.
 
     Args:
         rows: (n, r, *shape_out of the last of `layers`).
         layers: The network or its first layers.
-        known: Bounds on the input of each of them.
+        activations: Bounds on the input of each of them.
         ball: The points.
 
     Returns:
-        (n, r); -inf where nothing is known, NaN included.
+        (n, r); -inf where there is no bound, also in place of NaN.
     """
     constant = torch.zeros(rows.shape[:2]).to(rows)
     best = torch.full_like(constant, -torch.inf)
     for index in reversed(range(len(layers))):
-        layer, lower, upper = layers[index], known.lower[index], known.upper[index]
+        layer, lower, upper = layers[index], activations.lower[index], activations.upper[index]
         if isinstance(layer, Affine):
-            noise = known.noise[index]
+            noise = activations.noise[index]
             constant = constant + (rows * layer.bias).flatten(2).sum(2)
             if noise is not None:
                 constant = constant - _dot(rows.abs(), noise)
@@ -210,26 +213,26 @@ def _dot(rows: Tensor, values: Tensor) -> Tensor:
 
 
 def _relax_relu(rows: Tensor, constant: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace ReLU by a line below it where the row is positive, by the chord above it where negative."""
+    """Replace ReLU by a line below it where the row is positive, and by the chord above it where it is negative."""
     unstable = (lower < 0) & (upper > 0)
     active = (lower >= 0).to(rows)
     chord = torch.where(unstable, upper / torch.where(unstable, upper - lower, 1), active)
-    below = torch.where(unstable, (upper > -lower).to(rows), active)
+    lower_slope = torch.where(unstable, (upper > -lower).to(rows), active)
     intercept = torch.where(unstable, -lower * chord, 0)
     constant = constant + _dot(rows.clamp_max(0), intercept)
-    return rows * torch.where(rows > 0, below.unsqueeze(1), chord.unsqueeze(1)), constant
+    return rows * torch.where(rows > 0, lower_slope.unsqueeze(1), chord.unsqueeze(1)), constant
 
 
 def _relax_max_pool(
     layer: MaxPool, rows: Tensor, constant: Tensor, lower: Tensor, upper: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Replace the maximum by one of its inputs from below; from above too if no other can win, else by a constant."""
+    """Replace the maximum from below by one of its inputs; from above by that if no other can win, or by a constant."""
     best, winner = layer.forward(lower)
     candidates = layer.windows(layer.pad(upper, value=-torch.inf))
     contested = torch.stack([view >= best for view in candidates]).sum(0) > 1
     capped = (rows < 0) & contested.unsqueeze(1)
     constant = constant + _dot(torch.where(capped, rows, 0), layer.forward(upper)[0])
-    kept = torch.where(capped, 0, rows).flatten(3)
+    uncapped = torch.where(capped, 0, rows).flatten(3)
     plane = torch.zeros(*rows.shape[:2], layer.shape_in[0], math.prod(layer.shape_in[1:])).to(rows)
-    plane.scatter_add_(3, winner.flatten(2).unsqueeze(1).expand_as(kept), kept)
+    plane.scatter_add_(3, winner.flatten(2).unsqueeze(1).expand_as(uncapped), uncapped)
     return plane.reshape(*rows.shape[:2], *layer.shape_in), constant

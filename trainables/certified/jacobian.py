@@ -1,7 +1,8 @@
-"""Upper bounds on how much a network's logits move per distance of x' from x.
+"""Upper bounds on the change of a network's logits relative to the distance of x' from x.
 
-Layer by layer f(x') - f(x) = W_L D_{L-1} W_{L-1} ... D_1 W_1 (x' - x), where D holds each ReLU's slope between its two
-inputs: 1 or 0 where its sign is known, else between two numbers that follow from its input at x and its bounds.
+Layer by layer f(x') - f(x) = W_L D_{L-1} W_{L-1} ... D_1 W_1 (x' - x), where D is diagonal, with each ReLU's slope
+between its two inputs: 1 or 0 where its sign is known, otherwise between two numbers that follow from its input at x
+and its bounds.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from trainables.certified.activations import ELEMENTS, Activations, can_tighten,
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu
 
 MAX_SIGN_CLASSES = 12
-"""Most classes K for which all 2^(K-1) sign vectors (up to the sign of the whole) are tried."""
+"""Most classes K for which all 2^(K-1) sign vectors (up to a global sign) are tried."""
 
 _UNIT = 2.0**-52
 _SPARE_TERMS = 8
 _ROUNDING = 1 + 1e-9
 
 _SLOPE_SLACK = 2.0**-26
-"""Error of a slope from float64's rounding: bounds lie at least float32's rounding, 2^-24, away from the value at x."""
+"""Rounding error of a slope in float64, as bounds lie at least float32's rounding, 2^-24, away from the value at x."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast each layer's input can move: |change| / ||x' - x||_inf at most, for n examples.
+    """Bounds on the rate of change of each layer's input, |change| / ||x' - x||_inf, for n examples.
 
     Attributes:
         rates: (n, *shape_in) of each layer, then of the logits.
-        rounding: What float64's rounding of a row adds to it per entry, (n, *shape_out) of each affine layer.
-        tails: Product of the spectral norms of the layers below each one; last of all layers.
+        rounding: What float64's rounding adds to a row's rate per entry, (n, *shape_out) of each affine layer.
+        tails: Product of the spectral norms of the layers before each one; last, of all layers.
     """
 
     rates: list[Tensor] = field(default_factory=list)
@@ -43,31 +44,31 @@ class Rates:
     tails: list[float] = field(default_factory=lambda: [1.0])
 
 
-def lipschitz_bounds(layers: list[Layer], known: Activations, /, *, norm: Norm, budget: float) -> Tensor:
+def lipschitz_bounds(layers: list[Layer], activations: Activations, /, *, norm: Norm, budget: float) -> Tensor:
     """Bound sup over the ball of ||f(x') - f(x)||_1 / ||x' - x||_inf (`linf`), or in l2 over l2 (`l2`).
 
     For linf this is the largest rate of t . f over t in {-1, 1}^K; up to `MAX_SIGN_CLASSES` classes each t is bounded
-    by itself, else each logit, and the bounds are summed.
+    separately; above that each logit is, and the bounds are summed.
 
     Args:
         layers: The network.
-        known: Bounds on the activations.
+        activations: Bounds on the activations.
         norm: Of the threat model.
         budget: As for `bound_activations`, for the rates of hidden units.
 
     Returns:
-        (n,); inf where nothing is known.
+        (n,); inf where there is no bound.
     """
     classes = math.prod(layers[-1].shape_out)
-    eye = torch.eye(classes).to(known.lower[0])
+    eye = torch.eye(classes).to(activations.lower[0])
     if norm == "l2":
-        bound = _bound_l2(eye, layers, known)
+        bound = _bound_l2(eye, layers, activations)
     else:
-        rates = _bound_rates(layers, known, budget=budget)
+        rates = _bound_rates(layers, activations, budget=budget)
         if classes <= MAX_SIGN_CLASSES:
-            bound = _bound_rows(eye, layers, known, rates, signs=_sign_vectors(classes).to(eye)).amax(1)
+            bound = _bound_rows(eye, layers, activations, rates, signs=_sign_vectors(classes).to(eye)).amax(1)
         else:
-            bound = _bound_rows(eye, layers, known, rates, signs=None).sum(1)
+            bound = _bound_rows(eye, layers, activations, rates, signs=None).sum(1)
     return (bound * _ROUNDING).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
@@ -75,13 +76,13 @@ def _sign_vectors(classes: int) -> Tensor:
     return torch.tensor([(1.0, *rest) for rest in itertools.product((-1.0, 1.0), repeat=classes - 1)])
 
 
-def _slopes(known: Activations, index: int) -> tuple[Tensor, Tensor]:
+def _slopes(activations: Activations, index: int) -> tuple[Tensor, Tensor]:
     """Return the centres and half widths of the slopes of the ReLU at `index`, (n, *shape) each.
 
     From z to any z' in [l, u] the slope (relu(z') - relu(z)) / (z' - z) grows with z': it lies between its values at l
     and u. For z > 0 > l that is from z / (z - l) to 1, for z <= 0 < u from 0 to u / (u - z).
     """
-    lower, upper, values = known.lower[index], known.upper[index], known.values[index]
+    lower, upper, values = activations.lower[index], activations.upper[index], activations.values[index]
     positive = values > 0
     unstable = (lower < 0) & (upper > 0)
     active = (lower >= 0).to(values)
@@ -91,28 +92,28 @@ def _slopes(known: Activations, index: int) -> tuple[Tensor, Tensor]:
     return (least + most) / 2, (most - least) / 2
 
 
-def _candidates(layer: MaxPool, known: Activations, index: int) -> list[Tensor]:
-    """Tell for each place in the window which windows can have their maximum there, at x or at x'."""
-    best = layer.forward(known.lower[index])[0]
-    return [view >= best for view in layer.windows(layer.pad(known.upper[index], value=-torch.inf))]
+def _candidates(layer: MaxPool, activations: Activations, index: int) -> list[Tensor]:
+    """Return for each place in the window which windows can have their maximum there, at x or at x'."""
+    best = layer.forward(activations.lower[index])[0]
+    return [view >= best for view in layer.windows(layer.pad(activations.upper[index], value=-torch.inf))]
 
 
 def _pull_through_max_pool(
-    layer: MaxPool, rows: Tensor, known: Activations, index: int
+    layer: MaxPool, rows: Tensor, activations: Activations, index: int
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Pull rows back through windows that only one input can win.
 
     Returns:
-        Rows at the input; rows at the windows left out, shaped as `rows`; the candidates.
+        Rows at the input; rows at the contested windows, shaped as `rows`; the candidates.
     """
-    candidates = _candidates(layer, known, index)
-    # Behind dead ReLUs all of a window is 0 and its maximum does not move, whoever wins.
-    constant = (layer.forward(known.upper[index])[0] <= layer.forward(known.lower[index])[0]).unsqueeze(1)
-    sure = (torch.stack(candidates).sum(0) == 1).unsqueeze(1)
+    candidates = _candidates(layer, activations, index)
+    # After dead ReLUs all of a window is 0, and its maximum does not change whichever input wins.
+    constant = (layer.forward(activations.upper[index])[0] <= layer.forward(activations.lower[index])[0]).unsqueeze(1)
+    uncontested = (torch.stack(candidates).sum(0) == 1).unsqueeze(1)
     padded = layer.pad(torch.zeros(*rows.shape[:2], *layer.shape_in).to(rows), value=0.0)
-    for able, view in zip(candidates, layer.windows(padded), strict=True):
-        view += torch.where(sure & able.unsqueeze(1), rows, 0)
-    return layer.crop(padded), torch.where(sure | constant, 0, rows), candidates
+    for can_win, view in zip(candidates, layer.windows(padded), strict=True):
+        view += torch.where(uncontested & can_win.unsqueeze(1), rows, 0)
+    return layer.crop(padded), torch.where(uncontested | constant, 0, rows), candidates
 
 
 def _fastest(layer: MaxPool, rates: Tensor, candidates: list[Tensor]) -> Tensor:
@@ -121,85 +122,88 @@ def _fastest(layer: MaxPool, rates: Tensor, candidates: list[Tensor]) -> Tensor:
     The change of a maximum lies between the changes of its winner at x and of its winner at x'.
     """
     views = layer.windows(layer.pad(rates, value=0.0))
-    return torch.stack([torch.where(able, view, 0) for able, view in zip(candidates, views, strict=True)]).amax(0)
+    return torch.stack([torch.where(can_win, view, 0) for can_win, view in zip(candidates, views, strict=True)]).amax(0)
 
 
-def _bound_rates(layers: list[Layer], known: Activations, *, budget: float) -> Rates:
-    found = Rates()
-    rates = torch.ones_like(known.lower[0])
+def _bound_rates(layers: list[Layer], activations: Activations, *, budget: float) -> Rates:
+    rate_bounds = Rates()
+    rates = torch.ones_like(activations.lower[0])
     pixels = math.sqrt(rates[0].numel())
     for index, layer in enumerate(layers):
-        found.rates.append(rates)
+        rate_bounds.rates.append(rates)
         rounding = None
         if isinstance(layer, Affine):
             rates = layer.forward(rates, layer.magnitude) * _ROUNDING
             rounding = (layer.terms + _SPARE_TERMS) * _UNIT * rates
-            rates = torch.minimum(rates, pixels * found.tails[index] * layer.row_norms)
+            rates = torch.minimum(rates, pixels * rate_bounds.tails[index] * layer.row_norms)
         elif isinstance(layer, Relu):
-            centre, half = _slopes(known, index)
+            centre, half = _slopes(activations, index)
             rates = (centre + half) * rates
         else:
-            rates = _fastest(layer, rates, _candidates(layer, known, index))
-        found.rounding.append(rounding)
-        found.tails.append(found.tails[index] * (1.0 if isinstance(layer, Relu) else layer.spectral))
+            rates = _fastest(layer, rates, _candidates(layer, activations, index))
+        rate_bounds.rounding.append(rounding)
+        rate_bounds.tails.append(rate_bounds.tails[index] * (1.0 if isinstance(layer, Relu) else layer.spectral))
         if can_tighten(layers, index) and rates[0].numel() * cost_of(layers[: index + 1]) <= budget:
-            rates = _refine(layers[: index + 1], known, found, rates)
-    found.rates.append(rates)
-    return found
+            rates = _refine(layers[: index + 1], activations, rate_bounds, rates)
+    rate_bounds.rates.append(rates)
+    return rate_bounds
 
 
-def _refine(layers: list[Layer], known: Activations, found: Rates, rates: Tensor) -> Tensor:
+def _refine(layers: list[Layer], activations: Activations, rate_bounds: Rates, rates: Tensor) -> Tensor:
     shape, rates = rates.shape, rates.flatten(1).clone()
-    lower, upper = (bounds[len(layers)].flatten(1) for bounds in (known.lower, known.upper))
+    lower, upper = (bounds[len(layers)].flatten(1) for bounds in (activations.lower, activations.upper))
     units = torch.arange(rates.shape[1], device=rates.device)[((upper > 0) & (lower < 0)).any(0)]
     for part in chunks(len(units), layers=layers, examples=len(rates)):
         rows = torch.nn.functional.one_hot(units[part], rates.shape[1]).to(rates).view(-1, *shape[1:])
-        bounds = _bound_rows(rows, layers, known, found, signs=None)
+        bounds = _bound_rows(rows, layers, activations, rate_bounds, signs=None)
         rates[:, units[part]] = torch.minimum(rates[:, units[part]], bounds * _ROUNDING)
     return rates.reshape(shape)
 
 
-def _bound_rows(rows: Tensor, layers: list[Layer], known: Activations, found: Rates, *, signs: Tensor | None) -> Tensor:
+def _bound_rows(
+    rows: Tensor, layers: list[Layer], activations: Activations, rate_bounds: Rates, *, signs: Tensor | None
+) -> Tensor:
     """Bound the rate of each row . output, or of each signed sum of them.
 
-    Rows go back through the slopes' centres. What the slopes' half widths, contested windows and rounding leave open
-    is made up for where it arises, at the rate of the units there. At each layer the rest is bounded in l2 too, with
-    ||v||_1 <= sqrt(d) ||v||_2 and the product of the spectral norms below; the smallest of these bounds counts.
+    Rows are pulled back through the slopes' centres. The slopes' half widths, contested windows and rounding each add
+    their share to the bound where they occur, at the rates of the units there. At each layer the remaining row is also
+    bounded in l2, with ||v||_1 <= sqrt(d) ||v||_2 and the product of the spectral norms of the earlier layers. The
+    smallest of these bounds is returned.
 
     Args:
         rows: (r, *shape_out).
         layers: The network or its first layers.
-        known: Bounds on their inputs.
-        found: Rates of their inputs.
+        activations: Bounds on their inputs.
+        rate_bounds: Bounds on the rates of their inputs.
         signs: (s, r), or None to bound each row.
 
     Returns:
         (n, s), or (n, r).
     """
-    rows = rows.expand(len(known.lower[0]), *rows.shape)
+    rows = rows.expand(len(activations.lower[0]), *rows.shape)
     pixels = math.sqrt(math.prod(layers[0].shape_in))
     spent = torch.zeros(1).to(rows)
-    best = pixels * found.tails[len(layers)] * _lengths(rows, signs)
+    best = pixels * rate_bounds.tails[len(layers)] * _lengths(rows, signs)
     for index in reversed(range(len(layers))):
         if bool((spent >= best).all()):
             break
-        layer, rates = layers[index], found.rates[index]
+        layer, rates = layers[index], rate_bounds.rates[index]
         if isinstance(layer, Affine):
-            rounding = found.rounding[index]
+            rounding = rate_bounds.rounding[index]
             if rounding is not None:
                 lost = _dot(rows.abs(), rounding)
                 spent = spent + (lost if signs is None else lost.sum(1, keepdim=True))
             rows = layer.pull_back(rows, layer.weight)
         elif isinstance(layer, Relu):
-            centre, half = _slopes(known, index)
+            centre, half = _slopes(activations, index)
             spent = spent + _weigh(rows, half * rates, signs)
             rows = rows * centre.unsqueeze(1)
         else:
-            rows, contested, candidates = _pull_through_max_pool(layer, rows, known, index)
+            rows, contested, candidates = _pull_through_max_pool(layer, rows, activations, index)
             spent = spent + _weigh(contested, _fastest(layer, rates, candidates), signs)
-        best = torch.minimum(best, spent + pixels * found.tails[index] * _lengths(rows, signs))
+        best = torch.minimum(best, spent + pixels * rate_bounds.tails[index] * _lengths(rows, signs))
     else:
-        best = torch.minimum(best, spent + _weigh(rows, found.rates[0], signs))
+        best = torch.minimum(best, spent + _weigh(rows, rate_bounds.rates[0], signs))
     return best
 
 
@@ -218,7 +222,7 @@ def _weigh(rows: Tensor, weights: Tensor, signs: Tensor | None) -> Tensor:
 
 
 def _lengths(rows: Tensor, signs: Tensor | None) -> Tensor:
-    """Return the l2 norm of each row, (n, r), or of each signed sum, (n, s), a millionth too long."""
+    """Return the l2 norm of each row, (n, r), or of each signed sum, (n, s), up to a millionth too large."""
     rows = rows.flatten(2)
     if signs is None:
         lengths: Tensor = torch.linalg.vector_norm(rows, dim=2)
@@ -230,9 +234,9 @@ def _lengths(rows: Tensor, signs: Tensor | None) -> Tensor:
     return torch.sqrt(squares.clamp_min(0) + slack)
 
 
-def _bound_l2(rows: Tensor, layers: list[Layer], known: Activations) -> Tensor:
-    """Bound the rate of rows . output in l2, (n,), as `_bound_rows` does; open parts cost spectral norms."""
-    rows = rows.expand(len(known.lower[0]), *rows.shape)
+def _bound_l2(rows: Tensor, layers: list[Layer], activations: Activations) -> Tensor:
+    """Bound the rate of rows . output in l2, (n,), as `_bound_rows` does, with spectral norms in place of rates."""
+    rows = rows.expand(len(activations.lower[0]), *rows.shape)
     norms = [1.0 if isinstance(layer, Relu) else layer.spectral for layer in layers]
     spent = torch.zeros(len(rows)).to(rows)
     best = math.prod(norms) * _spectral(rows)
@@ -246,11 +250,11 @@ def _bound_l2(rows: Tensor, layers: list[Layer], known: Activations) -> Tensor:
             spent = spent + rounding * rows.flatten(1).norm(dim=1)
             rows = layer.pull_back(rows, layer.weight)
         elif isinstance(layer, Relu):
-            centre, half = _slopes(known, index)
+            centre, half = _slopes(activations, index)
             spent = spent + tail * _spectral(rows * half.unsqueeze(1))
             rows = rows * centre.unsqueeze(1)
         else:
-            rows, contested, _ = _pull_through_max_pool(layer, rows, known, index)
+            rows, contested, _ = _pull_through_max_pool(layer, rows, activations, index)
             spent = spent + tail * norms[index] * _spectral(contested)
         best = torch.minimum(best, spent + tail * _spectral(rows))
     return best

@@ -1,6 +1,6 @@
-"""A network as a list of layers that bounds can be pushed through, forwards and backwards, in float64.
+"""A network as a list of layers that bounds can be propagated through, forwards and backwards, in float64.
 
-Three kinds are enough for the project's plain networks: affine maps, ReLU, max pooling.
+Three kinds suffice for the project's plain networks: affine maps, ReLU and max pooling.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Affine:
-    """x -> A x + bias, with A given by what it does to a batch.
+    """x -> A x + bias, with A given as functions of a batch.
 
     Attributes:
-        weight: What A is made of; entries of A are entries of it or 0.
+        weight: Its entries, and 0, are the entries of A.
         forward: (x (m, *shape_in), weight) to A x (m, *shape_out), for any weight of this shape.
         backward: (v (m, *shape_out), weight) to A^T v (m, *shape_in).
         bias: Broadcastable to `shape_out`.
-        offset: At least the sum of the magnitudes that make up the bias; rounding errors are relative to it.
-        terms: Most summands and roundings that one output depends on, in either direction.
-        spectral: At least the largest singular value of A.
+        offset: Upper bound on the sum of the magnitudes of the bias's terms; rounding errors are relative to it.
+        terms: Largest number of summands and roundings that one output depends on, in either direction.
+        spectral: Upper bound on the largest singular value of A.
         shape_in: Of one example.
         shape_out: Of one example.
         mixes: Whether an output depends on more than one input.
-        cost: Multiplications to apply A once.
+        cost: Number of multiplications to apply A once.
     """
 
     weight: Tensor
@@ -48,13 +48,13 @@ class Affine:
     cost: int
 
     def pull_back(self, rows: Tensor, weight: Tensor, /) -> Tensor:
-        """Return `backward` of (n, r, *shape_out) as (n, r, *shape_in)."""
+        """Apply `backward` to rows (n, r, *shape_out) and return (n, r, *shape_in)."""
         flat = self.backward(rows.reshape(-1, *self.shape_out), weight)
         return flat.reshape(*rows.shape[:2], *self.shape_in)
 
     @cached_property
     def magnitude(self) -> Tensor:
-        """Weights without their signs."""
+        """Absolute values of the weights."""
         return self.weight.abs()
 
     @cached_property
@@ -78,9 +78,9 @@ class MaxPool:
 
     Attributes:
         kernel: (rows, columns) of the window; likewise stride, padding and dilation.
-        stride: Of the windows.
+        stride: Between windows.
         padding: Rows above and below, columns left and right.
-        dilation: Distance of neighbours within a window.
+        dilation: Distance between neighbours within a window.
         shape_in: (c, h, w).
         shape_out: (c, h, w).
     """
@@ -93,14 +93,14 @@ class MaxPool:
     shape_out: Shape
 
     def forward(self, x: Tensor, /) -> tuple[Tensor, Tensor]:
-        """Return maxima (n, *shape_out) and the winners' positions in their flat plane, of the same shape."""
+        """Return maxima (n, *shape_out) and the winners' positions in their flattened plane, of the same shape."""
         pooled, winners = F.max_pool2d(
             x, self.kernel, self.stride, self.padding, self.dilation, ceil_mode=False, return_indices=True
         )
         return pooled, winners
 
     def windows(self, padded: Tensor, /) -> Iterator[Tensor]:
-        """Yield, for each place in the window, the view of `padded` (..., h, w) with every window's entry there."""
+        """Yield, for each place in the window, the view of `padded` (..., h, w) with each window's entry there."""
         height, width = self.shape_out[1:]
         for row in range(self.kernel[0]):
             for column in range(self.kernel[1]):
@@ -112,7 +112,7 @@ class MaxPool:
                 ]
 
     def pad(self, x: Tensor, /, *, value: float) -> Tensor:
-        """Return (..., h, w) with the padding around it."""
+        """Return (..., h, w) padded on all sides."""
         return F.pad(x, (self.padding[1], self.padding[1], self.padding[0], self.padding[0]), value=value)
 
     def crop(self, padded: Tensor, /) -> Tensor:
@@ -122,7 +122,7 @@ class MaxPool:
 
     @property
     def spectral(self) -> float:
-        """Lipschitz constant in l2: root of the number of windows an input can win."""
+        """Lipschitz constant in l2: the square root of the number of windows that one input can win."""
         reuse = [
             math.ceil(k / s) if d == 1 else k for k, s, d in zip(self.kernel, self.stride, self.dilation, strict=True)
         ]

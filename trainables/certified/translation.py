@@ -1,6 +1,6 @@
-"""Reading a network as layers.
+"""Translating a network into layers.
 
-What is not known is refused: a module that were skipped or guessed at would make every bound behind it worthless.
+Unknown modules are refused: skipping one or guessing what it computes would invalidate every bound after it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SKIPPED = (nn.Dropout, nn.Dropout2d, nn.Identity)
 """Modules that do nothing in eval mode."""
 
 _ROUNDING = 1 + 1e-9
-"""Factor on singular values computed in float64, far above their relative error."""
+"""Factor applied to singular values computed in float64, far above their relative error."""
 
 
 class UnsupportedModuleError(ValueError):
@@ -33,14 +33,14 @@ def layers_of(model: nn.Module, shape: Shape, /, *, device: torch.device) -> lis
 
     Args:
         model: `nn.Sequential`, nested or not, of Normalize, Flatten, Linear, ReLU, Conv2d, BatchNorm2d with running
-            statistics, MaxPool2d, AvgPool2d, Dropout, Dropout2d and Identity. Subclasses may compute anything and are
-            refused, as are modules with hooks or parametrisations.
+            statistics, MaxPool2d, AvgPool2d, Dropout, Dropout2d and Identity. Their subclasses are refused, as they
+            may compute anything; so are modules with hooks or parametrisations.
         shape: Of one image.
         device: Where the layers live.
 
     Raises:
-        UnsupportedModuleError: Another module, or a setting of one of these that is not supported; the message names
-            it.
+        UnsupportedModuleError: The model has another module, or one of these with an unsupported setting; the message
+            names it.
     """
     layers: list[Layer] = []
     for name, module in _flat(model, ""):
@@ -50,19 +50,19 @@ def layers_of(model: nn.Module, shape: Shape, /, *, device: torch.device) -> lis
         if build is None:
             _refuse(name, module, "is not one of them")
         if _hooked(module):
-            _refuse(name, module, "has hooks or a forward of its own")
-        layer = build(name, module, shape, partial(_exact, device=device))
+            _refuse(name, module, "has hooks or an overridden forward")
+        layer = build(name, module, shape, partial(_to_float64, device=device))
         layers.append(layer)
         shape = layer.shape_out
     if not layers or len(shape) != 1:
-        _refuse("", model, f"gives outputs of shape {shape}, not one vector of logits an image")
+        _refuse("", model, f"gives outputs of shape {shape}, not one vector of logits per image")
     return layers
 
 
 def _flat(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     if type(module) is nn.Sequential:
         if _hooked(module):
-            _refuse(name, module, "has hooks or a forward of its own")
+            _refuse(name, module, "has hooks or an overridden forward")
         for child, inner in module.named_children():
             yield from _flat(inner, f"{name}.{child}" if name else child)
     else:
@@ -73,7 +73,7 @@ def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
-def _exact(tensor: Tensor | None, *, device: torch.device) -> Tensor:
+def _to_float64(tensor: Tensor | None, *, device: torch.device) -> Tensor:
     return (
         torch.zeros((), dtype=torch.float64, device=device) if tensor is None else tensor.detach().to(device).double()
     )
@@ -87,7 +87,7 @@ def _refuse(name: str, module: nn.Module, problem: str) -> NoReturn:
     )
 
 
-Exact = Callable[[Tensor | None], Tensor]
+ToFloat64 = Callable[[Tensor | None], Tensor]
 
 
 def _scale(weight: Tensor, bias: Tensor, offset: Tensor, shape: Shape) -> Affine:
@@ -106,25 +106,25 @@ def _scale(weight: Tensor, bias: Tensor, offset: Tensor, shape: Shape) -> Affine
     )
 
 
-def _normalize(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
-    mean, std = exact(module.mean)[0], exact(module.std)[0]
+def _normalize(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
+    mean, std = to_float64(module.mean)[0], to_float64(module.std)[0]
     return _scale(1 / std, -mean / std, (mean / std).abs(), shape)
 
 
-def _batch_norm(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
+def _batch_norm(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
     if module.running_mean is None:
         _refuse(name, module, "keeps no running statistics")
-    weight = 1.0 if module.weight is None else exact(module.weight)
-    weight = weight / (exact(module.running_var) + module.eps).sqrt()
-    shift, bias = exact(module.running_mean) * weight, exact(module.bias)
+    weight = 1.0 if module.weight is None else to_float64(module.weight)
+    weight = weight / (to_float64(module.running_var) + module.eps).sqrt()
+    shift, bias = to_float64(module.running_mean) * weight, to_float64(module.bias)
     column = (-1, 1, 1)
     return _scale(weight.view(column), (bias - shift).view(column), (bias.abs() + shift.abs()).view(column), shape)
 
 
-def _flatten(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
+def _flatten(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
     if (module.start_dim, module.end_dim) != (1, -1):
         _refuse(name, module, "keeps some dimensions")
-    zero, flat = exact(None), (math.prod(shape),)
+    zero, flat = to_float64(None), (math.prod(shape),)
     return Affine(
         weight=zero + 1,
         forward=lambda x, weight: x.flatten(1) * weight,
@@ -140,8 +140,8 @@ def _flatten(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
     )
 
 
-def _linear(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
-    weight, bias = exact(module.weight), exact(module.bias)
+def _linear(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
+    weight, bias = to_float64(module.weight), to_float64(module.bias)
     return Affine(
         weight=weight,
         forward=lambda x, weight: x @ weight.T,
@@ -157,39 +157,39 @@ def _linear(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
     )
 
 
-def _conv(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
+def _conv(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         _refuse(
-            name, module, f"pads in mode {module.padding_mode!r} by {module.padding!r}, not by zeros in given numbers"
+            name, module, f"pads in mode {module.padding_mode!r} by {module.padding!r}, not by a given number of zeros"
         )
-    bias = exact(module.bias).view(-1, 1, 1)
+    bias = to_float64(module.bias).view(-1, 1, 1)
     settings = (module.stride, module.padding, module.dilation, module.groups)
-    return _convolution(exact(module.weight), bias, shape, settings, planes=False)
+    return _convolution(to_float64(module.weight), bias, shape, settings, planes=False)
 
 
-def _avg_pool(name: str, module: Any, shape: Shape, exact: Exact) -> Affine:
+def _avg_pool(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
     kernel, stride, padding = (_pair(value) for value in (module.kernel_size, module.stride, module.padding))
     if module.ceil_mode or module.divisor_override is not None:
-        _refuse(name, module, "has ceil_mode or a divisor of its own")
+        _refuse(name, module, "has ceil_mode or divisor_override")
     if padding != (0, 0) and not module.count_include_pad:
         _refuse(name, module, "leaves padding out of its averages")
-    weight = (exact(None) + 1 / math.prod(kernel)).expand(1, 1, *kernel)
-    return _convolution(weight, exact(None), shape, (stride, padding, (1, 1), 1), planes=True)
+    weight = (to_float64(None) + 1 / math.prod(kernel)).expand(1, 1, *kernel)
+    return _convolution(weight, to_float64(None), shape, (stride, padding, (1, 1), 1), planes=True)
 
 
 def _convolution(weight: Tensor, bias: Tensor, shape: Shape, settings: tuple[Any, ...], *, planes: bool) -> Affine:
-    """Return a convolution, of each plane by itself where `planes`."""
+    """Return a convolution; with `planes`, of each plane separately."""
     folded = (1, *shape[1:]) if planes else shape
 
     def forward(x: Tensor, weight: Tensor) -> Tensor:
-        found = F.conv2d(x.reshape(-1, *folded), weight, None, *settings)
-        return found.reshape(len(x), -1, *found.shape[2:])
+        result = F.conv2d(x.reshape(-1, *folded), weight, None, *settings)
+        return result.reshape(len(x), -1, *result.shape[2:])
 
     out = forward(torch.zeros(1, *shape).to(weight), weight).shape[1:]
 
     stride, padding, dilation, groups = settings
     spans = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
-    # Rows at the far border that no window reaches: the transpose has to be told of them.
+    # Rows at the far border that no window reaches: the transpose needs their number.
     unread = [
         side + 2 * pad - span - step * (count - 1)
         for side, pad, span, step, count in zip(shape[1:], padding, spans, stride, out[1:], strict=True)
@@ -197,8 +197,8 @@ def _convolution(weight: Tensor, bias: Tensor, shape: Shape, settings: tuple[Any
 
     def backward(v: Tensor, weight: Tensor) -> Tensor:
         rows = v.reshape(-1, *((1, *out[1:]) if planes else out))
-        found = F.conv_transpose2d(rows, weight, None, stride, padding, unread, groups, dilation)
-        return found.reshape(len(v), *shape)
+        result = F.conv_transpose2d(rows, weight, None, stride, padding, unread, groups, dilation)
+        return result.reshape(len(v), *shape)
 
     return Affine(
         weight=weight,
@@ -218,9 +218,9 @@ def _convolution(weight: Tensor, bias: Tensor, shape: Shape, settings: tuple[Any
 def _convolution_norm(weight: Tensor, shape: Shape, *, padding: Any, dilation: Any, groups: int) -> float:
     """Bound the largest singular value of a zero-padded convolution.
 
-    Padded input and kernel on a torus they do not wrap around give every output of the convolution and more, so its
-    norm is at most the torus's: the largest singular value over frequencies of the kernel's Fourier transform. A
-    stride leaves outputs out, groups are blocks of a block-diagonal map: neither raises it.
+    On a torus large enough not to wrap around, the padded input and kernel give every output of the convolution and
+    more, so its norm is at most that of the torus: the largest singular value, over frequencies, of the kernel's
+    Fourier transform. A stride omits outputs, and groups are blocks of a block-diagonal map: neither raises the norm.
 
     Source: Sedghi, Gupta, Long 2019, "The Singular Values of Convolutional Layers" (arXiv 1805.10408), theorem 6.
     """
@@ -239,11 +239,11 @@ def _largest_singular_value(matrices: Tensor) -> float:
     return float(torch.linalg.svdvals(matrices).max()) * _ROUNDING if finite else math.inf
 
 
-def _relu(name: str, module: Any, shape: Shape, exact: Exact) -> Relu:
+def _relu(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Relu:
     return Relu(shape, shape)
 
 
-def _max_pool(name: str, module: Any, shape: Shape, exact: Exact) -> MaxPool:
+def _max_pool(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> MaxPool:
     if module.ceil_mode or module.return_indices:
         _refuse(name, module, "has ceil_mode or return_indices")
     settings = (module.kernel_size, module.stride, module.padding, module.dilation)
@@ -256,7 +256,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-_BUILDERS: dict[type[nn.Module], Callable[[str, Any, Shape, Exact], Layer]] = {
+_BUILDERS: dict[type[nn.Module], Callable[[str, Any, Shape, ToFloat64], Layer]] = {
     Normalize: _normalize,
     nn.Flatten: _flatten,
     nn.Linear: _linear,

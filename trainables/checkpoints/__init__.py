@@ -1,1 +1,1 @@
-"""Files of trials on a path or in an object store, the checkpoint format, weights into a network."""
+"""Trials' files on a path or in an object store, the checkpoint format, and loading weights into a network."""

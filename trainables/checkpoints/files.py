@@ -1,4 +1,4 @@
-"""Files of trials on a path that every node sees, or in an object store behind a URL (s3://, gs://)."""
+"""Trials' files on a path that every node can reach, or in an object store behind a URL (s3://, gs://)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 PAUSES = (1, 2, 4, 8, 15, 30, 60, 60, 60, 60)
-"""Seconds between the attempts of `patiently`: five minutes in all."""
+"""Seconds between the attempts of `with_retries`: five minutes in all."""
 
-# full, over the quota, read-only, not allowed: nothing that passes while one waits
-_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+# disk full, quota exceeded, read-only, not permitted: waiting does not help
+_PERMANENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class StoreDownError(Exception):
-    """A place for checkpoints that could not be used for minutes, which is no fault of the trial that wanted it."""
+    """Checkpoint storage stayed unavailable for minutes; the trial that used it is not at fault."""
 
 
 def is_url(location: Path | str, /) -> bool:
@@ -27,25 +27,25 @@ def is_url(location: Path | str, /) -> bool:
 
 
 def join(location: Path | str, /, *names: str) -> Path | str:
-    """Return the location of something inside another."""
+    """Return the location of a file or folder inside `location`."""
     return "/".join([str(location).rstrip("/"), *names]) if is_url(location) else Path(location, *names)
 
 
-def patiently(action: Callable[[], None], /) -> None:
-    """Do something with a place for checkpoints, again after growing pauses while it does not answer.
+def with_retries(action: Callable[[], None], /) -> None:
+    """Read or write checkpoints, with retries after growing pauses while their storage is unavailable.
 
     Args:
-        action: May be done more than once.
+        action: Called once per attempt; an OSError is retried.
 
     Raises:
-        StoreDownError: It failed for the last time, or for a reason that does not pass by itself.
+        StoreDownError: The last attempt failed, or one failed for a reason that waiting does not remove.
     """
     waited = 0
     for pause in (*PAUSES, None):
         try:
             action()
         except OSError as error:
-            if pause is None or error.errno in _LASTING:
+            if pause is None or error.errno in _PERMANENT:
                 after = f" for {waited / 60:.0f} minutes" if waited else ""
                 raise StoreDownError(
                     f"checkpoints could not be written or read{after}: "
@@ -58,7 +58,7 @@ def patiently(action: Callable[[], None], /) -> None:
 
 
 def exists(location: Path | str, /) -> bool:
-    """Return whether a file is there."""
+    """Return whether `location` is an existing file."""
     if not is_url(location):
         return Path(location).is_file()
     from pyarrow import fs
@@ -81,13 +81,13 @@ def read_bytes(location: Path | str, /) -> bytes:
 
 
 def write_bytes(location: Path | str, content: bytes | memoryview, /) -> None:
-    """Write a file whole or not at all: no reader ever sees half of it, whatever dies meanwhile.
+    """Write a file atomically: readers see all of it or none, even if a process or the machine dies.
 
-    On a path: a temporary name, fsync, rename. In an object store an object appears when its upload is complete.
+    On a path: a temporary name, fsync, rename. In an object store an object appears once its upload is complete.
 
     Args:
-        location: Its folder is made if missing.
-        content: All of it; it is in memory before the upload begins, so that only the connection can fail midway.
+        location: Its folder is created if missing.
+        content: The whole file; in memory before the upload starts, so that only the connection can fail midway.
 
     Raises:
         OSError: It cannot be written.
@@ -99,7 +99,7 @@ def write_bytes(location: Path | str, content: bytes | memoryview, /) -> None:
         return
     path = Path(location)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")  # not mkstemp's: others may read the file
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")  # mkstemp would keep other users from reading it
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -117,12 +117,12 @@ def write_bytes(location: Path | str, content: bytes | memoryview, /) -> None:
 
 
 def write_text(location: Path | str, text: str, /) -> None:
-    """Write a text file whole or not at all, in UTF-8; see `write_bytes`."""
+    """Write a text file atomically, in UTF-8; see `write_bytes`."""
     write_bytes(location, text.encode())
 
 
 def remove(location: Path | str, /) -> None:
-    """Remove a file; none there is no error."""
+    """Delete a file, if it exists."""
     if not is_url(location):
         Path(location).unlink(missing_ok=True)
     elif exists(location):
@@ -131,7 +131,7 @@ def remove(location: Path | str, /) -> None:
 
 
 def folders(location: Path | str, /) -> list[str]:
-    """Return the names of the folders in a location, sorted; none where it is not there.
+    """Return the names of the folders in a location, sorted; none if it does not exist.
 
     Raises:
         OSError: It cannot be listed.
@@ -143,12 +143,12 @@ def folders(location: Path | str, /) -> list[str]:
     from pyarrow import fs
 
     system, path = _system(location)
-    found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+    entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(entry.base_name for entry in entries if entry.type == fs.FileType.Directory)
 
 
 def remove_folder(location: Path | str, /) -> None:
-    """Remove everything below a location; nothing there is no error."""
+    """Delete a folder and its content, if it exists."""
     if is_url(location):
         system, path = _system(location)
         from pyarrow import fs
@@ -162,7 +162,7 @@ def remove_folder(location: Path | str, /) -> None:
 
 
 def _system(location: Path | str) -> tuple[Any, str]:
-    """Return the file system and the path in it; who we are comes from the environment or the machine's role."""
+    """Return the file system and the path in it; credentials come from the environment or the machine's role."""
     from pyarrow import fs
 
     system, path = fs.FileSystem.from_uri(str(location))

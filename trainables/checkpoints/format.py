@@ -1,4 +1,4 @@
-"""Checkpoints: one file of plain tensors, numbers and strings, written whole or not at all."""
+"""Checkpoints: one file of plain tensors, numbers and strings, written atomically."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FORMAT = "robust-study checkpoint 1"
 
 
 class CheckpointError(Exception):
-    """A file that is no checkpoint, is damaged, or belongs to another spec."""
+    """A file is not a checkpoint, is damaged, or belongs to another spec."""
 
 
 def write_checkpoint(path: Path | str, state: Mapping[str, Any], /) -> None:
-    """Write `state` to `path` so that no reader sees half a file.
+    """Write `state` to `path` atomically.
 
     Args:
-        path: A path, whose folder is made if missing, or an object store's URL.
+        path: A path, whose folder is created if missing, or an object store's URL.
         state: Plain containers, tensors, numbers, strings and None.
     """
     content = io.BytesIO()
@@ -31,30 +31,37 @@ def write_checkpoint(path: Path | str, state: Mapping[str, Any], /) -> None:
 
 
 def read_checkpoint(path: Path | str, /, *, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Return what `write_checkpoint` wrote; nothing in the file is executed.
+    """Return the state that `write_checkpoint` wrote; no code in the file is executed.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or not one of ours.
+        CheckpointError: The file is missing, damaged, or not a checkpoint of this version.
     """
     try:
         content: Any = io.BytesIO(read_bytes(path)) if is_url(path) else path
         state = torch.load(content, map_location=device, weights_only=True)
-    except Exception as error:  # torch has no common class for what damaged files raise
+    except Exception as error:  # torch has no common class for the errors of damaged files
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(f"{path} is not a checkpoint of this version: expected {FORMAT!r}, got {found!r}")
+        actual = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(f"{path} is not a checkpoint of this version: expected {FORMAT!r}, got {actual!r}")
     return state
 
 
-def check_spec(path: Path | str, theirs: dict[str, Any], ours: dict[str, Any], /) -> None:
-    """Check that a checkpoint's spec is the one at hand; where the data set's files lie does not matter.
+def check_spec(path: Path | str, stored: dict[str, Any], expected: dict[str, Any], /) -> None:
+    """Check that a checkpoint's spec is the expected one, apart from the folder of the data set's files.
+
+    Args:
+        path: Of the checkpoint, for messages.
+        stored: The spec in the checkpoint.
+        expected: The trial's spec.
 
     Raises:
-        CheckpointError: Naming the first setting that differs.
+        CheckpointError: The specs differ; the message names the first setting that does.
     """
-    theirs, ours = ({**tree, "dataset": {**tree["dataset"], "root": None}} for tree in (theirs, ours))
-    for key in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(key) != ours.get(key):
-            there, here = theirs.get(key), ours.get(key)
-            raise CheckpointError(f"{path} belongs to another spec: `{key}` is {there!r} there and {here!r} here")
+    stored, expected = ({**tree, "dataset": {**tree["dataset"], "root": None}} for tree in (stored, expected))
+    for key in sorted(stored.keys() | expected.keys()):
+        before, now = stored.get(key), expected.get(key)
+        if before != now:
+            raise CheckpointError(
+                f"{path} belongs to another spec: `{key}` is {before!r} in the checkpoint and {now!r} in the trial"
+            )

@@ -1,4 +1,4 @@
-"""Weights of a trained network from any torch checkpoint, put into a network of ours or of the user's own."""
+"""Load the weights of any torch checkpoint into a registered network or a user's own."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from trainables.checkpoints.files import exists, is_url, read_bytes
 from trainables.checkpoints.format import CheckpointError
 
 _NESTED = ("model", "state_dict", "model_state_dict")
-"""Keys under which training scripts put a state dict beside other things."""
+"""Keys under which training scripts save a state dict beside other data."""
 
 ARRAYS = ".npz"
-"""Ends the name of a file that holds a state dict as NumPy arrays."""
+"""Suffix of files that hold a state dict as NumPy arrays."""
 
 _SHOWN = 3
 
 
 def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Return a checkpoint's state dict, on the CPU, and the spec if it is a trial's own checkpoint.
+    """Return a checkpoint's state dict, on the CPU, and its spec if it is the checkpoint of a trial.
 
-    It is read from a path or an object store's URL. What torch saved holds a state dict, maybe under `model`,
+    It is read from a path or an object store's URL. A file saved by torch holds a state dict, possibly under `model`,
     `state_dict` or `model_state_dict`; a `.npz` holds arrays alone, as `write_arrays` writes it. The prefix `module.`
-    of a data-parallel wrapper is dropped. Nothing in the file is executed.
+    of a data-parallel wrapper is dropped. No code in the file is executed.
 
     Raises:
         CheckpointError: The file is missing, cannot be loaded as weights only, or holds no state dict.
@@ -38,7 +38,7 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
     name = str(path).rpartition("/")[2]
     try:
         if not exists(path):
-            raise CheckpointError(f"checkpoint {path} is no file")
+            raise CheckpointError(f"checkpoint {path} is not a file")
         content: Any = io.BytesIO(read_bytes(path)) if is_url(path) else path
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
@@ -46,15 +46,15 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
         return _read_arrays(content, path), None
     try:
         tree = torch.load(content, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no common class for what unreadable files raise
+    except Exception as error:  # torch has no common class for the errors of unreadable files
         raise CheckpointError(
             f"{path} cannot be loaded as weights only ({type(error).__name__}); "
             f"save a state dict: torch.save(model.state_dict(), {name!r})"
         ) from error
-    spec = _own_spec(tree)
+    spec = _trial_spec(tree)
     state = next((tree[key] for key in _NESTED if isinstance(tree.get(key), Mapping)), tree) if _is_tree(tree) else None
     if state is None or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {_kind(tree)}")
+        raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {_type_of(tree)}")
     state = dict(state)
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -62,53 +62,53 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
 
 
 def write_arrays(path: Path, model: nn.Module, /) -> None:
-    """Write a network's state dict as NumPy arrays in a `.npz`: names to raw numbers, and no pickle."""
+    """Write a network's state dict as NumPy arrays in a `.npz`, without pickle."""
     state = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     with path.open("wb") as file:
         np.savez(file, **state)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], /, *, source: Path | str) -> str | None:
-    """Put a state dict into a model, or into its one child that has learnt anything, such as a wrapped network.
+    """Load a state dict into a model, or into its only child with parameters, such as a wrapped network.
 
     Args:
-        model: The network; a wrapped one, such as `trainables.models.build_model` returns, has its bare network as
+        model: The network; a wrapped one, such as `trainables.models.build_model` returns, has the bare network as
             a child.
         state: Names to tensors.
-        source: Where it comes from, for messages.
+        source: Its file, for messages.
 
     Returns:
-        None if it fitted the model; else the name of the child it fitted. The other children are as they were.
+        None if it fits the model, or else the name of the child that it fits. The other children are unchanged.
 
     Raises:
         CheckpointError: It fits neither; the message names keys that are missing, unexpected, or of another shape.
     """
-    found = misfit(model, state)
-    if found is None:
+    problem = mismatch(model, state)
+    if problem is None:
         model.load_state_dict(state, strict=False)
         return None
     for name, child in model.named_children():
-        if misfit(child, state) is None and _holds_all_learnt(child, model):
+        if mismatch(child, state) is None and _has_all_state(child, model):
             child.load_state_dict(state, strict=False)
             return name
     inner = dict(model.named_children()).get("network")
     bare = not any(key.startswith("network.") for key in state)
-    raise CheckpointError(f"{source} does not fit the model: {misfit(inner, state) if inner and bare else found}")
+    raise CheckpointError(f"{source} does not fit the model: {mismatch(inner, state) if inner and bare else problem}")
 
 
-def misfit(model: nn.Module, state: Mapping[str, Tensor], /) -> str | None:
-    """Return what keeps a state dict from fitting a model exactly, or None.
+def mismatch(model: nn.Module, state: Mapping[str, Tensor], /) -> str | None:
+    """Return why a state dict does not fit a model exactly, or None if it does.
 
-    Counters of batches that batch norm has seen may be missing: they change no output.
+    Batch norm's counters of batches may be missing: they do not affect outputs.
     """
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in state.items()}
-    missing = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in given if name not in wanted]
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    actual = {name: tuple(value.shape) for name, value in state.items()}
+    missing = [name for name in expected if name not in actual and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in actual if name not in expected]
     shapes = [
-        f"{name} {given[name]} where {wanted[name]} is wanted"
-        for name in wanted
-        if name in given and given[name] != wanted[name]
+        f"{name} {actual[name]} instead of {expected[name]}"
+        for name in expected
+        if name in actual and actual[name] != expected[name]
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     return "; ".join(f"{kind}: {_listed(names)}" for kind, names in problems.items() if names) or None
@@ -122,13 +122,13 @@ def _read_arrays(content: Any, path: Path | str) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read as NumPy arrays without a pickle: {error}") from error
 
 
-def _holds_all_learnt(child: nn.Module, model: nn.Module) -> bool:
-    """Tell whether nothing outside `child` would stay as it was initialised: neither parameters nor statistics."""
-    inside = {id(each) for each in child.modules()}
-    outside = [each for each in model.modules() if id(each) not in inside]
-    learnt = {id(parameter) for parameter in child.parameters()}
-    statistics = any("running_mean" in dict(each.named_buffers(recurse=False)) for each in outside)
-    return bool(learnt) and learnt == {id(parameter) for parameter in model.parameters()} and not statistics
+def _has_all_state(child: nn.Module, model: nn.Module) -> bool:
+    """Return whether `child` has all the model's parameters and running statistics, and at least one parameter."""
+    inside = {id(module) for module in child.modules()}
+    outside = [module for module in model.modules() if id(module) not in inside]
+    parameters = {id(parameter) for parameter in child.parameters()}
+    statistics = any("running_mean" in dict(module.named_buffers(recurse=False)) for module in outside)
+    return bool(parameters) and parameters == {id(parameter) for parameter in model.parameters()} and not statistics
 
 
 def _listed(names: list[str]) -> str:
@@ -136,8 +136,8 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _own_spec(tree: object) -> dict[str, Any] | None:
-    """Return a trial's spec; None for anything else that other people's checkpoints hold under that name."""
+def _trial_spec(tree: object) -> dict[str, Any] | None:
+    """Return a trial's spec; None if a checkpoint from elsewhere has something else under that key."""
     text = tree.get("spec") if isinstance(tree, Mapping) else None
     try:
         spec = json.loads(text) if isinstance(text, str) else None
@@ -151,7 +151,7 @@ def _is_tree(tree: object) -> bool:
     return isinstance(tree, Mapping)
 
 
-def _kind(tree: object) -> str:
+def _type_of(tree: object) -> str:
     if not isinstance(tree, Mapping):
         return type(tree).__name__
     return f"a mapping of {_listed([str(key) for key in tree]) or 'nothing'}"

@@ -34,12 +34,12 @@ def load_dataset(spec: DatasetSpec, /) -> ImageData:
 
     Args:
         spec: Its name is a registered one, `package.module:object` for a loader of your own, or a folder of Parquet
-            files (looked for from the working folder, then from the data root).
+            files (relative to the working folder, or else to the data root).
 
     Raises:
-        UnknownNameError: No such name.
-        DataNotFoundError: The data root or files are not there; the message says what to put where.
-        DataError: Files of another format, or sizes that contradict the spec.
+        UnknownNameError: The name is unknown.
+        DataNotFoundError: The data root or files are missing; the message says what to put where.
+        DataError: Files have another format, or sizes contradict the spec.
     """
     from trainables.data.splits import split
 
@@ -48,16 +48,16 @@ def load_dataset(spec: DatasetSpec, /) -> ImageData:
 
 
 def load_raw(name: str, /, *, root: str | None) -> tuple[RawImages, str]:
-    """Read a data set as its source has it, before any split of ours, and return it with the name results use.
+    """Read a data set with its source's own splits, and return it with its name in results.
 
     Args:
-        name: As `load_dataset` takes it.
-        root: Folder that holds the data set's files, as `DatasetSpec.root`.
+        name: See `load_dataset`.
+        root: Folder with the data set's files, as `DatasetSpec.root`.
 
     Raises:
-        UnknownNameError: No such name.
-        DataNotFoundError: The data root or files are not there; the message says what to put where.
-        DataError: Files of another format.
+        UnknownNameError: The name is unknown.
+        DataNotFoundError: The data root or files are missing; the message says what to put where.
+        DataError: Files have another format.
     """
     from trainables.data.base import RawImages
 
@@ -77,13 +77,13 @@ def load_raw(name: str, /, *, root: str | None) -> tuple[RawImages, str]:
 
 
 def check_available(spec: DatasetSpec, /) -> None:
-    """Make sure that `load_dataset` will find its files; fetches what is missing and can be fetched.
+    """Make sure that `load_dataset` will find its files, and download missing ones where possible.
 
-    Reads no pixels and, where the files are there, takes milliseconds.
+    No pixels are read; if the files exist, it takes milliseconds.
 
     Raises:
-        UnknownNameError: No such name.
-        DataNotFoundError: The data root or files are not there; the message says what to put where.
+        UnknownNameError: The name is unknown.
+        DataNotFoundError: The data root or files are missing; the message says what to put where.
     """
     root = data_root(spec.root)
     loader, _ = _resolve(spec.name, root)

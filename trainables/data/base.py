@@ -1,4 +1,4 @@
-"""What a data set is: raw images as a loader reads them, and the fixed splits that the rest of the code sees."""
+"""Data sets: the raw images that a loader reads, and the fixed splits that the rest of the code uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class RawImages:
-    """A whole data set as its source has it, before any split of ours.
+    """A whole data set with its source's own training and test sets.
 
     Attributes:
         train_images: uint8 (n, c, h, w), values 0..scale.
@@ -29,11 +29,11 @@ class RawImages:
         test_images: uint8 (m, c, h, w).
         test_labels: Integers (m,).
         class_names: K names.
-        scale: The pixel value that stands for 1.0.
-        split_seed: Seed of the validation cut, the data set's own.
+        scale: The pixel value that means 1.0.
+        split_seed: Seed of the validation split; may differ between data sets.
 
     Raises:
-        DataError: Arrays that contradict this.
+        DataError: The arrays do not match this description.
     """
 
     train_images: Pixels
@@ -56,7 +56,7 @@ class RawImages:
             raise DataError(f"{split} images must be uint8 (n, c, h, w), got {images.dtype} {images.shape}")
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise DataError(
-                f"{split} labels must be {len(images)} integers, one an image, got {labels.dtype} {labels.shape}"
+                f"{split} labels must be {len(images)} integers, one per image, got {labels.dtype} {labels.shape}"
             )
         if images.max() > self.scale:
             raise DataError(f"{split} pixels must be in 0..{self.scale}, got {images.max()}")
@@ -67,14 +67,14 @@ class RawImages:
 
 
 class Loader(Protocol):
-    """What the data set registry maps a name to. An embedded data set ignores `root`.
+    """Reads a data set; what names in the data set registry refer to.
 
-    A loader that reads files may also have `check(root) -> None`, which raises `DataNotFoundError` without
-    reading pixels.
+    A loader that reads files may also have `check(root) -> None`, which raises `DataNotFoundError` if they are
+    missing, without reading pixels.
     """
 
     def __call__(self, root: Path, /) -> RawImages:
-        """Read the whole data set found under the data root `root`."""
+        """Read the whole data set from the data root `root`, which embedded data sets ignore."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Split:
     Attributes:
         images: uint8 (n, c, h, w), values 0..scale.
         labels: int64 (n,).
-        index: int64 (n,), position in the source's order; train and val both count in the full training set.
+        index: int64 (n,), positions in the source's order; of train and val alike in the full training set.
     """
 
     images: Pixels
@@ -102,14 +102,14 @@ class ImageData:
     Train and val are in a fixed random order, so that any prefix is a random sample; test is in the source's order.
 
     Attributes:
-        name: What results call the data set.
+        name: Name of the data set in results.
         class_names: K names.
-        scale: The pixel value that stands for 1.0 (255; digits: 16).
-        train: What networks are trained on.
-        val: What a search sees, cut from the full training set.
-        test: The source's test set; None where it must not be touched.
-        split_hash: Short hash over index, labels and pixels of all three splits as they were loaded.
-        test_examples: How many were taken out with `test`, for records of what the data set was.
+        scale: The pixel value that means 1.0 (255; digits: 16).
+        train: Training split.
+        val: Validation split, cut from the full training set.
+        test: The source's test set; None after `without_test`.
+        split_hash: Short hash of index, labels and pixels of all three splits as loaded.
+        test_examples: Number of test images that `without_test` removed.
     """
 
     name: str
@@ -156,5 +156,5 @@ class ImageData:
         return moments
 
     def without_test(self) -> ImageData:
-        """Return the same data without its test split, for code that must not see it."""
+        """Return the data without its test split, for code that must not use it."""
         return dataclasses.replace(self, test=None, test_examples=self.test_examples or len(self.test or ()))

@@ -15,12 +15,12 @@ _TEST_SEED = 1797
 def digits(root: Path, /) -> RawImages:
     """Read scikit-learn's embedded handwritten digits: 8x8 grey, 10 classes; 1,437 train, 360 test.
 
-    They have no official test split: a fixed 360 of them, drawn once, are it. Both parts keep the file's order.
+    There is no official test split: it is a fixed 360 images, drawn once. Both splits keep the file's order.
 
     Args:
         root: Ignored.
 
-    Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), the test part of the original.
+    Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), the original's test set.
     """
     from sklearn.datasets import load_digits
 

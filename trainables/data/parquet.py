@@ -40,14 +40,14 @@ class ParquetSet:
     Attributes:
         folder: Holds train*.parquet and test*.parquet with a column `img` or `image`, struct<bytes, path>, and an
             integer column `label`.
-        class_names: Names to use where the files carry none; None: the label numbers.
+        class_names: Names to use if the files have none; None: the label numbers.
     """
 
     folder: Path
     class_names: tuple[str, ...] | None = None
 
     def check(self, root: Path, /) -> None:
-        """Raise `DataNotFoundError` unless files of both splits are there."""
+        """Raise `DataNotFoundError` unless both splits have files."""
         for split in ("train", "test"):
             if not parquet_files(self.folder, split):
                 raise DataNotFoundError(
@@ -58,7 +58,7 @@ class ParquetSet:
         """Decode all images; grey ones have 1 channel, others 3.
 
         Raises:
-            DataNotFoundError: A split has no file.
+            DataNotFoundError: A split has no files.
             DataError: A column is missing or of another type, an image cannot be decoded, sizes differ.
         """
         self.check(root)
@@ -77,7 +77,7 @@ class ParquetSet:
 
 
 def read_images(files: list[Path], /) -> Pixels:
-    """Decode all images of some files, which need no labels; grey ones have 1 channel, others 3.
+    """Decode all images of the files, which need no labels; grey ones have 1 channel, others 3.
 
     Raises:
         DataError: A column is missing or of another type, an image cannot be decoded, sizes differ.
@@ -98,12 +98,12 @@ def _read_split(files: list[Path], *, labelled: bool = True) -> tuple[Pixels, In
             with pq.ParquetFile(path) as file:
                 column = _image_column(file.schema_arrow, path, labelled=labelled)
                 names = names or _class_names(file.schema_arrow)
-                wanted = [f"{column}.bytes", *([_LABEL_COLUMN] if labelled else [])]
-                for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
+                columns = [f"{column}.bytes", *([_LABEL_COLUMN] if labelled else [])]
+                for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                     images.extend(_decode(batch.column(column).field("bytes"), path, images))
                     labels.append(_labels(batch.column(_LABEL_COLUMN), path) if labelled else _NO_LABELS)
         except pa.ArrowInvalid as error:
-            raise DataError(f"{path} is no readable Parquet file: {error}") from error
+            raise DataError(f"{path} is not a readable Parquet file: {error}") from error
     if not images:
         raise DataError(f"{files[0]} holds no images")
     if len({image.ndim for image in images}) > 1:
@@ -118,8 +118,8 @@ def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
 
     column = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
     if column is None or (labelled and _LABEL_COLUMN not in schema.names):
-        wanted = "columns `img` or `image` and `label`" if labelled else "a column `img` or `image`"
-        raise DataError(f"{path} must have {wanted}, got {', '.join(schema.names)}")
+        required = "columns `img` or `image` and `label`" if labelled else "a column `img` or `image`"
+        raise DataError(f"{path} must have {required}, got {', '.join(schema.names)}")
     image_type = schema.field(column).type
     if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
         raise DataError(f"{path}: column `{column}` must be struct<bytes, path>, got {image_type}")

@@ -38,10 +38,10 @@ _SUFFIXES = {".jpg", ".jpeg", ".png"}
 class RestrictedImageNet:
     """Loader of `<root>/restricted_imagenet` or `<root>/imagenet`, each with `train/` and `val/`.
 
-    Either part holds ImageNet's 1,000 class folders, whose sorted order is the class index (numbers sort as numbers),
-    or the nine folders of the groups themselves. `val/` is the test split. An image's short side is resized to 72
-    pixels (bilinear, antialiased), then the central 64x64 are kept, as in the paper. The decoded images go to the
-    per-user cache folder: later loads map them from there.
+    Each of the two holds ImageNet's 1,000 class folders, whose sorted order is the class index (numbers sort as
+    numbers), or the nine folders of the groups themselves. `val/` is the test split. An image's short side is resized
+    to 72 pixels (bilinear, antialiased), and the central 64x64 are kept, as in the paper. The decoded images are
+    written to the per-user cache folder, and later loads map them from there.
 
     Source: Tsipras et al. 2019 (nine groups); Yang et al. 2020 (size and crop).
     """
@@ -49,17 +49,17 @@ class RestrictedImageNet:
     about = "nine groups of ImageNet's classes (animals), 64x64 colour; your ImageNet's train/ and val/ folders"
 
     def check(self, root: Path, /) -> None:
-        """Raise `DataNotFoundError` unless the folders are there, `DataError` unless their classes are known."""
+        """Raise `DataNotFoundError` unless the folders exist, and `DataError` unless their classes are known."""
         folder = _folder(root)
         for part in _PARTS.values():
             _class_folders(folder / part)
 
     def __call__(self, root: Path, /) -> RawImages:
-        """Decode all images, or map those decoded before.
+        """Decode all images, or map the images decoded by an earlier load.
 
         Raises:
-            DataNotFoundError: The folders are not there.
-            DataError: Class folders that are neither of the two kinds, no images, or one that cannot be decoded.
+            DataNotFoundError: The folders do not exist.
+            DataError: Class folders are neither of the two kinds or hold no images, or an image cannot be decoded.
         """
         from filelock import FileLock
 
@@ -83,7 +83,7 @@ def _folder(root: Path) -> Path:
         if all((root / name / part).is_dir() for part in _PARTS.values()):
             return root / name
     raise DataNotFoundError(
-        f"restricted_imagenet is not in {root} and cannot be fetched (ImageNet needs an account); fill "
+        f"restricted_imagenet is not in {root} and cannot be downloaded (ImageNet needs an account); fill "
         f"{root / _FOLDERS[0]} or {root / _FOLDERS[1]} with train/ and val/, each with ImageNet's 1,000 class folders "
         f"or with the nine folders {', '.join(GROUPS)}"
     )
@@ -122,29 +122,29 @@ def _fingerprint(folder: Path, files: dict[str, list[tuple[Path, int]]]) -> str:
     digest = hashlib.sha256()
     for part in files.values():
         for path, label in part:
-            facts = path.stat()
-            digest.update(f"{path.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns} {label}\n".encode())
+            status = path.stat()
+            digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns} {label}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def _decode_all(files: dict[str, list[tuple[Path, int]]], decoded: Path) -> None:
     with tempfile.TemporaryDirectory(dir=decoded.parent) as temporary:
-        whole = Path(temporary) / "whole"
-        whole.mkdir()
+        complete = Path(temporary) / "complete"
+        complete.mkdir()
         for split, part in files.items():
             images = np.lib.format.open_memmap(
-                whole / f"{split}_images.npy", mode="w+", dtype=np.uint8, shape=(len(part), 3, _SIDE, _SIDE)
+                complete / f"{split}_images.npy", mode="w+", dtype=np.uint8, shape=(len(part), 3, _SIDE, _SIDE)
             )
             for row, image in enumerate(_decoded([path for path, _ in part])):
                 images[row] = image
             images.flush()
             labels: Integers = np.array([label for _, label in part], dtype=np.int64)
-            np.save(whole / f"{split}_labels.npy", labels)
-        whole.rename(decoded)
+            np.save(complete / f"{split}_labels.npy", labels)
+        complete.rename(decoded)
 
 
 def _decoded(paths: list[Path]) -> Iterator[Pixels]:
-    # Batches bound how many decoded images wait for the writer.
+    # Batches bound the number of decoded images that wait to be written.
     batch = 1024
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), batch):

@@ -1,4 +1,4 @@
-"""Where data sets lie on disk, and the errors that say they do not."""
+"""Folders of data sets, and the errors of data that is missing or unusable."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ ROOT_VARIABLE = "ROBUST_STUDY_DATA"
 
 
 class DataError(ValueError):
-    """A data set cannot be used as it is; the message says what is wrong and what would be right."""
+    """A data set cannot be used; the message says what is wrong and what is required."""
 
 
 class DataNotFoundError(DataError):
-    """Files of a data set are not there; the message names the folder to fill."""
+    """Files of a data set are missing; the message names the folder to fill."""
 
 
 def data_root(explicit: str | None, /) -> Path:
-    """Return the folder that data sets are looked for in.
+    """Return the folder of data sets.
 
     Args:
-        explicit: `dataset.root`. When it is null the environment variable ROBUST_STUDY_DATA decides, else a
-            per-user cache folder.
+        explicit: `dataset.root`; None means the environment variable ROBUST_STUDY_DATA, or else a per-user cache
+            folder.
 
     Raises:
-        DataNotFoundError: `explicit` is given and is no folder.
+        DataNotFoundError: `explicit` is not an existing folder.
     """
     if explicit is not None:
         root = Path(explicit).expanduser()
@@ -36,12 +36,12 @@ def data_root(explicit: str | None, /) -> Path:
 
 
 def require_root(root: Path, /) -> Path:
-    """Return `root` once it is known to exist; only the per-user cache folder is created.
+    """Return `root` if it exists; only the per-user cache folder is created.
 
-    A data set that reads files calls this; an embedded one does not care where the root is.
+    Data sets that read files call this; embedded ones ignore the root.
 
     Raises:
-        DataNotFoundError: `root` is no folder.
+        DataNotFoundError: `root` is not a folder.
     """
     if root == _cache_root():
         return cache_folder()
@@ -51,7 +51,7 @@ def require_root(root: Path, /) -> Path:
 
 
 def cache_folder(kind: str = "data") -> Path:
-    """Return the per-user cache folder for data, or for something else that can be made again, created if need be."""
+    """Return the per-user cache folder for data, or for another kind of reproducible files; create it if missing."""
     folder = _cache_root(kind)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -13,18 +13,18 @@ from trainables.data.roots import DataError
 def split(raw: RawImages, /, *, name: str, val_fraction: float, train_size: int | None) -> ImageData:
     """Cut the fixed train, val and test splits.
 
-    The full training set is permuted once by the data set's own seed: its head is the validation split, whatever
-    `train_size` is, and the training split is a prefix of what follows. So a smaller training split is contained in
-    a larger one. The stream of `np.random.RandomState` is frozen by NumPy's compatibility policy.
+    The full training set is permuted once, with the data set's own seed. Its head is the validation split, for any
+    `train_size`, and the training split is a prefix of the rest, so a smaller training split is contained in a larger
+    one. NumPy's compatibility policy freezes the stream of `np.random.RandomState`.
 
     Args:
-        raw: The data set as its source has it.
-        name: What results call it.
+        raw: The data set with its source's own splits.
+        name: Its name in results.
         val_fraction: Share of the full training set held out for validation, in (0, 1).
         train_size: Training images to keep; None keeps all.
 
     Raises:
-        DataError: More training images are asked for than there are, or there is only one.
+        DataError: `train_size` exceeds the number of available images, or there is only one image.
     """
     count = len(raw.train_labels)
     if count < 2:
@@ -33,7 +33,7 @@ def split(raw: RawImages, /, *, name: str, val_fraction: float, train_size: int 
     available = count - num_val
     if train_size is not None and train_size > available:
         raise DataError(
-            f"`dataset.train_size` must be at most {available} ({count} training images of {name} less "
+            f"`dataset.train_size` must be at most {available} ({count} training images of {name} minus "
             f"{num_val} for validation), got {train_size}"
         )
     order = np.random.RandomState(raw.split_seed).permutation(count).astype(np.int64)

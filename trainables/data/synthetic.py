@@ -25,15 +25,15 @@ def synthetic_separated(root: Path, /) -> RawImages:
 
     A class is two signs, one for the left half of an image and one for the right. Each half has a 2x2 block of pixels
     that lie at least 32 levels from the middle (128) on the side of its sign, which keeps images of different classes
-    64 levels apart. The other pixels only lean by 8 levels towards the sign, in noise of 96: features that help a
-    natural classifier and that an attack of radius 9/255 turns around. So a classifier that is robust at every radius
-    below r = 32/255 exists, and natural training need not find it. The first four images of both parts attain the
-    separation: it is exact within train, within test, and between them, for the parts as a whole.
+    64 levels apart. The other pixels are shifted by only 8 levels towards the sign, in noise of 96: features that help
+    a natural classifier and that an attack of radius 9/255 reverses. A classifier that is robust at every radius below
+    r = 32/255 therefore exists, but natural training need not find it. The first four images of both splits attain the
+    separation: it is exact within all of train, within all of test, and between the two.
 
     Args:
         root: Ignored.
 
-    Source: r-separation is that of Yang et al. 2020; features of both kinds are after Tsipras et al. 2019.
+    Source: Yang et al. 2020 for r-separation; Tsipras et al. 2019 for the two kinds of features.
     """
     random = np.random.RandomState(_SEED)
     train_images, train_labels = _draw(random, _NUM_TRAIN, anchor=_MIDDLE)

@@ -1,4 +1,4 @@
-"""The one place that imports torchvision."""
+"""Import torchvision, in this module only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _declared: list[Any] = []
 
 
 def torchvision() -> Any:
-    """Import and return torchvision, beside a CPU-only torch too.
+    """Import and return torchvision, even with a CPU-only torch.
 
-    The package registries' torchvision is built for CUDA. Beside a CPU-only torch its C++ operators cannot be loaded,
-    and its Python part then fails while attaching shape functions to two of them, `nms` and `qnms`, that nobody
-    declared. We use none of its operators, so when they are missing their schemas are declared and the import is
-    tried again. Where the operators load, nothing is declared.
+    The torchvision that pip installs by default is built for CUDA. With a CPU-only torch its C++ operators cannot be
+    loaded, and its Python code then fails when it attaches shape functions to two undeclared operators, `nms` and
+    `qnms`. None of its operators are used here, so missing ones are declared and the import is retried. If the
+    operators load, nothing is declared.
     """
     try:
         return _import()
@@ -39,6 +39,6 @@ def _declare_missing() -> bool:
         library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for name in missing:
             library.define(_SCHEMA.format(name=name))
-        # A library's declarations last as long as the object does.
+        # A library's declarations last as long as the object.
         _declared.append(library)
     return bool(missing)

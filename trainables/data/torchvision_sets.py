@@ -23,18 +23,18 @@ _CONNECT_SECONDS = 20.0
 class TorchvisionSet:
     """Loader of one torchvision data set.
 
-    Complete files in torchvision's layout come first: they are the originals, Parquet copies may be lossy.
+    Complete files in torchvision's layout are preferred: they are the originals, and Parquet copies may be lossy.
 
     Attributes:
-        name: Registered name, and the folder of its Parquet form.
+        name: Registered name, and the folder of its Parquet files.
         dataset: Name of the class in `torchvision.datasets`.
-        bases: Folders under the data root that torchvision may have been given; the first is where files are fetched.
-        folder: Folder under such a base that holds the files.
+        bases: Folders under the data root to pass to torchvision; files are downloaded to the first.
+        folder: Folder of the files under such a base.
         files: The files.
-        splits: Arguments that choose the training and the test part.
-        read: From torchvision's object to images (n, c, h, w) and labels (n,).
+        splits: Arguments that select the training and the test set.
+        read: Returns images (n, c, h, w) and labels (n,) of torchvision's object.
         class_names: Names by label.
-        about: One line: what it shows, image shape, images to train and test with.
+        about: One line: subject, image shape, number of training and test images.
     """
 
     name: str
@@ -48,22 +48,22 @@ class TorchvisionSet:
     class_names: tuple[str, ...]
 
     def check(self, root: Path, /) -> None:
-        """Make sure the files are there: quick when they are, else fetches them, once per node under a lock.
+        """Make sure that the files exist, and download missing ones, once per node under a lock.
 
         Raises:
-            DataNotFoundError: The data root does not exist, or the files are not there and cannot be fetched; the
+            DataNotFoundError: The data root does not exist, or files are missing and cannot be downloaded; the
                 message names the folder to fill.
         """
         require_root(root)
         if self._base(root) is None and not has_parquet(root / self.name):
-            self._fetch(root)
+            self._download(root)
 
     def __call__(self, root: Path, /) -> RawImages:
         """Read all images.
 
         Raises:
-            DataNotFoundError: As `check` does.
-            DataError: The files are not what they should be.
+            DataNotFoundError: See `check`.
+            DataError: The files are corrupted or have another format.
         """
         self.check(root)
         base = self._base(root)
@@ -74,7 +74,7 @@ class TorchvisionSet:
         except (RuntimeError, AssertionError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise DataError(
                 f"{self.name}: files in {base / self.folder} are corrupted or of another format ({_last_line(error)}); "
-                f"remove them to have them fetched again"
+                f"delete them to download them again"
             ) from error
         return RawImages(
             train_images=train_images,
@@ -85,7 +85,7 @@ class TorchvisionSet:
         )
 
     def _base(self, root: Path) -> Path | None:
-        """Return the base folder that holds all files, if any does."""
+        """Return the base folder that has all the files, if any."""
         bases = (root / base for base in self.bases)
         return next((base for base in bases if all((base / self.folder / file).is_file() for file in self.files)), None)
 
@@ -93,9 +93,9 @@ class TorchvisionSet:
         from trainables.data.torchvision_import import torchvision
 
         dataset = getattr(torchvision().datasets, self.dataset)
-        return [dataset(str(base), download=download, **chosen) for chosen in self.splits]
+        return [dataset(str(base), download=download, **options) for options in self.splits]
 
-    def _fetch(self, root: Path) -> None:
+    def _download(self, root: Path) -> None:
         from filelock import FileLock
 
         base = root / self.bases[0]
@@ -105,7 +105,7 @@ class TorchvisionSet:
                     self._parts(base, download=True)
         except (RuntimeError, OSError) as error:
             raise DataNotFoundError(
-                f"{self.name} is not in {root} and could not be fetched ({_last_line(error)}); fill "
+                f"{self.name} is not in {root} and could not be downloaded ({_last_line(error)}); fill "
                 f"{base / self.folder} with {', '.join(self.files)} (torchvision's layout), or {root / self.name} "
                 f"with train*.parquet and test*.parquet (Hugging Face layout)"
             ) from error
@@ -118,7 +118,7 @@ def _last_line(error: BaseException) -> str:
 
 @contextmanager
 def _connect_timeout(seconds: float) -> Iterator[None]:
-    # torchvision opens URLs without a timeout: behind a silent firewall it would wait for minutes per mirror.
+    # torchvision opens URLs without a timeout: behind a firewall that drops packets each mirror would take minutes.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -175,7 +175,7 @@ cifar10 = TorchvisionSet(
     class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
 
-# Its files lie in the base itself, under names that say nothing: they get a folder of their own when fetched.
+# Its files lie in the base itself, without the data set's name: downloaded ones get their own folder.
 svhn = TorchvisionSet(
     name="svhn",
     about="house numbers from the street, 32x32 colour, 10 classes; 73,257 train, 26,032 test",

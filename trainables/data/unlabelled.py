@@ -1,4 +1,4 @@
-"""Images whose labels nobody asks for: any data set, or Parquet files without labels."""
+"""Images without their labels: of any data set, or of Parquet files that need no labels."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from trainables.spec import DatasetSpec
 
 
 def load_images(name: str, /, *, root: str | None) -> tuple[Pixels, int]:
-    """Return all training images of a source, and the pixel value that stands for 1.0.
+    """Return all training images of a source, and the pixel value that means 1.0.
 
     Args:
-        name: A Parquet file, or a folder of such, of which train*.parquet are read where there are any, else all;
+        name: A Parquet file; a folder of Parquet files, of which train*.parquet are read, or all if there are none;
             a registered data set; or `package.module:object`. Parquet files need no labels.
-        root: Folder in which relative names are looked for too.
+        root: Data root, as `DatasetSpec.root`; relative names are also resolved against it.
 
     Raises:
-        DataError: No such source, or one that cannot be read; the message speaks of `pool`.
+        DataError: The source does not exist or cannot be read; the message names `pool`.
     """
     files = _parquet_files(name, root=root)
     try:
@@ -30,7 +30,7 @@ def load_images(name: str, /, *, root: str | None) -> tuple[Pixels, int]:
             return read_images(files), 255
         raw, _ = load_raw(name, root=root)
     except (DataError, UnknownNameError) as error:
-        raise DataError(_of_pool(error)) from error
+        raise DataError(_pool_message(error)) from error
     return raw.train_images, raw.scale
 
 
@@ -38,14 +38,14 @@ def check_images(name: str, /, *, root: str | None) -> None:
     """Make sure that `load_images` will find its files, without reading pixels.
 
     Raises:
-        DataNotFoundError: It will not.
+        DataNotFoundError: The files are missing.
     """
     if _parquet_files(name, root=root):
         return
     try:
         check_available(DatasetSpec(name=name, root=root))
     except (DataError, UnknownNameError) as error:
-        raise DataNotFoundError(_of_pool(error)) from error
+        raise DataNotFoundError(_pool_message(error)) from error
 
 
 def _parquet_files(name: str, *, root: str | None) -> list[Path]:
@@ -59,7 +59,7 @@ def _parquet_files(name: str, *, root: str | None) -> list[Path]:
     return []
 
 
-def _of_pool(error: Exception) -> str:
+def _pool_message(error: Exception) -> str:
     if str(error).startswith("`dataset.name` must be a registered data set"):
-        return f"`pool` must be a data set, a Parquet file or a folder of such{str(error).partition(' folder')[2]}"
+        return f"`pool` must be a data set, a Parquet file or a folder of them{str(error).partition(' folder')[2]}"
     return f"`pool`: {error}"

@@ -1,1 +1,1 @@
-"""Measuring a network: accuracies, local Lipschitzness, sanity flags."""
+"""Measurements of a network: accuracies, local Lipschitzness, sanity flags."""

@@ -1,4 +1,4 @@
-"""A trial's kept network measured on images that no study looks at, in this process or as a worker of a cluster."""
+"""Measurement of a trial's checkpoint on the test split, in this process or in a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ SPLIT = "test"
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSpec:
-    """One measurement on the test split; equal ones give equal results on the same kind of machine.
+    """One measurement on the test split; equal specs give equal results on the same kind of machine.
 
     Attributes:
         checkpoint: The trial's file, a path or an object store's URL.
-        seed: The trial's seed, which the checkpoint's spec must have; starts of attacks derive from it.
+        seed: The trial's seed, which the checkpoint's spec must have; attacks derive their starts from it.
         attack: Registered attack or `package.module:object`.
         norm: Of the threat model.
         epsilon: Its radius.
         steps: Attack steps.
         restarts: Attack restarts.
-        examples: The first so many test images, in the source's order.
-        checks: How thoroughly the measurement is doubted; see `trainables.evaluation.evaluate.evaluate`.
+        examples: Number of test images, the first in the source's order.
+        checks: How thoroughly the measurement is checked; see `trainables.evaluation.evaluate.evaluate`.
         lipschitz: The Lipschitz estimate, None for none.
     """
 
@@ -57,14 +57,14 @@ class MeasurementSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointMeasurement:
-    """What was measured of a kept network.
+    """The measurement of a checkpoint.
 
     Attributes:
         measures: Accuracies, Lipschitzness, flags.
         index: Position of each image in the source's order, (n,).
         threads: CPU threads of torch.
-        seconds: Wall time, the network's loading included.
-        device: Where it ran.
+        seconds: Wall time, including loading the network.
+        device: Device that it ran on.
         machine: Host and versions.
     """
 
@@ -77,32 +77,34 @@ class CheckpointMeasurement:
 
 
 def measure_checkpoint(
-    wanted: MeasurementSpec, data: ImageData, /, *, report: Report | None = None
+    measurement: MeasurementSpec, data: ImageData, /, *, report: Report | None = None
 ) -> CheckpointMeasurement:
     """Measure a trial's checkpoint on the first test images.
 
     Args:
-        wanted: Which checkpoint, and how.
-        data: The data set as the trial's spec names it, its test split included.
-        report: Hears of the progress.
+        measurement: The checkpoint, and how to measure it.
+        data: The data set of the trial's spec, with its test split.
+        report: Called with the progress.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or another trial's.
+        CheckpointError: The file is missing, damaged, or of another trial.
         ValueError: The data set has no test split.
     """
-    begun = time.perf_counter()
+    started = time.perf_counter()
     if data.test is None:
         raise ValueError(f"data set {data.name} has no test split")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state, tree = read_weights(wanted.checkpoint)
-    if tree is None or tree.get("seed") != wanted.seed:
-        found = "no trial's" if tree is None else f"that of seed {tree.get('seed')}"
-        raise CheckpointError(f"{wanted.checkpoint} must be the checkpoint of seed {wanted.seed}, it is {found}")
+    state, tree = read_weights(measurement.checkpoint)
+    if tree is None or tree.get("seed") != measurement.seed:
+        actual = "a file without a trial's spec" if tree is None else f"that of seed {tree.get('seed')}"
+        raise CheckpointError(
+            f"{measurement.checkpoint} must be the checkpoint of seed {measurement.seed}, got {actual}"
+        )
     spec = TrialSpec.from_dict(tree)
     model, layout = network(spec, data, device=device)
-    load_weights(model, state, source=wanted.checkpoint)
-    images, labels = measured_part(data.test, wanted.examples, scale=data.scale, layout=layout, device=device)
-    lipschitz = wanted.lipschitz
+    load_weights(model, state, source=measurement.checkpoint)
+    images, labels = measured_part(data.test, measurement.examples, scale=data.scale, layout=layout, device=device)
+    lipschitz = measurement.lipschitz
     options: dict[str, Any] = {"lipschitz_steps": 1, "lipschitz_restarts": 1, "lipschitz_examples": 0}
     if lipschitz is not None:
         options = {f"lipschitz_{name}": value for name, value in vars(lipschitz).items()}
@@ -111,12 +113,12 @@ def measure_checkpoint(
             model.eval(),
             images,
             labels,
-            attack=wanted.attack,
-            threat=ThreatModel(wanted.norm, wanted.epsilon),
-            steps=wanted.steps,
-            restarts=wanted.restarts,
+            attack=measurement.attack,
+            threat=ThreatModel(measurement.norm, measurement.epsilon),
+            steps=measurement.steps,
+            restarts=measurement.restarts,
             seed=derive(spec.seed, "evaluate", SPLIT),
-            checks=wanted.checks,
+            checks=measurement.checks,
             report=report,
             **options,
         )
@@ -124,7 +126,7 @@ def measure_checkpoint(
         measures=measures,
         index=data.test.index[: len(labels)],
         threads=spec.training.threads,
-        seconds=time.perf_counter() - begun,
+        seconds=time.perf_counter() - started,
         device=str(device),
         machine=machine_columns(),
     )

@@ -1,6 +1,6 @@
-"""Measuring a network: clean and robust accuracy, local Lipschitzness, and flags on suspicious measurements.
+"""Measure a network: clean and robust accuracy, local Lipschitzness, and flags of suspicious measurements.
 
-Everything runs in fp32 and eval mode on given images and depends on no global state.
+Everything runs in fp32 and eval mode on the given images, independently of global state.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from trainables.evaluation.progress import Report, stage
 from trainables.models.modes import mode
 from trainables.seeding import derive
 
-__all__ = ["SUMMARIES", "Attacked", "Measures", "attacked", "clean_measures", "evaluate"]
+__all__ = ["SUMMARIES", "AttackResult", "Measures", "attack_images", "clean_measures", "evaluate"]
 
 
 def clean_measures(model: nn.Module, images: Tensor, labels: Tensor, /) -> tuple[float, float]:
-    """Return accuracy and mean cross-entropy (nats; NaN where any logit is) in eval mode."""
+    """Return accuracy and mean cross-entropy (in nats; NaN if any logit is NaN) in eval mode."""
     correct, loss = [], []
     with mode(model), torch.no_grad():
         for begin in range(0, len(images), BATCH_SIZE):
@@ -51,13 +51,13 @@ def clean_measures(model: nn.Module, images: Tensor, labels: Tensor, /) -> tuple
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """What one attack did to n images.
+class AttackResult:
+    """The result of one attack on n images.
 
     Attributes:
         robust: Correct on the image and at the attack's point, (n,) bool, on the device of the images.
-        flags: What the attack, or the wrapper around it, says of the result.
-        seconds: Spent.
+        flags: Flags that the attack or its wrapper raised.
+        seconds: Wall time.
     """
 
     robust: Tensor
@@ -65,7 +65,7 @@ class Attacked:
     seconds: float
 
 
-def attacked(
+def attack_images(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -77,12 +77,9 @@ def attacked(
     restarts: int,
     seed: int,
     report: Report | None = None,
-) -> Attacked:
-    """Run one attack as `evaluate` does: with one seed all attacks draw the same random starts.
-
-    For the arguments see there.
-    """
-    begun = time.perf_counter()
+) -> AttackResult:
+    """Run one attack as `evaluate` does, with its arguments: with one seed all attacks draw the same random starts."""
+    started = time.perf_counter()
     flags: set[str] = set()
     robust, _ = run_attack(
         ATTACKS.load(attack),
@@ -96,7 +93,7 @@ def attacked(
         flags=flags,
         progress=stage(report, attack, len(images)),
     )
-    return Attacked(robust, frozenset(flags), time.perf_counter() - begun)
+    return AttackResult(robust, frozenset(flags), time.perf_counter() - started)
 
 
 def evaluate(
@@ -120,7 +117,7 @@ def evaluate(
     """Measure a network on the given images.
 
     Args:
-        model: Maps (n, c, h, w) in [0, 1] to logits (n, K); its modes and buffers are left as they were.
+        model: Maps (n, c, h, w) in [0, 1] to logits (n, K); its modes and buffers are unchanged afterwards.
         images: (n, c, h, w) float32 in [0, 1], n at least 1.
         labels: (n,) int64.
         threat: Ball and box. At radius 0 robust accuracy is clean accuracy, and Lipschitzness is not measured.
@@ -128,40 +125,42 @@ def evaluate(
         restarts: Attack restarts.
         lipschitz_steps: Ascent steps of the Lipschitz estimate.
         lipschitz_restarts: Its restarts.
-        lipschitz_examples: It is measured on the first so many images.
-        seed: Result depends on it, on the arguments, and on nothing else.
+        lipschitz_examples: Number of images that it is measured on, the first ones.
+        seed: The result depends on it and the other arguments only.
         attack: Registered attack or `package.module:object`.
-        checks: `cheap` ones cost a few percent, `full` ones three to four times the measurement itself.
-        report: Hears of each stage's progress.
-        on_lipschitz: Gets the Lipschitz estimate with its witnesses, which the measures leave out.
+        checks: `cheap` ones cost a few per cent, `full` ones three to four times the measurement itself.
+        report: Called with the progress of each stage.
+        on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
     """
-    first = _clean_pass(model, images, labels, threat=threat)
-    begun = time.perf_counter()
+    clean = _clean_pass(model, images, labels, threat=threat)
+    started = time.perf_counter()
     attacking: dict[str, Any] = {"attack": attack, "threat": threat, "steps": steps, "restarts": restarts, "seed": seed}
-    robust, flags = _attack_stage(model, images, labels, first, checks=checks, report=report, **attacking)
-    seconds_attack = time.perf_counter() - begun
-    begun = time.perf_counter()
+    robust, flags = _attack_stage(model, images, labels, clean, checks=checks, report=report, **attacking)
+    seconds_attack = time.perf_counter() - started
+    started = time.perf_counter()
     part = slice(lipschitz_examples if threat.epsilon > 0 else 0)
     options: dict[str, Any] = {"threat": threat, "steps": lipschitz_steps, "restarts": lipschitz_restarts, "seed": seed}
-    found, seen = _lipschitz_stage(model, images[part], labels[part], checks=checks, report=report, **options)
-    if found is not None and on_lipschitz is not None:
-        on_lipschitz(found)
-    scale_free = None if found is None else found.scale_free
+    estimate, estimate_flags = _lipschitz_stage(
+        model, images[part], labels[part], checks=checks, report=report, **options
+    )
+    if estimate is not None and on_lipschitz is not None:
+        on_lipschitz(estimate)
+    scale_free = None if estimate is None else estimate.scale_free
     return Measures(
-        clean_correct=first.correct.cpu().numpy(),
+        clean_correct=clean.correct.cpu().numpy(),
         robust_correct=robust.cpu().numpy(),
-        loss=first.loss.double().cpu().numpy(),
-        lipschitz=np.empty(0) if found is None else found.raw.cpu().numpy(),
+        loss=clean.loss.double().cpu().numpy(),
+        lipschitz=np.empty(0) if estimate is None else estimate.raw.cpu().numpy(),
         lipschitz_scale_free=None if scale_free is None else scale_free.cpu().numpy(),
-        flags=tuple(sorted(first.flags | flags | seen)),
+        flags=tuple(sorted(clean.flags | flags | estimate_flags)),
         seconds_attack=seconds_attack,
-        seconds_lipschitz=time.perf_counter() - begun,
+        seconds_lipschitz=time.perf_counter() - started,
     )
 
 
 @dataclass(frozen=True)
 class _Clean:
-    """The clean pass: correctness, loss, correctness at FGSM's point too (each (n,)), and flags."""
+    """The clean pass: correctness, loss, correctness both clean and at FGSM's point (each (n,)), and flags."""
 
     correct: Tensor
     loss: Tensor
@@ -185,19 +184,19 @@ def _clean_pass(model: nn.Module, images: Tensor, labels: Tensor, *, threat: Thr
             probable.append(look_like_probabilities(logits))
             if logits.isnan().any():
                 flags.add("nan_logits")
-    clean = torch.cat(correct)
-    if (torch.cat(zero) & clean).sum() > ZERO_GRADIENT_SHARE * clean.sum():
+    correct_clean = torch.cat(correct)
+    if (torch.cat(zero) & correct_clean).sum() > ZERO_GRADIENT_SHARE * correct_clean.sum():
         flags.add("zero_gradient")
     if all(probable):
         flags.add("probabilities")
-    return _Clean(clean, torch.cat(loss), torch.cat(fgsm), flags)
+    return _Clean(correct_clean, torch.cat(loss), torch.cat(fgsm), flags)
 
 
 def _attack_stage(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    first: _Clean,
+    clean: _Clean,
     *,
     attack: str,
     threat: ThreatModel,
@@ -207,19 +206,19 @@ def _attack_stage(
     checks: Checks,
     report: Report | None,
 ) -> tuple[Tensor, set[str]]:
-    """Return what is correct clean and under the attack, (n,) bool, and the flags of it."""
+    """Return which images are correct both clean and under the attack, (n,) bool, and the attack's flags."""
     options: dict[str, Any] = {"threat": threat, "steps": steps, "restarts": restarts}
-    found = attacked(model, images, labels, attack=attack, seed=seed, report=report, **options)
-    robust, flags = found.robust & first.correct, set(found.flags)
+    result = attack_images(model, images, labels, attack=attack, seed=seed, report=report, **options)
+    robust, flags = result.robust & clean.correct, set(result.flags)
     if threat.epsilon == 0:
         return robust, flags
     flags |= gradient_flags(
         model,
         images,
         labels,
-        clean=first.correct,
-        robust=found.robust,
-        fgsm=first.fgsm,
+        clean=clean.correct,
+        robust=result.robust,
+        fgsm=clean.fgsm,
         threat=threat,
         draws=NOISE_DRAWS[checks],
         seed=derive(seed, "noise"),
@@ -242,7 +241,7 @@ def _lipschitz_stage(
     checks: Checks,
     report: Report | None,
 ) -> tuple[LocalLipschitz | None, set[str]]:
-    """Return the estimate, None without images, and the flags of it."""
+    """Return the estimate, or None without images, and its flags."""
     if not len(images):
         return None, set()
     options: dict[str, Any] = {
@@ -251,8 +250,8 @@ def _lipschitz_stage(
         "restarts": restarts,
         "seed": derive(seed, "lipschitz"),
     }
-    found = local_lipschitz(model, images, labels, progress=stage(report, "Lipschitz", len(images)), **options)
-    flags = {"scale_free_undefined"} if found.scale_free is None else set()
+    estimate = local_lipschitz(model, images, labels, progress=stage(report, "Lipschitz", len(images)), **options)
+    flags = {"scale_free_undefined"} if estimate.scale_free is None else set()
     if checks == "full":
-        flags |= lipschitz_flags(found, model, images, labels, report=report, **options)
-    return found, flags
+        flags |= lipschitz_flags(estimate, model, images, labels, report=report, **options)
+    return estimate, flags

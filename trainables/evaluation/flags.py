@@ -1,4 +1,4 @@
-"""Flags: signs that a measurement says more about the attack, or the code, than about the network.
+"""Flags: signs that a measurement reflects a weak attack or a bug rather than the network.
 
 Sources: Carlini et al. 2019, "On Evaluating Adversarial Robustness" (arXiv 1902.06705); Athalye, Carlini & Wagner
 2018, "Obfuscated Gradients Give a False Sense of Security" (arXiv 1802.00420); the checks of AutoAttack's package.
@@ -23,23 +23,23 @@ Checks = Literal["cheap", "full"]
 FLAGS = {
     "zero_gradient": "more than 1% of the attacked images have an exactly zero input gradient of cross-entropy",
     "nan_logits": "some logits are NaN; those images count as misclassified",
-    "scale_free_undefined": "the mean margin is 0, so scale-free Lipschitzness does not exist",
+    "scale_free_undefined": "the mean margin is 0, so scale-free Lipschitzness is undefined",
     "probabilities": "the outputs are probabilities, not logits: their gradients vanish where the network is confident",
     "nondeterministic": "two passes over the same images give different logits",
-    "radius_exceeded": "the attack returned points outside ball or box; they were brought back before they counted",
-    "robust_above_clean": "some images survived the attack that the clean pass misclassifies",
-    "noise_stronger": "random noise in the ball fools images that survived the attack, more than 0.5% of all",
+    "radius_exceeded": "the attack returned points outside ball or box; they were projected back before they counted",
+    "robust_above_clean": "some images that the clean pass misclassifies count as correct under the attack",
+    "noise_stronger": "random noise in the ball fools images that the attack does not, more than 0.5% of all",
     "fgsm_stronger": "FGSM's single step fools more images than the attack, by more than 0.5% of all",
-    "large_radius_survived": "at a radius that reaches a plain grey image, accuracy stays above chance",
-    "steps_not_converged": "twice the attack steps fool more than another 2% of all images",
-    "lipschitz_not_converged": "twice the steps raise the mean Lipschitz estimate by more than 5%",
-    "autoattack_zero_gradient": "AutoAttack met images with an exactly zero gradient of its own losses",
-    "autoattack_square_stronger": "AutoAttack's black-box Square fools images that its gradient attacks leave",
-    "autoattack_dynamic": "AutoAttack saw the network compute gradients in its forward pass",
+    "large_radius_survived": "accuracy stays above chance at a radius that reaches a plain grey image",
+    "steps_not_converged": "doubling the attack steps fools more than another 2% of all images",
+    "lipschitz_not_converged": "doubling the steps raises the mean Lipschitz estimate by more than 5%",
+    "autoattack_zero_gradient": "AutoAttack found images where the gradient of its own loss is exactly zero",
+    "autoattack_square_stronger": "AutoAttack's black-box Square fools images that its gradient attacks do not",
+    "autoattack_dynamic": "AutoAttack detected that the network computes gradients in its forward pass",
     "autoattack_reduced": "with fewer than 4 classes AutoAttack ran without its targeted DLR attack",
-    "autoattack_warning": "AutoAttack gave a warning that this version does not know",
+    "autoattack_warning": "AutoAttack gave a warning that this version does not recognise",
 }
-"""What each flag says about a measurement that carries it."""
+"""What each flag means for the measurement."""
 
 ZERO_GRADIENT_SHARE = 0.01
 STRONGER_SHARE = 0.005
@@ -47,27 +47,27 @@ STEPS_SHARE = 0.02
 LIPSCHITZ_RISE = 0.05
 
 NOISE_DRAWS = {"cheap": 2, "full": 20}
-"""Random points for each image that survived the attack."""
+"""Random points for each image that is correct under the attack."""
 
 LARGE_RADIUS = 0.5
-"""In linf; in l2 times the square root of the number of pixels. From anywhere in the box it reaches the grey image."""
+"""In linf; in l2 times the square root of the number of pixels. The grey image is this near to any point in the box."""
 
 LARGE_RADIUS_IMAGES = 256
-"""The large radius is tried on so many images at most."""
+"""Most images that the large radius is tried on."""
 
 _SUM_SLACK = 1e-4
 _REPEAT_SLACK = 1e-4
 
 
 def look_like_probabilities(logits: Tensor, /) -> bool:
-    """Tell whether all outputs (n, K) are non-negative and each row sums to 1, to 1e-4."""
+    """Return whether all outputs (n, K) are non-negative and each row sums to 1, to within 1e-4."""
     return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() <= _SUM_SLACK).all())
 
 
 def differ(first: Tensor, second: Tensor, /) -> bool:
-    """Tell whether two passes gave different logits (n, K), by more than 1e-4 of an example's largest.
+    """Return whether the logits (n, K) of two passes differ by more than 1e-4 of an example's largest.
 
-    What is not finite in both counts as equal.
+    Entries that are not finite in both passes count as equal.
     """
     first, second = (torch.nan_to_num(logits.double()) for logits in (first, second))
     size = first.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny)
@@ -75,7 +75,7 @@ def differ(first: Tensor, second: Tensor, /) -> bool:
 
 
 def noticeable(images: int, of: int, /, *, share: float) -> bool:
-    """Tell whether `images` is more than `share` of `of`, and more than one image."""
+    """Return whether `images` is more than `share` of `of`, and more than one image."""
     return images > max(1.0, share * of)
 
 
@@ -92,18 +92,18 @@ def gradient_flags(
     draws: int,
     seed: int,
 ) -> set[str]:
-    """Return the flags of what should be weaker than an attack and is not.
+    """Return the flags of anything that should be weaker than the attack but is not.
 
     Args:
         model: Maps (n, ...) to logits (n, K).
         images: (n, ...) in [0, 1].
         labels: (n,) int64.
         clean: Correct on the image, (n,) bool.
-        robust: Correct under the attack, as its wrapper says, (n,) bool.
+        robust: Correct under the attack according to its wrapper, (n,) bool.
         fgsm: Correct on the image and at FGSM's point, (n,) bool.
         threat: Ball and box.
-        draws: Random points tried for each image that survived.
-        seed: Of the random points.
+        draws: Random points for each image that is correct under the attack.
+        seed: Seed of the random points.
     """
     flags = set()
     if (robust & ~clean).any():
@@ -126,10 +126,10 @@ def _fooled_by_noise(
         for batch, begin in enumerate(range(0, len(images), BATCH_SIZE)):
             x, y = images[begin : begin + BATCH_SIZE], labels[begin : begin + BATCH_SIZE]
             source = generator(seed, "noise", batch, device=x.device)
-            standing = torch.ones_like(y, dtype=torch.bool)
+            correct = torch.ones_like(y, dtype=torch.bool)
             for _ in range(draws):
-                standing &= is_correct(model(threat.random_start(x, generator=source)), y)
-            fooled += int((~standing).sum())
+                correct &= is_correct(model(threat.random_start(x, generator=source)), y)
+            fooled += int((~correct).sum())
     return fooled
 
 
@@ -147,7 +147,7 @@ def strength_flags(
     seed: int,
     report: Report | None = None,
 ) -> set[str]:
-    """Return the flags of an attack that more effort or a larger ball shows to be weak: about three times its cost.
+    """Return the flags of an attack that more steps or a larger ball show to be weak; takes about three times its cost.
 
     Args:
         attack: The attack that was run.
@@ -159,11 +159,11 @@ def strength_flags(
         steps: Its steps.
         restarts: Its restarts.
         seed: Its seed.
-        report: Hears of the progress.
+        report: Called with the progress.
     """
     flags = set()
     options: dict[str, Any] = {"restarts": restarts, "seed": seed}
-    # On what survived, so that images the first run fooled do not count as fooled by the doubling.
+    # On robust images only, so that those fooled by the first run do not count as fooled by more steps.
     x, y = images[robust], labels[robust]
     progress = stage(report, "check: twice the steps", len(x))
     longer, _ = run_attack(attack, model, x, y, threat=threat, steps=2 * steps, progress=progress, **options)
@@ -182,7 +182,7 @@ def strength_flags(
 
 
 def lipschitz_flags(
-    found: LocalLipschitz,
+    estimate: LocalLipschitz,
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -194,10 +194,10 @@ def lipschitz_flags(
     seed: int,
     report: Report | None = None,
 ) -> set[str]:
-    """Return `lipschitz_not_converged` if twice the steps raise the mean of either form by more than 5%.
+    """Return `lipschitz_not_converged` if doubling the steps raises the mean of either form by more than 5%.
 
     Args:
-        found: The estimate.
+        estimate: The estimate.
         model: Its model.
         images: Its images.
         labels: Their labels.
@@ -205,14 +205,14 @@ def lipschitz_flags(
         steps: Its steps.
         restarts: Its restarts.
         seed: Its seed.
-        report: Hears of the progress.
+        report: Called with the progress.
     """
     progress = stage(report, "check: twice the Lipschitz steps", len(images))
     longer = local_lipschitz(
         model, images, labels, threat=threat, steps=2 * steps, restarts=restarts, seed=seed, progress=progress
     )
-    pairs = [(found.raw, longer.raw)]
-    if found.scale_free is not None and longer.scale_free is not None:
-        pairs.append((found.scale_free, longer.scale_free))
+    pairs = [(estimate.raw, longer.raw)]
+    if estimate.scale_free is not None and longer.scale_free is not None:
+        pairs.append((estimate.scale_free, longer.scale_free))
     risen = any(bool(more.mean() > (1 + LIPSCHITZ_RISE) * less.mean()) for less, more in pairs)
     return {"lipschitz_not_converged"} if risen else set()

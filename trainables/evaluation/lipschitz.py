@@ -20,27 +20,27 @@ from trainables.models.modes import mode
 from trainables.seeding import generator
 
 BATCH_SIZE = 128
-"""Examples searched together (each in both forms). Fixed, so that a result depends on no machine's memory."""
+"""Examples searched together (each in both forms). Fixed, so that results do not depend on a machine's memory."""
 
 MIN_DISTANCE = 1e-3
-"""Smallest distance of a witness from its image, in input units (a tenth of the radius where that is less).
+"""Smallest distance of a witness from its image, in input units (a tenth of the radius if that is smaller).
 
-fp32 logits of size 10 carry round-off near 1e-5. A network with a local constant of 10 moves its logits by 1e-2
-over this distance, so round-off changes the ratio the search compares by a thousandth; much nearer, noise would
-win the search. Reported values do not depend on it: they are computed in float64.
+fp32 logits of size 10 have round-off near 1e-5. With a local constant of 10 the logits change by 1e-2 over this
+distance, so round-off changes the ratio in the search by a thousandth; at much smaller distances noise would decide
+the search. Reported values are computed in float64 and do not depend on it.
 """
 
 LINEARISED_RESTARTS = 2
-"""Restarts that start from the linearisation's best point: one in the whole ball, one in the shrinking one."""
+"""Restarts from the linearisation's best point: one in the whole ball, one in the shrinking ball."""
 
 
 @dataclass(frozen=True)
 class LocalLipschitz:
-    """Estimates for m examples; each is a ratio that was really found, so a lower bound on the supremum.
+    """Estimates for m examples; each is the ratio at an actual point, and so a lower bound on the supremum.
 
     Attributes:
-        raw: sup ||f(x) - f(x')|| / ||x - x'|| as found, (m,) float64.
-        scale_free: The same of logits centred per example, over `mean_margin`; None where that is not positive.
+        raw: Largest ||f(x) - f(x')|| / ||x - x'|| found, (m,) float64.
+        scale_free: The same of logits centred per example, over `mean_margin`; None if that is not positive.
         mean_margin: Mean over examples and k != y of |z_y - z_k| at the images.
         points: Witnesses of `raw`, shaped as the images.
         points_scale_free: Witnesses of the centred form.
@@ -67,23 +67,23 @@ def local_lipschitz(
 ) -> LocalLipschitz:
     """Estimate sup over x' in B(x, epsilon) of ||f(x) - f(x')||_1 / ||x - x'||_inf (l2 over l2 for `l2`).
 
-    Projected ascent in eval mode on the numerator, the iterate of the best ratio kept per example. Restarts
+    Projected ascent in eval mode on the numerator; per example the iterate with the best ratio is returned. Restarts
     alternate between the whole ball and one that shrinks towards x during the ascent: at a given distance the
-    ratio grows with the numerator, so this searches the ratio at every scale, where ascent on the ratio itself
-    stalls at the distance it starts from. The first of each kind start from the best point of the network's
-    linearisation at x (see `steepest_points`): linf has too many local maxima for a random start to find it. All
-    others start at random, and so do those where the linearisation says nothing: at a zero Jacobian, with over 12
-    classes. Logits centred per example have their own search, so that form does not see shifts of all logits that
-    depend on x. Values are those of the witnesses in float64.
+    ratio grows with the numerator, so this searches the ratio at every scale, whereas ascent on the ratio itself
+    stalls at the distance it starts from. The first restart of each kind starts from the best point of the network's
+    linearisation at x (see `steepest_points`), because linf has too many local maxima for a random start to find it.
+    All others start at random, and so do all restarts where the linearisation gives no direction: at a zero Jacobian,
+    or with more than 12 classes. Logits centred per example are searched separately, so that their form is not
+    affected by x-dependent shifts of all logits. Values are those of the witnesses in float64.
 
     Args:
         model: Maps (n, ...) to logits (n, K).
         images: (m, ...) in [0, 1].
-        labels: (m,) int64; used by the mean margin alone.
+        labels: (m,) int64; only used for the mean margin.
         threat: Ball and box; the radius must be positive.
         steps: Ascent steps of each restart.
         restarts: Ascents from different starts.
-        seed: Each batch draws from its own generator, made from this and the batch's number.
+        seed: Each batch draws from its own generator, derived from this and the batch's number.
         progress: Called with the number of images done, after each batch.
 
     Raises:
@@ -91,15 +91,15 @@ def local_lipschitz(
     """
     if threat.epsilon <= 0:
         raise ValueError(f"`epsilon` must be positive to measure Lipschitzness, got {threat.epsilon:g}")
-    found = []
+    witnesses = []
     with mode(model):
         for batch, begin in enumerate(range(0, len(images), BATCH_SIZE)):
             draws = generator(seed, "lipschitz", batch, device=images.device)
             x = images[begin : begin + BATCH_SIZE]
-            found.append(_search(model, x, threat=threat, steps=steps, restarts=restarts, draws=draws))
+            witnesses.append(_search(model, x, threat=threat, steps=steps, restarts=restarts, draws=draws))
             if progress is not None:
                 progress(begin + len(x))
-        points, points_centred = (torch.cat(form) for form in zip(*found, strict=True))
+        points, points_centred = (torch.cat(form) for form in zip(*witnesses, strict=True))
         return _reevaluate(model, images, labels, points, points_centred, threat=threat)
 
 
@@ -113,7 +113,7 @@ def _search(
 ) -> tuple[Tensor, Tensor]:
     """Return the witnesses of the raw and of the centred form, each shaped as `x`.
 
-    Both forms share each forward pass as two halves of one batch.
+    The two forms are two halves of one batch in each forward pass.
     """
     with torch.no_grad():
         logits = model(x).repeat(2, 1)
@@ -146,7 +146,7 @@ def _search(
             best = torch.where(better, ratio, best)
             witness = torch.where(_per_example(better, x), points, witness)
             if taken < steps:
-                moved = threat.ascend(points, gradient, step=ball.epsilon * _share(taken / steps))
+                moved = threat.ascend(points, gradient, step=ball.epsilon * _step_factor(taken / steps))
                 narrower = balls[taken + 1].epsilon / ball.epsilon
                 points = balls[taken + 1].project(centres + narrower * (moved - centres), centres)
     raw, centred = witness.chunk(2)
@@ -158,12 +158,12 @@ def _per_example(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _balls(threat: ThreatModel, smallest: float, steps: int, /, *, shrinking: bool) -> list[ThreatModel]:
-    """Return the ball of each iterate: the whole one throughout, or shrinking geometrically to twice the smallest."""
+    """Return the ball of each iterate: always the whole ball, or shrinking geometrically to twice `smallest`."""
     narrowest = min(1.0, 2 * smallest / threat.epsilon) if shrinking else 1.0
     return [ThreatModel(threat.norm, threat.epsilon * narrowest ** (taken / steps)) for taken in range(steps + 1)]
 
 
-def _share(progress: float) -> float:
+def _step_factor(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -179,8 +179,8 @@ def _reevaluate(
             part = slice(begin, begin + BATCH_SIZE)
             x, y = images[part].double(), labels[part]
             logits = exact(x)
-            for values, found, centring in ((raw, points, 0.0), (centred, points_centred, 1.0)):
-                witness = found[part].double()
+            for values, witnesses, centring in ((raw, points, 0.0), (centred, points_centred, 1.0)):
+                witness = witnesses[part].double()
                 rise = _numerator(exact(witness) - logits, centring, threat=threat)
                 values.append(rise / threat.distance(witness, x))
             margins.append((logits.gather(1, y[:, None]) - logits).abs().sum(1) / max(1, logits.shape[1] - 1))

@@ -1,4 +1,4 @@
-"""Where a network's linearisation at an image changes its logits the most: good starts for searches on the network."""
+"""Points where a network's linearisation at an image changes its logits most: good starts for the Lipschitz search."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from trainables.attacks.threat import ThreatModel
 
 LARGEST_CLASSES = 12
-"""Classes up to which it is solved: K backward passes, and in linf all 2^(K-1) signs of the logits."""
+"""Most classes for which the points are computed: K backward passes, and in linf all 2^(K-1) signs of the logits."""
 
 _LARGEST_PIECE = 2**24
-"""Numbers held at once while the signs are tried."""
+"""Most numbers in memory at once while the signs are tried."""
 
 
 def steepest_points(model: nn.Module, x: Tensor, /, *, threat: ThreatModel) -> tuple[Tensor, Tensor]:
-    """Return the points of B(x, epsilon) furthest from x in logits, as the Jacobian J at x sees it.
+    """Return the points of B(x, epsilon) whose logits differ most from those of x, to first order (Jacobian J at x).
 
     For linf these are exact: ||J delta||_1 is the largest of t.J delta over signs t in {-1,+1}^K, and for each t the
-    best delta takes every pixel to that end of its range, cut by the box, that the sign of J^T t asks for. For l2 it
-    is the first right singular vector of J, at the radius and then clamped to the box.
+    best delta takes every pixel to the end of its range, cut by the box, that the sign of J^T t indicates. For l2 it
+    is the first right singular vector of J, scaled to the radius and then clamped to the box.
 
-    Each comes with its mirror image, the best point for -t, which is as good but for the box: what the network does
-    beyond its linearisation decides.
+    Each point comes with its mirror image, the best point for -t, which is equally good apart from the box: only the
+    network's nonlinearity distinguishes them.
 
     Args:
         model: Maps (n, ...) to logits (n, K); in the mode to be searched.
@@ -32,8 +32,8 @@ def steepest_points(model: nn.Module, x: Tensor, /, *, threat: ThreatModel) -> t
         threat: Ball and box.
 
     Returns:
-        Points and their mirror images, each (2n, ...): for the logits as they are, then for logits centred per
-        example. Pixels that no logit depends on stay where they are, and with more than 12 classes all do.
+        Points and their mirror images, each (2n, ...): for the raw logits, then for logits centred per example. Pixels
+        that no logit depends on are those of `x`, and with more than 12 classes all are.
     """
     centres = torch.cat([x, x])
     jacobian = _jacobian(model, x)
@@ -41,8 +41,8 @@ def steepest_points(model: nn.Module, x: Tensor, /, *, threat: ThreatModel) -> t
         return centres, centres
     forms = (jacobian, jacobian - jacobian.mean(1, keepdim=True))
     linf = threat.norm == "linf"
-    found = [_by_signs(form, x, threat=threat) if linf else _by_singular_vector(form) for form in forms]
-    directions = torch.cat(found).reshape(centres.shape)
+    steepest = [_by_signs(form, x, threat=threat) if linf else _by_singular_vector(form) for form in forms]
+    directions = torch.cat(steepest).reshape(centres.shape)
     ahead, back = (
         threat.project(threat.ascend(centres, way, step=threat.epsilon), centres) for way in (directions, -directions)
     )
@@ -50,7 +50,7 @@ def steepest_points(model: nn.Module, x: Tensor, /, *, threat: ThreatModel) -> t
 
 
 def _jacobian(model: nn.Module, x: Tensor) -> Tensor | None:
-    """Return the derivatives of the logits by the pixels, (n, K, d); None for too many classes."""
+    """Return the derivatives of the logits with respect to the pixels, (n, K, d); None for too many classes."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(x)
@@ -71,22 +71,22 @@ def _by_signs(jacobian: Tensor, x: Tensor, *, threat: ThreatModel) -> Tensor:
     lowest, highest = ((side - x).flatten(1) for side in (threat.project(x - 1, x), threat.project(x + 1, x)))
     half, middle = (highest - lowest) / 2, (highest + lowest) / 2
     classes, pixels = jacobian.shape[1:]
-    # of t and -t one is enough: they differ in the sign of the middle's share
+    # one of t and -t is enough: they differ in the sign of the middle's term only
     signs = torch.tensor([(1, *rest) for rest in itertools.product((1, -1), repeat=classes - 1)]).to(x)
     piece = max(1, _LARGEST_PIECE // (len(signs) * pixels))
-    found = []
+    directions = []
     for begin in range(0, len(x), piece):
         part = slice(begin, begin + piece)
         slopes = signs @ jacobian[part]
         values = slopes.abs() @ half[part, :, None] + (slopes @ middle[part, :, None]).abs()
         best = values.argmax(1, keepdim=True).expand(-1, 1, pixels)
-        found.append(slopes.gather(1, best).squeeze(1))
-    return torch.cat(found)
+        directions.append(slopes.gather(1, best).squeeze(1))
+    return torch.cat(directions)
 
 
 def _by_singular_vector(jacobian: Tensor) -> Tensor:
     """Return the first right singular vector times its value, (n, d)."""
-    # of K x K products: the d x d ones have the same values and are far larger
+    # of the K x K product, as the d x d one has the same values and is far larger
     _, vectors = torch.linalg.eigh(jacobian @ jacobian.mT)
     direction: Tensor = (vectors[:, None, :, -1] @ jacobian).squeeze(1)
     return direction

@@ -1,4 +1,4 @@
-"""What a measurement is: arrays over images, and their summary for result rows."""
+"""The result of a measurement: arrays over images, and their summary for result rows."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ SUMMARIES = (
     "lipschitz_max",
     "lipschitz_scale_free_mean",
 )
-"""What `Measures.summary` holds; result columns put the split's name before each."""
+"""Keys of `Measures.summary`; result columns prefix each with the split's name."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What was measured on n images, the first m of them for Lipschitzness too.
+    """Measurements on n images, the first m of them also for Lipschitzness.
 
     Attributes:
         clean_correct: (n,) bool.
         robust_correct: (n,) bool, correct on the image and under the attack.
         loss: Cross-entropy on the image in nats, (n,) float64.
-        lipschitz: (m,) float64; NaN where the logits are.
-        lipschitz_scale_free: (m,) float64, or None where it is undefined.
+        lipschitz: (m,) float64; NaN where the logits are NaN.
+        lipschitz_scale_free: (m,) float64, or None if it is undefined.
         flags: Names from `trainables.evaluation.flags.FLAGS`, sorted.
-        seconds_attack: Spent attacking.
-        seconds_lipschitz: Spent on Lipschitzness.
+        seconds_attack: Wall time of the attack and its checks.
+        seconds_lipschitz: Wall time of Lipschitzness and its checks.
     """
 
     clean_correct: NDArray[np.bool_]
@@ -49,7 +49,7 @@ class Measures:
     seconds_lipschitz: float
 
     def summary(self) -> dict[str, float | None]:
-        """Return the `SUMMARIES`; None where a value is undefined or not finite."""
+        """Return a value for each of `SUMMARIES`; None if it is undefined or not finite."""
         values = {
             "clean_accuracy": self.clean_correct.mean(),
             "robust_accuracy": self.robust_correct.mean(),
@@ -67,7 +67,7 @@ class Measures:
         return {name: _finite(values.get(name)) for name in SUMMARIES}
 
     def examples(self, index: NDArray[np.int64], /) -> dict[str, NDArray[Any]]:
-        """Return one row per image as columns; Lipschitz values are NaN where none was measured.
+        """Return one entry per image as columns; Lipschitz values that were not measured are NaN.
 
         Args:
             index: Position of each image in its source, (n,).
@@ -87,7 +87,7 @@ class Measures:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], /) -> Measures:
-        """Return what `to_dict` was called on."""
+        """Return the measures that `to_dict` was called on."""
         plain = {k: v.cpu().numpy() if isinstance(v, Tensor) else v for k, v in tree.items()}
         return cls(**(plain | {"flags": tuple(plain["flags"])}))
 

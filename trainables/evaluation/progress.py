@@ -1,20 +1,20 @@
-"""Progress of long measurements, as plain calls: whoever runs them decides how it looks."""
+"""Progress of long measurements as plain calls, so that callers decide how to display it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Report = Callable[[str, int, int], None]
-"""Gets a stage's name, how many images are done in it, and how many it has."""
+"""Receives a stage's name, the number of its images that are done, and their total."""
 
 
 def stage(report: Report | None, name: str, total: int, /) -> Callable[[int], None] | None:
-    """Report that a stage begins, and return what reports how many of its images are done; None without a report."""
+    """Report the start of a stage and return a function that reports how many of its images are done."""
     if report is None:
         return None
 
-    def at(done: int) -> None:
+    def advance(done: int) -> None:
         report(name, done, total)
 
-    at(0)
-    return at
+    advance(0)
+    return advance

@@ -1,4 +1,4 @@
-"""What a trial's network is measured with: the split's first images, the spec's attack, and a sentinel."""
+"""Measurement of a trial's network as its spec says, with a check for catastrophic overfitting."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from trainables.seeding import derive
 from trainables.spec import EvaluationSpec, TrialSpec
 
 TRAINING_FLAGS = {
-    "catastrophic_overfitting": "a single step leaves over a fifth of the images correct that PGD does not",
+    "catastrophic_overfitting": "accuracy under FGSM's single step exceeds that under PGD by more than 0.2",
 }
-"""Flags that doubt the training rather than the measurement; those of the measurement are `evaluation.FLAGS`."""
+"""Flags of the training rather than the measurement, whose flags are `trainables.evaluation.flags.FLAGS`."""
 
 OVERFITTING_GAP = 0.2
-"""FGSM accuracy minus PGD accuracy beyond which adversarial training has overfitted to single steps."""
+"""FGSM accuracy minus PGD accuracy above which adversarial training has overfitted to single steps."""
 
 
 def measured_part(
@@ -46,41 +46,41 @@ def measure(
         images: (n, c, h, w) float32 in [0, 1].
         labels: (n,) int64.
         spec: The trial's spec.
-        split: `train` or `val`; the sentinel for catastrophic overfitting watches `val`.
-        checks: How thoroughly the measurement itself is doubted, see `evaluate`.
+        split: `train` or `val`; catastrophic overfitting is checked on `val`.
+        checks: How thoroughly the measurement itself is checked, see `evaluate`.
     """
-    wanted = spec.evaluation
+    evaluation = spec.evaluation
     seed = derive(spec.seed, "evaluate", split)
-    found = evaluate(
+    measures = evaluate(
         model,
         images,
         labels,
         attack=ATTACK,
-        threat=ThreatModel(wanted.norm, wanted.epsilon),
-        steps=wanted.steps,
-        restarts=wanted.restarts,
-        lipschitz_steps=wanted.lipschitz.steps,
-        lipschitz_restarts=wanted.lipschitz.restarts,
-        lipschitz_examples=wanted.lipschitz.examples,
+        threat=ThreatModel(evaluation.norm, evaluation.epsilon),
+        steps=evaluation.steps,
+        restarts=evaluation.restarts,
+        lipschitz_steps=evaluation.lipschitz.steps,
+        lipschitz_restarts=evaluation.lipschitz.restarts,
+        lipschitz_examples=evaluation.lipschitz.examples,
         seed=seed,
         checks=checks,
     )
-    if split != "val" or not spec.train_epsilon or not wanted.epsilon:
-        return found
-    begun = time.perf_counter()
+    if split != "val" or not spec.train_epsilon or not evaluation.epsilon:
+        return measures
+    started = time.perf_counter()
     overfitted = catastrophic_overfitting(
         model,
         images,
         labels,
-        wanted=wanted,
+        evaluation=evaluation,
         train_epsilon=spec.train_epsilon,
-        robust_accuracy=float(found.robust_correct.mean()),
+        robust_accuracy=float(measures.robust_correct.mean()),
         seed=seed,
     )
     return dataclasses.replace(
-        found,
-        flags=tuple(sorted((*found.flags, *(["catastrophic_overfitting"] if overfitted else [])))),
-        seconds_attack=found.seconds_attack + time.perf_counter() - begun,
+        measures,
+        flags=tuple(sorted((*measures.flags, *(["catastrophic_overfitting"] if overfitted else [])))),
+        seconds_attack=measures.seconds_attack + time.perf_counter() - started,
     )
 
 
@@ -90,41 +90,48 @@ def catastrophic_overfitting(
     labels: Tensor,
     /,
     *,
-    wanted: EvaluationSpec,
+    evaluation: EvaluationSpec,
     train_epsilon: float,
     robust_accuracy: float,
     seed: int,
 ) -> bool:
-    """Tell whether training has learnt to defeat single steps only: FGSM accuracy far above PGD accuracy.
+    """Return whether training only protects against single steps: FGSM accuracy is far above PGD accuracy.
 
-    Judged at the smaller of the training and the measuring radius: beyond its training radius any network is more
+    Compared at the smaller of the training and the evaluation radius: beyond its training radius any network is more
     accurate under FGSM than under PGD.
 
     Args:
         model: Network.
         images: (n, c, h, w) float32 in [0, 1].
         labels: (n,) int64.
-        wanted: Norm, radius and effort of the measurement.
+        evaluation: Norm, radius, steps and restarts of the measurement.
         train_epsilon: Radius of the training attack, positive.
-        robust_accuracy: PGD accuracy of these images at `wanted.epsilon`.
-        seed: Of the attacks.
+        robust_accuracy: PGD accuracy on these images at `evaluation.epsilon`.
+        seed: Seed of the attacks.
 
     Source: Wong et al. 2020, "Fast is better than free" (arXiv 2001.03994), section 5.
     """
-    threat = ThreatModel(wanted.norm, min(train_epsilon, wanted.epsilon))
+    threat = ThreatModel(evaluation.norm, min(train_epsilon, evaluation.epsilon))
 
     def accuracy(attack: Attack) -> float:
-        standing, _ = run_attack(
-            attack, model, images, labels, threat=threat, steps=wanted.steps, restarts=wanted.restarts, seed=seed
+        robust, _ = run_attack(
+            attack,
+            model,
+            images,
+            labels,
+            threat=threat,
+            steps=evaluation.steps,
+            restarts=evaluation.restarts,
+            seed=seed,
         )
-        return float(standing.double().mean())
+        return float(robust.double().mean())
 
     single = accuracy(fgsm)
-    # PGD at a smaller radius leaves no fewer images correct, so it is run only where that could matter.
-    if single - robust_accuracy <= OVERFITTING_GAP or train_epsilon >= wanted.epsilon:
+    # PGD at a smaller radius leaves no fewer images correct, so it runs only if that could change the answer.
+    if single - robust_accuracy <= OVERFITTING_GAP or train_epsilon >= evaluation.epsilon:
         return single - robust_accuracy > OVERFITTING_GAP
     return single - accuracy(pgd) > OVERFITTING_GAP
 
 
 ATTACK = "pgd"
-"""The attack every trial is measured with; stronger ones are run on chosen trials afterwards."""
+"""The attack that every trial is measured with; stronger ones are run on chosen trials afterwards."""

@@ -1,4 +1,4 @@
-"""What a method gets, what it returns, and how one is built from a spec's plain values."""
+"""The interface of training methods, and how one is built from a spec's plain values."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LossTerms:
     """The parts of a loss, unweighted and per example, and their weights.
 
     Attributes:
-        parts: Name to values, (n,). A part of weight 0 is left out rather than computed.
-        weights: Name to the factor the part has in the loss; 1 where a name is missing.
+        parts: Name to values, (n,). A part of weight 0 is omitted rather than computed.
+        weights: Name to the part's factor in the loss; 1 if a name is missing.
     """
 
     parts: Mapping[str, Tensor]
@@ -41,14 +41,14 @@ class LossTerms:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One training step as a method sees it.
+    """One training step: the input of a method.
 
     Attributes:
-        model: In training mode, inside the step's own dropout stream.
+        model: In training mode, with the step's own stream of dropout masks.
         x: Images, (n, c, h, w) in [0, 1].
         y: Labels, (n,) int64.
-        norm: Norm of the threat model that the trial is measured under.
-        threat: Ball of the training attack; None for methods without one.
+        norm: Norm of the evaluation's threat model.
+        threat: Ball of the training attack; None for methods without an attack.
         attack_steps: PGD steps.
         bn: Batch norm's mode while crafting.
         dropout: Dropout's mode while crafting.
@@ -69,26 +69,26 @@ class Step:
 
     @property
     def attacks(self) -> bool:
-        """Whether the training ball holds more than `x`."""
+        """Whether there is a training attack of positive radius."""
         return self.threat is not None and self.threat.epsilon > 0
 
     @contextmanager
     def crafting(self) -> Iterator[None]:
-        """Put the model in its craft mode; dropout masks drawn inside take nothing from the training pass's stream."""
+        """Put the model in its craft mode; dropout masks are drawn apart from the training pass's stream."""
         with mode(self.model, bn=self.bn, dropout=self.dropout), seeded(self.craft_seed, device=self.x.device):
             yield
 
     def twin_pass(self) -> Callable[[], AbstractContextManager[None]]:
-        """Return a context, made before the clean pass, for a pass through the very same network.
+        """Return a context, to be created before the clean pass, for a second pass through the same network.
 
-        Inside it dropout draws the masks that the clean pass draws, and running statistics do not move.
-        What differences two passes needs it, or it penalises dropout noise.
+        Inside it dropout draws the same masks as the clean pass, and running statistics do not change.
+        A loss on the difference of two passes needs it, as it would otherwise penalise dropout noise.
         """
-        again = replay(device=self.x.device)
+        replayed = replay(device=self.x.device)
 
         @contextmanager
         def twin() -> Iterator[None]:
-            with again(), frozen_statistics(self.model):
+            with replayed(), frozen_statistics(self.model):
                 yield
 
         return twin
@@ -98,7 +98,7 @@ class Step:
         return torch.autocast(self.x.device.type, enabled=False)
 
     def craft(self, objective: Callable[[Tensor], Tensor], /) -> Tensor:
-        """Return PGD's last iterate on `objective` (logits to values (n,)); `x` itself without a ball."""
+        """Return PGD's last iterate on `objective` (logits to values (n,)), or `x` itself if there is no attack."""
         if self.threat is None or not self.attacks:
             return self.x
         with self.crafting():
@@ -127,10 +127,10 @@ def build_method(name: str, params: Mapping[str, Any], /) -> Method:
 
     Args:
         name: Registered name or `package.module:object`.
-        params: Hyperparameters by setting name; what is missing takes its default.
+        params: Hyperparameters by setting name; missing ones have their defaults.
 
     Raises:
-        ValueError: Unknown method or parameter, or a value out of bounds.
+        ValueError: The method or a parameter is unknown, or a value is out of bounds.
     """
     cls = METHODS.load(name)
     valid = list(settings_of(cls))
@@ -151,10 +151,10 @@ def hyperparameters(method: Method, /) -> dict[str, Any]:
 
 
 def check_radius(name: str, method: Method, train_epsilon: float | None, /) -> None:
-    """Check that a training radius is there exactly where the method attacks.
+    """Check that there is a training radius if and only if the method attacks.
 
     Raises:
-        ValueError: Otherwise.
+        ValueError: There is not.
     """
     if method.attacks and train_epsilon is None:
         raise ValueError(f"`train_epsilon` must be a radius for method {name!r}, got null")

@@ -25,9 +25,9 @@ class GradientRegularization:
     d is sign(g) for linf, which penalises the squared l1 norm of g, and g over its l2 norm for l2; it is not
     differentiated. x + h*d may leave the pixel box. Natural training at lambda 0.
 
-    Yang et al. 2020 ran the l2 direction with lambda 1 and h 1 under a linf threat. A squared l1 norm is larger by
-    about the number of pixels, and 1 makes training diverge on images as small as digits, so default and search range
-    lie lower.
+    Yang et al. 2020 used the l2 direction with lambda 1 and h 1 under a linf threat. A squared l1 norm is larger by
+    about a factor of the number of pixels, and lambda 1 makes training diverge even on the small images of digits, so
+    the default and the search range are lower.
     """
 
     attacks: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """Local linearity regularisation.
 
 Source: Qin et al. 2019, "Adversarial Robustness through Local Linearization" (arXiv 1907.02610), the LLR objective and
-its algorithm 1; the variant `as_run` is what the code published with Yang et al. 2020 computes.
+its algorithm 1; the variant `as_run` is the computation of the code published with Yang et al. 2020.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ START = 0.001
 """Standard deviation of `as_run`'s start, in input units."""
 
 AS_RUN_STEPS = 2
-"""Steps of `as_run`, each half the radius long, whatever `training.attack_steps` says."""
+"""Steps of `as_run`, each half the radius long; `training.attack_steps` does not apply."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocallyLinear:
     """CE(x) + lambda*gamma + mu*|delta.g|, g the input gradient of CE, delta by ascent on gamma in the ball.
 
-    gamma = |CE(x + delta) - CE(x) - delta.g| is how far CE is from linear at delta. The loss is differentiated
-    through g. Natural training at lambda = mu = 0 or radius 0.
+    gamma = |CE(x + delta) - CE(x) - delta.g| is the deviation of CE from linearity at delta. The loss is
+    differentiated through g. Natural training at lambda = mu = 0 or radius 0.
 
     The variant `as_run` is CE(x) + lambda*CE(x + delta), delta by 2 steps of half the radius along the gradient of
     CE over its norm: the paper's code sets g to zero by accident, and with it the linear term and mu.
@@ -48,18 +48,18 @@ class LocallyLinear:
     )
     mu: float = setting(
         3.0,
-        doc="weight of the linear change; unused as_run",
+        doc="weight of the linear change; not used by as_run",
         low=0.0,
         high=1000.0,
         search=(0.5, 10.0),
         log=True,
     )
     variant: str = setting(
-        "published", doc="the published loss, or what the paper's code computes", choices=("published", "as_run")
+        "published", doc="the published loss, or the loss in the paper's code", choices=("published", "as_run")
     )
 
     def __call__(self, step: Step, /) -> LossTerms:
-        """Return the loss in the parts `clean`, `nonlinearity` and `linear_change`; `adversarial` as_run."""
+        """Return the loss in the parts `clean`, `nonlinearity` and `linear_change`; as_run: `clean`, `adversarial`."""
         if self.variant == "as_run":
             return self._as_run(step)
         if (self.lambda_ == 0 and self.mu == 0) or step.threat is None or not step.attacks:
@@ -94,13 +94,13 @@ def _least_linear(step: Step, threat: ThreatModel) -> Tensor:
     """Return the last iterate of projected ascent on gamma from a random start, shaped as `x`."""
     x, objective = step.x, cross_entropy_against(step.y)
     with step.crafting():
-        # One mask for all passes: gamma compares them.
-        again = replay(device=x.device)
-        with again():
+        # The same dropout masks in all passes, as gamma compares them.
+        replayed = replay(device=x.device)
+        with replayed():
             gradient, clean, _ = input_gradient(step.model, x, objective)
         points = threat.random_start(x, generator=step.generator)
         for _ in range(step.attack_steps):
-            with again():
+            with replayed():
                 slope, moved, _ = input_gradient(step.model, points, objective)
             rising = (moved - clean - _dot(points - x, gradient)).sign()
             ascent = _like(rising, x) * (slope - gradient)
@@ -115,7 +115,7 @@ def _as_run_delta(step: Step, threat: ThreatModel) -> Tensor:
         for _ in range(AS_RUN_STEPS):
             gradient, _, _ = input_gradient(step.model, x + delta, cross_entropy_against(step.y))
             length = threat.distance(gradient, torch.zeros_like(gradient))
-            # Their code replaces a gradient that vanishes by noise.
+            # The paper's code replaces a gradient of zero with noise.
             noise = torch.randn(x.shape, generator=draws, device=x.device, dtype=x.dtype)
             direction = torch.where(_like(length == 0, x), noise, gradient / _like(length, x))
             delta = (x + delta + threat.epsilon / AS_RUN_STEPS * direction).clamp(0, 1) - x

@@ -1,4 +1,4 @@
-"""Natural training: cross-entropy on the images as they are."""
+"""Natural training: cross-entropy on the unperturbed images."""
 
 from __future__ import annotations
 

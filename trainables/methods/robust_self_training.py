@@ -21,16 +21,16 @@ from trainables.settings import setting
 class RobustSelfTraining:
     """CE(x) + lambda * CE(x'), x' found by PGD on CE; each pass draws its own dropout mask.
 
-    With a pool, as many of its images as there are labelled ones join each batch, labelled by a natural model that
-    saw the training split only. Without one it is what Yang et al. 2020 ran as RST. Natural training at lambda 0
-    or radius 0.
+    With a pool, each batch has as many images from the pool as labelled images; a natural model that was trained on
+    the training split only labels them. Without a pool this is RST as run by Yang et al. 2020. Natural training at
+    lambda 0 or radius 0.
     """
 
     attacks: ClassVar[bool] = True
     paper: ClassVar[tuple[Mapping[str, float], ...]] = ({"lambda": 0.5}, {"lambda": 1.0}, {"lambda": 2.0})
     lambda_: float = setting(1.0, doc="weight of the loss at x'", low=0.0, high=1000.0, search=(0.25, 4.0), log=True)
     pool: str | None = setting(
-        None, doc="unlabelled images: a data set, a Parquet file or folder of such, package.module:object"
+        None, doc="unlabelled images: a data set, a Parquet file or a folder of them, package.module:object"
     )
 
     def __call__(self, step: Step, /) -> LossTerms:

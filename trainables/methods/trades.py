@@ -22,7 +22,7 @@ from trainables.settings import setting
 class Trades:
     """CE(x) + beta * KL(softmax f(x) || softmax f(x')), x' by PGD on the divergence.
 
-    Both sides of the divergence are differentiated; while x' is sought, the clean side is fixed. Natural
+    Both sides of the divergence are differentiated; during the search for x' the clean side is fixed. Natural
     training at beta 0 or radius 0.
     """
 

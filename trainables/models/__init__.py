@@ -1,4 +1,4 @@
-"""Networks by name. Importing this does not import torch."""
+"""Networks by name. Importing this package does not import torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build_model(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> nn.Module:
-    """Build a network that normalises its input itself.
+    """Build a network that normalises its own input.
 
     Weights are drawn from torch's global generator: seed it around the call.
 
@@ -55,8 +55,8 @@ def build_model(
         Module from images in [0, 1] (n, c, h, w) to logits (n, K), with children `normalize` and `network`.
 
     Raises:
-        UnknownNameError: No such model.
-        ValueError: The model does not take images of this size; the message says which it takes.
+        UnknownNameError: The model is unknown.
+        ValueError: The model does not take images of this size; the message says which sizes it takes.
     """
     from torch import nn
 

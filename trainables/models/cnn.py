@@ -10,7 +10,7 @@ from trainables.models.sizes import require_at_least, require_size
 def cnn_small(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Sequential:
     """Build three 3x3 convolutions (16, 32, 64) with batch normalisation, 2x2 averages and one linear layer.
 
-    Dropout acts on the 256 averages. About 26,000 weights whatever the image size.
+    Dropout acts on the 256 averages. About 26,000 weights for any image size.
 
     Args:
         image_shape: (c, h, w), at least 8x8.
@@ -42,9 +42,9 @@ def cnn1(image_shape: tuple[int, int, int], num_classes: int, dropout: float) ->
     """Build the paper's first MNIST network: two convolutions, max pooling, two linear layers.
 
     The paper's dropout is 0.25 after pooling, on whole feature maps, and 0.5 before the last layer. Here `dropout` is
-    the rate before the last layer and half of it acts on the feature maps, so 0.5 is the paper's network and 0 has
-    none. The paper's second layer is a two-dimensional dropout on a flat vector, which drops single units: ordinary
-    dropout, as here. As in the paper no ReLU follows the second convolution.
+    the rate before the last layer, and half of it acts on the feature maps, so 0.5 gives the paper's network and 0 no
+    dropout. The paper's second dropout layer is two-dimensional, but acts on a flat vector and drops single units,
+    which is ordinary dropout, as here. As in the paper no ReLU follows the second convolution.
 
     Args:
         image_shape: (c, 28, 28).
@@ -57,7 +57,7 @@ def cnn1(image_shape: tuple[int, int, int], num_classes: int, dropout: float) ->
     Raises:
         ValueError: The images are not 28x28.
 
-    Source: Yang et al. 2020, CNN001 of the code published with it.
+    Source: Yang et al. 2020, CNN001 in the published code.
     """
     require_size("cnn1", image_shape, side=28)
     return nn.Sequential(
@@ -77,8 +77,9 @@ def cnn1(image_shape: tuple[int, int, int], num_classes: int, dropout: float) ->
 def cnn2(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Sequential:
     """Build the paper's second MNIST network, which is that of TRADES: four convolutions, three linear layers.
 
-    Dropout (0.5 in the paper) acts once, after the first linear layer. As in its source, convolutions start from
-    Kaiming's normal distribution and the last layer from zero: an untrained network gives the same logits to all.
+    Dropout (0.5 in the paper) acts once, after the first linear layer. As in the source, convolutions start from
+    Kaiming's normal distribution and the last layer from zero, so an untrained network has the same logits for all
+    images.
 
     Args:
         image_shape: (c, 28, 28).

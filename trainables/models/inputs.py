@@ -1,4 +1,4 @@
-"""Stored uint8 images to what a model takes."""
+"""Conversion of stored uint8 images to a model's input."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 
 def memory_format(model: nn.Module, /) -> torch.memory_format:
-    """Return the layout the model computes fastest in: channels last where it convolves images."""
+    """Return the model's fastest memory layout: channels last if it convolves images."""
     convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
     return torch.channels_last if convolves else torch.contiguous_format
 
 
 def to_device(array: NDArray[Any], /, *, device: torch.device) -> Tensor:
-    """Return the array as a tensor on `device`; on the CPU both share memory, so it must not be written to."""
+    """Return the array as a tensor on `device`; on the CPU it shares the array's memory and must not be written to."""
     with warnings.catch_warnings():
-        # Arrays from Ray's object store are read-only; torch warns, though nothing here writes.
+        # Arrays from Ray's object store are read-only; torch warns of that, although nothing here writes to them.
         warnings.filterwarnings("ignore", message=".*not writable.*")
         return torch.from_numpy(array).to(device)
 

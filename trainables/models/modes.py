@@ -1,4 +1,4 @@
-"""Train and eval mode, set for a block and given back module by module."""
+"""Train and eval mode, set for a block and restored module by module."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Mode = Literal["eval", "train"]
 
 @contextmanager
 def mode(model: nn.Module, /, *, bn: Mode = "eval", dropout: Mode = "eval") -> Iterator[None]:
-    """Put the model in eval mode inside the block, but for what `bn` and `dropout` say.
+    """Put the model in eval mode inside the block, except for the modes in `bn` and `dropout`.
 
-    Every module's own flag is restored afterwards, exceptions included. With `bn="train"` running
-    statistics move with each forward pass; otherwise no buffer does.
+    Every module's own flag is restored afterwards, also after an exception. With `bn="train"` each
+    forward pass updates running statistics; otherwise no buffer changes.
 
     Args:
-        model: Any module; the choice reaches torch's own normalisation and dropout modules.
+        model: Any module; `bn` and `dropout` apply to torch's own normalisation and dropout modules.
         bn: Mode of modules that keep running statistics.
         dropout: Mode of dropout modules.
     """
@@ -41,7 +41,7 @@ def mode(model: nn.Module, /, *, bn: Mode = "eval", dropout: Mode = "eval") -> I
 
 @contextmanager
 def frozen_statistics(model: nn.Module, /) -> Iterator[None]:
-    """Let batch norm use each batch's statistics inside the block without moving the running ones."""
+    """Let batch norm use each batch's statistics inside the block without updating the running ones."""
     before = [(module, module.track_running_stats) for module in model.modules() if isinstance(module, _NormBase)]
     try:
         for module, _ in before:
@@ -53,12 +53,12 @@ def frozen_statistics(model: nn.Module, /) -> Iterator[None]:
 
 
 def has_batch_statistics(model: nn.Module, /) -> bool:
-    """Tell whether a training pass of `model` normalises over the batch."""
+    """Return whether a training pass of `model` normalises over the batch."""
     return any(isinstance(module, _NormBase) for module in model.modules())
 
 
 def batch_statistics(model: nn.Module, /) -> list[Tensor]:
-    """Return the running statistics that training passes of `model` move."""
+    """Return the running statistics that training passes of `model` update."""
     return [
         buffer
         for module in model.modules()

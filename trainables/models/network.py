@@ -1,4 +1,4 @@
-"""A trial's network as its spec asks for it."""
+"""The untrained network of a trial's spec."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trainables.spec import TrialSpec
 
 
 def network(spec: TrialSpec, data: ImageData, /, *, device: torch.device) -> tuple[nn.Module, torch.memory_format]:
-    """Return the untrained network on `device`, its weights drawn from the trial's seed, and the layout it computes in.
+    """Return the untrained network on `device`, with weights drawn from the trial's seed, and its memory layout.
 
     Args:
         spec: The trial's spec.
-        data: Gives image shape, classes, and the normalisation constants.
-        device: Where it computes.
+        data: Source of the image shape, the classes and the normalisation constants.
+        device: Device of the network.
     """
     with seeded(spec.seed, "init", device=device):
         model = build_model(

@@ -40,7 +40,7 @@ class PreactBlock(nn.Module):
 
 
 class PreactResNet(nn.Module):
-    """A 3x3 convolution, stages of blocks, each but the first at half the resolution, the mean, a linear layer.
+    """A 3x3 convolution, stages of blocks (each after the first halves the resolution), the mean and a linear layer.
 
     Convolutions start from Kaiming's normal distribution (fan out), the last layer's bias from zero.
 
@@ -122,9 +122,9 @@ def wrn_28_10(image_shape: tuple[int, int, int], num_classes: int, dropout: floa
 
 
 def preact_resnet18(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Module:
-    """Build the PreActResNet-18 for small images that robust training is often compared on.
+    """Build the PreActResNet-18 for small images, a common benchmark network of robust training.
 
-    Its source has no dropout; here it acts where Wide ResNets have it, between the two convolutions of every block.
+    Its source has no dropout; here it acts as in Wide ResNets, between the two convolutions of every block.
 
     Args:
         image_shape: (c, h, w), at least 8x8.
@@ -134,7 +134,7 @@ def preact_resnet18(image_shape: tuple[int, int, int], num_classes: int, dropout
     Raises:
         ValueError: The images are too small.
 
-    Source: He et al. 2016, Identity Mappings in Deep Residual Networks; with the final batch norm, as Rice et al. 2020.
+    Source: He et al. 2016, Identity Mappings in Deep Residual Networks; final batch norm as in Rice et al. 2020.
     """
     require_at_least("preact_resnet18", image_shape, side=8)
     return PreactResNet(image_shape, num_classes, stem=64, widths=(64, 128, 256, 512), blocks=2, dropout=dropout)

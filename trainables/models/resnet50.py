@@ -15,7 +15,7 @@ _IMAGENET_STEM_FROM = 64
 class DropoutConv2d(nn.Conv2d):
     """A 1x1 convolution without bias that drops units of its input.
 
-    Being a convolution, not a sequence, it keeps the names of torchvision's state dict.
+    As a subclass of the convolution it keeps the names of torchvision's state dict, which a sequence would not.
 
     Args:
         channels_in: Channels of the input.
@@ -35,10 +35,10 @@ class DropoutConv2d(nn.Conv2d):
 def resnet50(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Module:
     """Build ResNet-50, the paper's network for Restricted ImageNet.
 
-    From 64 pixels a side on, the stem is torchvision's own (7x7 with stride 2, then max pooling), which is what the
-    paper ran on 64x64 images. Smaller images would leave it with next to no resolution: they get a 3x3 convolution
-    with stride 1 and no pooling. Dropout acts before the last convolution of every block but the first of each stage:
-    the paper's code hands its rate to those only.
+    For images of at least 64x64 the stem is torchvision's own (7x7 with stride 2, then max pooling), as in the paper's
+    runs on 64x64 images. It would reduce smaller images to almost no resolution, so they have a 3x3 convolution with
+    stride 1 and no pooling. Dropout acts before the last convolution of every block except the first of each stage:
+    the paper's code passes its rate to those blocks only.
 
     Args:
         image_shape: (c, h, w), at least 8x8.

@@ -1,4 +1,4 @@
-"""The one error of a network that does not take images of a given size."""
+"""Checks of the image size that a network takes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How far apart the classes of a data set are, exactly, and the robust classifier that this distance promises.
+"""Exact distances between the classes of a data set, and the robust classifier whose existence they imply.
 
-Source: Yang et al. 2020, sections 3 and 4.1. A data set is r-separated when images of different labels are at least 2r
-apart; then a classifier of local Lipschitz constant 1/r exists that is right everywhere within r of every image.
+Source: Yang et al. 2020, sections 3 and 4.1. A data set is r-separated if images of different labels are at least 2r
+apart; then a classifier of local Lipschitz constant 1/r exists that is correct everywhere within r of every image.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.base import Integers, Pixels
-from trainables.separation.nearest import Advance, Encoded, Encoder, Nearest
+from trainables.separation.nearest import Encoded, Encoder, Nearest
 from trainables.spec import Norm
 
 PAIRS = {"train-train": ("train", "train"), "test-train": ("test", "train"), "test-test": ("test", "test")}
-"""Kinds of pairs: whose examples have a distance, and to which they are compared."""
+"""Kinds of pairs: the split whose examples have a distance, and the split that they are compared with."""
 
 OnProgress = Callable[[str, int, int], None]
-"""Takes what is being compared, pairs of images done so far, and pairs in all."""
+"""Receives the kind of pairs being compared, the number of pairs done so far, and their total."""
 
 Floats = NDArray[np.float64]
 
@@ -38,29 +37,17 @@ class Example:
     label: int
 
 
-class Search(Protocol):
-    """What finds nearest neighbours: `nearest.Encoder`, or `nearest_gpu.TorchSearch`."""
-
-    def encode(self, images: Pixels, labels: Integers, /) -> Encoded:
-        """Lay images out for the search."""
-
-    def nearest(
-        self, queries: Encoded, references: Encoded, /, *, same_label: bool = False, on_advance: Advance = ...
-    ) -> Nearest:
-        """Find for each query the exact nearest reference of another label, or of the same one."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class PairDistances:
-    """For each example of one split the exact nearest one of another label in the same or the other split.
+    """For each example of one split the exact nearest neighbour of another label in the same or the other split.
 
     Attributes:
         pairs: A key of `PAIRS`.
         labels: int64 (n,), in the source's order.
         nearest: Distances in levels (linf) or squared levels (l2), and indices in the other split.
         nearest_labels: int64 (n,), -1 where there is no other label.
-        minimum: The smallest distance, in levels or squared levels; None where there is no other label.
-        consistent_minimum: The same over images that contradict none; None where there is no such pair.
+        minimum: The smallest distance, in levels or squared levels; None if there is no other label.
+        consistent_minimum: The same without contradicting images; None if there is no such pair.
     """
 
     pairs: str
@@ -86,22 +73,23 @@ class PairDistances:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What is certain about the classifier x -> argmin over classes of dist(x, class), on some examples.
+    """Certified radii of the classifier x -> argmin over classes of dist(x, class), on some examples.
 
-    No point nearer to x than half the difference of the distances to its class and to all others changes the decision,
-    by the triangle inequality. An example as near to another class as to its own counts as wrong at every radius.
+    By the triangle inequality, the decision is the same at every point whose distance from x is less than half the
+    difference of the distances of x to its class and to all others. An example as near to another class as to its own
+    counts as wrong at every radius.
 
     Attributes:
         own: float64 (n,), distance to the nearest training image of the same label, in [0, 1] units; inf for none.
-        radius: float64 (n,): right at every point at a distance strictly smaller; 0 where it is wrong at x itself, inf
-            where there is no other class. Rounded down.
+        radius: float64 (n,): correct at every point at a strictly smaller distance; 0 if wrong at x itself, inf if
+            there is no other class. Rounded down.
     """
 
     own: Floats
     radius: Floats
 
     def accuracy(self, epsilon: float, /) -> float:
-        """Return the share of examples that are certainly classified correctly everywhere within `epsilon`."""
+        """Return the share of examples that are certified to be classified correctly everywhere within `epsilon`."""
         return float(np.mean(epsilon < self.radius))
 
 
@@ -111,7 +99,7 @@ class Separation:
 
     Attributes:
         norm: `linf` or `l2`.
-        scale: The level that stands for 1.0.
+        scale: The level that means 1.0.
         pairs: One entry for each kind of pairs.
         contradicting: Groups of identical images that do not all have one label.
         certificate: The separated-data classifier built on train, measured on test.
@@ -130,7 +118,7 @@ class Separation:
 
     @cached_property
     def consistent_two_r(self) -> float | None:
-        """The same over images that contradict none."""
+        """The same without contradicting images."""
         return self.in_units(_least(part.consistent_minimum for part in self.pairs))
 
     def in_units(self, levels: int | None, /) -> float | None:
@@ -139,15 +127,15 @@ class Separation:
 
 
 def in_units(levels: Integers, /, *, norm: Norm, scale: int) -> Floats:
-    """Return exact distances in [0, 1] units, float64; -1 (there is none) as infinity.
+    """Return exact distances in [0, 1] units, float64; -1 (no neighbour) becomes infinity.
 
     Args:
         levels: Levels for linf, squared levels for l2.
         norm: `linf` or `l2`.
-        scale: The level that stands for 1.0.
+        scale: The level that means 1.0.
     """
-    known = np.where(levels < 0, 0, levels)
-    values = (known if norm == "linf" else np.sqrt(known)) / scale
+    finite = np.where(levels < 0, 0, levels)
+    values = (finite if norm == "linf" else np.sqrt(finite)) / scale
     return np.where(levels < 0, np.inf, values)
 
 
@@ -157,7 +145,6 @@ def measure_separation(
     *,
     norm: Norm,
     scale: int,
-    search: Search | None = None,
     on_progress: OnProgress = lambda *_: None,
 ) -> Separation:
     """Measure the separation within train, between test and train, and within test, and certify the classifier.
@@ -165,20 +152,19 @@ def measure_separation(
     Args:
         splits: "train" and "test": images, uint8 (n, c, h, w) in 0..scale with n at least 1, and labels, (n,).
         norm: `linf` or `l2`.
-        scale: The level that stands for 1.0.
-        search: What finds nearest neighbours; all CPU cores when None.
-        on_progress: Told how far the comparison of all pairs is.
+        scale: The level that means 1.0.
+        on_progress: Called with the progress of the comparison of all pairs.
     """
-    search = search or Encoder(splits["train"][0], norm=norm)
-    encoded = {split: search.encode(*part) for split, part in splits.items()}
+    encoder = Encoder(splits["train"][0], norm=norm)
+    encoded = {split: encoder.encode(*part) for split, part in splits.items()}
     sizes = {split: len(part) for split, part in encoded.items()}
     own_class = "test-train, same label"
-    todo = {**PAIRS, own_class: PAIRS["test-train"]}
-    total = sum(sizes[split] * sizes[against] for split, against in todo.values())
+    comparisons = {**PAIRS, own_class: PAIRS["test-train"]}
+    total = sum(sizes[split] * sizes[against] for split, against in comparisons.values())
     done = 0
 
     def compare(name: str) -> Nearest:
-        split, against = todo[name]
+        split, against = comparisons[name]
 
         def advance(count: int) -> None:
             nonlocal done
@@ -187,16 +173,16 @@ def measure_separation(
 
         on_progress(name, done, total)
         same_label = name == own_class
-        return search.nearest(encoded[split], encoded[against], same_label=same_label, on_advance=advance)
+        return encoder.nearest(encoded[split], encoded[against], same_label=same_label, on_advance=advance)
 
     groups = contradicting(splits)
-    found = {name: compare(name) for name in todo}
+    nearest = {name: compare(name) for name in comparisons}
     return Separation(
         norm=norm,
         scale=scale,
-        pairs=tuple(_pair_distances(name, found[name], encoded, groups, search) for name in PAIRS),
+        pairs=tuple(_pair_distances(name, nearest[name], encoded, groups, encoder) for name in PAIRS),
         contradicting=groups,
-        certificate=certificate(found[own_class], found["test-train"], norm=norm, scale=scale),
+        certificate=certificate(nearest[own_class], nearest["test-train"], norm=norm, scale=scale),
     )
 
 
@@ -214,25 +200,25 @@ def contradicting(splits: Mapping[str, tuple[Pixels, Integers]], /) -> tuple[tup
 
 
 def certificate(own: Nearest, other: Nearest, /, *, norm: Norm, scale: int) -> Certificate:
-    """Return what is certain about the separated-data classifier.
+    """Return the certified radii of the separated-data classifier.
 
     Args:
         own: Nearest training images of the same label.
         other: Nearest training images of other labels.
         norm: `linf` or `l2`.
-        scale: The level that stands for 1.0.
+        scale: The level that means 1.0.
     """
     d1 = in_units(own.distance, norm=norm, scale=scale)
-    # Finite stand-ins keep the arithmetic quiet; what has no other class is infinite in the end.
+    # Zeros avoid warnings in the arithmetic; radii without another class become infinite below.
     d2 = np.where(other.found, in_units(other.distance, norm=norm, scale=scale), 0.0)
-    right = own.found & (~other.found | (own.distance < other.distance))
+    correct = own.found & (~other.found | (own.distance < other.distance))
     if norm == "linf":
-        # One quotient of integers: the float nearest to the true radius, so no float below it reaches that.
+        # A single quotient of integers is the float nearest to the true radius, so every smaller float is below that.
         radius = (other.distance - own.distance) / (2 * scale)
     else:
-        # Square roots, quotients and a difference of floats: they round by less than what is taken off.
+        # Square roots, quotients and a difference of floats have a smaller rounding error than what is subtracted.
         radius = np.maximum((d2 - d1) / 2 - 4 * np.spacing(d2), 0)
-    return Certificate(own=d1, radius=np.where(right, np.where(other.found, radius, np.inf), 0.0))
+    return Certificate(own=d1, radius=np.where(correct, np.where(other.found, radius, np.inf), 0.0))
 
 
 def _pair_distances(
@@ -240,7 +226,7 @@ def _pair_distances(
     nearest: Nearest,
     encoded: Mapping[str, Encoded],
     groups: Sequence[Sequence[Example]],
-    search: Search,
+    encoder: Encoder,
 ) -> PairDistances:
     split, against = PAIRS[name]
     labels, other_labels = encoded[split].labels, encoded[against].labels
@@ -254,7 +240,7 @@ def _pair_distances(
             nearest,
             (encoded[split], encoded[against]),
             (_members(groups, split, len(labels)), _members(groups, against, len(other_labels))),
-            search,
+            encoder,
         ),
     )
 
@@ -263,17 +249,17 @@ def _consistent_minimum(
     nearest: Nearest,
     parts: tuple[Encoded, Encoded],
     removed: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    search: Search,
+    encoder: Encoder,
 ) -> int | None:
-    """Return the minimum with contradicting images removed; only what lost its nearest neighbour is searched again."""
+    """Return the minimum without contradicting images; only images that lose their neighbour are searched again."""
     kept = nearest.found & ~removed[0]
     lost = kept & removed[1][nearest.index]
     least = _least(nearest.distance[kept & ~lost].tolist())
     if least is not None:
         lost &= nearest.distance < least
     if lost.any():
-        again = search.nearest(parts[0].take(lost), parts[1].take(~removed[1]))
-        least = _least([least, *again.distance[again.found].tolist()])
+        searched = encoder.nearest(parts[0].take(lost), parts[1].take(~removed[1]))
+        least = _least([least, *searched.distance[searched.found].tolist()])
     return least
 
 

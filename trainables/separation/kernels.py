@@ -1,7 +1,7 @@
-"""Compiled scans over all pairs of images: uint8 and integer arithmetic, a bound first, the exact distance after.
+"""Compiled scans over all pairs of images in integer arithmetic: first a lower bound, then the exact distance.
 
-Compiled by numba on first use (seconds), then read from its cache beside this file or in the user's cache folder. The
-plain NumPy form of the same search (`benchmarks/separation.py` runs both) is some hundred times slower.
+numba compiles them on first use, which takes seconds, and then reads them from its cache beside this file or in the
+user's cache folder. Plain NumPy (`benchmarks/separation.py` runs both) is about a hundred times slower.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.data.base import Integers, Pixels
 F = TypeVar("F", bound=Callable[..., Any])
 
 LANES = 64
-"""Values compared at once; heads have this many, tails a multiple of it."""
+"""Number of values compared at once; heads have this many, tails a multiple of it."""
 
 _TILE = 256
 
@@ -26,7 +26,7 @@ _TILE = 256
 def _compiled(function: F) -> F:
     try:
         return cast(F, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # no folder it may keep the compiled code in
+    except RuntimeError:  # there is no writable folder for the cache
         return cast(F, numba.njit(nogil=True)(function))
 
 
@@ -38,41 +38,41 @@ def scan_linf(
 ) -> None:  # fmt: skip
     """Find the linf-nearest of the others for each image, in levels; the smallest index wins ties.
 
-    A head's largest difference is already a lower bound: the distance is a maximum over pixels.
+    The largest difference of two heads is a lower bound, as the distance is a maximum over pixels.
 
     Args:
-        heads: The 64 pixels that tell images apart best, (n, 64).
+        heads: The 64 pixels that distinguish images best, (n, 64).
         tails: All other pixels, (n, a multiple of 64), the same order in both sets, padded alike.
         labels: (n,).
         other_heads: (m, 64).
         other_tails: (m, as `tails`).
         other_labels: (m,).
-        same_label: Whether pairs of one label are compared, or pairs of different ones.
-        best: (n,), to begin with larger than any distance; lowered where something nearer is found.
+        same_label: Whether pairs of the same label are compared, or pairs of different labels.
+        best: (n,), initially larger than any distance; updated in place.
         index: (n,), set together with `best`.
     """
     for start in range(0, len(other_labels), _TILE):
         stop = min(start + _TILE, len(other_labels))
-        for one in range(len(labels)):
-            bound = best[one]
+        for query in range(len(labels)):
+            bound = best[query]
             for other in range(start, stop):
                 far = np.uint8(0)
                 for k in range(LANES):
-                    a, b = heads[one, k], other_heads[other, k]
+                    a, b = heads[query, k], other_heads[other, k]
                     far = max(far, np.uint8(max(a, b) - min(a, b)))
-                # The label is looked at last: as a first test it would be mispredicted more often than it helps.
-                if far >= bound or (labels[one] == other_labels[other]) != same_label:
+                # The label is tested last: as the first test it would cost more in branch mispredictions than it saves.
+                if far >= bound or (labels[query] == other_labels[other]) != same_label:
                     continue
                 for block in range(0, tails.shape[1], LANES):
                     for k in range(block, block + LANES):
-                        a, b = tails[one, k], other_tails[other, k]
+                        a, b = tails[query, k], other_tails[other, k]
                         far = max(far, np.uint8(max(a, b) - min(a, b)))
                     if far >= bound:
                         break
                 if far < bound:
                     bound = np.int64(far)
-                    index[one] = other
-            best[one] = bound
+                    index[query] = other
+            best[query] = bound
 
 
 @_compiled
@@ -83,38 +83,39 @@ def scan_l2(
 ) -> None:  # fmt: skip
     """Find the l2-nearest of the others for each image, in squared levels; the smallest index wins ties.
 
-    Heads are rounded coordinates of an orthogonal projection, `unit` a level. A projection shortens distances, and
-    rounding moves each of the 64 differences by at most 1: images D levels apart have heads at most unit * D + 8 apart.
+    Heads are rounded coordinates of an orthogonal projection, where a level is `unit`. A projection shortens distances,
+    and rounding changes each of the 64 differences by at most 1, so images D levels apart have heads at most
+    unit * D + 8 apart.
 
     Args:
-        heads: (n, 64), any two so near that their squared distance fits int32.
+        heads: (n, 64), with squared distances that fit int32.
         tails: All pixels, (n, a multiple of 64), the same order in both sets, padded alike.
         labels: (n,).
         other_heads: (m, 64).
         other_tails: (m, as `tails`).
         other_labels: (m,).
-        same_label: Whether pairs of one label are compared, or pairs of different ones.
-        best: (n,), to begin with larger than any squared distance; lowered where something nearer is found.
+        same_label: Whether pairs of the same label are compared, or pairs of different labels.
+        best: (n,), initially larger than any squared distance; updated in place.
         index: (n,), set together with `best`.
-        unit: What a level is in heads.
+        unit: The length of a level in heads.
     """
     for start in range(0, len(other_labels), _TILE):
         stop = min(start + _TILE, len(other_labels))
-        for one in range(len(labels)):
-            bound = best[one]
+        for query in range(len(labels)):
+            bound = best[query]
             limit = _head_limit(int(bound), unit)
             for other in range(start, stop):
                 near = np.int32(0)
                 for k in range(LANES):
-                    delta = np.int16(heads[one, k] - other_heads[other, k])
+                    delta = np.int16(heads[query, k] - other_heads[other, k])
                     near = np.int32(near + np.int32(delta) * np.int32(delta))
-                if near > limit or (labels[one] == other_labels[other]) != same_label:
+                if near > limit or (labels[query] == other_labels[other]) != same_label:
                     continue
                 total = np.int64(0)
                 for block in range(0, tails.shape[1], LANES):
                     part = np.int32(0)
                     for k in range(block, block + LANES):
-                        delta = np.int16(np.int16(tails[one, k]) - np.int16(other_tails[other, k]))
+                        delta = np.int16(np.int16(tails[query, k]) - np.int16(other_tails[other, k]))
                         part = np.int32(part + np.int32(delta) * np.int32(delta))
                     total += part
                     if total >= bound:
@@ -122,11 +123,11 @@ def scan_l2(
                 if total < bound:
                     bound = total
                     limit = _head_limit(int(bound), unit)
-                    index[one] = other
-            best[one] = bound
+                    index[query] = other
+            best[query] = bound
 
 
 @_compiled
 def _head_limit(bound: int, unit: float) -> int:
-    # The slack of 1e-9 and 1e-3 covers the float64 arithmetic of projections and of this line, by far.
+    # The slack of 1e-9 and 1e-3 far exceeds the rounding errors of the projections and of this line.
     return int((unit * (1 + 1e-9) * np.sqrt(bound) + 8.001) ** 2) + 1

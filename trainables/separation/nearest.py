@@ -1,4 +1,4 @@
-"""For each image the exact nearest one of another label, or of the same: all pairs, pruned, on all cores."""
+"""Exact nearest neighbour of each image with another label, or with the same: all pairs, pruned, on all cores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.spec import Norm
 _BLOCK = 256
 _SAMPLE = 1024
 _PIVOTS = 256
-# Heads of l2 stay within this length, so their differences and its square fit int16 and int32.
+# Heads of l2 are at most this long, so their differences fit int16 and squared distances int32.
 _HEAD_LENGTH = 15_000
 
 Advance = Callable[[int], None]
@@ -27,11 +27,11 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Nearest:
-    """Nearest neighbours, exactly.
+    """Exact nearest neighbours.
 
     Attributes:
-        distance: int64 (n,), in levels for linf, squared levels for l2; -1 where there is no such neighbour.
-        index: int64 (n,), of the neighbour in the references, the smallest on ties; -1 where there is none.
+        distance: int64 (n,), in levels for linf, squared levels for l2; -1 where there is no neighbour.
+        index: int64 (n,), of the neighbour in the references, the smallest on ties; -1 where there is no neighbour.
     """
 
     distance: Integers
@@ -39,17 +39,17 @@ class Nearest:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """Whether each image has such a neighbour, (n,)."""
+        """Whether each image has a neighbour, (n,)."""
         return self.index >= 0
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images laid out for the scan: what prunes best first.
+    """Images in the layout of the scan: the values that prune best come first.
 
     Attributes:
         head: (n, 64), compared first: pixels (linf) or rounded coordinates of a projection (l2).
-        tail: uint8 (n, a multiple of 64), the other pixels (linf) or all of them (l2), zeros at the end.
+        tail: uint8 (n, a multiple of 64), the other pixels (linf) or all of them (l2), padded with zeros.
         labels: int64 (n,).
     """
 
@@ -61,15 +61,15 @@ class Encoded:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.bool_], /) -> Encoded:
-        """Return the images chosen by a mask (n,), as a copy."""
+        """Return a copy of the images selected by a mask (n,)."""
         return Encoded(self.head[rows], self.tail[rows], self.labels[rows])
 
 
 class Encoder:
-    """Lays images out so that their first 64 values tell most pairs apart, and searches all pairs on the CPU.
+    """Encodes images so that their first 64 values distinguish most pairs, and searches all pairs on the CPU.
 
-    What is chosen (an order of the pixels, principal directions) is fitted to a sample of the references: it
-    decides how fast a search is, never what it finds.
+    The encoding (an order of the pixels, principal directions) is fitted to a sample of the references. It affects
+    the speed of a search, but not its result.
 
     Args:
         references: uint8 (n, ...), n at least 1.
@@ -81,11 +81,11 @@ class Encoder:
         sample = _flat(references[:: -(-len(references) // _SAMPLE)]).astype(np.float64)
         self.num_pixels = sample.shape[1]
         self._sample = sample - sample.mean(axis=0)
-        self._order = _telling_order(self._sample[:: -(-len(self._sample) // _PIVOTS)])
+        self._order = _pruning_order(self._sample[:: -(-len(self._sample) // _PIVOTS)])
 
     @cached_property
     def unit(self) -> float:
-        """What a level is in heads of l2: the longest centred image has a head of length 15,000."""
+        """The length of a level in heads of l2: the longest centred image has a head of length 15,000."""
         return _HEAD_LENGTH / (127.5 * float(np.sqrt(self.num_pixels)))
 
     @cached_property
@@ -96,7 +96,7 @@ class Encoder:
         return np.linalg.qr(leading)[0]
 
     def encode(self, images: Pixels, labels: Integers, /) -> Encoded:
-        """Return images in the scan's layout; with the originals there are then two copies in memory.
+        """Return a copy of the images in the scan's layout.
 
         Args:
             images: uint8 (n, ...), shaped as the references.
@@ -126,17 +126,17 @@ class Encoder:
         threads: int | None = None,
         on_advance: Advance = lambda _: None,
     ) -> Nearest:
-        """Find for each query the exact nearest reference of another label, or of the same one.
+        """Find for each query the exact nearest reference with another label, or with the same label.
 
         Args:
             queries: From this encoder.
-            references: From this encoder; may be `queries` when the labels must differ.
-            same_label: Compare pairs of one label instead of pairs of different ones.
-            threads: Cores used; all this process may run on when None.
-            on_advance: Called from this thread with the number of queries that were finished.
+            references: From this encoder; may be `queries` if the labels must differ.
+            same_label: Compare pairs of the same label instead of pairs of different labels.
+            threads: Number of cores to use; None uses all that this process may run on.
+            on_advance: Called from this thread with the number of queries just finished.
         """
-        most = 256 if self.norm == "linf" else 255**2 * self.num_pixels + 1
-        best = np.full(len(queries), most, dtype=np.int64)
+        too_far = 256 if self.norm == "linf" else 255**2 * self.num_pixels + 1
+        best = np.full(len(queries), too_far, dtype=np.int64)
         index = np.full(len(queries), -1, dtype=np.int64)
 
         def search(start: int) -> int:
@@ -161,16 +161,17 @@ class Encoder:
 
 
 def available_cores() -> int:
-    """Return on how many cores this process may run."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _telling_order(sample: NDArray[np.float64]) -> Integers:
-    """Order pixels so that the first ones differ wherever images do.
+def _pruning_order(sample: NDArray[np.float64]) -> Integers:
+    """Order the pixels so that the first ones distinguish images best.
 
-    Each of the first 256 is the one whose variation those before it explain least (pivoted Cholesky decomposition of
-    the covariance), the others follow by falling variance. By variance alone the first pixels would be neighbours in
-    natural images, and say the same: with the pivots a linf search of CIFAR-10 is fifteen times as fast.
+    Each of the first 256 is the pixel whose variation is explained least by those before it (pivoted Cholesky
+    decomposition of the covariance); the others follow by decreasing variance. By variance alone the first pixels
+    would be neighbours in natural images, and redundant: the pivots make a linf search of CIFAR-10 fifteen times as
+    fast.
 
     Args:
         sample: Centred images (n, d).

@@ -1,1 +1,1 @@
-"""The training loop, its parts, pseudo-labels, and the Tune class around it."""
+"""The training loop and its parts, pseudo-labels, and the Ray Tune class."""

@@ -13,12 +13,12 @@ PADDING = 4
 def augment(images: Tensor, kind: str, /, *, generator: torch.Generator) -> Tensor:
     """Return the images randomly shifted (`crop`), and mirrored as well (`crop_flip`).
 
-    Each image is padded by 4 zero pixels and cut back at its own random place; half of them are mirrored.
+    Each image is padded by 4 zero pixels and cropped at a random position of its own; half of them are mirrored.
 
     Args:
         images: (n, c, h, w), any dtype.
         kind: `none`, `crop` or `crop_flip`.
-        generator: A CPU generator, so that the draws are the same on every device.
+        generator: On the CPU, so that the draws are the same for every device.
 
     Returns:
         New images of the same shape and dtype; with `none` the images themselves.

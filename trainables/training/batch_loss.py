@@ -1,4 +1,4 @@
-"""The loss of a batch; in two halves, where a device has no memory for a whole one."""
+"""The loss of a batch, computed in two halves if the device has too little memory for the whole batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.seeding import derive, generator, seeded
 from trainables.spec import TrialSpec
 
 _SMALLEST = 4
-"""Images below which a batch is not halved: batch norm needs two images in each part."""
+"""Smallest batch that is halved: batch norm needs two images in each half."""
 
 
 def loss_terms(
@@ -28,18 +28,18 @@ def loss_terms(
     spec: TrialSpec,
     place: tuple[int, int],
 ) -> LossTerms:
-    """Return a method's loss on some images; every draw is a function of the spec's seed, the place and the half.
+    """Return a method's loss on a batch or half; every draw is a function of the spec's seed, the place and the half.
 
     Args:
-        method: What is trained.
+        method: The training method.
         model: In training mode.
         x: Images, (n, c, h, w) in [0, 1].
         y: Labels, (n,) int64.
-        half: Which half of a batch this is, 0 or 1; left out for a whole one.
-        spec: The trial's.
-        place: Epochs already run, and the batch's number within the epoch.
+        half: Which half of a batch this is, 0 or 1; omitted for a whole batch.
+        spec: The trial's spec.
+        place: Number of epochs already run, and the batch's number within the epoch.
     """
-    place_of_draws = (*place, *half)
+    path = (*place, *half)
     step = Step(
         model=model,
         x=x,
@@ -49,25 +49,25 @@ def loss_terms(
         attack_steps=spec.training.attack_steps,
         bn=spec.training.craft_mode.bn,
         dropout=spec.training.craft_mode.dropout,
-        generator=generator(spec.seed, "craft", *place_of_draws, device=x.device),
-        craft_seed=derive(spec.seed, "craft dropout", *place_of_draws),
+        generator=generator(spec.seed, "craft", *path, device=x.device),
+        craft_seed=derive(spec.seed, "craft dropout", *path),
     )
-    masks = seeded(spec.seed, "dropout", *place_of_draws, device=x.device)
+    masks = seeded(spec.seed, "dropout", *path, device=x.device)
     with masks, mixed_precision(spec.training.precision, x.device):
         return method(step)
 
 
 class MicroBatches:
-    """Runs batches whole until the device runs out of memory once, and in two halves from then on.
+    """Runs whole batches until the device runs out of memory, and two halves of each from then on.
 
-    The halves' gradients add up to the gradient of the whole batch's mean loss, so a step has the same effective
-    batch; but batch norm normalises over a half, and each half has random starts and dropout masks of its own.
+    The halves' gradients add up to the gradient of the whole batch's mean loss, so the effective batch of a step is
+    the same; but batch norm normalises over a half, and each half has its own random starts and dropout masks.
 
     Args:
         model: The network that is trained.
 
     Attributes:
-        size: Images a pass since memory ran out; None while it has not.
+        size: Images per pass since memory ran out; None if it has not.
     """
 
     def __init__(self, model: nn.Module, /) -> None:
@@ -80,13 +80,13 @@ class MicroBatches:
         """Compute the loss of a batch and its gradients.
 
         Args:
-            compute: Returns the loss terms of images and labels; a third argument is the half's number, 0 or 1.
+            compute: Returns the loss terms of images and labels; takes the half's number, 0 or 1, as a third argument.
             x: (n, ...) images.
             y: (n,) labels.
             clear: Sets the gradients to zero.
 
         Returns:
-            The terms of all n images, those of the first half first where there are two.
+            The terms of all n images; if the batch was halved, the first half's come first.
 
         Raises:
             torch.OutOfMemoryError: The halves do not fit either.
@@ -102,11 +102,11 @@ class MicroBatches:
         except torch.OutOfMemoryError:
             if len(y) < _SMALLEST:
                 raise
-        # Out of the handler: the exception kept every tensor of the failed pass alive.
+        # Outside the handler, as the exception keeps every tensor of the failed pass alive.
         clear()
         release_memory()
-        for buffer, kept in zip(self._statistics, before, strict=True):
-            buffer.copy_(kept)
+        for buffer, saved in zip(self._statistics, before, strict=True):
+            buffer.copy_(saved)
         self.size = (len(y) + 1) // 2
         return self._halves(compute, x, y)
 
@@ -116,7 +116,7 @@ class MicroBatches:
             torch.autograd.backward(terms.total.mean())
             return terms
         halves = []
-        # Every other image: where a pool's images follow the split's own, each half has as many of either.
+        # Every other image, so that each half has as many images of the pool as of the split if there is a pool.
         for half in (0, 1):
             terms = compute(x[half::2], y[half::2], half)
             torch.autograd.backward(terms.total.sum() / len(y))

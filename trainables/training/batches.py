@@ -17,12 +17,12 @@ from trainables.training.augment import augment
 
 @dataclass(frozen=True)
 class Pool:
-    """Images from elsewhere, with labels somebody guessed.
+    """Unlabelled images with pseudo-labels.
 
     Attributes:
         images: uint8 (n, c, h, w), values 0..scale.
         labels: int64 (n,).
-        scale: The stored value that stands for 1.0.
+        scale: The stored value that means 1.0.
     """
 
     images: Pixels
@@ -37,25 +37,25 @@ class _OnDevice(NamedTuple):
 
 
 class TrainingBatches:
-    """A split as one tensor, served in batches whose order and augmentation depend on (seed, epoch, batch) alone.
+    """A split as one tensor, served in batches whose order and augmentation depend on (seed, epoch, batch) only.
 
-    The last batch may be smaller. One of a single image is left out where `keep_single` is false: batch norm has
+    The last batch may be smaller. If it has a single image and `keep_single` is false it is omitted: batch norm has
     no variance to divide by there.
 
     Args:
         split: Images and labels.
-        scale: The stored value that stands for 1.0.
+        scale: The stored value that means 1.0.
         size: Images per batch.
         augmentation: `none`, `crop` or `crop_flip`.
         seed: The trial's seed.
-        device: Where the split lives and the batches are made.
+        device: Device of the split and the batches.
         layout: Memory format of the batches.
         keep_single: Whether a batch of one image is served.
-        pool: Further images with labels, on whatever scale their source has: as many as a batch has images of the
-            split join it, in an order of their own, used again where the split is the larger.
+        pool: Further images with labels, with a scale of their own. Each batch gets as many of them as it has images
+            of the split, in a separate order, and they are reused if the split is larger.
 
     Raises:
-        ValueError: No batch is left.
+        ValueError: No batch remains.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class TrainingBatches:
 
     @property
     def num_images(self) -> int:
-        """Images served in an epoch, those of the pool included."""
+        """Number of images served in an epoch, including the pool's."""
         return self._bounds[-1][1] * (1 if self._pool is None else 2)
 
     def epoch(self, epoch: int, /, *, begin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, c, h, w) float32 in [0, 1] and labels (n,) of each batch.
 
         Args:
-            epoch: Epochs already run; each has its own order and augmentation.
-            begin: Batches of it already served; they are left out.
+            epoch: Number of epochs already run; each has its own order and augmentation.
+            begin: Number of its batches already served, which are skipped.
         """
         order = self._order(self._split, "shuffle", epoch)
         pool_order = None if self._pool is None else self._order(self._pool, "shuffle pool", epoch)
@@ -107,8 +107,8 @@ class TrainingBatches:
             images, labels = self._take(self._split, order[first:end], "augment", epoch, batch)
             if self._pool is not None and pool_order is not None:
                 places = torch.arange(first, end, device=pool_order.device) % len(pool_order)
-                more, guessed = self._take(self._pool, pool_order[places], "augment pool", epoch, batch)
-                images, labels = torch.cat([images, more]), torch.cat([labels, guessed])
+                pool_images, pool_labels = self._take(self._pool, pool_order[places], "augment pool", epoch, batch)
+                images, labels = torch.cat([images, pool_images]), torch.cat([labels, pool_labels])
             yield images, labels
 
     def _order(self, source: _OnDevice, purpose: str, epoch: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""`torch.compile` for training, which gives way to plain execution where it fails."""
+"""`torch.compile` for training, with a fallback to plain execution if it fails."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ logger = logging.getLogger(__name__)
 
 
 class Compiled(nn.Module):
-    """The same network, run through `torch.compile` until that fails once.
+    """The same network, run through `torch.compile` until that first fails.
 
-    Dropout draws what it draws without compilation. Backward passes cannot be differentiated again.
+    Dropout draws the same masks as without compilation. Backward passes cannot be differentiated again.
 
     Args:
         model: Shared, not copied: its modes and weights are those of `model`.
@@ -31,14 +31,14 @@ class Compiled(nn.Module):
         if self.compiles:
             try:
                 if self._run is None:
-                    # What earlier trials of a warm worker compiled counts towards the compiler's limit per function.
+                    # Compilations by earlier trials of a reused worker count towards the compiler's limit per function.
                     torch.compiler.reset()
                     self._run = torch.compile(self.model, options={"fallback_random": True})
                 logits = self._run(x)
-            except Exception as error:  # noqa: BLE001 - compilers fail in ways that share no class
+            except Exception as error:  # noqa: BLE001 - compilers' errors have no common class
                 self.compiles = False
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                logger.warning("`training.compile`: torch.compile failed, training goes on without it: %s", reason)
+                logger.warning("`training.compile`: torch.compile failed, training continues without it: %s", reason)
             else:
                 return logits
         plain: Tensor = self.model(x)
@@ -46,8 +46,8 @@ class Compiled(nn.Module):
 
 
 def compiled(model: nn.Module, /, *, second_order: bool) -> nn.Module:
-    """Return `model` compiled, or as it is where gradients must be differentiated again, with a message."""
+    """Return `model` compiled; with `second_order` gradients log a warning and return it as it is."""
     if second_order:
-        logger.warning("`training.compile`: this method differentiates gradients, which compiled networks cannot do")
+        logger.warning("`training.compile` is ignored: this method differentiates gradients, torch.compile cannot")
         return model
     return Compiled(model)

@@ -1,4 +1,4 @@
-"""Train and measure one trial of a user's: the training loop, with pseudo-labels for a method's unlabelled pool."""
+"""Train and measure one trial: the training loop, with pseudo-labels for a method's unlabelled pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def trainer_for(
     """Return the trainer of a trial, whose method may name an unlabelled pool; see `Trainer` for the arguments.
 
     Raises:
-        DataError: The pool cannot be read, or does not go with the data.
+        DataError: The pool cannot be read, or does not match the data.
         RuntimeError: The model that labels the pool diverged.
         ValueError: The spec contradicts itself or the data.
     """
@@ -43,14 +43,22 @@ def fit(
     Args:
         spec: What to run.
         data: The data set of `spec.dataset`; loaded when None.
-        device: Where to compute; CUDA if there is any when None.
+        device: Device to compute on; None means CUDA if available.
         report: Called with each epoch's row.
-        resume_from: A checkpoint of this spec to go on from.
-        checkpoint_dir: Where `last.pt` and `best.pt` are kept; nowhere when None.
+        resume_from: A checkpoint of this spec to resume from.
+        checkpoint_dir: Folder of `last.pt` and `best.pt`; None saves none.
 
     Raises:
         ValueError: The spec contradicts itself or the data.
         CheckpointError: `resume_from` is damaged or of another spec.
+
+    Examples:
+        >>> from trainables.spec import DatasetSpec, ModelSpec, TrainingSpec, TrialSpec
+        >>> from trainables.training.fit import fit
+        >>> digits, mlp, training = DatasetSpec(name="digits"), ModelSpec(name="mlp"), TrainingSpec(epochs=1)
+        >>> outcome = fit(TrialSpec(dataset=digits, method="natural", model=mlp, training=training), device="cpu")
+        >>> outcome.status, outcome.row["val_clean_accuracy"] > 0.5
+        ('completed', True)
     """
     trainer = trainer_for(spec, data=data, device=device)
     if resume_from is not None:
@@ -58,7 +66,7 @@ def fit(
     while not trainer.done:
         row = trainer.run_epoch()
         if checkpoint_dir is not None:
-            trainer.keep(checkpoint_dir)
+            trainer.save_checkpoints(checkpoint_dir)
         if report is not None:
             report(row)
     return trainer.outcome()

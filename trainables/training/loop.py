@@ -1,4 +1,4 @@
-"""The plain training loop: one trial, epoch by epoch, without any cluster or tracker."""
+"""The plain training loop: one trial, epoch by epoch, without a cluster or tracker."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ from trainables.training.outcome import (
 from trainables.training.weight_average import WeightAverage
 
 LAST, BEST, PARTIAL = "last.pt", "best.pt", "partial.pt"
-"""The whole state after an epoch, the network that validation chose, and the state within a long epoch."""
+"""The full state after an epoch, the network that validation selected, and the full state within a long epoch."""
 
 BEST_CURVE = ("best_epoch", "best_val_clean_accuracy", "best_val_robust_accuracy")
-"""What an epoch's row says of the best checkpoint so far, beside the same of the last."""
+"""Columns of an epoch's row on the best checkpoint so far, beside those on the last."""
 
 PoolMaker = Callable[..., Pool]
-"""Returns the labelled images of a pool, given its name, `spec`, `data` and `device`."""
+"""Returns the images of a pool with pseudo-labels, given its name, `spec`, `data` and `device`."""
 
 CARRIED = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
 
 
 class Trainer:
-    """One trial, cut at its epochs.
+    """One trial, run epoch by epoch.
 
-    Its state between two epochs is what `save` writes: every draw is a function of the spec's seed, the
-    epoch and the batch, so a trial that was saved and loaded goes on as if nothing had happened.
+    `save` writes its whole state: every draw is a function of the spec's seed, the epoch and the batch, so a trial
+    that is saved and loaded continues exactly as without the interruption.
 
     Args:
-        spec: What to run.
-        data: The data set of `spec.dataset`; loaded when None. The test split is not looked at.
-        device: Where to compute; CUDA if there is any when None.
+        spec: The trial's spec.
+        data: The data set of `spec.dataset`; loaded when None. The test split is not used.
+        device: Device to compute on; None means CUDA if available.
         make_pool: Labels the unlabelled pool that the method's settings name; see `fit.trainer_for`.
 
     Attributes:
@@ -82,7 +82,7 @@ class Trainer:
         device: torch.device | str | None = None,
         make_pool: PoolMaker | None = None,
     ) -> None:
-        self._begun = time.perf_counter()
+        self._created = time.perf_counter()
         self.spec = spec
         self.method = build_method(spec.method, spec.params)
         check_radius(spec.method, self.method, spec.train_epsilon)
@@ -122,59 +122,59 @@ class Trainer:
         self._train_measures: Measures | None = None
         self._measured_epoch = 0
         self._started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._seconds = {"total": time.perf_counter() - self._begun, "training": 0.0, "attack": 0.0, "lipschitz": 0.0}
+        self._seconds = {"total": time.perf_counter() - self._created, "training": 0.0, "attack": 0.0, "lipschitz": 0.0}
 
     @property
     def measured(self) -> nn.Module:
-        """The network that is measured: the average where `training.ema` asks for one."""
+        """The network that is measured: the average of the weights if `training.ema` is set."""
         return self.model if self._average is None else self._average.model
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are run, or the trial has failed."""
+        """Whether all epochs have run, or the trial has failed."""
         return self.reason is not None or self.epoch >= self.spec.training.epochs
 
     def run_epoch(self, *, between: Callable[[], None] | None = None) -> dict[str, Any]:
-        """Train one epoch, or what is left of it, measure what is due, and return the epoch's row.
+        """Train one epoch or the rest of it, measure if that is due, and return the epoch's row.
 
-        A loss that is not finite ends the trial as `diverged`. A device without memory for a batch gets its halves
-        from then on (`MicroBatches`); without memory for those, or to measure, the trial ends as `out of memory`.
-        Between two batches `between` is called, which may `save`.
+        A loss that is not finite ends the trial with the reason `diverged`. If a batch exceeds the device's memory,
+        batches are halved from then on (`MicroBatches`); if the halves or the measurement do, the trial ends with the
+        reason `out of memory`. Between two batches `between` is called, which may `save`.
 
         Raises:
             RuntimeError: The trial is done.
         """
         if self.done:
-            raise RuntimeError(f"the trial is done after epoch {self.epoch}; there is no epoch to run")
-        begun, number = time.perf_counter(), self.epoch + 1
+            raise RuntimeError(f"the trial is done after epoch {self.epoch}; no epoch is left to run")
+        started, number = time.perf_counter(), self.epoch + 1
         row: dict[str, Any] = {"epoch": number, "lr": self._learning_rate(0)}
         row |= dict.fromkeys(("loss", "val_clean_accuracy", "val_loss"))
         with computing(threads=self.spec.training.threads):
             try:
-                row |= self._run_epoch(begun, between)
+                row |= self._run_epoch(started, between)
             except torch.OutOfMemoryError:
                 self.epoch, self.reason = number, OUT_OF_MEMORY
         carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
         row |= {f"val_{name}": carried.get(name) for name in CARRIED}
         row |= {name: value for name, value in best_columns(self.best).items() if name in BEST_CURVE}
         row["stale"] = self._measured_epoch != self.epoch
-        row["seconds"] = time.perf_counter() - begun
+        row["seconds"] = time.perf_counter() - started
         self._seconds["total"] += row["seconds"]
         self.history.append(row)
         return dict(row)
 
     def outcome(self) -> Outcome:
-        """Return the trial's results as it stands.
+        """Return the trial's current results.
 
-        Validation is measured now if the current epoch has not been; the training split only once
-        all epochs are run, so until then its columns and the gaps are null.
+        Validation is measured now if it has not been measured in the current epoch; the training split is measured
+        only after the last epoch, so until then its columns and the gaps are null.
 
         Raises:
-            RuntimeError: No epoch has been run.
+            RuntimeError: No epoch has run.
         """
         if self.epoch == 0:
             raise RuntimeError("there is no outcome before the first epoch")
-        begun = time.perf_counter()
+        started = time.perf_counter()
         measures: dict[str, Measures | None] = {}
         if self.reason is None:
             val = self._val_measures
@@ -184,8 +184,8 @@ class Trainer:
                 if self.done and self._train_measures is None:
                     self._train_measures = self._measure(*self._measured_part(self._train), split="train")
             measures = {"train": self._train_measures, "val": val}
-        self._seconds["total"] += time.perf_counter() - begun
-        flags = sorted({flag for found in measures.values() if found is not None for flag in found.flags})
+        self._seconds["total"] += time.perf_counter() - started
+        flags = sorted({flag for split in measures.values() if split is not None for flag in split.flags})
         status = "failed" if self.reason else "completed" if self.done else "stopped_early"
         row = {"status": status, "reason": self.reason, "flags": flags}
         row |= self._columns | measure_columns(measures) | best_columns(self.best) | self._run_columns()
@@ -194,15 +194,15 @@ class Trainer:
         best = {} if self.best is None else {"val": example_columns(self.best.measures, self._val.index)}
         return Outcome(status, self.reason, row, [dict(epoch) for epoch in self.history], examples, best, flags)
 
-    def keep(self, folder: Path | str, /) -> None:
-        """Write the state to `last.pt` in `folder`, and the network to `best.pt` if validation chose this epoch."""
+    def save_checkpoints(self, folder: Path | str, /) -> None:
+        """Write the state to `last.pt` in `folder`, and the network to `best.pt` if this epoch is the best so far."""
         if self.best is not None and self.best.epoch == self.epoch:
             state = {"spec": self.spec.to_json(), "epoch": self.epoch, "model": self.measured.state_dict()}
             write_checkpoint(join(folder, BEST), state)
         self.save(join(folder, LAST))
 
     def save(self, path: Path | str, /) -> None:
-        """Write the state between two batches to `path`, whole or not at all; `model` there is what is measured."""
+        """Write the state between two batches to `path`, atomically; its `model` is the network that is measured."""
         write_checkpoint(
             path,
             {
@@ -224,10 +224,10 @@ class Trainer:
         )
 
     def load(self, path: Path | str, /) -> None:
-        """Go on from what `save` wrote for this spec.
+        """Resume from a state that `save` wrote for this spec.
 
         Raises:
-            CheckpointError: The file is damaged or of another spec; the trainer is then as it was.
+            CheckpointError: The file is damaged or of another spec; the trainer is unchanged.
         """
         state = read_checkpoint(path, device=self.device)
         check_spec(path, json.loads(state["spec"]), json.loads(self.spec.to_json()))
@@ -244,12 +244,12 @@ class Trainer:
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
         self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
 
-    def _run_epoch(self, begun: float, between: Callable[[], None] | None) -> dict[str, Any]:
-        """Train and measure; return what the epoch's row says of it."""
+    def _run_epoch(self, started: float, between: Callable[[], None] | None) -> dict[str, Any]:
+        """Train and measure; return the losses and the accuracy of the epoch's row."""
         try:
             parts = self._train_epoch(between)
         finally:
-            self._seconds["training"] += time.perf_counter() - begun
+            self._seconds["training"] += time.perf_counter() - started
         self.epoch += 1
         accuracy, loss = clean_measures(self.measured, self._val_images, self._val_labels)
         if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
@@ -257,18 +257,18 @@ class Trainer:
         elif self.epoch % self.spec.evaluation.every == 0 or self.done:
             self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
             self._measured_epoch = self.epoch
-            self.best = Best(self.epoch, self._val_measures).or_before(self.best)
-        found = {name: value if math.isfinite(value) else None for name, value in (parts | {"val_loss": loss}).items()}
-        return found | {"val_clean_accuracy": accuracy}
+            self.best = Best(self.epoch, self._val_measures).better_of(self.best)
+        losses = {name: value if math.isfinite(value) else None for name, value in (parts | {"val_loss": loss}).items()}
+        return losses | {"val_clean_accuracy": accuracy}
 
     def _train_epoch(self, between: Callable[[], None] | None) -> dict[str, float]:
-        """Train on every batch left; return the mean objective as `loss` and the mean of each part."""
+        """Train on the epoch's remaining batches; return the mean objective as `loss` and the mean of each part."""
         self.model.train()
         sums = self._sums
         for x, y in self._batches.epoch(self.epoch, begin=self._batch):
             terms = self._train_batch(x, y, self._batch)
             for name, values in {"loss": terms.total, **{f"part.{k}": v for k, v in terms.parts.items()}}.items():
-                # Summed on the device: reading each batch's loss would stall a GPU at every step.
+                # Summed on the device, as reading each batch's loss would stall a GPU at every step.
                 sums[name] = sums.get(name, 0) + values.detach().sum(dtype=torch.float64)
             self._batch += 1
             if between is not None and self._batch < len(self._batches):
@@ -292,7 +292,7 @@ class Trainer:
             return None
         if make_pool is None:
             raise ValueError(
-                f"`pool` is {name!r}, and this trainer labels no pool: take `trainables.training.fit.trainer_for`"
+                f"`pool` is {name!r}, but this trainer cannot label it: use `trainables.training.fit.trainer_for`"
             )
         return make_pool(name, spec=self.spec, data=data, device=self.device)
 
@@ -306,12 +306,12 @@ class Trainer:
         return measured_part(split, first, scale=self._scale, layout=self._layout, device=self.device)
 
     def _measure(self, images: Tensor, labels: Tensor, /, *, split: str) -> Measures:
-        # the largest radius and doubled steps need showing once, of the network that a row describes
+        # the expensive checks run once, on the network that the result row describes
         checks = self.spec.evaluation.checks if split == "val" and self.done else "cheap"
-        found = measure(self.measured, images, labels, spec=self.spec, split=split, checks=checks)
-        self._seconds["attack"] += found.seconds_attack
-        self._seconds["lipschitz"] += found.seconds_lipschitz
-        return found
+        measures = measure(self.measured, images, labels, spec=self.spec, split=split, checks=checks)
+        self._seconds["attack"] += measures.seconds_attack
+        self._seconds["lipschitz"] += measures.seconds_lipschitz
+        return measures
 
     def _run_columns(self) -> dict[str, Any]:
         seconds = self._seconds

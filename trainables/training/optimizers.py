@@ -1,7 +1,7 @@
 """Optimisers, and the learning rate as a pure function of progress.
 
-The arithmetic is torch's, through the functions beneath its optimiser classes: the classes import torch's compiler
-when the first one is made, which takes longer than torch itself, in every worker.
+They call the functions that torch's optimiser classes call. The classes themselves import torch's compiler when the
+first one is created, which takes longer than importing torch, in every worker.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from trainables.spec import drops
 def learning_rate(progress: float, /, *, schedule: str, initial: float, epochs: int) -> float:
     """Return the learning rate of one step.
 
-    A function of progress alone: there is no scheduler state to save, and resuming cannot shift it.
+    As it depends on progress only, there is no scheduler state to save, and resuming cannot shift it.
 
     Args:
         progress: Share of all training steps already taken, in [0, 1).
-        schedule: `constant`; `cosine`, falling to 0; `piecewise` and `milestones`, a tenth from each of their drops on.
+        schedule: `constant`; `cosine`, falling to 0; `piecewise` and `milestones`, a tenth after each of their drops.
         initial: Learning rate at progress 0.
         epochs: Epochs of the whole training, on which the drops of `milestones` depend.
     """
     if schedule == "cosine":
         return initial * 0.5 * (1 + math.cos(math.pi * progress))
-    fallen = sum(progress >= share for share in drops(schedule, epochs=epochs))
-    return float(initial * 10.0**-fallen)
+    num_drops = sum(progress >= share for share in drops(schedule, epochs=epochs))
+    return float(initial * 10.0**-num_drops)
 
 
 class Optimizer(Protocol):
     """Changes parameters by their gradients."""
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
 
     def step(self, lr: float, /) -> None:
-        """Take one step of learning rate `lr`; parameters without a gradient stay."""
+        """Take one step with learning rate `lr`; parameters without a gradient do not change."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a later `load_state_dict` needs to go on exactly."""
+        """Return the state from which `load_state_dict` resumes exactly."""
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Go on from a `state_dict`."""
+        """Resume from a `state_dict`."""
 
 
 class _Stateful:
@@ -69,16 +69,16 @@ class _Stateful:
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         self._steps = state["steps"]
-        for mine, theirs in zip(self._running, state["running"], strict=True):
-            for tensor, stored in zip(mine, theirs, strict=True):
-                tensor.copy_(stored)
+        for tensors, saved in zip(self._running, state["running"], strict=True):
+            for tensor, value in zip(tensors, saved, strict=True):
+                tensor.copy_(value)
 
     def _with_gradient(self) -> tuple[list[Tensor], list[Tensor], list[list[Tensor]]]:
-        """Return parameters, gradients and running tensors, without the parameters that got no gradient."""
+        """Return the parameters that have a gradient, their gradients, and their running tensors."""
         chosen = [index for index, parameter in enumerate(self._parameters) if parameter.grad is not None]
         parameters: list[Tensor] = [self._parameters[index] for index in chosen]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        return parameters, gradients, [[each[index] for index in chosen] for each in self._running]
+        return parameters, gradients, [[tensors[index] for index in chosen] for tensors in self._running]
 
 
 class SGD(_Stateful):
@@ -90,7 +90,7 @@ class SGD(_Stateful):
 
     @torch.no_grad()
     def step(self, lr: float, /) -> None:
-        """Take one step of learning rate `lr`."""
+        """Take one step with learning rate `lr`."""
         self._steps += 1
         parameters, gradients, (velocities,) = self._with_gradient()
         sgd(
@@ -111,9 +111,9 @@ class Adam(_Stateful):
 
     @torch.no_grad()
     def step(self, lr: float, /) -> None:
-        """Take one step of learning rate `lr`."""
+        """Take one step with learning rate `lr`."""
         parameters, gradients, (means, squares) = self._with_gradient()
-        taken = [torch.tensor(float(self._steps)) for _ in parameters]  # torch adds this step itself
+        taken = [torch.tensor(float(self._steps)) for _ in parameters]  # torch adds the current step
         self._steps += 1
         adam(
             parameters, gradients, means, squares, [], taken,

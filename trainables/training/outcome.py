@@ -1,4 +1,4 @@
-"""What a trial ends in: one result row, its epochs, and its per-example outcomes."""
+"""The results of a trial: one result row, one row per epoch, and per-example outcomes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ OUT_OF_MEMORY = "out of memory"
 
 @dataclass(frozen=True)
 class Best:
-    """The checkpoint that validation chose: of highest robust accuracy, the earliest such, among measured epochs.
+    """The best checkpoint: the earliest measured epoch with the highest robust accuracy on validation.
 
     Attributes:
-        epoch: Epochs trained.
+        epoch: Number of epochs trained.
         measures: On validation.
     """
 
     epoch: int
     measures: Measures
 
-    def or_before(self, earlier: Best | None, /) -> Best:
-        """Return the better of this and an earlier one, if there is one."""
+    def better_of(self, earlier: Best | None, /) -> Best:
+        """Return the better of this checkpoint and an earlier one, which wins ties."""
         if earlier is None or self.measures.robust_correct.mean() > earlier.measures.robust_correct.mean():
             return self
         return earlier
@@ -44,14 +44,14 @@ class Outcome:
     """One trial's results.
 
     Attributes:
-        status: `completed`; `stopped_early`, asked for before the last epoch; or `failed`.
-        reason: Why it failed (`diverged`, `out of memory`), else None.
+        status: `completed`; `stopped_early`, if requested before the last epoch; or `failed`.
+        reason: Why it failed (`diverged`, `out of memory`), or None.
         row: The result row's scientific columns.
-        epochs: One row an epoch.
-        examples: Split name to columns with one entry per measured image, of the last checkpoint; empty where nothing
-            was measured.
+        epochs: One row per epoch.
+        examples: Split name to columns with one entry per measured image, of the last checkpoint; empty if nothing was
+            measured.
         best_examples: The same of the best checkpoint, on validation.
-        flags: What is suspicious about the measurements of the last checkpoint, sorted.
+        flags: Flags of the measurements of the last checkpoint, sorted.
     """
 
     status: str
@@ -64,7 +64,7 @@ class Outcome:
 
 
 def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
-    """Return the columns that repeat what the trial was asked to do."""
+    """Return the columns that repeat the trial's settings."""
     training, evaluation = spec.training, spec.evaluation
     params: dict[str, Any] = {
         "dropout": spec.model.dropout,
@@ -74,9 +74,9 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
         "epochs": training.epochs,
         "ema": training.ema,
     }
-    own = {name: value for name, value in hyperparameters(method).items() if value is not None}
-    params |= {name: value for name, value in own.items() if _is_number(value)}
-    options = {name: value for name, value in own.items() if not _is_number(value)}
+    settings = {name: value for name, value in hyperparameters(method).items() if value is not None}
+    params |= {name: value for name, value in settings.items() if _is_number(value)}
+    options = {name: value for name, value in settings.items() if not _is_number(value)}
     return {
         "method": spec.method,
         "model": spec.model.name,
@@ -101,8 +101,8 @@ def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, flo
     """Return each split's summary under its name, and the gaps between train and val."""
     row: dict[str, float | None] = {}
     for split in ("train", "val"):
-        found = measures.get(split)
-        summary = dict.fromkeys(SUMMARIES) if found is None else found.summary()
+        measured = measures.get(split)
+        summary = dict.fromkeys(SUMMARIES) if measured is None else measured.summary()
         row |= {f"{split}_{name}": value for name, value in summary.items()}
     for kind in ("clean", "robust"):
         train, val = row[f"train_{kind}_accuracy"], row[f"val_{kind}_accuracy"]
@@ -111,16 +111,16 @@ def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, flo
 
 
 def best_columns(best: Best | None, /) -> dict[str, Any]:
-    """Return which epoch's checkpoint is the best and its measures on validation; None where none was measured."""
-    found = dict.fromkeys(SUMMARIES) if best is None else best.measures.summary()
+    """Return the epoch of the best checkpoint and its measures on validation; all None if none was measured."""
+    summary = dict.fromkeys(SUMMARIES) if best is None else best.measures.summary()
     return {
         "best_epoch": None if best is None else best.epoch,
-        **{f"best_val_{name}": value for name, value in found.items()},
+        **{f"best_val_{name}": value for name, value in summary.items()},
     }
 
 
 def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
-    """Return the data's name and hash, and how many validation images are measured, which their number may limit."""
+    """Return the data's name and hash, and the number of validation images measured, at most all there are."""
     examples = min(spec.evaluation.examples, len(data.val))
     return {
         "dataset": data.name,
@@ -131,7 +131,7 @@ def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
 
 
 def example_columns(measures: Measures, index: NDArray[np.int64], /) -> dict[str, NDArray[Any]]:
-    """Return one entry per measured image."""
+    """Return columns with one entry per measured image."""
     return measures.examples(index[: len(measures.clean_correct)])
 
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels for an unlabelled pool, from a natural model that saw the training split only."""
+"""Pseudo-labels for an unlabelled pool, from a natural model trained on the training split only."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ logger = logging.getLogger(__name__)
 
 
 def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device) -> Pool:
-    """Return the images of a pool with the classes that the trial's teacher sees in them.
+    """Return the images of a pool with the classes that the trial's teacher predicts.
 
-    The pool is all training images of `name`; its own labels are not looked at. Images that lie in the
-    trial's training or validation split, pixel by pixel, are left out: a data set can be the pool of a trial on
-    part of itself, and no validation image is trained on.
+    The pool is all training images of `name`, without its own labels. Images that are identical to one in the trial's
+    training or validation split are excluded: a data set can be the pool of a trial on part of itself, and no
+    validation image is trained on.
 
     Args:
-        name: Registered data set, Parquet file or folder of such, or `package.module:object`.
+        name: Registered data set, Parquet file or folder of Parquet files, or `package.module:object`.
         spec: The trial's spec.
         data: The trial's data.
-        device: Where the teacher is trained and asked.
+        device: Device on which the teacher is trained and predicts.
 
     Raises:
-        DataError: The pool cannot be read, has images of another shape, or none that are not in the trial's splits.
+        DataError: The pool cannot be read, has images of another shape, or has only images of the trial's splits.
         RuntimeError: The teacher diverged.
     """
     images, scale = _unlabelled(name, spec.dataset.root)
     if images.shape[1:] != data.image_shape:
         raise DataError(f"`pool` must hold images of shape {data.image_shape}, {name} has {images.shape[1:]}")
-    known = set(_digests((*data.train.images, *data.val.images), scale=data.scale))
-    fresh = np.array([digest not in known for digest in _digests(images, scale=scale)])
-    if not fresh.any():
-        raise DataError(f"`pool` must hold images beyond those of the trial's splits; all {len(images)} are in them")
-    images = images[fresh]
+    excluded = set(_digests((*data.train.images, *data.val.images), scale=data.scale))
+    is_new = np.array([digest not in excluded for digest in _digests(images, scale=scale)])
+    if not is_new.any():
+        raise DataError(f"`pool` must hold images that are not in the trial's splits; all {len(images)} are")
+    images = images[is_new]
     model = teacher(spec, data=data, device=device)
     return Pool(images, _classify(model, images, scale=scale, threads=spec.training.threads, device=device), scale)
 
@@ -63,8 +63,8 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
 def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
     """Return the spec of the natural model that labels a trial's pool.
 
-    It has the trial's data, network and training settings, but neither its seed nor its dropout: trials that do
-    not differ in more share one teacher. It is not measured.
+    It has the trial's data, network and training settings, but neither its seed nor its dropout, so trials that only
+    differ in those share one teacher. It is not measured.
     """
     return TrialSpec(
         dataset=spec.dataset,
@@ -76,7 +76,7 @@ def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
 
 
 def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.Module:
-    """Return the trial's teacher: from the per-user cache, else trained now while other processes wait for it.
+    """Return the trial's teacher from the per-user cache, or train it now while other processes wait for it.
 
     Raises:
         RuntimeError: It diverged.
@@ -88,7 +88,7 @@ def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.
             try:
                 trainer.measured.load_state_dict(read_checkpoint(path, device=device)["model"])
             except (CheckpointError, KeyError, RuntimeError) as error:
-                logger.warning("%s: the teacher is trained again", error)
+                logger.warning("%s: retraining the natural model that labels the pool", error)
             else:
                 return trainer.measured
         logger.info("training the natural model that labels the pool, once for all trials of its spec: %s", path)
@@ -101,15 +101,15 @@ def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.
 
 
 def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> Path:
-    """Return where the teacher is cached: a name made of all that its weights depend on."""
+    """Return the cache file of the teacher, named by a hash of everything that its weights depend on."""
     tree = teacher_spec(spec).to_dict()
     tree["dataset"]["root"] = None
-    facts = [tree, data.name, data.split_hash, len(data.train), device.type, torch.__version__]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    inputs = [tree, data.name, data.split_hash, len(data.train), device.type, torch.__version__]
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]
     return cache_folder("teachers") / f"{digest}.pt"
 
 
-@lru_cache(maxsize=1)  # kept between the trials that one worker runs
+@lru_cache(maxsize=1)  # shared by the trials that one worker runs
 def _unlabelled(name: str, root: str | None) -> tuple[Pixels, int]:
     return load_images(name, root=root)
 
@@ -124,5 +124,5 @@ def _classify(model: nn.Module, images: Pixels, *, scale: int, threads: int, dev
         for begin in range(0, len(images), BATCH_SIZE):
             batch = to_device(images[begin : begin + BATCH_SIZE], device=device)
             classes.append(model(to_unit(batch, scale=scale)).argmax(1).cpu())
-    found: Integers = torch.cat(classes).numpy()
-    return found
+    labels: Integers = torch.cat(classes).numpy()
+    return labels

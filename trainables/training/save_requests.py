@@ -1,7 +1,7 @@
-"""What a driver that is to stop and its workers tell each other: save now; I have saved.
+"""Messages between a driver that is about to stop and its workers: save now, and trial saved.
 
-It goes through the key-value store in Ray's head, which both reach wherever the checkpoints lie. The keys carry
-Ray's job, which a driver shares with its own workers and with nobody else.
+They go through the key-value store in Ray's head, which both can reach wherever the checkpoints lie. The keys contain
+the id of Ray's job, which a driver shares only with its own workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def ask_to_save() -> None:
 
 
 def is_asked_to_save() -> bool:
-    """Return whether this worker's driver has asked; False without Ray, or while its head does not answer."""
+    """Return whether this worker's driver has asked; False without Ray, or while its head is unreachable."""
     try:
         return ray.is_initialized() and bool(store._internal_kv_exists(_key("save"), namespace=_NAMESPACE))
     except (RayError, OSError):
@@ -31,8 +31,8 @@ def is_asked_to_save() -> bool:
         return False
 
 
-def tell_saved(trial: str, /) -> None:
-    """Tell the driver that a trial was saved since it asked, by the id that Tune knows it by."""
+def report_saved(trial: str, /) -> None:
+    """Report to the driver that a trial, by its id in Tune, was saved after the driver asked."""
     try:
         store._internal_kv_put(_key(f"saved:{trial}"), b"1", namespace=_NAMESPACE)
     except (RayError, OSError):
@@ -40,13 +40,13 @@ def tell_saved(trial: str, /) -> None:
 
 
 def saved_since_asked() -> set[str]:
-    """Return the trials whose workers told this driver that they were saved."""
+    """Return the ids in Tune of the trials that workers of this driver reported as saved."""
     prefix = _key("saved:")
     return {key.decode().removeprefix(prefix) for key in store._internal_kv_list(prefix, namespace=_NAMESPACE)}
 
 
 def forget() -> None:
-    """Take what was told in this driver's job out of the store."""
+    """Delete the messages of this driver's job from the store."""
     try:
         store._internal_kv_del(_key(""), del_by_prefix=True, namespace=_NAMESPACE)
     except (RayError, OSError):

@@ -11,12 +11,12 @@ from torch import nn
 class WeightAverage:
     """a = d * a + (1 - d) * w after every step, with d = min(decay, (1 + t) / (10 + t)) at the t-th step from 0.
 
-    The short memory at first keeps the untrained weights from lasting. Floating-point buffers, batch norm's running
-    statistics among them, are averaged as weights are; counters are copied.
+    The smaller decay of the first steps lets the untrained weights fade. Floating-point buffers, including batch
+    norm's running statistics, are averaged like weights; counters are copied.
 
     Args:
-        model: Averaged from its present weights on.
-        decay: Share of the average that a step keeps, in [0, 1).
+        model: The average starts at its current weights.
+        decay: Share of the average that a step retains, in [0, 1).
 
     Attributes:
         model: A network with the averaged weights; gradients are not computed for them.
@@ -30,10 +30,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, /, *, step: int) -> None:
-        """Take in the weights of `model` after its training step `step`, counted from 0."""
+        """Update the average with the weights of `model` after its training step `step`, counted from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
+        for average, value in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
             else:
-                mine.copy_(theirs)
+                average.copy_(value)

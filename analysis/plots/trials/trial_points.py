@@ -116,12 +116,6 @@ def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> Axes:
     return ax
 
 
-def points_of(ax: Axes, /) -> np.ndarray:
-    """Return the trials that `scatter` drew into axes, shape (m, 2), without the rings."""
-    drawn = [np.asarray(each.get_offsets()) for each in ax.collections if each.get_gid() != _RINGS]
-    return np.concatenate(drawn) if drawn else np.empty((0, 2))
-
-
 def handles_of(trials: Trials, /) -> list[Line2D]:
     """Return legend entries: the methods with their trials, and what rings, paleness and hollowness mean."""
     counts = Counter(trials.methods.tolist())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.studies.synthetic_results import METHODS, as_table, result_row, study_rows
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -22,7 +23,7 @@ from analysis.material import Known
 from analysis.method_styles import STYLES
 from analysis.plots.figure import WIDTHS, PaperFigure, paper_style
 from analysis.plots.studies.study_figures import paper_sheets, write_paper_figures
-from analysis.plots.trials.trial_points import HEADINGS, points_of, trials_of
+from analysis.plots.trials.trial_points import HEADINGS, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, random_share, spearman
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.radius_curves import Curve, curve_of
@@ -75,7 +76,7 @@ def sheets() -> dict[str, PaperFigure]:
 
 
 def columns(sheet: PaperFigure) -> dict[str, list[str]]:
-    """The data as somebody reads them back from the CSV."""
+    """The data as read back from the CSV."""
     rows = list(csv.DictReader(io.StringIO(csv_text(sheet.headings, sheet.rows))))
     return {name: [row[name] for row in rows] for name in sheet.headings}
 
@@ -84,6 +85,12 @@ def pairs(sheet: PaperFigure, x: str, y: str) -> list[tuple[float, float]]:
     data = columns(sheet)
     found = zip(data[x], data[y], strict=True)
     return sorted((float(left), float(right)) for left, right in found if left and right)
+
+
+def points_of(ax: Axes) -> np.ndarray:
+    """Return the trials drawn into axes, shape (m, 2), without the rings around front members."""
+    drawn = [np.asarray(each.get_offsets()) for each in ax.collections if each.get_gid() != "rings"]
+    return np.concatenate(drawn) if drawn else np.empty((0, 2))
 
 
 def drawn(ax: Any) -> list[tuple[float, float]]:

@@ -44,7 +44,7 @@ def run_plain(source: Path, out: Path) -> Path:
         while not trainer.done:
             row = trainer.run_epoch()
             tracker.trial_reported(name, row["epoch"], epoch_metrics(row))
-        trainer.keep(folder / "checkpoints" / name)
+        trainer.save_checkpoints(folder / "checkpoints" / name)
         outcome = trainer.outcome()
         config_of_trial = {**keys, "checkpoint_dir": str(folder / "checkpoints" / name)}
         ended = ledger.record(config_of_trial, outcome, status=outcome.status, run_id=tracker.run_id(name))

@@ -1,4 +1,4 @@
-"""Small tracked studies for tests: complete rows, and a tracker fed as the driver feeds it."""
+"""Small tracked studies for tests: complete rows, and a tracker called as the driver calls it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STUDY_ID = "abc"
 
 def row(number: int = 0, **changes: Any) -> dict[str, Any]:
     """A complete row of trial 00000, 00001, ..."""
-    own = {
+    defaults = {
         "study": "s",
         "trial_id": f"{number:05d}",
         "epochs": 2,
@@ -25,7 +25,7 @@ def row(number: int = 0, **changes: Any) -> dict[str, Any]:
         "param.beta": 6.0,
         "reason": None,
     }
-    return result_row(number, **{**own, **changes})
+    return result_row(number, **{**defaults, **changes})
 
 
 def epochs(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def epochs(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def write(study_dir: Path, row: dict[str, Any], *, last: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Write a trial's files as the ledger does, its result row last; `last` changes the last epoch's row."""
+    """Write a trial's files as `ResultWriter` does, its result row last; `last` changes the last epoch's row."""
     trial = row["trial_id"]
     if row["epochs"]:
         *others, final = epochs(row)
@@ -58,14 +58,14 @@ def tracker(study_dir: Path, uri: str, **options: Any) -> Tracker:
 
 
 def report(tracker: Tracker, row: dict[str, Any], *, upto: int | None = None) -> None:
-    """Hand over a trial's start and its epochs."""
+    """Report a trial's start and its epochs."""
     tracker.trial_started(row["trial_id"], params(row), tags({**row, "status": None}))
     for epoch in epochs(row)[:upto]:
         tracker.trial_reported(row["trial_id"], epoch["epoch"], epoch_metrics(epoch))
 
 
 def run_trial(tracker: Tracker, study_dir: Path, row: dict[str, Any]) -> None:
-    """Hand over a whole trial, as the bookkeeper does."""
+    """Report a whole trial, as the driver's callback does."""
     report(tracker, row)
     tracker.trial_ended(write(study_dir, row))
     tracker.study_reported(row["number"] + 1, {"front_size": 1})
@@ -89,16 +89,16 @@ def points(client: Any, run: Any, key: str) -> list[tuple[int, float]]:
 
 
 def close(tracking: Tracker, status: str | None = "FINISHED", **options: Any) -> str | None:
-    """Close with all the time a loaded machine may need."""
+    """Close the tracker; a busy machine gets plenty of time."""
     return tracking.close(status, **{"timeout": 900, **options})
 
 
 def run_study(
     uri: str, folder: Path, rows: list[dict[str, Any]], status: str = "FINISHED", **options: Any
 ) -> str | None:
-    """Hand over a whole study."""
+    """Track a whole study."""
     tracking = tracker(folder, uri, **options)
     tracking.start({"name": "s"}, {"study": "s"})
-    for one in rows:
-        run_trial(tracking, folder, one)
+    for trial in rows:
+        run_trial(tracking, folder, trial)
     return close(tracking, status)

@@ -175,7 +175,7 @@ def test_radius_as_a_fraction(command, network):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"--checkpoint": "no.pt"}, "checkpoint no.pt is no file"),
+        ({"--checkpoint": "no.pt"}, "checkpoint no.pt is not a file"),
         ({"--checkpoint": "text.pt"}, "text.pt cannot be loaded as weights only"),
         ({"--checkpoint": "pickled.pt"}, "save a state dict: torch.save(model.state_dict(), 'pickled.pt')"),
         ({"--checkpoint": "list.pt"}, "list.pt holds no state dict"),
@@ -184,7 +184,7 @@ def test_radius_as_a_fraction(command, network):
             "numbers.pt holds no state dict: expected names mapped to tensors, got a mapping",
         ),
         ({"--checkpoint": "other.pt"}, "other.pt does not fit the model: missing: 1.weight"),
-        ({"--checkpoint": "narrow.pt"}, "network.1.weight (3, 64) where (256, 64) is wanted"),
+        ({"--checkpoint": "narrow.pt"}, "network.1.weight (3, 64) instead of (256, 64)"),
         ({"--checkpoint": "trial.pt"}, "trial.pt holds model cnn_small, got --model mlp"),
         ({"--model": "mpl"}, "unknown model 'mpl' (did you mean mlp?)"),
         ({"--model": "cnn2"}, "cnn2 takes images of 28x28, got 8x8"),

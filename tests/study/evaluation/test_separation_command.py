@@ -174,13 +174,14 @@ def test_an_unknown_norm_is_refused(command):
     assert "'l1' is not one of 'linf', 'l2'" in err
 
 
-def test_cuda_without_a_device_is_refused(command, monkeypatch):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code, _, err = command("digits", "--device", "cuda")
-    assert code == 2
-    assert "needs a CUDA device" in err
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_removed_option_device_is_one_line(command, device):
+    code, out, err = command("digits", "--device", device)
+    assert (code, out) == (2, "")
+    assert "--device has been removed" in err
+    assert "leave the option out" in err
+    assert err.count("\n") == 1
+    assert "--device" not in command("--help")[1]
 
 
 def test_progress_is_plain_without_a_terminal(monkeypatch, capsys):

@@ -26,3 +26,13 @@ def test_reasons_that_differ_in_numbers_are_one_cause(tmp_path):
     assert found[1].traceback is None
     assert found[2].reason == "unknown"
     assert failure_table(found).row_count == 3
+
+
+def test_reasons_that_earlier_versions_stored_are_grouped_with_todays(tmp_path):
+    rows = [row("00001", "the worker died without a word"), row("00002", "worker process died")]
+    rows += [row("00003", "stopped before anything was measured"), row("00004", "stopped before the first measurement")]
+    found = causes(rows, tmp_path)
+    assert [(cause.reason, cause.count, cause.first) for cause in found] == [
+        ("worker process died", 2, "00001"),
+        ("stopped before the first measurement", 2, "00003"),
+    ]

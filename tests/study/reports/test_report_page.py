@@ -37,17 +37,20 @@ def test_the_page_says_what_the_rows_say_and_fetches_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "text"),
     [
         ([result_row(0)], "1 trial"),
         ([result_row(0, status="failed", reason="diverged", val_clean_accuracy=None, val_robust_accuracy=None)],
          "there is no front"),
         ([result_row(0, flags=["zero_gradients"])], "1 flagged zero_gradients"),
         ([result_row(n) for n in range(12)], "No sound trial was proposed independently of results"),
+        ([result_row(n, proposal="random") for n in range(6)],
+         "Associations need at least 8 randomly proposed trials; this study has 6."),
+        ([result_row(n, proposal="random") for n in range(9)], "The 9 trials proposed independently of results are"),
     ],
 )  # fmt: skip
-def test_small_and_sorry_studies_have_a_page_too(rows, said) -> None:
-    assert said in text_of(page_of(rows))
+def test_small_and_failed_studies_have_a_page_too(rows, text) -> None:
+    assert text in text_of(page_of(rows))
 
 
 def test_names_cannot_break_out_of_the_page() -> None:
@@ -122,7 +125,7 @@ def test_a_trial_off_the_front_that_is_likelier_than_a_member_is_in_a_table() ->
     ids = tuple(row["trial_id"] for row in rows)
     belief = FrontPosterior(trials=ids, drawn=drawn, probability=np.array([0.9, 0.08, 0.09, 0.02, 0.0]), left_out=0)
     text = text_of(page_of(rows, belief=belief))
-    beside = text.partition("Measured off the front, and perhaps on it")[2].partition("Dominated as measured")[0]
+    beside = text.partition("Dominated trials that may truly be on the front")[2].partition("Dominated as measured")[0]
     assert re.findall(r"t0000\d", beside) == ["t00002"]
 
 
@@ -148,7 +151,7 @@ def test_without_a_separation_the_page_names_the_command() -> None:
 
 def test_independent_proposals_that_did_not_complete_are_counted() -> None:
     rows = [result_row(n, proposal="random", status="failed" if n < 3 else "completed") for n in range(12)]
-    assert "9 sound ones were proposed independently of results (3 more proposed so failed" in text_of(page_of(rows))
+    assert "9 sound ones were proposed independently of results (3 more failed" in text_of(page_of(rows))
 
 
 def made_up_folder(folder, count: int = 60):

@@ -1,4 +1,4 @@
-"""What holds for every registered attack, and the closed forms and orders of those beside PGD."""
+"""The contract of every registered attack, and closed forms and orderings of the attacks other than PGD."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from trainables.attacks import ATTACKS
 from trainables.attacks.autoattack import MissingExtraError, autoattack
-from trainables.attacks.base import Found, input_gradient, is_correct, run_attack
+from trainables.attacks.base import FlaggedPoints, input_gradient, is_correct, run_attack
 from trainables.attacks.fgsm import fgsm
 from trainables.attacks.losses import cross_entropy_against, margin_against
 from trainables.attacks.multi_targeted import multi_targeted
@@ -26,23 +26,23 @@ from trainables.attacks.threat import ThreatModel
 
 # Cheap enough for many random cases; AutoAttack's five thousand queries are not.
 CHEAP = ("fgsm", "pgd", "multi_targeted")
-DEAR = ("autoattack",)
+EXPENSIVE = ("autoattack",)
 
-# Wide enough for AutoAttack.
+# Large enough for AutoAttack.
 SHAPE = (1, 5, 5)
 
 has_autoattack = importlib.util.find_spec("pyautoattack") is not None
 needs_autoattack = pytest.mark.skipif(not has_autoattack, reason="the extra `autoattack` is not installed")
-ALL = [*CHEAP, *(pytest.param(name, marks=needs_autoattack) for name in DEAR)]
+ALL = [*CHEAP, *(pytest.param(name, marks=needs_autoattack) for name in EXPENSIVE)]
 
 
-def test_every_attack_is_held_to_the_contract():
-    assert set(ATTACKS) == {*CHEAP, *DEAR}
+def test_every_attack_is_under_contract():
+    assert set(ATTACKS) == {*CHEAP, *EXPENSIVE}
 
 
 @pytest.fixture
 def few_queries(monkeypatch):
-    """Thousands of queries and hundreds of steps are the package's own affair: fewer go through the same code."""
+    """Reduce AutoAttack's thousands of queries and hundreds of steps; the code that runs is the same."""
     monkeypatch.setattr("trainables.attacks.autoattack.SQUARE_QUERIES", 100)
     if importlib.util.find_spec("pyautoattack") is None:
         return
@@ -86,19 +86,19 @@ def test_autoattack_stays_in_ball_and_box(norm, few_queries):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_attack_leaves_everything_as_it_was_and_repeats(name, few_queries):
+def test_attack_changes_no_state_and_is_repeatable(name, few_queries):
     draws = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 4))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=draws))
-    # The layout that networks of convolutions compute in.
+    # The memory layout of convolutional networks.
     model = model.train().to(memory_format=torch.channels_last)
     x = torch.rand(6, 3, 5, 5, generator=draws).to(memory_format=torch.channels_last)
     y = model.eval()(x).argmax(1)
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    kept, state = x.clone(), torch.get_rng_state()
+    original, state = x.clone(), torch.get_rng_state()
     options = {"threat": ThreatModel("linf", 0.02), "steps": 2, "restarts": 1}
     first = run_attack(ATTACKS.load(name), model, x, y, seed=0, **options)
     assert torch.equal(torch.get_rng_state(), state)
@@ -108,7 +108,7 @@ def test_attack_leaves_everything_as_it_was_and_repeats(name, few_queries):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    assert torch.equal(x, kept)
+    assert torch.equal(x, original)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -122,7 +122,7 @@ def test_attack_at_radius_zero_is_the_clean_pass(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_attack_survives_a_network_that_ignores_its_input(name, few_queries):
+def test_attack_accepts_a_network_that_ignores_its_input(name, few_queries):
     class Constant(nn.Module):
         def forward(self, x):
             return torch.tensor([[2.0, 1.0, 0.5, 0.0]]).repeat(len(x), 1)
@@ -149,7 +149,7 @@ def test_fgsm_is_exact_on_two_classes(norm):
     assert torch.allclose(threat.distance(points, x), torch.full((len(x),), 0.05), atol=1e-6)
 
 
-def test_fgsm_is_one_signed_step_whatever_the_budget():
+def test_fgsm_is_one_signed_step_for_any_budget():
     model, x, y, _ = linear_problem(3, seed=1, n=20)
     gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
     threat = ThreatModel("linf", 0.05)
@@ -175,22 +175,22 @@ def test_multi_targeted_equals_exact_robust_accuracy_of_a_linear_model(norm, eps
     assert torch.equal(robust, is_correct(model(points), y))
 
 
-def test_multi_targeted_is_exact_where_cross_entropy_is_blind():
-    """Logits so large that cross-entropy's gradient is zero in float32: the margin's is not."""
+def test_multi_targeted_is_exact_where_cross_entropy_saturates():
+    """The logits are so large that cross-entropy's gradient is zero in float32; the margin's is not."""
     model, x, y, weights = linear_problem(4, seed=0)
     threat = ThreatModel("linf", 0.03)
     margin, _ = exact_margin(model, x, y, weights, threat)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= 1e5
-    blind, _ = run_attack(pgd, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
+    saturated, _ = run_attack(pgd, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
     exact, _ = run_attack(multi_targeted, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
     clear = margin.abs() > 1e-4
     assert torch.equal(exact[clear], margin[clear] > 0)
-    assert blind.sum() > exact.sum() + 20
+    assert saturated.sum() > exact.sum() + 20
 
 
-def test_multi_targeted_leaves_survivors_at_the_largest_margin_met():
+def test_multi_targeted_returns_robust_images_at_the_worst_margin():
     model, x, y, weights = linear_problem(5, seed=3, n=50)
     threat = ThreatModel("linf", 0.01)
     margin, _ = exact_margin(model, x, y, weights, threat)
@@ -217,7 +217,7 @@ def test_autoattack_pgd_and_clean_are_nested_and_autoattack_finds_more(norm, few
     x, y = images[:30], labels[:30]
     threat = ThreatModel(norm, {"linf": 0.12, "l2": 0.6}[norm])
     clean = is_correct(model(x), y)
-    # PGD of one step is weak, so that something is left to find.
+    # PGD of one step is weak, so that it leaves images for AutoAttack to fool.
     outcomes = {
         attack: run_attack(ATTACKS.load(attack), model, x, y, threat=threat, steps=1, restarts=1, seed=4)[0]
         for attack in ("pgd", "autoattack")
@@ -231,7 +231,7 @@ def test_autoattack_pgd_and_clean_are_nested_and_autoattack_finds_more(norm, few
 
 
 def classifier(classes: int, *, n: int = 60, spread: float = 1.0):
-    """A linear network on images wide enough for AutoAttack, labelled by itself."""
+    """Return a linear network, images large enough for AutoAttack, and the network's own labels for them."""
     draws = torch.Generator().manual_seed(classes)
     model = linear(spread * torch.randn(classes, 25, generator=draws))
     x = 0.25 + 0.5 * torch.rand(n, *SHAPE, generator=draws)
@@ -251,15 +251,15 @@ def test_autoattack_is_exact_on_a_linear_model(few_queries):
 
 @needs_autoattack
 @pytest.mark.parametrize(("classes", "flags"), [(2, {"autoattack_reduced"}), (3, {"autoattack_reduced"}), (4, set())])
-def test_autoattack_runs_with_few_classes_and_says_what_it_left_out(classes, flags, few_queries):
+def test_autoattack_flags_attacks_it_omits_for_few_classes(classes, flags, few_queries):
     model, x, y = classifier(classes, n=8)
-    seen = set()
-    run_attack(autoattack, model, x, y, threat=ThreatModel("linf", 0.001), steps=1, restarts=1, seed=0, flags=seen)
-    assert seen == flags
+    raised = set()
+    run_attack(autoattack, model, x, y, threat=ThreatModel("linf", 0.001), steps=1, restarts=1, seed=0, flags=raised)
+    assert raised == flags
 
 
 class Odd(nn.Module):
-    """Probabilities with a zero gradient and, where asked for, noise."""
+    """Probabilities with a zero gradient, and optionally noise."""
 
     def __init__(self, *, noise: float) -> None:
         super().__init__()
@@ -277,9 +277,9 @@ class Odd(nn.Module):
         (0.05, {"nondeterministic", "autoattack_zero_gradient"}),
     ],
 )
-def test_autoattack_warnings_become_flags_and_nothing_reaches_the_screen(noise, flags, few_queries, capfd, caplog):
+def test_autoattack_warnings_become_flags_and_are_not_shown(noise, flags, few_queries, capfd, caplog):
     x, y = classifier(4, n=8)[1:]
-    seen, before = set(), sys.gettrace()
+    raised, before = set(), sys.gettrace()
 
     def tracer(frame, event, argument):
         return None
@@ -288,12 +288,12 @@ def test_autoattack_warnings_become_flags_and_nothing_reaches_the_screen(noise, 
         try:
             sys.settrace(tracer)
             options = {"threat": ThreatModel("linf", 0.001), "steps": 1, "restarts": 1, "seed": 0}
-            run_attack(autoattack, Odd(noise=noise), x, y, flags=seen, **options)
+            run_attack(autoattack, Odd(noise=noise), x, y, flags=raised, **options)
             assert sys.gettrace() is tracer
         finally:
             sys.settrace(before)
-    assert flags <= seen
-    assert not (seen - flags - {"autoattack_square_stronger"})
+    assert flags <= raised
+    assert not (raised - flags - {"autoattack_square_stronger"})
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
@@ -306,7 +306,7 @@ def test_autoattack_without_its_package_names_the_extra(monkeypatch):
 
 @needs_autoattack
 @pytest.mark.parametrize("shape", [(2, 3), (1, 1, 4, 8)])
-def test_autoattack_refuses_what_are_no_images(shape):
+def test_autoattack_refuses_other_shapes_than_images(shape):
     with pytest.raises(ValueError, match=r"takes images \(n, c, h, w\) of 5x5 and up, got"):
         autoattack(None, torch.rand(shape), None, threat=None, steps=1, restarts=1, generator=None)
 
@@ -314,15 +314,15 @@ def test_autoattack_refuses_what_are_no_images(shape):
 # The wrapper
 
 
-def test_wrapper_passes_flags_on_and_reports_progress():
+def test_wrapper_collects_flags_and_reports_progress():
     def doubtful(model, x, y, /, *, threat, steps, restarts, generator):
-        return Found(x, frozenset({"autoattack_warning"}))
+        return FlaggedPoints(x, frozenset({"autoattack_warning"}))
 
     model, x, y, _ = linear_problem(3, seed=0, n=600)
-    seen, done = set(), []
+    raised, done = set(), []
     run_attack(
-        doubtful, model, x, y, threat=ThreatModel("linf", 0.1), steps=1, restarts=1, seed=0, flags=seen,
+        doubtful, model, x, y, threat=ThreatModel("linf", 0.1), steps=1, restarts=1, seed=0, flags=raised,
         progress=done.append,
     )  # fmt: skip
-    assert seen == {"autoattack_warning"}
+    assert raised == {"autoattack_warning"}
     assert done == [256, 512, 600]

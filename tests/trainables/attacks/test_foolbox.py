@@ -1,6 +1,6 @@
-"""PGD against foolbox's, example by example without a random start, and within noise with one.
+"""PGD against foolbox's: example by example without a random start, within noise with one.
 
-Skipped where foolbox is not installed: it is no dependency. `pip install foolbox` in an environment of its own.
+Skipped if foolbox is not installed, as it is not a dependency: `pip install foolbox` in a separate environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ CASES = [(robust, norm, epsilon) for robust in (True, False) for norm, epsilon i
 
 
 def last_iterates(robust: bool, norm: str, epsilon: float, *, seeds: list[int | None]):
-    """For each seed (None: no random start) whether our and their last iterate is classified correctly, (seeds, n)."""
+    """Return whether our and foolbox's last iterates are correct, (seeds, n) each, and their largest difference.
+
+    Args:
+        robust: Whether the network is trained adversarially.
+        norm: Of the threat model.
+        epsilon: Its radius.
+        seeds: Seeds of the random starts; None starts from the image.
+    """
     model, x, y = trained_digits(robust=robust)
     threat = ThreatModel(norm, epsilon)
     attacks = foolbox.attacks
@@ -34,7 +41,7 @@ def last_iterates(robust: bool, norm: str, epsilon: float, *, seeds: list[int | 
         mine = craft(model, x, cross_entropy_against(y), threat=threat, steps=STEPS, generator=draws)
         attack = kind(abs_stepsize=step_length(threat, STEPS), steps=STEPS, random_start=seed is not None)
         with torch.random.fork_rng():
-            # Another stream than ours, else both would start at the same points.
+            # A different stream, as both would otherwise start at the same points.
             torch.manual_seed(1000 + (seed or 0))
             (other,), _, _ = attack(theirs_model, x, y, epsilons=[epsilon])
         with torch.no_grad():

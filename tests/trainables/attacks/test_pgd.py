@@ -1,4 +1,4 @@
-"""PGD against closed forms, and what the wrapper guarantees of any attack."""
+"""PGD against closed forms, and the guarantees of the wrapper for any attack."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_pgd_agrees_with_the_closed_form_of_a_linear_model(norm, epsilon, classe
     clear = margin.abs() > 1e-4 + SHORT[norm] * reach
     assert clear.float().mean() > 0.95
     assert 0.05 < (margin > 0).double().mean() < 0.95
-    # Robust by the closed form: no attack can succeed. Two classes: the gradient points to the nearest vertex.
+    # No attack can succeed where the closed form is robust. With two classes the gradient points to the nearest vertex.
     assert robust[clear & (margin > 0)].all()
     if classes == 2:
         assert torch.equal(robust[clear], margin[clear] > 0)
@@ -40,7 +40,7 @@ def test_pgd_agrees_with_the_closed_form_of_a_linear_model(norm, epsilon, classe
 
 @pytest.fixture(scope="module")
 def trained():
-    """A small net that has learnt three noisy pictures, and images of them."""
+    """A small network trained on three noisy pictures, and images of them."""
     draws = torch.Generator().manual_seed(0)
     pictures = torch.rand(3, *SHAPE, generator=draws)
     y = torch.arange(300) % 3
@@ -62,7 +62,7 @@ def accuracy(trained, **settings) -> float:
     return run_attack(pgd, *trained, threat=threat, seed=0, **settings)[0].double().mean().item()
 
 
-def test_robust_accuracy_at_the_ends_of_the_radius(trained):
+def test_robust_accuracy_at_the_extreme_radii(trained):
     model, x, y = trained
     clean = is_correct(model(x), y)
     robust, points = run_attack(pgd, *trained, threat=ThreatModel("linf", 0.0), steps=5, restarts=2, seed=0)
@@ -81,11 +81,11 @@ def test_more_radius_steps_or_restarts_never_help_the_network(trained, norm):
     for series in (by_radius, by_steps):
         assert all(later <= earlier + 0.01 for earlier, later in itertools.pairwise(series)), series
     assert by_radius[-1] < by_radius[0] - 0.5
-    # The first restart is the same whatever their number, so here there is no noise at all.
+    # The first restarts are the same for any number of restarts, so there is no noise here.
     assert by_restarts == sorted(by_restarts, reverse=True)
 
 
-def test_wrapper_brings_a_cheating_attack_back_and_classifies_afresh(trained):
+def test_wrapper_projects_illegal_points_and_classifies_again(trained):
     def cheat(model, x, y, /, *, threat, steps, restarts, generator):
         return torch.where(torch.arange(len(x))[:, None, None, None] % 2 == 0, 5 + x, torch.nan)
 
@@ -96,7 +96,7 @@ def test_wrapper_brings_a_cheating_attack_back_and_classifies_afresh(trained):
     assert torch.equal(robust, is_correct(model(points), y) & is_correct(model(x), y))
 
 
-def test_misclassified_images_never_reach_the_attack(trained):
+def test_misclassified_images_are_not_attacked(trained):
     model, x, _ = trained
     wrong = (model(x).argmax(1) + 1) % 3
     robust, points = run_attack(None, model, x, wrong, threat=ThreatModel("linf", 0.1), steps=1, restarts=1, seed=0)
@@ -104,16 +104,16 @@ def test_misclassified_images_never_reach_the_attack(trained):
     assert torch.equal(points, x)
 
 
-def test_attack_leaves_modes_buffers_gradients_and_inputs_alone():
+def test_attack_changes_no_modes_buffers_gradients_or_inputs():
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Flatten(), nn.Linear(12, 3)).train()
     x, y = torch.rand(6, *SHAPE), torch.tensor([0, 1, 2, 0, 1, 2])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    kept, random_state = x.clone(), torch.get_rng_state()
+    original, random_state = x.clone(), torch.get_rng_state()
     run_attack(pgd, model, x, y, threat=ThreatModel("linf", 0.1), steps=2, restarts=1, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    assert torch.equal(x, kept)
+    assert torch.equal(x, original)
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
@@ -122,8 +122,8 @@ def test_nan_logits_count_as_misclassified():
     assert is_correct(logits, torch.tensor([0, 0, 0])).tolist() == [False, True, False]
 
 
-def test_batches_do_not_change_which_example_is_broken(trained):
-    """An example's fate hangs on its own batch's generator, not on global state or earlier calls."""
+def test_attack_depends_on_its_seed_and_no_global_state(trained):
+    """Points depend on the generator of their batch, not on global state or earlier calls."""
     torch.manual_seed(1)
     first = run_attack(pgd, *trained, threat=ThreatModel("linf", 0.15), steps=3, restarts=1, seed=3)
     torch.manual_seed(2)
@@ -134,31 +134,31 @@ def test_batches_do_not_change_which_example_is_broken(trained):
     assert not torch.equal(first[1], other[1])
 
 
-def test_worst_point_is_kept_over_steps_and_restarts(trained):
-    """On survivors the returned point has the highest loss met: never less than any single restart's last."""
+def test_worst_point_over_steps_and_restarts_is_returned(trained):
+    """On robust images the returned point has the highest loss of all: never less than a restart's last iterate."""
     model, x, y = trained
     x, y = x[:60], y[:60]
     threat = ThreatModel("linf", 0.05)
     draws = torch.Generator().manual_seed(0)
     worst = pgd(model, x, y, threat=threat, steps=5, restarts=3, generator=draws)
     loss = cross_entropy_against(y)
-    survived = is_correct(model(worst), y)
-    assert survived.any()
+    robust = is_correct(model(worst), y)
+    assert robust.any()
     draws.manual_seed(0)
     for _ in range(3):
         last = craft(model, x, loss, threat=threat, steps=5, generator=draws)
-        assert (loss(model(worst))[survived] >= loss(model(last))[survived] - 1e-6).all()
+        assert (loss(model(worst))[robust] >= loss(model(last))[robust] - 1e-6).all()
 
 
 def test_craft_reaches_the_vertex_of_a_linear_model():
     model, x, y, weights = linear_problem(2, seed=0, n=20)
-    made = craft(
+    crafted = craft(
         model, x, cross_entropy_against(y), threat=ThreatModel("linf", 0.1), steps=4,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     towards = (weights[1 - y] - weights[y]).sign().float().reshape(x.shape)
-    assert torch.allclose(made, x + 0.1 * towards, atol=1e-6)
-    assert not made.requires_grad
+    assert torch.allclose(crafted, x + 0.1 * towards, atol=1e-6)
+    assert not crafted.requires_grad
 
 
 def test_craft_at_radius_zero_draws_nothing():

@@ -1,4 +1,4 @@
-"""Ball and box, by property and by hand."""
+"""Ball and box: properties, and examples by hand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_random_start_lies_in_ball_and_box_and_is_repeatable(norm, x, epsilon, s
 
 @pytest.mark.parametrize("norm", NORMS)
 @given(x=images, epsilon=radii)
-def test_projection_keeps_what_is_inside(norm, x, epsilon):
+def test_projection_does_not_move_points_inside(norm, x, epsilon):
     threat, x = ThreatModel(norm, epsilon), torch.from_numpy(x)
     inner = threat.random_start(x, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(threat.project(inner, x), inner, atol=SLACK)
@@ -65,7 +65,7 @@ def test_l2_projection_scales_the_offset():
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
-def test_l2_step_has_its_length_whatever_the_gradients_scale(scale):
+def test_l2_step_has_its_length_at_any_scale_of_the_gradient(scale):
     x = torch.zeros(2, 3)
     gradient = torch.tensor([[3.0, 0.0, 4.0], [1.0, 1.0, 1.0]]) * scale
     moved = ThreatModel("l2", 1.0).ascend(x, gradient, step=0.1)
@@ -74,7 +74,7 @@ def test_l2_step_has_its_length_whatever_the_gradients_scale(scale):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_zero_and_nan_gradients_move_nothing(norm):
+def test_zero_and_nan_gradients_leave_points_unchanged(norm):
     x = torch.rand(2, 3)
     gradient = torch.stack([torch.zeros(3), torch.full((3,), torch.nan)])
     assert torch.equal(ThreatModel(norm, 0.5).ascend(x, gradient, step=0.1), x)

@@ -1,4 +1,4 @@
-"""Certified bounds where the answer is known: linear models, radius 0, and networks that must be refused."""
+"""Certified bounds in cases with a known answer: linear models, radius 0, and networks that must be refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def signs(classes: int) -> torch.Tensor:
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("inside", [True, False])
 def test_linear_model_is_exact_in_linf(classes, budget, inside):
-    """The margin's worst point moves every pixel against its weight as far as ball and box let it."""
+    """The margin's worst point moves every pixel against its weight as far as ball and box allow."""
     weights, images, epsilon = matrix(classes), random_images(6), 0.1
     images = 0.3 + 0.4 * images if inside else images
     model, labels = linear(weights), torch.arange(6) % classes
@@ -67,7 +67,7 @@ def test_linear_model_is_exact_in_l2(budget):
     assert torch.allclose(proved.margin, margins.amin(1), atol=3e-4)
 
 
-def test_linear_layers_in_a_row_are_one_linear_map():
+def test_consecutive_linear_layers_are_one_linear_map():
     """Convolution, batch norm and averages without ReLU: the constant is that of the composed matrix."""
     with seeded(3):
         stack = shaken(
@@ -86,7 +86,7 @@ def test_linear_layers_in_a_row_are_one_linear_map():
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("seed", range(8))
 def test_radius_zero_gives_the_logits_and_the_norm_of_the_jacobian(seed, norm):
-    # Strictly inside the box: equal pixels tie in a pooling window, and a tie has more than one Jacobian.
+    # Strictly inside the box, as equal pixels tie in a pooling window, and a tie has more than one Jacobian.
     model, images = random_net(seed).double(), 0.25 + 0.5 * torch.rand(4, *SHAPE, generator=generator(seed))
     labels = model(images.double()).argmax(1)
     jacobians = [torch.autograd.functional.jacobian(lambda x: model(x[None])[0], x).flatten(1) for x in images.double()]
@@ -114,7 +114,7 @@ def test_bounds_grow_with_the_radius(seed, norm):
         for epsilon in (0.0, 0.01, 0.03, 0.1, 0.3)
     ]
     for smaller, larger in itertools.pairwise(proved):
-        # Rows go through the middle of each slope's range, which is no nested family: not monotone to the last percent.
+        # Rows go through the middle of each slope's range. As these are not nested, the bound is only roughly monotone.
         assert (smaller.lipschitz_upper <= 1.05 * larger.lipschitz_upper).all()
     bounds = [interval_bounds(model, images, epsilon=e, norm=norm, budget=0.0) for e in (0.0, 0.01, 0.03, 0.1, 0.3)]
     for (lower, upper), (wider_lower, wider_upper) in itertools.pairwise(bounds):
@@ -144,19 +144,18 @@ def test_relaxations_tighten():
     assert tight.margin.mean() > plain.margin.mean()
 
 
-def test_wide_network_in_few_examples_equals_one_by_one():
-    """Examples do not see each other, whatever the batch."""
+def test_examples_are_bounded_independently_of_their_batch():
     model, images = random_net(3), random_images(70)
     labels = model(images).argmax(1)
     threat = ThreatModel("linf", 0.05)
     together = certify(model, images, labels, threat=threat)
     alone = [certify(model, images[i : i + 1], labels[i : i + 1], threat=threat) for i in (0, 31, 32, 69)]
     for name in ("margin", "lipschitz_upper"):
-        expected = torch.cat([getattr(each, name) for each in alone])
+        expected = torch.cat([getattr(proved, name) for proved in alone])
         assert torch.allclose(getattr(together, name)[[0, 31, 32, 69]], expected, rtol=1e-12)
 
 
-def test_more_classes_than_signs_are_tried_for_stay_sound():
+def test_bounds_for_more_than_the_most_sign_classes_are_sound():
     weights, images = matrix(14), random_images(3)
     proved = certify(linear(weights), images, torch.zeros(3, dtype=torch.int64), threat=ThreatModel("linf", 0.1))
     constant = (signs(14) @ weights.double()).abs().sum(1).max()
@@ -169,14 +168,14 @@ def test_no_images_give_an_empty_certificate():
     assert [len(getattr(proved, f.name)) for f in dataclasses.fields(proved)] == [0, 0, 0]
 
 
-def test_broken_weights_certify_nothing():
+def test_nan_weights_certify_nothing():
     model = linear(torch.full((3, 25), torch.nan))
     proved = certify(model, random_images(2), torch.zeros(2, dtype=torch.int64), threat=ThreatModel("linf", 0.1))
     assert not proved.certified_correct.any()
     assert proved.lipschitz_upper.isinf().all()
 
 
-def test_model_is_left_as_it_was():
+def test_model_is_unchanged():
     model = random_net(3).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     certify(model, random_images(2), torch.zeros(2, dtype=torch.int64), threat=ThreatModel("linf", 0.1))
@@ -210,7 +209,7 @@ def hooked() -> nn.Module:
         (nn.ReLU(), "not one vector of logits"),
     ],
 )
-def test_what_cannot_be_bounded_is_named(module, message):
+def test_unsupported_modules_are_named(module, message):
     with pytest.raises(UnsupportedModuleError, match=message):
         certify(nn.Sequential(Normalize([0.5], [0.5]), module), random_images(1), torch.tensor([0]), threat=LINF)
 

@@ -1,4 +1,4 @@
-"""Checkpoint files are whole, plain and ours, or one clear error."""
+"""Checkpoint files: written atomically, without code, and one clear error for any other file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from trainables.checkpoints.format import CheckpointError, check_spec, read_checkpoint, write_checkpoint
 
 
-class Surprise:
+class Executed:
     def __reduce__(self):
         return (print, ("executed",))
 
@@ -19,13 +19,13 @@ def test_round_trip_leaves_no_other_file(tmp_path):
     path = tmp_path / "deep" / "last.pt"
     state = {"model": {"w": torch.eye(2)}, "epoch": 3, "reason": None, "history": [{"loss": 0.5}]}
     write_checkpoint(path, state)
-    found = read_checkpoint(path)
-    assert torch.equal(found["model"]["w"], torch.eye(2))
-    assert found["history"] == state["history"]
+    restored = read_checkpoint(path)
+    assert torch.equal(restored["model"]["w"], torch.eye(2))
+    assert restored["history"] == state["history"]
     assert [file.name for file in path.parent.iterdir()] == ["last.pt"]
 
 
-def test_failed_write_leaves_the_old_file_alone(tmp_path):
+def test_failed_write_does_not_change_the_old_file(tmp_path):
     path = tmp_path / "last.pt"
     write_checkpoint(path, {"epoch": 1})
     with pytest.raises(Exception, match="pickle"):
@@ -46,7 +46,7 @@ BAD_FILES = {
     "truncated": truncated,
     "a torch file of another kind": lambda path: torch.save({"weights": torch.zeros(2)}, path),
     "a tensor": lambda path: torch.save(torch.zeros(2), path),
-    "code": lambda path: torch.save({"format": Surprise()}, path),
+    "code": lambda path: torch.save({"format": Executed()}, path),
     "a pickle": lambda path: path.write_bytes(pickle.dumps({"format": 1}, protocol=2)),
 }
 
@@ -60,8 +60,9 @@ def test_bad_files_are_one_clear_error(kind, tmp_path, capsys):
     assert "executed" not in capsys.readouterr().out
 
 
-def test_spec_must_agree_but_for_where_the_files_lie():
-    ours = {"seed": 1, "dataset": {"name": "mnist", "root": "/here"}}
-    check_spec("x.pt", {"seed": 1, "dataset": {"name": "mnist", "root": None}}, ours)
-    with pytest.raises(CheckpointError, match=r"x\.pt belongs to another spec: `seed` is 2 there and 1 here"):
-        check_spec("x.pt", {"seed": 2, "dataset": {"name": "mnist", "root": None}}, ours)
+def test_spec_must_agree_except_for_the_data_root():
+    expected = {"seed": 1, "dataset": {"name": "mnist", "root": "/data"}}
+    check_spec("x.pt", {"seed": 1, "dataset": {"name": "mnist", "root": None}}, expected)
+    message = r"x\.pt belongs to another spec: `seed` is 2 in the checkpoint and 1 in the trial"
+    with pytest.raises(CheckpointError, match=message):
+        check_spec("x.pt", {"seed": 2, "dataset": {"name": "mnist", "root": None}}, expected)

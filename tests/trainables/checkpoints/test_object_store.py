@@ -1,4 +1,4 @@
-"""Checkpoints in an object store: whole objects, resumed from, damaged ones noticed, nothing secret written."""
+"""Checkpoints in an object store: trials resume from them, and damaged or missing objects are clear errors."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def store():
         yield url
 
 
-def test_a_trial_resumed_from_the_store_gives_the_row_of_one_never_interrupted(store):
+def test_a_trial_resumed_from_the_store_has_the_row_of_an_uninterrupted_one(store):
     folder = f"{store}/small/00000"
     interrupted = Trainer(SPEC)
     interrupted.run_epoch()
-    interrupted.keep(folder)
+    interrupted.save_checkpoints(folder)
     assert files.exists(f"{folder}/last.pt")
     assert files.exists(f"{folder}/best.pt")
-    resumed, whole = fit(SPEC, resume_from=f"{folder}/last.pt"), fit(SPEC)
+    resumed, uninterrupted = fit(SPEC, resume_from=f"{folder}/last.pt"), fit(SPEC)
     for name in ("val_clean_accuracy", "val_robust_accuracy", "val_loss", "val_lipschitz_mean", "epochs"):
-        assert resumed.row[name] == whole.row[name]
+        assert resumed.row[name] == uninterrupted.row[name]
 
 
 def test_weights_are_read_from_the_store(store):
@@ -52,16 +52,16 @@ def test_weights_are_read_from_the_store(store):
     assert all(torch.equal(value, state[name]) for name, value in trainer.model.state_dict().items())
 
 
-def test_a_new_object_replaces_the_old_one_and_folders_can_be_removed(store):
+def test_an_object_can_be_replaced_and_its_folder_deleted(store):
     for number in (1, 2):
-        write_checkpoint(f"{store}/gone/last.pt", {"number": number})
-    assert read_checkpoint(f"{store}/gone/last.pt")["number"] == 2
-    assert "gone" in files.folders(store)
+        write_checkpoint(f"{store}/replaced/last.pt", {"number": number})
+    assert read_checkpoint(f"{store}/replaced/last.pt")["number"] == 2
+    assert "replaced" in files.folders(store)
     assert files.folders(f"{store}/never") == []
-    files.remove_folder(f"{store}/gone")
-    files.remove_folder(f"{store}/gone")
-    assert "gone" not in files.folders(store)
-    assert not files.exists(f"{store}/gone/last.pt")
+    files.remove_folder(f"{store}/replaced")
+    files.remove_folder(f"{store}/replaced")
+    assert "replaced" not in files.folders(store)
+    assert not files.exists(f"{store}/replaced/last.pt")
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
@@ -83,7 +83,7 @@ def test_a_missing_object_or_bucket_is_a_checkpoint_error(store):
             read_weights(url)
 
 
-def test_locations_are_joined_as_their_kind_is(tmp_path):
+def test_names_are_joined_to_urls_and_to_paths(tmp_path):
     assert files.join("s3://bucket/a/", "b", "c.pt") == "s3://bucket/a/b/c.pt"
     assert files.join(tmp_path, "b") == tmp_path / "b"
     files.write_bytes(tmp_path / "deep" / "file", b"12")
@@ -91,13 +91,13 @@ def test_locations_are_joined_as_their_kind_is(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
 
 
-def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut(store):
+def test_a_trial_resumes_from_the_store_and_restarts_if_the_object_is_truncated(store):
     from trainables.training.tune_trainable import TrialTrainable
 
     folder = f"{store}/tune/00001"
     earlier = Trainer(SPEC)
     earlier.run_epoch()
-    earlier.keep(folder)
+    earlier.save_checkpoints(folder)
     config = {"spec": SPEC.to_dict(), "checkpoint_dir": folder}
     assert TrialTrainable(config=config)._trainer.epoch == 1
     content = files.read_bytes(f"{folder}/last.pt")
@@ -107,13 +107,13 @@ def test_a_trial_goes_on_from_the_store_and_starts_again_where_the_object_is_cut
     assert worker._trainer.epoch == 0
 
 
-def test_a_bucket_that_is_there_may_be_written_to_and_a_misspelt_one_is_named_before_a_study_starts(store, tmp_path):
+def test_a_misspelt_bucket_is_named_before_a_study_starts(store, tmp_path):
     tree = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}
-    right, misspelt = (
+    existing, misspelt = (
         Start(parse_config({**tree, "storage": {"checkpoints": place}}), tmp_path, is_new=True)
         for place in (f"{store}/s", "s3://studeis/s")
     )
-    require(right, [check_machines])
+    require(existing, [check_machines])
     with pytest.raises(
         UsageError, match=r"`storage.checkpoints`: this machine cannot write to s3://studeis/s \(.*bucket"
     ):

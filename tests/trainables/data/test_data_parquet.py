@@ -17,7 +17,7 @@ from trainables.spec import DatasetSpec
 
 @pytest.mark.parametrize("column", ["img", "image"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 7)])
-def test_pixels_and_labels_come_back(tmp_path: Path, column: str, shape: tuple[int, int, int]) -> None:
+def test_pixels_and_labels_round_trip(tmp_path: Path, column: str, shape: tuple[int, int, int]) -> None:
     write_parquet(tmp_path, shape=shape, column=column)
     raw = ParquetSet(tmp_path)(tmp_path)
     np.testing.assert_array_equal(raw.train_images, random_images(60, shape))
@@ -32,12 +32,12 @@ def test_class_names_come_from_the_schema(tmp_path: Path) -> None:
     assert ParquetSet(tmp_path, class_names=tuple("abcdefghij"))(tmp_path).class_names == tuple(names)
 
 
-def test_names_of_the_registered_set_stand_in(tmp_path: Path) -> None:
+def test_class_names_of_the_registered_set_are_the_fallback(tmp_path: Path) -> None:
     write_parquet(tmp_path)
     assert ParquetSet(tmp_path, class_names=tuple("abcdefghij"))(tmp_path).class_names == tuple("abcdefghij")
 
 
-def test_files_of_a_split_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_files_of_a_split_are_read_in_name_order(tmp_path: Path) -> None:
     write_parquet(tmp_path, num_train=5)
     images = random_images(3, (3, 32, 32), seed=7)
     table = parquet_table([encode(image) for image in images], cyclic_labels(3))
@@ -109,22 +109,22 @@ GOOD = encode(random_images(1, (1, 8, 8))[0])
         (pa.table({"image": [{"bytes": GOOD, "path": ""}], "label": ["cat"]}), "must be integers, got string"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, table: pa.Table, message: str) -> None:
+def test_errors_name_what_is_wrong(tmp_path: Path, table: pa.Table, message: str) -> None:
     _write(tmp_path, table)
     with pytest.raises(DataError, match=message) as caught:
         ParquetSet(tmp_path)(tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.parquet").write_bytes(b"not at all")
-    with pytest.raises(DataError, match=r"train.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"train.parquet is not a readable Parquet file"):
         ParquetSet(tmp_path)(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["train", "test"])
-def test_a_missing_split_is_named_before_anything_is_read(tmp_path: Path, missing: str) -> None:
+def test_a_missing_split_is_named_before_reading(tmp_path: Path, missing: str) -> None:
     write_parquet(tmp_path)
     (tmp_path / f"{missing}-00000-of-00001.parquet").unlink()
     spec = DatasetSpec(name=str(tmp_path))
@@ -133,7 +133,7 @@ def test_a_missing_split_is_named_before_anything_is_read(tmp_path: Path, missin
             use(spec)
 
 
-def test_a_folder_is_found_by_path_from_here_and_from_the_root(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_is_found_relative_to_the_working_folder_and_to_the_root(tmp_path: Path, monkeypatch) -> None:
     write_parquet(tmp_path / "data" / "letters", shape=(1, 8, 8))
     monkeypatch.chdir(tmp_path)
     hashes = set()
@@ -150,6 +150,6 @@ def test_a_folder_is_found_by_path_from_here_and_from_the_root(tmp_path: Path, m
     assert len(hashes) == 1
 
 
-def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match=r"`dataset.name` must be .* existing folder, got ./nothing/here"):
         check_available(DatasetSpec(name="./nothing/here"))

@@ -1,4 +1,4 @@
-"""Every registered data set keeps the contract; roots, names and users' own loaders."""
+"""The contract of every registered data set; data roots, names and users' own loaders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainables.data.roots import data_root
 from trainables.registry import UnknownNameError
 from trainables.spec import DatasetSpec
 
-# Writes tiny files of each registered data set; an embedded one has none.
+# Functions that write tiny files of each registered data set; embedded ones have none.
 FILES: dict[str, Callable[[Path], object] | None] = {
     "digits": None,
     "mnist": write_mnist,
@@ -46,10 +46,10 @@ def test_contract(name: str, tmp_path: Path, monkeypatch) -> None:
         write(tmp_path)
     spec = DatasetSpec(name=name, root=str(tmp_path), val_fraction=0.2, train_size=20)
     check_available(spec)
-    data, again = load_dataset(spec), load_dataset(spec)
+    data, reloaded = load_dataset(spec), load_dataset(spec)
 
     assert data.name == name
-    assert data.split_hash == again.split_hash
+    assert data.split_hash == reloaded.split_hash
     assert len(data.train) == 20
     assert data.image_shape[0] in (1, 3)
     assert data.num_classes == len(set(data.class_names)) >= 2
@@ -65,21 +65,21 @@ def test_contract(name: str, tmp_path: Path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
-def test_a_root_that_is_not_there_comes_first(name: str, tmp_path: Path) -> None:
+def test_a_missing_root_is_an_error_for_every_data_set(name: str, tmp_path: Path) -> None:
     for use in (check_available, load_dataset):
         with pytest.raises(DataNotFoundError, match=r"`dataset.root` must be an existing folder, got .*nowhere"):
             use(DatasetSpec(name=name, root=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize("name", sorted(name for name, write in FILES.items() if write))
-def test_a_root_from_the_environment_that_is_not_there(name: str, tmp_path: Path, monkeypatch) -> None:
+def test_a_missing_root_from_the_environment(name: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ROBUST_STUDY_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataNotFoundError, match=r"nowhere does not exist .*ROBUST_STUDY_DATA"):
         check_available(DatasetSpec(name=name))
 
 
 @pytest.mark.parametrize("name", sorted(name for name, write in FILES.items() if not write))
-def test_embedded_data_does_not_care_about_the_environments_root(name: str, tmp_path: Path, monkeypatch) -> None:
+def test_embedded_data_ignores_the_root_from_the_environment(name: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ROBUST_STUDY_DATA", str(tmp_path / "nowhere"))
     assert len(load_dataset(DatasetSpec(name=name)).train)
 
@@ -105,7 +105,7 @@ def test_only_the_cache_folder_is_created(tmp_path: Path, monkeypatch) -> None:
     assert sorted(os.listdir(tmp_path)) == ["robust-study"]
 
 
-def test_an_unknown_name_offers_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_closest() -> None:
     for use in (check_available, load_dataset):
         with pytest.raises(UnknownNameError, match=r"unknown data set 'minst' \(did you mean mnist\?\)"):
             use(DatasetSpec(name="minst"))
@@ -127,7 +127,7 @@ def not_images(root: Path) -> list[int]:
 
 @pytest.fixture
 def own_module(monkeypatch) -> str:
-    """This file under a name that can be imported from a YAML."""
+    """Make this file importable under the name that a config would use."""
     import sys
 
     monkeypatch.setitem(sys.modules, "my_project.data", sys.modules[__name__])
@@ -147,6 +147,6 @@ def test_a_users_own_loader_that_returns_something_else(own_module: str) -> None
         load_dataset(DatasetSpec(name=f"{own_module}:not_images"))
 
 
-def test_a_users_own_loader_that_is_not_there(own_module: str) -> None:
+def test_a_users_own_loader_that_does_not_exist(own_module: str) -> None:
     with pytest.raises(UnknownNameError, match="cannot be imported"):
         load_dataset(DatasetSpec(name=f"{own_module}:nothing"))

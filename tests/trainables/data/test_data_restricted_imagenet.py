@@ -1,4 +1,4 @@
-"""Restricted ImageNet on small trees: classes to groups, sizes, the cache of decoded images."""
+"""Restricted ImageNet on small folders: groups of classes, sizes, the cache of decoded images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def own_cache(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path / "cache" / "robust-study" / "data"
 
 
-def test_groups_are_the_literatures() -> None:
-    """203 ImageNet classes; the first and last of each group as in the issue that asks for them."""
+def test_groups_are_those_of_the_literature() -> None:
+    """203 ImageNet classes in nine groups."""
     ranges = {name: last - first + 1 for name, (first, last) in GROUPS.items()}
     assert ranges == {
         "dog": 118,
@@ -47,15 +47,15 @@ def test_folder_order_is_the_class_index(tmp_path: Path, numbered: bool) -> None
     names = [str(index) if numbered else f"n{index:08d}" for index in range(1000)]
     for name in reversed(names):
         (tmp_path / name).mkdir()
-    found = {(folder.name, label) for folder, label in _class_folders(tmp_path)}
+    labelled = {(folder.name, label) for folder, label in _class_folders(tmp_path)}
     expected = {
         (names[index], label) for label, (first, last) in enumerate(GROUPS.values()) for index in range(first, last + 1)
     }
-    assert found == expected
-    assert len(found) == 203
+    assert labelled == expected
+    assert len(labelled) == 203
 
 
-def test_images_outside_the_groups_are_left_out(tmp_path: Path) -> None:
+def test_images_outside_the_groups_are_excluded(tmp_path: Path) -> None:
     names = [f"{index:03d}" for index in range(1000)]
     images = {"150": list(random_images(1, (3, 72, 72))), "151": list(random_images(2, (3, 72, 72), seed=1))}
     write_image_tree(tmp_path / "imagenet", images, classes=names)
@@ -72,7 +72,7 @@ def test_folders_of_the_groups_themselves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 100, 91), (3, 72, 79), (3, 75, 72), (1, 300, 201), (3, 40, 33)])
-def test_resize_and_crop_are_torchvisions(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+def test_resize_and_crop_match_torchvision(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     from PIL import Image
 
     from trainables.data.torchvision_import import torchvision
@@ -108,16 +108,16 @@ def test_images_are_decoded_once_until_files_change(tmp_path: Path, own_cache: P
 def test_an_interrupted_decode_leaves_nothing(tmp_path: Path, own_cache: Path) -> None:
     write_restricted_imagenet(tmp_path)
     broken = tmp_path / "restricted_imagenet" / "val" / "n10001057" / "val_1.png"
-    whole = broken.read_bytes()
-    broken.write_bytes(whole[:200])
+    content = broken.read_bytes()
+    broken.write_bytes(content[:200])
     with pytest.raises(DataError, match=r"val_1.png cannot be decoded"):
         restricted_imagenet(tmp_path)
     assert [path for path in own_cache.iterdir() if path.is_dir()] == []
-    broken.write_bytes(whole)
+    broken.write_bytes(content)
     assert len(restricted_imagenet(tmp_path).test_images) == 27
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match=r"fill .*restricted_imagenet or .*imagenet with train/ and val/"):
         restricted_imagenet.check(tmp_path)
     write_image_tree(tmp_path / "imagenet", {}, classes=[f"n{index}" for index in range(999)])

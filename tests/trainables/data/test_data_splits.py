@@ -1,4 +1,4 @@
-"""Raw images, the fixed splits and the digits."""
+"""Raw images, the fixed splits, and the digits data set."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_splits_are_disjoint_and_nested_and_validation_ignores_train_size(count,
         assert piece.labels.dtype == piece.index.dtype == np.int64
 
 
-def test_the_cut_is_frozen() -> None:
-    """A change of these numbers changes every result ever measured."""
+def test_the_split_is_frozen() -> None:
+    """Changing these numbers changes every result."""
     data = split(raw_images(10), name="x", val_fraction=0.3, train_size=None)
     np.testing.assert_array_equal(
         np.r_[data.val.index, data.train.index], np.random.RandomState(20200305).permutation(10)
@@ -57,35 +57,35 @@ def test_the_cut_is_frozen() -> None:
     assert loaded.split_hash == "8aea7225443e7095"
 
 
-def test_test_split_is_the_source_in_order_and_can_be_withheld() -> None:
+def test_test_split_keeps_the_sources_order_and_can_be_removed() -> None:
     raw = raw_images()
     data = split(raw, name="x", val_fraction=0.1, train_size=None)
     np.testing.assert_array_equal(data.test.images, raw.test_images)
     np.testing.assert_array_equal(data.test.index, np.arange(7))
-    withheld = data.without_test()
-    assert withheld.test is None
-    assert withheld == withheld.without_test() == dataclasses.replace(data, test=None, test_examples=7)
+    without = data.without_test()
+    assert without.test is None
+    assert without == without.without_test() == dataclasses.replace(data, test=None, test_examples=7)
     assert data.test is not None
 
 
 @pytest.mark.parametrize("changed", ["train_images", "train_labels", "test_images", "test_labels"])
-def test_split_hash_sees_every_array(changed: str) -> None:
+def test_split_hash_depends_on_every_array(changed: str) -> None:
     raw = raw_images()
     array = getattr(raw, changed).copy()
     array.flat[0] = (int(array.flat[0]) + 1) % 3
     other = dataclasses.replace(raw, **{changed: array})
     hashes = {
-        split(each, name="x", val_fraction=0.1, train_size=None).split_hash for each in (raw, raw_images(), other)
+        split(images, name="x", val_fraction=0.1, train_size=None).split_hash for images in (raw, raw_images(), other)
     }
     assert len(hashes) == 2
 
 
-def test_split_hash_tells_sizes_apart() -> None:
+def test_split_hash_depends_on_the_size() -> None:
     hashes = {split(raw_images(), name="x", val_fraction=0.1, train_size=size).split_hash for size in (None, 20, 21)}
     assert len(hashes) == 3
 
 
-def test_too_large_train_size_names_field_and_what_there_is() -> None:
+def test_too_large_train_size_names_the_field_and_the_limit() -> None:
     with pytest.raises(DataError, match=r"`dataset.train_size` must be at most 45 .*got 46"):
         split(raw_images(50), name="x", val_fraction=0.1, train_size=46)
     assert len(split(raw_images(50), name="x", val_fraction=0.1, train_size=45).train) == 45
@@ -137,7 +137,7 @@ def test_contradicting_arrays_are_refused(changes: dict, message: str) -> None:
         raw_images(**changes)
 
 
-def test_digits_are_scikit_learns_and_each_is_in_one_part() -> None:
+def test_digits_match_scikit_learn_and_each_is_in_one_split() -> None:
     from sklearn.datasets import load_digits
 
     source, labels = load_digits(return_X_y=True)
@@ -145,12 +145,12 @@ def test_digits_are_scikit_learns_and_each_is_in_one_part() -> None:
     assert (len(raw.train_images), len(raw.test_images), raw.scale) == (1437, 360, 16)
     both = np.concatenate([raw.train_images, raw.test_images]).reshape(1797, 64)
     both_labels = np.concatenate([raw.train_labels, raw.test_labels])
-    found = sorted(map(tuple, np.c_[both, both_labels].tolist()))
-    assert found == sorted(map(tuple, np.c_[source.astype(int), labels].tolist()))
+    examples = sorted(map(tuple, np.c_[both, both_labels].tolist()))
+    assert examples == sorted(map(tuple, np.c_[source.astype(int), labels].tolist()))
     for images in (raw.train_images, raw.test_images):
         rest = iter(source)
         in_order = [any((image.ravel() == other).all() for other in rest) for image in images]
-        assert all(in_order), "the file's order is not kept"
+        assert all(in_order), "the file's order has changed"
 
 
 def test_every_class_is_in_every_split_of_the_digits() -> None:
@@ -165,5 +165,5 @@ def test_embedded_data_needs_neither_torch_nor_torchvision() -> None:
         "from trainables.spec import DatasetSpec; load_dataset(DatasetSpec(name='digits')).mean;"
         "print([name for name in ('torch', 'torchvision') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Data sets in torchvision's layouts: tiny files in the real format, fetching, and what is said when files lack."""
+"""Data sets in torchvision's layouts: tiny files in the real format, downloads, and errors about missing files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trainables.spec import DatasetSpec
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path: Path) -> None:
-    """Point every download at a folder that is not there."""
+    """Point every download at a folder that does not exist."""
     nowhere = (tmp_path / "nowhere").as_uri()
     datasets = torchvision().datasets
     monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{nowhere}/"])
@@ -43,7 +43,7 @@ def no_network(monkeypatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tiny_cifar10(monkeypatch, tmp_path: Path) -> Path:
-    """CIFAR-10 batches whose checksums torchvision is told, so that its check stays in force."""
+    """Write CIFAR-10 batches and give torchvision their checksums, so that it still checks them."""
     sums = write_cifar10(tmp_path)
     dataset = torchvision().datasets.CIFAR10
     monkeypatch.setattr(dataset, "train_list", [[f"data_batch_{n}", sums[f"data_batch_{n}"]] for n in range(1, 6)])
@@ -52,12 +52,12 @@ def tiny_cifar10(monkeypatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_torchvision_imports_beside_any_torch_and_twice() -> None:
+def test_torchvision_imports_with_any_torch_and_twice() -> None:
     assert torchvision() is torchvision()
     assert torchvision().datasets.MNIST
 
 
-def test_an_import_that_fails_with_all_schemas_there_is_not_tried_again(monkeypatch) -> None:
+def test_an_import_that_fails_with_all_schemas_declared_is_not_retried(monkeypatch) -> None:
     from trainables.data import torchvision_import
 
     torchvision_import.torchvision()
@@ -75,7 +75,7 @@ def test_an_import_that_fails_with_all_schemas_there_is_not_tried_again(monkeypa
 
 
 @pytest.mark.parametrize(("loader", "dataset"), [(mnist, "MNIST"), (fashion_mnist, "FashionMNIST")])
-def test_idx_files_come_back(tmp_path: Path, loader, dataset: str) -> None:
+def test_idx_files_round_trip(tmp_path: Path, loader, dataset: str) -> None:
     write_mnist(tmp_path, dataset=dataset)
     raw = loader(tmp_path)
     np.testing.assert_array_equal(raw.train_images, random_images(60, (1, 28, 28)))
@@ -84,7 +84,7 @@ def test_idx_files_come_back(tmp_path: Path, loader, dataset: str) -> None:
     assert len(raw.class_names) == 10
 
 
-def test_cifar_batches_come_back(tiny_cifar10: Path) -> None:
+def test_cifar_batches_round_trip(tiny_cifar10: Path) -> None:
     raw = cifar10(tiny_cifar10)
     expected = np.concatenate([random_images(12, (3, 32, 32), seed=seed) for seed in range(5)])
     np.testing.assert_array_equal(raw.train_images, expected)
@@ -93,7 +93,7 @@ def test_cifar_batches_come_back(tiny_cifar10: Path) -> None:
 
 
 @pytest.mark.parametrize("base", ["svhn", "."])
-def test_svhn_mat_files_come_back(tmp_path: Path, monkeypatch, base: str) -> None:
+def test_svhn_mat_files_round_trip(tmp_path: Path, monkeypatch, base: str) -> None:
     sums = write_svhn(tmp_path / base)
     dataset = torchvision().datasets.SVHN
     lists = {split: ["", name, sums[name]] for split, name in zip(("train", "test"), svhn.files, strict=True)}
@@ -110,7 +110,7 @@ def test_a_changed_svhn_file_is_refused(tmp_path: Path) -> None:
         svhn(tmp_path)
 
 
-def test_class_names_are_torchvisions() -> None:
+def test_class_names_match_torchvision() -> None:
     assert list(fashion_mnist.class_names) == torchvision().datasets.FashionMNIST.classes
 
 
@@ -121,7 +121,7 @@ def test_a_changed_cifar_batch_is_refused(tiny_cifar10: Path) -> None:
         cifar10(tiny_cifar10)
 
 
-def test_a_cut_off_idx_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_idx_file_is_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:1000])
@@ -137,11 +137,11 @@ def test_parquet_under_the_same_name_needs_no_torchvision(tmp_path: Path) -> Non
         "assert data.class_names[0] == 'airplane' and data.image_shape == (3, 32, 32);"
         "print([name for name in ('torch', 'torchvision') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
-def test_originals_win_over_a_parquet_copy(tmp_path: Path) -> None:
+def test_originals_are_preferred_to_a_parquet_copy(tmp_path: Path) -> None:
     write_mnist(tmp_path, num_train=60)
     write_parquet(tmp_path / "mnist", shape=(1, 28, 28), num_train=30)
     assert len(mnist(tmp_path).train_images) == 60
@@ -161,7 +161,7 @@ def served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def test_missing_files_are_fetched_once(tmp_path: Path, monkeypatch) -> None:
+def test_missing_files_are_downloaded_once(tmp_path: Path, monkeypatch) -> None:
     server, root = tmp_path / "server", tmp_path / "root"
     server.mkdir()
     root.mkdir()
@@ -177,7 +177,7 @@ def test_missing_files_are_fetched_once(tmp_path: Path, monkeypatch) -> None:
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "svhn"])
-def test_offline_the_folders_to_fill_are_named_in_one_line(tmp_path: Path, name: str) -> None:
+def test_without_a_network_one_line_names_the_folders_to_fill(tmp_path: Path, name: str) -> None:
     loader = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10, "svhn": svhn}[name]
     for use in (check_available, load_dataset):
         with pytest.raises(DataNotFoundError) as caught:
@@ -189,7 +189,7 @@ def test_offline_the_folders_to_fill_are_named_in_one_line(tmp_path: Path, name:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_half_a_parquet_set_does_not_count(tmp_path: Path) -> None:
+def test_an_incomplete_parquet_set_is_ignored(tmp_path: Path) -> None:
     write_parquet(tmp_path / "mnist", shape=(1, 28, 28))
     (tmp_path / "mnist" / "test-00000-of-00001.parquet").unlink()
     with pytest.raises(DataNotFoundError, match="mnist is not in"):

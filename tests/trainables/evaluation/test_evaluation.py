@@ -1,4 +1,4 @@
-"""Evaluation: what is measured on what, and the flags."""
+"""Evaluation: measures, their summary, and the cheap flags."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def own_labels(model):
 
 
 class Saturated(nn.Module):
-    """Right on everything, through logits so large that cross-entropy's gradient is exactly zero."""
+    """Correct on every image; for a share of them logits are so large that cross-entropy's gradient is exactly zero."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -39,9 +39,9 @@ class Saturated(nn.Module):
 
     def forward(self, x):
         logits = self.net(x)
-        hidden = torch.nn.functional.one_hot(logits.argmax(1), 3) * 1e4
-        stuck = torch.arange(len(x)) < self.share * len(x)
-        return torch.where(stuck[:, None], hidden.to(logits), logits)
+        huge = torch.nn.functional.one_hot(logits.argmax(1), 3) * 1e4
+        saturated = torch.arange(len(x)) < self.share * len(x)
+        return torch.where(saturated[:, None], huge.to(logits), logits)
 
 
 class NanFor(nn.Module):
@@ -55,10 +55,10 @@ class NanFor(nn.Module):
 
 def test_healthy_network_raises_no_flag_and_has_every_summary():
     model = healthy()
-    found = measure(model, labels=own_labels(model))
-    assert found.flags == ()
-    assert list(found.summary()) == list(SUMMARIES)
-    assert all(value is not None for value in found.summary().values())
+    measures = measure(model, labels=own_labels(model))
+    assert measures.flags == ()
+    assert list(measures.summary()) == list(SUMMARIES)
+    assert all(value is not None for value in measures.summary().values())
 
 
 @pytest.mark.parametrize(("share", "flagged"), [(1.0, True), (0.05, True), (0.0, False)])
@@ -74,21 +74,21 @@ def test_zero_gradient_flag_allows_one_percent():
 
 def test_nan_logits_are_flagged_and_misclassified():
     model = NanFor()
-    found = measure(model, labels=lambda x: x.flatten(1)[:, :3].argmax(1))
-    assert "nan_logits" in found.flags
-    assert not found.clean_correct[:2].any()
-    assert found.clean_correct[2:].all()
-    summary = found.summary()
+    measures = measure(model, labels=lambda x: x.flatten(1)[:, :3].argmax(1))
+    assert "nan_logits" in measures.flags
+    assert not measures.clean_correct[:2].any()
+    assert measures.clean_correct[2:].all()
+    summary = measures.summary()
     assert summary["loss"] is None
     assert summary["lipschitz_mean"] is None
     assert summary["clean_accuracy"] == pytest.approx(38 / 40)
 
 
 def test_constant_network_has_lipschitz_zero_and_no_scale_free_form():
-    found = measure(linear(torch.zeros(3, 12)))
-    assert found.flags == ("scale_free_undefined", "zero_gradient")
-    assert found.summary()["lipschitz_max"] == 0
-    assert found.summary()["lipschitz_scale_free_mean"] is None
+    measures = measure(linear(torch.zeros(3, 12)))
+    assert measures.flags == ("scale_free_undefined", "zero_gradient")
+    assert measures.summary()["lipschitz_max"] == 0
+    assert measures.summary()["lipschitz_scale_free_mean"] is None
 
 
 def test_robust_is_clean_at_radius_zero_and_never_more_elsewhere():
@@ -103,33 +103,33 @@ def test_robust_is_clean_at_radius_zero_and_never_more_elsewhere():
 
 
 def test_summary_and_examples_agree_with_the_arrays():
-    found = measure(healthy())
-    summary = found.summary()
-    assert summary["robust_accuracy"] == found.robust_correct.mean()
-    assert summary["lipschitz_p95"] == np.percentile(found.lipschitz, 95)
-    columns = found.examples(np.arange(100, 140))
+    measures = measure(healthy())
+    summary = measures.summary()
+    assert summary["robust_accuracy"] == measures.robust_correct.mean()
+    assert summary["lipschitz_p95"] == np.percentile(measures.lipschitz, 95)
+    columns = measures.examples(np.arange(100, 140))
     assert {len(values) for values in columns.values()} == {40}
-    assert np.array_equal(columns["lipschitz"][:10], found.lipschitz)
+    assert np.array_equal(columns["lipschitz"][:10], measures.lipschitz)
     assert np.isnan(columns["lipschitz"][10:]).all()
     assert columns["index"][0] == 100
 
 
-def test_measures_survive_a_checkpoint():
-    found = measure(healthy())
-    again = Measures.from_dict(found.to_dict())
-    assert all(np.array_equal(value, vars(again)[name]) for name, value in vars(found).items())
+def test_measures_round_trip_through_a_checkpoint():
+    measures = measure(healthy())
+    restored = Measures.from_dict(measures.to_dict())
+    assert all(np.array_equal(value, vars(restored)[name]) for name, value in vars(measures).items())
 
 
 def test_clean_measures_agree_with_evaluate():
     model, x = healthy(), torch.rand(300, *SHAPE, generator=torch.Generator().manual_seed(0))
     y = torch.arange(300) % 3
     accuracy, loss = clean_measures(model, x, y)
-    found = measure(model, n=300)
-    assert accuracy == found.clean_correct.mean()
-    assert loss == pytest.approx(found.loss.mean(), rel=1e-12)
+    measures = measure(model, n=300)
+    assert accuracy == measures.clean_correct.mean()
+    assert loss == pytest.approx(measures.loss.mean(), rel=1e-12)
 
 
-def test_model_and_images_are_left_as_they_were():
+def test_model_and_random_state_are_unchanged():
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), healthy()).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""Flags: each has a network or an attack that must raise it, and a healthy network raises none."""
+"""Flags: each is raised by a network or attack made for it, and a healthy network raises none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINF = ThreatModel("linf", 0.05)
 
 
 class Rewired(nn.Module):
-    """A network whose forward pass, or whose gradient, is changed by `wire`."""
+    """A network with a forward pass or gradient changed by `wire`."""
 
     def __init__(self, net: nn.Module, wire) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def measure(model, x, y, *, threat=LINF, checks="cheap", attack="pgd", **changes
 
 @pytest.fixture(scope="module")
 def problem():
-    """A linear model, images whose classes it knows, most of them robust at 0.01 and few at 0.05."""
+    """A linear model and images that it classifies correctly, most of them robust at 0.01 and few at 0.05."""
     model, x, y, _ = linear_problem(3, seed=0, n=200)
     return model, x, y
 
@@ -53,7 +53,7 @@ def noisy(net, x):
 
 
 def drifting():
-    """Right answers in the attack's own clean pass, wrong ones for every fourth image in the first."""
+    """Correct in the attack's own clean pass, but wrong for every fourth image in the passes before."""
     calls = iter(range(10**6))
 
     def wire(net, x):
@@ -64,13 +64,13 @@ def drifting():
     return wire
 
 
-def climbs_down(net, x):
-    """The gradient has the wrong sign, so every attack that follows it runs away from the boundary."""
+def flipped_gradient(net, x):
+    """The gradient has the wrong sign, so every attack that follows it moves away from the boundary."""
     return net(2 * x.detach() - x)
 
 
-def blind_off_grid(net, x):
-    """A gradient at multiples of 1/16 only, where images lie and a random start does not."""
+def no_gradient_off_grid(net, x):
+    """There is a gradient at multiples of 1/16 only: at the images, but not at random starts."""
     on_grid = (16 * x == (16 * x).round()).flatten(1).all(1).reshape(-1, 1, 1, 1)
     return net(torch.where(on_grid, x, x.detach()))
 
@@ -79,8 +79,8 @@ def no_gradient(net, x):
     return net(x.detach() + 0 * x)
 
 
-def two_steps_short(model, x, y, /, *, threat, steps, restarts, generator):
-    """Half a radius in ten steps, the whole in twenty."""
+def half_way(model, x, y, /, *, threat, steps, restarts, generator):
+    """The attack covers half the radius in ten steps, and all of it in twenty."""
     gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
     return threat.project(threat.ascend(x, gradient, step=threat.epsilon * steps / 20), x)
 
@@ -104,14 +104,14 @@ def half_nan(model, x, y, /, *, threat, steps, restarts, generator):
 )
 def test_healthy_trained_network_raises_no_flag(robust, norm, epsilon):
     threat = ThreatModel(norm, epsilon)
-    found = measure(*trained_digits(robust=robust), threat=threat, checks="full", steps=20, lipschitz_steps=20)
-    assert found.flags == ()
-    assert found.clean_correct.mean() > 0.9
+    measures = measure(*trained_digits(robust=robust), threat=threat, checks="full", steps=20, lipschitz_steps=20)
+    assert measures.flags == ()
+    assert measures.clean_correct.mean() > 0.9
 
 
 def test_probabilities(problem):
-    found = measure(*wired(problem, lambda net, x: torch.softmax(net(x), 1)))
-    assert "probabilities" in found.flags
+    measures = measure(*wired(problem, lambda net, x: torch.softmax(net(x), 1)))
+    assert "probabilities" in measures.flags
     assert not look_like_probabilities(torch.tensor([[0.5, 0.5], [1.5, -0.5]]))
     assert not look_like_probabilities(torch.tensor([[0.5, 0.4]]))
     assert not look_like_probabilities(torch.tensor([[torch.nan, 0.5]]))
@@ -122,7 +122,7 @@ def test_nondeterministic(problem):
     assert "nondeterministic" in measure(*wired(problem, noisy)).flags
 
 
-def test_differ_is_relative_and_takes_equal_nans_for_equal():
+def test_differ_is_relative_and_treats_nans_as_equal():
     logits = torch.tensor([[1000.0, 1.0], [torch.nan, 1.0]])
     assert not differ(logits, logits.clone())
     assert not differ(logits, logits + torch.tensor([[1e-2], [1e-5]]))
@@ -131,55 +131,55 @@ def test_differ_is_relative_and_takes_equal_nans_for_equal():
 
 
 def test_robust_above_clean(problem):
-    found = measure(*wired(problem, drifting()), threat=ThreatModel("linf", 0.001))
-    assert "robust_above_clean" in found.flags
-    # What is reported stays below clean accuracy all the same.
-    assert not (found.robust_correct & ~found.clean_correct).any()
+    measures = measure(*wired(problem, drifting()), threat=ThreatModel("linf", 0.001))
+    assert "robust_above_clean" in measures.flags
+    # The reported robust accuracy is nevertheless at most the clean accuracy.
+    assert not (measures.robust_correct & ~measures.clean_correct).any()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("attack", [wrong_ball, wrong_box, half_nan], ids=lambda attack: attack.__name__)
 def test_radius_exceeded(problem, attack, norm, monkeypatch):
-    found = measure(*problem, threat=ThreatModel(norm, 0.05), attack=f"{__name__}:{attack.__name__}")
-    assert "radius_exceeded" in found.flags
+    measures = measure(*problem, threat=ThreatModel(norm, 0.05), attack=f"{__name__}:{attack.__name__}")
+    assert "radius_exceeded" in measures.flags
 
 
 def test_noise_stronger_and_large_radius_survived(problem):
-    """Gradient masking: attacks that trust the gradient find nothing, at any radius."""
-    found = measure(*wired(problem, climbs_down), checks="full")
-    assert found.robust_correct.mean() > 0.8
-    assert {"noise_stronger", "large_radius_survived"} <= set(found.flags)
+    """Gradient masking: attacks that follow the gradient find nothing, at any radius."""
+    measures = measure(*wired(problem, flipped_gradient), checks="full")
+    assert measures.robust_correct.mean() > 0.8
+    assert {"noise_stronger", "large_radius_survived"} <= set(measures.flags)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_large_radius_survived_in_both_norms(norm):
-    """Grey is on the boundary, so no network can be right there; one without a gradient seems to be."""
+    """Grey is on the boundary, so no network can be robust at that radius; one with a false gradient seems to be."""
     x = torch.cat([torch.full((20, 1, 3, 4), 0.2), torch.full((20, 1, 3, 4), 0.8)])
     y = torch.arange(40) // 20
     net = linear(torch.stack([-torch.ones(12), torch.ones(12)]), torch.tensor([6.0, -6.0]))
     threat = ThreatModel(norm, 0.05)
     assert is_correct(net(x), y).all()
     assert "large_radius_survived" not in measure(net, x, y, threat=threat, checks="full").flags
-    assert "large_radius_survived" in measure(Rewired(net, climbs_down), x, y, threat=threat, checks="full").flags
+    assert "large_radius_survived" in measure(Rewired(net, flipped_gradient), x, y, threat=threat, checks="full").flags
 
 
 def test_fgsm_stronger(problem):
     model, x, _ = problem
     x = (16 * x).round() / 16
     y = model(x).argmax(1)
-    found = measure(Rewired(model, blind_off_grid), x, y)
-    assert "fgsm_stronger" in found.flags
+    measures = measure(Rewired(model, no_gradient_off_grid), x, y)
+    assert "fgsm_stronger" in measures.flags
 
 
 def test_steps_not_converged(problem):
-    attack = f"{__name__}:two_steps_short"
+    attack = f"{__name__}:half_way"
     assert "steps_not_converged" in measure(*problem, checks="full", attack=attack).flags
     assert "steps_not_converged" not in measure(*problem, checks="full", attack=attack, steps=20).flags
     assert "steps_not_converged" not in measure(*problem, checks="cheap", attack=attack).flags
 
 
 class Waves(nn.Module):
-    """Logits that swing within the ball, so that their linearisation at the image says little about it."""
+    """Logits that oscillate within the ball, so that their linearisation at the image is a poor guide."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ class Waves(nn.Module):
 
 
 def test_lipschitz_not_converged():
-    """One step finds no slope that twenty find."""
+    """One step misses slopes that twenty steps find."""
     x = torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     threat = ThreatModel("linf", 0.1)
     few, enough = (
@@ -222,23 +222,23 @@ def test_noticeable_needs_the_share_and_more_than_one_image():
     assert noticeable(6, 1000, share=0.005)
 
 
-def test_every_flag_has_its_sentence_and_its_control():
-    controlled = {
+def test_every_flag_has_a_description_and_a_test():
+    tested = {
         name.removeprefix("test_")
         for name in globals()
         if name.startswith("test_") and name.removeprefix("test_") in FLAGS
     } | {"noise_stronger", "large_radius_survived"}
-    # The rest comes from AutoAttack's own warnings: see test_attacks.
+    # The others are AutoAttack's own warnings: see test_attacks.
     autoattack = {flag for flag in FLAGS if flag.startswith("autoattack_")}
-    assert controlled | autoattack == set(FLAGS)
+    assert tested | autoattack == set(FLAGS)
     assert set(AUTOATTACK_FLAGS.values()) <= set(FLAGS)
-    for sentence in FLAGS.values():
-        assert sentence[0].islower() or sentence.startswith(("FGSM", "AutoAttack"))
-        assert not sentence.endswith(".")
+    for description in FLAGS.values():
+        assert description[0].islower() or description.startswith(("FGSM", "AutoAttack"))
+        assert not description.endswith(".")
 
 
 def test_cheap_flags_cost_little(problem):
-    """Counted in images through the network, forward ones as one and those with a gradient as three."""
+    """The cost is the number of images that pass through the network; a pass with a gradient counts three times."""
     model, x, y = trained_digits()
     cost = {"forward": 0}
 
@@ -249,9 +249,9 @@ def test_cheap_flags_cost_little(problem):
     try:
         options = {"lipschitz_steps": 20, "lipschitz_examples": 180, "threat": ThreatModel("linf", 0.1)}
         measure(model, x, y, **options)
-        whole = cost["forward"]
+        total = cost["forward"]
     finally:
         hook.remove()
-    # FGSM's point, a second pass over the first batch, two draws of noise; by robust accuracy at most.
+    # FGSM's point, a second pass over the first batch, and at most two draws of noise for each image.
     extra = len(x) + min(256, len(x)) + 2 * len(x)
-    assert extra < 0.1 * (whole - extra)
+    assert extra < 0.1 * (total - extra)

@@ -1,4 +1,4 @@
-"""The Lipschitz estimate against closed forms and its invariances."""
+"""The Lipschitz estimate: closed forms and invariances."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def weights(classes: int, seed: int = 0) -> torch.Tensor:
 
 
 def exact(matrix: torch.Tensor, norm: str) -> float:
-    """The Lipschitz constant of x -> W x: linf to l1 by brute force over sign vectors, l2 to l2 by singular values."""
+    """Return the Lipschitz constant of x -> W x: linf to l1 by brute force over signs, l2 to l2 by singular values."""
     matrix = matrix.double()
     if norm == "l2":
         return torch.linalg.matrix_norm(matrix, 2).item()
@@ -50,11 +50,11 @@ def estimate(model, x=None, *, threat=LINF, steps=20, restarts=2, seed=0, labels
 @pytest.mark.parametrize(("classes", "restarts"), [(2, 1), (3, 1), (6, 1), (12, 1), (14, 96)])
 @pytest.mark.parametrize("seed", range(2))
 def test_linear_closed_form_is_reached_and_never_exceeded(threat, classes, restarts, seed):
-    """One restart of 5 steps does with up to 12 classes; beyond, chance has to find the way past local maxima."""
+    """One restart of 5 steps suffices up to 12 classes; beyond that, random starts must avoid the local maxima."""
     matrix = weights(classes, seed)
     constant = exact(matrix, threat.norm)
     found = estimate(linear(matrix), images(8), threat=threat, steps=5 if restarts == 1 else 20, restarts=restarts)
-    # Witnesses are fp32 points, so the closed form holds for them to float64 round-off.
+    # Values at the fp32 witnesses are computed in float64, so the closed form holds up to its round-off.
     assert (found.raw <= constant * (1 + 1e-12)).all()
     assert (found.raw >= constant * (1 - 1e-3)).all()
 
@@ -74,7 +74,7 @@ def test_scale_free_form_of_a_linear_model(threat):
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=lambda t: t.norm)
-def test_value_is_that_of_its_witness_inside_ball_and_box(threat):
+def test_value_is_the_ratio_at_a_witness_inside_ball_and_box(threat):
     torch.manual_seed(0)
     x = torch.rand(30, *SHAPE).round(decimals=1)
     model = smooth_net()
@@ -106,7 +106,7 @@ def test_scale_free_form_ignores_scale_and_shifts_that_depend_on_x(threat):
             return self.scale * self.net(x) + self.shift * (x.flatten(1).sum(1, keepdim=True)) ** 2
 
     plain, changed = (estimate(Changed(*c), threat=threat, restarts=4) for c in ((1.0, 0.0), (8.0, 0.5)))
-    # fp32 rounding of shifted logits may turn a few ascent steps, hence not bit for bit.
+    # Not bit for bit, as fp32 rounding of shifted logits may change a few ascent steps.
     assert torch.allclose(plain.scale_free, changed.scale_free, rtol=5e-3)
     assert (changed.raw > 5 * plain.raw).all()
 
@@ -137,7 +137,7 @@ def test_constant_logits_with_a_margin_are_zero_in_both_forms():
 
 
 def test_more_restarts_never_lower_the_estimate():
-    """The first restarts are the same whatever their number; fp32 picks the witness, float64 values it."""
+    """The first restarts are the same for any number of them; the tolerance is for witnesses selected in fp32."""
     many_maxima = linear(weights(14))
     few, many = estimate(many_maxima, restarts=2), estimate(many_maxima, restarts=6)
     assert (many.raw >= few.raw * (1 - 1e-4)).all()
@@ -145,7 +145,7 @@ def test_more_restarts_never_lower_the_estimate():
 
 
 def test_finds_the_largest_slope_at_a_small_distance():
-    """Steep near x and flat further out: only a search at every scale sees the slope of 50 inside 0.005."""
+    """The function is steep near x and flat further out: only a search at every scale finds the slope of 50."""
 
     class Bump(nn.Module):
         def forward(self, x):
@@ -157,7 +157,7 @@ def test_finds_the_largest_slope_at_a_small_distance():
     assert (found.raw <= 50).all()
 
 
-def test_estimate_leaves_the_model_alone_and_depends_on_no_global_state():
+def test_estimate_does_not_change_the_model_or_depend_on_global_state():
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), smooth_net()).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Our Lipschitz estimate beside the paper's own estimator, on the same trained network and radius."""
+"""The Lipschitz estimate against the paper's estimator, on the same trained network and radius."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainables.spec import LipschitzSpec
 
 
 def papers_estimate(model: nn.Module, x: Tensor, epsilon: float) -> Tensor:
-    """Ten sign steps of 0.003 up the ratio itself from a near random start, clamped in linf; the last iterate's ratio.
+    """Return the last ratio of ten sign steps of 0.003 on the ratio itself, from a near random start, clamped in linf.
 
-    What the paper's published code does, whatever the radius.
+    The paper's published code uses these settings for every radius.
     """
     with torch.no_grad():
         logits = model(x)
@@ -37,7 +37,7 @@ def papers_estimate(model: nn.Module, x: Tensor, epsilon: float) -> Tensor:
 @pytest.mark.parametrize("epsilon", [0.1, 0.02])
 @pytest.mark.parametrize("robust", [True, False])
 def test_our_estimate_is_higher_on_average_and_per_example(robust, epsilon):
-    """At the default budget, on an adversarially and on a naturally trained network."""
+    """With the default steps and restarts, on an adversarially and on a naturally trained network."""
     model, x, y = trained_digits(robust=robust)
     theirs = papers_estimate(model, x, epsilon).double()
     budget = LipschitzSpec()

@@ -1,6 +1,6 @@
-"""What every registered method must do, and what the methods of the literature do in particular.
+"""The contract of every registered method, and the methods of the literature.
 
-The contract runs over the registry: a new method is tested by being registered.
+The contract runs over the registry, so registering a new method is enough to test it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def name(request) -> str:
 
 
 class TestContract:
-    """Holds for every method, at its defaults, with batch norm and dropout on."""
+    """The contract of every method, at its defaults, with batch norm and dropout on."""
 
     @pytest.fixture
     def method(self, name) -> Method:
@@ -58,7 +58,7 @@ class TestContract:
             assert parameter.grad.isfinite().all()
         assert any(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
-    def test_inputs_modes_and_requirements_are_left_alone(self, method):
+    def test_inputs_modes_and_requires_grad_are_unchanged(self, method):
         model = network()
         model[2].eval()
         step = make_step(model, method)
@@ -72,17 +72,16 @@ class TestContract:
         assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
         assert all(module.track_running_stats for module in model.modules() if isinstance(module, nn.BatchNorm2d))
 
-    def test_running_statistics_move_once_a_step(self, method):
+    def test_running_statistics_are_updated_once_per_step(self, method):
         model = network()
         run(method, model)
         assert model[1].num_batches_tracked == 1
 
-    def test_same_generators_same_loss(self, method):
+    def test_same_generators_give_the_same_loss(self, method):
         first, second = (run(method, network()) for _ in range(2))
         assert torch.equal(first.total, second.total)
 
-    def test_global_stream_advances_as_in_natural_training_until_the_second_pass(self, method):
-        """Crafting takes nothing from the dropout stream, whatever the craft mode."""
+    def test_crafting_does_not_advance_the_dropout_stream(self, method):
         states = []
         for dropout in ("eval", "train"):
             with seeded(0, "dropout"):
@@ -90,7 +89,7 @@ class TestContract:
                 states.append(torch.get_rng_state())
         assert torch.equal(*states)
 
-    def test_radius_shows_in_the_loss_exactly_if_it_attacks(self, method):
+    def test_radius_affects_the_loss_if_and_only_if_the_method_attacks(self, method):
         small, large = (run(method, network(), epsilon=e).total.mean() for e in (0.01, 0.3))
         assert large > small if method.attacks else large == small
 
@@ -111,7 +110,7 @@ class TestContract:
                 assert low > 0 or not setting.log
         assert hyperparameters(cls()) == {key: setting.default for key, setting in declared.items()}
 
-    def test_radius_is_required_exactly_where_it_is_used(self, name, method):
+    def test_radius_is_required_if_and_only_if_the_method_attacks(self, name, method):
         wrong, right = (None, 0.1) if method.attacks else (0.1, None)
         check_radius(name, method, right)
         with pytest.raises(ValueError, match=f"`train_epsilon` must be .* for method '{name}', got"):
@@ -154,19 +153,19 @@ def test_trades_by_hand_at_a_fixed_adversarial_point():
     assert (terms.parts["divergence"] > 0).all()
 
 
-def test_trades_measures_its_second_pass_on_batch_statistics():
+def test_trades_uses_batch_statistics_in_its_second_pass():
     model = network()
     method = build_method("trades", {})
     step = make_step(model, method, epsilon=1e-7)
     model[4].p = 0.0
     terms = method(step)
-    # With x' next to x the divergence vanishes only if both passes normalise alike.
+    # With x' close to x the divergence vanishes only if both passes normalise in the same way.
     assert terms.parts["divergence"].abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("method", ["adversarial_training", "robust_self_training", "trades"])
 @pytest.mark.parametrize("bn", ["eval", "train"])
-def test_buffers_move_while_crafting_only_in_that_craft_mode(method, bn):
+def test_crafting_updates_buffers_in_train_mode_only(method, bn):
     model = network()
     step = make_step(model, build_method(method, {}), bn=bn)
     step.craft(lambda logits: cross_entropy(logits, step.y))
@@ -201,7 +200,7 @@ def test_parts_of_weight_zero_are_not_computed():
 
 
 def test_locally_linear_crafts_in_its_craft_mode():
-    """In train mode crafting moves the running statistics too: x once, then each step."""
+    """In train mode crafting updates the running statistics too: once for x, then at each step."""
     method = build_method("locally_linear", {})
     model = network()
     run(method, model, bn="train")

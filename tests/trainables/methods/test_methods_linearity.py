@@ -1,4 +1,4 @@
-"""Gradient and local linearity regularisation on losses exactly linear or quadratic in x, and under dropout."""
+"""Gradient and local linearity regularisation on losses that are linear or quadratic in x, and under dropout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOPE = torch.randn(64, generator=torch.Generator().manual_seed(1), dtype=torch.
 
 
 class ExactLoss(nn.Module):
-    """Logits (0, log(exp(q) - 1)): the cross-entropy of label 0 is q = 20 + slope.m*x + bend/2 |x|^2, m a mask."""
+    """Logits (0, log(exp(q) - 1)): cross-entropy of label 0 is q = 20 + slope.(m*x) + bend/2 |x|^2 with a mask m."""
 
     def __init__(self, *, bend: float = 0.0, dropout: float = 0.0) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ExactLoss(nn.Module):
 
 
 def images(count: int = 6) -> Tensor:
-    """Away from the box's faces, so that only the ball binds."""
+    """Return images away from the box's faces, so that only the ball constrains."""
     draws = torch.Generator().manual_seed(3)
     return 0.2 + 0.6 * torch.rand(count, 1, 8, 8, generator=draws, dtype=torch.float64)
 
@@ -49,7 +49,7 @@ def exact_step(model: nn.Module, method, **changes):
     return make_step(model, method, x=x, y=torch.zeros(len(x), dtype=torch.int64), **changes)
 
 
-def test_the_loss_is_what_it_is_meant_to_be():
+def test_the_loss_is_the_stated_quadratic():
     x = images()
     for model in (ExactLoss(), ExactLoss(bend=0.7)):
         expected = 20 + x.flatten(1) @ SLOPE + float(model.bend.detach()) / 2 * x.flatten(1).square().sum(1)
@@ -59,7 +59,7 @@ def test_the_loss_is_what_it_is_meant_to_be():
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("bend", [0.0, 0.7])
 def test_gradient_regularization_by_hand(norm, bend):
-    """Along d the loss rises by h*g.d + h^2/2 bend |d|^2; on a linear loss that leaves g's dual norm, squared."""
+    """Along d the loss rises by h*g.d + h^2/2 bend |d|^2; on a linear loss the penalty is g's dual norm, squared."""
     method = build_method("gradient_regularization", {"lambda": 0.8, "h": 0.05})
     terms = method(exact_step(ExactLoss(bend=bend), method, norm=norm))
     gradient = SLOPE + bend * images().flatten(1)
@@ -73,21 +73,21 @@ def test_gradient_regularization_by_hand(norm, bend):
 
 
 def test_gradient_regularization_does_not_differentiate_its_direction():
-    """d/d bend of the penalty, with d held fixed, by hand; in l2 d depends on bend."""
+    """The derivative of the penalty by bend, with d fixed, by hand; in l2 d depends on bend."""
     method, model = build_method("gradient_regularization", {"lambda": 2.0, "h": 0.05}), ExactLoss(bend=0.7)
     step = exact_step(model, method, norm="l2")
-    (found,) = torch.autograd.grad(method(step).parts["squared_gradient"].sum(), model.bend)
+    (derivative,) = torch.autograd.grad(method(step).parts["squared_gradient"].sum(), model.bend)
     x = step.x.flatten(1)
     gradient = SLOPE + 0.7 * x
     direction = gradient / gradient.norm(dim=1, keepdim=True)
     rise = (gradient * direction).sum(1) + 0.05 / 2 * 0.7
-    assert torch.allclose(found, (2 * rise * ((x * direction).sum(1) + 0.05 / 2)).sum(), rtol=1e-8)
+    assert torch.allclose(derivative, (2 * rise * ((x * direction).sum(1) + 0.05 / 2)).sum(), rtol=1e-8)
 
 
 @pytest.mark.parametrize("bend", [0.7, -0.7])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_locally_linear_by_hand(norm, bend):
-    """On q the deviation at delta is bend/2 |delta|^2: ascent goes from the start straight to the ball's boundary."""
+    """On q the deviation at delta is bend/2 |delta|^2: ascent moves straight from the start to the ball's boundary."""
     method, model = build_method("locally_linear", {"lambda": 4.0, "mu": 3.0}), ExactLoss(bend=bend)
     step = exact_step(model, method, norm=norm, attack_steps=7)
     terms = method(step)
@@ -100,11 +100,11 @@ def test_locally_linear_by_hand(norm, bend):
     assert torch.allclose(terms.parts["nonlinearity"], gamma, rtol=1e-6)
     assert torch.allclose(terms.parts["linear_change"], linear.abs(), rtol=1e-6)
     assert torch.allclose(terms.total, terms.parts["clean"] + 4 * gamma + 3 * linear.abs(), rtol=1e-6)
-    # With g held fixed the derivative of gamma would hold delta.x too.
-    (found,) = torch.autograd.grad(terms.total.sum(), model.bend)
+    # If g were fixed, the derivative of gamma would contain delta.x too.
+    (derivative,) = torch.autograd.grad(terms.total.sum(), model.bend)
     curved = delta.square().sum(1) / 2 * (1 if bend > 0 else -1)
     expected = x.square().sum(1) / 2 + 4 * curved + 3 * linear.sign() * (delta * x).sum(1)
-    assert torch.allclose(found, expected.sum(), rtol=1e-6)
+    assert torch.allclose(derivative, expected.sum(), rtol=1e-6)
 
 
 def test_a_linear_loss_is_locally_linear():
@@ -116,7 +116,7 @@ def test_a_linear_loss_is_locally_linear():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_as_run_by_hand(norm):
-    """The published code's loop, written once more in NumPy."""
+    """The published code's loop, rewritten in NumPy."""
     method = build_method("locally_linear", {"variant": "as_run", "lambda": 4.0, "mu": 3.0})
     step = exact_step(ExactLoss(bend=0.7), method, norm=norm)
     terms = method(step)
@@ -133,7 +133,7 @@ def test_as_run_by_hand(norm):
     assert torch.allclose(terms.total, terms.parts["clean"] + 4 * terms.parts["adversarial"])
 
 
-def test_as_run_differs_from_published_exactly_where_it_should():
+def test_as_run_and_published_differ_as_documented():
     def terms(**settings):
         method = build_method("locally_linear", {k: v for k, v in settings.items() if k != "attack_steps"})
         steps = {"attack_steps": settings["attack_steps"]} if "attack_steps" in settings else {}
@@ -143,7 +143,7 @@ def test_as_run_differs_from_published_exactly_where_it_should():
     assert torch.equal(published.parts["clean"], as_run.parts["clean"])
     assert set(published.parts) == {"clean", "nonlinearity", "linear_change"}
     assert set(as_run.parts) == {"clean", "adversarial"}
-    # mu and the number of attack steps reach the published loss only.
+    # mu and the number of attack steps affect the published loss only.
     for change in ({"mu": 9.0}, {"attack_steps": 6}):
         assert torch.equal(terms(variant="as_run", **change).total, as_run.total)
         assert not torch.equal(terms(variant="published", **change).total, published.total)
@@ -153,7 +153,7 @@ def test_as_run_differs_from_published_exactly_where_it_should():
         assert set(terms(variant=variant, **{"lambda": 0.0, "mu": 0.0}).parts) == {"clean"}
 
 
-def test_as_run_leaves_a_vanished_gradient_by_noise():
+def test_as_run_replaces_a_zero_gradient_with_noise():
     method = build_method("locally_linear", {"variant": "as_run"})
     model = ExactLoss()
     with torch.no_grad():
@@ -163,13 +163,13 @@ def test_as_run_leaves_a_vanished_gradient_by_noise():
 
 
 def masks(count: int, rate: float) -> Tensor:
-    """The masks that `ExactLoss` draws first inside the stream."""
+    """Return the masks that `ExactLoss` draws first from the stream."""
     with seeded(0, "dropout"):
         return nn.functional.dropout(torch.ones(count, 64, dtype=torch.float64), rate)
 
 
-def test_gradient_regularization_penalises_the_gradient_of_the_mask_that_was_drawn():
-    """Linear for each mask, so the penalty is that mask's squared norm and varies with nothing else."""
+def test_gradient_regularization_penalises_the_gradient_under_the_drawn_mask():
+    """The loss is linear for each mask, so the penalty is the masked slope's squared norm and nothing else."""
     method = build_method("gradient_regularization", {"h": 0.001})
     with seeded(0, "dropout"):
         terms = method(exact_step(ExactLoss(dropout=0.4), method))
@@ -190,29 +190,29 @@ def test_locally_linear_sees_no_nonlinearity_in_dropout_noise():
 
 
 @pytest.mark.parametrize("method", ["gradient_regularization", "locally_linear"])
-def test_variance_over_masks_is_that_of_the_masks(method):
-    """At fixed weights: over 60 masks, the penalty varies as the same quantity of each single masked network does."""
-    found, expected, delta = [], [], None
-    made = build_method(method, {"h": 0.01} if method == "gradient_regularization" else {"lambda": 0.0})
+def test_variance_over_masks_equals_that_of_the_masked_networks(method):
+    """At fixed weights, over 60 masks, the penalty has the same variance as that quantity of each masked network."""
+    values, expected, delta = [], [], None
+    built = build_method(method, {"h": 0.01} if method == "gradient_regularization" else {"lambda": 0.0})
     for number in range(60):
         with seeded(number, "dropout"):
-            terms = made(exact_step(ExactLoss(dropout=0.4), made))
+            terms = built(exact_step(ExactLoss(dropout=0.4), built))
         with seeded(number, "dropout"):
             mask = nn.functional.dropout(torch.ones(6, 64, dtype=torch.float64), 0.4)
         if method == "gradient_regularization":
-            found.append(terms.parts["squared_gradient"].detach())
+            values.append(terms.parts["squared_gradient"].detach())
             expected.append((mask * SLOPE).abs().sum(1) ** 2)
         else:
-            delta = made_delta(made) if delta is None else delta
-            found.append(terms.parts["linear_change"].detach())
+            delta = crafted_delta(built) if delta is None else delta
+            values.append(terms.parts["linear_change"].detach())
             expected.append((delta * mask * SLOPE).sum(1).abs())
-    found, expected = torch.stack(found).var(0), torch.stack(expected).var(0)
-    assert torch.allclose(found, expected, rtol=1e-6)
+    values, expected = torch.stack(values).var(0), torch.stack(expected).var(0)
+    assert torch.allclose(values, expected, rtol=1e-6)
     assert (expected > 0).all()
 
 
-def made_delta(method) -> Tensor:
-    """The delta that is crafted in eval mode, where no mask is drawn."""
+def crafted_delta(method) -> Tensor:
+    """Return the delta crafted in eval mode, where no mask is drawn."""
     from trainables.methods.locally_linear import _least_linear
 
     step = exact_step(ExactLoss(dropout=0.4), method)
@@ -221,8 +221,8 @@ def made_delta(method) -> Tensor:
 
 @pytest.mark.parametrize("bn", ["eval", "train"])
 @pytest.mark.parametrize("dropout", ["eval", "train"])
-def test_on_a_network_both_passes_go_through_the_same_one(bn, dropout):
-    """With x' next to x the two passes agree only if they share mask and batch statistics."""
+def test_both_passes_share_mask_and_batch_statistics(bn, dropout):
+    """With x' close to x the two passes agree only if they share mask and batch statistics."""
     near = run(build_method("locally_linear", {}), network(), epsilon=1e-6, bn=bn, dropout=dropout)
     assert near.parts["nonlinearity"].max() < 1e-5
     model, method = network(), build_method("gradient_regularization", {"h": 1e-3})
@@ -233,13 +233,13 @@ def test_on_a_network_both_passes_go_through_the_same_one(bn, dropout):
     with seeded(0, "dropout"), frozen_statistics(model):
         (gradient,) = torch.autograd.grad(cross_entropy(model(x), step.y).sum(), x)
     # The finite difference moves the whole batch, and batch norm couples its images: the sums agree to first order.
-    found = terms.parts["squared_gradient"].detach().sqrt().sum()
-    assert float(found) == pytest.approx(float(gradient.abs().sum()), rel=0.1)
+    norms = terms.parts["squared_gradient"].detach().sqrt().sum()
+    assert float(norms) == pytest.approx(float(gradient.abs().sum()), rel=0.1)
 
 
 @pytest.mark.parametrize("method", ["trades", "robust_self_training"])
-def test_these_draw_a_mask_for_each_pass(method):
-    """As their authors' code does: even with x' at x the passes differ, and only by dropout."""
+def test_trades_and_self_training_draw_a_mask_for_each_pass(method):
+    """As in the authors' code: even with x' at x the passes differ, but only by dropout."""
 
     def difference(rate: float) -> float:
         model = network()

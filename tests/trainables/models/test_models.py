@@ -1,4 +1,4 @@
-"""Every registered network keeps the contract; parameter counts; normalisation inside the model."""
+"""The contract of every registered network, parameter counts, and normalisation inside the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.models.normalize import Normalize
 from trainables.registry import UnknownNameError
 from trainables.seeding import seeded
 
-# The image shapes each registered network is tried on; the large ones on the smallest they take.
+# The image shapes that each registered network is tested on; for large networks the smallest they take.
 SHAPES: dict[str, list[tuple[int, int, int]]] = {
     "mlp": [(1, 8, 8), (3, 7, 5)],
     "cnn_small": [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 11, 15)],
@@ -45,14 +45,14 @@ class Case:
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{'x'.join(map(str, case[1]))}")
 def case(request: pytest.FixtureRequest) -> Case:
-    """One network, drawn once for all tests of the contract."""
+    """One network, initialised once for all tests of the contract."""
     name, shape = request.param
     return Case(name, shape, build(name, shape))
 
 
 @pytest.fixture
 def model(case: Case) -> nn.Module:
-    """A copy whose last layer, which some networks start at zero, has weights."""
+    """A copy with random weights in the last layer, which some networks initialise to zero."""
     model = copy.deepcopy(case.untrained)
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     with seeded(1):
@@ -76,16 +76,16 @@ def test_logits_and_gradients(case: Case, model: nn.Module) -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_one_seed_gives_one_network_whatever_the_dropout_rate(case: Case) -> None:
-    state, again = case.untrained.state_dict(), build(case.name, case.shape, dropout=0.0).state_dict()
-    assert state.keys() == again.keys()
-    assert all(torch.equal(state[key], again[key]) for key in state)
+def test_one_seed_gives_one_network_for_any_dropout_rate(case: Case) -> None:
+    state, rebuilt = case.untrained.state_dict(), build(case.name, case.shape, dropout=0.0).state_dict()
+    assert state.keys() == rebuilt.keys()
+    assert all(torch.equal(state[key], rebuilt[key]) for key in state)
 
 
 @torch.no_grad()
-def test_dropout_is_modules_whose_mode_can_be_switched_alone(case: Case, model: nn.Module) -> None:
+def test_dropout_modules_can_be_switched_separately(case: Case, model: nn.Module) -> None:
     model.eval()
-    resting = model(case.x)
+    undropped = model(case.x)
     drops = [module for module in model.modules() if isinstance(module, DROPOUT)]
     assert drops
     for module in drops:
@@ -94,7 +94,7 @@ def test_dropout_is_modules_whose_mode_can_be_switched_alone(case: Case, model: 
     for seed in (0, 1, 0):
         with seeded(seed):
             outputs.append(model(case.x))
-    assert not torch.equal(outputs[0], resting)
+    assert not torch.equal(outputs[0], undropped)
     assert not torch.equal(outputs[0], outputs[1])
     torch.testing.assert_close(outputs[2], outputs[0], rtol=0, atol=0)
 
@@ -105,22 +105,22 @@ def test_rate_zero_is_no_dropout(case: Case) -> None:
 
 
 @torch.no_grad()
-def test_examples_do_not_see_each_other_in_eval_mode(case: Case, model: nn.Module) -> None:
+def test_examples_are_independent_in_eval_mode(case: Case, model: nn.Module) -> None:
     model.eval()
     alone = torch.cat([model(image[None]) for image in case.x])
     torch.testing.assert_close(model(case.x), alone, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
-def test_channels_last_changes_no_number(case: Case, model: nn.Module) -> None:
+def test_channels_last_changes_no_logits(case: Case, model: nn.Module) -> None:
     expected = model.eval()(case.x)
     model = model.to(memory_format=torch.channels_last)
-    found = model(case.x.contiguous(memory_format=torch.channels_last))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    logits = model(case.x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
-def test_the_state_dict_is_all_there_is(case: Case, model: nn.Module) -> None:
+def test_the_state_dict_is_complete(case: Case, model: nn.Module) -> None:
     other = build_empty(case.name, case.shape, dropout=0.2).to_empty(device="cpu").eval()
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other(case.x), model.eval()(case.x), rtol=0, atol=0)
@@ -131,8 +131,8 @@ def test_the_state_dict_is_all_there_is(case: Case, model: nn.Module) -> None:
 def test_the_gpu_agrees_with_the_cpu(case: Case, model: nn.Module) -> None:
     expected = model.eval()(case.x)
     model = model.to("cuda", memory_format=torch.channels_last)
-    found = model(case.x.to("cuda", memory_format=torch.channels_last))
-    torch.testing.assert_close(found.cpu(), expected, rtol=1e-2, atol=1e-2)
+    logits = model(case.x.to("cuda", memory_format=torch.channels_last))
+    torch.testing.assert_close(logits.cpu(), expected, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +185,12 @@ def test_normalisation_is_the_first_layer() -> None:
 
 @pytest.mark.parametrize(("mean", "std"), [([0.5], [0.0]), ([0.5, 0.5], [1.0]), ([0.5], [-1.0])])
 def test_constants_that_cannot_normalise_are_refused(mean: list[float], std: list[float]) -> None:
-    with pytest.raises(ValueError, match="one value a channel and std be positive"):
+    with pytest.raises(ValueError, match="one value per channel and std be positive"):
         Normalize(mean, std)
 
 
-def test_cnn_small_is_the_function_it_says() -> None:
-    """Recomputed from its weights with functional calls, batch norm in eval mode with running statistics."""
+def test_cnn_small_computes_the_stated_function() -> None:
+    """It is recomputed from its weights with functional calls, with batch norm's running statistics."""
     net = cnn_small((1, 28, 28), 10, 0.0)
     x = images((1, 28, 28))
     net(x)
@@ -214,7 +214,7 @@ def test_cnn1_splits_its_rate_as_the_paper_does() -> None:
     assert rates == [0.25, 0.5]
 
 
-def test_cnn2_starts_as_its_source_does() -> None:
+def test_cnn2_is_initialised_as_its_source() -> None:
     with seeded(0):
         net = cnn2((1, 28, 28), 10, 0.5)
     assert torch.equal(net(images((1, 28, 28))), torch.zeros(4, 10))
@@ -234,6 +234,6 @@ def test_a_users_own_network(monkeypatch) -> None:
     assert build("my_models:linear", (1, 4, 4), dropout=0.5, num_classes=3)(images((1, 4, 4))).shape == (4, 3)
 
 
-def test_an_unknown_network_offers_the_nearest() -> None:
+def test_an_unknown_network_suggests_the_closest() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown model 'cnn3' \(did you mean cnn"):
         build("cnn3", (1, 8, 8))

@@ -1,4 +1,4 @@
-"""The residual networks: parameter counts against the literature, where they drop, their stages and their block."""
+"""The residual networks: parameter counts against the literature, places of dropout, stages and blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.seeding import seeded
 
 
 def wide_count(depth: int, factor: int) -> int:
-    """Weights of a Wide ResNet for 10 classes: 3x3 convolutions, 1x1 shortcuts, two numbers a normalised channel."""
+    """Count a Wide ResNet's weights for 10 classes: 3x3 convolutions, 1x1 shortcuts, two per normalised channel."""
     blocks, count, before = (depth - 4) // 6, 9 * 3 * 16, 16
     for width in (16 * factor, 32 * factor, 64 * factor):
         count += 9 * before * width + (2 * blocks - 1) * 9 * width * width + before * width
@@ -28,18 +28,18 @@ def wide_count(depth: int, factor: int) -> int:
         ("wrn_40_10", (3, 32, 32), wide_count(40, 10), 55.8),
         # Stem 1,728; stages 147,968, 525,184, 2,098,944 and 8,392,192; last batch norm 1,024; linear 5,130.
         ("preact_resnet18", (3, 32, 32), 11_172_170, 11.17),
-        # torchvision's 25,557,032 less its linear layer of 2,049,000, plus 20,490; the 3x3 stem has 7,680 fewer.
+        # torchvision's 25,557,032 minus its linear layer of 2,049,000, plus 20,490; the 3x3 stem has 7,680 fewer.
         ("resnet50", (3, 64, 64), 25_557_032 - 2_049_000 + 20_490, 23.5),
         ("resnet50", (3, 32, 32), 25_557_032 - 2_049_000 + 20_490 - 7_680, 23.5),
     ],
 )
-def test_parameter_counts_are_the_literatures(
+def test_parameter_counts_are_those_of_the_literature(
     name: str, image_shape: tuple[int, int, int], count: int, literature: float
 ) -> None:
-    """In millions as the papers print them; on the meta device, where weights cost nothing."""
-    found = num_parameters(build_empty(name, image_shape, dropout=0.3))
-    assert found == count
-    assert found / 1e6 == pytest.approx(literature, abs=0.05)
+    """The papers give millions; networks are built on the meta device, where weights take no memory."""
+    parameters = num_parameters(build_empty(name, image_shape, dropout=0.3))
+    assert parameters == count
+    assert parameters / 1e6 == pytest.approx(literature, abs=0.05)
 
 
 @pytest.mark.parametrize(("name", "count"), [("wrn_28_10", 12), ("wrn_40_10", 18), ("preact_resnet18", 8)])
@@ -48,16 +48,16 @@ def test_dropout_is_in_every_residual_block(name: str, count: int) -> None:
     assert [module.p for module in network.modules() if isinstance(module, nn.Dropout)] == [0.3] * count
 
 
-def test_resnet50_drops_in_all_blocks_but_the_first_of_each_stage() -> None:
+def test_resnet50_has_dropout_in_all_blocks_except_the_first_of_each_stage() -> None:
     network = build_empty("resnet50", (3, 64, 64), dropout=0.2)
-    dropping = {name for name, module in network.named_modules() if isinstance(module, nn.Dropout)}
+    with_dropout = {name for name, module in network.named_modules() if isinstance(module, nn.Dropout)}
     blocks = {"layer1": 3, "layer2": 4, "layer3": 6, "layer4": 3}
-    assert dropping == {
+    assert with_dropout == {
         f"network.{stage}.{n}.conv3.dropout" for stage, count in blocks.items() for n in range(1, count)
     }
 
 
-def test_resnet50_without_dropout_is_torchvisions() -> None:
+def test_resnet50_without_dropout_matches_torchvision() -> None:
     from trainables.data.torchvision_import import torchvision
 
     reference = torchvision().models.resnet50(weights=None, num_classes=10).eval()
@@ -88,7 +88,7 @@ def test_resolutions_of_the_stages(name: str, side: int, resolutions: list[int])
 
 
 @pytest.mark.parametrize(("channels_in", "channels_out", "stride"), [(4, 4, 1), (4, 6, 1), (4, 6, 2)])
-def test_a_preact_block_is_the_formula_it_states(channels_in: int, channels_out: int, stride: int) -> None:
+def test_a_preact_block_computes_the_stated_formula(channels_in: int, channels_out: int, stride: int) -> None:
     from trainables.models.preact import PreactBlock
 
     with seeded(0):
@@ -96,7 +96,7 @@ def test_a_preact_block_is_the_formula_it_states(channels_in: int, channels_out:
     x = images((channels_in, 6, 6))
     block(x)
     block.eval()
-    kept = x.clone()
+    original = x.clone()
 
     def normalised(h: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
         return (h - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
@@ -110,4 +110,4 @@ def test_a_preact_block_is_the_formula_it_states(channels_in: int, channels_out:
     else:
         skip = nn.functional.conv2d(active, block.shortcut.weight, stride=stride)
     torch.testing.assert_close(block(x), skip + branch, rtol=1e-4, atol=1e-5)
-    assert torch.equal(x, kept), "activation in place must not reach the block's input"
+    assert torch.equal(x, original), "in-place activation must not change the block's input"

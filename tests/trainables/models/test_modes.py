@@ -1,4 +1,4 @@
-"""Modes are set where they should be and given back, module by module."""
+"""Modes are set and restored module by module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def flags(model: nn.Module) -> list[bool]:
 
 @pytest.mark.parametrize("bn", ["eval", "train"])
 @pytest.mark.parametrize("dropout", ["eval", "train"])
-def test_mode_reaches_norms_and_dropouts_alone(model, bn, dropout):
+def test_mode_affects_norm_and_dropout_modules_only(model, bn, dropout):
     before = flags(model)
     with mode(model, bn=bn, dropout=dropout):
         root, conv, norm, first, inner, second = model.modules()
@@ -33,14 +33,14 @@ def test_mode_reaches_norms_and_dropouts_alone(model, bn, dropout):
     assert flags(model) == before
 
 
-def test_mode_is_given_back_after_an_exception(model):
+def test_mode_is_restored_after_an_exception(model):
     before = flags(model)
     with pytest.raises(KeyError), mode(model):
         raise KeyError
     assert flags(model) == before
 
 
-def test_frozen_statistics_use_the_batch_and_move_nothing(model):
+def test_frozen_statistics_use_the_batch_and_are_not_updated(model):
     x = torch.randn(5, 1, 6, 6)
     norm = model[1]
     model[0](x)
@@ -54,6 +54,6 @@ def test_frozen_statistics_use_the_batch_and_move_nothing(model):
     assert norm.num_batches_tracked == before["num_batches_tracked"] + 1
 
 
-def test_batch_statistics_are_recognised(model):
+def test_batch_statistics_are_detected(model):
     assert has_batch_statistics(model)
     assert not has_batch_statistics(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)))

@@ -1,4 +1,4 @@
-"""Separation: known sets, contradicting duplicates, and that a certificate is never wrong."""
+"""Separation: known sets, contradicting duplicates, and certificates that are never wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.separation.distances import PAIRS, Example, contradicting, in_un
 
 
 def grey(*rows):
-    """Images of one row each."""
+    """Return images of one row each."""
     return np.array(rows, dtype=np.uint8)[:, None, None]
 
 
@@ -26,30 +26,34 @@ def measure(train, train_labels, test, test_labels, *, norm="linf", scale=255, *
 
 
 def least(images, labels, others, other_labels, *, norm):
-    """Smallest distance over pairs of different labels, levels or squared levels; None without such a pair."""
-    found = []
+    """Return the smallest distance over pairs of different labels, levels or squared levels; None without a pair."""
+    distances = []
     for image, label in zip(images, labels, strict=True):
         for other, other_label in zip(others, other_labels, strict=True):
             if label != other_label:
                 delta = np.abs(image.astype(int) - other.astype(int))
-                found.append(int(delta.max() if norm == "linf" else (delta**2).sum()))
-    return min(found, default=None)
+                distances.append(int(delta.max() if norm == "linf" else (delta**2).sum()))
+    return min(distances, default=None)
 
 
-def test_the_synthetic_set_has_the_separation_it_was_made_with():
+def test_the_synthetic_set_has_its_stated_separation():
     raw, _ = load_raw("synthetic_separated", root=None)
-    found = measure(raw.train_images, raw.train_labels, raw.test_images, raw.test_labels)
-    assert [part.minimum for part in found.pairs] == [64, 64, 64]
-    assert found.two_r == found.consistent_two_r == LINF_SEPARATION == 64 / 255
-    assert found.contradicting == ()
+    separation = measure(raw.train_images, raw.train_labels, raw.test_images, raw.test_labels)
+    assert [part.minimum for part in separation.pairs] == [64, 64, 64]
+    assert separation.two_r == separation.consistent_two_r == LINF_SEPARATION == 64 / 255
+    assert separation.contradicting == ()
 
 
 def test_the_closest_pair_is_named():
-    found = measure(grey([0, 9], [200, 9], [90, 0]), [0, 1, 1], grey([80, 0], [203, 9]), [0, 0])
-    assert {part.pairs: part.minimum for part in found.pairs} == {"train-train": 90, "test-train": 3, "test-test": None}
-    assert found.pairs[1].closest == (Example("test", 1, 0), Example("train", 1, 1))
-    assert found.pairs[2].closest is None
-    assert found.two_r == 3 / 255
+    separation = measure(grey([0, 9], [200, 9], [90, 0]), [0, 1, 1], grey([80, 0], [203, 9]), [0, 0])
+    assert {part.pairs: part.minimum for part in separation.pairs} == {
+        "train-train": 90,
+        "test-train": 3,
+        "test-test": None,
+    }
+    assert separation.pairs[1].closest == (Example("test", 1, 0), Example("train", 1, 1))
+    assert separation.pairs[2].closest is None
+    assert separation.two_r == 3 / 255
 
 
 def test_units_are_exact_quotients():
@@ -57,19 +61,19 @@ def test_units_are_exact_quotients():
     assert in_units(np.array([25, 0]), norm="l2", scale=16).tolist() == [5 / 16, 0.0]
 
 
-def test_contradicting_duplicates_are_listed_and_both_minima_given():
+def test_contradicting_duplicates_are_listed_with_both_minima():
     train = grey([10, 10], [10, 10], [50, 10], [10, 10], [90, 90])
     test = grey([90, 90], [50, 10], [130, 0])
-    found = measure(train, [0, 1, 1, 1, 0], test, [1, 1, 0])
-    assert found.contradicting == (
+    separation = measure(train, [0, 1, 1, 1, 0], test, [1, 1, 0])
+    assert separation.contradicting == (
         (Example("train", 0, 0), Example("train", 1, 1), Example("train", 3, 1)),
         (Example("train", 4, 0), Example("test", 0, 1)),
     )
-    assert found.two_r == 0
-    # Without them train keeps [50, 10] alone, test keeps it too and [130, 0] of the other label.
-    assert [part.minimum for part in found.pairs] == [0, 0, 80]
-    assert [part.consistent_minimum for part in found.pairs] == [None, 80, 80]
-    assert found.consistent_two_r == 80 / 255
+    assert separation.two_r == 0
+    # Without them train has only [50, 10]; test has that and [130, 0] of the other label.
+    assert [part.minimum for part in separation.pairs] == [0, 0, 80]
+    assert [part.consistent_minimum for part in separation.pairs] == [None, 80, 80]
+    assert separation.consistent_two_r == 80 / 255
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -81,59 +85,59 @@ def test_both_minima_agree_with_brute_force(norm, seed, top, counts):
         split: (random.integers(0, top + 1, (count, 1, 1, 3), dtype=np.uint8), random.integers(0, 3, count))
         for split, count in zip(("train", "test"), counts, strict=True)
     }
-    found = measure_separation(parts, norm=norm, scale=255)
+    separation = measure_separation(parts, norm=norm, scale=255)
     everything = [
-        (split, *one) for split, part in parts.items() for one in zip(range(len(part[1])), *part, strict=True)
+        (split, *example) for split, part in parts.items() for example in zip(range(len(part[1])), *part, strict=True)
     ]
-    bad = {
+    contradictions = {
         (split, index)
         for (split, index, image, label), (_, _, other, other_label) in product(everything, repeat=2)
         if label != other_label and np.array_equal(image, other)
     }
-    assert {(one.split, one.index) for group in found.contradicting for one in group} == bad
-    for part in found.pairs:
+    assert {(example.split, example.index) for group in separation.contradicting for example in group} == contradictions
+    for part in separation.pairs:
         sides = [parts[split] for split in PAIRS[part.pairs]]
         assert part.minimum == least(*sides[0], *sides[1], norm=norm)
-        kept = []
+        consistent = []
         for split in PAIRS[part.pairs]:
             images, labels = parts[split]
-            rows = [index for index in range(len(labels)) if (split, index) not in bad]
-            kept += [images[rows], labels[rows]]
-        assert part.consistent_minimum == least(*kept, norm=norm)
+            rows = [index for index in range(len(labels)) if (split, index) not in contradictions]
+            consistent += [images[rows], labels[rows]]
+        assert part.consistent_minimum == least(*consistent, norm=norm)
 
 
-def test_identical_images_of_one_label_contradict_nothing():
+def test_identical_images_of_one_label_do_not_contradict():
     images = grey([1, 2], [1, 2], [3, 4])
     assert contradicting({"train": (images, np.array([5, 5, 6]))}) == ()
 
 
-def test_one_class_has_no_separation_and_nothing_to_fear():
-    found = measure(grey([1], [2]), [3, 3], grey([9]), [3])
-    assert found.two_r is None
-    assert found.certificate.radius.tolist() == [math.inf]
-    assert found.certificate.accuracy(1.0) == 1
+def test_one_class_has_no_separation_and_infinite_radii():
+    separation = measure(grey([1], [2]), [3, 3], grey([9]), [3])
+    assert separation.two_r is None
+    assert separation.certificate.radius.tolist() == [math.inf]
+    assert separation.certificate.accuracy(1.0) == 1
 
 
-def test_a_class_that_train_lacks_is_always_wrong():
-    found = measure(grey([1], [2]), [0, 1], grey([9]), [2])
-    assert found.certificate.own.tolist() == [math.inf]
-    assert found.certificate.radius.tolist() == [0]
-    assert found.certificate.accuracy(0.0) == 0
+def test_a_class_missing_from_train_is_always_wrong():
+    separation = measure(grey([1], [2]), [0, 1], grey([9]), [2])
+    assert separation.certificate.own.tolist() == [math.inf]
+    assert separation.certificate.radius.tolist() == [0]
+    assert separation.certificate.accuracy(0.0) == 0
 
 
 def test_a_certificate_is_half_the_difference_and_strict():
-    found = measure(grey([0], [100]), [0, 1], grey([10], [50], [60]), [0, 0, 0])
-    assert found.certificate.radius.tolist() == [(90 - 10) / (2 * 255), 0, 0]
-    assert found.certificate.accuracy(40 / 255) == 0
-    assert found.certificate.accuracy(np.nextafter(40 / 255, 0)) == 1 / 3
-    assert found.certificate.accuracy(0.0) == 1 / 3  # the tie counts as wrong
+    separation = measure(grey([0], [100]), [0, 1], grey([10], [50], [60]), [0, 0, 0])
+    assert separation.certificate.radius.tolist() == [(90 - 10) / (2 * 255), 0, 0]
+    assert separation.certificate.accuracy(40 / 255) == 0
+    assert separation.certificate.accuracy(np.nextafter(40 / 255, 0)) == 1 / 3
+    assert separation.certificate.accuracy(0.0) == 1 / 3  # the tie counts as wrong
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=60)
 def test_no_point_within_a_certified_radius_changes_the_decision(norm, seed):
-    """Every point of a grid of quarter levels, compared exactly: squared distances in quarter levels are integers."""
+    """The points are a grid of quarter levels, whose squared distances are integers and compare exactly."""
     random = np.random.default_rng(seed)
     top, step = 6, 4
     train, labels = random.integers(0, top + 1, (6, 1, 1, 2), dtype=np.uint8), random.integers(0, 3, 6)
@@ -154,17 +158,19 @@ def test_no_point_within_a_certified_radius_changes_the_decision(norm, seed):
 
 
 def test_the_l2_radius_is_never_rounded_up():
-    """Against integers alone: e < (d2 - d1) / 2 with d1 = sqrt(a), d2 = sqrt(b) is (d1 + 2e)^2 < b."""
+    """Checked with exact arithmetic: e < (d2 - d1) / 2 with d1 = sqrt(a), d2 = sqrt(b) means (d1 + 2e)^2 < b."""
     from fractions import Fraction
 
     random = np.random.default_rng(3)
     train = random.integers(0, 256, (60, 1, 4, 4), dtype=np.uint8)
     test = random.integers(0, 256, (40, 1, 4, 4), dtype=np.uint8)
-    found = measure(train, np.arange(60) % 2, test, np.zeros(40, int), norm="l2", scale=1)
-    other = found.pairs[1].nearest.distance
+    separation = measure(train, np.arange(60) % 2, test, np.zeros(40, int), norm="l2", scale=1)
+    other = separation.pairs[1].nearest.distance
     flat = train[::2].reshape(30, -1).astype(int)
     checked = 0
-    for image, squared, radius in zip(test.reshape(40, -1).astype(int), other, found.certificate.radius, strict=True):
+    for image, squared, radius in zip(
+        test.reshape(40, -1).astype(int), other, separation.certificate.radius, strict=True
+    ):
         if radius > 0:
             a = int(((flat - image) ** 2).sum(axis=1).min())
             # (sqrt(a) + 2e)^2 <= b, that is 2 * 2e * sqrt(a) <= b - a - 4e^2
@@ -177,12 +183,12 @@ def test_the_l2_radius_is_never_rounded_up():
     assert checked > 5
 
 
-def test_progress_goes_from_nothing_to_all_pairs():
+def test_progress_runs_from_zero_to_all_pairs():
     raw, _ = load_raw("digits", root=None)
-    seen: list[tuple[str, int, int]] = []
+    states: list[tuple[str, int, int]] = []
     splits = {"train": (raw.train_images, raw.train_labels), "test": (raw.test_images, raw.test_labels)}
-    measure_separation(splits, norm="linf", scale=16, on_progress=lambda *state: seen.append(state))
-    done = [state[1] for state in seen]
+    measure_separation(splits, norm="linf", scale=16, on_progress=lambda *state: states.append(state))
+    done = [state[1] for state in states]
     assert done == sorted(done)
-    assert (done[0], done[-1]) == (0, seen[-1][2])
-    assert set(PAIRS) < {state[0] for state in seen}
+    assert (done[0], done[-1]) == (0, states[-1][2])
+    assert set(PAIRS) < {state[0] for state in states}

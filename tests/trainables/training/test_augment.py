@@ -1,4 +1,4 @@
-"""Crops and flips against one-by-one indexing, and the batches made of them."""
+"""Crops and flips against explicit indexing, and the batches augmented of them."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from trainables.training.batches import TrainingBatches
 
 
 def candidates(image: torch.Tensor, *, flip: bool) -> set[bytes]:
-    """Every crop of the padded image, one by one."""
+    """Return every crop of the padded image, as bytes."""
     _, height, width = image.shape
     padded = torch.nn.functional.pad(image, [PADDING] * 4)
-    found = set()
+    crops = set()
     for top in range(2 * PADDING + 1):
         for left in range(2 * PADDING + 1):
             crop = padded[:, top : top + height, left : left + width]
-            found.add(crop.numpy().tobytes())
+            crops.add(crop.numpy().tobytes())
             if flip:
-                found.add(crop.flip(2).numpy().tobytes())
-    return found
+                crops.add(crop.flip(2).numpy().tobytes())
+    return crops
 
 
 @pytest.mark.parametrize("kind", ["crop", "crop_flip"])
 def test_each_result_is_a_crop_of_its_own_image(kind):
     images = torch.randint(1, 255, (40, 2, 5, 6), dtype=torch.uint8)
-    made = augment(images, kind, generator=torch.Generator().manual_seed(0))
-    assert made.dtype == torch.uint8
-    for before, after in zip(images, made, strict=True):
+    augmented = augment(images, kind, generator=torch.Generator().manual_seed(0))
+    assert augmented.dtype == torch.uint8
+    for before, after in zip(images, augmented, strict=True):
         assert after.contiguous().numpy().tobytes() in candidates(before, flip=kind == "crop_flip")
 
 
-def test_flips_happen_to_half_and_crops_alone_never_flip():
+def test_half_of_the_images_are_flipped_and_plain_crops_never_are():
     image = torch.arange(1, 17, dtype=torch.uint8).reshape(1, 1, 4, 4).repeat(400, 1, 1, 1)
     plain = candidates(image[0], flip=False)
-    made = augment(image, "crop_flip", generator=torch.Generator().manual_seed(0))
-    # A crop of one or two columns of content may look the same either way, so count what no plain crop shows.
-    flipped = sum(crop.contiguous().numpy().tobytes() not in plain for crop in made)
+    augmented = augment(image, "crop_flip", generator=torch.Generator().manual_seed(0))
+    # A crop with few columns of content may be its own mirror image, so count the results that no plain crop gives.
+    flipped = sum(crop.contiguous().numpy().tobytes() not in plain for crop in augmented)
     assert 100 < flipped < 250
 
 
-def test_no_augmentation_is_the_very_images():
+def test_no_augmentation_returns_the_images_themselves():
     images = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
     assert augment(images, "none", generator=torch.Generator()) is images
 
@@ -64,7 +64,7 @@ def test_an_epoch_serves_each_image_once_in_unit_range():
     assert served == {(image.tobytes(), int(label)) for image, label in zip(*stored, strict=True)}
 
 
-def test_order_depends_on_seed_and_epoch_alone():
+def test_order_depends_on_seed_and_epoch_only():
     def order(seed: int, epoch: int) -> torch.Tensor:
         return torch.cat([x for x, _ in batches(seed=seed, augmentation="crop_flip").epoch(epoch)])
 
@@ -83,6 +83,6 @@ def test_last_batch(images, keep_single, sizes):
     assert (len(served), served.num_images) == (len(sizes), sum(sizes))
 
 
-def test_batches_of_one_image_leave_nothing_for_batch_norm():
+def test_batches_of_one_image_are_refused_with_batch_norm():
     with pytest.raises(ValueError, match=r"`training.batch_size` must leave batch norm 2 or more images, got 1"):
         batches(size=1, keep_single=False)

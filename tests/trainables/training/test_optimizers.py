@@ -1,4 +1,4 @@
-"""Optimisers against torch's own, and the learning rate's course."""
+"""Optimisers against torch's own, and the learning rate schedules."""
 
 from __future__ import annotations
 
@@ -30,35 +30,38 @@ def backward(model: nn.Module, step: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_weights_are_torchs_bit_for_bit(name):
+def test_weights_equal_torchs_bit_for_bit(name):
     ours, theirs = net(), net()
     optimizer, oracle = build_optimizer(ours, name=name, momentum=0.9, weight_decay=0.01), reference(theirs, name)
     for step in range(20):
         lr = 0.1 / (1 + step)
-        for model, each in ((ours, optimizer), (theirs, oracle)):
-            each.zero_grad()
+        for model, algorithm in ((ours, optimizer), (theirs, oracle)):
+            algorithm.zero_grad()
             backward(model, step)
         oracle.param_groups[0]["lr"] = lr
         optimizer.step(lr)
         oracle.step()
-    for mine, reference_value in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(mine, reference_value)
+    for value, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(value, expected)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_state_goes_on_exactly(name):
-    straight, first, second = net(), net(), net()
+def test_state_resumes_exactly(name):
+    uninterrupted, first, second = net(), net(), net()
     settings = {"name": name, "momentum": 0.9, "weight_decay": 0.01}
-    optimizers = [build_optimizer(model, **settings) for model in (straight, first, second)]
+    optimizers = [build_optimizer(model, **settings) for model in (uninterrupted, first, second)]
     for step in range(6):
         if step == 3:
             second.load_state_dict(first.state_dict())
             optimizers[2].load_state_dict(optimizers[1].state_dict())
-        for model, optimizer in ((straight, optimizers[0]), ((first, second)[step >= 3], optimizers[1 + (step >= 3)])):
+        for model, optimizer in (
+            (uninterrupted, optimizers[0]),
+            ((first, second)[step >= 3], optimizers[1 + (step >= 3)]),
+        ):
             optimizer.zero_grad()
             backward(model, step)
             optimizer.step(0.1)
-    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), second.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted.parameters(), second.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -71,21 +74,21 @@ def test_state_goes_on_exactly(name):
     ],
 )
 def test_learning_rate_by_quarters(schedule, expected):
-    found = [learning_rate(quarter / 4, schedule=schedule, initial=2.0, epochs=20) for quarter in range(5)]
-    assert found == pytest.approx(expected)
+    rates = [learning_rate(quarter / 4, schedule=schedule, initial=2.0, epochs=20) for quarter in range(5)]
+    assert rates == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("epochs", "milestones"),
     [(15, [10]), (60, [30, 50]), (70, [40, 60]), (120, [40, 80, 100]), (160, [40, 80, 120, 140]), (61, [40, 60])],
 )
-def test_milestones_fall_as_torchs_scheduler_does(epochs, milestones):
+def test_milestones_match_torchs_scheduler(epochs, milestones):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=milestones, gamma=0.1)
     for epoch in range(epochs):
-        found = [
+        rates = [
             learning_rate((epoch + at) / epochs, schedule="milestones", initial=0.5, epochs=epochs) for at in (0, 0.9)
         ]
-        assert found == pytest.approx([optimizer.param_groups[0]["lr"]] * 2)
+        assert rates == pytest.approx([optimizer.param_groups[0]["lr"]] * 2)
         optimizer.step()
         scheduler.step()

@@ -1,4 +1,4 @@
-"""A device that runs out of memory: half batches with the whole batch's gradient, recorded; then a clear failure."""
+"""A device that runs out of memory: half batches with the whole batch's gradient, or else a clear failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.training.outcome import OUT_OF_MEMORY
 
 SPEC = TrialSpec(
     dataset=DatasetSpec(name="digits", train_size=100),
-    model=ModelSpec(name="mlp", dropout=0.0),  # no batch norm: halves then give the very same gradient
+    model=ModelSpec(name="mlp", dropout=0.0),  # no batch norm, so halves give exactly the same gradient
     training=TrainingSpec(epochs=2, batch_size=32, lr=0.05, schedule="constant"),
     evaluation=EvaluationSpec(steps=1, examples=16, every=1, lipschitz=LipschitzSpec(steps=1, restarts=1, examples=8)),
     method="natural",
@@ -33,7 +33,7 @@ class Device:
         self.room, self.passes = room, []
 
     def __call__(self, method, model, x, y, /, *half, **options) -> LossTerms:
-        terms = loss_terms(method, model, x, y, *half, **options)  # batch norm moves before memory runs out
+        terms = loss_terms(method, model, x, y, *half, **options)  # updates batch norm before memory runs out
         self.passes.append(len(y))
         if len(y) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
@@ -42,25 +42,25 @@ class Device:
 
 @pytest.fixture
 def device(monkeypatch):
-    def of(room: int) -> Device:
-        made = Device(room)
-        monkeypatch.setattr("trainables.training.loop.loss_terms", made)
-        return made
+    def with_room(images: int) -> Device:
+        device = Device(images)
+        monkeypatch.setattr("trainables.training.loop.loss_terms", device)
+        return device
 
-    return of
+    return with_room
 
 
 def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([value.detach().flatten() for value in trainer.model.parameters()])
 
 
-def test_halves_give_the_whole_batches_step_and_the_row_says_so(device):
+def test_halves_give_the_whole_batchs_step_and_are_recorded(device):
     whole = Trainer(SPEC)
     whole.run_epoch()
     small = device(16)
     halved = Trainer(SPEC)
     row = halved.run_epoch()
-    # 32 fails once, then 16 + 16; 100 = 3 * 32 + 4, and the last 4 fit as they are
+    # 32 fails once, then 16 + 16; 100 = 3 * 32 + 4, and the last 4 fit without halving
     assert small.passes == [32, *[16, 16] * 3, 4]
     torch.testing.assert_close(weights(halved), weights(whole), rtol=1e-4, atol=1e-6)
     assert not torch.equal(weights(halved), weights(Trainer(SPEC)))
@@ -69,7 +69,7 @@ def test_halves_give_the_whole_batches_step_and_the_row_says_so(device):
     assert halved.outcome().row["micro_batch"] == 16
 
 
-def test_halving_is_remembered_by_a_checkpoint(device, tmp_path):
+def test_halving_is_saved_in_a_checkpoint(device, tmp_path):
     device(16)
     trainer = Trainer(SPEC)
     trainer.run_epoch()
@@ -96,7 +96,7 @@ def test_without_memory_for_a_half_the_trial_fails_with_that_reason(device):
     assert outcome.row["val_clean_accuracy"] is None
 
 
-def test_memory_that_runs_out_while_measuring_fails_the_trial_too(monkeypatch):
+def test_running_out_of_memory_while_measuring_fails_the_trial(monkeypatch):
     def measure(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
 
@@ -106,7 +106,7 @@ def test_memory_that_runs_out_while_measuring_fails_the_trial_too(monkeypatch):
     assert (trainer.done, trainer.reason, trainer.epoch) == (True, OUT_OF_MEMORY, 1)
 
 
-def test_batch_statistics_move_once_for_each_half_and_not_for_the_failed_pass():
+def test_batch_statistics_are_updated_for_each_half_but_not_for_the_failed_pass():
     torch.manual_seed(0)
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).train()
     x, y = torch.randn(8, 3), torch.zeros(8, dtype=torch.long)
@@ -142,9 +142,9 @@ def test_adversarial_halves_draw_their_own_starts():
     spec = replace(SPEC, method="adversarial_training", train_epsilon=0.1)
     trainer = Trainer(spec)
     x, y = next(iter(trainer._batches.epoch(0)))
-    first, again, second = (
+    first, repeated, second = (
         loss_terms(trainer.method, deepcopy(trainer.model), x, y, *half, spec=spec, place=(0, 0)).total
         for half in ((0,), (0,), (1,))
     )
-    assert torch.equal(first, again)
+    assert torch.equal(first, repeated)
     assert not torch.equal(first, second)

@@ -1,4 +1,4 @@
-"""A trial saved within an epoch goes on as if nothing had happened; a damaged checkpoint never costs the trial."""
+"""A trial saved within an epoch resumes exactly, and a damaged checkpoint never fails the trial."""
 
 from __future__ import annotations
 
@@ -22,54 +22,54 @@ def trainer():
     return Trainer(SPEC, data=blobs(), device="cpu")
 
 
-def finished(made):
-    while not made.done:
-        made.run_epoch()
-    return made
+def finish(trainer):
+    while not trainer.done:
+        trainer.run_epoch()
+    return trainer
 
 
 class KilledError(Exception):
     pass
 
 
-def killed_within(made, path, *, batch):
-    """Run an epoch that is saved and then dies after so many batches."""
-    seen = []
+def kill_within(trainer, path, *, batch):
+    """Run an epoch that is saved after `batch` batches and killed after one more."""
+    calls = []
 
     def between():
-        seen.append(1)
-        if len(seen) == batch:
-            made.save(path)
-        if len(seen) == batch + 1:
+        calls.append(1)
+        if len(calls) == batch:
+            trainer.save(path)
+        if len(calls) == batch + 1:
             raise KilledError
 
     try:
-        made.run_epoch(between=between)
+        trainer.run_epoch(between=between)
     except KilledError:
         return
     raise AssertionError("the epoch has too few batches")
 
 
 def test_resuming_within_an_epoch_changes_no_bit(tmp_path):
-    straight = finished(trainer())
+    uninterrupted = finish(trainer())
     for epoch, batch in ((0, 1), (1, 3), (2, 4)):
         first = trainer()
         for _ in range(epoch):
             first.run_epoch()
-        killed_within(first, tmp_path / PARTIAL, batch=batch)
+        kill_within(first, tmp_path / PARTIAL, batch=batch)
         second = trainer()
         second.load(tmp_path / PARTIAL)
         assert second.epoch == epoch
-        finished(second)
-        ours, theirs = straight.outcome(), second.outcome()
+        finish(second)
+        ours, theirs = uninterrupted.outcome(), second.outcome()
         assert deterministic(ours.row) == deterministic(theirs.row)
         assert [deterministic(row) for row in ours.epochs] == [deterministic(row) for row in theirs.epochs]
-        for name, value in straight.model.state_dict().items():
+        for name, value in uninterrupted.model.state_dict().items():
             assert torch.equal(value, second.model.state_dict()[name])
 
 
-class Alone(TrialTrainable):
-    """Without Ray, which is needed only where an epoch is measured."""
+class WithoutRay(TrialTrainable):
+    """Runs without Ray, which is needed for measured epochs only."""
 
     def setup(self, config):
         super().setup(config, data=blobs())
@@ -79,10 +79,10 @@ UNMEASURED = tiny_spec("trades", train_epsilon=0.1, epochs=3, every=3).to_dict()
 
 
 def actor(folder, **changes):
-    return Alone({"spec": UNMEASURED, "checkpoint_dir": str(folder), **changes})
+    return WithoutRay({"spec": UNMEASURED, "checkpoint_dir": str(folder), **changes})
 
 
-def test_long_epochs_are_saved_within_and_the_file_goes_when_the_epoch_ends(tmp_path, monkeypatch):
+def test_long_epochs_are_saved_within_and_the_file_is_deleted_at_their_end(tmp_path, monkeypatch):
     states = []
     save = Trainer.save
     monkeypatch.setattr(Trainer, "save", lambda self, path: states.append((path.name, self._batch)) or save(self, path))
@@ -91,122 +91,122 @@ def test_long_epochs_are_saved_within_and_the_file_goes_when_the_epoch_ends(tmp_
     assert not (tmp_path / PARTIAL).exists()
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path):
-    made = actor(tmp_path)
-    made.step()
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_with_a_note(tmp_path):
+    worker = actor(tmp_path)
+    worker.step()
     (tmp_path / PARTIAL).write_bytes((tmp_path / LAST).read_bytes()[:1000])
     result = actor(tmp_path).step()
     assert result["epoch"] == 2
     assert "partial.pt cannot be read" in result["note"]
-    assert "goes on from epoch 1" in result["note"]
+    assert "resumes from epoch 1" in result["note"]
     (tmp_path / LAST).write_bytes(b"")
     result = actor(tmp_path).step()
     assert result["epoch"] == 1
     assert "last.pt cannot be read" in result["note"]
 
 
-def test_a_trial_that_was_given_up_reports_once_and_keeps_its_process(tmp_path):
-    made = actor(tmp_path, given_up=True)
-    assert made.step() == {"epoch": 0, "status": "failed", "done": True}
-    assert made.reset_config({"spec": UNMEASURED})
-    assert made.step()["epoch"] == 1
+def test_a_trial_that_is_not_retried_reports_once_and_keeps_its_process(tmp_path):
+    worker = actor(tmp_path, given_up=True)
+    assert worker.step() == {"epoch": 0, "status": "failed", "done": True}
+    assert worker.reset_config({"spec": UNMEASURED})
+    assert worker.step()["epoch"] == 1
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """Stand in for the driver's call to save: what it asks, what it is told, and the clock between two questions."""
+def driver(monkeypatch):
+    """Replace the driver that asks for saves and receives reports, and let workers poll it without delay."""
 
-    class Call:
+    class Driver:
         def __init__(self):
-            self.asked = False
-            self.questions = 0
-            self.told = []
+            self.asks = False
+            self.polls = 0
+            self.reports = []
 
-        def is_asked(self):
-            self.questions += 1
-            return self.asked
+        def poll(self):
+            self.polls += 1
+            return self.asks
 
-    made = Call()
-    monkeypatch.setattr(tune_trainable, "is_asked_to_save", made.is_asked)
-    monkeypatch.setattr(tune_trainable, "tell_saved", made.told.append)
-    monkeypatch.setattr(tune_trainable, "LISTEN_SECONDS", 0.0)
-    return made
+    driver = Driver()
+    monkeypatch.setattr(tune_trainable, "is_asked_to_save", driver.poll)
+    monkeypatch.setattr(tune_trainable, "report_saved", driver.reports.append)
+    monkeypatch.setattr(tune_trainable, "POLL_SECONDS", 0.0)
+    return driver
 
 
-def test_a_worker_saves_within_an_epoch_when_its_driver_asks_and_says_so_once(tmp_path, call, monkeypatch):
+def test_a_worker_saves_within_an_epoch_when_its_driver_asks_and_reports_once(tmp_path, driver, monkeypatch):
     saved = []
     save = Trainer.save
 
-    def noted(self, path):
+    def recorded(self, path):
         saved.append((path.name, self._batch))
         save(self, path)
 
-    monkeypatch.setattr(Trainer, "save", noted)
-    made = actor(tmp_path)
-    made.step()
-    assert (call.questions, call.told, saved) == (5, [], [(LAST, 0)])
-    call.asked = True
-    made.step()
-    assert call.told == [made.trial_id]
+    monkeypatch.setattr(Trainer, "save", recorded)
+    worker = actor(tmp_path)
+    worker.step()
+    assert (driver.polls, driver.reports, saved) == (5, [], [(LAST, 0)])
+    driver.asks = True
+    worker.step()
+    assert driver.reports == [worker.trial_id]
     assert saved[1:] == [(PARTIAL, 1), (LAST, 0)]
 
 
-def test_a_trial_whose_worker_was_asked_and_killed_goes_on_without_a_bits_difference(tmp_path, call, monkeypatch):
-    straight = actor(tmp_path / "straight")
-    straight.step()
-    second = straight.step()
+def test_a_trial_whose_worker_is_killed_after_a_requested_save_resumes_exactly(tmp_path, driver, monkeypatch):
+    uninterrupted = actor(tmp_path / "uninterrupted")
+    uninterrupted.step()
+    second = uninterrupted.step()
 
-    def killed(trial):
+    def kill(trial):
         raise KilledError
 
-    made = actor(tmp_path / "stopped")
-    made.step()
-    call.asked = True
-    monkeypatch.setattr(tune_trainable, "tell_saved", killed)
+    worker = actor(tmp_path / "killed")
+    worker.step()
+    driver.asks = True
+    monkeypatch.setattr(tune_trainable, "report_saved", kill)
     with pytest.raises(KilledError):
-        made.step()
-    state = read_checkpoint(tmp_path / "stopped" / PARTIAL)
+        worker.step()
+    state = read_checkpoint(tmp_path / "killed" / PARTIAL)
     assert (state["epoch"], state["within"][0]) == (1, 1)
-    call.asked = False
-    again = actor(tmp_path / "stopped")
-    assert deterministic(again.step()) == deterministic(second)
-    for name, value in straight._trainer.model.state_dict().items():
-        assert torch.equal(value, again._trainer.model.state_dict()[name])
+    driver.asks = False
+    resumed = actor(tmp_path / "killed")
+    assert deterministic(resumed.step()) == deterministic(second)
+    for name, value in uninterrupted._trainer.model.state_dict().items():
+        assert torch.equal(value, resumed._trainer.model.state_dict()[name])
 
 
-def test_workers_ask_about_once_a_second(tmp_path, call, monkeypatch):
-    monkeypatch.setattr(tune_trainable, "LISTEN_SECONDS", 1000.0)
+def test_workers_poll_no_more_often_than_allowed(tmp_path, driver, monkeypatch):
+    monkeypatch.setattr(tune_trainable, "POLL_SECONDS", 1000.0)
     actor(tmp_path).step()
-    assert call.questions == 1
+    assert driver.polls == 1
 
 
 @pytest.fixture
 def outage(monkeypatch):
-    """Let writes of checkpoints fail so many times; return the pauses that were made."""
+    """Return a function that makes the given number of checkpoint writes fail, and returns the list of pauses."""
     pauses = []
     monkeypatch.setattr(files.time, "sleep", pauses.append)
-    keep = Trainer.keep
+    save_checkpoints = Trainer.save_checkpoints
 
-    def begin(failures, code=None):
-        def fails(self, folder):
+    def start(failures, code=None):
+        def fail(self, folder):
             if len(pauses) < failures:
                 raise OSError(code, "no answer") if code else OSError("no answer")
-            keep(self, folder)
+            save_checkpoints(self, folder)
 
-        monkeypatch.setattr(Trainer, "keep", fails)
+        monkeypatch.setattr(Trainer, "save_checkpoints", fail)
         return pauses
 
-    return begin
+    return start
 
 
-def test_an_outage_of_the_store_is_waited_for(tmp_path, outage):
+def test_writes_are_retried_during_an_outage_of_the_store(tmp_path, outage):
     pauses = outage(4)
     assert actor(tmp_path).step()["epoch"] == 1
     assert pauses == list(PAUSES[:4])
     assert read_checkpoint(tmp_path / LAST)["epoch"] == 1
 
 
-def test_a_long_outage_and_a_full_disk_are_named_as_what_they_are(tmp_path, outage):
+def test_a_long_outage_and_a_full_disk_are_named(tmp_path, outage):
     pauses = outage(len(PAUSES) + 1)
     with pytest.raises(StoreDownError, match="could not be written or read for 5 minutes: OSError: no answer"):
         actor(tmp_path).step()
@@ -218,7 +218,7 @@ def test_a_long_outage_and_a_full_disk_are_named_as_what_they_are(tmp_path, outa
     assert pauses == []
 
 
-def test_a_store_that_does_not_answer_at_the_start_costs_no_epoch(tmp_path, monkeypatch):
+def test_a_store_that_is_unavailable_at_the_start_loses_no_epoch(tmp_path, monkeypatch):
     actor(tmp_path).step()
     load, failures = Trainer.load, [OSError("no answer"), OSError("no answer")]
     monkeypatch.setattr(files.time, "sleep", lambda seconds: None)

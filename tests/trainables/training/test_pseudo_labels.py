@@ -1,4 +1,4 @@
-"""The unlabelled pool of robust self-training: who labels it, which images are in it, what is cached."""
+"""The unlabelled pool of robust self-training: its images, its labels, and the cached model that labels it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DATA = blobs(train=60, val=30)
 
 
 def pool(root: Path) -> RawImages:
-    """More pictures of the same classes, among them all of the trial's training and validation images."""
+    """Return more pictures of the same classes, and all of the trial's training and validation images."""
     more = blobs(train=120, val=2, seed=0)
     noise = np.random.RandomState(5).randint(0, 3, size=more.train.images.shape)
-    fresh = np.clip(more.train.images.astype(int) - noise, 0, 16).astype(np.uint8)
-    images = np.concatenate([DATA.train.images, DATA.val.images, fresh])
+    new = np.clip(more.train.images.astype(int) - noise, 0, 16).astype(np.uint8)
+    images = np.concatenate([DATA.train.images, DATA.val.images, new])
     labels = np.zeros(len(images), dtype=np.int64)
     names = ("unknown", "unused")
     return RawImages(
@@ -58,7 +58,7 @@ def same(root: Path) -> RawImages:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A cache folder of its own, and loaders that are found as a user's are."""
+    """Use a temporary cache folder, and make this file's loaders importable as a user's."""
     import sys
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -73,27 +73,28 @@ def spec(**changes):
 
 
 def test_pool_holds_new_images_only_and_the_teachers_labels():
-    found = labelled_pool(POOL, spec=spec(), data=DATA, device=CPU)
-    known = {image.tobytes() for image in (*DATA.train.images, *DATA.val.images)}
-    assert 60 < len(found.images) <= 120
-    assert not [image for image in found.images if image.tobytes() in known]
+    labelled = labelled_pool(POOL, spec=spec(), data=DATA, device=CPU)
+    of_splits = {image.tobytes() for image in (*DATA.train.images, *DATA.val.images)}
+    assert 60 < len(labelled.images) <= 120
+    assert not [image for image in labelled.images if image.tobytes() in of_splits]
     model = teacher(spec(), data=DATA, device=CPU).eval()
     with torch.no_grad():
-        guessed = model(torch.from_numpy(found.images).float() / 16).argmax(1)
-    assert np.array_equal(found.labels, guessed.numpy())
-    # The pool's own labels are all 0 and are not looked at; the pictures are of three classes.
-    assert set(found.labels) == {0, 1, 2}
+        predicted = model(torch.from_numpy(labelled.images).float() / 16).argmax(1)
+    assert np.array_equal(labelled.labels, predicted.numpy())
+    # The pool's own labels are all 0 and are not used; the pictures are of three classes.
+    assert set(labelled.labels) == {0, 1, 2}
 
 
-def test_teacher_is_natural_training_on_the_training_split_alone(cache):
-    wanted = teacher_spec(spec(seed=5, dropout=0.3))
-    assert (wanted.method, wanted.train_epsilon, wanted.seed, wanted.model.dropout) == ("natural", None, 0, 0.0)
-    made = teacher(spec(), data=DATA, device=CPU)
+def test_teacher_is_natural_training_on_the_training_split_only(cache):
+    of_teacher = teacher_spec(spec(seed=5, dropout=0.3))
+    assert (of_teacher.method, of_teacher.train_epsilon) == ("natural", None)
+    assert (of_teacher.seed, of_teacher.model.dropout) == (0, 0.0)
+    first = teacher(spec(), data=DATA, device=CPU)
     other = dataclasses.replace(DATA, val=blobs(train=60, val=30, seed=9).val)
     (cache / teacher_file(spec(), data=DATA, device=CPU).name).unlink()
-    again = teacher(spec(), data=other, device=CPU)
-    for name, value in made.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name]), name
+    second = teacher(spec(), data=other, device=CPU)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
 
 
 def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, monkeypatch, caplog):
@@ -109,12 +110,12 @@ def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, monke
     teacher(spec(lr=0.01), data=DATA, device=CPU)
     assert len(epochs) == 8
     assert len(list(cache.glob("*.pt"))) == 2
-    # A damaged file is made again.
+    # A damaged file is replaced.
     path = teacher_file(spec(), data=DATA, device=CPU)
     path.write_bytes(path.read_bytes()[:100])
     with caplog.at_level(logging.WARNING):
         teacher(spec(), data=DATA, device=CPU)
-    assert "trained again" in caplog.text
+    assert "retraining the natural model that labels the pool" in caplog.text
     assert len(epochs) == 12
 
 
@@ -122,49 +123,49 @@ def test_pools_that_cannot_be_used_are_refused():
     shapes = r"`pool` must hold images of shape \(1, 8, 8\), test_pseudo_labels:colour has \(3"
     with pytest.raises(DataError, match=shapes):
         labelled_pool("test_pseudo_labels:colour", spec=spec(), data=DATA, device=CPU)
-    with pytest.raises(DataError, match="`pool` must hold images beyond those of the trial's splits; all 90 are"):
+    with pytest.raises(DataError, match="`pool` must hold images that are not in the trial's splits; all 90 are"):
         labelled_pool("test_pseudo_labels:same", spec=spec(), data=DATA, device=CPU)
 
 
 @pytest.mark.parametrize("where", ["one file", "folder", "split"])
-def test_a_pool_of_parquet_files_needs_neither_labels_nor_a_test_part(tmp_path, where):
-    shown = np.random.RandomState(3).randint(0, 256, size=(7, 1, 8, 8)).astype(np.uint8)
-    table = parquet_table([encode(image) for image in shown], cyclic_labels(7)).drop_columns(["label"])
+def test_a_pool_of_parquet_files_needs_neither_labels_nor_a_test_split(tmp_path, where):
+    stored = np.random.RandomState(3).randint(0, 256, size=(7, 1, 8, 8)).astype(np.uint8)
+    table = parquet_table([encode(image) for image in stored], cyclic_labels(7)).drop_columns(["label"])
     path = tmp_path / ("train-0.parquet" if where == "split" else "more.parquet")
     pq.write_table(table, path)
     name = str(path if where == "one file" else tmp_path)
     check_images(name, root=None)
     images, scale = load_images(name, root=None)
     assert scale == 255
-    assert np.array_equal(images, shown)
+    assert np.array_equal(images, stored)
 
 
-def test_a_pool_that_is_not_there_is_called_pool():
+def test_errors_about_a_missing_pool_name_the_setting():
     for broken in ("nowhere/pool.parquet", "mnits"):
         with pytest.raises(DataError, match="`pool`"):
             check_images(broken, root=None)
 
 
-def test_a_teacher_that_diverges_says_so():
+def test_a_teacher_that_diverges_is_an_error():
     with pytest.raises(RuntimeError, match=r"labels `pool` diverged: lower `training\.lr`"):
         teacher(spec(name="mlp", lr=100.0, momentum=0.99, schedule="constant"), data=DATA, device=CPU)
 
 
 def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(tmp_path):
-    def run(wanted, stop=None):
-        made = trainer_for(wanted, data=DATA, device=CPU)
-        while not made.done and made.epoch != stop:
-            made.run_epoch()
-        return made
+    def run(trial, stop=None):
+        trainer = trainer_for(trial, data=DATA, device=CPU)
+        while not trainer.done and trainer.epoch != stop:
+            trainer.run_epoch()
+        return trainer
 
-    straight = run(spec())
+    uninterrupted = run(spec())
     half = run(spec(), stop=2)
     half.save(tmp_path / LAST)
     resumed = trainer_for(spec(), data=DATA, device=CPU)
     resumed.load(tmp_path / LAST)
     while not resumed.done:
         resumed.run_epoch()
-    ours, theirs = straight.outcome().row, resumed.outcome().row
+    ours, theirs = uninterrupted.outcome().row, resumed.outcome().row
     assert deterministic(ours) == deterministic(theirs)
     assert ours["options"] == f'{{"pool": "{POOL}"}}'
     without = run(tiny_spec("robust_self_training", train_epsilon=0.1, epochs=4))
@@ -172,7 +173,7 @@ def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(
     assert without.outcome().row["options"] is None
 
 
-def test_each_batch_is_joined_by_as_many_images_of_the_pool():
+def test_each_batch_has_as_many_images_of_the_pool_as_of_the_split():
     data = blobs(train=50, val=3)
     images = np.stack([np.full((1, 8, 8), number, np.uint8) for number in range(20)])
 
@@ -194,17 +195,17 @@ def test_each_batch_is_joined_by_as_many_images_of_the_pool():
         assert len(x) == len(y) == 2 * count
         assert torch.equal(x[:count], plain_x)
         assert torch.equal(y[:count], plain_y)
-        # On its own scale, each with its label.
+        # The pool's images have their own scale, and each has its own label.
         assert torch.allclose(x[count:, 0, 0, 0], y[count:] / 20)
         used += y[count:].tolist()
-    # 50 of 20 images: each twice or three times, in an order that another epoch and another seed change.
+    # 20 images fill 50 places, each two or three times, in an order that depends on the epoch and the seed.
     assert set(np.bincount(used)) == {2, 3}
-    orders = [[label for _, y in made.epoch(epoch) for label in y[len(y) // 2 :].tolist()] for made, epoch in
+    orders = [[label for _, y in source.epoch(epoch) for label in y[len(y) // 2 :].tolist()] for source, epoch in
               ((batches(), 3), (batches(), 4), (batches(1), 3))]  # fmt: skip
     assert orders[0] == used
     assert used not in orders[1:]
 
 
-def test_a_trainer_that_labels_no_pool_refuses_a_method_with_one():
-    with pytest.raises(ValueError, match=r"this trainer labels no pool: take `trainables\.training\.fit\.trainer_for`"):
+def test_a_trainer_without_pool_labels_refuses_a_method_with_a_pool():
+    with pytest.raises(ValueError, match=r"this trainer cannot label it: use `trainables\.training\.fit\.trainer_for`"):
         Trainer(spec(), data=DATA, device=CPU)

@@ -1,4 +1,4 @@
-"""The training loop: equivalences, repeatability, resuming, divergence, and what a row says."""
+"""The training loop: equivalences, repeatability, resuming, divergence, and result rows."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def trainer(spec: TrialSpec, **data) -> Trainer:
 
 
 def run(spec: TrialSpec, **data) -> Trainer:
-    made = trainer(spec, **data)
-    while not made.done:
-        made.run_epoch()
-    return made
+    trained = trainer(spec, **data)
+    while not trained.done:
+        trained.run_epoch()
+    return trained
 
 
 def assert_same_state(a: Trainer, b: Trainer) -> None:
@@ -43,7 +43,7 @@ def assert_same_state(a: Trainer, b: Trainer) -> None:
         assert torch.equal(value, b.model.state_dict()[name]), name
 
 
-# Each method's settings that leave natural training.
+# Settings with which each method is natural training.
 NATURAL = [
     ("trades", {"params": {"beta": 0.0}, "train_epsilon": 0.1}),
     ("trades", {"params": {"beta": 6.0}, "train_epsilon": 0.0}),
@@ -58,10 +58,10 @@ NATURAL = [
 ]
 
 
-# As one batch an epoch, so that every single step is compared, and as many.
+# With one batch per epoch every single step is compared; the other size has many batches.
 @pytest.mark.parametrize("batch_size", [90, 16])
 @pytest.mark.parametrize(("method", "settings"), NATURAL)
-def test_methods_are_natural_training_step_for_step_where_they_should(method, settings, batch_size):
+def test_methods_reduce_to_natural_training_step_for_step(method, settings, batch_size):
     """Bit for bit, with batch norm and dropout on."""
     common = {"epochs": 3, "batch_size": batch_size, "augment": "crop_flip", "every": 9, "steps": 1}
     natural, other = trainer(tiny_spec("natural", **common)), trainer(tiny_spec(method, **settings, **common))
@@ -76,7 +76,7 @@ def test_every_method_is_compared_with_natural_training():
 
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"natural"}))
-def test_methods_are_not_natural_training_otherwise(method):
+def test_methods_differ_from_natural_training_otherwise(method):
     natural = run(tiny_spec("natural", epochs=1))
     other = run(tiny_spec(method, train_epsilon=default_radius(method), epochs=1))
     assert any(
@@ -87,7 +87,7 @@ def test_methods_are_not_natural_training_otherwise(method):
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_resuming_changes_no_bit(method, tmp_path):
     spec = tiny_spec(method, train_epsilon=default_radius(method), epochs=3, every=2, augment="crop")
-    straight = run(spec)
+    uninterrupted = run(spec)
     for stop in (1, 2, 3):
         first = trainer(spec)
         for _ in range(stop):
@@ -97,8 +97,8 @@ def test_resuming_changes_no_bit(method, tmp_path):
         second.load(tmp_path / "last.pt")
         while not second.done:
             second.run_epoch()
-        assert_same_state(straight, second)
-        ours, theirs = straight.outcome(), second.outcome()
+        assert_same_state(uninterrupted, second)
+        ours, theirs = uninterrupted.outcome(), second.outcome()
         assert deterministic(ours.row) == deterministic(theirs.row)
         assert [deterministic(row) for row in ours.epochs] == [deterministic(row) for row in theirs.epochs]
         for split, columns in ours.examples.items():
@@ -124,7 +124,8 @@ def test_checkpoint_of_another_spec_changes_nothing(tmp_path):
     other.run_epoch()
     other.save(tmp_path / "last.pt")
     fresh, untouched = trainer(tiny_spec(seed=2)), trainer(tiny_spec(seed=2))
-    with pytest.raises(CheckpointError, match="belongs to another spec: `seed` is 1 there and 2 here"):
+    message = "belongs to another spec: `seed` is 1 in the checkpoint and 2 in the trial"
+    with pytest.raises(CheckpointError, match=message):
         fresh.load(tmp_path / "last.pt")
     assert fresh.epoch == 0
     assert_same_state(fresh, untouched)
@@ -140,7 +141,7 @@ print(json.dumps(deterministic(row) | {"compiler": "torch._dynamo" in sys.module
 """
 
 
-def test_two_fresh_processes_give_the_identical_row():
+def test_two_processes_give_the_same_row():
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(ROOT), str(ROOT / "tests")],
@@ -153,11 +154,11 @@ def test_two_fresh_processes_give_the_identical_row():
     rows = [json.loads(output) for output in outputs]
     assert rows[0] == rows[1]
     assert rows[0]["val_lipschitz_mean"] > 0
-    # torch's own optimisers would import its compiler: seconds in every worker.
+    # torch's own optimisers would import its compiler, which takes seconds in every worker.
     assert not rows[0]["compiler"]
 
 
-def test_a_trial_depends_on_no_global_state_and_leaves_none():
+def test_a_trial_neither_depends_on_global_state_nor_changes_it():
     spec = tiny_spec("adversarial_training", train_epsilon=0.1)
     rows = []
     for seed, threads in ((1, 1), (2, 2)):
@@ -188,15 +189,15 @@ def test_divergence_is_a_recorded_outcome(tmp_path):
     assert outcome.epochs[-1]["loss"] is None or outcome.epochs[-1]["val_loss"] is None
     assert json.loads(json.dumps(outcome.epochs, allow_nan=False)) == outcome.epochs
     diverged.save(tmp_path / "last.pt")
-    again = trainer(diverged.spec)
-    again.load(tmp_path / "last.pt")
-    assert again.done
-    assert again.outcome().status == "failed"
+    resumed = trainer(diverged.spec)
+    resumed.load(tmp_path / "last.pt")
+    assert resumed.done
+    assert resumed.outcome().status == "failed"
     with pytest.raises(RuntimeError, match="is done"):
-        again.run_epoch()
+        resumed.run_epoch()
 
 
-def test_measurements_are_due_on_time_and_carried_between():
+def test_measurements_follow_the_interval_and_are_carried_between():
     rows = run(tiny_spec(epochs=5, every=2)).history
     assert [row["stale"] for row in rows] == [True, False, True, False, False]
     assert rows[0]["val_robust_accuracy"] is None
@@ -208,23 +209,23 @@ def test_measurements_are_due_on_time_and_carried_between():
     assert rows[-1]["lr"] < 0.01
 
 
-def test_outcome_in_mid_training_describes_the_model_as_it_is():
+def test_outcome_during_training_describes_the_current_model():
     spec = tiny_spec(epochs=4, every=2)
-    made = trainer(spec)
+    trained = trainer(spec)
     with pytest.raises(RuntimeError, match="before the first epoch"):
-        made.outcome()
-    made.run_epoch()
-    early = made.outcome()
+        trained.outcome()
+    trained.run_epoch()
+    early = trained.outcome()
     assert early.status == "stopped_early"
     assert early.row["val_robust_accuracy"] is not None
-    assert early.row["val_clean_accuracy"] == made.history[0]["val_clean_accuracy"]
+    assert early.row["val_clean_accuracy"] == trained.history[0]["val_clean_accuracy"]
     assert early.row["train_clean_accuracy"] is None
     assert early.row["clean_gap"] is None
     assert early.row["epochs"] == 1
     assert set(early.examples) == {"val"}
-    while not made.done:
-        made.run_epoch()
-    assert deterministic(made.outcome().row) == deterministic(run(spec).outcome().row)
+    while not trained.done:
+        trained.run_epoch()
+    assert deterministic(trained.outcome().row) == deterministic(run(spec).outcome().row)
 
 
 def test_completed_outcome():
@@ -248,8 +249,8 @@ def test_completed_outcome():
         assert np.nanmean(columns["lipschitz"]) == pytest.approx(row[f"{split}_lipschitz_mean"])
         assert np.isfinite(columns["lipschitz"]).sum() == 8
     assert set(outcome.epochs[0]) >= {"loss", "part.clean", "part.divergence"}
-    mixed = [e["part.clean"] + 2 * e["part.divergence"] for e in outcome.epochs]
-    assert mixed == pytest.approx([e["loss"] for e in outcome.epochs])
+    weighted = [epoch["part.clean"] + 2 * epoch["part.divergence"] for epoch in outcome.epochs]
+    assert weighted == pytest.approx([epoch["loss"] for epoch in outcome.epochs])
 
 
 def test_no_more_training_images_are_measured_than_validation_has():
@@ -258,7 +259,7 @@ def test_no_more_training_images_are_measured_than_validation_has():
     assert {len(columns["index"]) for columns in outcome.examples.values()} == {len(blobs().val)}
 
 
-def test_more_examples_asked_for_than_there_are():
+def test_more_examples_requested_than_available():
     row = run(tiny_spec(epochs=1, examples=1000), val=12).outcome().row
     assert (row["examples"], row["lipschitz_examples"]) == (12, 8)
 
@@ -274,7 +275,7 @@ def test_adversarial_training_makes_a_network_more_robust():
     assert robust["val_lipschitz_scale_free_mean"] < natural["val_lipschitz_scale_free_mean"]
 
 
-def test_single_image_batch_is_dropped_under_batch_norm_alone():
+def test_single_image_batch_is_dropped_with_batch_norm():
     run(tiny_spec(epochs=1, batch_size=89))
     with pytest.raises(ValueError, match=r"`training.batch_size` must leave batch norm 2 or more"):
         run(tiny_spec(batch_size=1))

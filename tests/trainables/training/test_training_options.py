@@ -1,4 +1,4 @@
-"""Training options: averaged weights, mixed precision, compilation, best and last checkpoints, the sentinel."""
+"""Training options: averaged weights, mixed precision, compilation, best and last checkpoints, overfitting."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def trainer(spec: TrialSpec, **data) -> Trainer:
 
 
 def run(spec: TrialSpec, **data) -> Trainer:
-    made = trainer(spec, **data)
-    while not made.done:
-        made.run_epoch()
-    return made
+    trained = trainer(spec, **data)
+    while not trained.done:
+        trained.run_epoch()
+    return trained
 
 
 def assert_equal(a: nn.Module, b: nn.Module) -> None:
@@ -45,7 +45,7 @@ def assert_equal(a: nn.Module, b: nn.Module) -> None:
 class TestAverage:
     DECAY = 0.8
 
-    def test_is_that_of_a_hand_rolled_one_and_leaves_training_alone(self):
+    def test_equals_the_formula_and_does_not_change_training(self):
         plain, averaged = (trainer(tiny_spec(epochs=3, ema=decay, every=9, steps=1)) for decay in (None, self.DECAY))
         states = [{k: v.clone() for k, v in plain.model.state_dict().items()}]
         take_step = plain.optimizer.step
@@ -60,22 +60,22 @@ class TestAverage:
             averaged.run_epoch()
         assert len(states) == 1 + 3 * 6
         assert_equal(plain.model, averaged.model)
-        found = averaged.measured.state_dict()
+        average = averaged.measured.state_dict()
         for name, first in states[0].items():
             if not first.is_floating_point():
-                assert torch.equal(found[name], states[-1][name])
+                assert torch.equal(average[name], states[-1][name])
                 continue
             mean = first.double()
             for step, state in enumerate(states[1:]):
                 decay = min(self.DECAY, (1 + step) / (10 + step))
                 mean = decay * mean + (1 - decay) * state[name].double()
-            assert torch.allclose(found[name].double(), mean, atol=1e-6), name
-            trained = not name.startswith("normalize")
-            assert torch.equal(found[name], plain.model.state_dict()[name]) != trained, name
+            assert torch.allclose(average[name].double(), mean, atol=1e-6), name
+            learnt = not name.startswith("normalize")
+            assert torch.equal(average[name], plain.model.state_dict()[name]) != learnt, name
 
-    def test_is_what_is_measured_and_saved(self, tmp_path):
+    def test_is_measured_and_saved(self, tmp_path):
         made = run(tiny_spec(epochs=2, ema=0.9))
-        made.keep(tmp_path)
+        made.save_checkpoints(tmp_path)
         _, loss = clean_measures(made.measured, made._val_images, made._val_labels)
         assert made.outcome().row["val_loss"] == pytest.approx(loss, rel=1e-6)
         assert made.outcome().row["param.ema"] == 0.9
@@ -86,20 +86,20 @@ class TestAverage:
     @pytest.mark.parametrize("stop", [1, 2])
     def test_resuming_changes_no_bit(self, stop, tmp_path):
         spec = tiny_spec("trades", train_epsilon=0.1, epochs=3, ema=0.9, every=2)
-        straight, first = run(spec), trainer(spec)
+        uninterrupted, first = run(spec), trainer(spec)
         for _ in range(stop):
             first.run_epoch()
-        first.keep(tmp_path)
+        first.save_checkpoints(tmp_path)
         second = trainer(spec)
         second.load(tmp_path / LAST)
         while not second.done:
             second.run_epoch()
-        assert_equal(straight.model, second.model)
-        assert_equal(straight.measured, second.measured)
-        assert deterministic(straight.outcome().row) == deterministic(second.outcome().row)
+        assert_equal(uninterrupted.model, second.model)
+        assert_equal(uninterrupted.measured, second.measured)
+        assert deterministic(uninterrupted.outcome().row) == deterministic(second.outcome().row)
 
-    def test_of_equal_weights_is_those_weights(self):
-        """Bit for bit: constants such as the normalisation's do not drift."""
+    def test_of_equal_weights_equals_them(self):
+        """They are equal bit for bit, so constants such as the normalisation's do not drift."""
         model = nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5))
         average = WeightAverage(model, decay=0.99)
         for step in range(50):
@@ -120,7 +120,7 @@ class TestPrecision:
         assert all(not torch.equal(value, moved[name]) for name, value in coarse.model.named_parameters())
 
     @pytest.mark.parametrize("method", ["gradient_regularization", "locally_linear"])
-    def test_methods_that_difference_two_passes_stay_in_fp32(self, method):
+    def test_methods_that_subtract_two_passes_stay_in_fp32(self, method):
         radius = 0.1 if method == "locally_linear" else None
         coarse, fine = (run(tiny_spec(method, train_epsilon=radius, precision=p, epochs=1)) for p in ("bf16", "fp32"))
         assert_equal(coarse.model, fine.model)
@@ -129,7 +129,7 @@ class TestPrecision:
 class TestCompile:
     @pytest.fixture(autouse=True)
     def no_compiler(self, monkeypatch):
-        """Resetting it would import it, which takes seconds."""
+        """Do not reset the compiler, which would import it and take seconds."""
         monkeypatch.setattr(torch.compiler, "reset", lambda: None)
 
     def test_falls_back_with_one_message(self, monkeypatch, caplog):
@@ -141,20 +141,20 @@ class TestCompile:
 
         monkeypatch.setattr(torch, "compile", broken)
         with caplog.at_level(logging.WARNING):
-            fallen = run(tiny_spec(epochs=1, compile=True))
-        assert_equal(fallen.model, run(tiny_spec(epochs=1)).model)
+            fallback = run(tiny_spec(epochs=1, compile=True))
+        assert_equal(fallback.model, run(tiny_spec(epochs=1)).model)
         assert [record.getMessage() for record in caplog.records] == [
-            "`training.compile`: torch.compile failed, training goes on without it: no compiler here"
+            "`training.compile`: torch.compile failed, training continues without it: no compiler here"
         ]
 
-    def test_compiled_network_is_the_one_that_is_trained(self, monkeypatch):
+    def test_the_compiled_network_is_trained(self, monkeypatch):
         calls = []
         monkeypatch.setattr(torch, "compile", lambda model, **_: lambda x: calls.append(1) or model(x))
         made = run(tiny_spec("adversarial_training", train_epsilon=0.1, epochs=1, compile=True))
         assert_equal(made.model, run(tiny_spec("adversarial_training", train_epsilon=0.1, epochs=1)).model)
         assert len(calls) == 6 * (3 + 1)
 
-    def test_platforms_without_it_train_too(self, monkeypatch, caplog):
+    def test_training_works_on_platforms_without_it(self, monkeypatch, caplog):
         def refused(*_, **__):
             raise RuntimeError("torch.compile is not supported here")
 
@@ -162,7 +162,7 @@ class TestCompile:
         assert run(tiny_spec(epochs=1, compile=True)).done
         assert "not supported here" in caplog.text
 
-    def test_second_order_methods_train_without(self, caplog):
+    def test_second_order_methods_ignore_it(self, caplog):
         with caplog.at_level(logging.WARNING):
             made = trainer(tiny_spec("locally_linear", train_epsilon=0.1, compile=True))
         assert "differentiates gradients" in caplog.text
@@ -175,16 +175,16 @@ class TestBest:
         correct = np.arange(10) < 10 * robust
         return Measures(correct, correct, np.zeros(10), np.zeros(0), None, (), 0.0, 0.0)
 
-    def test_is_the_highest_and_the_earliest_on_ties(self):
+    def test_has_the_highest_accuracy_and_is_the_earliest_on_ties(self):
         best = None
         for epoch, robust in enumerate((0.3, 0.5, 0.4, 0.5, 0.1), start=1):
-            best = Best(epoch, self.measures(robust)).or_before(best)
+            best = Best(epoch, self.measures(robust)).better_of(best)
         assert best.epoch == 2
 
-    # A learning rate that lets natural training lose robustness again.
+    # With this learning rate natural training loses robustness after the first epochs.
     SPEC = tiny_spec(epochs=6, lr=0.3, epsilon=0.15, dropout=0.0, schedule="constant", seed=3)
 
-    def test_both_checkpoints_are_kept_and_measured(self, tmp_path):
+    def test_both_checkpoints_are_saved_and_measured(self, tmp_path):
         outcome = fit(self.SPEC, data=blobs(), device="cpu", checkpoint_dir=tmp_path)
         row, curve = outcome.row, [epoch["val_robust_accuracy"] for epoch in outcome.epochs]
         assert row["best_epoch"] == 1 + curve.index(max(curve)) < 6
@@ -198,23 +198,23 @@ class TestBest:
             made = trainer(self.SPEC)
             saved = read_checkpoint(tmp_path / name)
             made.model.load_state_dict(saved["model"])
-            found = measure(made.model, made._val_images, made._val_labels, spec=self.SPEC, split="val")
-            assert float(found.clean_correct.mean()) == row[f"{prefix}_clean_accuracy"]
-            assert float(found.robust_correct.mean()) == row[f"{prefix}_robust_accuracy"]
+            measures = measure(made.model, made._val_images, made._val_labels, spec=self.SPEC, split="val")
+            assert float(measures.clean_correct.mean()) == row[f"{prefix}_clean_accuracy"]
+            assert float(measures.robust_correct.mean()) == row[f"{prefix}_robust_accuracy"]
             assert saved["epoch"] == (row["best_epoch"] if name == BEST else 6)
             examples = (outcome.best_examples if name == BEST else outcome.examples)["val"]
-            assert np.array_equal(examples["robust_correct"], found.robust_correct)
+            assert np.array_equal(examples["robust_correct"], measures.robust_correct)
             assert np.array_equal(examples["index"], outcome.examples["val"]["index"])
 
-    def test_survives_resuming(self, tmp_path):
-        straight, first = run(self.SPEC), trainer(self.SPEC)
+    def test_is_the_same_after_resuming(self, tmp_path):
+        uninterrupted, first = run(self.SPEC), trainer(self.SPEC)
         while first.epoch < 5:
             first.run_epoch()
-            first.keep(tmp_path)
+            first.save_checkpoints(tmp_path)
         second = trainer(self.SPEC)
         second.load(tmp_path / LAST)
         second.run_epoch()
-        ours, theirs = straight.outcome(), second.outcome()
+        ours, theirs = uninterrupted.outcome(), second.outcome()
         assert ours.row["best_epoch"] == theirs.row["best_epoch"]
         assert deterministic(ours.row) == deterministic(theirs.row)
         for name, values in ours.best_examples["val"].items():
@@ -223,7 +223,7 @@ class TestBest:
     def test_is_null_before_the_first_measured_epoch(self, tmp_path):
         made = trainer(tiny_spec(epochs=4, every=2))
         made.run_epoch()
-        made.keep(tmp_path)
+        made.save_checkpoints(tmp_path)
         outcome = made.outcome()
         assert outcome.row["best_epoch"] is outcome.row["best_val_robust_accuracy"] is None
         assert outcome.best_examples == {}
@@ -231,18 +231,18 @@ class TestBest:
 
 
 class Bump(nn.Module):
-    """Logits (0, z), z above 0 only where the mean brightness lies within 0.02 of 0.55."""
+    """Logits (0, z), where z is above 0 only if the mean brightness is within 0.02 of 0.55."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         z = -1 + 3 * torch.exp(-((x.flatten(1).mean(1) - 0.55) / 0.02).square())
         return torch.stack([torch.zeros_like(z), z], dim=1)
 
 
-class TestSentinel:
-    """Grey images of brightness 0.5: a full step of 0.1 jumps over the bump, small steps land on it."""
+class TestCatastrophicOverfitting:
+    """Grey images of brightness 0.5: a full step of 0.1 jumps over the bump, but small steps find it."""
 
     X, Y = torch.full((20, 1, 8, 8), 0.5), torch.zeros(20, dtype=torch.int64)
-    WANTED = EvaluationSpec(epsilon=0.1, steps=10, examples=20)
+    EVALUATION = EvaluationSpec(epsilon=0.1, steps=10, examples=20)
 
     def test_fgsm_is_one_step_of_the_whole_radius(self):
         model = linear(torch.stack([torch.zeros(64), torch.linspace(-1, 1, 64)]))
@@ -254,20 +254,20 @@ class TestSentinel:
         )
 
     @pytest.mark.parametrize(("train_epsilon", "expected"), [(0.1, True), (0.2, True), (0.09, True), (0.02, False)])
-    def test_fires_where_small_steps_find_what_one_large_step_misses(self, train_epsilon, expected):
+    def test_is_detected_if_small_steps_find_what_one_large_step_misses(self, train_epsilon, expected):
         found = catastrophic_overfitting(
-            Bump(), self.X, self.Y, wanted=self.WANTED, train_epsilon=train_epsilon, robust_accuracy=0.0, seed=0
+            Bump(), self.X, self.Y, evaluation=self.EVALUATION, train_epsilon=train_epsilon, robust_accuracy=0.0, seed=0
         )
         assert found is expected
 
-    def test_is_silent_on_a_linear_network(self):
+    def test_is_not_detected_on_a_linear_network(self):
         model = linear(torch.stack([torch.zeros(64), torch.full((64,), 0.1)]), torch.tensor([0.0, -3.0]))
         for robust in (0.0, 1.0):
             assert not catastrophic_overfitting(
-                model, self.X, self.Y, wanted=self.WANTED, train_epsilon=0.05, robust_accuracy=robust, seed=0
+                model, self.X, self.Y, evaluation=self.EVALUATION, train_epsilon=0.05, robust_accuracy=robust, seed=0
             )
 
-    def test_flags_trials_that_attack_while_training_and_no_others(self):
+    def test_is_flagged_only_for_trials_that_attack_while_training(self):
         def flags(method: str, radius: float | None, split: str = "val") -> tuple[str, ...]:
             spec = tiny_spec(method, train_epsilon=radius, epsilon=0.1, steps=10)
             return measure(Bump(), self.X, self.Y, spec=spec, split=split).flags
@@ -278,7 +278,7 @@ class TestSentinel:
         assert set(TRAINING_FLAGS) == {"catastrophic_overfitting"}
 
 
-def test_options_that_are_no_numbers_have_a_column_of_their_own():
+def test_non_numeric_options_have_their_own_column():
     row = trainer(tiny_spec("locally_linear", train_epsilon=0.1, params={"variant": "as_run"}))._columns
     assert json.loads(row["options"]) == {"variant": "as_run"}
     assert row["param.lambda"] == 4.0
