@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.studies.in_process import robust_study
 from helpers.structure.shell_blocks import Command, commands
+from helpers.studies.in_process import robust_study
 
 ROOT = Path(__file__).resolve().parents[1]
 

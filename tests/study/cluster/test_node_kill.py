@@ -16,11 +16,8 @@ pytestmark = pytest.mark.cluster
 def survived(tmp_path_factory):
     """The study, the remaining node, and the checkpoints' histories of both running trials at the kill."""
     with cluster(2, "--num-cpus", "1", "--num-gpus", "1") as ray:
-        study = SmallStudy(
-            tmp_path_factory.mktemp("kill"),
-            {"resources": {"gpus": 1}, "search": {"num_trials": 3}},
-            environment=ray.driver_environment,
-        )
+        changes = {"resources": {"gpus": 1}, "search": {"num_trials": 3}}
+        study = SmallStudy(tmp_path_factory.mktemp("kill"), changes, environment=ray.driver_environment)
         driver = study.launch("--address", ray.address)
 
         def both_in_the_middle():

@@ -106,13 +106,8 @@ def test_a_changed_config_is_refused_with_the_difference(finished):
     folder, _, _ = finished
     refused = robust_study(folder, "resume", "studies/small", "--set", "training.lr=0.5", "--add-trials", "2")
     assert refused.returncode == 2
-<<<<<<< HEAD
-    assert "`training.lr` was 0.1 when the study began and is 0.5 now" in refused.stderr
-    assert json.loads(robust_study(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
-=======
     assert "`training.lr` was 0.1 when the study started and is 0.5 now" in refused.stderr
-    assert json.loads(command(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
->>>>>>> main
+    assert json.loads(robust_study(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
 
 
 def test_rows_are_complete(finished):
@@ -201,12 +196,6 @@ def test_training_a_trial_alone_reproduces_its_row(finished):
 
 def test_status_reports_the_rows_on_disk(finished):
     folder, _, _ = finished
-<<<<<<< HEAD
-    found = json.loads(robust_study(folder, "status", "studies/small", "--json").stdout)
-    assert (found["num_trials"], found["completed"], found["failed"], found["left"]) == (6, 6, 0, 0)
-    assert found["hypervolume_reference"] == [0.0, 0.0]
-=======
-    status = json.loads(command(folder, "status", "studies/small", "--json").stdout)
+    status = json.loads(robust_study(folder, "status", "studies/small", "--json").stdout)
     assert (status["num_trials"], status["completed"], status["failed"], status["left"]) == (6, 6, 0, 0)
     assert status["hypervolume_reference"] == [0.0, 0.0]
->>>>>>> main
