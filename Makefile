@@ -6,8 +6,11 @@ BIN := .venv/bin
 # The Dockerfile installs with this very line (tests/test_setup.py compares them).
 INSTALL := uv pip install --compile-bytecode --constraints constraints.txt --requirements pyproject.toml
 
+# Bytecode is written for the tests: each of their many processes would else compile our files for itself.
+TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint bench ui chaos postgres browser clean
+.PHONY: help setup quickstart test check lint bench ui chaos postgres browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +21,10 @@ quickstart: $(STAMP) ## run the quickstart study, resume it, or print it again
 	@if [ -f studies/quickstart/study.yaml ]; then $(BIN)/robust-study resume studies/quickstart; else $(BIN)/robust-study launch quickstart; fi
 
 test: $(STAMP) ## run the test suite
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(TESTS)
+
+check: lint ## lint, and run the fast tests (a minute and a half)
+	@$(TESTS) -m "not (slow or e2e or cluster or chaos or browser or postgres)"
 
 lint: $(STAMP) ## check style, types, the Dockerfile and the batch script
 	@$(BIN)/ruff check .

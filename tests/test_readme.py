@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers.structure.shell_blocks import Command, commands
+from helpers.studies.in_process import robust_study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,6 +68,15 @@ ELSEWHERE = {
     "robust-study confirm studies/mnist --seeds 3": "test_confirm_e2e.py runs it with one new seed",
 }
 
+# Smaller yet: of a study that is launched all that takes time but the start of Ray and the study's end.
+SMALLEST = (
+    " --set search.num_trials=2 --set dataset.train_size=128 --set evaluation.examples=32"
+    " --set evaluation.lipschitz.examples=8"
+)
+
+# What only a shell understands.
+SHELL = re.compile(r"[|&;<>$`*?()~\n]")
+
 NEEDS_DATA = re.compile(r"\b(launch|train) (mnist|fashion_mnist|cifar10)\b")
 
 
@@ -101,8 +112,8 @@ def environment() -> dict[str, str]:
 
 
 def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    if NEEDS_DATA.search(text) and not os.environ.get("ROBUST_STUDY_DATA"):
-        pytest.skip("ROBUST_STUDY_DATA is unset: no real images on this machine")
+    """Run a command in a shell, as a reader would."""
+    skip_without_data(text)
     result = subprocess.run(
         ["bash", "-c", text],
         cwd=folder,
@@ -115,6 +126,24 @@ def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
     assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
     return result
+
+
+def skip_without_data(text: str) -> None:
+    if NEEDS_DATA.search(text) and not os.environ.get("ROBUST_STUDY_DATA"):
+        pytest.skip("ROBUST_STUDY_DATA is unset: no real images on this machine")
+
+
+def run_small(text: str, folder: Path) -> None:
+    """Launch a study in a shell, smaller yet; run any other command of ours in this process."""
+    name, *words = shlex.split(text)
+    if name != "robust-study" or SHELL.search(text):
+        run(text, folder)
+    elif words[0] == "launch":
+        run(text + SMALLEST, folder)
+    else:
+        skip_without_data(text)
+        ended = robust_study(folder, *words)
+        assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
 
 
 needs_command = pytest.mark.skipif(not (ROOT / "study" / "cli.py").exists(), reason="study/cli.py is not written yet")
@@ -165,6 +194,7 @@ def test_make_target_exists(command: Command) -> None:
 
 
 @needs_command
+@pytest.mark.e2e
 @pytest.mark.parametrize("command", of_kind("cheap"))
 def test_cheap_command_runs_as_it_is(command: Command, tmp_path: Path) -> None:
     assert run(command.text, tmp_path).stdout
@@ -179,7 +209,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.e2e
 @pytest.mark.parametrize("command", of_kind("small"))
 def test_command_runs_small(command: Command, folder: Path) -> None:
-    run(SMALL[command.text], folder)
+    run_small(SMALL[command.text], folder)
 
 
 @needs_command

@@ -34,13 +34,15 @@ class _Grid:
         low: Lower edge of the first cell.
         width: Width of a cell.
         near: Cells within reach of each trial's measured value, shape (t, w).
-        bases: Candidates for the expected distribution over all cells, shape (b, cells).
+        bases: Candidates for the expected distribution over all cells, shape (cells, b).
+        scale: Logarithm of the product of mass + earlier trials, over all trials, for each of `_MASSES`.
     """
 
     low: float
     width: float
     near: np.ndarray
     bases: np.ndarray
+    scale: np.ndarray
 
     def away(self, measured: np.ndarray) -> np.ndarray:
         """Return the distances of the near cells' centres from measured values (t,), shape (t, w)."""
@@ -156,7 +158,7 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
     trials = len(likelihood)
     every = np.arange(trials)
     cells = [grid.near[:, grid.near.shape[1] // 2] for grid in grids]
-    weights, mass = [grid.bases[0] for grid in grids], [1.0, 1.0]
+    weights, mass = [grid.bases[:, 0] for grid in grids], [1.0, 1.0]
     kept = np.empty((sweeps, trials, 2))
     for step in range(sweeps):
         for i, grid in enumerate(grids):
@@ -166,8 +168,9 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
         second = _picked(likelihood[every, first] * along, generator)
         cells = [grid.near[every, place] for grid, place in zip(grids, (first, second), strict=True)]
         inside = generator.random((2, trials))
-        beside, along = (grid.low + (cells[i] + inside[i]) * grid.width for i, grid in enumerate(grids))
-        kept[step] = np.stack([beside + curve(along), along], axis=1)
+        for i, grid in enumerate(grids):
+            kept[step, :, i] = grid.low + (cells[i] + inside[i]) * grid.width
+    kept[..., 0] += curve(kept[..., 1])
     return kept
 
 
@@ -222,7 +225,9 @@ def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -
     # Far cells keep a small weight, so that every trial stays within reach of a narrow shape.
     bases += 1e-9
     bases /= bases.sum(axis=1, keepdims=True)
-    return _Grid(low=low, width=width, near=cells[:, None] + np.arange(-half, half + 1), bases=bases)
+    near = cells[:, None] + np.arange(-half, half + 1)
+    scale = _log_products(_MASSES + np.arange(len(cells))[:, None])
+    return _Grid(low=low, width=width, near=near, bases=np.ascontiguousarray(bases.T), scale=scale)
 
 
 def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
@@ -241,22 +246,23 @@ def _draw_weights(
     Trials that come one after the other fall into cell c with probability (mass * base_c + earlier trials in c) /
     (mass + earlier trials), which gives the likelihood of base and mass.
     """
-    order = np.argsort(cells, kind="stable")
-    filled = cells[order]
-    earlier = np.arange(len(cells)) - np.searchsorted(filled, filled)
+    filled = np.sort(cells)
+    earlier = (np.arange(len(cells)) - np.searchsorted(filled, filled)).astype(np.float64)[:, None]
     # The largest of log probabilities plus Gumbel noise is a draw from them.
-    fits = _log_products(mass * grid.bases[:, filled] + earlier)
-    base = grid.bases[np.argmax(fits + generator.gumbel(size=len(fits)))]
-    masses = _MASSES[:, None]
-    fits = _log_products(masses * base[filled] + earlier) - _log_products(masses + np.arange(len(cells)))
+    factors = grid.bases.take(filled, axis=0)
+    factors *= mass
+    factors += earlier
+    fits = _log_products(factors)
+    base = grid.bases[:, np.argmax(fits + generator.gumbel(size=len(fits)))]
+    fits = _log_products(base[filled, None] * _MASSES + earlier) - grid.scale
     mass = float(_MASSES[np.argmax(fits + generator.gumbel(size=len(fits)))])
     count = np.bincount(cells, minlength=len(base))
     return np.maximum(generator.standard_gamma(count + mass * base), 1e-300), mass
 
 
 def _log_products(factors: np.ndarray) -> np.ndarray:
-    """Return the logarithm of each row's product, shape (r, t) to (r,); products of sixteen factors do not overflow."""
-    return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, factors.shape[1], 16), axis=1)).sum(axis=1))
+    """Return the log of each column's product, shape (t, c) to (c,); products of sixteen factors do not overflow."""
+    return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, len(factors), 16), axis=0)).sum(axis=0))
 
 
 def _undominated(points: np.ndarray) -> np.ndarray:

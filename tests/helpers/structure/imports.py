@@ -39,7 +39,8 @@ def modules(root: Path, packages: tuple[str, ...], /) -> dict[str, Path]:
     return {module_name(file, root=root): file for file in files}
 
 
-def imports(file: Path, /, *, root: Path, packages: tuple[str, ...]) -> list[Import]:
+@functools.cache
+def imports(file: Path, /, *, root: Path, packages: tuple[str, ...]) -> tuple[Import, ...]:
     """Every import in `file`, those inside functions included, and registry entries such as "package.module:object".
 
     `at_load` is true for what runs when the module is imported: not for functions' bodies, TYPE_CHECKING blocks and
@@ -52,7 +53,7 @@ def imports(file: Path, /, *, root: Path, packages: tuple[str, ...]) -> list[Imp
     for node, at_load in _walk(ast.parse(file.read_text(encoding="utf-8")), at_load=True):
         for target in _targets(node, package, known):
             found.append(Import(file, node.lineno, target, at_load, isinstance(node, ast.Constant)))
-    return found
+    return tuple(found)
 
 
 def _walk(node: ast.AST, *, at_load: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 from helpers.services.ray_cluster import descendants
+from helpers.studies.in_process import robust_study
 
 from analysis.data.results import read_epochs, read_examples, read_results
 from analysis.data.schema import RESULT
@@ -31,11 +32,6 @@ search: {space: core, num_trials: 6, methods: [natural, adversarial_training, tr
 resources: {max_concurrent: 2}
 tracking: {models: 0}
 """
-
-
-def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "study", *words]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
 
 
 def open_to_others(root: int) -> list[str]:
@@ -69,7 +65,7 @@ def finished(tmp_path_factory):
             assert driver.poll() is None, (folder / "launch.log").read_text()
             assert time.monotonic() < deadline, (folder / "launch.log").read_text()
             if second is None and (folder / "studies/small/driver.json").exists():
-                second = command(folder, "resume", "studies/small")  # while the first one's Ray starts
+                second = robust_study(folder, "resume", "studies/small")  # while the first one's Ray starts
             time.sleep(0.05)
         listening = open_to_others(driver.pid)
         os.kill(driver.pid, signal.SIGKILL)
@@ -78,7 +74,10 @@ def finished(tmp_path_factory):
     assert second.returncode == 2
     assert f"is being run by process {driver.pid} on" in second.stderr
     before = read_results(folder / "studies/small").to_pylist()
-    resumed = command(folder, "resume", "studies/small", "--set", "cluster.trials_per_driver=3")
+    resumed = subprocess.run(
+        [sys.executable, "-m", "study", "resume", "studies/small", "--set", "cluster.trials_per_driver=3"],
+        cwd=folder, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
     assert resumed.returncode == 0, resumed.stderr
     return folder, before, resumed
 
@@ -105,10 +104,10 @@ def test_the_resumed_driver_reports_what_is_left_and_ignores_a_former_key(finish
 
 def test_a_changed_config_is_refused_with_the_difference(finished):
     folder, _, _ = finished
-    refused = command(folder, "resume", "studies/small", "--set", "training.lr=0.5", "--add-trials", "2")
+    refused = robust_study(folder, "resume", "studies/small", "--set", "training.lr=0.5", "--add-trials", "2")
     assert refused.returncode == 2
     assert "`training.lr` was 0.1 when the study started and is 0.5 now" in refused.stderr
-    assert json.loads(command(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
+    assert json.loads(robust_study(folder, "status", "studies/small", "--json").stdout)["num_trials"] == 6
 
 
 def test_rows_are_complete(finished):
@@ -180,7 +179,7 @@ def test_the_front_is_written_to_disk_and_printed(finished):
 
 def test_resuming_a_complete_study_shows_it_without_running_a_trial(finished):
     folder, _, _ = finished
-    again = command(folder, "resume", "studies/small")
+    again = robust_study(folder, "resume", "studies/small")
     assert again.returncode == 0
     assert "hypervolume" in again.stdout
     assert read_results(folder / "studies/small").num_rows == 6
@@ -190,13 +189,13 @@ def test_training_a_trial_alone_reproduces_its_row(finished):
     folder, _, _ = finished
     rows = read_results(folder / "studies/small").to_pylist()
     attacked = next(row for row in rows if row["method"] != "natural")
-    alone = command(folder, "train", "studies/small", "--trial", attacked["trial_id"])
+    alone = robust_study(folder, "train", "studies/small", "--trial", attacked["trial_id"])
     assert alone.returncode == 0, alone.stdout + alone.stderr
     assert f"agrees with trial {attacked['trial_id']}" in alone.stdout
 
 
 def test_status_reports_the_rows_on_disk(finished):
     folder, _, _ = finished
-    status = json.loads(command(folder, "status", "studies/small", "--json").stdout)
+    status = json.loads(robust_study(folder, "status", "studies/small", "--json").stdout)
     assert (status["num_trials"], status["completed"], status["failed"], status["left"]) == (6, 6, 0, 0)
     assert status["hypervolume_reference"] == [0.0, 0.0]
