@@ -166,7 +166,7 @@ def test_a_tracking_server_is_asked_what_a_study_asks_whatever_its_health(answer
     with stub_server(**answer) as server:
         problem = unreachable(server.uri)
     assert problem is None if words is None else words in problem
-    assert server.asked == [("/api/2.0/mlflow/experiments/search?max_results=1", None)]
+    assert server.requests == [("/api/2.0/mlflow/experiments/search?max_results=1", None)]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_tracking_server_is_told_who_asks_and_nobody_else_is(environment, sent
     with stub_server(authorization=sent) as server, stub_server(status=302, location=server.uri) as moved:
         assert unreachable(server.uri) is None
         problem = unreachable(moved.uri)
-        assert [header for _, header in server.asked] == [sent, None]
+        assert [header for _, header in server.requests] == [sent, None]
         monkeypatch.setenv(next(reversed(environment)), "secret-but-wrong")
         wrong = unreachable(server.uri)
     for said in (problem, wrong):
