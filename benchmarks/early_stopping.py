@@ -1,11 +1,11 @@
-"""Replays recorded learning curves through the schedulers: what is left of the front, for how many of the epochs.
+"""Replay recorded learning curves through the schedulers, and compare the fronts and the epochs that remain.
 
-    python benchmarks/early_stopping.py                                    the comparison
-    python benchmarks/early_stopping.py --record studies/learning-curves   makes learning_curves.parquet anew
+    python benchmarks/early_stopping.py                                    compare the schedulers
+    python benchmarks/early_stopping.py --record studies/learning-curves   rewrite learning_curves.parquet
 
-The curves are those of real trials (`learning_curves.yaml` is their study; the Parquet file repeats it and the commit).
-Trials arrive in shuffled orders on simulated workers, each epoch taking the seconds it took; the schedulers are the
-ones a study runs, asked in the same way. A trial that is stopped is on no front, however good it was until then.
+The curves are from real trials (`learning_curves.yaml` is their study; the Parquet file contains it and the commit).
+Trials arrive in shuffled orders on simulated workers, and each epoch takes its recorded time. The schedulers are those
+of a study and are called in the same way. A stopped trial is on no front, however good it was.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Curves:
 
     @cached_property
     def epochs(self) -> int:
-        """Return the epochs of all trials."""
+        """Return the total number of epochs."""
         return sum(map(len, self.rows.values()))
 
     @cached_property
@@ -65,16 +65,16 @@ class Curves:
 
     @cached_property
     def reference(self) -> tuple[float, ...]:
-        """Return the worst point: nothing classified correctly, at the largest Lipschitz estimate of any trial."""
+        """Return the worst point: accuracies of 0, and the largest Lipschitz estimate of any trial."""
         return (*reference_point(FRONT), max(float(np.nanmax(points[:, 2])) for points in self.axes.values()))
 
     @cached_property
     def eligible(self) -> frozenset[str]:
-        """Return the trials that may be on a front once they are finished."""
+        """Return the trials that may be on a front when they have finished."""
         return frozenset(trial for trial, status in self.status.items() if status == "completed") - self.flagged
 
     def volumes(self, last: Mapping[str, int]) -> tuple[float, float]:
-        """Return hypervolumes over (clean, robust) and over all three axes, of each trial at an epoch of its own."""
+        """Return hypervolumes over (clean, robust) and over all three axes, with each trial at its last epoch."""
         points = np.array([self.axes[trial][epoch - 1] for trial, epoch in last.items()]).reshape(-1, len(AXES))
         return (
             hypervolume(points[:, :2], reference=reference_point(FRONT), maximise=directions(FRONT)).value,
@@ -103,22 +103,22 @@ def record(study_dir: Path, /) -> None:
     rows = []
     for epoch in read_epochs(study_dir).to_pylist():
         result = results[epoch["trial_id"]]
-        found = {name: epoch[name] for name in ("trial_id", "epoch", "stale", *MEASURED, "seconds")}
-        rows.append(found | {key: result[key] for key in ("method", "status")} | {"flagged": bool(result["flags"])})
-    about = {
+        row = {name: epoch[name] for name in ("trial_id", "epoch", "stale", *MEASURED, "seconds")}
+        rows.append(row | {key: result[key] for key in ("method", "status")} | {"flagged": bool(result["flags"])})
+    metadata = {
         "command": COMMAND,
         "config": CONFIG.read_text(encoding="utf-8"),
         "code_revision": str(next(iter(results.values()))["code_revision"]),
         "versions": str(next(iter(results.values()))["versions"]),
     }
-    table = pa.Table.from_pylist(rows).replace_schema_metadata(about)
+    table = pa.Table.from_pylist(rows).replace_schema_metadata(metadata)
     pq.write_table(table, CURVES, compression="zstd")
     print(f"{CURVES}: {len(results)} trials, {len(rows)} epochs, {CURVES.stat().st_size / 1000:.0f} kB")
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What became of the trials.
+    """The trials under one scheduler.
 
     Attributes:
         last: The last epoch of every trial.
@@ -130,18 +130,18 @@ class Replay:
 
     @property
     def epochs(self) -> int:
-        """Return the epochs run."""
+        """Return the number of epochs run."""
         return sum(self.last.values())
 
 
 def replay(curves: Curves, scheduler: StudyScheduler, /, *, seed: int, workers: int = WORKERS) -> Replay:
-    """Let a scheduler watch the curves as if the trials ran now.
+    """Report the curves to a scheduler as if the trials were running.
 
     Args:
-        curves: What the trials will report.
-        scheduler: A scheduler that has seen nothing yet.
-        seed: Of the order in which trials arrive.
-        workers: Trials that run at once.
+        curves: The trials' reports.
+        scheduler: A new scheduler.
+        seed: Seed of the order in which trials arrive.
+        workers: Number of trials that run concurrently.
     """
     waiting = sorted(curves.rows)
     random.Random(seed).shuffle(waiting)
@@ -170,32 +170,32 @@ def replay(curves: Curves, scheduler: StudyScheduler, /, *, seed: int, workers: 
 
 
 class RandomStopping(StudyScheduler):
-    """Stops as many at the same rungs as halving does, by lot."""
+    """Stops as many trials at the same rungs as halving does, but at random."""
 
     def __init__(self, *, rungs: list[int], reduction_factor: float, seed: int) -> None:
         super().__init__(list(FRONT), epochs=rungs)
         self._factor = reduction_factor
         self._random = random.Random(seed)
-        self._lots: dict[int, dict[str, tuple[float]]] = {}
+        self._draws: dict[int, dict[str, tuple[float]]] = {}
 
     def reason_to_stop(self, trial: str, epoch: int) -> str | None:
-        """Draw a lot for the trial and let halving judge it."""
-        lots = self._lots.setdefault(epoch, {})
-        lots[trial] = (self._random.random(),)
-        verdict = judge(lots, trial, maximise=[True], reduction_factor=self._factor)
-        return None if verdict.continues else "an unlucky lot"
+        """Draw a random value for the trial and let halving judge it."""
+        draws = self._draws.setdefault(epoch, {})
+        draws[trial] = (self._random.random(),)
+        verdict = judge(draws, trial, maximise=[True], reduction_factor=self._factor)
+        return None if verdict.continues else "stopped at random"
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one scheduler reached, one entry an order of arrival, each relative to stopping nothing.
+    """The result of one scheduler, with one entry per order of arrival, relative to no stopping.
 
     Attributes:
         epochs: Share of all epochs that were run.
-        front: Hypervolume over (clean, robust) accuracy of the trials that ran to their end.
+        front: Hypervolume over (clean, robust) accuracy of the trials that finished.
         axes: The same over all three axes.
         axes_with_stopped: The same with stopped trials at their last value.
-        finished: Trials that ran to their end.
+        finished: Number of trials that finished.
     """
 
     epochs: np.ndarray
@@ -208,17 +208,18 @@ class Score:
 def score(
     curves: Curves, make: Callable[[int], StudyScheduler], /, *, orders: int = ORDERS, workers: int = WORKERS
 ) -> Score:
-    """Replay the curves in several orders of arrival, each with a scheduler of its own."""
+    """Replay the curves in several orders of arrival, each with a new scheduler."""
     full = curves.volumes({trial: len(curves.rows[trial]) for trial in curves.eligible})
-    found = []
+    rows = []
     for seed in range(orders):
         run = replay(curves, make(seed), seed=seed, workers=workers)
-        known = {trial: epoch for trial, epoch in run.last.items() if trial in curves.eligible}
-        finished = {trial: epoch for trial, epoch in known.items() if trial not in run.stopped}
+        eligible = {trial: epoch for trial, epoch in run.last.items() if trial in curves.eligible}
+        finished = {trial: epoch for trial, epoch in eligible.items() if trial not in run.stopped}
         front, axes = curves.volumes(finished)
-        both = curves.volumes(known)[1]
-        found.append((run.epochs / curves.epochs, front / full[0], axes / full[1], both / full[1], len(finished)))
-    return Score(*np.array(found).T)
+        with_stopped = curves.volumes(eligible)[1]
+        shares = (front / full[0], axes / full[1], with_stopped / full[1])
+        rows.append((run.epochs / curves.epochs, *shares, len(finished)))
+    return Score(*np.array(rows).T)
 
 
 def config_with(**scheduler: Any) -> StudyConfig:
@@ -227,7 +228,7 @@ def config_with(**scheduler: Any) -> StudyConfig:
 
 
 def contenders() -> dict[str, Callable[[int], StudyScheduler]]:
-    """Return what is compared, each made anew for an order's seed."""
+    """Return functions of a seed that create each of the schedulers to compare."""
     moasha = config_with(name="moasha")
     asha, median = (config_with(name=name, metric="val_robust_accuracy") for name in ("asha", "median"))
     rungs = moasha.scheduler.rungs(moasha.training, moasha.evaluation)
@@ -242,28 +243,28 @@ def contenders() -> dict[str, Callable[[int], StudyScheduler]]:
 
 
 def fewer_trials(curves: Curves, share: float, /, *, orders: int = ORDERS) -> Score:
-    """Spend a share of the epochs on whole trials, the first of each order, without any scheduler."""
+    """Spend a share of the epochs on the first trials of each order, to their end, without a scheduler."""
     full = curves.volumes({trial: len(curves.rows[trial]) for trial in curves.eligible})
-    found = []
+    rows = []
     for seed in range(orders):
         order = sorted(curves.rows)
         random.Random(seed).shuffle(order)
         run: dict[str, int] = {}
         while sum(run.values()) < share * curves.epochs:
             run[order[len(run)]] = len(curves.rows[order[len(run)]])
-        known = {trial: epoch for trial, epoch in run.items() if trial in curves.eligible}
-        front, axes = curves.volumes(known)
+        eligible = {trial: epoch for trial, epoch in run.items() if trial in curves.eligible}
+        front, axes = curves.volumes(eligible)
         epochs = sum(run.values()) / curves.epochs
-        found.append((epochs, front / full[0], axes / full[1], axes / full[1], len(known)))
-    return Score(*np.array(found).T)
+        rows.append((epochs, front / full[0], axes / full[1], axes / full[1], len(eligible)))
+    return Score(*np.array(rows).T)
 
 
 def main() -> None:
     """Print the comparison, or record curves."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--record", type=Path, metavar="STUDY_DIR", help="write the curves of this study and end")
-    parser.add_argument("--orders", type=int, default=ORDERS, help="orders of arrival")
-    parser.add_argument("--workers", type=int, default=WORKERS, help="trials that run at once")
+    parser.add_argument("--record", type=Path, metavar="STUDY_DIR", help="write the curves of this study and exit")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="number of orders of arrival")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="number of trials that run concurrently")
     options = parser.parse_args()
     if options.record is not None:
         record(options.record)
@@ -272,7 +273,7 @@ def main() -> None:
     config = config_with(name="moasha")
     rungs = config.scheduler.rungs(config.training, config.evaluation)
     print(f"{len(curves.rows)} trials, {curves.epochs} epochs; {len(curves.eligible)} may be on the front")
-    print(f"rungs at epochs {rungs} of {config.training.epochs}, 1 in {config.scheduler.halving():g} goes on")
+    print(f"rungs at epochs {rungs} of {config.training.epochs}, 1 in {config.scheduler.halving():g} continues")
     print(
         f"{options.orders} orders of arrival, {options.workers} workers; mean (worst) over the orders, 1 = no stopping"
     )
@@ -283,13 +284,13 @@ def main() -> None:
     show("fewer trials, none stopped", fewer_trials(curves, float(share), orders=options.orders))
 
 
-def show(name: str, found: Score, /) -> None:
+def show(name: str, score: Score, /) -> None:
     """Print one line of the comparison."""
     volumes = "".join(
-        f"{volume.mean():9.4f} ({volume.min():.3f})" for volume in (found.front, found.axes, found.axes_with_stopped)
+        f"{volume.mean():9.4f} ({volume.min():.3f})" for volume in (score.front, score.axes, score.axes_with_stopped)
     )
-    epochs = f"{found.epochs.mean():7.3f} ({found.epochs.max():.3f})"
-    print(f"{name:28}{epochs:>15} {volumes}{found.finished.mean():9.1f}")
+    epochs = f"{score.epochs.mean():7.3f} ({score.epochs.max():.3f})"
+    print(f"{name:28}{epochs:>15} {volumes}{score.finished.mean():9.1f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How long reading 100,000 result rows takes, and their front and hypervolume over three objectives.
+"""Time to read 100,000 result rows, and to compute their front and hypervolume over three objectives.
 
-Imports and writing the file are not counted.
+Imports and writing the file are not included.
 
 python benchmarks/fronts.py [--rows 100000]
 """
@@ -24,8 +24,8 @@ OBJECTIVES = (*FRONT, "val_lipschitz_scale_free_log10")
 METHODS = np.array(["natural", "trades", "adversarial_training", "gradient_regularization"])
 
 
-def made_up_columns(count: int) -> dict[str, object]:
-    """Return the columns of a study with a trade-off and a few failed, flagged and unmeasured trials."""
+def synthetic_columns(count: int) -> dict[str, object]:
+    """Return the columns of a study with a trade-off and a few failed and flagged trials."""
     draw = np.random.default_rng(0)
     strength = draw.beta(2, 1.3, count)
     clean = np.clip(0.97 - 0.14 * strength**2 - 0.05 * draw.exponential(1, count), 0, 1)
@@ -48,8 +48,8 @@ def made_up_columns(count: int) -> dict[str, object]:
         "status": np.where(failed, "failed", "completed").tolist(),
         "flags": [["noisy"] if flagged else [] for flagged in draw.random(count) < 0.01],
         "method": METHODS[draw.integers(len(METHODS), size=count)].tolist(),
-        "val_clean_accuracy": [None if bad else float(value) for bad, value in zip(failed, clean, strict=True)],
-        "val_robust_accuracy": [None if bad else float(value) for bad, value in zip(failed, robust, strict=True)],
+        "val_clean_accuracy": [None if lost else float(value) for lost, value in zip(failed, clean, strict=True)],
+        "val_robust_accuracy": [None if lost else float(value) for lost, value in zip(failed, robust, strict=True)],
         "val_lipschitz_scale_free_mean": 10 ** (1.5 - strength + 0.1 * draw.normal(size=count)),
         "param.dropout": draw.random(count) / 2,
     }
@@ -63,19 +63,19 @@ def main() -> None:
     count = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.parquet"
-        write_columns(path, made_up_columns(count), RESULT)
+        write_columns(path, synthetic_columns(count), RESULT)
         print(f"{count:,} rows, {path.stat().st_size / 1e6:.1f} MB, {platform.machine()}")
         start = time.perf_counter()
         table = read_results(path)
         read = time.perf_counter()
         members = front_of(table, objectives=OBJECTIVES)
-        chosen = time.perf_counter()
+        front = time.perf_counter()
         volume = front_hypervolume(table, objectives=OBJECTIVES)
         done = time.perf_counter()
     print(f"{'read':>12}: {read - start:6.2f} s")
-    print(f"{'front':>12}: {chosen - read:6.2f} s, {members.num_rows} members over {', '.join(OBJECTIVES)}")
-    print(f"{'hypervolume':>12}: {done - chosen:6.2f} s, {volume.value:.4f}, reference {volume.reference}")
-    print(f"{'together':>12}: {done - start:6.2f} s")
+    print(f"{'front':>12}: {front - read:6.2f} s, {members.num_rows} members over {', '.join(OBJECTIVES)}")
+    print(f"{'hypervolume':>12}: {done - front:6.2f} s, {volume.value:.4f}, reference {volume.reference}")
+    print(f"{'total':>12}: {done - start:6.2f} s")
 
 
 if __name__ == "__main__":

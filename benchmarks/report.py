@@ -1,6 +1,6 @@
-"""How long the report of many trials takes to build, with per-example outcomes, and to show in a browser.
+"""Time to build the report of many trials, with per-example outcomes, and to show it in a browser.
 
-The browser part needs chromium; without it it is left out.
+The browser part needs Chromium and is otherwise skipped.
 
 python benchmarks/report.py [--trials 10000] [--with-examples 200] [--loads 3]
 """
@@ -26,18 +26,18 @@ from helpers.studies.synthetic_results import METHODS, study_rows
 IMAGES = 1000
 
 
-def made_up_study(folder: Path, *, trials: int, with_examples: int) -> None:
-    """Write result rows, and outcomes of as many of the best trials as a report may ask for."""
+def synthetic_study(folder: Path, *, trials: int, with_examples: int) -> None:
+    """Write result rows, and per-example outcomes of the best `with_examples` trials."""
     rows = study_rows(trials, methods=METHODS, seed=3)
     write_rows(folder / "results" / "compacted.parquet", rows, RESULT)
     level = np.random.default_rng(0).random((trials, IMAGES))
     measured = [row for row in rows if row["status"] == "completed"]
     best = sorted(measured, key=lambda row: -row["val_clean_accuracy"] - row["val_robust_accuracy"])[:with_examples]
-    for row, hard in zip(best, level, strict=False):
+    for row, difficulty in zip(best, level, strict=False):
         outcomes = {
             "index": np.arange(IMAGES),
-            "clean_correct": hard < row["val_clean_accuracy"],
-            "robust_correct": hard < row["val_robust_accuracy"],
+            "clean_correct": difficulty < row["val_clean_accuracy"],
+            "robust_correct": difficulty < row["val_robust_accuracy"],
         }
         columns = example_columns(
             {"val": outcomes}, study="toy", trial_id=row["trial_id"], checkpoint="last", attack="pgd", epsilon=0.1
@@ -51,22 +51,22 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--with-examples", type=int, default=200)
     parser.add_argument("--loads", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made_up_study(folder, trials=given.trials, with_examples=given.with_examples)
-        start, busy_before = time.perf_counter(), time.process_time()
+        synthetic_study(folder, trials=options.trials, with_examples=options.with_examples)
+        start, start_cpu = time.perf_counter(), time.process_time()
         write_report([folder], out=None)
-        built, computing = time.perf_counter() - start, time.process_time() - busy_before
+        built, computing = time.perf_counter() - start, time.process_time() - start_cpu
         file = folder / "report.html"
-        print(f"{given.trials:,} trials, outcomes of {given.with_examples} x {IMAGES} images:")
+        print(f"{options.trials:,} trials, outcomes of {options.with_examples} x {IMAGES} images:")
         print(f"built in {built:.1f} s, {computing:.1f} s of CPU")
         print(f"{file.stat().st_size / 1e6:.1f} MB")
         if CHROMIUM is None:
-            print("no chromium here: not opened in a browser")
+            print("Chromium is not installed: not opened in a browser")
             return
-        for wall, busy in (shown_after(file) for _ in range(given.loads)):
-            print(f"shown in chromium after {wall:.1f} s, {busy:.1f} s of CPU")
+        for wall, cpu in (shown_after(file) for _ in range(options.loads)):
+            print(f"shown in Chromium after {wall:.1f} s, {cpu:.1f} s of CPU")
 
 
 if __name__ == "__main__":

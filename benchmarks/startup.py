@@ -1,4 +1,4 @@
-"""How long `robust-study --help` takes beyond an empty Python: the median of several runs of each, one after the other.
+"""Time of `robust-study --help` beyond that of an empty Python process: medians of several alternating runs.
 
 python benchmarks/startup.py [--runs 5]
 """
@@ -19,7 +19,7 @@ def seconds(command: Sequence[str], /) -> float:
     """Return the wall time of one run of `command`, in seconds.
 
     Raises:
-        subprocess.CalledProcessError: It failed.
+        subprocess.CalledProcessError: The command failed.
     """
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -37,13 +37,13 @@ def main() -> None:
     }
     for command in commands.values():
         seconds(command)  # the first run reads the files and writes the bytecode
-    # Taken in turns, so that a busy moment of the machine falls on both.
+    # Alternating, so that other load on the machine affects both.
     rounds = [{name: seconds(command) for name, command in commands.items()} for _ in range(runs)]
-    medians = {name: statistics.median(one[name] for one in rounds) for name in commands}
+    medians = {name: statistics.median(times[name] for times in rounds) for name in commands}
     for name, median in medians.items():
         print(f"{name:>20}: {median:6.3f} s (median of {runs})")
-    empty, helped = medians.values()
-    print(f"{'difference':>20}: {helped - empty:6.3f} s on Python {platform.python_version()}, {platform.machine()}")
+    empty, with_help = medians.values()
+    print(f"{'difference':>20}: {with_help - empty:6.3f} s on Python {platform.python_version()}, {platform.machine()}")
 
 
 if __name__ == "__main__":

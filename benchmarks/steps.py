@@ -1,9 +1,9 @@
-"""Training steps, attack and Lipschitz estimate: ours against plain versions of the same, and a step's bare floor.
+"""Training steps, attack and Lipschitz estimate against plain implementations, and a lower bound on a step's time.
 
-Random 28x28 images, cnn2 (no dropout, no batch norm: its mode does not matter), linf. Plain versions are as one would
-first write them: gradients by `backward()`, the parameters' included, clean passes run wherever needed, every image
-attacked to the end, contiguous tensors. Ours and plain take turns; the ratio is that of the medians. The floor of an
-adversarial training step is ten gradients of the input and one pass for the parameters, with nothing around them.
+Random 28x28 images, cnn2 (no dropout and no batch norm, so its mode does not matter), linf. The plain implementations
+are straightforward: gradients by `backward()`, including those of the parameters, clean passes repeated wherever they
+are needed, every image attacked for all steps, contiguous tensors. Both alternate; the ratio is that of the medians.
+The lower bound of an adversarial training step is ten gradients of the input and one pass for the parameters alone.
 
     python benchmarks/steps.py [--rounds 5] [--batch 128] [--threads 2]
 """
@@ -36,7 +36,7 @@ from trainables.training.optimizers import build_optimizer
 
 EPSILON, STEPS, LR, MOMENTUM = 0.1, 10, 1e-4, 0.9
 ATTACK_EPSILON = 0.005
-"""Of the evaluation attack: an untrained network falls at once at the radius of training."""
+"""Radius of the evaluation attack: at the training radius every image of an untrained network is fooled at once."""
 LIPSCHITZ_STEPS, RESTARTS = 20, 2
 
 Run = Callable[[], object]
@@ -45,14 +45,14 @@ Loss = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """A network and the images (n, 1, 28, 28) and labels (n,) it is given, in one memory layout."""
+    """A network and its images (n, 1, 28, 28) and labels (n,), in one memory layout."""
 
     model: nn.Module
     x: Tensor
     y: Tensor
 
     def laid_out(self, layout: torch.memory_format, /) -> Batch:
-        """Return a copy in another layout, which shares no weights with this one."""
+        """Return a copy in another layout, with its own weights."""
         model = copy.deepcopy(self.model).to(memory_format=layout)  # type: ignore[call-overload]
         return Batch(model, self.x.clone(memory_format=layout), self.y)
 
@@ -63,7 +63,7 @@ def make_batch(size: int) -> Batch:
         model = build_model("cnn2", image_shape=(1, 28, 28), num_classes=10, dropout=0.0, mean=[0.5], std=[0.5])
         for module in model.modules():
             if isinstance(module, nn.Linear):
-                nn.init.kaiming_uniform_(module.weight)  # the last layer is zero to begin with
+                nn.init.kaiming_uniform_(module.weight)  # the last layer is initially zero
         x, y = torch.rand(size, 1, 28, 28), torch.randint(0, 10, (size,))
     with torch.no_grad():
         y[::2] = model(x).argmax(1)[::2]
@@ -82,7 +82,7 @@ def our_loss(name: str, batch: Batch) -> Callable[[], Tensor]:
 
 
 def training_step(batch: Batch, loss: Callable[[], Tensor]) -> Run:
-    """Return a step of SGD on the loss; the optimiser is the same for ours and plain."""
+    """Return a step of SGD on the loss; both implementations use the same optimiser."""
     optimizer = build_optimizer(batch.model, name="sgd", momentum=MOMENTUM, weight_decay=0.0)
 
     def run() -> None:
@@ -95,7 +95,7 @@ def training_step(batch: Batch, loss: Callable[[], Tensor]) -> Run:
 
 
 def gradient(value: Tensor, points: Tensor) -> Tensor:
-    """Return the gradient of a leaf by `backward()`, which computes those of all parameters too."""
+    """Return the gradient of a leaf by `backward()`, which also computes those of all parameters."""
     torch.autograd.backward(value)
     return torch.zeros_like(points) if points.grad is None else points.grad
 
@@ -117,7 +117,7 @@ def plain_pgd(net: nn.Module, x: Tensor, y: Tensor, epsilon: float = EPSILON) ->
 
 
 def plain_trades(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return TRADES as its authors' loop computes it: f(x) anew at every step, both sides with their graph."""
+    """Return TRADES as its authors' loop computes it: f(x) is recomputed at every step, both sides with a graph."""
 
     def divergence(points: Tensor) -> Tensor:
         return F.kl_div(F.log_softmax(net(points), dim=1), F.softmax(net(x), dim=1), reduction="sum")
@@ -132,7 +132,7 @@ def plain_trades(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def plain_gradient_regularization(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return the finite-difference penalty: one pass for the direction, then the two that are differenced."""
+    """Return the finite-difference penalty: one pass for the direction, then two for the difference."""
     leaf = x.clone().requires_grad_()
     direction = gradient(F.cross_entropy(net(leaf), y, reduction="sum"), leaf).sign()
     clean = F.cross_entropy(net(x), y, reduction="none")
@@ -141,17 +141,18 @@ def plain_gradient_regularization(net: nn.Module, x: Tensor, y: Tensor) -> Tenso
 
 
 def plain_locally_linear(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return the LLR loss, the clean pass and its gradient computed anew at every step of the search."""
+    """Return the LLR loss, with the clean pass and its gradient recomputed at every step of the search."""
 
-    def parts(points: Tensor, *, again: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(points: Tensor, *, create_graph: bool) -> tuple[Tensor, Tensor, Tensor]:
         leaf = x.clone().requires_grad_()
         clean = F.cross_entropy(net(leaf), y, reduction="none")
-        (slope,) = torch.autograd.grad(clean.sum(), leaf, create_graph=again, retain_graph=True)
+        (slope,) = torch.autograd.grad(clean.sum(), leaf, create_graph=create_graph, retain_graph=True)
         linear = ((points - x) * slope).flatten(1).sum(1)
         moved = F.cross_entropy(net(points), y, reduction="none")
         return clean, (moved - clean - linear).abs(), linear.abs()
 
-    clean, nonlinearity, linear_change = parts(climb(net, x, lambda points: parts(points, again=False)[1]), again=True)
+    moved = climb(net, x, lambda points: parts(points, create_graph=False)[1])
+    clean, nonlinearity, linear_change = parts(moved, create_graph=True)
     return (clean + 4.0 * nonlinearity + 3.0 * linear_change).mean()
 
 
@@ -168,7 +169,7 @@ PLAIN: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
 
 
 def plain_attack(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return which images stay correct, (n,) bool; none leaves the search."""
+    """Return which images stay correct, (n,) bool; fooled images stay in the batch."""
     robust = net(x).argmax(1) == y
     for _ in range(RESTARTS):
         robust &= net(plain_pgd(net, x, y, ATTACK_EPSILON)).argmax(1) == y
@@ -176,14 +177,14 @@ def plain_attack(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def plain_lipschitz(net: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return the best ratios met on raw and on centred logits, (n,) each, in a search of its own each."""
+    """Return the best ratios on raw and on centred logits, (n,) each, from separate searches."""
     best = [torch.zeros(len(x)), torch.zeros(len(x))]
 
     def rise(points: Tensor, *, form: int) -> Tensor:
         difference = net(points) - net(x)
-        found = (difference - form * difference.mean(1, keepdim=True)).abs().sum(1)
-        best[form] = torch.max(best[form], found.detach() / (points - x).detach().flatten(1).abs().amax(1))
-        return found
+        norm = (difference - form * difference.mean(1, keepdim=True)).abs().sum(1)
+        best[form] = torch.max(best[form], norm.detach() / (points - x).detach().flatten(1).abs().amax(1))
+        return norm
 
     for form in [0, 1] * RESTARTS:
         rise(climb(net, x, functools.partial(rise, form=form), steps=LIPSCHITZ_STEPS), form=form)
@@ -191,7 +192,7 @@ def plain_lipschitz(net: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def floor_step(batch: Batch) -> Run:
-    """Return ten gradients of the input and a pass for the parameters, of the network without its normalisation."""
+    """Return ten gradients of the input and a pass for the parameters of the network without its normalisation."""
     network = batch.model.get_submodule("network")
 
     def run() -> None:
@@ -207,7 +208,7 @@ def floor_step(batch: Batch) -> Run:
 
 
 def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """Return each one's median seconds; they take turns, in an order that turns round every time."""
+    """Return the median seconds of each run; they alternate, in an order that is reversed every round."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
@@ -216,32 +217,32 @@ def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
             start = time.perf_counter()
             runs[name]()
             seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each) for name, each in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def comparisons(batch: Batch) -> dict[str, dict[str, Run]]:
-    """Return all there is to time, ours and plain; with adversarial training, the floor in both layouts."""
-    best, contiguous, found = memory_format(batch.model), torch.contiguous_format, {}
+    """Return both implementations of everything to time; for adversarial training, the lower bound in both layouts."""
+    best, contiguous, pairs = memory_format(batch.model), torch.contiguous_format, {}
     for name in METHODS:
         ours, plain = batch.laid_out(best), batch.laid_out(contiguous)
         plain_loss = functools.partial(PLAIN[name], plain.model, plain.x, plain.y)
-        found[name] = {
+        pairs[name] = {
             "ours": training_step(ours, our_loss(name, ours)),
             "plain": training_step(plain, plain_loss),
         }
     for layout in (contiguous, torch.channels_last):
-        found["adversarial_training"][f"floor {layout}"] = floor_step(batch.laid_out(layout))
-    net, plain_net = ((each.model, each.x, each.y) for each in (batch.laid_out(best), batch.laid_out(contiguous)))
+        pairs["adversarial_training"][f"floor {layout}"] = floor_step(batch.laid_out(layout))
+    net, plain_net = ((copied.model, copied.x, copied.y) for copied in map(batch.laid_out, (best, contiguous)))
     small, large = ThreatModel("linf", ATTACK_EPSILON), ThreatModel("linf", EPSILON)
-    found["PGD evaluation"] = {
+    pairs["PGD evaluation"] = {
         "ours": lambda: run_attack(pgd, *net, threat=small, steps=STEPS, restarts=RESTARTS, seed=0),
         "plain": lambda: plain_attack(*plain_net),
     }
-    found["Lipschitz"] = {
+    pairs["Lipschitz"] = {
         "ours": lambda: local_lipschitz(*net, threat=large, steps=LIPSCHITZ_STEPS, restarts=RESTARTS, seed=0),
         "plain": lambda: plain_lipschitz(*plain_net[:2]),
     }
-    return found
+    return pairs
 
 
 def main() -> None:
@@ -254,14 +255,14 @@ def main() -> None:
     with computing(threads=options.threads):
         batch = make_batch(options.batch)
         print(f"cnn2, {options.batch} images, {options.threads} threads, medians of {options.rounds} rounds")
-        print(f"{'what':>24} {'ours':>10} {'plain':>10} {'ratio':>6}")
-        for what, runs in comparisons(batch).items():
-            found = medians(runs, options.rounds)
-            print(f"{what:>24} {found['ours']:8.4f} s {found['plain']:8.4f} s {found['plain'] / found['ours']:6.2f}")
-            floors = [seconds for name, seconds in found.items() if name.startswith("floor")]
+        print(f"{'':>24} {'ours':>10} {'plain':>10} {'ratio':>6}")
+        for name, runs in comparisons(batch).items():
+            times = medians(runs, options.rounds)
+            print(f"{name:>24} {times['ours']:8.4f} s {times['plain']:8.4f} s {times['plain'] / times['ours']:6.2f}")
+            floors = [seconds for kind, seconds in times.items() if kind.startswith("floor")]
             if floors:
-                ours, floor = (options.batch / seconds for seconds in (found["ours"], min(floors)))
-                print(f"{'':>24} {ours:.0f} of {floor:.0f} images/s, of the floor: {ours / floor:.2f}")
+                ours, floor = (options.batch / seconds for seconds in (times["ours"], min(floors)))
+                print(f"{'':>24} {ours:.0f} images/s, at most {floor:.0f} by the lower bound: {ours / floor:.2f}")
 
 
 if __name__ == "__main__":

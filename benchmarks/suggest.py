@@ -1,8 +1,8 @@
-"""How long the searcher takes for a proposal, and to tell Optuna of an end, as a study grows.
+"""Time that the searcher takes to propose a trial, and to tell Optuna its result, as a study grows.
 
-A study of the space `core` is grown to N trials, one in ten of them failed, then asked for more, one after the other;
-the medians are per trial. For nsga2 and nsga3 the trials are their own generations, for the others they are drawn at
-random. The samplers are timed in memory; what SQLite in the study's folder adds is the same for all, and timed with
+A study of the space `core` grows to N trials, one in ten of them failed, and is then asked for more, one after the
+other; the medians are per trial. For nsga2 and nsga3 the trials are their own generations, for the others they are
+random. The samplers are timed in memory; SQLite in the study's folder adds the same to all, and is timed with
 `random`.
 
     python benchmarks/suggest.py [--sizes 100,1000,2000] [--samplers tpe,nsga2,random]
@@ -27,13 +27,13 @@ from study.search.optuna_study import open_study, outcome_for_optuna, tell
 from study.search.searcher import StudySearcher
 from study.search.storage import open_storage
 
-ASKED = 9
+PROPOSALS = 9
 OBJECTIVES = ["val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_scale_free_log10"]
 FAILED = {"status": "failed"}
 
 
 def outcome(proposal: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-    """Return a made-up row: strength and radius cost clean accuracy, buy robustness, lower the Lipschitz estimate."""
+    """Return a synthetic row: strength and radius lower clean accuracy and Lipschitz estimate, and raise robustness."""
     weights = sum(proposal.get(name, 0.0) for name in ("beta", "lambda", "mu"))
     strength = math.tanh(5 * proposal.get("train_epsilon", 0.0)) * (0.6 + 0.1 * math.log(1 + weights))
     clean, robust, scale = generator.normal(0, 0.02, size=3)
@@ -46,8 +46,8 @@ def outcome(proposal: dict[str, Any], generator: np.random.Generator) -> dict[st
 
 
 def grow(study: optuna.Study, config: StudyConfig, size: int, generator: np.random.Generator) -> None:
-    """Ask and tell until the study holds `size` trials."""
-    own = study.sampler
+    """Ask and tell until the study has `size` trials."""
+    sampler = study.sampler
     if config.search.sampler == "tpe":
         study.sampler = optuna.samplers.RandomSampler(seed=0)
     space = config.space()
@@ -55,10 +55,10 @@ def grow(study: optuna.Study, config: StudyConfig, size: int, generator: np.rand
         trial = study.ask()
         row = outcome(space.draw(trial), generator)
         tell(study, trial, outcome_for_optuna(config.search, FAILED if number % 10 == 9 else row))
-    study.sampler = own
+    study.sampler = sampler
 
 
-def measured(study: optuna.Study, config: StudyConfig, generator: np.random.Generator) -> tuple[float, float]:
+def measure(study: optuna.Study, config: StudyConfig, generator: np.random.Generator) -> tuple[float, float]:
     """Return the median milliseconds of a proposal and of a tell."""
     rows: dict[str, Any] = {}
     searcher = StudySearcher(
@@ -70,7 +70,7 @@ def measured(study: optuna.Study, config: StudyConfig, generator: np.random.Gene
         pending=[],
     )
     asking, telling = [], []
-    for index in range(ASKED):
+    for index in range(PROPOSALS):
         name = str(index)
         start = time.perf_counter()
         proposal = searcher.suggest(name)
@@ -85,7 +85,7 @@ def measured(study: optuna.Study, config: StudyConfig, generator: np.random.Gene
 
 
 def report(where: str, sampler: str, *, objectives: int, sizes: list[int]) -> None:
-    """Grow a study from size to size and print what it takes at each."""
+    """Grow a study from size to size and print the times at each."""
     config = load_config("quickstart", assignments=[f"search.sampler={sampler}", "search.random_fraction=0"])
     search = config.search.model_copy(update={"objectives": OBJECTIVES[:objectives], "num_trials": max(sizes)})
     config = config.model_copy(update={"search": search})
@@ -96,7 +96,7 @@ def report(where: str, sampler: str, *, objectives: int, sizes: list[int]) -> No
         study = open_study(storage, config.name, config.search)
         for size in sizes:
             grow(study, config, size, generator)
-            ask, end = measured(study, config, generator)
+            ask, end = measure(study, config, generator)
             print(f"{where:8} {sampler:8} {objectives:10} {size:7} {ask:8.1f} {end:8.1f}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Speed of the model of the front; coverage and calibration on studies of known truth.
+"""Speed of the model of the front; coverage and calibration on studies with known true accuracies.
 
 python benchmarks/uncertainty.py [--studies 100]
 """
@@ -15,23 +15,15 @@ import numpy as np
 from analysis.statistics.accuracy_model import true_accuracies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.studies.known_truth import (
-    DESIGNS,
-    HEADER,
-    UNDECIDABLE,
-    bootstrap_accuracies,
-    made_up_study,
-    together,
-    try_design,
-)
+from helpers.studies.known_truth import DESIGNS, HEADER, UNDECIDABLE, evaluate_design, pooled, synthetic_study
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--studies", type=int, default=100, help="made-up studies per design")
+    parser.add_argument("--studies", type=int, default=100, help="synthetic studies per design")
     studies = parser.parse_args().studies
-    _, clean, robust = made_up_study(np.random.default_rng(0), trials=100, examples=10_000, scatter=0.02)
+    _, clean, robust = synthetic_study(np.random.default_rng(0), trials=100, examples=10_000, scatter=0.02)
     start = time.perf_counter()
     true_accuracies(clean, robust, generator=np.random.default_rng(0), draws=1000)
     print(f"model of the front, 100 trials x 10,000 examples, 1,000 draws: {time.perf_counter() - start:.1f} s")
@@ -39,10 +31,10 @@ def main() -> None:
     records = []
     for number, (name, make) in enumerate({**DESIGNS, **UNDECIDABLE}.items()):
         generator = np.random.default_rng([1, number])
-        record = try_design(make, generator=generator, studies=studies)
+        record = evaluate_design(make, generator=generator, studies=studies)
         print(record.line(name), flush=True)
         records += [record] if name in DESIGNS else []
-    print(together(records).line("all but the last two"))
+    print(pooled(records).line("all but the last two"))
 
 
 if __name__ == "__main__":

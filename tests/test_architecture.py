@@ -1,4 +1,4 @@
-"""The code keeps its shape, and each rule that says so can fail (the rules: helpers/structure)."""
+"""The code follows the rules for its structure (helpers/structure), and each rule finds its violations."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from helpers.structure.architecture import (
     PACKAGES,
     ROOT,
     ambiguous_names,
-    broken_order,
-    busy_inits,
-    crowded,
+    crowded_folders,
     file_cycles,
     folder_cycles,
+    invalid_inits,
     leaks,
     misplaced_tests,
     too_long,
-    wrong_direction,
+    wrong_folder_imports,
+    wrong_package_imports,
 )
 from helpers.structure.imports import modules
-from helpers.structure.libraries import homeless, undeclared, warm
+from helpers.structure.libraries import heavy_loads, misplaced_imports, undeclared_imports
 
 TREE_RULES: list[Callable[[Path], list[str]]] = [
-    broken_order,
-    wrong_direction,
+    wrong_package_imports,
+    wrong_folder_imports,
     file_cycles,
     folder_cycles,
-    crowded,
-    busy_inits,
+    crowded_folders,
+    invalid_inits,
     ambiguous_names,
     misplaced_tests,
-    homeless,
-    undeclared,
-    warm,
+    misplaced_imports,
+    undeclared_imports,
+    heavy_loads,
 ]
 
 
 def tracked() -> list[Path]:
-    """Every file that git tracks or would: of a tree without git, all but what .venv and caches hold."""
+    """Return every file that git tracks or would track; without git, all files except in .venv, caches and studies."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode == 0:
@@ -57,54 +57,57 @@ def tracked() -> list[Path]:
 @pytest.mark.parametrize("rule", TREE_RULES, ids=lambda rule: rule.__name__)
 def test_rule_holds(rule: Callable[[Path], list[str]]) -> None:
     assert len(modules(ROOT, PACKAGES)) > 10
-    found = rule(ROOT)
-    assert not found, "\n".join(found)
+    violations = rule(ROOT)
+    assert not violations, "\n".join(violations)
 
 
 def test_no_file_or_function_is_too_long() -> None:
     files = [file for file in tracked() if file.suffix == ".py"]
     assert len(files) > 10
-    found = too_long(files, ROOT)
-    assert not found, "\n".join(found)
+    violations = too_long(files, ROOT)
+    assert not violations, "\n".join(violations)
 
 
-def test_no_registry_host_or_machine_path_is_written_down() -> None:
-    found = leaks(tracked(), ROOT)
-    assert not found, "\n".join(found)
+def test_no_file_has_a_registry_host_or_a_machine_path() -> None:
+    violations = leaks(tracked(), ROOT)
+    assert not violations, "\n".join(violations)
 
 
-# Each rule fails on a tree made to break it, and names the file and line.
+# Each rule finds the violation in a tree made for it, with file and line.
 
-
-BREAKING = {
+VIOLATIONS = {
     "analysis imports ours": (
-        broken_order,
+        wrong_package_imports,
         {"analysis/material.py": "\ndef f():\n    from study import cli\n"},
         "analysis/material.py:3",
     ),
     "only for types": (
-        broken_order,
+        wrong_package_imports,
         {"trainables/spec.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import analysis.wording\n"},
         "trainables/spec.py:3",
     ),
     "as an import string": (
-        broken_order,
+        wrong_package_imports,
         {"trainables/spec.py": "X = {'x': 'study.cli:main'}\n", "study/cli.py": ""},
         "trainables/spec.py:1",
     ),
-    "spaces import study": (broken_order, {"search_spaces/a.py": "import study.cli\n"}, "search_spaces/a.py:1"),
+    "spaces import study": (
+        wrong_package_imports,
+        {"search_spaces/a.py": "import study.cli\n"},
+        "search_spaces/a.py:1",
+    ),
     "upwards": (
-        wrong_direction,
+        wrong_folder_imports,
         {"study/search/a.py": "import study.driver.b\n", "study/driver/b.py": ""},
         "study/search/a.py:1",
     ),
     "upwards in a function": (
-        wrong_direction,
+        wrong_folder_imports,
         {"analysis/data/a.py": "def f():\n    from analysis.tables import b\n", "analysis/tables/b.py": ""},
         "analysis/data/a.py:2",
     ),
     "upwards only for types": (
-        wrong_direction,
+        wrong_folder_imports,
         {
             "study/errors.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import study.config.b\n",
             "study/config/b.py": "",
@@ -112,17 +115,17 @@ BREAKING = {
         "study/errors.py:3",
     ),
     "sideways": (
-        wrong_direction,
+        wrong_folder_imports,
         {"study/search/a.py": "import study.tracking.b\n", "study/tracking/b.py": ""},
         "study/search/a.py:1",
     ),
-    "a folder without a place": (wrong_direction, {"study/misc/a.py": ""}, "study/misc/a.py:1"),
-    "a circle of two": (
+    "a folder missing from the order": (wrong_folder_imports, {"study/misc/a.py": ""}, "study/misc/a.py:1"),
+    "a cycle of two": (
         file_cycles,
         {"study/search/a.py": "import study.search.b\n", "study/search/b.py": "from study.search import a\n"},
         "study/search/b.py:1",
     ),
-    "a circle through a function": (
+    "a cycle through a function": (
         file_cycles,
         {
             "study/search/a.py": "import study.search.b\n",
@@ -130,12 +133,12 @@ BREAKING = {
         },
         "study/search/b.py:2",
     ),
-    "a circle through a package": (
+    "a cycle through a package": (
         file_cycles,
         {"study/x/__init__.py": "from study.x.a import f\nC = 1\n", "study/x/a.py": "from study.x import C\nf = 1\n"},
         "study/x/a.py:1",
     ),
-    "a relative circle for types": (
+    "a relative cycle for types": (
         file_cycles,
         {
             "study/x/a.py": "from .b import f\n",
@@ -143,7 +146,7 @@ BREAKING = {
         },
         "study/x/b.py:3",
     ),
-    "a circle of folders": (
+    "a cycle of folders": (
         folder_cycles,
         {
             "analysis/plots/a.py": "import analysis.plots.trials.b\n",
@@ -153,17 +156,17 @@ BREAKING = {
         "analysis/plots/trials/b.py:2",
     ),
     "a crowded folder": (
-        crowded,
+        crowded_folders,
         {f"study/search/a{number}.py": "" for number in range(MAX_ENTRIES + 1)},
         "study/search:1",
     ),
     "a crowded folder of tests": (
-        crowded,
+        crowded_folders,
         {f"tests/study/test_{number}.py": "" for number in range(MAX_ENTRIES + 1)},
         "tests/study:1",
     ),
-    "a package without a purpose": (busy_inits, {"study/x/__init__.py": ""}, "study/x/__init__.py:1"),
-    "code in a package": (busy_inits, {"study/x/__init__.py": '"""X."""\nX = 1\n'}, "study/x/__init__.py:1"),
+    "a package without a docstring": (invalid_inits, {"study/x/__init__.py": ""}, "study/x/__init__.py:1"),
+    "code in a package": (invalid_inits, {"study/x/__init__.py": '"""X."""\nX = 1\n'}, "study/x/__init__.py:1"),
     "one name twice": (ambiguous_names, {"study/x/a.py": "", "study/y/a.py": ""}, "study/y/a.py:1"),
     "a source named like a test": (ambiguous_names, {"study/on_test.py": ""}, "study/on_test.py:1"),
     "one name of two tests": (
@@ -171,37 +174,37 @@ BREAKING = {
         {"tests/study/test_a.py": "", "tests/test_a.py": ""},
         "tests/test_a.py:1",
     ),
-    "a test of nothing": (misplaced_tests, {"tests/study/gone/test_a.py": ""}, "tests/study/gone/test_a.py:1"),
+    "a test folder without code": (misplaced_tests, {"tests/study/gone/test_a.py": ""}, "tests/study/gone/test_a.py:1"),
     "ray in a method": (
-        homeless,
+        misplaced_imports,
         {"trainables/methods/a.py": "import os\nimport ray.tune\n"},
         "trainables/methods/a.py:2",
     ),
-    "lazy mlflow": (homeless, {"study/cli.py": "def f():\n    from mlflow import x\n"}, "study/cli.py:2"),
-    "torch in analysis": (homeless, {"analysis/a.py": "from torch import nn\n"}, "analysis/a.py:1"),
-    "pyarrow elsewhere": (homeless, {"trainables/data/a.py": "import pyarrow\n"}, "trainables/data/a.py:1"),
-    "a library nobody declared": (undeclared, {"study/a.py": "import requests\n"}, "study/a.py:1"),
-    "a heavy command line": (warm, {"study/cli.py": "import typer\nimport ray\n"}, "study/cli.py:2"),
-    "heavy at second hand": (
-        warm,
+    "lazy mlflow": (misplaced_imports, {"study/cli.py": "def f():\n    from mlflow import x\n"}, "study/cli.py:2"),
+    "torch in analysis": (misplaced_imports, {"analysis/a.py": "from torch import nn\n"}, "analysis/a.py:1"),
+    "pyarrow elsewhere": (misplaced_imports, {"trainables/data/a.py": "import pyarrow\n"}, "trainables/data/a.py:1"),
+    "an undeclared library": (undeclared_imports, {"study/a.py": "import requests\n"}, "study/a.py:1"),
+    "a heavy command line": (heavy_loads, {"study/cli.py": "import typer\nimport ray\n"}, "study/cli.py:2"),
+    "heavy indirectly": (
+        heavy_loads,
         {"study/cli.py": "from study.b import f\n", "study/b.py": "import optuna\nf = 1\n"},
         "study/cli.py:1",
     ),
     "heavy through a parent": (
-        warm,
+        heavy_loads,
         {"study/cli.py": "import study.x.a\n", "study/x/__init__.py": "import torch\n", "study/x/a.py": ""},
         "study/cli.py:1",
     ),
-    "a heavy config": (warm, {"study/config/a.py": "import torch\n"}, "study/config/a.py:1"),
+    "a heavy config": (heavy_loads, {"study/config/a.py": "import torch\n"}, "study/config/a.py:1"),
     "a heavy registry": (
-        warm,
+        heavy_loads,
         {
             "trainables/m/__init__.py": "from trainables.m.a import A\nM = Registry('m', {})\n",
             "trainables/m/a.py": "import torch\n",
         },
         "trainables/m/__init__.py:1",
     ),
-    "torch in a loader": (warm, {"trainables/data/a.py": "import torch\n"}, "trainables/data/a.py:1"),
+    "torch in a loader": (heavy_loads, {"trainables/data/a.py": "import torch\n"}, "trainables/data/a.py:1"),
 }
 
 
@@ -216,19 +219,19 @@ def tree(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_every_rule_has_a_tree_that_breaks_it() -> None:
-    assert {rule for rule, _, _ in BREAKING.values()} == set(TREE_RULES)
+def test_every_rule_has_a_tree_that_violates_it() -> None:
+    assert {rule for rule, _, _ in VIOLATIONS.values()} == set(TREE_RULES)
 
 
-@pytest.mark.parametrize("case", BREAKING)
+@pytest.mark.parametrize("case", VIOLATIONS)
 def test_rule_finds(case: str, tmp_path: Path) -> None:
-    rule, files, place = BREAKING[case]
-    found = rule(tree(tmp_path, files))
-    assert len(found) == 1, found
-    assert found[0].startswith(f"{place}: ")
+    rule, files, place = VIOLATIONS[case]
+    violations = rule(tree(tmp_path, files))
+    assert len(violations) == 1, violations
+    assert violations[0].startswith(f"{place}: ")
 
 
-def test_rules_are_silent_on_what_is_allowed(tmp_path: Path) -> None:
+def test_rules_find_nothing_in_an_allowed_tree(tmp_path: Path) -> None:
     allowed = {
         "study/cli.py": "import typer\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
         "def f():\n    import ray\n    from study.lifecycle.launch import go\n",
@@ -247,20 +250,20 @@ def test_rules_are_silent_on_what_is_allowed(tmp_path: Path) -> None:
     assert {rule.__name__: rule(root) for rule in TREE_RULES} == {rule.__name__: [] for rule in TREE_RULES}
 
 
-def test_the_order_names_what_is_there() -> None:
+def test_the_order_names_every_folder_and_file() -> None:
     for package, order in FOLDER_ORDER.items():
         folder = ROOT / package
-        there = {path.stem for path in [*folder.glob("*.py"), *folder.glob("*/__init__.py")]} - {"__init__", "__main__"}
-        there |= {path.parent.name for path in folder.glob("*/__init__.py")}
-        assert set(order.replace(">", " ").split()) == there
+        names = {path.stem for path in [*folder.glob("*.py"), *folder.glob("*/__init__.py")]} - {"__init__", "__main__"}
+        names |= {path.parent.name for path in folder.glob("*/__init__.py")}
+        assert set(order.replace(">", " ").split()) == names
 
 
 def test_sizes_are_found(tmp_path: Path) -> None:
     long = tmp_path / "long.py"
     body = "    x = 1\n" * MAX_FUNCTION_LINES
     long.write_text("\n" + "def short():\n" + body[10:] + "def f():\n" + body + "\n" * MAX_FILE_LINES)
-    found = too_long([long], tmp_path)
-    assert [line.split(": ")[0] for line in found] == ["long.py:1", f"long.py:{MAX_FUNCTION_LINES + 2}"]
+    violations = too_long([long], tmp_path)
+    assert [line.split(": ")[0] for line in violations] == ["long.py:1", f"long.py:{MAX_FUNCTION_LINES + 2}"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The fault table: what each fault test saw, printed when the tests are over."""
+"""The fault table: the result of each fault test, printed after the tests."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[[str, str, str], None]:
-    """Take a line of the table: the fault, what the user saw, what became of the trials."""
+    """Add a line to the table: the fault, what the user sees, and the result for the trials."""
 
-    def take(fault: str, seen: str, outcome: str) -> None:
+    def add(fault: str, seen: str, outcome: str) -> None:
         request.config.stash[TABLE].append((fault, seen, outcome))
 
-    return take
+    return add
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if not config.stash[TABLE]:
         return
-    terminalreporter.section("what became of a study")
+    terminalreporter.section("faults and their effect on a study")
     for fault, seen, outcome in config.stash[TABLE]:
         terminalreporter.write_line(fault, bold=True)
         for head, text in (("seen", seen), ("then", outcome)):

@@ -1,4 +1,4 @@
-"""New seeds and measurements on test killed with SIGKILL in their middle: nothing is lost, nothing is done twice."""
+"""`confirm` killed with SIGKILL while it trains new seeds or measures on test: nothing is lost or done twice."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CONFIRM = ("confirm", "--seeds", str(SEEDS), "--max", "2", "--limit", "100")
 
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory):
-    """A study, and the members whose new seeds were trained and measured by commands killed in either stage."""
+    """Return a study, and the members that `confirm` trained and measured although it was killed in both stages."""
     study = SmallStudy(tmp_path_factory.mktemp("kills"), {"training": {"epochs": 6}})
-    assert study.launch().wait(400) == 0, study.said
+    assert study.launch().wait(400) == 0, study.output
     folder = study.dir / "confirm"
     words = (CONFIRM[0], str(study.dir), *CONFIRM[1:])
 
@@ -35,18 +35,17 @@ def confirmed(tmp_path_factory):
         study.wait_until(lambda pattern=pattern: files(pattern), command)
         os.kill(command.pid, signal.SIGKILL)
         command.wait()
-        # the next command must find what this one left, and no half-written file
+        # the next command must be able to read these files
         assert files(pattern), stage
-    ended = study.call(*words, "--json")
-    assert ended.returncode == 0, ended.stderr
-    return study, [member["trial_id"] for member in json.loads(ended.stdout)["members"]]
+    completed = study.call(*words, "--json")
+    assert completed.returncode == 0, completed.stderr
+    return study, [member["trial_id"] for member in json.loads(completed.stdout)["members"]]
 
 
 def test_each_seed_has_one_row_of_its_plan(confirmed) -> None:
     study, members = confirmed
     rows = read_results(study.dir / "confirm").to_pylist()
-    wanted = {f"{member}-s{repeat}" for member in members for repeat in range(1, SEEDS + 1)}
-    assert sorted(row["trial_id"] for row in rows) == sorted(wanted)
+    assert sorted(row["trial_id"] for row in rows) == sorted(seed_names(members))
     seeds = {replica.trial_id: replica.seed for replica in read_plan(study.dir / "confirm").replicas}
     assert {row["trial_id"]: row["seed"] for row in rows} == seeds
     assert {row["status"] for row in rows} == {"completed"}
@@ -54,19 +53,19 @@ def test_each_seed_has_one_row_of_its_plan(confirmed) -> None:
 
 def test_each_network_was_measured_once_with_its_outcomes(confirmed) -> None:
     study, members = confirmed
-    for folder, names in ((study.dir, set(members)), (study.dir / "confirm", set(study_names(members)))):
+    for folder, names in ((study.dir, set(members)), (study.dir / "confirm", set(seed_names(members)))):
         rows = read_evaluations(folder).to_pylist()
         assert sorted(row["trial_id"] for row in rows) == sorted(names)
         for row in rows:
             assert read_examples(examples_file(folder, row["evaluation"])).num_rows == 100
 
 
-def study_names(members):
+def seed_names(members):
     return [f"{member}-s{repeat}" for member in members for repeat in range(1, SEEDS + 1)]
 
 
-def test_a_seed_alone_gives_its_row_again(confirmed) -> None:
+def test_training_one_seed_reproduces_its_row(confirmed) -> None:
     study, members = confirmed
-    alone = study.call("train", str(study.dir / "confirm"), "--trial", f"{members[0]}-s1")
-    assert alone.returncode == 0, alone.stdout + alone.stderr
-    assert f"agrees with trial {members[0]}-s1" in alone.stdout
+    command = study.call("train", str(study.dir / "confirm"), "--trial", f"{members[0]}-s1")
+    assert command.returncode == 0, command.stdout + command.stderr
+    assert f"agrees with trial {members[0]}-s1" in command.stdout

@@ -1,4 +1,4 @@
-"""One fault each: what the user sees, and that nothing which was finished is lost."""
+"""One fault in each test: what the user sees, and that no wait_for_end trial is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers.studies.small_study import SmallStudy
 
 pytestmark = pytest.mark.chaos
 
-# A network of a user that fails in a third of the trials, as the search space has it.
+# A user's network that fails in about a third of the trials, by the range of dropout in the search space.
 FAULTY = """
 from torch import nn
 class Faulty(nn.Module):
@@ -34,48 +34,48 @@ def net(image_shape, num_classes, dropout):
 """
 
 
-def started(study, driver, rows=1):
-    """Wait until some rows are written and a trial is in its middle; return the rows."""
+def wait_for_rows(study, driver, rows=1):
+    """Wait until some rows are written and another trial is running; return the rows."""
     study.wait_until(lambda: len(study.written()) >= rows and study.running(), driver)
     return study.contents()
 
 
-def unchanged(study, before):
-    now = study.contents()
+def check_unchanged(study, before):
+    after = study.contents()
     assert before
-    assert {name: now.get(name) for name in before} == before
+    assert {name: after.get(name) for name in before} == before
 
 
-def complete(study, statuses=("completed",)):
+def check_complete(study, statuses=("completed",)):
     rows = study.rows()
     assert [row["number"] for row in rows] == list(range(study.config["search"]["num_trials"]))
-    assert {row["status"] for row in rows} <= set(statuses), study.said
+    assert {row["status"] for row in rows} <= set(statuses), study.output
     assert not [trial for trial in study.optuna().trials if trial.state.name in ("RUNNING", "WAITING")]
     return f"{len(rows)} of {len(rows)} rows, {sum(row['status'] == 'failed' for row in rows)} failed"
 
 
 def line(study, *words):
-    """Return the last line that a driver said with all of these words in it."""
-    found = [text.strip() for text in study.said.splitlines() if all(word in text for word in words)]
-    assert found, f"nothing with {words} in:\n{study.said}"
-    return found[-1]
+    """Return the last line of the drivers' output that contains all of these words."""
+    lines = [text.strip() for text in study.output.splitlines() if all(word in text for word in words)]
+    assert lines, f"no line with {words} in:\n{study.output}"
+    return lines[-1]
 
 
-def no_traceback(study):
-    assert "Traceback" not in study.said, study.said
+def check_no_traceback(study):
+    assert "Traceback" not in study.output, study.output
 
 
-def killed(study, rows=1):
-    """Launch a study and kill its driver in mid-study; return the rows."""
+def launch_and_kill(study, rows=1):
+    """Launch a study and kill its driver during the study; return the rows."""
     driver = study.launch()
-    before = started(study, driver, rows)
+    before = wait_for_rows(study, driver, rows)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     return before
 
 
-def finished(driver, study):
-    assert driver.wait(600) == 0, study.said
+def wait_for_end(driver, study):
+    assert driver.wait(600) == 0, study.output
 
 
 @pytest.mark.parametrize(
@@ -90,35 +90,35 @@ def test_trials_that_fail(tmp_path, note, fault, code, seen):
     changes = {"model": {"name": "faulty:net"}, "search": {"num_trials": 8, "random_fraction": 1.0}}
     study = SmallStudy(tmp_path, changes)
     (tmp_path / "faulty.py").write_text(FAULTY.format(fault=code))
-    finished(study.launch(), study)
-    outcome = complete(study, ("completed", "failed"))
+    wait_for_end(study.launch(), study)
+    outcome = check_complete(study, ("completed", "failed"))
     failed = [row for row in study.rows() if row["status"] == "failed"]
     assert failed
     assert len(failed) < 8
     assert all(seen in row["reason"] for row in failed)
-    no_traceback(study)
+    check_no_traceback(study)
     note(fault, line(study, seen), outcome)
 
 
 def workers(driver):
-    """Return the processes that are running a trial: Ray puts the class in their titles."""
-    found = []
+    """Return the processes that are running a trial, whose titles contain the class."""
+    pids = []
     for pid in descendants(driver.pid):
         with contextlib.suppress(OSError):
             if b"Trainable" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-    return found
+                pids.append(pid)
+    return pids
 
 
 def test_killed_worker(tmp_path, note):
     study = SmallStudy(tmp_path)
     driver = study.launch()
-    before = started(study, driver)
+    before = wait_for_rows(study, driver)
     os.kill(study.wait_until(lambda: workers(driver), driver)[0], signal.SIGKILL)
-    finished(driver, study)
-    unchanged(study, before)
-    no_traceback(study)
-    note("killed worker process", line(study, "from its last checkpoint"), complete(study))
+    wait_for_end(driver, study)
+    check_unchanged(study, before)
+    check_no_traceback(study)
+    note("killed worker process", line(study, "from its last checkpoint"), check_complete(study))
 
 
 @pytest.mark.parametrize("fault", ["killed node", "frozen node"])
@@ -128,35 +128,35 @@ def test_lost_node(tmp_path, note, fault):
         driver = study.launch("--address", ray.address)
         study.wait_until(lambda: study.written() and len(study.running()) == 2, driver)
         before = study.contents()
-        begun = time.monotonic()
+        started = time.monotonic()
         if fault == "killed node":
             ray.nodes[1].kill()
         else:
             ray.nodes[1].signal(signal.SIGSTOP)
-        study.wait_until(lambda: "from its last checkpoint" in study.said, driver)
-        seconds = time.monotonic() - begun
-        finished(driver, study)
+        study.wait_until(lambda: "from its last checkpoint" in study.output, driver)
+        seconds = time.monotonic() - started
+        wait_for_end(driver, study)
     assert seconds < 30
-    unchanged(study, before)
+    check_unchanged(study, before)
     seen = line(study, "from its last checkpoint")
-    note(fault, f"after {seconds:.0f} s: {seen}", complete(study))
+    note(fault, f"after {seconds:.0f} s: {seen}", check_complete(study))
 
 
 def test_killed_driver(tmp_path, note):
     study = SmallStudy(tmp_path)
-    before = killed(study)
-    finished(study.resume(), study)
-    unchanged(study, before)
-    note("killed driver", "nothing; then `resume`: " + line(study, "trials"), complete(study))
+    before = launch_and_kill(study)
+    wait_for_end(study.resume(), study)
+    check_unchanged(study, before)
+    note("killed driver", "no message; then `resume`: " + line(study, "trials"), check_complete(study))
 
 
 @contextlib.contextmanager
 def mounted(folder, options):
-    """A small file system of its own; skips where none may be mounted."""
+    """Mount a small file system on a folder; skip the test if that is not permitted."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip(f"no file system can be mounted here: {mount.stderr.decode().strip()}")
     try:
         yield
     finally:
@@ -167,25 +167,25 @@ def test_full_disk(tmp_path, note):
     study = SmallStudy(tmp_path, {"search": {"num_trials": 6}})
     with mounted(tmp_path / "studies", "size=24m"):
         driver = study.launch()
-        before = started(study, driver)
+        before = wait_for_rows(study, driver)
         filler = tmp_path / "studies" / "filler"
         with contextlib.suppress(OSError):
             filler.write_bytes(b"\0" * 30_000_000)
-        assert driver.wait(600) == 1, study.said
-        unchanged(study, before)
+        assert driver.wait(600) == 1, study.output
+        check_unchanged(study, before)
         seen = line(study, "No space left on device")
-        no_traceback(study)
+        check_no_traceback(study)
         filler.unlink()
-        finished(study.resume(), study)
-        unchanged(study, before)
-        note("full disk", seen, "space made, then `resume`: " + complete(study))
+        wait_for_end(study.resume(), study)
+        check_unchanged(study, before)
+        note("full disk", seen, "space freed, then `resume`: " + check_complete(study))
 
 
 @contextlib.contextmanager
 def read_only(folder):
-    """Cover a folder by a copy of itself that nobody can write to, as open files keep itself from becoming so."""
+    """Mount a read-only copy over a folder, as a folder with open files cannot be made read-only itself."""
     copy = folder.parent / "copy"
-    # a file that is gone before its turn is no failure
+    # a file that is deleted meanwhile is not a failure
     subprocess.run(["cp", "-a", folder, copy], capture_output=True, check=False)
     with mounted(folder, "size=60m"):
         shutil.copytree(copy, folder, dirs_exist_ok=True)
@@ -196,53 +196,53 @@ def read_only(folder):
 def test_storage_read_only(tmp_path, note):
     study = SmallStudy(tmp_path, {"search": {"num_trials": 6}})
     driver = study.launch()
-    before = started(study, driver)
+    before = wait_for_rows(study, driver)
     with read_only(tmp_path / "studies"):
-        assert driver.wait(600) == 1, study.said
-        unchanged(study, before)
+        assert driver.wait(600) == 1, study.output
+        check_unchanged(study, before)
         seen = line(study, "Read-only file system")
-        no_traceback(study)
-    finished(study.resume(), study)
-    unchanged(study, before)
-    note("storage read-only", seen, "made writable, then `resume`: " + complete(study))
+        check_no_traceback(study)
+    wait_for_end(study.resume(), study)
+    check_unchanged(study, before)
+    note("storage read-only", seen, "made writable, then `resume`: " + check_complete(study))
 
 
 def test_truncated_checkpoint(tmp_path, note):
     study = SmallStudy(tmp_path)
-    before = killed(study)
+    before = launch_and_kill(study)
     trials = study.running()
     for trial in trials:
         path = study.dir / "checkpoints" / trial / "last.pt"
         path.write_bytes(path.read_bytes()[:1000])
-    finished(study.resume(), study)
-    unchanged(study, before)
-    outcome = complete(study)
+    wait_for_end(study.resume(), study)
+    check_unchanged(study, before)
+    outcome = check_complete(study)
     for trial in trials:
         assert [row["epoch"] for row in study.epoch_rows(trial)] == list(range(1, study.epochs + 1))
-    seen = [text for text in study.said.splitlines() if "cannot be read as a checkpoint" in text]
-    note("truncated checkpoint", seen[-1] if seen else "nothing: the trial starts again", outcome)
+    seen = [text for text in study.output.splitlines() if "cannot be read as a checkpoint" in text]
+    note("truncated checkpoint", seen[-1] if seen else "no message: the trial restarts", outcome)
 
 
 def test_rays_experiment_folder_deleted(tmp_path, note):
-    # pytest's own folders are too long a path for Ray's sockets
+    # the paths of pytest's own folders are too long for Ray's sockets
     with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp") as scratch:
         study = SmallStudy(tmp_path, environment={"TMPDIR": scratch})
         driver = study.launch()
-        before = started(study, driver)
+        before = wait_for_rows(study, driver)
         for folder in Path(scratch).glob("robust-study-*"):
             shutil.rmtree(folder, ignore_errors=True)
         code = driver.wait(600)
-    unchanged(study, before)
-    ended = [text for text in study.said.splitlines() if text.strip()][-1]
-    finished(study.resume(), study)
-    unchanged(study, before)
-    no_traceback(study)
-    note("Ray's experiment folder deleted", f"exit code {code}: {ended}", "then `resume`: " + complete(study))
+    check_unchanged(study, before)
+    last_line = [text for text in study.output.splitlines() if text.strip()][-1]
+    wait_for_end(study.resume(), study)
+    check_unchanged(study, before)
+    check_no_traceback(study)
+    note("Ray's experiment folder deleted", f"exit code {code}: {last_line}", "then `resume`: " + check_complete(study))
 
 
 def test_unreadable_parquet(tmp_path, note):
     study = SmallStudy(tmp_path)
-    before = killed(study, rows=2)
+    before = launch_and_kill(study, rows=2)
     lost = min(before)
     damaged = study.dir / "results" / f"{lost}.parquet"
     damaged.write_bytes(damaged.read_bytes()[:500])
@@ -251,16 +251,16 @@ def test_unreadable_parquet(tmp_path, note):
     assert damaged.name in refused.stderr
     assert "Traceback" not in refused.stderr
     damaged.unlink()
-    finished(study.resume(), study)
-    unchanged(study, {trial: row for trial, row in before.items() if trial != lost})
-    note("unreadable Parquet", refused.stderr.strip(), "moved away, then `resume`: " + complete(study))
+    wait_for_end(study.resume(), study)
+    check_unchanged(study, {trial: row for trial, row in before.items() if trial != lost})
+    note("unreadable Parquet", refused.stderr.strip(), "moved away, then `resume`: " + check_complete(study))
 
 
 def test_tracking_server_down(tmp_path, note):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
-        uri = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.socket() as unanswered:
+        unanswered.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        uri = f"http://127.0.0.1:{unanswered.getsockname()[1]}"
         study = SmallStudy(tmp_path, {"tracking": {"uri": uri}})
-        finished(study.launch(), study)
-    no_traceback(study)
-    note("tracking server down", line(study, "MLflow is missing"), complete(study))
+        wait_for_end(study.launch(), study)
+    check_no_traceback(study)
+    note("tracking server down", line(study, "MLflow is missing"), check_complete(study))

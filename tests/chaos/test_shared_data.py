@@ -1,4 +1,4 @@
-"""Two trials on one node share one copy of a data set of 150 MB: what the kernel says of their memory."""
+"""Two trials on one node share one copy of a data set of 150 MB, by the kernel's accounting of their memory."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def images(count: int) -> ImageData:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """Return MB of the object store's mapping (resident, and the process's share of it) and private to the process."""
-    found = {"store_rss": 0.0, "store_pss": 0.0, "private": 0.0}
+    """Return MB of the object store's mapping (resident, and the process's share of it) and of private memory."""
+    sizes = {"store_rss": 0.0, "store_pss": 0.0, "private": 0.0}
     in_store = False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
@@ -55,15 +55,15 @@ def memory(pid: int) -> dict[str, float]:
         if name in {"Rss", "Pss", "Private_Dirty", "Private_Clean"}:
             amount = int(rest.split()[0]) * 1024 / MB
             if name.startswith("Private") and not in_store:
-                found["private"] += amount
+                sizes["private"] += amount
             elif in_store and name in {"Rss", "Pss"}:
-                found[f"store_{name.lower()}"] += amount
-    return found
+                sizes[f"store_{name.lower()}"] += amount
+    return sizes
 
 
 @contextlib.contextmanager
 def trials(count: int, data: ImageData):
-    """Run `count` trials at once, each in a worker of its own, to the end of their first epoch; yield the workers."""
+    """Run `count` trials concurrently, each in its own worker, to the end of their first epoch; yield their memory."""
     import ray
     from ray import tune
 
@@ -90,19 +90,19 @@ def test_two_trials_on_a_node_share_one_copy(capsys):
             pass
         large = images(IMAGES)
         size = large.train.images.nbytes / MB
-        with trials(2, large) as found:
+        with trials(2, large) as both:
             pass
     finally:
         ray.shutdown()
-    lines = [f"data set: {size:.0f} MB; a trial on {FEW} images holds {small['private']:.0f} MB of its own"]
-    for one in found:
+    lines = [f"data set: {size:.0f} MB; a trial on {FEW} images has {small['private']:.0f} MB of private memory"]
+    for trial in both:
         lines.append(
-            f"trial: {one['store_rss']:.0f} MB of the store resident, {one['store_pss']:.0f} MB its proportional "
-            f"share, {one['private']:.0f} MB of its own"
+            f"trial: {trial['store_rss']:.0f} MB of the store resident, {trial['store_pss']:.0f} MB its proportional "
+            f"share, {trial['private']:.0f} MB of private memory"
         )
     with capsys.disabled():
         print("\n" + "\n".join(lines))  # noqa: T201
-    for one in found:
-        assert one["store_rss"] >= 0.95 * size, "the trial did not read its data from the store"
-        assert one["private"] - small["private"] < 0.3 * size, "the trial made a copy of its own"
-    assert sum(one["store_pss"] for one in found) < 1.1 * size
+    for trial in both:
+        assert trial["store_rss"] >= 0.95 * size, "the trial did not read its data from the store"
+        assert trial["private"] - small["private"] < 0.3 * size, "the trial has a private copy"
+    assert sum(trial["store_pss"] for trial in both) < 1.1 * size

@@ -1,4 +1,4 @@
-"""A cluster whose nodes have another revision of our code and no shared folder: both are got round."""
+"""A cluster whose nodes have another revision of the code and no shared folder: a study runs nevertheless."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trainables.checkpoints.weights import read_weights
 
 pytestmark = pytest.mark.chaos
 
-# Where the nodes look first: a package of our name in which nothing of ours is found.
-STRANGER = "raise ImportError('this is another revision')\n"
+# A package of the same name that the nodes find first and that cannot be imported.
+OTHER_REVISION = "raise ImportError('this is another revision')\n"
 
-# A model of the user's own, in their working folder only.
+# A user's own model, in the working folder only.
 MODEL = """
 from torch import nn
 
@@ -38,35 +38,35 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ship")
-    strangers = folder / "strangers" / "trainables"
-    strangers.mkdir(parents=True)
-    (strangers / "__init__.py").write_text(STRANGER)
+    package = folder / "other" / "trainables"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(OTHER_REVISION)
     with bucket("studies") as url, pytest.MonkeyPatch.context() as patched:
         here = folder / "here"
         path = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-        patched.setenv("PYTHONPATH", str(folder / "strangers"))
+        patched.setenv("PYTHONPATH", str(folder / "other"))
         with cluster(2, "--num-cpus", "1") as ray:
             changes = {**CHANGES, "storage": {"checkpoints": f"{url}/small"}}
             study = SmallStudy(here, changes, environment=ray.driver_environment | path)
             (here / "my_model.py").write_text(MODEL)
-            examined = study.call("doctor", "study.yaml", "--address", ray.address, "--json")
+            doctor = study.call("doctor", "study.yaml", "--address", ray.address, "--json")
             driver = study.launch("--address", ray.address)
             code = driver.wait(400)
-        yield study, examined, code, f"{url}/small"
+        yield study, doctor, code, f"{url}/small"
 
 
-def test_the_study_ran_on_code_that_was_shipped(finished):
+def test_the_study_runs_on_shipped_code(finished):
     study, _, code, _ = finished
-    assert code == 0, study.said
+    assert code == 0, study.output
     assert [row["status"] for row in study.rows()] == ["completed", "completed"]
     assert {row["model"] for row in study.rows()} == {"my_model:tiny"}
-    (line,) = [line for line in study.said.splitlines() if line.startswith("shipping ")]
-    # the user's module is found without: Ray adds the driver's working folder, which these nodes see
+    (line,) = [line for line in study.output.splitlines() if line.startswith("shipping ")]
+    # the user's module needs no shipping: Ray adds the driver's working folder, which these nodes can read
     assert "trainables" in line
     assert "my_model" not in line
 
 
-def test_checkpoints_are_whole_objects_in_the_bucket_and_nothing_else_is(finished):
+def test_the_bucket_has_complete_checkpoints_and_nothing_else(finished):
     from pyarrow import fs
 
     study, _, _, url = finished
@@ -76,8 +76,8 @@ def test_checkpoints_are_whole_objects_in_the_bucket_and_nothing_else_is(finishe
         _, spec = read_weights(f"{row['checkpoint_path']}/last.pt")
         assert spec["method"] == "natural"
     system, path = fs.FileSystem.from_uri(url)
-    found = system.get_file_info(fs.FileSelector(path, recursive=True))
-    assert {one.base_name for one in found if one.type == fs.FileType.File} == {"last.pt", "best.pt"}
+    entries = system.get_file_info(fs.FileSelector(path, recursive=True))
+    assert {entry.base_name for entry in entries if entry.type == fs.FileType.File} == {"last.pt", "best.pt"}
     assert not (study.dir / "checkpoints").exists()
 
 
@@ -88,11 +88,11 @@ def test_no_secret_is_in_any_file_of_the_study(finished):
             assert b"a-test-secret" not in path.read_bytes(), path
 
 
-def test_doctor_saw_that_code_would_be_shipped_and_that_every_node_reaches_the_bucket(finished):
-    _, examined, _, url = finished
-    found = json.loads(examined.stdout)
-    checks = [one for one in found["checks"] if one["node"] != "here"]
-    assert sum("another revision of trainables" in one["said"] for one in checks if one["check"] == "versions") == 3
-    stores = [one for one in found["checks"] if one["check"] == "storage"]
+def test_doctor_reports_shipped_code_and_that_every_node_reaches_the_bucket(finished):
+    _, doctor, _, url = finished
+    checks = json.loads(doctor.stdout)["checks"]
+    versions = [check for check in checks if check["check"] == "versions" and check["node"] != "here"]
+    assert sum("another revision of trainables" in check["said"] for check in versions) == 3
+    stores = [check for check in checks if check["check"] == "storage"]
     assert len(stores) == 4
-    assert all(one["ok"] and url in one["said"] for one in stores)
+    assert all(check["ok"] and url in check["said"] for check in stores)

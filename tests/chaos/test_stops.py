@@ -1,4 +1,4 @@
-"""A study that is asked to stop, in each way a user or a cluster asks, goes on from where it was."""
+"""A study that is stopped, in each way that a user or a cluster stops it, resumes where it was."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TRIALS = 5
 
 @pytest.fixture
 def study(tmp_path):
-    # seconds a trial also on a fast machine: whoever is asked to stop must be in a trial's middle
+    # a trial takes seconds on a fast machine too, so that the study is stopped during a trial
     return SmallStudy(tmp_path, {"search": {"num_trials": TRIALS}, "training": {"epochs": 60}})
 
 
-def in_the_middle(study, driver):
+def wait_for_half_trained(study, driver):
     """Wait until a row is written and another trial has run some epochs; return the rows."""
     study.wait_until(study.written, driver)
     study.wait_until(lambda: any(epoch_of(study, trial) >= 2 for trial in study.running()), driver)
@@ -36,61 +36,61 @@ def epoch_of(study, trial):
     return read_checkpoint(study.dir / "checkpoints" / trial / "last.pt")["epoch"]
 
 
-def finishes(study, before):
-    """Resume the study; every row is there once, those of before as they were."""
+def check_resume(study, before):
+    """Resume the study, and check that every trial has one row and that earlier rows are unchanged."""
     epochs = {trial: epoch_of(study, trial) for trial in study.running()}
     assert epochs
-    again = study.call("resume", str(study.dir))
-    assert again.returncode == 0, again.stdout + again.stderr
+    resumed = study.call("resume", str(study.dir))
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     rows = study.contents()
     assert len(rows) == TRIALS
     assert {trial: rows[trial] for trial in before} == before
     assert all(rows[trial]["attempts"] == 2 for trial in epochs)
-    assert f"{len(before)} trials finished (0 failed), {len(epochs)} to retry" in again.stderr
+    assert f"{len(before)} trials finished (0 failed), {len(epochs)} to retry" in resumed.stderr
     assert {tuple(states) for states in study.runs().values()} == {("FINISHED",)}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_first_signal_ends_it_in_order(study, number, code, note):
+def test_the_first_signal_stops_it_gracefully(study, number, code, note):
     driver = study.launch()
-    in_the_middle(study, driver)
-    begun = time.monotonic()
+    wait_for_half_trained(study, driver)
+    started = time.monotonic()
     os.kill(driver.pid, number)
-    assert driver.wait(120) == code, study.said
-    taken = time.monotonic() - begun
+    assert driver.wait(120) == code, study.output
+    taken = time.monotonic() - started
     before = study.contents()
-    seen = f"stopped in {taken:.0f} s, exit code {code}, how to go on"
+    seen = f"stopped in {taken:.0f} s, exit code {code}, and the command to resume"
     note(f"{signal.Signals(number).name} to the driver", seen, f"{len(before)} of {TRIALS} rows, the rest resumed")
     assert 0 < len(before) < TRIALS
-    assert "stopping: no new trials" in study.said
-    assert f"{len(before)} of {TRIALS} trials are done; resume with: robust-study resume" in study.said
+    assert "stopping: no new trials" in study.output
+    assert f"{len(before)} of {TRIALS} trials are done; resume with: robust-study resume" in study.output
     assert (study.dir / "figures" / "pareto.png").exists()
     assert ("KILLED",) in {tuple(states) for states in study.runs().values()}
     assert running_driver(study.dir) is None
-    finishes(study, before)
+    check_resume(study, before)
 
 
 def test_an_epoch_much_longer_than_a_second_is_saved_within(tmp_path, note, capsys):
     slow = {"epochs": 1, "batch_size": 8, "attack_steps": 800}
     study = SmallStudy(tmp_path, {"search": {"num_trials": 1, "methods": ["adversarial_training"]}, "training": slow})
     driver = study.launch()
-    study.wait_until(lambda: "1 running" in study.said, driver)
+    study.wait_until(lambda: "1 running" in study.output, driver)
     time.sleep(4)
-    begun = time.monotonic()
+    started = time.monotonic()
     os.kill(driver.pid, signal.SIGTERM)
-    assert driver.wait(120) == 143, study.said
-    taken = time.monotonic() - begun
-    assert "trials to save: 00000" in study.said
-    assert "not saved in time" not in study.said
+    assert driver.wait(120) == 143, study.output
+    taken = time.monotonic() - started
+    assert "trials to save: 00000" in study.output
+    assert "not saved in time" not in study.output
     state = read_checkpoint(study.dir / "checkpoints" / "00000" / "partial.pt")
     done, batches = state["within"][0], 512 // slow["batch_size"]
     assert state["epoch"] == 0
     assert 0 < done < batches / 2
-    again = study.call("resume", str(study.dir))
-    assert again.returncode == 0, again.stderr
+    resumed = study.call("resume", str(study.dir))
+    assert resumed.returncode == 0, resumed.stderr
     (row,) = study.rows()
     assert row["attempts"] == 2
-    # what was trained before the stop was not trained again, and nothing came out differently
+    # the trial resumed after the batches before the stop, and has the same results
     retrain(study.dir, trial="00000", save=None, as_json=False)
     assert "agrees with trial 00000" in capsys.readouterr().out
     note(
@@ -107,28 +107,28 @@ def test_a_node_that_joins_late_is_used(tmp_path, note):
         driver = study.launch("--address", ray.address)
         study.wait_until(study.running, driver)
         ray.add("node-2", "--num-cpus", "1").wait()
-        begun = time.monotonic()
-        study.wait_until(lambda: "2 running" in study.said, driver)
-        note("a node that joins late", f"runs a trial {time.monotonic() - begun:.0f} s later", "two at once")
+        started = time.monotonic()
+        study.wait_until(lambda: "2 running" in study.output, driver)
+        note("a node that joins late", f"runs a trial {time.monotonic() - started:.0f} s later", "two run concurrently")
         os.kill(driver.pid, signal.SIGTERM)
-        assert driver.wait(120) == 143, study.said
+        assert driver.wait(120) == 143, study.output
 
 
-def test_the_second_signal_ends_it_now(study):
+def test_the_second_signal_stops_it_at_once(study):
     driver = study.launch()
-    in_the_middle(study, driver)
+    wait_for_half_trained(study, driver)
     os.kill(driver.pid, signal.SIGINT)
     time.sleep(0.3)
-    begun = time.monotonic()
+    started = time.monotonic()
     os.kill(driver.pid, signal.SIGINT)
     assert driver.wait(10) == 130
-    assert time.monotonic() - begun < 5
-    assert "stopped immediately" in study.said
-    finishes(study, study.contents())
+    assert time.monotonic() - started < 5
+    assert "stopped immediately" in study.output
+    check_resume(study, study.contents())
 
 
 @pytest.mark.parametrize("words", [[], ["--now"]])
-def test_in_the_background_until_it_is_stopped(study, words):
+def test_a_study_runs_in_the_background_until_it_is_stopped(study, words):
     started = study.call("launch", "study.yaml", "--detach")
     assert started.returncode == 0, started.stderr
     deadline = time.monotonic() + 300
@@ -150,15 +150,15 @@ def test_in_the_background_until_it_is_stopped(study, words):
     assert f"stopped process {driver.pid}" in stopped.stdout
     assert process_start(driver.pid) != driver.begun
     assert "no driver runs" in study.call("stop", str(study.dir)).stdout
-    finishes(study, study.contents())
+    check_resume(study, study.contents())
 
 
 def test_a_complete_study_takes_more_trials(study):
-    assert study.launch().wait(600) == 0, study.said
+    assert study.launch().wait(600) == 0, study.output
     before = study.contents()
-    again = study.call("resume", str(study.dir), "--add-trials", "2")
-    assert again.returncode == 0, again.stderr
-    assert f"{TRIALS} trials finished (0 failed), 0 to retry, 2 new" in again.stderr
+    resumed = study.call("resume", str(study.dir), "--add-trials", "2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{TRIALS} trials finished (0 failed), 0 to retry, 2 new" in resumed.stderr
     rows = study.contents()
     assert len(rows) == TRIALS + 2
     assert {trial: rows[trial] for trial in before} == before

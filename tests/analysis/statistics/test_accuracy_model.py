@@ -10,9 +10,9 @@ from helpers.studies.known_truth import (
     UNDECIDABLE,
     bootstrap_accuracies,
     calibration_table,
-    made_up_study,
-    together,
-    try_design,
+    evaluate_design,
+    pooled,
+    synthetic_study,
 )
 from numpy.typing import ArrayLike
 
@@ -28,22 +28,22 @@ STUDIES = 8
 def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     """The project's bounds: calibration error at most 0.05, 95 % intervals cover 0.93 to 0.97.
 
-    Eight studies of a design are some 250 probabilities: perfectly calibrated ones show an error of the column `luck`
-    at that number, and a design may exceed the bound by that much; all designs together may not exceed it. Coverage is
+    Eight studies of a design are some 250 probabilities: perfectly calibrated ones show an error of the column `noise`
+    at that number, and a design may exceed the bound by that much; all designs pooled may not exceed it. Coverage is
     that of all 128 studies, whose standard error is 0.019; two of them are allowed, and two of 0.026 for `spread`,
     which is 0.5 for intervals of the right width, 0.57 for such as are a fifth too narrow, 0.43 a fourth too wide.
     """
     records = {
-        name: try_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=200, burn_in=60)
+        name: evaluate_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=200, burn_in=60)
         for number, (name, make) in enumerate(DESIGNS.items())
     }
-    every = together(list(records.values()))
-    error, table = calibration_table(every.said, every.was)
+    every = pooled(list(records.values()))
+    error, table = calibration_table(every.predicted, every.true)
     lines = [HEADER, *(record.line(name) for name, record in {**records, "all": every}.items())]
     print("\n".join(lines), f"\non the front, all designs: calibration error {error:.3f}\n{table}")  # noqa: T201
     assert error <= 0.05
     for name, record in records.items():
-        assert record.error() <= 0.05 + record.luck(), name
+        assert record.error() <= 0.05 + record.noise(), name
     tolerance = 2 * np.sqrt(0.95 * 0.05 / len(every.covered))
     assert 0.93 - tolerance <= every.covered.mean() <= 0.97 + tolerance
     assert every.spread() == pytest.approx(0.5, abs=2 * 0.289 / np.sqrt(len(every.rank)))
@@ -72,19 +72,23 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
     As both shrink below the noise their outcomes become one distribution, so no probability can be right for both.
     What the model says lies between; the hypervolume, which depends little on who is on the front, stays right.
     """
-    name = "heaps below the noise"
-    record = try_design(UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60)
+    name = "clusters below the noise"
+    record = evaluate_design(
+        UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60
+    )
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
-    assert record.was.mean() < record.said.mean() < 0.7
+    assert record.true.mean() < record.predicted.mean() < 0.7
     assert record.covered.mean() >= 0.75
 
 
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:
     """Clean accuracies that fall by less than an image look equal: too few trials are put on the front."""
     name = "a trade-off below the noise"
-    record = try_design(UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60)
+    record = evaluate_design(
+        UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60
+    )
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
-    assert 0.1 < record.said.mean() < record.was.mean()
+    assert 0.1 < record.predicted.mean() < record.true.mean()
     assert record.covered.mean() >= 0.75
 
 
@@ -159,7 +163,7 @@ def test_constant_outcomes_and_identical_trials_are_no_obstacle() -> None:
 
 def test_seed_decides_the_draws_and_inputs_stay() -> None:
     rng = np.random.default_rng(0)
-    _, clean, robust = made_up_study(rng, trials=8, examples=100, scatter=0.02)
+    _, clean, robust = synthetic_study(rng, trials=8, examples=100, scatter=0.02)
     before = clean.copy()
     first, second = (front_probability(clean, robust, seed=1, draws=50) for _ in "ab")
     np.testing.assert_array_equal(first, second)

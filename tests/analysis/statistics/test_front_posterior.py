@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.studies.known_truth import calibration_table, made_up_study
+from helpers.studies.known_truth import calibration_table, synthetic_study
 
 from analysis.fronts.front import hypervolume, non_dominated
 from analysis.statistics.front_posterior import (
@@ -49,7 +49,7 @@ def test_outermost_takes_layer_after_layer() -> None:
 
 def test_belief_of_a_front_names_its_trials_and_leaves_out_the_hopeless() -> None:
     rng = np.random.default_rng(4)
-    _, clean, robust = made_up_study(rng, trials=8, examples=1000, scatter=0.02)
+    _, clean, robust = synthetic_study(rng, trials=8, examples=1000, scatter=0.02)
     hopeless = np.zeros((CANDIDATES, 1000), dtype=bool)
     found = front_belief(
         outcomes_of(np.vstack([clean, hopeless]), np.vstack([robust, hopeless])),
@@ -71,7 +71,7 @@ def test_a_crowded_front_is_not_cut_off_by_luck() -> None:
     rng = np.random.default_rng(5)
     said, was = [], []
     for _ in range(3):
-        truth, clean, robust = made_up_study(rng, trials=200, examples=1000, scatter=0.01)
+        truth, clean, robust = synthetic_study(rng, trials=200, examples=1000, scatter=0.01)
         found = front_belief(outcomes_of(clean, robust), generator=rng, draws=150)
         assert found.left_out == 0
         said.append(found.probability)

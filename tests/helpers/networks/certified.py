@@ -1,4 +1,4 @@
-"""Random networks that between them have every layer whose bounds can be certified."""
+"""Random networks that together have every layer supported by certified bounds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from trainables.seeding import seeded
 
 SHAPE = (1, 5, 5)
 BUDGETS = [0.0, 1e8]
-"""Multiplications that tightening may take: intervals alone, and all that is implemented."""
+"""Budgets of multiplications for tightening: none, so intervals only, and enough for every tightening."""
 
 
 def random_images(count: int, seed: int = 0) -> torch.Tensor:
-    """Some pixels on the border of the box."""
+    """Return random images, some of whose pixels are on the border of the box."""
     return (torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed)) * 1.4 - 0.2).clamp(0, 1)
 
 
-def shaken(network: nn.Sequential) -> nn.Sequential:
-    """Give batch norm statistics and weights of its own, and every bias a value."""
+def randomised(network: nn.Sequential) -> nn.Sequential:
+    """Set batch norm's statistics and weights, and every bias, to random values."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.5)
@@ -31,7 +31,7 @@ def shaken(network: nn.Sequential) -> nn.Sequential:
 
 
 def random_net(seed: int) -> nn.Sequential:
-    """One of eight architectures that between them have every supported layer, with random weights."""
+    """Return one of eight architectures that together have every supported layer, with random weights."""
     with seeded(seed):
         width, classes = 2 + seed % 5, 2 + seed % 3
         normalize = Normalize([0.4], [0.3])
@@ -48,4 +48,4 @@ def random_net(seed: int) -> nn.Sequential:
         ]
         body = nn.Sequential(*bodies[seed % 8]).eval()
         features = body(torch.zeros(1, *SHAPE)).shape[1]
-        return shaken(nn.Sequential(normalize, body, nn.Linear(features, classes)))
+        return randomised(nn.Sequential(normalize, body, nn.Linear(features, classes)))

@@ -1,4 +1,4 @@
-"""Tiny image files in the real formats, for tests that read data sets as users have them."""
+"""Tiny image files in the real formats, for tests that read data sets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from PIL import Image
 
 
 def random_images(count: int, shape: tuple[int, int, int], *, seed: int = 0) -> np.ndarray:
-    """Random uint8 images (count, c, h, w)."""
+    """Return random uint8 images (count, c, h, w)."""
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
 def cyclic_labels(count: int, num_classes: int = 10) -> np.ndarray:
-    """Labels 0, 1, .., K-1, 0, 1, .. of shape (count,)."""
+    """Return labels 0, 1, .., K-1, 0, 1, .. of shape (count,)."""
     return np.arange(count) % num_classes
 
 
@@ -31,13 +31,13 @@ def md5(path: Path) -> str:
 
 
 def idx(array: np.ndarray) -> bytes:
-    """The IDX format of MNIST: magic number, big-endian sizes, bytes."""
+    """Encode an array in MNIST's IDX format: magic number, big-endian sizes, bytes."""
     magic = struct.pack(">BBBB", 0, 0, 0x08, array.ndim)
     return magic + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
 
 
 def mnist_parts(num_train: int, num_test: int) -> dict[str, np.ndarray]:
-    """IDX file name to contents of a random MNIST look-alike."""
+    """Return IDX file names and contents of a random imitation of MNIST."""
     return {
         "train-images-idx3-ubyte": random_images(num_train, (1, 28, 28))[:, 0],
         "train-labels-idx1-ubyte": cyclic_labels(num_train),
@@ -55,7 +55,7 @@ def write_mnist(root: Path, *, dataset: str = "MNIST", num_train: int = 60, num_
 
 
 def write_mnist_archives(folder: Path, *, num_train: int = 60, num_test: int = 20) -> list[tuple[str, str]]:
-    """Write the four .gz files that torchvision fetches; return (file name, md5) of each."""
+    """Write the four .gz files that torchvision downloads; return (file name, md5) of each."""
     resources = []
     for name, array in mnist_parts(num_train, num_test).items():
         path = folder / f"{name}.gz"
@@ -92,7 +92,7 @@ def encode(image: np.ndarray, *, kind: str = "PNG") -> bytes:
 def parquet_table(
     encoded: list[bytes | None], labels: np.ndarray, *, column: str = "image", class_names: list[str] | None = None
 ) -> pa.Table:
-    """A table in the Hugging Face layout."""
+    """Return a table in the Hugging Face layout."""
     images = [{"bytes": data, "path": None} for data in encoded]
     table = pa.table(
         {
@@ -124,7 +124,7 @@ def write_parquet(
 
 
 def write_svhn(folder: Path, *, num_train: int = 60, num_test: int = 20) -> dict[str, str]:
-    """Write the two .mat files, where the digit 0 has the label 10; return file name to md5."""
+    """Write the two .mat files, in which the digit 0 has the label 10; return file name to md5."""
     from scipy.io import savemat
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Linear classifiers whose robust accuracy is known exactly."""
+"""Linear classifiers with a closed form of robust accuracy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from trainables.attacks.threat import ThreatModel
 
 LINEAR_SHAPE = (1, 3, 4)
 DUAL = {"linf": 1, "l2": 2}
-# Share of the radius that an attack of normalised steps may fall short by on a linear model: see `pgd.step_length`.
+# Share of the radius by which an attack of normalised steps may fall short on a linear model: see `pgd.step_length`.
 SHORT = {"linf": 0, "l2": 0.002}
 
 
 def linear_problem(classes: int, seed: int, n: int = 400) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
-    """A linear model on images far enough from the box's walls, labelled by itself; and its weights in float64."""
+    """Return a linear model, images away from the box's faces, the model's own labels, and its weights in float64."""
     draws = torch.Generator().manual_seed(seed)
     weights = torch.randn(classes, 12, generator=draws)
     x = 0.25 + 0.5 * torch.rand(n, *LINEAR_SHAPE, generator=draws)
@@ -26,7 +26,7 @@ def linear_problem(classes: int, seed: int, n: int = 400) -> tuple[nn.Module, Te
 
 @torch.no_grad()
 def exact_margin(model: nn.Module, x: Tensor, y: Tensor, weights: Tensor, threat: ThreatModel) -> tuple[Tensor, Tensor]:
-    """The least logit margin over the ball, by duality (positive means robust), and the largest reach."""
+    """Return the least margin over the ball, by duality (positive means robust), and the largest change of a margin."""
     logits = model.double()(x.double())
     model.float()
     own = logits.gather(1, y[:, None])

@@ -1,4 +1,4 @@
-"""Small builders of networks and inputs for tests of models."""
+"""Builders of networks and inputs for tests of models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build(name: str, shape: tuple[int, int, int], *, dropout: float = 0.5, num_c
 
 
 def build_empty(name: str, shape: tuple[int, int, int], *, dropout: float) -> nn.Module:
-    """Build without storage, so that the largest network costs nothing."""
+    """Build a network without storage, so that even the largest takes no memory."""
     with torch.device("meta"):
         return build(name, shape, dropout=dropout)
 

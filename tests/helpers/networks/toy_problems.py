@@ -1,4 +1,4 @@
-"""Small data, networks and specs whose answers can be worked out, for the tests of `trainables`."""
+"""Small data, networks and specs with known answers, for the tests of `trainables`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def linear(weights: Tensor, bias: Tensor | None = None) -> nn.Module:
 
 
 def blobs(*, train: int = 90, val: int = 40, classes: int = 3, noise: float = 0.15, seed: int = 0) -> ImageData:
-    """Return images of 8x8: one random picture a class, plus noise; easy to learn."""
+    """Return 8x8 images that are easy to learn: one random picture per class, plus noise."""
     rng = np.random.RandomState(seed)
     pictures = rng.uniform(0.1, 0.9, size=(classes, *IMAGE_SHAPE))
 
@@ -44,7 +44,7 @@ def blobs(*, train: int = 90, val: int = 40, classes: int = 3, noise: float = 0.
 
 
 def tiny_spec(method: str = "natural", *, train_epsilon: float | None = None, **changes: Any) -> TrialSpec:
-    """Return a spec that trains on `blobs` in a second, batch norm and dropout on.
+    """Return a spec that trains on `blobs` in a second, with batch norm and dropout.
 
     Args:
         method: Method name.
@@ -55,9 +55,9 @@ def tiny_spec(method: str = "natural", *, train_epsilon: float | None = None, **
     evaluation = {"epsilon": 0.1, "steps": 3, "examples": 30, "every": 1}
     model = {"name": "cnn_small", "dropout": 0.3}
     trial: dict[str, Any] = {}
-    homes = ((TrainingSpec, training), (EvaluationSpec, evaluation), (ModelSpec, model), (TrialSpec, trial))
+    specs = ((TrainingSpec, training), (EvaluationSpec, evaluation), (ModelSpec, model), (TrialSpec, trial))
     for key, value in changes.items():
-        next(values for spec, values in homes if key in spec.__dataclass_fields__)[key] = value
+        next(values for spec, values in specs if key in spec.__dataclass_fields__)[key] = value
     evaluation.setdefault("lipschitz", LipschitzSpec(steps=3, examples=8))
     return TrialSpec(
         dataset=DatasetSpec(name="blobs"), method=method, train_epsilon=train_epsilon, model=ModelSpec(**model),

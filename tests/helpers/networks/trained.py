@@ -1,4 +1,4 @@
-"""Small networks that have learnt the digits, made once in a test session."""
+"""Small networks trained on the digits, once per test session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def trained_digits(*, robust: bool = True, model: str = "mlp") -> tuple[nn.Modul
     """Return a network trained on the digits, in eval mode, and the 360 test images with their labels.
 
     Args:
-        robust: Adversarial training at 0.1 in linf; else natural training.
+        robust: Adversarial training at 0.1 in linf if true, or else natural training.
         model: Registered model.
     """
     dataset = DatasetSpec(name="digits")

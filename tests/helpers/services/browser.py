@@ -1,4 +1,4 @@
-"""A headless browser: Debian's chromium, driven by playwright."""
+"""A headless browser: the system's Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WAIT_MS = 120_000
 
 @contextmanager
 def page(*, width: int = 1500, height: int = 900) -> Iterator[Any]:
-    """An empty page that waits two minutes for whatever is asked of it."""
+    """Open an empty page whose operations time out after two minutes."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        # as root chromium refuses its sandbox
+        # Chromium refuses its sandbox as root
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         try:
             opened = browser.new_page(viewport={"width": width, "height": height})
@@ -35,21 +35,22 @@ def page(*, width: int = 1500, height: int = 900) -> Iterator[Any]:
 
 
 def shown_after(file: Path) -> tuple[float, float]:
-    """Return the seconds from a browser's asking for a page of charts until the frame with the first one is shown.
+    """Return the seconds from a browser's request for a page of charts until the frame with the first one is shown.
 
-    And the CPU seconds that its process took by then, which other work on the machine changes less; inf without /proc.
+    Also return the CPU seconds of its process until then, which other work on the machine affects less; inf without
+    /proc.
 
-    Nobody drives the browser: an inspector, as playwright attaches, makes it parse large scripts twice. The page says
-    itself when it is shown, by going to another address; both requests are timed by the server.
+    The browser runs without a driver, as Playwright attaches an inspector, with which it parses large scripts twice.
+    The page navigates to another address when it is shown, and the server times both requests.
     """
     assert CHROMIUM is not None
-    asked: dict[str, float] = {}
+    requests: dict[str, float] = {}
     shown = threading.Event()
-    content = file.read_bytes().replace(b"</body>", _GO_ON + b"</body>")
+    content = file.read_bytes().replace(b"</body>", _NAVIGATE + b"</body>")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.setdefault(self.path, time.perf_counter())
+            requests.setdefault(self.path, time.perf_counter())
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.end_headers()
@@ -68,16 +69,16 @@ def shown_after(file: Path) -> tuple[float, float]:
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             assert shown.wait(WAIT_MS / 1000), "the page never showed a chart"
-            busy = _renderer_seconds(profile)
+            cpu_seconds = _renderer_seconds(profile)
         finally:
             browser.kill()
             browser.wait()
             server.shutdown()
-    return asked["/shown"] - asked["/"], busy or float("inf")
+    return requests["/shown"] - requests["/"], cpu_seconds or float("inf")
 
 
 def _renderer_seconds(profile: str) -> float:
-    """Return the CPU seconds of the busiest process that draws pages for the browser with this profile."""
+    """Return the CPU seconds of the busiest renderer process of the browser with this profile."""
     most = 0.0
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -90,7 +91,7 @@ def _renderer_seconds(profile: str) -> float:
     return most
 
 
-_GO_ON = b"""<script>
+_NAVIGATE = b"""<script>
 (function look() {
   if (!drawn.has('flat')) { requestAnimationFrame(look); return; }
   requestAnimationFrame(() => requestAnimationFrame(() => { location = '/shown'; }));

@@ -1,4 +1,4 @@
-"""An `mlflow server` of a test's own, on 127.0.0.1, that can be killed and started again."""
+"""An `mlflow server` for a test, on 127.0.0.1, that can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ START_SECONDS = 300
 
 
 class MlflowServer:
-    """Args:
-    folder: Holds artifacts and the log.
-    backend: Tracking store, without a password.
-    port: Where it listens.
-    environment: Added to this process's own.
-    options: Added to the command line.
+    """A server process.
+
+    Args:
+        folder: Folder of artifacts and the log.
+        backend: Tracking store, without a password.
+        port: Port of 127.0.0.1.
+        environment: Added to this process's environment.
+        options: Added to the command line.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class MlflowServer:
             time.sleep(0.3)
 
     def kill(self) -> None:
-        """SIGKILL, workers included."""
+        """Send SIGKILL to the server and its workers."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""An S3 server of one's own on 127.0.0.1, for as long as a block lasts."""
+"""A temporary S3 server on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @contextmanager
 def bucket(name: str) -> Iterator[str]:
-    """Serve an empty bucket through moto and yield its URL; what reaches it is in the environment, as in a cluster."""
+    """Serve an empty bucket with moto and yield its URL; address and credentials are in the environment."""
     moto = pytest.importorskip("moto.server", reason="moto is not installed (extra dev): no S3 server to test against")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

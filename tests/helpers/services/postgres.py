@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own: thrown away with the test, password-protected, on 127.0.0.1 alone."""
+"""A temporary PostgreSQL server for a test: password-protected, on 127.0.0.1 only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Server:
     """A running server.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
+        port: Port of 127.0.0.1.
         bin: Folder of its programs.
     """
 
@@ -28,7 +28,7 @@ class Server:
     bin: Path
 
     def url(self, database: str, /, *, driver: str = "") -> str:
-        """Return the URL of a database, without the password, which is in `PGPASSWORD` or nowhere.
+        """Return the URL of a database without the password, which clients read from `PGPASSWORD`.
 
         Args:
             database: Its name.
@@ -43,53 +43,53 @@ class Server:
         return self.url(database)
 
     def sql(self, database: str, statement: str, /) -> str:
-        """Run a statement and return what it prints, bare."""
+        """Run a statement and return its unformatted output."""
         return self._run("psql", "--no-align", "--tuples-only", "--dbname", database, "--command", statement).strip()
 
     def _run(self, program: str, *arguments: str) -> str:
-        where = ["--host", "127.0.0.1", "--port", str(self.port), "--username", USER, "--no-password"]
+        server = ["--host", "127.0.0.1", "--port", str(self.port), "--username", USER, "--no-password"]
         environment = {**os.environ, "PGPASSWORD": PASSWORD}
-        done = subprocess.run(
-            [self.bin / program, *where, *arguments], env=environment, capture_output=True, text=True, timeout=60
+        process = subprocess.run(
+            [self.bin / program, *server, *arguments], env=environment, capture_output=True, text=True, timeout=60
         )
-        if done.returncode:
-            raise RuntimeError(f"{program}: {done.stderr}")
-        return done.stdout
+        if process.returncode:
+            raise RuntimeError(f"{program}: {process.stderr}")
+        return process.stdout
 
 
 def programs() -> Path | None:
-    """Return the folder of the newest PostgreSQL server's programs; None where none is installed."""
-    found = [Path(path).resolve() for path in (shutil.which("pg_ctl"),) if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)
-    # some systems put wrappers of a few of them on the path
-    return next((path.parent for path in found if (path.parent / "initdb").exists()), None)
+    """Return the folder of the newest PostgreSQL server's programs; None if none is installed."""
+    candidates = [Path(path).resolve() for path in (shutil.which("pg_ctl"),) if path]
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)
+    # some systems put wrappers of only a few of them on the path
+    return next((path.parent for path in candidates if (path.parent / "initdb").exists()), None)
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[Server]:
-    """Run a server that keeps its files in `folder`, which the server's account must be able to reach."""
-    found = programs()
-    if found is None:
+    """Run a server with its files in `folder`, which the server's account must be able to reach."""
+    bin_folder = programs()
+    if bin_folder is None:
         raise RuntimeError("no PostgreSQL server is installed")
     folder.mkdir(parents=True, exist_ok=True)
     secret = folder / "password"
     secret.write_text(PASSWORD)
-    server, data = Server(port=free_port(), bin=found), folder / "data"
+    server, data = Server(port=free_port(), bin=bin_folder), folder / "data"
     as_server: list[str] = []
     if os.geteuid() == 0:
-        # it refuses to run as root
+        # PostgreSQL refuses to run as root
         as_server = ["runuser", "-u", "postgres", "--"]
         shutil.chown(folder, "postgres")
         shutil.chown(secret, "postgres")
     run = {"check": True, "capture_output": True, "timeout": 120, "cwd": folder}
     access = ["--auth", "scram-sha-256", "--pwfile", str(secret)]
-    subprocess.run([*as_server, found / "initdb", "-D", data, "-U", USER, "--no-sync", *access], **run)
+    subprocess.run([*as_server, bin_folder / "initdb", "-D", data, "-U", USER, "--no-sync", *access], **run)
     options = f"-h 127.0.0.1 -p {server.port} -k {folder} -F"
-    # its log is no pipe of ours, or `pg_ctl start` would never end
+    # logs to a file, as `pg_ctl start` would never end with a pipe
     subprocess.run(
-        [*as_server, found / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **run
+        [*as_server, bin_folder / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **run
     )
     try:
         yield server
     finally:
-        subprocess.run([*as_server, found / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **run)
+        subprocess.run([*as_server, bin_folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **run)

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine: each node a tree of processes, which can be killed or frozen."""
+"""A Ray cluster of several nodes on this machine; each node is a tree of processes that can be killed or frozen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from helpers.services.ports import free_port
 
 LAUNCHER = Path(__file__).with_name("ray_node.py")
 OBJECT_STORE_BYTES = 80_000_000
 START_SECONDS = 180
 
-# A frozen node is given up within seconds, not a minute, and a slow one is not.
+# Ray declares a frozen node dead within seconds instead of a minute, but not a slow one.
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "5000",
     "RAY_health_check_period_ms": "1000",
@@ -32,14 +32,8 @@ HEALTH = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def descendants(root: int) -> set[int]:
-    """Return a process and everything that descends from it."""
+    """Return a process and all its descendants."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -55,9 +49,9 @@ class Node:
     """One node of the cluster.
 
     Attributes:
-        name: What the rows of its trials say as `host`, where this machine lets a process have a host name of its own.
+        name: Its host name, and the `host` in rows of its trials, if this machine allows processes their own.
         line: The command that starts it.
-        log: What it says.
+        log: File of its output.
         environment: Its environment.
         process: Its `ray start --block`.
     """
@@ -78,21 +72,21 @@ class Node:
             )
 
     def signal(self, number: int) -> None:
-        """Send a signal to every process of the node at once: a machine does not die piece by piece."""
+        """Send a signal to every process of the node, as all of a machine fails together."""
         for pid in descendants(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def kill(self) -> None:
-        self.signal(signal.SIGSTOP)  # nobody starts a process while the others are being found
+        self.signal(signal.SIGSTOP)  # so that none starts another process meanwhile
         self.signal(signal.SIGKILL)
         self.process.wait(30)
 
     def wait(self) -> None:
-        """Wait until it has joined; start it again when it gave up, as it does on a machine that is very busy."""
+        """Wait until it has joined; restart it if it exits, as happens on a very busy machine."""
         deadline = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in (said := self.log.read_text(errors="replace")):
-            assert time.monotonic() < deadline, said
+        while "Ray runtime started" not in (output := self.log.read_text(errors="replace")):
+            assert time.monotonic() < deadline, output
             if self.process.poll() is not None:
                 self.start()
             time.sleep(0.1)
@@ -103,10 +97,10 @@ class Cluster:
     """A head without CPUs and nodes that run trials.
 
     Attributes:
-        folder: Logs and temporary folders, short enough for Ray's sockets.
-        port: The head's.
-        environment: What every process of the cluster, its driver too, must have in common.
-        nodes: The head first.
+        folder: Folder of logs and temporary files, with a path short enough for Ray's sockets.
+        port: Port of the head.
+        environment: Environment that all processes of the cluster, including its driver, share.
+        nodes: The nodes, the head first.
     """
 
     folder: Path
@@ -120,15 +114,15 @@ class Cluster:
 
     @property
     def driver_environment(self) -> dict[str, str]:
-        """What a driver needs to listen on the loopback address alone, as the nodes do."""
+        """The environment of a driver that listens on the loopback address only, as the nodes do."""
         return self.environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
     def add(self, name: str, *options: str) -> Node:
-        """Start a node; the head when it is the first."""
+        """Start a node; the first one is the head."""
         head = ["--head", "--port", str(self.port), "--include-dashboard", "false", "--include-log-monitor", "false"]
-        where = ["--address", self.address] if self.nodes else head
+        role = ["--address", self.address] if self.nodes else head
         line = [
-            *own_host_name(name), sys.executable, str(LAUNCHER), "start", "--block", *where,
+            *with_host_name(name), sys.executable, str(LAUNCHER), "start", "--block", *role,
             "--node-ip-address", "127.0.0.1", "--temp-dir", str(self.folder / name),
             "--object-store-memory", str(OBJECT_STORE_BYTES), "--dashboard-agent-listen-port", str(free_port()),
             "--disable-usage-stats", *options,
@@ -137,8 +131,8 @@ class Cluster:
         return self.nodes[-1]
 
 
-def own_host_name(name: str) -> list[str]:
-    """Return what makes a command see `name` as the host; nothing where this machine does not allow it."""
+def with_host_name(name: str) -> list[str]:
+    """Return a prefix with which a command sees `name` as its host; empty if this machine does not allow it."""
     line = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
     allowed = shutil.which("unshare") and subprocess.run([*line, "true"], capture_output=True, check=False)
     return line if allowed and allowed.returncode == 0 else []
@@ -146,30 +140,30 @@ def own_host_name(name: str) -> list[str]:
 
 @contextlib.contextmanager
 def cluster(nodes: int, *options: str, impatient: bool = False) -> Iterator[Cluster]:
-    """Start a head without CPUs and `nodes` others named node-1, node-2 and so on; end them all afterwards.
+    """Start a head without CPUs and `nodes` others named node-1, node-2 and so on; stop them all afterwards.
 
     Args:
-        nodes: How many run trials.
+        nodes: Number of nodes that run trials.
         options: Of `ray start` for each of them, such as `--num-gpus`.
-        impatient: Give up a node that does not answer within seconds. A killed one is noticed anyway.
+        impatient: Declare a node dead after seconds without an answer. A killed node is noticed in any case.
     """
     if shlex.quote(sys.executable) != sys.executable:
-        pytest.skip(f"Ray's nodes start no worker from a path that a shell must quote: {sys.executable}")
+        pytest.skip(f"Ray's nodes cannot start a worker from a path that needs shell quotes: {sys.executable}")
     folder = Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp"))
     environment = os.environ | (HEALTH if impatient else {})
-    # a session of this very process keeps Ray on one machine, which `ray start` would inherit
+    # a Ray session of this process restricts Ray to one machine, which `ray start` would inherit
     environment |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    made = Cluster(folder, free_port(), environment)
+    started = Cluster(folder, free_port(), environment)
     try:
-        made.add("head", "--num-cpus", "0", "--num-gpus", "0")
-        made.nodes[0].wait()
+        started.add("head", "--num-cpus", "0", "--num-gpus", "0")
+        started.nodes[0].wait()
         for number in range(1, nodes + 1):
-            made.add(f"node-{number}", *options)
-        for node in made.nodes[1:]:
+            started.add(f"node-{number}", *options)
+        for node in started.nodes[1:]:
             node.wait()
-        yield made
+        yield started
     finally:
-        for node in made.nodes:
+        for node in started.nodes:
             node.kill()
         shutil.rmtree(folder, ignore_errors=True)

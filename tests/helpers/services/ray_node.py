@@ -1,6 +1,6 @@
-"""`ray start`, but a node that is told to be at 127.0.0.1 stays there, so that several share this machine's loopback.
+"""`ray start` that accepts 127.0.0.1 as a node's address, so that several nodes run on this machine's loopback.
 
-Ray itself replaces a loopback address by the machine's outward one, where everybody could reach the node.
+Ray itself replaces a loopback address with the machine's external one, at which other machines can reach the node.
 """
 
 from __future__ import annotations

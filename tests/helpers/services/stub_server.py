@@ -1,4 +1,4 @@
-"""A server on loopback that is healthy for anybody and answers everything else as told, and notes what it was asked."""
+"""A local server with a health check and a fixed answer to every other request, which it records."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from typing import Any
 
 @dataclass
 class Stub:
-    """Attributes: its address, and the path and `Authorization` of each request but those for its health."""
+    """A running server.
+
+    Attributes:
+        uri: Its address.
+        requests: Path and `Authorization` of each request except health checks.
+    """
 
     uri: str
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
 
 
 @contextlib.contextmanager
 def stub_server(
     *, status: int = 200, body: bytes = b"{}", authorization: str | None = None, location: str | None = None
 ) -> Iterator[Stub]:
-    """Serve; with `authorization`, whoever does not send this very header gets 401."""
+    """Run the server; with `authorization`, requests without exactly this header get 401."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -30,9 +35,9 @@ def stub_server(
                 self._answer(200, b"OK")
                 return
             sent = self.headers.get("Authorization")
-            stub.asked.append((self.path, sent))
-            known = authorization in (None, sent)
-            self._answer(status if known else 401, body if known else b"Who are you?")
+            stub.requests.append((self.path, sent))
+            authorized = authorization in (None, sent)
+            self._answer(status if authorized else 401, body if authorized else b"Who are you?")
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))

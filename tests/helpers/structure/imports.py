@@ -1,4 +1,4 @@
-"""The imports of a source tree, read without running any of it."""
+"""The imports of a source tree, found without running it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMPORT_STRING = re.compile(r"([a-z_]\w*(?:\.\w+)*):[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name: `target` is the dotted module, and for `from m import n` the module m.n where that is one."""
+    """One imported name: `target` is the dotted module; for `from m import n` it is m.n if that is a module."""
 
     file: Path
     line: int
@@ -34,26 +34,26 @@ def module_name(file: Path, /, *, root: Path) -> str:
 
 @functools.cache
 def modules(root: Path, packages: tuple[str, ...], /) -> dict[str, Path]:
-    """Dotted name to file of every module of the packages under `root`."""
+    """Return the dotted name and file of every module of the packages under `root`."""
     files = sorted(file for package in packages for file in (root / package).rglob("*.py"))
     return {module_name(file, root=root): file for file in files}
 
 
 @functools.cache
 def imports(file: Path, /, *, root: Path, packages: tuple[str, ...]) -> tuple[Import, ...]:
-    """Every import in `file`, those inside functions included, and registry entries such as "package.module:object".
+    """Return every import in `file`, also inside functions, and registry entries such as "package.module:object".
 
-    `at_load` is true for what runs when the module is imported: not for functions' bodies, TYPE_CHECKING blocks and
+    `at_load` is true for imports that run when the module is imported: not in functions, in TYPE_CHECKING blocks or in
     import strings.
     """
-    known = modules(root, packages)
+    files = modules(root, packages)
     name = module_name(file, root=root)
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    found: list[Import] = []
+    lines: list[Import] = []
     for node, at_load in _walk(ast.parse(file.read_text(encoding="utf-8")), at_load=True):
-        for target in _targets(node, package, known):
-            found.append(Import(file, node.lineno, target, at_load, isinstance(node, ast.Constant)))
-    return tuple(found)
+        for target in _targets(node, package, files):
+            lines.append(Import(file, node.lineno, target, at_load, isinstance(node, ast.Constant)))
+    return tuple(lines)
 
 
 def _walk(node: ast.AST, *, at_load: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool]]:
@@ -72,16 +72,16 @@ def _walk(node: ast.AST, *, at_load: bool) -> Iterator[tuple[ast.stmt | ast.expr
         yield from _walk(child, at_load=inside)
 
 
-def _targets(node: ast.stmt | ast.expr, package: str, known: dict[str, Path]) -> list[str]:
+def _targets(node: ast.stmt | ast.expr, package: str, files: dict[str, Path]) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         base = node.module or ""
         if node.level:
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*above, *([base] if base else [])])
-        return [f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names]
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*parents, *([base] if base else [])])
+        return [f"{base}.{alias.name}" if f"{base}.{alias.name}" in files else base for alias in node.names]
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         match = IMPORT_STRING.fullmatch(node.value)
-        return [match[1]] if match and match[1] in known else []
+        return [match[1]] if match and match[1] in files else []
     return []

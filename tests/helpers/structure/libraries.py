@@ -1,6 +1,6 @@
-"""Where heavy libraries may be imported, and which modules must load none of them.
+"""Where heavy libraries may be imported, and which modules must not load them.
 
-Each rule is a function of a source tree that returns what breaks it, as "file:line: what".
+Each rule is a function of a source tree that returns its violations, as "file:line: violation".
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import sys
 import tomllib
 from pathlib import Path
 
-from helpers.structure.architecture import PACKAGES, ROOT, all_imports, registries, where
+from helpers.structure.architecture import PACKAGES, ROOT, all_imports, location, registries
 from helpers.structure.imports import Import, imports, modules
 
 # Where each library may be imported at all. A pattern that ends in "/" is a folder.
 HOMES = {
-    # on the trials' side: the class that Tune runs, and how its driver reaches it
+    # in trainables/: the class that Tune runs, and the messages between it and its driver
     "ray": ["trainables/training/tune_trainable.py", "trainables/training/save_requests.py", "study/"],
     "mlflow": ["study/tracking/"],
     "optuna": ["search_spaces/", "study/search/"],
-    # beside Parquet: its file systems, for checkpoints in object stores, on the trials' side and as a node checks them
+    # besides Parquet: its file systems, for checkpoints in object stores and a node's check of them
     "pyarrow": [
         "analysis/data/",
         "trainables/data/parquet.py",
@@ -53,8 +53,8 @@ HEAVY = {
     "scipy",
     "numba",
 }
-# What loading these modules must not load, neither directly nor through modules of ours.
-COLD = {
+# Libraries that loading these modules must not load, neither directly nor through our other modules.
+LIGHT = {
     "study/cli.py": HEAVY,
     "study/config/": HEAVY,
     "study/__main__.py": HEAVY,
@@ -71,39 +71,39 @@ def inside(file: Path, patterns: list[str], root: Path) -> bool:
     return any(path == pattern or (pattern.endswith("/") and path.startswith(pattern)) for pattern in patterns)
 
 
-def homeless(root: Path) -> list[str]:
+def misplaced_imports(root: Path) -> list[str]:
     return [
-        f"{where(one, root)}: imports {one.target}, whose home is {', '.join(HOMES[one.top])}"
-        for one in all_imports(root)
-        if one.top in HOMES and not inside(one.file, HOMES[one.top], root)
+        f"{location(line, root)}: imports {line.target}, allowed in {', '.join(HOMES[line.top])} only"
+        for line in all_imports(root)
+        if line.top in HOMES and not inside(line.file, HOMES[line.top], root)
     ]
 
 
-def undeclared(root: Path) -> list[str]:
-    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [line for extra in lines["optional-dependencies"].values() for line in extra]
-    declared = {re.split(r"[^\w.-]", line)[0].lower() for line in [*lines["dependencies"], *extras]}
-    known = sys.stdlib_module_names | set(PACKAGES)
+def undeclared_imports(root: Path) -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for extra in project["optional-dependencies"].values() for line in extra]
+    declared = {re.split(r"[^\w.-]", line)[0].lower() for line in [*project["dependencies"], *extras]}
+    undistributed = sys.stdlib_module_names | set(PACKAGES)
     return [
-        f"{where(one, root)}: {one.top} is no dependency in pyproject.toml"
-        for one in all_imports(root)
-        if one.top not in known and DISTRIBUTIONS.get(one.top, one.top) not in declared
+        f"{location(line, root)}: {line.top} is not a dependency in pyproject.toml"
+        for line in all_imports(root)
+        if line.top not in undistributed and DISTRIBUTIONS.get(line.top, line.top) not in declared
     ]
 
 
 def loaded_by(root: Path) -> dict[str, list[Import]]:
-    """For each module of ours, the imports that run when it is loaded."""
+    """Return the imports that run when each of our modules is loaded."""
     return {
-        name: [one for one in imports(file, root=root, packages=PACKAGES) if one.at_load]
+        name: [line for line in imports(file, root=root, packages=PACKAGES) if line.at_load]
         for name, file in modules(root, PACKAGES).items()
     }
 
 
-def warm(root: Path) -> list[str]:
+def heavy_loads(root: Path) -> list[str]:
     graph = loaded_by(root)
-    rules = COLD | dict.fromkeys(registries(root), HEAVY)
+    rules = LIGHT | dict.fromkeys(registries(root), HEAVY)
     exempt = HOMES["torchvision"]
-    found = []
+    violations = []
     for name, file in modules(root, PACKAGES).items():
         banned = {
             library for pattern, libraries in rules.items() if inside(file, [pattern], root) for library in libraries
@@ -112,23 +112,24 @@ def warm(root: Path) -> list[str]:
             continue
         for chain in chains(name, graph):
             if chain[-1].top in banned:
-                route = " -> ".join(one.target for one in chain)
-                found.append(f"{where(chain[0], root)}: loading {name} loads {chain[-1].top}: {name} -> {route}")
-    return found
+                route = " -> ".join(line.target for line in chain)
+                place = location(chain[0], root)
+                violations.append(f"{place}: loading {name} loads {chain[-1].top}: {name} -> {route}")
+    return violations
 
 
 def chains(name: str, graph: dict[str, list[Import]]) -> list[list[Import]]:
-    """Return the first way from module `name` to everything that loading it imports."""
-    found: list[list[Import]] = []
-    todo: list[tuple[str, list[Import]]] = [(name, [])]
-    seen = {name}
-    while todo:
-        module, path = todo.pop(0)
-        for one in graph[module]:
-            found.append([*path, one])
-            parts = one.target.split(".")
+    """Return the shortest chain of imports from module `name` to everything that loading it imports."""
+    routes: list[list[Import]] = []
+    queue: list[tuple[str, list[Import]]] = [(name, [])]
+    visited = {name}
+    while queue:
+        module, path = queue.pop(0)
+        for line in graph[module]:
+            routes.append([*path, line])
+            parts = line.target.split(".")
             for target in (".".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
-                if target in graph and target not in seen:
-                    seen.add(target)
-                    todo.append((target, [*path, one]))
-    return found
+                if target in graph and target not in visited:
+                    visited.add(target)
+                    queue.append((target, [*path, line]))
+    return routes

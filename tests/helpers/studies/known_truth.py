@@ -1,4 +1,4 @@
-"""Made-up studies whose true accuracies are known, and what intervals and probabilities are held against."""
+"""Synthetic studies with known true accuracies, and the calibration of intervals and probabilities on them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Study: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def with_outcomes(rng: np.random.Generator, truth: np.ndarray, *, examples: int, shared: float) -> Study:
-    """Return a study of given truth; examples are hard or easy for all trials alike to the degree `shared`."""
+    """Return a study with given true accuracies; `shared` correlates the difficulty of examples between trials."""
     difficulty = shared * rng.normal(size=examples) + np.sqrt(1 - shared**2) * rng.normal(size=(len(truth), examples))
     level = np.vectorize(NormalDist().inv_cdf)
     correct = [difficulty < level(accuracy)[:, None] for accuracy in truth.T]
     return truth, correct[0], correct[1]
 
 
-def made_up_study(
+def synthetic_study(
     rng: np.random.Generator, *, trials: int, examples: int, scatter: float, shared: float = 0.8
 ) -> Study:
-    """Return a study whose trials lie below a curve of best trade-offs by exponential amounts of mean `scatter`."""
+    """Return a study whose trials lie below a curve of best trade-offs, by exponential amounts of mean `scatter`."""
     strength = rng.beta(2, 1.3, trials)
     clean = np.clip(0.97 - 0.14 * strength**2 - scatter * rng.exponential(1, trials), 0.01, 0.999)
     robust = np.clip(0.85 * clean * strength**0.6 - scatter * rng.exponential(1, trials), 0.001, clean)
@@ -39,7 +39,7 @@ def made_up_study(
 
 
 def methods_apart(rng: np.random.Generator, *, trials: int = 40, examples: int = 1000) -> Study:
-    """Return a study of four methods that sit in places of their own, one of them not robust at all."""
+    """Return a study of four methods in separate clusters, one of them not robust at all."""
     centre = np.array([[0.96, 0.01], [0.93, 0.25], [0.86, 0.48], [0.84, 0.52]])
     spread = np.array([[0.008, 0.004], [0.015, 0.05], [0.015, 0.02], [0.01, 0.01]])
     method = rng.integers(4, size=trials)
@@ -48,7 +48,7 @@ def methods_apart(rng: np.random.Generator, *, trials: int = 40, examples: int =
 
 
 def cloud(rng: np.random.Generator, *, trials: int = 30, examples: int = 1000) -> Study:
-    """Return a study without a trade-off: both accuracies go together, normally distributed."""
+    """Return a study without a trade-off: the accuracies are positively correlated and normally distributed."""
     truth = np.array([0.8, 0.4]) + rng.normal(size=(trials, 2)) @ np.array([[0.03, 0.02], [0.0, 0.04]])
     return with_outcomes(rng, truth, examples=examples, shared=0.8)
 
@@ -68,14 +68,14 @@ def near_zero(rng: np.random.Generator, *, trials: int = 30, examples: int = 500
 
 
 def replicates(rng: np.random.Generator, *, trials: int = 40, examples: int = 1000, scatter: float = 0.004) -> Study:
-    """Return a study of settings tried five times each, in round heaps much smaller than the noise."""
+    """Return a study of settings run five times each, in round clusters much smaller than the noise."""
     strength = np.repeat(rng.random(-(-trials // 5)), 5)[:trials]
     truth = np.stack([0.95 - 0.1 * strength, 0.1 + 0.4 * strength], axis=1) + scatter * rng.normal(size=(trials, 2))
     return with_outcomes(rng, truth, examples=examples, shared=0.8)
 
 
 def hidden_trade_off(rng: np.random.Generator, *, trials: int = 30, examples: int = 360) -> Study:
-    """Return a study whose clean accuracies, all above 0.99, fall with the robust ones by less than an image."""
+    """Return a study with clean accuracies above 0.99 that fall by less than one image as robust accuracy rises."""
     strength = rng.random(trials)
     clean = 0.9992 - 0.004 * strength**2 - 0.0012 * rng.exponential(size=trials)
     robust = 0.95 + 0.045 * strength - 0.005 * rng.exponential(size=trials)
@@ -91,11 +91,13 @@ def two_groups(rng: np.random.Generator, *, trials: int = 36, examples: int = 50
     return with_outcomes(rng, truth, examples=examples, shared=0.8)
 
 
-def with_lost(rng: np.random.Generator, make: Callable[[np.random.Generator], Study], *, lost: int) -> Study:
-    """Return a study with more trials in it: two of three at chance, as collapsed networks are, others half trained."""
+def with_collapsed(rng: np.random.Generator, make: Callable[[np.random.Generator], Study], *, collapsed: int) -> Study:
+    """Return a study with more trials: two of three at chance, as collapsed networks, the others half trained."""
     sound = make(rng)
-    clean = np.where(np.arange(lost) % 3 < 2, 0.1 + 0.02 * rng.normal(size=lost), rng.uniform(0.3, 0.75, size=lost))
-    truth = np.stack([clean, clean * rng.uniform(0.75, 1, size=lost)], axis=1)
+    clean = np.where(
+        np.arange(collapsed) % 3 < 2, 0.1 + 0.02 * rng.normal(size=collapsed), rng.uniform(0.3, 0.75, size=collapsed)
+    )
+    truth = np.stack([clean, clean * rng.uniform(0.75, 1, size=collapsed)], axis=1)
     added = with_outcomes(rng, np.clip(truth, 0.01, 1), examples=sound[1].shape[1], shared=0.8)
     truth, clean, robust = (np.concatenate(pair) for pair in zip(sound, added, strict=True))
     return truth, clean, robust
@@ -122,7 +124,7 @@ def bootstrap_accuracies(correct: ArrayLike, /, *, resamples: int, generator: np
 
 
 def _curve(trials: int, examples: int, scatter: float, shared: float) -> Callable[[np.random.Generator], Study]:
-    return partial(made_up_study, trials=trials, examples=examples, scatter=scatter, shared=shared)
+    return partial(synthetic_study, trials=trials, examples=examples, scatter=scatter, shared=shared)
 
 
 DESIGNS: dict[str, Callable[[np.random.Generator], Study]] = {
@@ -140,37 +142,37 @@ DESIGNS: dict[str, Callable[[np.random.Generator], Study]] = {
     "near one": near_one,
     "near zero": near_zero,
     "two groups": two_groups,
-    "two groups, 9 lost": lambda rng: with_lost(rng, two_groups, lost=9),
-    "40 x 1000, 8 lost": lambda rng: with_lost(rng, _curve(40, 1000, 0.01, 0.8), lost=8),
+    "two groups, 9 collapsed": lambda rng: with_collapsed(rng, two_groups, collapsed=9),
+    "40 x 1000, 8 collapsed": lambda rng: with_collapsed(rng, _curve(40, 1000, 0.01, 0.8), collapsed=8),
 }
-"""Kinds of studies. The last seven are shaped unlike the rest, and unlike the model's own coordinates."""
+"""Kinds of studies. The last seven have other shapes than the rest and than the model's own coordinates."""
 
-UNDECIDABLE = {"heaps below the noise": replicates, "a trade-off below the noise": hidden_trade_off}
-"""Where a round heap and a line along the front look alike, and are not: no probability can be right for both."""
+UNDECIDABLE = {"clusters below the noise": replicates, "a trade-off below the noise": hidden_trade_off}
+"""Here a round cluster and a line along the front look the same but differ: no probability is right for both."""
 
 HEADER = (
-    f"{'design':27s} | {'error':>5s} {'luck':>5s} {'said':>5s} {'was':>5s} | "
+    f"{'design':27s} | {'error':>5s} {'noise':>5s} {'pred.':>5s} {'true':>5s} | "
     f"{'covers':>6s} {'spread':>6s} {'bias':>7s} measured"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was said of studies of one design, and what was true.
+    """Predictions for studies of one design, and the truth.
 
     Args:
-        said: Probabilities to be on the front, all trials of all studies.
-        was: Whether they were.
-        could: Whether they would have been, had each study's truth been one of its draws, shape (5, trials of all).
-        covered: Whether the 95 % interval held the true hypervolume, one a study.
-        bias: Posterior mean of the hypervolume less the truth.
-        measured: Hypervolume of measured accuracies less the truth.
-        rank: Share of the draws of the hypervolume that lie below the truth; uniform where intervals are right.
+        predicted: Probabilities to be on the front, of all trials of all studies.
+        true: Whether they are on the front.
+        simulated: Whether they would be if each study's truth were one of its draws, shape (5, trials of all).
+        covered: Whether the 95 % interval contains the true hypervolume, one per study.
+        bias: Posterior mean of the hypervolume minus the truth.
+        measured: Hypervolume of measured accuracies minus the truth.
+        rank: Share of the draws of the hypervolume that lie below the truth; uniform if intervals are right.
     """
 
-    said: np.ndarray
-    was: np.ndarray
-    could: np.ndarray
+    predicted: np.ndarray
+    true: np.ndarray
+    simulated: np.ndarray
     covered: np.ndarray
     bias: np.ndarray
     measured: np.ndarray
@@ -178,30 +180,31 @@ class Record:
 
     def error(self) -> float:
         """Return the expected calibration error of the probabilities."""
-        return calibration_table(self.said, self.was)[0]
+        return calibration_table(self.predicted, self.true)[0]
 
-    def luck(self) -> float:
-        """Return the calibration error that probabilities as right as can be show on average in as many studies."""
-        return float(np.mean([calibration_table(self.said, could)[0] for could in self.could]))
+    def noise(self) -> float:
+        """Return the mean calibration error of perfectly calibrated probabilities for the same number of studies."""
+        return float(np.mean([calibration_table(self.predicted, draw)[0] for draw in self.simulated]))
 
     def spread(self) -> float:
         """Return the mean distance of ranks from the middle, in units of half the range: 0.5 for right intervals.
 
-        Too narrow ones give more, too wide ones less; its standard error is 0.29 over the root of the studies' number,
-        so it tells sooner than the share of intervals that hold the truth.
+        Intervals that are too narrow give more, too wide ones less. Its standard error is 0.29 over the root of the
+        number of studies, so it needs fewer studies than the share of intervals that contain the truth.
         """
         return float(np.mean(np.abs(2 * self.rank - 1)))
 
     def line(self, name: str) -> str:
-        """Return a row below `HEADER`."""
+        """Return a row for the table with `HEADER`."""
         return (
-            f"{name:27s} | {self.error():5.3f} {self.luck():5.3f} {self.said.mean():5.3f} {self.was.mean():5.3f} | "
+            f"{name:27s} | {self.error():5.3f} {self.noise():5.3f} "
+            f"{self.predicted.mean():5.3f} {self.true.mean():5.3f} | "
             f"{self.covered.mean():6.3f} {self.spread():6.3f} "
             f"{self.bias.mean():+7.4f} {self.measured.mean():+8.4f}"
         )
 
 
-def try_design(
+def evaluate_design(
     make: Callable[[np.random.Generator], Study],
     /,
     *,
@@ -210,29 +213,36 @@ def try_design(
     draws: int = 1000,
     burn_in: int = 200,
 ) -> Record:
-    """Make studies, ask the model, and record what it said."""
-    said, was, could, volumes = [], [], [], []
+    """Generate studies, apply the model, and record its predictions and the truth."""
+    predicted, true, simulated, volumes = [], [], [], []
     for _ in range(studies):
         truth, clean, robust = make(generator)
         drawn = true_accuracies(clean, robust, generator=generator, draws=draws, burn_in=burn_in)
-        said.append(membership(drawn))
-        was.append(non_dominated(truth, maximise=True))
+        predicted.append(membership(drawn))
+        true.append(non_dominated(truth, maximise=True))
         picked = generator.integers(draws, size=5)
-        could.append([non_dominated(points, maximise=True) for points in drawn[picked]])
+        simulated.append([non_dominated(points, maximise=True) for points in drawn[picked]])
         volume = float(drawn_hypervolumes(truth[None])[0])
-        believed = drawn_hypervolumes(drawn)
-        found = summary(believed)
-        measured = np.stack([clean.mean(axis=1), robust.mean(axis=1)], axis=1)
-        plain = float(drawn_hypervolumes(measured[None])[0])
-        rank = (believed < volume).mean()
-        volumes.append((found.low <= volume <= found.high, found.value - volume, plain - volume, rank))
-    covered, bias, plainly, ranks = np.array(volumes).T
-    every = {"said": np.concatenate(said), "was": np.concatenate(was), "could": np.concatenate(could, axis=1)}
-    return Record(**every, covered=covered, bias=bias, measured=plainly, rank=ranks)
+        posterior = drawn_hypervolumes(drawn)
+        interval = summary(posterior)
+        accuracies = np.stack([clean.mean(axis=1), robust.mean(axis=1)], axis=1)
+        measured = float(drawn_hypervolumes(accuracies[None])[0])
+        rank = (posterior < volume).mean()
+        volumes.append((interval.low <= volume <= interval.high, interval.value - volume, measured - volume, rank))
+    covered, bias, excess, ranks = np.array(volumes).T
+    return Record(
+        predicted=np.concatenate(predicted),
+        true=np.concatenate(true),
+        simulated=np.concatenate(simulated, axis=1),
+        covered=covered,
+        bias=bias,
+        measured=excess,
+        rank=ranks,
+    )
 
 
-def together(records: list[Record], /) -> Record:
-    """Return the record of several designs as one."""
+def pooled(records: list[Record], /) -> Record:
+    """Return one record of several designs."""
     names = [field.name for field in fields(Record)]
     return Record(**{name: np.concatenate([getattr(record, name) for record in records], axis=-1) for name in names})
 
@@ -241,8 +251,9 @@ def calibration_table(probability: np.ndarray, true: np.ndarray) -> tuple[float,
     """Return the expected calibration error over ten bins, and the table behind it."""
     bins = np.minimum((probability * 10).astype(int), 9)
     rows = [(b, (bins == b).sum(), probability[bins == b].mean(), true[bins == b].mean()) for b in np.unique(bins)]
-    error = sum(count * abs(said - was) for _, count, said, was in rows) / len(bins)
+    error = sum(count * abs(predicted - share) for _, count, predicted, share in rows) / len(bins)
     lines = [
-        f"{b / 10:.1f}-{(b + 1) / 10:.1f}  n={count:4d}  said {said:.2f}  was {was:.2f}" for b, count, said, was in rows
+        f"{b / 10:.1f}-{(b + 1) / 10:.1f}  n={count:4d}  predicted {predicted:.2f}  true {share:.2f}"
+        for b, count, predicted, share in rows
     ]
     return float(error), "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Reports of made-up rows, and what they say."""
+"""Reports of synthetic rows, and their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real study without Ray: the same config, ledger, tracker and ending, its trials one after the other."""
+"""A real study without Ray: the same config, result writer, tracker and finish, with one trial after the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_plain(source: Path, out: Path) -> Path:
     config = resolved(load_config(str(source), assignments=[], data_root=None, address=None))
     folder = create(config, out)
     data = load_dataset(config.dataset).without_test()
-    ledger = ResultWriter(folder, study=config.name, methods=config.search.methods)
+    writer = ResultWriter(folder, study=config.name, methods=config.search.methods)
     tracking = config.tracking
     tracker = Tracker(
         study=config.name, study_id="plain", study_dir=folder, uri=tracking.uri, experiment=tracking.experiment
@@ -38,8 +38,8 @@ def run_plain(source: Path, out: Path) -> Path:
         trial = search.ask()
         spec = config.trial_spec(config.space().draw(trial), number=number)
         keys = {"trial_id": name, "number": number, "proposal": "random", "spec": spec.to_dict()}
-        asked = ledger.spec_columns_of({**keys, "checkpoint_dir": str(folder / "checkpoints" / name)})
-        tracker.trial_started(name, params(asked), tags(asked))
+        columns = writer.spec_columns_of({**keys, "checkpoint_dir": str(folder / "checkpoints" / name)})
+        tracker.trial_started(name, params(columns), tags(columns))
         trainer = Trainer(spec, data=data)
         while not trainer.done:
             row = trainer.run_epoch()
@@ -47,10 +47,10 @@ def run_plain(source: Path, out: Path) -> Path:
         trainer.save_checkpoints(folder / "checkpoints" / name)
         outcome = trainer.outcome()
         config_of_trial = {**keys, "checkpoint_dir": str(folder / "checkpoints" / name)}
-        ended = ledger.record(config_of_trial, outcome, status=outcome.status, run_id=tracker.run_id(name))
+        ended = writer.record(config_of_trial, outcome, status=outcome.status, run_id=tracker.run_id(name))
         tell(search, trial, outcome_for_optuna(config.search, ended))
         tracker.trial_ended(ended)
-        tracker.study_reported(ledger.count, ledger.progress())
-        tracker.front(ledger.front)
+        tracker.study_reported(writer.count, writer.progress())
+        tracker.front(writer.front)
     assert finish(config, folder, tracker=tracker)
     return folder

@@ -1,4 +1,4 @@
-"""A study's searcher without Ray, called as Tune does, with result rows in memory."""
+"""A study's searcher without Ray: called as Tune calls it, with rows in memory instead of files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def study_config(**search: Any) -> StudyConfig:
 
 
 class Driver:
-    """One driver of a study: a searcher and the trials that it proposed.
+    """One driver of a study: a searcher and its trials.
 
     Args:
         config: The study's config.
-        storage: The Optuna storage; a driver that resumes the study gets the same one.
-        rows: Result rows by trial number, in place of files; shared likewise.
+        storage: Optuna's storage; pass the same to the driver that resumes the study.
+        rows: Result rows by trial number, in place of files; also shared with the driver that resumes.
         clock: The time budget's clock.
     """
 
@@ -57,7 +57,7 @@ class Driver:
         )
 
     def ask(self) -> Any:
-        """Return the next trial's config, or the value that tells Tune that there is none."""
+        """Return the next trial's config, or the searcher's answer to Tune if there is none."""
         tune_id = f"tune-{len(self.numbers)}"
         config = self.searcher.suggest(tune_id)
         if isinstance(config, dict):
@@ -65,16 +65,16 @@ class Driver:
         return config
 
     def end(self, number: int, row: dict[str, Any] | None, *, error: bool = False) -> None:
-        """End a proposed trial with its row, or without one when None."""
-        (tune_id,) = [name for name, asked in self.numbers.items() if asked == number]
+        """End a proposed trial with its row; None if no row was written."""
+        (tune_id,) = [name for name, proposed in self.numbers.items() if proposed == number]
         if row is not None:
             self.rows[number] = row
         self.searcher.on_trial_complete(tune_id, {"epoch": 1}, error=error)
 
     def run(self, count: int, row: Any = lambda config: GOOD) -> list[dict[str, Any]]:
-        """Ask for `count` trials in turn, end each with the row of its config, and return the configs."""
-        asked = []
+        """Run `count` trials one after the other, end each with the row of its config, and return the configs."""
+        configs = []
         for _ in range(count):
-            asked.append(self.ask())
-            self.end(asked[-1]["number"], row(asked[-1]))
-        return asked
+            configs.append(self.ask())
+            self.end(configs[-1]["number"], row(configs[-1]))
+        return configs

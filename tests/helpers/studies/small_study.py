@@ -1,4 +1,4 @@
-"""A small study as a user starts it, in a process of its own, and what is looked at afterwards."""
+"""A small study started in its own process as a user does, and access to its results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from study.config.loading import write_yaml
 
 PATIENCE_SECONDS = 420
 
-# Twelve epochs of a few tenths of a second: long enough to be hit in the middle, short enough for a test.
+# Twelve epochs of a few tenths of a second: long enough to be interrupted, short enough for a test.
 CONFIG: dict[str, Any] = {
     "name": "small",
     "dataset": {"name": "digits", "train_size": 512},
@@ -32,20 +32,20 @@ CONFIG: dict[str, Any] = {
 
 
 def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with changes in their places."""
-    found = dict(tree)
+    """Return a config with nested changes."""
+    result = dict(tree)
     for key, value in changes.items():
-        found[key] = merged(found.get(key, {}), value) if isinstance(value, Mapping) else value
-    return found
+        result[key] = merged(result.get(key, {}), value) if isinstance(value, Mapping) else value
+    return result
 
 
 class SmallStudy:
-    """A study in a folder of its own.
+    """A study in its own working folder.
 
     Args:
-        folder: The working folder; MLflow's store lies there too.
-        changes: What differs from `CONFIG`, nested as it is.
-        environment: Of its driver.
+        folder: The working folder, also of MLflow's store.
+        changes: Changes to `CONFIG`, nested in the same way.
+        environment: Added to the environment of its driver.
     """
 
     def __init__(self, folder: Path, changes: Mapping[str, Any] = {}, *, environment: Mapping[str, str] = {}) -> None:
@@ -53,7 +53,7 @@ class SmallStudy:
         self.config = merged(CONFIG, changes)
         self.dir = folder / "studies" / self.config["name"]
         self.log = folder / "driver.log"
-        # Ray runs its workers at the lowest priority but one, which a busy machine then forgets
+        # Ray runs workers at nearly the lowest priority, at which they hardly run on a busy machine
         self._environment = os.environ | {"RAY_worker_niceness": "0"} | environment
         folder.mkdir(parents=True, exist_ok=True)
         write_yaml(folder / "study.yaml", self.config)
@@ -63,13 +63,13 @@ class SmallStudy:
         return int(self.config["training"]["epochs"])
 
     @property
-    def said(self) -> str:
-        """What all drivers so far said, on stdout and stderr."""
+    def output(self) -> str:
+        """The output of all drivers so far, stdout and stderr."""
         return self.log.read_text(errors="replace")
 
-    def launch(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start the study; `words` are further options of `launch`."""
-        return self.start("launch", "study.yaml", *words)
+    def launch(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start the study; `options` are further options of `launch`."""
+        return self.start("launch", "study.yaml", *options)
 
     def resume(self) -> subprocess.Popen[bytes]:
         return self.start("resume", str(self.dir))
@@ -82,37 +82,37 @@ class SmallStudy:
             )
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
+        """Run a command and wait for its end."""
         line = [sys.executable, "-m", "study", *words]
         return subprocess.run(
             line, cwd=self.folder, env=self._environment, capture_output=True, text=True,
             timeout=PATIENCE_SECONDS, check=False,
         )  # fmt: skip
 
-    def wait_until(self, reached: Callable[[], Any], driver: subprocess.Popen[bytes]) -> Any:
-        """Return what `reached` returns once it is true; fail when the driver ends first."""
+    def wait_until(self, condition: Callable[[], Any], driver: subprocess.Popen[bytes]) -> Any:
+        """Return the value of `condition` once it is true; fail if the driver ends first."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := reached()):
-            assert driver.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
+        while not (value := condition()):
+            assert driver.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
             time.sleep(0.02)
-        return found
+        return value
 
     def written(self) -> set[str]:
         """Return the ids of trials whose rows are on disk."""
         return {path.stem for path in (self.dir / "results").glob("*.parquet")}
 
     def contents(self) -> dict[str, dict[str, Any]]:
-        """Return the rows on disk by trial, whichever file holds them; damaged files are left out."""
+        """Return the rows on disk by trial, compacted or not; damaged files are skipped."""
         return {row["trial_id"]: row for row in read_results(self.dir, skip_damaged=True).to_pylist()}
 
     def running(self) -> set[str]:
-        """Return the ids of trials that have a checkpoint and no row."""
+        """Return the ids of trials with a checkpoint but no row."""
         return {path.parent.name for path in (self.dir / "checkpoints").glob("*/last.pt")} - self.written()
 
     def rows(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = read_results(self.dir).to_pylist()
-        return found
+        rows: list[dict[str, Any]] = read_results(self.dir).to_pylist()
+        return rows
 
     def epoch_rows(self, trial_id: str) -> list[dict[str, Any]]:
         return [row for row in read_epochs(self.dir).to_pylist() if row["trial_id"] == trial_id]
@@ -121,10 +121,10 @@ class SmallStudy:
         return optuna.load_study(study_name=self.config["name"], storage=f"sqlite:///{self.dir}/optuna.db")
 
     def runs(self) -> dict[str, list[str]]:
-        """Return the statuses of MLflow's runs by the trial they belong to, the study's own run as `study`."""
+        """Return the statuses of MLflow's runs by trial; the study's own run is under `study`."""
         query = "select t.value, r.status from runs r join tags t on t.run_uuid = r.run_uuid where t.key = ?"
-        found: dict[str, list[str]] = {}
+        statuses: dict[str, list[str]] = {}
         with sqlite3.connect(self.folder / "mlflow.db") as store:
             for trial, status in store.execute(query, ("robust_study.trial_id",)):
-                found.setdefault(trial, []).append(status)
-        return found
+                statuses.setdefault(trial, []).append(status)
+        return statuses

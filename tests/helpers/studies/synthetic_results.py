@@ -1,4 +1,4 @@
-"""Result rows of made-up studies, complete in every column of the schema."""
+"""Complete result rows of synthetic studies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METHODS = (
 
 
 def result_row(number: int = 0, **changes: Any) -> dict[str, Any]:
-    """Return one complete row; `changes` replace values (param names written as in the file)."""
+    """Return one complete row; `changes` replace values (hyperparameters have their column names, `param.beta`)."""
     row: dict[str, Any] = {
         "study": "toy",
         "trial_id": f"t{number:05d}",
@@ -81,10 +81,10 @@ def study_rows(
     """Return rows of a study with a trade-off: robustness costs clean accuracy and lowers the Lipschitz estimate.
 
     Args:
-        count: Rows.
-        methods: Methods drawn from.
-        seed: Of the draws.
-        decades: Span of the Lipschitz estimates, powers of ten.
+        count: Number of rows.
+        methods: Methods to draw from.
+        seed: Seed of the draws.
+        decades: Span of the Lipschitz estimates, in powers of ten.
         failed: Share of trials that diverged.
     """
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Small tracked studies for tests: complete rows, and a tracker called as the driver calls it."""
+"""Small tracked studies: complete rows, and a tracker called as the driver calls it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STUDY_ID = "abc"
 
 
 def row(number: int = 0, **changes: Any) -> dict[str, Any]:
-    """A complete row of trial 00000, 00001, ..."""
+    """Return a complete row of trial 00000, 00001, ..."""
     defaults = {
         "study": "s",
         "trial_id": f"{number:05d}",
@@ -39,7 +39,7 @@ def epochs(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def write(study_dir: Path, row: dict[str, Any], *, last: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Write a trial's files as `ResultWriter` does, its result row last; `last` changes the last epoch's row."""
+    """Write a trial's files as the driver does, its result row last; `last` changes the last epoch's row."""
     trial = row["trial_id"]
     if row["epochs"]:
         *others, final = epochs(row)
@@ -58,38 +58,38 @@ def tracker(study_dir: Path, uri: str, **options: Any) -> Tracker:
 
 
 def report(tracker: Tracker, row: dict[str, Any], *, upto: int | None = None) -> None:
-    """Report a trial's start and its epochs."""
+    """Track a trial's start and its epochs."""
     tracker.trial_started(row["trial_id"], params(row), tags({**row, "status": None}))
     for epoch in epochs(row)[:upto]:
         tracker.trial_reported(row["trial_id"], epoch["epoch"], epoch_metrics(epoch))
 
 
 def run_trial(tracker: Tracker, study_dir: Path, row: dict[str, Any]) -> None:
-    """Report a whole trial, as the driver's callback does."""
+    """Track a whole trial, as the driver does."""
     report(tracker, row)
     tracker.trial_ended(write(study_dir, row))
     tracker.study_reported(row["number"] + 1, {"front_size": 1})
 
 
 def runs(uri: str) -> tuple[dict[str, Any], Any]:
-    """The study's runs by trial id, and the client."""
+    """Return the study's runs by trial id, and the client."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
     (experiment,) = [e for e in client.search_experiments() if e.name == "robust-study"]
-    found = client.search_runs([experiment.experiment_id])
-    assert len({run.data.tags[TRIAL_TAG] for run in found}) == len(found)
-    assert {run.data.tags[STUDY_TAG] for run in found} == {STUDY_ID}
-    return {run.data.tags[TRIAL_TAG]: run for run in found}, client
+    runs = client.search_runs([experiment.experiment_id])
+    assert len({run.data.tags[TRIAL_TAG] for run in runs}) == len(runs)
+    assert {run.data.tags[STUDY_TAG] for run in runs} == {STUDY_ID}
+    return {run.data.tags[TRIAL_TAG]: run for run in runs}, client
 
 
 def points(client: Any, run: Any, key: str) -> list[tuple[int, float]]:
-    """A metric's history, steps and values."""
+    """Return a metric's history as steps and values."""
     return [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
 
 
 def close(tracking: Tracker, status: str | None = "FINISHED", **options: Any) -> str | None:
-    """Close the tracker; a busy machine gets plenty of time."""
+    """Close with a timeout that is long enough for a busy machine."""
     return tracking.close(status, **{"timeout": 900, **options})
 
 
@@ -99,6 +99,6 @@ def run_study(
     """Track a whole study."""
     tracking = tracker(folder, uri, **options)
     tracking.start({"name": "s"}, {"study": "s"})
-    for trial in rows:
-        run_trial(tracking, folder, trial)
+    for row in rows:
+        run_trial(tracking, folder, row)
     return close(tracking, status)

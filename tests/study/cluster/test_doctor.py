@@ -172,7 +172,7 @@ def test_a_tracking_server_is_sent_the_request_of_a_study_not_a_health_check(ans
     with stub_server(**answer) as server:
         problem = access_problem(server.uri)
     assert problem is None if words is None else words in problem
-    assert server.asked == [("/api/2.0/mlflow/experiments/search?max_results=1", None)]
+    assert server.requests == [("/api/2.0/mlflow/experiments/search?max_results=1", None)]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_credentials_are_sent_to_the_tracking_server_and_to_no_other(environment
     with stub_server(authorization=sent) as server, stub_server(status=302, location=server.uri) as moved:
         assert access_problem(server.uri) is None
         problem = access_problem(moved.uri)
-        assert [header for _, header in server.asked] == [sent, None]
+        assert [header for _, header in server.requests] == [sent, None]
         monkeypatch.setenv(next(reversed(environment)), "secret-but-wrong")
         wrong = access_problem(server.uri)
     for message in (problem, wrong):

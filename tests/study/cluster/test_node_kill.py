@@ -29,12 +29,12 @@ def survived(tmp_path_factory):
 
         histories = study.wait_until(both_in_the_middle, driver)
         ray.nodes[1].kill()
-        assert driver.wait(400) == 0, study.said
+        assert driver.wait(400) == 0, study.output
         yield study, ray.nodes[2], histories
 
 
 def interrupted(study: SmallStudy) -> list[str]:
-    lines = [line for line in study.said.splitlines() if "from its last checkpoint" in line]
+    lines = [line for line in study.output.splitlines() if "from its last checkpoint" in line]
     return [line.split()[1] for line in lines]
 
 

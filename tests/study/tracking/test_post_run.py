@@ -193,6 +193,6 @@ def test_a_token_of_the_environment_reaches_the_server_and_nothing_else(tmp_path
         tracking = tracker(folder, server.uri)
         tracking.start({}, {"study": "s"})
         problem = tracking.close("FINISHED", timeout=20)
-    assert {sent for _, sent in server.asked} == {"Bearer secret-token", "Bearer secret-but-old"}
+    assert {sent for _, sent in server.requests} == {"Bearer secret-token", "Bearer secret-but-old"}
     assert "error code 401" in problem
     assert "secret" not in problem + "".join(file.read_text() for file in folder.rglob("*") if file.is_file())

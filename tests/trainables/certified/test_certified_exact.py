@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from helpers.networks.certified import BUDGETS, SHAPE, random_images, random_net, shaken
+from helpers.networks.certified import BUDGETS, SHAPE, random_images, random_net, randomised
 from helpers.networks.toy_problems import linear
 from torch import nn
 
@@ -70,7 +70,7 @@ def test_linear_model_is_exact_in_l2(budget):
 def test_consecutive_linear_layers_are_one_linear_map():
     """Convolution, batch norm and averages without ReLU: the constant is that of the composed matrix."""
     with seeded(3):
-        stack = shaken(
+        stack = randomised(
             nn.Sequential(
                 Normalize([0.4], [0.3]), nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.AvgPool2d(2), nn.Flatten(),
                 nn.Linear(12, 3),
