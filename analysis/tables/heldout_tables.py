@@ -93,7 +93,7 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
                 trial.get(f"{prefix}_robust_accuracy"),
                 _estimate(row, "robust"),
                 attack_name(row),
-                radius(row["epsilon"]),
+                _radius(row, trial),
                 row["examples"],
                 row["lipschitz_mean"],
                 ", ".join(row["flags"]),
@@ -110,6 +110,12 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
             "whatever the line is of",
         ),
     )
+
+
+def _radius(row: Row, trial: Row) -> str:
+    """Return a measurement's radius, with its norm where that is not the trial's own."""
+    norm = row["norm"]
+    return radius(row["epsilon"]) + (f" in {norm}" if norm != trial.get("norm", norm) else "")
 
 
 def _estimate(row: Row, kind: str) -> str:

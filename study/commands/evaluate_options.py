@@ -35,7 +35,7 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|URL|last|best",
-        help="A torch checkpoint: a state dict, or a trial's own. Study: which weights; else last.",
+        help="A torch checkpoint: a state dict, or a file of `train --save`. Study: which weights; else last.",
     ),
 ]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="Registered model, or package.module:object.")]
@@ -44,13 +44,13 @@ Epsilon = Annotated[
     str | None,
     typer.Option(metavar="RADIUS", help="Radius in [0, 1] units, such as 0.1 or 8/255. Study: else its own."),
 ]
-AnyNorm = Annotated[Norm | None, typer.Option(help="Norm of the radius; else linf.")]
+AnyNorm = Annotated[Norm | None, typer.Option(help="Norm of the radius; else linf. Study: else its own.")]
 Attack = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         help="Attack run beside FGSM and PGD: multi_targeted, autoattack, pgd, all; else all. "
-        "Study: beside PGD; else pgd alone.",
+        "Study: beside PGD, fgsm too; else pgd alone.",
     ),
 ]
 Steps = Annotated[
