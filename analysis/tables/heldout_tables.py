@@ -90,7 +90,7 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
                 trial.get(f"{prefix}_robust_accuracy"),
                 _value(row, "robust"),
                 attack_name(row),
-                radius(row["epsilon"]),
+                _radius(row, trial),
                 row["examples"],
                 row["lipschitz_mean"],
                 ", ".join(row["flags"]),
@@ -107,6 +107,12 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
             "radius",
         ),
     )
+
+
+def _radius(row: Row, trial: Row) -> str:
+    """Return a measurement's radius, with its norm if that is not the trial's own."""
+    norm = row["norm"]
+    return radius(row["epsilon"]) + (f" in {norm}" if norm != trial.get("norm", norm) else "")
 
 
 def on_test_table(found: HeldoutResults, /) -> TextTable:

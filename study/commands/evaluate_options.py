@@ -38,7 +38,8 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|URL|last|best",
-        help="A torch checkpoint to measure; with a study, which weights. [default with a study: last]",
+        help="A torch checkpoint: a state dict, or a file of `train --save`. With a study, which weights. "
+        "[default with a study: last]",
     ),
 ]
 Model = Annotated[
@@ -52,13 +53,13 @@ Epsilon = Annotated[
     str | None,
     typer.Option(metavar="RADIUS", help="Radius, e.g. 8/255. [default: the study's own; required without a study]"),
 ]
-AnyNorm = Annotated[Norm | None, typer.Option(help="Checkpoint only: norm of the radius. [default: linf]")]
+AnyNorm = Annotated[Norm | None, typer.Option(help="Norm of the radius. [default: linf; with a study its own]")]
 Attack = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Attack to run besides PGD (without a study also FGSM): multi_targeted, autoattack, pgd, all. "
-        "[default: all; pgd with a study]",
+        help="Attack to run besides PGD: multi_targeted, autoattack, pgd, all; with a study also fgsm, which is always "
+        "run without one. [default: all; pgd with a study]",
     ),
 ]
 Steps = Annotated[

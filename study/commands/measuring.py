@@ -56,24 +56,29 @@ def evaluate(
     """Measure a study's trials or a checkpoint on test.
 
     robust-study evaluate STUDY_DIR --front [--attack autoattack --limit 200] measures the front's members as chosen
-    on validation. Rows are written to STUDY_DIR/evaluations, existing measurements are reused, and every use of test
-    data is counted.
+    on validation, --trial ID any trial, with certified bounds. Rows are written to STUDY_DIR/evaluations, existing
+    measurements are reused, and every use of test data is counted.
 
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
-    clean accuracy, accuracy under attack and local Lipschitzness, and flags suspicious measurements.
+    clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
-    from study.evaluation.checkpoint import parse_attacks, parse_radius
+    from study.evaluation.checkpoint import ALL, ALWAYS, parse_attacks, parse_radius
+    from study.evaluation.study_trials import COMPANION
 
     radius = None if epsilon is None else parse_radius(epsilon)
-    attacks = parse_attacks(attack or ("all" if study_dir is None else "pgd"))
+    if study_dir is None:
+        attacks = parse_attacks(attack or ALL, always=ALWAYS)
+    else:
+        attacks = parse_attacks(attack or COMPANION, always=(COMPANION,))
     common: dict[str, Any] = {"attacks": attacks, "limit": limit, "data_root": data_root}
     if study_dir is not None:
-        own = {"model": model, "dataset": dataset, "norm": norm, "normalize": normalize, "examples": examples}
+        own = {"model": model, "dataset": dataset, "normalize": normalize, "examples": examples}
         given.refuse(own, f"{study_dir}: a study has its own")
         from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
         common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
-        ask = EvaluationRequest(**common, epsilon=radius, steps=steps, restarts=restarts, address=address)
+        common |= {"norm": None if norm is None else norm.value, "epsilon": radius, "address": address}
+        ask = EvaluationRequest(**common, steps=steps, restarts=restarts)
         evaluate_study(study_dir, ask, as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
