@@ -49,7 +49,7 @@ def make_study(out: Path) -> Path:
     while not trainer.done:
         trainer.run_epoch()
     place = folder / "checkpoints" / "00007"
-    trainer.keep(place)
+    trainer.save_checkpoints(place)
     trial = {"trial_id": "00007", "number": 7, "proposal": "random", "spec": spec.to_dict()}
     ledger = ResultWriter(folder, study=config.name, methods=config.search.methods)
     ledger.record({**trial, "checkpoint_dir": str(place)}, trainer.outcome(), status="completed", run_id=None)
