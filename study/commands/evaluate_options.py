@@ -25,21 +25,19 @@ Study = Annotated[
     typer.Argument(metavar="STUDY_DIR", help="Study whose trials are measured; leave it out with --checkpoint FILE."),
 ]
 Front = Annotated[
-    bool, typer.Option("--front", help="Study only: measure the front's members, as chosen on validation.")
+    bool, typer.Option("--front", help="Study only: the trials on the front, chosen on the validation split.")
 ]
-Trials = Annotated[
-    list[str] | None, typer.Option("--trial", metavar="ID", help="Study only: measure this trial; repeatable.")
-]
+Trials = Annotated[list[str] | None, typer.Option("--trial", metavar="ID", help="Study only: this trial; repeatable.")]
 Most = Annotated[
     int,
-    typer.Option("--max", min=1, metavar="N", help="Study only: maximum number of members, spread along the front."),
+    typer.Option("--max", min=1, metavar="N", help="Study only: maximum number of front trials, spread along it."),
 ]
 Checkpoint = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|URL|last|best",
-        help="A torch checkpoint: a state dict, or a file of `train --save`. With a study, which weights. "
-        "[default with a study: last]",
+        help="Without a study: a torch checkpoint, a state dict or a file of `train --save`. With a study: which saved "
+        "weights. [default with a study: last]",
     ),
 ]
 Model = Annotated[
@@ -51,23 +49,28 @@ Dataset = Annotated[
 ]
 Epsilon = Annotated[
     str | None,
-    typer.Option(metavar="RADIUS", help="Radius, e.g. 8/255. [default: the study's own; required without a study]"),
+    typer.Option(metavar="RADIUS", help="Radius, e.g. 8/255. [default: the study's; required without a study]"),
 ]
-AnyNorm = Annotated[Norm | None, typer.Option(help="Norm of the radius. [default: linf; with a study its own]")]
+AnyNorm = Annotated[
+    Norm | None, typer.Option(help="Norm of the perturbation. [default: linf; with a study the study's]")
+]
 Attack = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Attack to run besides PGD: multi_targeted, autoattack, pgd, all; with a study also fgsm, which is always "
-        "run without one. [default: all; pgd with a study]",
+        help="Attack to run in addition to PGD: multi_targeted, autoattack, all, or pgd for none. With a study also "
+        "fgsm; without a study FGSM is always run. [default: all; pgd with a study]",
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Steps of PGD and multi_targeted. [default: 20; with a study its own]"),
+    typer.Option(min=1, metavar="N", help="Steps of PGD and multi_targeted. [default: 20; with a study the study's]"),
 ]
 Restarts = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Random restarts of both. [default: 1; with a study its own]")
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Random restarts of PGD and multi_targeted. [default: 1; with a study the study's]"
+    ),
 ]
 Limit = Annotated[
     int | None,
@@ -79,7 +82,10 @@ Limit = Annotated[
 ]
 Examples = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.npz", help="Checkpoint only: file for each image's outcomes and Lipschitz witnesses."),
+    typer.Option(
+        metavar="FILE.npz",
+        help="Checkpoint only: write per-image outcomes and the points that attain the Lipschitz estimates here.",
+    ),
 ]
 Address = Annotated[
     str | None,
@@ -90,8 +96,8 @@ Address = Annotated[
 Normalize = Annotated[
     Normalise | None,
     typer.Option(
-        help="Checkpoint only: input of a bare network, pixels in [0, 1] (none) or standardised by the training split. "
-        "[default: none]"
+        help="Checkpoint only: input of a network without its own normalisation layer: pixels in [0, 1] (none), or "
+        "standardised with the training split's mean and deviation (data). [default: none]"
     ),
 ]
 

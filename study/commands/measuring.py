@@ -55,9 +55,9 @@ def evaluate(
 ) -> None:
     """Measure a study's trials or a checkpoint on test.
 
-    robust-study evaluate STUDY_DIR --front [--attack autoattack --limit 200] measures the front's members as chosen
-    on validation, --trial ID any trial, with certified bounds. Rows are written to STUDY_DIR/evaluations, existing
-    measurements are reused, and every use of test data is counted.
+    robust-study evaluate STUDY_DIR --front [--attack autoattack --limit 200] evaluates the trials on the front, chosen
+    on the validation split; --trial ID evaluates any trial, and adds certified bounds. Rows are written to
+    STUDY_DIR/evaluations, existing ones are reused, and the report shows every use of test data.
 
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
     clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
@@ -114,7 +114,8 @@ def confirm(
     """Retrain the front with new seeds; measure on test.
 
     The members are chosen on validation once and stored in STUDY_DIR/chosen.json. Two numbers are reported
-    separately: the winner's curse, validation minus test of the same checkpoint; and the spread between seeds on test.
+    separately: the winner's curse, validation minus test accuracy of the same checkpoint; and the spread between seeds
+    on test.
     Results are stored in STUDY_DIR/confirm; run the same command again to resume, or with more seeds to add them.
     """
     from study.evaluation.confirm import ConfirmRequest
@@ -140,17 +141,17 @@ def separation(
     test_size: Annotated[
         int | None, typer.Option("--test", metavar="N", help="Use the first N test images. [default: all]")
     ] = None,
-    epsilon: Annotated[str | None, typer.Option(metavar="RADIUS", help="Radius, e.g. 8/255. [default: 0.1]")] = None,
+    epsilon: Annotated[
+        str | None, typer.Option(metavar="RADIUS", help="Radius of the certified accuracy, e.g. 8/255. [default: 0.1]")
+    ] = None,
     device: Annotated[str | None, typer.Option(hidden=True)] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the results' folder is created.")] = Path(
-        "separation"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent folder of the output folder.")] = Path("separation"),
     as_json: AsJson = False,
 ) -> None:
     """Measure the distances between a data set's classes.
 
-    The distances are exact: 2r with and without contradicting duplicates, and what the separated-data classifier
-    certifies.
+    The distances are exact. The smallest between two classes is 2r, given with and without identical images that carry
+    different labels; the nearest-class classifier certifies its predictions within half the gap to the next class.
     """
     from study.evaluation.separation import separation as measure
 

@@ -56,7 +56,11 @@ def sync(study_dir: StudyDir) -> None:
 @app.command()
 def export(
     out: Annotated[
-        Path, typer.Option(metavar="FILE.parquet|.csv", help="File for the rows; the ending chooses the format.")
+        Path,
+        typer.Option(
+            metavar="FILE.parquet|.csv",
+            help="File for the rows; its extension, .parquet or .csv, determines the format.",
+        ),
     ],
     study_dir: Annotated[
         Path | None, typer.Argument(metavar="STUDY_DIR", help="A study's folder; leave it out with --mlflow.")
@@ -66,7 +70,10 @@ def export(
     ] = None,
     experiment: Annotated[str | None, typer.Option(metavar="NAME", help="Experiment in that store.")] = None,
     study: Annotated[
-        str | None, typer.Option(metavar="NAME|ID", help="One study of it. [default: all, the newest of each name]")
+        str | None,
+        typer.Option(
+            metavar="NAME|ID", help="Only this study. [default: all; of those sharing a name the most recent]"
+        ),
     ] = None,
 ) -> None:
     """Export result rows to one Parquet or CSV file.
@@ -102,10 +109,10 @@ def pareto(
         str | None, typer.Option(metavar="X,Y[,Z]", help="Also name the member nearest to these objective values.")
     ] = None,
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Combine studies that measured different things.")
+        bool, typer.Option("--allow-mixed", help="Combine studies whose data set, threat model or attack differ.")
     ] = False,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip damaged files and name them on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="File formats, from png, pdf, svg, html.")
@@ -150,7 +157,7 @@ def figures(
         typer.Option(metavar="DIR", help="Folder for the figures. [default: figures/ in the study's folder]"),
     ] = None,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip damaged files and name them on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
 ) -> None:
     """Draw every figure of a paper, each with its data.
@@ -176,10 +183,10 @@ def report(
         ),
     ] = None,
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Combine studies that measured different things.")
+        bool, typer.Option("--allow-mixed", help="Combine studies whose data set, threat model or attack differ.")
     ] = False,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip damaged files and name them on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
 ) -> None:
     """Write a study's report as one offline HTML page.
@@ -199,7 +206,7 @@ def compare(
         Path | None, typer.Option(metavar="FILE", help="The page. [default: comparison.html in the working folder]")
     ] = None,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip damaged files and name them on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
 ) -> None:
     """Compare two studies on one offline HTML page.

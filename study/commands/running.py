@@ -102,7 +102,8 @@ def resume(
 ) -> None:
     """Resume an interrupted study, or add trials to it.
 
-    Finished trials are kept; interrupted ones continue from their last checkpoint. A complete study is printed again.
+    Finished trials are kept; interrupted ones continue from their last checkpoint. A complete study's results are
+    printed again.
     """
     from study.lifecycle.launch import resume as go_on
 
@@ -112,12 +113,14 @@ def resume(
 @app.command()
 def stop(
     study_dir: StudyDir,
-    now: Annotated[bool, typer.Option("--now", help="Stop at once, without letting running trials save.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Stop at once: what running trials did since their last checkpoint is lost.")
+    ] = False,
 ) -> None:
     """Stop a running study gracefully.
 
-    As with the first Ctrl-C, running trials save, and figures and tracking are brought up to date. `robust-study
-    resume` continues the study.
+    As with one Ctrl-C in its terminal, running trials save a checkpoint, and figures and tracking are brought up to
+    date. `robust-study resume` continues the study.
     """
     from study.lifecycle.background import stop as end
 
