@@ -21,27 +21,27 @@ FORMATS = ("pdf", "png", "svg")
 def draw_all(
     study_dir: Path, /, *, formats: Sequence[str], width: str, out: Path | None, skip_damaged: bool = False
 ) -> None:
-    """Draw what a study shows and print where the files lie; those in its folder go to its run in MLflow too.
+    """Draw a study's figures and print their folder; figures in the study's folder are also added to its run in MLflow.
 
     Args:
         study_dir: The study's folder, or an exported Parquet file.
         formats: Some of pdf, png, svg.
         width: A key of `analysis.plots.figure.WIDTHS`.
-        out: Where the figures go; `figures/` of the study when None.
+        out: Folder of the figures; None for `figures/` of the study.
         skip_damaged: Leave out damaged files, each named in a warning.
 
     Raises:
-        UsageError: Unknown format, results that cannot be read, that are empty, or whose rows measure different things.
+        UsageError: Unknown format, or results that are unreadable, empty or of different measurements.
     """
     if unknown := [name for name in formats if name not in FORMATS]:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
-    found = gather([study_dir], skip_damaged=skip_damaged)
+    study = gather([study_dir], skip_damaged=skip_damaged)
     from analysis.plots.figure import WIDTHS
     from analysis.plots.studies.study_figures import write_paper_figures
 
-    material = collect(found)
-    _note_missing(material, found.home)
-    folder = out or found.home / "figures"
+    material = collect(study)
+    _note_missing(material, study.home)
+    folder = out or study.home / "figures"
     written = write_paper_figures(material, folder, formats=formats, width=WIDTHS[width])
     for path in written:
         notes().print(f"wrote {path}")
@@ -53,20 +53,20 @@ def draw_all(
 
 
 def _note_missing(material: StudyMaterial, home: Path) -> None:
-    """Note which figures show less than they could, and how to get the rest."""
+    """Print which figures are missing or incomplete, and how to complete them."""
     from analysis.statistics.importance import LEAST
 
     if any(not curve.measured for curve in material.curves):
         notes().print(
-            f"accuracy against epsilon has two radii only for some members; robust-study resume {home} measures more "
-            "(`tracking.models` of them, whose checkpoints are kept)",
+            f"accuracy against epsilon has only two radii for some members; robust-study resume {home} measures more "
+            "(for `tracking.models` members whose checkpoints are kept)",
             soft_wrap=True,
         )
     if not material.importance:
         notes().print(f"no importance figure: fewer than {LEAST} sound trials, or nothing varies")
     if material.separation is None:
         notes().print(
-            f"the data set's separation is not measured, so no figure shows how far the theorem reaches; measure it "
-            f"with: {command_for(material.table, home)}",
+            "the data set's separation is not measured, so no figure shows the theorem's radius; measure it with: "
+            f"{command_for(material.table, home)}",
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""What figures and report of a study show, collected from its folder or its exported file."""
+"""What the figures and the report show, collected from studies' folders or exported files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMaterial:
-    """Return what is known of the studies.
+    """Collect what the figures and the report of studies show.
 
     Args:
         sources: The studies.
-        allow_mixed: Put trials on one front though they measured different things.
+        allow_mixed: Put rows of different measurements on one front.
 
     Raises:
-        UsageError: Rows that measure different things, studies of different reference values, or damaged files.
+        UsageError: Rows of different measurements, studies with different reference values, or damaged files.
     """
     from analysis.fronts.front import mixed_columns, require_like_for_like, with_mixed_allowed
     from analysis.material import StudyMaterial
@@ -57,14 +57,14 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
 
 
 def _hours(folders: list[Path]) -> tuple[float, str]:
-    """Return what a trial holds while it runs, and what its hours are called; worker-hours where studies differ."""
-    held = {_held(home_of(folder)) for folder in folders}
-    return held.pop() if len(held) == 1 else (1.0, "worker-hours")
+    """Return the devices that a trial uses and the unit of its hours; worker-hours if the studies differ."""
+    devices = {_devices(home_of(folder)) for folder in folders}
+    return devices.pop() if len(devices) == 1 else (1.0, "worker-hours")
 
 
-def _held(home: Path) -> tuple[float, str]:
+def _devices(home: Path) -> tuple[float, str]:
     if not (home / CONFIG_FILE).is_file():
         return 1.0, "worker-hours"
     gpus = open_config(home).resources.gpus
-    # `auto` was settled on the machine that ran it, and is not recorded
+    # what `auto` came to is not recorded
     return (gpus, "GPU-hours") if gpus != "auto" and gpus > 0 else (1.0, "worker-hours")

@@ -57,14 +57,14 @@ def draw(
 
         show_on_test(study_dirs, formats=formats, out=out)
         return
-    found = gather(study_dirs, skip_damaged=skip_damaged)
-    table = found.table
+    studies = gather(study_dirs, skip_damaged=skip_damaged)
+    table = studies.table
     folder = out or home_of(study_dirs[0]) / "figures"
     target = None if prefer is None else _target(prefer, objectives)
     over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
     try:
         on_front(table, **over)  # raises before anything is written if the rows share no front
-        belief = _belief(found)
+        belief = _belief(studies)
         drawn = formats if len(objectives) > 1 else ()
         written = write_figures(table, folder, formats=drawn, belief=belief, **over)
         written += write_paper_table(table, folder, allow_mixed=allow_mixed)

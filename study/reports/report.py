@@ -1,4 +1,4 @@
-"""The command `report`: one offline HTML page about a study, or several of like measurement."""
+"""The command `report`: one offline HTML page about a study, or several of the same measurement."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from study.reports.sources import StudySources, gather
 def write_report(
     study_dirs: Sequence[Path], /, *, out: Path | None, allow_mixed: bool = False, skip_damaged: bool = False
 ) -> None:
-    """Write the report and print where it lies; that of one study, in its folder, goes to its run in MLflow too.
+    """Write the report and print its path; one in its study's folder is also added to the study's run in MLflow.
 
     Args:
         study_dirs: The studies' folders, or exported Parquet files.
-        out: The file; `report.html` in the study's folder when None, in the working folder for several studies.
-        allow_mixed: Put trials on one front though they measured different things.
+        out: The file; None for `report.html` in the study's folder, or in the working folder for several studies.
+        allow_mixed: Put rows of different measurements on one front.
         skip_damaged: Leave out damaged files, each named in a warning.
 
     Raises:
-        UsageError: Results that cannot be read, that are empty, or whose rows measure different things.
+        UsageError: Results that are unreadable, empty or of different measurements.
     """
-    found = gather(study_dirs, skip_damaged=skip_damaged)
-    page = _page(found, allow_mixed=allow_mixed)
-    file = out or (found.home / REPORT_FILE if len(found.sources) == 1 else Path(REPORT_FILE))
+    studies = gather(study_dirs, skip_damaged=skip_damaged)
+    page = _page(studies, allow_mixed=allow_mixed)
+    file = out or (studies.home / REPORT_FILE if len(studies.sources) == 1 else Path(REPORT_FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))
-    if out is None and len(found.sources) == 1:
+    if out is None and len(studies.sources) == 1:
         from study.tracking.post_run import add_files
 
-        add_files(next(iter(found.sources.values())), [file], "report")
+        add_files(next(iter(studies.sources.values())), [file], "report")
 
 
 def report_page(study_dir: Path, /) -> str:
     """Return the report of one study, an offline HTML page.
 
     Raises:
-        UsageError: Results that cannot be read, that are empty, or whose rows measure different things.
+        UsageError: Results that are unreadable, empty or of different measurements.
     """
     return _page(gather([study_dir]))
 
 
-def _page(found: StudySources, /, *, allow_mixed: bool = False) -> str:
+def _page(studies: StudySources, /, *, allow_mixed: bool = False) -> str:
     from analysis.report.page import build_report
 
-    return build_report(collect(found, allow_mixed=allow_mixed))
+    return build_report(collect(studies, allow_mixed=allow_mixed))

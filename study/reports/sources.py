@@ -1,4 +1,4 @@
-"""One or several studies, as folders or exports, gathered as one table that tells their trials apart."""
+"""One or several studies, from folders or exports, as one table with a distinct id for each trial."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class StudySources:
 
     Attributes:
         table: Their result rows; those of several studies are `analysis.data.combine.relabelled`.
-        sources: Their folders or files, by what the table calls them.
-        rows: The result rows as each of those has them, by the same names.
+        sources: Their folders or files, by their label in the table.
+        rows: The result rows of each as stored, by the same labels.
     """
 
     table: Any
@@ -28,36 +28,35 @@ class StudySources:
 
     @property
     def home(self) -> Path:
-        """The folder of the first."""
+        """The folder of the first study."""
         return home_of(next(iter(self.sources.values())))
 
     def config(self) -> str:
-        """Return the configs as text, each below its study's name where there are several; empty for exports."""
-        found = {
+        """Return the configs as text, each below its label if there are several; empty for exports."""
+        configs = {
             label: (source / CONFIG_FILE).read_text(encoding="utf-8")
             for label, source in self.sources.items()
             if (source / CONFIG_FILE).is_file()
         }
         if len(self.sources) == 1:
-            return "".join(found.values())
-        return "\n".join(f"# {label}\n{text}" for label, text in found.items())
+            return "".join(configs.values())
+        return "\n".join(f"# {label}\n{text}" for label, text in configs.items())
 
     def on_test(self) -> Any:
-        """Return what the folders hold on test, a `HeldoutResults`; None where nothing was measured.
+        """Return the studies' `HeldoutResults`; None if nothing was measured on test.
 
-        The winner's curse is averaged within one study only, so that of several has none.
+        The winner's curse is averaged only within a study, so the results of several studies have none.
         """
         from analysis.heldout.members import together
 
-        found = {
-            label: heldout_results(source, table=self.rows[label])
+        heldout = {
+            label: results
             for label, source in self.sources.items()
-            if source.is_dir()
+            if source.is_dir() and (results := heldout_results(source, table=self.rows[label])) is not None
         }
-        known = {label: one for label, one in found.items() if one is not None}
-        if len(self.sources) == 1 or not known:
-            return next(iter(known.values()), None)
-        return together(known)
+        if len(self.sources) == 1 or not heldout:
+            return next(iter(heldout.values()), None)
+        return together(heldout)
 
 
 def home_of(source: Path, /) -> Path:
@@ -69,22 +68,22 @@ def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> Stud
     """Read one or several studies.
 
     Args:
-        study_dirs: Folders, folders with `results/` alone, or exported Parquet files; one given twice counts once.
+        study_dirs: Folders, even with `results/` alone, or exported Parquet files; repeated ones are read once.
         skip_damaged: Leave out damaged files, each named in a warning.
 
     Raises:
         UsageError: A source without rows, one that cannot be read, or two that hold the same trials.
     """
-    return _told_apart(_read(study_dirs, skip_damaged=skip_damaged))
+    return _with_distinct_ids(_read(study_dirs, skip_damaged=skip_damaged))
 
 
 def gather_each(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> list[StudySources]:
-    """Read studies to be held against each other, each as `gather` reads it alone."""
+    """Read studies to compare, each as `gather` reads it alone."""
     read = _read(study_dirs, skip_damaged=skip_damaged)
-    return [_told_apart({source: table}) for source, table in read.items()]
+    return [_with_distinct_ids({source: table}) for source, table in read.items()]
 
 
-def _told_apart(read: Mapping[Path, Any]) -> StudySources:
+def _with_distinct_ids(read: Mapping[Path, Any]) -> StudySources:
     from analysis.data.combine import by_study, joined, relabelled
 
     tables = [(name, source, rows) for source, table in read.items() for name, rows in by_study(table).items()]
@@ -102,12 +101,12 @@ def _told_apart(read: Mapping[Path, Any]) -> StudySources:
 
 
 def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
-    """Return the result rows of each folder or file once; raises as `gather` does."""
+    """Return the result rows by folder or file, each read once; raises as `gather` does."""
     from analysis.data.combine import require_distinct
     from analysis.data.schema import ResultsError
 
-    once = {source.resolve(): source for source in study_dirs}
-    tables = {source: read_rows([source], skip_damaged=skip_damaged) for source in once.values()}
+    distinct = {source.resolve(): source for source in study_dirs}
+    tables = {source: read_rows([source], skip_damaged=skip_damaged) for source in distinct.values()}
     for source, table in tables.items():
         if not table.num_rows:
             raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")

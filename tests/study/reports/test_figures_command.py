@@ -48,7 +48,7 @@ def test_every_figure_is_in_the_studys_folder_with_its_data(tmp_path, monkeypatc
         "parallel_coordinates", "accuracy_against_epsilon", "best_against_last", "separation",
         "certified_accuracy",
     }  # fmt: skip
-    assert "two radii only" in err
+    assert "has only two radii for some members" in err
     assert "no importance figure: fewer than 20 sound trials" in err
 
 

@@ -1,4 +1,4 @@
-"""The report: what it says, that it is whole and escaped, and how it behaves in a browser without a network."""
+"""The report: its text, completeness and escaping, and its behaviour in a browser without a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analysis.statistics.radius_curves import Curve, curve_of
 from study.reports.report import write_report
 
 
-def test_the_page_says_what_the_rows_say_and_fetches_nothing() -> None:
+def test_the_page_agrees_with_the_rows_and_loads_nothing() -> None:
     page = page_of(study_rows(60, seed=3), config="name: toy\n")
     text = text_of(page)
     failed = sum(row["status"] == "failed" for row in study_rows(60, seed=3))
@@ -37,11 +37,11 @@ def test_every_chart_of_the_page_has_its_figures() -> None:
     menus = dict(re.findall(r'<select id="\w+" data-charts="(\w+)">(.*?)</select>', page, re.DOTALL))
     charts = re.findall(r'<div id="(\w+)" class="chart"', page)
     assert charts == ["flat", "solid", "growth", "radii", "best", "smooth", "slice", "parallel"]
-    wanted = [name for chart in charts for name in re.findall(r'value="(.*?)"', menus.get(chart, "")) or [chart]]
-    assert {"flat-lipschitz", "slice-train_epsilon", "slice-dropout", "slice-strength"} <= set(wanted)
-    for name in wanted:
+    figures = [name for chart in charts for name in re.findall(r'value="(.*?)"', menus.get(chart, "")) or [chart]]
+    assert {"flat-lipschitz", "slice-train_epsilon", "slice-dropout", "slice-strength"} <= set(figures)
+    for name in figures:
         assert json_of(page, f"figure-{name}")["data"]
-    assert page.count('type="application/json"') == len(wanted) + 1
+    assert page.count('type="application/json"') == len(figures) + 1
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_names_cannot_break_out_of_the_page() -> None:
     page = page_of([result_row(0, study="</script><b>x", method="<!--<script><i>m:M")], config="a: <script>")
     assert "</script><b>x" not in page
     assert "<i>m" not in SCRIPTS.sub("", page)
-    # within a script element `<!--<script` would make the element go on beyond its end
+    # `<!--<script` within a script element would extend the element beyond its end
     assert "<!--<script" not in page
     assert json_of(page, "figure-best")
     assert json_of(page, "labels")[0].startswith("<b>t00000</b> (&lt;/script&gt;&lt;b&gt;x, sampler)")
 
 
-def test_cards_leave_open_what_rows_cannot_know() -> None:
+def test_cards_leave_open_what_rows_cannot_answer() -> None:
     rows = [result_row(0), result_row(1, replicate_of=0, val_robust_accuracy=0.45)]
     text = text_of(page_of(rows))
     assert "open:  no row can know; a person must try" in text
@@ -99,17 +99,17 @@ def test_a_trial_off_the_front_that_is_likelier_than_a_member_is_in_a_table() ->
     assert re.findall(r"t0000\d", beside) == ["t00002"]
 
 
-def test_members_stand_against_each_other_and_trials_outside_the_axes_are_counted() -> None:
+def test_members_are_compared_in_pairs_and_trials_outside_the_axes_are_counted() -> None:
     near = [result_row(n, val_clean_accuracy=0.9 + 0.01 * n, val_robust_accuracy=0.6 - 0.01 * n) for n in range(5)]
     far = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in range(5, 8)]
     drawn = np.array([[(row["val_clean_accuracy"], row["val_robust_accuracy"]) for row in near]])
     ids = tuple(row["trial_id"] for row in near)
     belief = FrontPosterior(trials=ids, drawn=drawn, probability=np.ones(5), left_out=0)
-    said = "Probability that the row's network truly dominates the column's"
+    heading = "Probability that the row's network truly dominates the column's"
     text = html.unescape(text_of(page_of([*near, *far], belief=belief)))
-    assert said in text
+    assert heading in text
     assert "3 trials lie far behind the front, outside the axes" in text
-    assert said not in html.unescape(text_of(page_of([*near, *far])))
+    assert heading not in html.unescape(text_of(page_of([*near, *far])))
     assert "outside the axes" not in text_of(page_of(near))
 
 
@@ -190,10 +190,10 @@ def test_the_page_in_a_browser(tmp_path) -> None:
     ]
     (tmp_path / "report.html").write_text(page_of(rows, curves=CURVES), encoding="utf-8")
     with browser_page() as page:
-        said, asked = [], []
-        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        errors, requests = [], []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(f"file://{tmp_path}/report.html")
         page.wait_for_selector("#flat .plotly .point, #flat .scatterlayer .point")
         shown = page.locator("#flat .scatterlayer .point").count()
@@ -229,8 +229,8 @@ def test_the_page_in_a_browser(tmp_path) -> None:
         page.select_option("#parameter", label="dropout rate")
         assert page.text_content("#slice .x3title") == "dropout rate"
         page.pdf(path=tmp_path / "printed.pdf")
-        assert said == []
-        assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+        assert errors == []
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
 
 
 @pytest.mark.browser
@@ -257,5 +257,5 @@ def test_ten_thousand_trials_load_in_three_seconds(tmp_path) -> None:
     (tmp_path / "report.html").write_text(page_of(study_rows(10_000, seed=3)), encoding="utf-8")
     walls, busy = zip(*(shown_after(tmp_path / "report.html") for _ in range(3)), strict=True)
     print("10,000 trials shown after", ", ".join(f"{wall:.1f} s" for wall in walls))  # noqa: T201
-    # on a machine with other work the first says nothing of the page
+    # the minimum, since other work on the machine can slow the first load
     assert min(*walls, *busy) < 3
