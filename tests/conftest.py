@@ -18,11 +18,13 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
-# Files of more than about 5 s of one core, the longest first; those that run studies are marked e2e or cluster.
+# Files of more than about 3 s of one core, the longest first; those that run studies are marked e2e or cluster.
 SLOW = (
-    "test_accuracy_model.py test_certified.py test_training.py test_plots.py test_study_figures.py "
-    "test_evaluate_checkpoint.py test_post_run.py test_tracker.py test_separation_command.py "
-    "test_data_torchvision.py test_tracking_repair.py test_models.py test_attacks.py test_separation_plot.py"
+    "test_accuracy_model.py test_certified.py test_training.py test_study_figures.py test_attacks.py "
+    "test_tracking_repair.py test_post_run.py test_tracker.py test_data_torchvision.py test_models.py test_plots.py "
+    "test_report_page.py test_separation_command.py test_report_several.py test_evaluate_checkpoint.py "
+    "test_reading_commands.py test_evaluate_trial.py test_figures_command.py test_separation_plot.py test_flags.py "
+    "test_front_posterior.py test_compaction.py test_confirmation.py"
 ).split()
 
 # Slow shared cores make single examples late without anything being wrong.

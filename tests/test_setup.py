@@ -292,6 +292,15 @@ def test_image_runs_as_nobody_special_and_answers_with_help() -> None:
     assert of_kind("FROM")[0].startswith("nvidia/cuda:")
 
 
+# the slow tests
+
+
+def test_every_file_listed_as_slow_exists() -> None:
+    from conftest import SLOW
+
+    assert set(SLOW) <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+
+
 # start-up
 
 

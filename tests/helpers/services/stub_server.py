@@ -56,6 +56,7 @@ def stub_server(
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         stub = Stub(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        # `shutdown` waits for the server's next look, every half second unless told otherwise
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield stub
         server.shutdown()
