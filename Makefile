@@ -6,19 +6,25 @@ BIN := .venv/bin
 # The Dockerfile installs with this very line (tests/test_setup.py compares them).
 INSTALL := uv pip install --compile-bytecode --constraints constraints.txt --requirements pyproject.toml
 
+# Bytecode is written for the tests: each of their many processes would else compile our files for itself.
+TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint bench ui chaos postgres browser clean
+.PHONY: help setup quickstart test check lint bench ui chaos postgres browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## build .venv: this project, editable, with its pinned dependencies and development tools
 
-quickstart: $(STAMP) ## run the quickstart study, or go on with the one found
+quickstart: $(STAMP) ## run the quickstart study, resume it, or print it again
 	@if [ -f studies/quickstart/study.yaml ]; then $(BIN)/robust-study resume studies/quickstart; else $(BIN)/robust-study launch quickstart; fi
 
-test: $(STAMP) ## run the tests, all but those marked chaos, browser or postgres
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: $(STAMP) ## run the test suite
+	@$(TESTS)
+
+check: lint ## lint, and run the fast tests (a minute and a half)
+	@$(TESTS) -m "not (slow or e2e or cluster or chaos or browser or postgres)"
 
 lint: $(STAMP) ## check style, types, the Dockerfile and the batch script
 	@$(BIN)/ruff check .
@@ -30,21 +36,21 @@ lint: $(STAMP) ## check style, types, the Dockerfile and the batch script
 bench: $(STAMP) ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-ui: $(STAMP) ## open the MLflow UI on the studies of this folder
+ui: $(STAMP) ## open MLflow's UI on the studies of this folder
 	@$(BIN)/robust-study ui
 
-chaos: $(STAMP) ## kill and starve running studies, check that nothing is lost, print what became of each (half an hour)
+chaos: $(STAMP) ## kill running studies, fill their disks, check that nothing is lost (half an hour)
 	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=2700
 
-postgres: $(STAMP) ## track studies to mlflow server on PostgreSQL (minutes; needs PostgreSQL)
+postgres: $(STAMP) ## test tracking and search on PostgreSQL (minutes; needs PostgreSQL)
 	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra postgres
 	@$(BIN)/python -m pytest -m postgres
 
-browser: $(STAMP) ## look at a study in a headless browser (minutes; needs chromium)
+browser: $(STAMP) ## test the report and MLflow's UI in a headless browser (minutes; needs chromium)
 	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra browser --extra dashboard
 	@$(BIN)/python -m pytest -m browser
 
-clean: ## remove .venv and caches; studies and MLflow's files stay
+clean: ## remove .venv and caches, keep studies and MLflow's files
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build ./*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""What figures and report of a study show: its result rows and what is known beside them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,24 @@ from analysis.statistics.theorem_radius import TheoremRadius, reach_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
-    """What a report is made of.
+class StudyMaterial:
+    """One study, or several of like measurement, as figures and report show it.
 
     Args:
-        title: The study's name.
-        table: Its result rows.
-        config: Its config as YAML, empty where unknown.
+        table: Result rows.
+        config: The config as YAML, empty where unknown.
         belief: What the per-example outcomes say of the front.
-        importance: Shares by objective and hyperparameter.
+        importance: Shares of variance by objective and hyperparameter.
         importance_sample: Which trials those rest on, in words.
         importance_within: The same within each method.
         reference: Reference values of the hypervolume, by objective.
-        separation: Distances of the data set, rows of the separation schema.
+        separation: Distances between the classes of the data set, rows of the separation schema.
         curves: Accuracy against the radius, of front members.
         devices: What a trial holds while it runs, so that hours count `unit`.
         unit: "worker-hours", or "GPU-hours".
         on_test: What is known on test, None where nothing was measured.
-        notes: Further lines for the provenance.
     """
 
-    title: str
     table: Table
     config: str = ""
     belief: FrontPosterior | None = None
@@ -47,7 +44,11 @@ class Material:
     devices: float = 1.0
     unit: str = "worker-hours"
     on_test: HeldoutResults | None = None
-    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The names of the studies."""
+        return ", ".join(dict.fromkeys(self.table["study"].to_pylist()))
 
     def probabilities(self) -> dict[str, float]:
         """Return the probabilities to be truly on the front by trial, empty without per-example outcomes."""
@@ -57,30 +58,3 @@ class Material:
     def reach(self) -> TheoremRadius | None:
         """Return how far the theorem reaches for the data set, None where its separation is not known."""
         return None if self.separation is None else reach_of(self.separation)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """What figures show that result rows do not say.
-
-    Args:
-        curves: Accuracy against the radius, of front members.
-        importance: Shares of variance by objective and hyperparameter.
-        importance_sample: Which trials those rest on, in words.
-        importance_within: The same within each method.
-        belief: What per-example outcomes say of the front, for the data beside its figure.
-        distances: Rows of the separation schema, of the study's data set and norm.
-        reference: Reference values of the hypervolume, by objective.
-        devices: What a trial holds while it runs, so that hours count `unit`.
-        unit: "worker-hours", or "GPU-hours".
-    """
-
-    curves: Sequence[Curve] = ()
-    importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    importance_sample: str = ""
-    importance_within: Sequence[MethodImportance] = ()
-    belief: FrontPosterior | None = None
-    distances: Table | None = None
-    reference: Mapping[str, float] | None = None
-    devices: float = 1.0
-    unit: str = "worker-hours"

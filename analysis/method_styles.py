@@ -1,4 +1,4 @@
-"""One look for all figures: a marker and colour for each method, column widths, embedded fonts."""
+"""The marker, colour and dashes of each method in all figures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _IN_SPACE = {
     "triangle-up": "diamond", "triangle-down": "diamond", "triangle-left": "diamond", "triangle-right": "diamond",
     "x": "cross", "star": "cross", "pentagon": "circle", "hexagon": "circle",
 }  # fmt: skip
-"""Shapes that plotly draws in a plane only, and what stands for them in space; the colour tells them apart there."""
+"""Shapes that plotly draws only in 2-d, and their replacements in 3-d, where colour distinguishes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodStyle:
-    """How a method looks in every figure.
+    """The appearance of a method in every figure.
 
     Args:
         label: Short name for legends.
         marker: Matplotlib's marker, filled.
         symbol: Plotly's name of the same shape.
-        colour: For figures whose colour stands for the method; from Okabe and Ito's colour-blind safe set.
-        dashes: Lengths of strokes and gaps in points, for lines that stand for the method; empty for a solid one.
+        colour: Colour where it shows the method; from Okabe and Ito's colour-blind safe set.
+        dashes: Lengths of strokes and gaps in points for the method's lines; empty for a solid line.
     """
 
     label: str
@@ -35,24 +35,29 @@ class MethodStyle:
 
     @property
     def pale(self) -> str:
-        """The colour mixed with white, for what stands behind."""
+        """The colour mixed with white, for points in the background."""
         parts = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
         return "#" + "".join(f"{round(255 - (255 - part) * _PALENESS):02X}" for part in parts)
 
     @property
     def in_space(self) -> str:
-        """Plotly's name of the shape in space: triangles are diamonds there, since its x needs a font many lack."""
+        """Plotly's name of the shape in 3-d; its triangles and x are not available there."""
         return _IN_SPACE.get(self.symbol, self.symbol)
 
     @property
     def hollow_in_space(self) -> str:
-        """The same for trials that count for nothing; a circle where plotly has no hollow one of the shape."""
+        """The hollow shape in 3-d, for trials that cannot be on a front; a circle if plotly has no hollow form."""
         return f"{self.in_space}-open" if self.in_space in ("circle", "square", "diamond") else "circle-open"
 
     @property
     def line(self) -> Any:
         """Matplotlib's name of the line's pattern."""
         return (0, self.dashes) if self.dashes else "-"
+
+    @property
+    def plotly_line(self) -> str:
+        """Plotly's name of the same pattern."""
+        return ",".join(f"{2 * length:g}px" for length in self.dashes) or "solid"
 
 
 STYLES: dict[str, MethodStyle] = {
@@ -83,9 +88,9 @@ _FREE = (
 
 
 def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
-    """Return a style for each method: the table's, or for unknown ones the free ones in order of name.
+    """Return a style for each method: from `STYLES`, or for other methods a free one, assigned in order of name.
 
-    The result is ordered as the table is, unknown methods last. With more unknown methods than free styles, shapes
+    The result follows the order of `STYLES`, other methods last. With more other methods than free styles, styles
     repeat.
     """
     present = set(methods)

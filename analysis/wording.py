@@ -1,4 +1,4 @@
-"""How tables and figures word what was measured: radii, threat model, attack, counts, hyperparameters."""
+"""The wording of radii, threat models, attacks, counts and hyperparameters in tables and figures."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, infeasible, missed_constraints, values
 
 SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema")
-"""Hyperparameters that every method has; the other `param.*` columns are a method's own."""
+"""Hyperparameters of every method; the other `param.*` columns belong to one method."""
 
 LOWER_BOUND = "empirical local Lipschitz, lower bound"
-"""What every number from the Lipschitz estimator is called."""
+"""Name of every number from the Lipschitz estimator."""
 
 L_INF, L_2 = "\u2113∞", "\u21132"
-"""The norms as texts write them; figures set the subscript."""
+"""The norms in texts; figures set the subscript."""
 
-_NORMS = {"linf": L_INF, "l2": L_2}
+NORMS = {"linf": L_INF, "l2": L_2}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many trials a table holds, and how many of them count for nothing, each of these once.
+    """The number of trials in a table, and of those that cannot be on a front, each counted once.
 
     Args:
         trials: All.
         failed: Without a result.
         stopped_early: By the scheduler.
         flagged: Completed with flags.
-        infeasible: Completed without flags, but against a constraint of their study.
-        unmeasured: Completed without flags and against no constraint, but without one of both accuracies.
+        infeasible: Completed without flags, but missing a constraint of their study.
+        unmeasured: Completed without flags and meeting all constraints, but without both accuracies.
     """
 
     trials: int
@@ -53,44 +53,44 @@ class Counts:
 
 
 def count(table: Table, /) -> Counts:
-    """Return how many trials there are, and how many of them count for nothing and why; see `Counts`."""
+    """Count the trials of a table, and those that cannot be on a front by reason; see `Counts`."""
     statuses = table["status"].to_pylist()
     flagged = [
         bool(flags) and status == "completed"
         for flags, status in zip(table["flags"].to_pylist(), statuses, strict=True)
     ]
-    missed = infeasible(table)
+    against = infeasible(table)
     sound = np.asarray([status == "completed" for status in statuses], dtype=bool) & ~np.asarray(flagged, dtype=bool)
     return Counts(
         trials=len(statuses),
         failed=statuses.count("failed"),
         stopped_early=statuses.count("stopped_early"),
         flagged=sum(flagged),
-        infeasible=int(missed.sum()),
-        unmeasured=int((sound & ~missed & np.isnan(values(table, FRONT)).any(axis=1)).sum()),
+        infeasible=int(against.sum()),
+        unmeasured=int((sound & ~against & np.isnan(values(table, FRONT)).any(axis=1)).sum()),
     )
 
 
 def constraints_missed(table: Table, /) -> str:
-    """Return the constraints that the infeasible trials miss, "A or B"; empty where none is infeasible."""
+    """Return the constraints that infeasible trials miss, "A or B"; empty if none is infeasible."""
     rows = table.filter(infeasible(table)).to_pylist()
     return " or ".join(dict.fromkeys(missed for row in rows for missed in missed_constraints(row)))
 
 
 def why_no_front(table: Table, /) -> str:
-    """Return why a table without a front has none, as a clause."""
-    found = count(table).infeasible
-    if not found:
+    """Return as a clause why a table has no front."""
+    number = count(table).infeasible
+    if not number:
         return "no trial completed without flags and with both accuracies measured"
-    said = "1 trial" if found == 1 else f"{found} trials"
+    trials = "1 trial" if number == 1 else f"{number} trials"
     return (
-        f"{said} completed without flags but against {constraints_missed(table)}, and no other completed without "
+        f"{trials} completed without flags but missed {constraints_missed(table)}, and no other completed without "
         "flags and with both accuracies measured"
     )
 
 
 def radius(epsilon: float, /) -> str:
-    """Return a radius as people write it: `8/255` for whole pixel steps, else a short decimal."""
+    """Return a radius as text: `8/255` for whole pixel steps, else a short decimal."""
     if len(f"{epsilon:.12g}") <= 5:
         return f"{epsilon:g}"
     steps = epsilon * 255
@@ -103,7 +103,7 @@ def measured_by(table: Table, /) -> str:
         _each(table, "attack", lambda attack: attack.upper() if attack == "pgd" else attack),
         _each(table, "steps", lambda steps: f"{steps} step{'s' * (steps != 1)}"),
         _each(table, "restarts", lambda restarts: f"{restarts} restart{'s' * (restarts != 1)}"),
-        _each(table, "norm", lambda norm: _NORMS.get(norm, norm)),
+        _each(table, "norm", lambda norm: NORMS.get(norm, norm)),
         radius_phrase(table),
     ]
     return ", ".join(part for part in parts if part)
@@ -115,11 +115,11 @@ def attack_name(attack: str, steps: int, /) -> str:
 
 
 def attack_phrase(table: Table, /) -> str:
-    """Return attack, norm and radius as short as an axis of a small panel takes it, "PGD-10, norm, ε = 0.1"."""
+    """Return attack, norm and radius, short enough for the axis of a small panel, "PGD-10, norm, ε = 0.1"."""
     attacks = {*zip(table["attack"].to_pylist(), table["steps"].to_pylist(), strict=True)}
     parts = [
         " | ".join(sorted(attack_name(*each) for each in attacks)),
-        _each(table, "norm", lambda norm: _NORMS.get(norm, norm)),
+        _each(table, "norm", lambda norm: NORMS.get(norm, norm)),
         radius_phrase(table),
     ]
     return ", ".join(part for part in parts if part)
@@ -127,8 +127,8 @@ def attack_phrase(table: Table, /) -> str:
 
 def radius_phrase(table: Table, /) -> str:
     """Return "ε = 0.1", or "ε = 0.1 | 0.2" for a mixed table."""
-    known = _each(table, "eval_epsilon", radius)
-    return f"ε = {known}" if known else ""
+    radii = _each(table, "eval_epsilon", radius)
+    return f"ε = {radii}" if radii else ""
 
 
 def provenance(table: Table, /) -> str:
@@ -143,7 +143,7 @@ def provenance(table: Table, /) -> str:
 
 
 def flagged(table: Table, /, *, most: int = 5) -> str:
-    """Return which measured trials are flagged, and so never on the front; an empty string for none."""
+    """Name the flagged trials, which are never on the front; empty for none."""
     rows = table.select(["trial_id", "flags"]).to_pylist()
     named = [f"{row['trial_id']} ({', '.join(row['flags'])})" for row in rows if row["flags"]]
     more = f" and {len(named) - most} more" if len(named) > most else ""
@@ -151,13 +151,19 @@ def flagged(table: Table, /, *, most: int = 5) -> str:
 
 
 def own_parameters(row: Mapping[str, Any], /) -> str:
-    """Return the hyperparameters that only the row's method has, "beta 6", or an empty string."""
+    """Return the hyperparameters specific to the row's method, "beta 6", or an empty string."""
     own = {name.removeprefix("param."): value for name, value in row.items() if name.startswith("param.")}
-    said = [f"{name} {value:.4g}" for name, value in own.items() if value is not None and name not in SHARED_PARAMETERS]
+    numbers = [
+        f"{name} {value:.4g}" for name, value in own.items() if value is not None and name not in SHARED_PARAMETERS
+    ]
     options = json.loads(row.get("options") or "{}")
-    return ", ".join([*said, *(f"{name} {value}" for name, value in options.items())])
+    return ", ".join([*numbers, *(f"{name} {value}" for name, value in options.items())])
 
 
-def _each(table: Table, column: str, say: Any, *, most: int = 5) -> str:
-    known = list(dict.fromkeys(table[column].drop_null().to_pylist()))
-    return " | ".join(say(value) for value in known) if len(known) <= most else f"{len(known)} values of {column}"
+def _each(table: Table, column: str, text_of: Any, *, most: int = 5) -> str:
+    distinct = list(dict.fromkeys(table[column].drop_null().to_pylist()))
+    return (
+        " | ".join(text_of(value) for value in distinct)
+        if len(distinct) <= most
+        else f"{len(distinct)} values of {column}"
+    )

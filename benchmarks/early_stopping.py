@@ -183,7 +183,7 @@ class RandomStopping(StudyScheduler):
         draws = self._draws.setdefault(epoch, {})
         draws[trial] = (self._random.random(),)
         verdict = judge(draws, trial, maximise=[True], reduction_factor=self._factor)
-        return None if verdict.goes_on else "stopped at random"
+        return None if verdict.continues else "stopped at random"
 
 
 @dataclass(frozen=True)

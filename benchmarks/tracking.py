@@ -32,6 +32,7 @@ from export import row, write_examples
 
 from analysis.data.results import trial_file, write_rows
 from analysis.data.schema import RESULT
+from study.tracking.row_mapping import STUDY
 from study.tracking.tracker import Tracker
 
 EPOCHS = 10
@@ -133,7 +134,7 @@ def tracked(folder: Path, uri: str, *, trials: int, rounds: int) -> Cost:
         write_examples(folder, result)
     tracker = Tracker(study="bench", study_id=folder.name, study_dir=folder, uri=uri)
     tracker.start({"name": "bench"}, {"study": "bench"})
-    while tracker.parent_run_id is None:
+    while tracker.run_id(STUDY) is None:
         time.sleep(0.1)
     started_cpu = time.process_time()
     wall, spent = study(tracker, trials=trials, rounds=rounds)

@@ -1,4 +1,4 @@
-"""Speed of the bootstrap and of the model of the front; coverage and calibration on studies with known true accuracies.
+"""Speed of the model of the front; coverage and calibration on studies with known true accuracies.
 
 python benchmarks/uncertainty.py [--studies 100]
 """
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from analysis.statistics.accuracy_model import true_accuracies
-from analysis.statistics.intervals import bootstrap_accuracies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.studies.known_truth import DESIGNS, HEADER, UNDECIDABLE, evaluate_design, pooled, synthetic_study
@@ -24,10 +23,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--studies", type=int, default=100, help="synthetic studies per design")
     studies = parser.parse_args().studies
-    matrix = np.random.default_rng(0).random((100, 10_000)) < 0.5
-    start = time.perf_counter()
-    bootstrap_accuracies(matrix, resamples=2000, generator=np.random.default_rng(0))
-    print(f"bootstrap, 100 trials x 10,000 examples x 2,000 resamples: {time.perf_counter() - start:.1f} s")
     _, clean, robust = synthetic_study(np.random.default_rng(0), trials=100, examples=10_000, scatter=0.02)
     start = time.perf_counter()
     true_accuracies(clean, robust, generator=np.random.default_rng(0), draws=1000)

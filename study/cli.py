@@ -1,19 +1,47 @@
-"""The command line: every command under one name, and how errors are told."""
+"""The command line: every command under one name, grouped in its help, and how errors are shown."""
 
 from __future__ import annotations
 
 import errno
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from study.commands import measuring, reading, running
 from study.errors import UsageError
 
+PANELS = {
+    "Run": ("launch", "resume", "stop", "status", "train", "reproduce", "doctor"),
+    "Look": ("list", "ui", "pareto", "figures", "report", "compare", "export", "sync"),
+    "Test": ("evaluate", "confirm", "separation"),
+}
+"""The groups of `--help`, each with its commands in the order in which they are shown."""
+
+
+class Panels(TyperGroup):
+    """Lists the commands under the headings of `PANELS`.
+
+    Typer's own panels need its rich mode, which cuts what does not fit and makes `--help` slower.
+    """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each group: its heading, its commands and the first line of each one's docstring."""
+        width = max(len(name) for names in PANELS.values() for name in names)
+        for title, names in PANELS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(width), (self.commands[name].help or "").partition("\n")[0]) for name in names]
+                )
+
+
 app = typer.Typer(
     name="robust-study",
-    help="Launch studies of adversarial robustness, explore them in MLflow, export their Pareto fronts.",
+    cls=Panels,
+    help="Find the Pareto front of clean against adversarial accuracy over training methods, dropout and "
+    "regularisation strength, and test whether local Lipschitzness explains the trade-off.",
     epilog="Start with: robust-study launch quickstart",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""The two streams, results on stdout and all else on stderr, and the progress displays."""
+"""Consoles for results (stdout) and for everything else (stderr), and the progress displays."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from rich.progress import (
 
 _PIPE_WIDTH = 140
 PLAIN_SECONDS = 15.0
-"""Between two lines of progress where there is no terminal."""
+"""Shortest time between two progress lines where there is no terminal."""
 
 
 def results() -> Console:
-    """Return the console for what a script would read."""
+    """Return the console for results, which scripts may read."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, soft_wrap=True, highlight=False, markup=False)
 
 
 def notes() -> Console:
-    """Return the console for progress and remarks."""
+    """Return the console for progress and notes."""
     return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in words short enough for a status line: `42s`, `3m10s`, `2h05m`."""
+    """Return a duration in seconds as short text: `42s`, `3m10s`, `2h05m`."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds}s"
@@ -49,14 +49,14 @@ def duration(seconds: float) -> str:
 
 
 class _Live:
-    """A bar on a terminal, elsewhere a line at most every `PLAIN_SECONDS`; both on stderr.
+    """A progress bar on a terminal, otherwise a line at most every `PLAIN_SECONDS`; both on stderr.
 
     Args:
-        columns: Of the bar.
-        total: What the bar counts up to; None where it is not known yet, and 0 for no bar.
-        done: How much of it is done.
-        first: What the bar shows at first; no line of it yet when None.
-        transient: Whether the bar goes when it is full.
+        columns: Columns of the bar.
+        total: The count of a full bar; None where it is not known yet, 0 for no bar.
+        done: The count at the start.
+        first: The first text beside the bar; when None, the bar appears with its first task.
+        transient: Whether the bar disappears at the end.
     """
 
     def __init__(
@@ -90,49 +90,38 @@ class _Live:
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def _show(self, text: str, /, *, line: str | None = None, at_once: bool = False) -> None:
+    def _show(self, text: str, /, *, line: str | None = None, force: bool = False) -> None:
         """Show the state.
 
         Args:
-            text: Beside the bar.
-            line: Without a bar; `text` when None.
-            at_once: Print the line though another was printed just now.
+            text: Shown beside the bar.
+            line: Printed where there is no bar; `text` when None.
+            force: Print the line even if another was printed less than `PLAIN_SECONDS` ago.
         """
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[-1], description=text, completed=self._done, total=self._total)
-        elif at_once or time.monotonic() - self._printed >= PLAIN_SECONDS:
+        elif force or time.monotonic() - self._printed >= PLAIN_SECONDS:
             self._printed = time.monotonic()
             self._console.print(line or text)
 
 
 class StudyProgress(_Live):
-    """Trials done, running and failed, the front's size, time elapsed and left.
+    """A study's progress: trials done, running and failed, the front's size, time elapsed and left.
 
     Args:
-        total: Trials the study is to have.
-        done: Trials finished before this run.
+        total: Number of trials of the complete study.
+        done: Number of trials already finished.
         failed: How many of those failed.
         front_size: Size of the front so far.
-        run: When this run started, seconds since the epoch, and trials done then; now and `done` when None.
     """
 
     _total: int
 
-    def __init__(
-        self,
-        total: int,
-        /,
-        *,
-        done: int = 0,
-        failed: int = 0,
-        front_size: int = 0,
-        run: tuple[float, int] | None = None,
-    ) -> None:
+    def __init__(self, total: int, /, *, done: int = 0, failed: int = 0, front_size: int = 0) -> None:
         super().__init__(
             SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"), total=total, done=done
         )
-        started, self._before = run or (time.time(), done)
-        self._started -= time.time() - started
+        self._before = done
         self._printed = -math.inf
         self._failed, self._front_size, self._running = failed, front_size, 0
 
@@ -154,8 +143,8 @@ class StudyProgress(_Live):
         self._failed += failed
         self._front_size = front_size
 
-    def say(self, text: str) -> None:
-        """Print a line that stays: something went wrong, or a stage was reached."""
+    def print(self, text: str) -> None:
+        """Print a line above the progress display."""
         self._console.print(text)
 
     def line(self) -> str:
@@ -175,30 +164,30 @@ class StudyProgress(_Live):
 
 
 class StageProgress(_Live):
-    """Which stage of a measurement runs, and how many of its images are done: one bar a stage."""
+    """A measurement's progress: its stage and how many images are done, with one bar per stage."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
         super().__init__(*columns, TimeElapsedColumn(), TimeRemainingColumn(), total=None, first=None)
 
     def report(self, stage: str, done: int, total: int, /) -> None:
-        """Take a stage of the measurement, as `trainables.evaluation.progress.Report` does; it starts at `done` 0."""
+        """Show progress, called as a `trainables.evaluation.progress.Report`; a stage starts with `done` 0."""
         self._done, self._total = done, total
         if done == 0:
             self._started = time.monotonic()
             if self._bar is not None:
                 self._bar.add_task(stage, total=total)
-            self._show(stage, line=f"{stage}: {total} images", at_once=True)
+            self._show(stage, line=f"{stage}: {total} images", force=True)
         elif self._bar is not None or done < total:
             left = duration(self._elapsed() / done * (total - done))
             self._show(stage, line=f"{stage}: {done}/{total} images · about {left} left")
 
 
 class EvaluationProgress(_Live):
-    """How many measurements are done, and what the running one does.
+    """Progress of several measurements: how many are done, and the stage of the running one.
 
     Args:
-        total: How many there are.
+        total: Number of measurements.
     """
 
     _total: int
@@ -209,27 +198,27 @@ class EvaluationProgress(_Live):
         self._running = ""
 
     def begin(self, name: str, /) -> None:
-        """Show which measurement runs now."""
+        """Show which measurement starts."""
         self._running = name
         self._show(name, line=f"{self._done}/{self._total} measured · {name}")
 
     def report(self, stage: str, done: int, total: int, /) -> None:
-        """Take a stage of the running measurement, as `trainables.evaluation.progress.Report` does."""
+        """Show the running measurement's progress, called as a `trainables.evaluation.progress.Report`."""
         text = f"{self._running}: {stage}, {done}/{total} images"
         self._show(text, line=f"{self._done}/{self._total} measured · {text}")
 
     def ended(self, name: str, /, *, failed: bool) -> None:
-        """Count a measurement that is written, or that failed."""
+        """Count a measurement that was written or failed."""
         self._done += 1
         elapsed = self._elapsed()
         line = f"{self._done}/{self._total} measured · {name}{' failed' * failed} · {duration(elapsed)}"
         if self._done < self._total:
             line += f" · about {duration(elapsed / self._done * (self._total - self._done))} left"
-        self._show(name, line=line, at_once=failed or self._done == self._total)
+        self._show(name, line=line, force=failed or self._done == self._total)
 
 
 class PairProgress(_Live):
-    """Which share of all pairs of images is compared."""
+    """Progress of a comparison of all pairs of images."""
 
     def __init__(self) -> None:
         super().__init__(*Progress.get_default_columns(), total=None, first="reading", transient=True)
@@ -241,7 +230,7 @@ class PairProgress(_Live):
         if error is None:
             self._console.print(f"compared all pairs in {duration(self._elapsed())}")
 
-    def update(self, what: str, done: int, total: int, /) -> None:
-        """Take how many of all pairs are compared, and what is being compared now."""
+    def update(self, task: str, done: int, total: int, /) -> None:
+        """Show the current task, and how many of all pairs are compared."""
         self._done, self._total = done, total
-        self._show(what, line=f"{what}: {done / total:.0%} of all pairs, {duration(self._elapsed())}")
+        self._show(task, line=f"{task}: {done / total:.0%} of all pairs, {duration(self._elapsed())}")

@@ -13,6 +13,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+# Before any library starts its threads: those of processes that share the cores wait for each other, spinning.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+# Files of more than about 5 s of one core, the longest first; those that run studies are marked e2e or cluster.
+SLOW = (
+    "test_accuracy_model.py test_certified.py test_training.py test_plots.py test_study_figures.py "
+    "test_evaluate_checkpoint.py test_post_run.py test_tracker.py test_separation_command.py "
+    "test_data_torchvision.py test_tracking_repair.py test_models.py test_attacks.py test_separation_plot.py"
+).split()
+
 # Slow shared cores make single examples late without anything being wrong.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("project")
@@ -25,9 +37,20 @@ def pytest_configure() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the studies: they take minutes each, so begun last they would keep one process busy alone."""
-    items.sort(key=lambda item: not any(item.iter_markers("e2e")) and not any(item.iter_markers("cluster")))
+    """Mark what is slow, and run the longest files first: run last, they would keep one process busy alone."""
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker("slow")
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    """Return the place of an item: files that run studies, slow ones, the rest."""
+    if item.get_closest_marker("e2e") or item.get_closest_marker("cluster"):
+        return -1
+    return SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,11 +17,12 @@ from pathlib import Path
 
 import pytest
 from helpers.structure.shell_blocks import Command, commands
+from helpers.studies.in_process import robust_study
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # How many commands of each kind the documents show. A new one is counted here once it is accounted for.
-SHOWN = {"make": 2, "cheap": 5, "small": 14, "serves": 1, "elsewhere": 2}
+SHOWN = {"make": 2, "cheap": 6, "small": 17, "serves": 1, "elsewhere": 5}
 
 # A command that takes long, and the smaller one that is run for it. They run in this order, in one folder, so that
 # what works on a study finds the one that was launched small; there the command itself can stand in its place.
@@ -28,27 +30,30 @@ SMALL = {
     "robust-study launch mnist --set search.num_trials=40": (
         "robust-study launch quickstart --set name=mnist --set search.num_trials=3 --set training.epochs=1"
     ),
-    "robust-study status studies/mnist": "robust-study status studies/mnist",
-    "robust-study resume studies/mnist": "robust-study resume studies/mnist",
-    "robust-study pareto studies/mnist": "robust-study pareto studies/mnist",
-    "robust-study report studies/mnist": "robust-study report studies/mnist",
-    "robust-study figures studies/mnist": "robust-study figures studies/mnist --format png",
-    "robust-study evaluate studies/mnist --front --limit 200": "robust-study evaluate studies/mnist --front --limit 10",
-    "robust-study pareto studies/mnist --split test": "robust-study pareto studies/mnist --split test",
-    "robust-study train studies/mnist --trial 0": "robust-study train studies/mnist --trial 0",
     "robust-study launch study.yaml": (
         "cp studies/mnist/study.yaml . && robust-study launch study.yaml --set name=again --dry-run"
     ),
-    "robust-study separation mnist --epsilon 0.1": "robust-study separation digits --train 200 --test 50 --epsilon 0.1",
-    (
-        "robust-study evaluate --checkpoint studies/mnist/checkpoints/00000/last.pt --model cnn2 --dataset mnist "
-        "--epsilon 0.1"
-    ): (
-        "robust-study evaluate --checkpoint studies/mnist/checkpoints/00000/last.pt --model cnn_small --dataset digits "
-        "--epsilon 0.1 --attack fgsm --steps 2 --limit 10"
-    ),
-    "robust-study doctor studies/mnist": "robust-study doctor studies/mnist",
+    "robust-study status studies/mnist": "robust-study status studies/mnist",
     "robust-study stop studies/mnist": "robust-study stop studies/mnist",
+    "robust-study resume studies/mnist": "robust-study resume studies/mnist",
+    # saved for the network of one's own that is measured at the end
+    "robust-study train studies/mnist --trial 0": "robust-study train studies/mnist --trial 0 --save my_network.pt",
+    "robust-study doctor studies/mnist": "robust-study doctor studies/mnist",
+    "robust-study pareto studies/mnist": "robust-study pareto studies/mnist",
+    "robust-study report studies/mnist": "robust-study report studies/mnist",
+    "robust-study figures studies/mnist": "robust-study figures studies/mnist --format png",
+    "robust-study export studies/mnist --out rows.parquet": "robust-study export studies/mnist --out rows.parquet",
+    "robust-study sync studies/mnist": "robust-study sync studies/mnist",
+    "robust-study evaluate studies/mnist --front --limit 200": "robust-study evaluate studies/mnist --front --limit 10",
+    "robust-study evaluate studies/mnist --trial 0 --attack multi_targeted": (
+        "robust-study evaluate studies/mnist --trial 0 --attack multi_targeted --limit 10"
+    ),
+    "robust-study pareto studies/mnist --split test": "robust-study pareto studies/mnist --split test",
+    "robust-study separation mnist --epsilon 0.1": "robust-study separation digits --train 200 --test 50 --epsilon 0.1",
+    "robust-study evaluate --checkpoint my_network.pt --model cnn2 --dataset mnist --epsilon 0.1": (
+        "robust-study evaluate --checkpoint my_network.pt --model cnn_small --dataset digits --epsilon 0.1 "
+        "--attack fgsm --steps 2 --limit 10"
+    ),
 }
 
 # Commands that serve a page until they are interrupted; they run on a free port.
@@ -56,9 +61,21 @@ SERVES = {"robust-study ui studies/mnist": "robust-study ui studies/mnist --port
 
 # What cannot be run by a test of this checkout, and why that is no gap.
 ELSEWHERE = {
+    "git clone REPOSITORY robust-study && cd robust-study": "this checkout is such a clone",
     "source .venv/bin/activate": "the commands here run with .venv/bin first on the PATH",
+    "robust-study reproduce table2": "test_reproduce_e2e.py runs a table with two settings",
+    "robust-study compare studies/mnist studies/quickstart": "test_compare.py runs it on two studies",
     "robust-study confirm studies/mnist --seeds 3": "test_confirm_e2e.py runs it with one new seed",
 }
+
+# Smaller yet: of a study that is launched all that takes time but the start of Ray and the study's end.
+SMALLEST = (
+    " --set search.num_trials=2 --set dataset.train_size=128 --set evaluation.examples=32"
+    " --set evaluation.lipschitz.examples=8"
+)
+
+# What only a shell understands.
+SHELL = re.compile(r"[|&;<>$`*?()~\n]")
 
 NEEDS_DATA = re.compile(r"\b(launch|train) (mnist|fashion_mnist|cifar10)\b")
 
@@ -95,8 +112,8 @@ def environment() -> dict[str, str]:
 
 
 def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    if NEEDS_DATA.search(text) and not os.environ.get("ROBUST_STUDY_DATA"):
-        pytest.skip("ROBUST_STUDY_DATA is unset: no real images on this machine")
+    """Run a command in a shell, as a reader would."""
+    skip_without_data(text)
     result = subprocess.run(
         ["bash", "-c", text],
         cwd=folder,
@@ -109,6 +126,24 @@ def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
     assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
     return result
+
+
+def skip_without_data(text: str) -> None:
+    if NEEDS_DATA.search(text) and not os.environ.get("ROBUST_STUDY_DATA"):
+        pytest.skip("ROBUST_STUDY_DATA is unset: no real images on this machine")
+
+
+def run_small(text: str, folder: Path) -> None:
+    """Launch a study in a shell, smaller yet; run any other command of ours in this process."""
+    name, *words = shlex.split(text)
+    if name != "robust-study" or SHELL.search(text):
+        run(text, folder)
+    elif words[0] == "launch":
+        run(text + SMALLEST, folder)
+    else:
+        skip_without_data(text)
+        ended = robust_study(folder, *words)
+        assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
 
 
 needs_command = pytest.mark.skipif(not (ROOT / "study" / "cli.py").exists(), reason="study/cli.py is not written yet")
@@ -129,6 +164,26 @@ def test_small_commands_run_in_the_documents_order() -> None:
     assert [command.text for command in documents() if kind(command) == "small"] == list(SMALL)
 
 
+def test_what_the_documents_link_to_and_name_is_there() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    named, gone = 0, []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        links = [page.parent / one for one in re.findall(r"\]\(([^)#:]+)\)", text)]
+        folders = "analysis|benchmarks|docs|search_spaces|study|tests|trainables"
+        files = [ROOT / one for one in re.findall(rf"`((?:{folders})/[\w./]*)`", text)]
+        named += len(links) + len(files)
+        gone += [f"{page.relative_to(ROOT)}: {one}" for one in [*links, *files] if not one.exists()]
+    assert not gone
+    assert named > 100
+
+
+def test_every_page_is_in_the_index_of_the_docs() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"^\* \[(\w+\.md)\]", index, re.MULTILINE))
+
+
 @pytest.mark.parametrize("command", of_kind("make"))
 def test_make_target_exists(command: Command) -> None:
     phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -139,6 +194,7 @@ def test_make_target_exists(command: Command) -> None:
 
 
 @needs_command
+@pytest.mark.e2e
 @pytest.mark.parametrize("command", of_kind("cheap"))
 def test_cheap_command_runs_as_it_is(command: Command, tmp_path: Path) -> None:
     assert run(command.text, tmp_path).stdout
@@ -153,7 +209,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.e2e
 @pytest.mark.parametrize("command", of_kind("small"))
 def test_command_runs_small(command: Command, folder: Path) -> None:
-    run(SMALL[command.text], folder)
+    run_small(SMALL[command.text], folder)
 
 
 @needs_command

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"trainables", "search_spaces", "study", "analysis"}
@@ -48,7 +49,18 @@ def of_kind(kind: str) -> list[str]:
     return [value for name, value in instructions(read("Dockerfile")) if name == kind]
 
 
-# pyproject.toml and constraints.txt
+# pyproject.toml, constraints.txt and CITATION.cff
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper(project: dict) -> None:
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= citation.keys()
+    assert (citation["title"], citation["version"]) == (project["project"]["name"], project["project"]["version"])
+    assert citation["authors"] == project["project"]["authors"]
+    (paper,) = citation["references"]
+    assert paper["title"] in " ".join(read("README.md").split())
+    assert paper["authors"][0]["family-names"] == "Yang"
 
 
 def test_wheel_holds_every_file_of_the_four_packages_and_nothing_else(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Many small files of a study into one of each kind, safe to be killed at any point.
+"""Merge a study's many small files into one of each kind, safe to kill at any point.
 
-The one file appears whole, under its name or not at all; only then do the small ones go. A reader that finds
-both, because a crash came between, keeps each trial's rows once (`analysis.data.results`).
+The merged file appears complete or not at all; only then are the small ones deleted. A reader that finds both, after a
+crash in between, keeps each trial's rows once (`analysis.data.results`).
 """
 
 from __future__ import annotations
@@ -13,57 +13,57 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.files import COMPACTED, Table, checked_schema, read_file, trial_files
+from analysis.data.files import COMPACTED, Table, checked_schema, read_file, sync_folder, trial_files
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT, ResultsError, Schema
 
 KINDS = (EXAMPLE, EPOCH, RESULT)
-"""Result rows last: where a trial's row is, its other rows are."""
+"""Result rows last: a trial whose result row is merged has its other rows merged too."""
 
 
 def compact(study_dir: str | Path, /, *, at_least: int = 2) -> dict[str, int]:
-    """Put the rows of a study's small files into one file of each kind, and remove the small ones.
+    """Merge a study's small files into one file of each kind, and delete the small ones.
 
-    Rows of trials are kept as they are, each trial in a row group of its own, so that a reader of some trials
-    skips the others. An earlier compacted file is taken in.
+    Rows are unchanged, each trial in a row group of its own, so that a reader of some trials skips the others. The
+    rows of an earlier compacted file are kept.
 
     Args:
         study_dir: The study's folder; nothing may write to it meanwhile.
-        at_least: Small files of a kind that are worth it.
+        at_least: Fewest small files of a kind that are merged.
 
     Returns:
-        How many small files went into the one of each kind; kinds with fewer than `at_least` are left out.
+        Number of small files merged, by kind; kinds with fewer than `at_least` are left out.
 
     Raises:
-        ResultsError: A damaged file, or one of another schema; every file is then as it was.
-        OSError: The disk is full, or the folder cannot be written to; likewise.
+        ResultsError: A damaged file, or one of another schema; no file is then changed.
+        OSError: The disk is full, or the folder is not writable; likewise.
     """
     merged = {}
     for schema in KINDS:
         folder = Path(study_dir) / schema.folder
-        small = [path for path in trial_files(folder) if path.name != COMPACTED]
-        if len(small) >= at_least:
-            _merge(folder, small, schema)
-            merged[schema.name] = len(small)
+        files = [path for path in trial_files(folder) if path.name != COMPACTED]
+        if len(files) >= at_least:
+            _merge(folder, files, schema)
+            merged[schema.name] = len(files)
     return merged
 
 
-def _merge(folder: Path, small: list[Path], schema: Schema) -> None:
+def _merge(folder: Path, files: list[Path], schema: Schema) -> None:
     target, temporary = folder / COMPACTED, folder / f".{COMPACTED}.tmp"
     try:
-        written = _write(temporary, [*([target] if target.exists() else []), *small], schema)
+        written = _write(temporary, [*([target] if target.exists() else []), *files], schema)
         if pq.read_metadata(temporary).num_rows != written:
-            raise ResultsError(f"{temporary} lacks rows that were written to it; the disk is not to be trusted")
+            raise ResultsError(f"{temporary} was read back with fewer rows than were written; check the disk")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(folder)
-    for path in small:
+    sync_folder(folder)
+    for path in files:
         path.unlink()
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _write(path: Path, sources: list[Path], schema: Schema) -> int:
-    """Write the sources' rows to a file, one source a row group, each trial once; return how many rows."""
+    """Write the sources' rows to a file, each trial once and in its own row group; return the number of rows."""
     schemas = [checked_schema(source, schema) for source in sources]
     unified = pa.unify_schemas(schemas).with_metadata(schemas[0].metadata)
     seen: set[tuple[str, str]] = set()
@@ -72,12 +72,12 @@ def _write(path: Path, sources: list[Path], schema: Schema) -> int:
         with pq.ParquetWriter(file, unified, compression="zstd") as writer:
             for source in sources:
                 for group in _groups(source, schema):
-                    fresh = [key for key in _keys(group) if key not in seen]
-                    seen.update(fresh)
-                    if not fresh:
+                    new_keys = [key for key in _keys(group) if key not in seen]
+                    seen.update(new_keys)
+                    if not new_keys:
                         continue
-                    whole = pa.concat_tables([unified.empty_table(), group], promote_options="default")
-                    writer.write_table(whole.select(unified.names).cast(unified))
+                    complete = pa.concat_tables([unified.empty_table(), group], promote_options="default")
+                    writer.write_table(complete.select(unified.names).cast(unified))
                     rows += group.num_rows
         file.flush()
         os.fsync(file.fileno())
@@ -95,11 +95,3 @@ def _groups(source: Path, schema: Schema) -> Iterable[Table]:
 
 def _keys(table: Table) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(table["study"].to_pylist(), table["trial_id"].to_pylist(), strict=True)))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,4 +1,4 @@
-"""The Parquet files of a study as files: which there are, and one of them checked and read."""
+"""List a study's Parquet files, and check and read one of them."""
 
 from __future__ import annotations
 
@@ -31,21 +31,30 @@ TYPES = {
 
 
 class SchemaError(ResultsError):
-    """Rows or files whose columns are not the declared ones."""
+    """Rows or files whose columns differ from the declared ones."""
 
 
 def trial_files(folder: Path, /) -> list[Path]:
-    """Return the whole Parquet files of a study's subfolder, the compacted one first; none when it is not there."""
+    """Return the complete Parquet files of a study's subfolder, the compacted one first; none if it does not exist."""
     names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
-    found = sorted(name for name in names if name.endswith(".parquet") and name[0] != ".")
-    return [folder / name for name in sorted(found, key=lambda name: name != COMPACTED)]
+    complete = (name for name in names if name.endswith(".parquet") and name[0] != ".")
+    return [folder / name for name in sorted(complete, key=lambda name: (name != COMPACTED, name))]
+
+
+def sync_folder(folder: Path, /) -> None:
+    """Have the disk hold which files a folder has now."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_file(path: Path, schema: Schema, /, *, trials: Collection[str] | None = None) -> Table:
-    """Return one file's rows, checked against the schema; of the compacted file, those of some trials when asked.
+    """Return one file's rows, checked against the schema; `trials` selects rows of a compacted file.
 
     Raises:
-        ResultsError: No whole Parquet file.
+        ResultsError: Not a complete Parquet file.
         SchemaError: Another schema version or other columns.
     """
     checked_schema(path, schema)
@@ -53,43 +62,45 @@ def read_file(path: Path, schema: Schema, /, *, trials: Collection[str] | None =
         if trials is None or path.name != COMPACTED:
             with pq.ParquetFile(path) as file:
                 return file.read(use_threads=False)
-        wanted = pc.field("trial_id").isin(pa.array(sorted(trials), pa.string()))
-        return pq.read_table(path, filters=wanted, use_threads=False)
+        selected = pc.field("trial_id").isin(pa.array(sorted(trials), pa.string()))
+        return pq.read_table(path, filters=selected, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 
 
 def checked_schema(path: Path, schema: Schema, /) -> Any:
-    """Return the columns of one file as Arrow declares them; raises as `read_file` does."""
+    """Return one file's Arrow schema after checking it; raises as `read_file` does."""
     try:
-        found = pq.read_schema(path)
+        columns = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
-    _check_schema(path, found, schema)
-    return found
+    _check_schema(path, columns, schema)
+    return columns
 
 
 def _damaged(path: Path, error: Exception) -> ResultsError:
     reason = str(error).splitlines()[0]
-    return ResultsError(f"{path} is no whole Parquet file ({reason}); move it away and resume the study")
+    return ResultsError(f"{path} is not a complete Parquet file ({reason}); move it away and resume the study")
 
 
-def _check_schema(path: Path, found: Any, schema: Schema) -> None:
-    metadata = found.metadata or {}
+def _check_schema(path: Path, columns: Any, schema: Schema) -> None:
+    metadata = columns.metadata or {}
     kind, version = metadata.get(KIND, b"").decode(), metadata.get(VERSION, b"").decode()
     if kind != schema.name:
-        has = f"{kind} rows" if kind else "no robust-study schema"
-        raise SchemaError(f"{path} must hold {schema.name} rows, it has {has}; move it out of {path.parent.name}/")
+        contents = f"{kind} rows" if kind else "no robust-study schema"
+        raise SchemaError(
+            f"{path} must hold {schema.name} rows, but has {contents}; move it out of {path.parent.name}/"
+        )
     if version != str(schema.version):
         raise SchemaError(
             f"{path} has {schema.name} schema version {version or 'unknown'}, this robust-study reads version "
             f"{schema.version}; read it with the robust-study that wrote it"
         )
-    names = set(found.names)
+    names = set(columns.names)
     missing = [column.name for column in schema.columns if column.name not in names]
     if missing:
-        raise SchemaError(f"{path} lacks the {schema.name} column {missing[0]!r}; move it away and resume the study")
-    for entry in found:
+        raise SchemaError(f"{path} has no {schema.name} column {missing[0]!r}; move it away and resume the study")
+    for entry in columns:
         column = schema.find(entry.name)
         if column is None:
             raise SchemaError(f"{path} has the unknown column {entry.name!r}; remove it or move the file away")

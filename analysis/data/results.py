@@ -1,4 +1,4 @@
-"""Read and write a study's Parquet files, whole or not at all, checked against `analysis.data.schema`."""
+"""Read and write a study's Parquet files atomically, checked against `analysis.data.schema`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.files import COMPACTED, KIND, TYPES, VERSION, read_file, trial_files
+from analysis.data.files import COMPACTED, KIND, TYPES, VERSION, read_file, sync_folder, trial_files
 from analysis.data.files import SchemaError as SchemaError
 from analysis.data.files import Table as Table
 from analysis.data.schema import (
@@ -32,11 +32,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class ExistingRowsError(ResultsError):
-    """A trial's file exists and holds other deterministic values."""
+    """A trial's file exists with other deterministic values."""
 
 
 def trial_file(study_dir: str | Path, trial_id: str, /, *, schema: Schema = RESULT) -> Path:
-    """Return where a trial's rows of this kind lie in a study folder."""
+    """Return the path of a trial's rows of this kind in a study folder."""
     if not trial_id or trial_id.startswith(".") or set(trial_id) & set("/\\"):
         raise ResultsError(f"`trial_id` must be usable as a file name, got {trial_id!r}")
     return Path(study_dir) / schema.folder / f"{trial_id}.parquet"
@@ -46,17 +46,17 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], schema: Sche
     """Write rows to `path` atomically; keep the file if it already holds them.
 
     Args:
-        path: The file; its folder is made if missing.
-        rows: Column name to value. Columns that a row lacks become null where the schema allows null.
+        path: The file; its folder is created if missing.
+        rows: Column name to value. Columns missing from a row become null where the schema allows null.
         schema: The declared columns.
-        replace: Write over a file that is there, whatever it holds.
+        replace: Overwrite an existing file without comparing it.
 
     Returns:
-        True if written, False if the file was there and agrees in every deterministic column.
+        True if written, False if the file existed and agrees in every deterministic column.
 
     Raises:
         SchemaError: Unknown, missing or mistyped columns.
-        ExistingRowsError: The file is there and differs in deterministic columns.
+        ExistingRowsError: The file exists and differs in deterministic columns.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
@@ -67,10 +67,10 @@ def write_columns(path: str | Path, columns: Mapping[str, Any], schema: Schema, 
     """Write columns to `path` atomically, as `write_rows` does.
 
     Args:
-        path: The file; its folder is made if missing.
+        path: The file; its folder is created if missing.
         columns: Column name to a list or 1-d array, all of one length.
         schema: The declared columns.
-        replace: Write over a file that is there, whatever it holds.
+        replace: Overwrite an existing file without comparing it.
     """
     path = Path(path)
     table = to_table(columns, schema, where=str(path))
@@ -78,7 +78,7 @@ def write_columns(path: str | Path, columns: Mapping[str, Any], schema: Schema, 
         _require_same(path, table, schema)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, table)
+    write_table(path, table)
     return True
 
 
@@ -107,7 +107,7 @@ def to_table(columns: Mapping[str, Any], schema: Schema, /, *, where: str = "row
 
 
 def write_plain(path: str | Path, columns: Mapping[str, Any], /) -> None:
-    """Write columns of a table for readers, such as the paper's, as a Parquet file without a declared schema."""
+    """Write columns of a table meant for readers as a Parquet file without a declared schema."""
     pq.write_table(pa.table(dict(columns)), path)
 
 
@@ -121,7 +121,7 @@ def example_columns(
     attack: str,
     epsilon: float,
 ) -> dict[str, Any]:
-    """Return per-example outcomes, split by split, as the columns `write_columns` takes.
+    """Return per-example outcomes, split by split, as columns for `write_columns`.
 
     Args:
         examples: Split name to arrays (n,) `index`, `clean_correct`, `robust_correct`, and optionally `lipschitz` and
@@ -154,11 +154,11 @@ def read_results(source: str | Path, /, *, skip_damaged: bool = False) -> Table:
 
     Args:
         source: Study folder, or a file of many rows.
-        skip_damaged: Leave out files that are no whole Parquet file, with a warning, instead of raising.
+        skip_damaged: Skip incomplete Parquet files with a warning instead of raising.
 
     Returns:
-        Every declared column, and each `param.*` column any file has (null where a file lacks it). No files give a
-        table without rows. Temporary files that a crash left behind are ignored.
+        Every declared column, and each `param.*` column of any file (null where a file has none). No files give a
+        table without rows. Temporary files left by a crash are ignored.
 
     Raises:
         ResultsError: No such folder, a damaged file, or a trial that appears twice with different values.
@@ -177,7 +177,7 @@ def read_examples(source: str | Path, /, *, trials: Collection[str] | None = Non
 
     Args:
         source: Study folder or file.
-        trials: Ids of the trials wanted, all when None; of a folder, only their files are opened.
+        trials: Ids of the trials to read, all when None; of a folder, only their files are opened.
         skip_damaged: As in `read_results`.
     """
     return _read(Path(source), EXAMPLE, skip_damaged=skip_damaged, trials=trials)
@@ -226,7 +226,7 @@ def _require_same(path: Path, table: Table, schema: Schema) -> None:
     existing = read_file(path, schema)
     if existing.num_rows != table.num_rows:
         raise ExistingRowsError(
-            f"{path} exists with {existing.num_rows} rows, not {table.num_rows}; it is kept as it is: "
+            f"{path} exists with {existing.num_rows} rows, not {table.num_rows}; it was not changed: "
             f"give the trial another id, or move the file away"
         )
     differing: dict[str, tuple[Any, Any]] = {}
@@ -235,18 +235,15 @@ def _require_same(path: Path, table: Table, schema: Schema) -> None:
     if differing:
         name, (old_value, new_value) = next(iter(differing.items()))
         raise ExistingRowsError(
-            f"{path} exists and differs in {', '.join(differing)} ({name}: {old_value!r} there, {new_value!r} now); "
-            f"it is kept as it is: give the trial another id, or move the file away"
+            f"{path} exists and differs in {', '.join(differing)} ({name}: {old_value!r} on disk, {new_value!r} now); "
+            f"it was not changed: give the trial another id, or move the file away"
         )
 
 
 def write_table(path: str | Path, table: Table, /) -> None:
-    """Write a table as it is to `path` atomically, replacing what is there."""
-    _write_atomically(Path(path), table)
-
-
-def _write_atomically(path: Path, table: Table) -> None:
-    # No ".parquet" suffix: readers must not pick up what a crash leaves behind.
+    """Write a table unchanged to `path` atomically, replacing an existing file."""
+    path = Path(path)
+    # No ".parquet" suffix: readers must not pick up a file left by a crash.
     temporary = path.with_name(f".{path.name}.tmp")
     # Dictionaries and compression make the thousands of one-row files larger and slower to read.
     large = table.num_rows > _SMALL
@@ -258,19 +255,15 @@ def _write_atomically(path: Path, table: Table) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _read(source: Path, schema: Schema, *, skip_damaged: bool, trials: Collection[str] | None = None) -> Table:
     tables, origins = [], []
-    held: set[str] = set()
+    compacted_trials: set[str] = set()
     for path in _files(source, schema, trials):
-        if path.stem in held:
-            continue  # a crash came before this file was removed
+        if path.stem in compacted_trials:
+            continue  # a crash came before this file was deleted
         try:
             table = read_file(path, schema, trials=trials)
         except SchemaError:
@@ -278,11 +271,11 @@ def _read(source: Path, schema: Schema, *, skip_damaged: bool, trials: Collectio
         except ResultsError as error:
             if not skip_damaged:
                 raise
-            _LOG.warning("left out: %s", error)
+            _LOG.warning("skipped: %s", error)
             continue
         tables.append(table)
         if path.name == COMPACTED and schema is not RESULT:
-            held = set(table["trial_id"].to_pylist())
+            compacted_trials = set(table["trial_id"].to_pylist())
         origins += [path] * table.num_rows if schema is RESULT else []
     table = pa.concat_tables([to_table({}, schema), *tables], promote_options="default").combine_chunks()
     if trials is not None and source.is_file():
@@ -296,24 +289,26 @@ def _files(source: Path, schema: Schema, trials: Collection[str] | None) -> list
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise ResultsError(f"{source} is no study folder and no Parquet file; `--out` says where studies lie")
+        raise ResultsError(
+            f"{source} is neither a study folder nor a Parquet file; `--out` sets the folder that holds studies"
+        )
     if trials is not None:
-        wanted = (trial_file(source, trial, schema=schema) for trial in sorted(trials))
-        return [path for path in (source / schema.folder / COMPACTED, *wanted) if path.exists()]
+        files = (trial_file(source, trial, schema=schema) for trial in sorted(trials))
+        return [path for path in (source / schema.folder / COMPACTED, *files) if path.exists()]
     return trial_files(source / schema.folder)
 
 
 def _drop_repeats(table: Table, origins: list[Path]) -> Table:
-    """Keep one row per (study, trial); a compacted file may repeat rows that single files still hold."""
+    """Keep one row per (study, trial); a compacted file may repeat rows that small files still hold."""
     if table.group_by(["study", "trial_id"]).aggregate([]).num_rows == table.num_rows:
         return table
     first: dict[tuple[str, str], int] = {}
     for index, key in enumerate(zip(table["study"].to_pylist(), table["trial_id"].to_pylist(), strict=True)):
-        kept = first.setdefault(key, index)
-        rows = table.take([kept, index]).to_pylist()
-        if differing := {} if kept == index else differing_columns(*rows):
+        earlier = first.setdefault(key, index)
+        rows = table.take([earlier, index]).to_pylist()
+        if differing := {} if earlier == index else differing_columns(*rows):
             raise ResultsError(
-                f"{origins[index]} and {origins[kept]} both hold trial {key[1]} of study {key[0]} and differ in "
+                f"{origins[index]} and {origins[earlier]} both hold trial {key[1]} of study {key[0]} and differ in "
                 f"{', '.join(differing)}; move one away"
             )
     return table if len(first) == table.num_rows else table.take(list(first.values()))

@@ -26,10 +26,10 @@ class Column:
         type: Storage type.
         doc: What the column holds.
         unit: Unit of the values, empty for counts, fractions in [0, 1] and names.
-        nullable: Whether a value may be absent. Null says "not measured"; NaN is a measured NaN.
-        deterministic: Whether a spec run twice on the same kind of machine gives the same value.
-        like_for_like: Whether rows that differ here measure different things and share no front.
-        choices: The only values allowed, empty for any.
+        nullable: Whether a value may be absent. Null means "not measured"; NaN is a measured NaN.
+        deterministic: Whether the same spec run twice on the same kind of machine gives the same value.
+        like_for_like: Whether rows that differ here measure different things and cannot share a front.
+        choices: Allowed values, empty for any.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Schema:
         return self.by_name.get(name)
 
     def deterministic_columns(self) -> tuple[str, ...]:
-        """Return the declared columns that a spec run twice gives the same values in."""
+        """Return the declared columns whose values do not change when a spec is run twice."""
         return tuple(column.name for column in self.columns if column.deterministic)
 
     def like_for_like_columns(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def _circumstance(name: str, doc: str, *, type: ColumnType = "string", unit: str
 
 
 def _measures(split: str, *, of: str = "") -> tuple[Column, ...]:
-    """Return a split's measures; of the checkpoint that validation chose, with `of` before their names."""
+    """Return a split's measures; with `of` as a prefix, those of the checkpoint chosen on validation."""
     if of:
         return tuple(
             replace(each, name=f"{of}_{each.name}", doc=f"{each.name} of the checkpoint of best_epoch")
@@ -134,25 +134,25 @@ RESULT = Schema(
     order=("number", "study", "trial_id"),
     columns=(
         _string("study", "name of the study"),
-        _string("trial_id", "made from the trial number; names the trial's files"),
+        _string("trial_id", "derived from the trial number; names the trial's files"),
         Column(name="number", type="int32", doc="the searcher's trial number, from 0"),
         _string("status", "how the trial ended", choices=("completed", "stopped_early", "failed")),
         _string("reason", "why the trial did not complete", nullable=True),
         Column(name="flags", type="list<string>", doc="doubts about the measurement; empty for none"),
-        _string("proposal", "who chose the settings", choices=("sampler", "random", "start_point", "grid")),
+        _string("proposal", "how the settings were chosen", choices=("sampler", "random", "start_point", "grid")),
         Column(
             name="replicate_of",
             type="int32",
             nullable=True,
-            doc="number of the study's first trial with these very settings, of which this is another seed",
+            doc="number of the study's first trial with the same settings, of which this is another seed",
         ),
         _string("constraints", "the study's constraints as declared, a JSON list; null without", nullable=True),
         _string("method", "training method"),
-        _string("options", "the method's hyperparameters that are no numbers, JSON; null without them", nullable=True),
+        _string("options", "the method's non-numeric hyperparameters, JSON; null without them", nullable=True),
         _setting("dataset", "data set", type="string"),
         _setting("split_hash", "digest of the examples in each split", type="string", nullable=True),
         _string("model", "network"),
-        Column(name="seed", type="int64", doc="seed every draw of the trial derives from"),
+        Column(name="seed", type="int64", doc="seed from which every draw of the trial derives"),
         _setting("norm", "norm of the threat model", type="string"),
         _metric("train_epsilon", "radius of training attacks; null where the method has none", unit="pixel range"),
         Column(
@@ -183,10 +183,10 @@ RESULT = Schema(
             name="micro_batch",
             type="int32",
             nullable=True,
-            doc="images a training pass, halved once memory ran out, which halves batch norm's batches; null without",
+            doc="images per training pass, halved after running out of memory, as are batch norm's batches; else null",
         ),
         _circumstance("started_at", "start of the trial, UTC, ISO 8601"),
-        _circumstance("attempts", "times the trial was begun, after lost workers and drivers too", type="int32"),
+        _circumstance("attempts", "attempts, including those ended by a lost worker or driver", type="int32"),
         _circumstance("seconds", "wall time of the whole trial", type="float64", unit="s"),
         _circumstance("seconds_training", "wall time of training", type="float64", unit="s"),
         _circumstance("seconds_attack", "wall time of the measuring attacks", type="float64", unit="s"),
@@ -199,7 +199,7 @@ RESULT = Schema(
         _circumstance("versions", "versions of Python and the libraries, JSON"),
         _circumstance("code_revision", "revision of this project's code"),
         _circumstance("mlflow_run_id", "the trial's MLflow run"),
-        _circumstance("checkpoint_path", "where the trial's checkpoint lies"),
+        _circumstance("checkpoint_path", "path of the trial's checkpoint"),
     ),
 )
 
@@ -256,18 +256,18 @@ SEPARATION = Schema(
     columns=(
         _string("dataset", "data set"),
         _setting("norm", "norm of the distances", type="string"),
-        _setting("scale", "level that stands for 1.0"),
-        _string("pairs", "what was compared with what", choices=("train-train", "test-train", "test-test")),
+        _setting("scale", "pixel level that corresponds to 1.0"),
+        _string("pairs", "splits that were compared", choices=("train-train", "test-train", "test-test")),
         _string("split", "split the example belongs to", choices=("train", "test")),
         Column(name="index", type="int32", doc="the example's position in the source's file order"),
         Column(name="label", type="int32", doc="the example's label"),
-        _metric("distance", "to the nearest image of another label; null where there is none", unit="pixel range"),
-        Column(name="levels", type="int64", doc="the same exactly, in levels (squared for l2)", nullable=True),
+        _metric("distance", "to the nearest image of another label; null without one", unit="pixel range"),
+        Column(name="levels", type="int64", doc="the same distance exactly, in levels (squared for l2)", nullable=True),
         Column(name="nearest_index", type="int32", doc="position of that image, the first on ties", nullable=True),
         Column(name="nearest_label", type="int32", doc="label of that image", nullable=True),
         Column(name="contradicting", type="bool", doc="an identical image has another label"),
         _metric("own_distance", "of a test image to the nearest training image of its label", unit="pixel range"),
-        _metric("certified_radius", "of the separated-data classifier; null but for test-train", unit="pixel range"),
+        _metric("certified_radius", "of the separated-data classifier; null except for test-train", unit="pixel range"),
     ),
 )
 
@@ -295,7 +295,7 @@ EVALUATION = Schema(
         _setting("steps", "attack steps; of AutoAttack those of the PGD before it"),
         _setting("restarts", "attack restarts; of AutoAttack those of the PGD before it"),
         _setting("examples", "examples measured, the first of the split"),
-        _string("checks", "how thoroughly the measurement was doubted", choices=("cheap", "full")),
+        _string("checks", "how thoroughly the measurement was checked", choices=("cheap", "full")),
         Column(name="lipschitz_steps", type="int32", nullable=True, doc="ascent steps of the Lipschitz estimate"),
         Column(name="lipschitz_restarts", type="int32", nullable=True, doc="restarts of the Lipschitz estimate"),
         Column(name="lipschitz_examples", type="int32", nullable=True, doc="examples of the Lipschitz estimate"),
@@ -325,7 +325,7 @@ def differing_columns(
     schema: Schema = RESULT,
     columns: Iterable[str] | None = None,
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the columns in which two rows differ, each with both values; empty when the rows agree.
+    """Return the columns in which two rows differ, each with both values; empty if the rows agree.
 
     Values are compared exactly; NaN equals NaN, and an absent column counts as null.
 

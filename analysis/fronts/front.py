@@ -1,4 +1,4 @@
-"""Non-dominated sets, "the front" of a study, hypervolume with its reference point, and spread along a front."""
+"""Non-dominated sets, the front of a study, its hypervolume, and members spread along it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from analysis.data.results import Table
 from analysis.data.schema import RESULT, ResultsError
 from analysis.fronts.objectives import FRONT, directions, infeasible, keeps_constraints, objective, values
 
-_INSISTED = b"robust_study.allow_mixed"
+_ALLOW_MIXED = b"robust_study.allow_mixed"
 
 
 class MixedStudiesError(ResultsError):
-    """Rows that measure different things and so share no front."""
+    """Rows that measure different things and so cannot share a front."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hypervolume:
-    """A hypervolume and what it was computed from.
+    """A hypervolume with its reference point.
 
     Args:
         value: Volume between the points and the reference, in the product of the objectives' units.
         reference: The reference point.
-        points: Points considered, those with NaN left out.
-        beyond: How many of them are worse than the reference in some objective; they count nothing.
+        points: Number of points without NaN.
+        beyond: How many of them are worse than the reference in some objective; they add no volume.
     """
 
     value: float
@@ -41,8 +41,8 @@ class Hypervolume:
 def non_dominated(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> np.ndarray:
     """Mark the points that no other point dominates.
 
-    p dominates q when p is at least as good in every objective and better in one. So equal points (ties, duplicates)
-    are all marked or all not. Points with NaN neither are marked nor dominate; infinities are ordinary values.
+    p dominates q when p is at least as good in every objective and better in one, so of equal points either all or none
+    are marked. Points with NaN are not marked and dominate none; infinities are ordinary values.
 
     Args:
         points: Shape (n, k), k >= 1; n may be 0.
@@ -53,22 +53,31 @@ def non_dominated(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> n
 
     Raises:
         ValueError: `points` is not two-dimensional, has no objective, or `maximise` has another length.
+
+    Examples:
+        >>> from analysis.fronts.front import non_dominated
+        >>> non_dominated([[0.9, 0.4], [0.8, 0.6], [0.8, 0.5]], maximise=True).tolist()
+        [True, True, False]
     """
     array, senses = _checked(points, maximise=maximise)
     mask = np.zeros(len(array), dtype=bool)
-    known = ~np.isnan(array).any(axis=1)
-    if known.any():
+    complete = ~np.isnan(array).any(axis=1)
+    if complete.any():
         # Dominance depends on the order alone, and moocore 0.3 errs on infinities with four objectives: give it ranks.
-        ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in array[known].T], axis=1)
-        mask[known] = moocore.is_nondominated(ranks, maximise=senses, keep_weakly=True)
+        ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in array[complete].T], axis=1)
+        mask[complete] = moocore.is_nondominated(ranks, maximise=senses, keep_weakly=True)
     return mask
 
 
 def feasible(table: Table, /) -> np.ndarray:
-    """Mark the rows that may be on a front: completed, unflagged, their own study's constraints kept.
+    """Mark the rows that may be on a front: completed, unflagged, and meeting their own study's constraints.
 
     Returns:
         Boolean mask, shape (n,); `analysis.fronts.objectives.is_feasible` of each row.
+
+    Examples:
+        >>> rs.feasible(rs.read_studies([study_dir])).tolist()
+        [True, True, True, True, False]
     """
     completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
     flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
@@ -76,17 +85,17 @@ def feasible(table: Table, /) -> np.ndarray:
 
 
 def keeping_constraints(table: Table, /) -> np.ndarray:
-    """Mark the rows that keep their own study's constraints, whatever else speaks against them; shape (n,)."""
+    """Mark the rows that meet their own study's constraints, flagged and failed ones too; shape (n,)."""
     return keeps_constraints(table)
 
 
 def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> np.ndarray:
-    """Mark the rows on the front: feasible (so unflagged), all objectives measured, and dominated by no such row.
+    """Mark the rows on the front: feasible, all objectives measured, and dominated by no such row.
 
     Args:
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
-        allow_mixed: Compare rows though they were measured differently.
+        allow_mixed: Compare rows even if they were measured differently.
 
     Returns:
         Boolean mask, shape (n,).
@@ -101,13 +110,19 @@ def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed:
 
 
 def on_infeasible_front(table: Table, /, *, objectives: Sequence[str] = FRONT) -> np.ndarray:
-    """Mark the infeasible rows that no other infeasible row dominates: a front of their own, shape (n,)."""
+    """Mark the infeasible rows that no other infeasible row dominates, shape (n,)."""
     points = np.where(infeasible(table)[:, None], values(table, objectives), np.nan)
     return non_dominated(points, maximise=directions(objectives))
 
 
 def front_of(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> Table:
-    """Return the rows on the front, best in the first objective first; see `on_front`."""
+    """Return the rows on the front, best in the first objective first; see `on_front`.
+
+    Examples:
+        >>> front = rs.front_of(rs.read_studies([study_dir]))
+        >>> front["trial_id"].to_pylist()
+        ['t00000', 't00001', 't00002']
+    """
     members = np.flatnonzero(on_front(table, objectives=objectives, allow_mixed=allow_mixed))
     first = values(table, objectives[:1])[members, 0] * (-1 if directions(objectives)[0] else 1)
     return table.take(members[np.argsort(first, kind="stable")])
@@ -123,6 +138,11 @@ def hypervolume(points: ArrayLike, /, *, reference: Sequence[float], maximise: b
 
     Raises:
         ValueError: Shapes that do not match, or a reference that is not finite.
+
+    Examples:
+        >>> from analysis.fronts.front import hypervolume
+        >>> hypervolume([[2.0, 1.0], [1.0, 2.0]], reference=(0.0, 0.0), maximise=True).value
+        3.0
     """
     array, senses = _checked(points, maximise=maximise)
     origin = np.asarray(reference, dtype=np.float64)
@@ -142,9 +162,9 @@ def hypervolume(points: ArrayLike, /, *, reference: Sequence[float], maximise: b
 
 
 def reference_point(objectives: Sequence[str], /, *, fixed: Mapping[str, float] | None = None) -> tuple[float, ...]:
-    """Return where the hypervolume begins: for each objective what `fixed` says, else the objective's own reference."""
-    given = fixed or {}
-    return tuple(float(given.get(name, objective(name).reference)) for name in objectives)
+    """Return the reference of each objective: its value in `fixed`, else the objective's own."""
+    references = fixed or {}
+    return tuple(float(references.get(name, objective(name).reference)) for name in objectives)
 
 
 def front_hypervolume(
@@ -160,8 +180,13 @@ def front_hypervolume(
     Args:
         table: Result rows.
         objectives: Names from `OBJECTIVES`; Lipschitz ones enter as log10.
-        reference: Reference values by objective, in the objective's unit; an objective's own where not given.
-        allow_mixed: Compare rows though they were measured differently.
+        reference: Reference values by objective, in its unit; the objective's own where not given.
+        allow_mixed: Compare rows even if they were measured differently.
+
+    Examples:
+        >>> volume = rs.front_hypervolume(rs.read_studies([study_dir]))
+        >>> round(volume.value, 3), volume.reference
+        (0.628, (0.0, 0.0))
     """
     members = values(front_of(table, objectives=objectives, allow_mixed=allow_mixed), objectives)
     origin = reference_point(objectives, fixed=reference)
@@ -171,8 +196,8 @@ def front_hypervolume(
 def spread_along(points: ArrayLike, /, *, cap: int = 10) -> np.ndarray:
     """Choose at most `cap` points spread along a front, both ends in the first objective included.
 
-    Starts from the ends and adds, again and again, the point farthest from those chosen (Euclidean distance, each
-    objective scaled to its range). Deterministic: ties go to the earlier point.
+    Starts from the ends and repeatedly adds the point farthest from those chosen (Euclidean distance, each objective
+    scaled to its range). Deterministic: ties go to the earlier point.
 
     Args:
         points: Members of a front, shape (n, k), finite.
@@ -208,34 +233,34 @@ def spread_along(points: ArrayLike, /, *, cap: int = 10) -> np.ndarray:
 
 
 def mixed_columns(table: Table, /) -> dict[str, list[Any]]:
-    """Return the columns in which rows measured different things, each with its values; empty for like measurement."""
-    found = {name: sorted(set(table[name].drop_null().to_pylist())) for name in RESULT.like_for_like_columns()}
-    return {name: known for name, known in found.items() if len(known) > 1}
+    """Return the settings of the measurement that differ between rows, each with its values; empty if none does."""
+    settings = {name: sorted(set(table[name].drop_null().to_pylist())) for name in RESULT.like_for_like_columns()}
+    return {name: distinct for name, distinct in settings.items() if len(distinct) > 1}
 
 
 def require_like_for_like(table: Table, /) -> None:
     """Check that all rows measure the same thing: data, split, threat model and effort of the attacks.
 
     Raises:
-        MixedStudiesError: They differ, and the table is not `insisted` on; the message names the columns and their
-            values.
+        MixedStudiesError: They differ, and the table is not from `with_mixed_allowed`; the message names the columns
+            and their values.
     """
-    if _INSISTED in (table.schema.metadata or {}):
+    if _ALLOW_MIXED in (table.schema.metadata or {}):
         return
-    mixed = [f"{name} ({', '.join(map(str, known))})" for name, known in mixed_columns(table).items()]
+    mixed = [f"{name} ({', '.join(map(str, distinct))})" for name, distinct in mixed_columns(table).items()]
     if mixed:
         raise MixedStudiesError(
             f"these results differ in {'; '.join(mixed)}, so they share no front; "
-            f"give them apart, or insist with --allow-mixed"
+            f"report them separately, or combine them with --allow-mixed"
         )
 
 
-def insisted(table: Table, /) -> Table:
-    """Return a table whose rows share a front whatever they measured: the user insists.
+def with_mixed_allowed(table: Table, /) -> Table:
+    """Return the table marked so that its rows share a front even if they were measured differently.
 
-    The mark goes with the table through selections of its rows and columns, so that a whole page is of one mind.
+    Selections of its rows and columns keep the mark, so that every part of a report agrees.
     """
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), _INSISTED: b"1"})
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _ALLOW_MIXED: b"1"})
 
 
 def _checked(points: ArrayLike, *, maximise: bool | Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""How a study's hypervolume grew: over its trials, and over the hours its workers spent."""
+"""The growth of a study's hypervolume over its trials and its worker-hours."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from analysis.fronts.objectives import FRONT, directions, values
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """A hypervolume after each trial, in the order in which trials ended.
+    """The hypervolume after each trial, in the order in which trials ended.
 
     Args:
         trials: 1, 2, ..., shape (n,).
         hours: Worker-hours (or device-hours) spent until then by all trials, failed ones too, shape (n,); NaN from
-            the first trial on whose duration is unknown.
+            the first trial of unknown duration.
         volume: Hypervolume of the trials so far, shape (n,).
         reference: The reference point.
-        objectives: What the volume is taken over.
+        objectives: Objectives that span the volume.
     """
 
     trials: np.ndarray
@@ -45,14 +45,19 @@ def hypervolume_growth(
     """Return the hypervolume of the front after each trial.
 
     Args:
-        table: Result rows. They are ordered by when they ended; by trial number where a time is unknown.
+        table: Result rows, ordered by when they ended, or by trial number if any time is unknown.
         objectives: Names from `OBJECTIVES`.
-        reference: Reference values by objective; an objective's own where not given.
-        devices: What a trial holds while it runs: 1 counts worker-hours, its share of a GPU counts GPU-hours.
-        allow_mixed: Compare rows though they were measured differently.
+        reference: Reference values by objective; the objective's own where not given.
+        devices: Devices per running trial: 1 gives worker-hours, the share of a GPU gives GPU-hours.
+        allow_mixed: Compare rows even if they were measured differently.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+
+    Examples:
+        >>> growth = rs.hypervolume_growth(rs.read_studies([study_dir]))
+        >>> growth.volume.round(3).tolist()
+        [0.098, 0.548, 0.628, 0.628, 0.628]
     """
     if not allow_mixed:
         require_like_for_like(table)
@@ -80,7 +85,7 @@ def _order_of_ending(table: Table, seconds: np.ndarray) -> np.ndarray:
 
 
 def _running(points: np.ndarray, senses: np.ndarray, origin: tuple[float, ...]) -> np.ndarray:
-    """Return the hypervolume of the first 1, 2, ... points, working only where the front moves."""
+    """Return the hypervolume of the first 1, 2, ... points, computed only where the front changes."""
     volume = np.zeros(len(points))
     signs = np.where(senses, 1.0, -1.0)
     front = np.empty((0, points.shape[1]))

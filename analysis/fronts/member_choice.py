@@ -1,4 +1,4 @@
-"""Choosing from a front: its knee, the member nearest to a wish, the front of each group of trials."""
+"""The knee of a front, its member nearest to a target, and the front of each group of trials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def knee_point(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> int 
         maximise: Whether larger is better, for all objectives or for each.
 
     Returns:
-        Index into `points`, the first on ties; None where nothing bulges: fewer than three different members, one
+        Index into `points`, the first on ties; None without a bulge: fewer than three different members, one
         objective, or a front that sags below the plane.
 
     Source: the bulge is that of Das, Structural Optimization 18 (1999), after scaling.
@@ -39,10 +39,10 @@ def knee_point(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> int 
 
 
 def nearest_member(points: ArrayLike, target: Sequence[float], /, *, maximise: bool | Sequence[bool]) -> int:
-    """Return the member nearest to a target: the one that falls least short of it where it falls shortest.
+    """Return the member nearest to a target: the one whose largest shortfall is smallest.
 
-    Shortfalls are measured in units of the front's extent in each objective. A wish that the front exceeds is
-    answered by a member that exceeds it most evenly, so the answer never gives away what costs nothing.
+    Shortfalls are measured in units of the front's extent in each objective. If the front exceeds the target, the
+    member that exceeds it most evenly is returned, so no other member dominates the result.
 
     Args:
         points: Members of a front, shape (n, k), n >= 1, finite.
@@ -53,9 +53,14 @@ def nearest_member(points: ArrayLike, target: Sequence[float], /, *, maximise: b
         Index into `points`, the first on ties.
 
     Raises:
-        ValueError: No member, or a wish of another length or not finite.
+        ValueError: No member, or a target of another length or not finite.
 
     Source: achievement scalarising function, Wierzbicki, OR Spektrum 8 (1986), augmented by 0.001 of the sum.
+
+    Examples:
+        >>> front = [(0.98, 0.1), (0.9, 0.6), (0.8, 0.7)]
+        >>> rs.nearest_member(front, (0.95, 0.6), maximise=True)
+        1
     """
     array = np.asarray(points, dtype=np.float64)
     goal = np.asarray(target, dtype=np.float64)
@@ -75,12 +80,17 @@ def fronts_by(
 
     Args:
         table: Result rows.
-        column: Whose values make the groups.
+        column: Column whose values define the groups.
         objectives: Names from `OBJECTIVES`.
         allow_mixed: As in `on_front`, within each group.
 
     Returns:
         Fronts by the column's values, in order of first appearance; a group without a feasible row has no row.
+
+    Examples:
+        >>> fronts = rs.fronts_by(rs.read_studies([study_dir]), "method")
+        >>> {method: front.num_rows for method, front in fronts.items()}
+        {'natural': 2, 'trades': 2}
     """
     names = np.asarray(table[column].to_pylist(), dtype=object)
     return {
@@ -90,13 +100,18 @@ def fronts_by(
 
 
 def knee_of(front: Table, /, *, objectives: Sequence[str] = FRONT) -> str | None:
-    """Return the trial id of a front's knee, None where it has none; see `knee_point`."""
-    found = knee_point(values(front, objectives), maximise=directions(objectives))
-    return None if found is None else str(front["trial_id"][found])
+    """Return the trial id of a front's knee, None where it has none; see `knee_point`.
+
+    Examples:
+        >>> rs.knee_of(rs.front_of(rs.read_studies([study_dir])))
+        't00001'
+    """
+    knee = knee_point(values(front, objectives), maximise=directions(objectives))
+    return None if knee is None else str(front["trial_id"][knee])
 
 
 def _gains(points: ArrayLike, *, maximise: bool | Sequence[bool]) -> np.ndarray:
-    """Return points scaled to [0, 1] in each objective, 1 being the best; an objective without extent gives 0."""
+    """Return points scaled to [0, 1] in each objective, 1 being the best; constant objectives give 0."""
     array = np.asarray(points, dtype=np.float64)
     if array.ndim != 2:
         raise ValueError(f"`points` must have shape (n, k), got {array.shape}")

@@ -1,4 +1,4 @@
-"""The objectives of a study, each declared once, and the constraints that say which trials are feasible."""
+"""The objectives of a study, each declared once, and the constraints that decide which trials are feasible."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from analysis.data.results import Table
 
 LIPSCHITZ_FLOOR = 1e-3
-"""Lipschitz estimates below this count as this before their log10: a constant network has 0."""
+"""Lipschitz estimates are raised to at least this before log10: a constant network has 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """One number a search improves or a figure shows.
+    """A quantity that a search optimises or a figure shows.
 
     Args:
-        name: What configs and `--objectives` call it.
-        column: The result column it is read from.
+        name: Name in configs and `--objectives`.
+        column: Result column of its values.
         maximise: Whether larger is better.
-        label: What it is, for axes and tables, without the split.
-        split: "val" or "test". Only val objectives may steer a search.
+        label: Text for axes and tables, without the split.
+        split: "val" or "test". Only val objectives may be searched over.
         unit: Unit of the transformed value.
-        reference: Where the hypervolume begins on this axis unless the config says otherwise, in the same unit.
-        log10_floor: With a number, the objective is log10 of the column's value, values below this counting as this.
+        reference: Reference of the hypervolume, in the same unit, unless the config sets another.
+        log10_floor: If set, the objective is log10 of the column's value, raised to at least this.
     """
 
     name: str
@@ -49,15 +49,15 @@ class Objective:
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """Return the direction in Optuna's words."""
+        """Return the direction as Optuna names it."""
         return "maximize" if self.maximise else "minimize"
 
     def transform(self, measured: Any, /) -> np.ndarray:
-        """Return the objective's values for measured ones (any shape, null or NaN gives NaN)."""
+        """Return the objective's values for those of its column (any shape, null or NaN gives NaN)."""
         numbers = np.asarray(measured, dtype=np.float64)
         if self.log10_floor is None:
             return numbers
-        # np.maximum keeps NaN, so a missing estimate never turns into the floor, the best value there is.
+        # np.maximum keeps NaN, so a missing estimate never becomes the floor, the best possible value.
         return np.asarray(np.log10(np.maximum(numbers, self.log10_floor)))
 
 
@@ -97,17 +97,17 @@ OBJECTIVES: Mapping[str, Objective] = {
 }
 
 FRONT: tuple[str, str] = ("val_clean_accuracy", "val_robust_accuracy")
-"""The objectives of "the front" wherever a study, command or figure speaks of it."""
+"""The objectives of "the front" in every study, command and figure."""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A bound that a trial must keep to be on the front.
+    """A bound that a trial must meet to be on the front.
 
     Attributes:
         column: A validation measure: a numeric `val_` column of the result rows, or an objective's name.
         op: Which side is allowed.
-        bound: The bound itself is allowed; in the unit of the column or objective.
+        bound: Inclusive, in the unit of the column or objective.
     """
 
     column: str
@@ -120,7 +120,7 @@ class Constraint:
     def violation(self, row: Mapping[str, Any], /) -> float:
         """Return by how much a row misses the bound, in the unit of the measure.
 
-        At most 0 where the bound is kept; infinite where the measure is missing, NaN, or the row lacks it.
+        At most 0 where the bound is met; infinite where the measure is missing or NaN.
         """
         declared = OBJECTIVES.get(self.column)
         measured = row.get(declared.column if declared else self.column)
@@ -131,16 +131,16 @@ class Constraint:
 
 
 def parse_constraint(text: str, /) -> Constraint:
-    """Return the constraint that a text such as `val_clean_accuracy >= 0.9` states.
+    """Parse a constraint such as `val_clean_accuracy >= 0.9`.
 
     Raises:
-        ValueError: Another form, a measure that no validation column or objective gives, or an impossible bound.
+        ValueError: Another form, a measure that is not a validation column or objective, or an impossible bound.
     """
-    found = re.fullmatch(r"\s*(\w+)\s*(\S*?[<>=≤≥]+)\s*(\S+)\s*", text)
-    if found is None or found[2] not in (">=", "<="):
-        got = f"the comparison {found[2]!r}" if found else repr(text)
+    match = re.fullmatch(r"\s*(\w+)\s*(\S*?[<>=≤≥]+)\s*(\S+)\s*", text)
+    if match is None or match[2] not in (">=", "<="):
+        got = f"the comparison {match[2]!r}" if match else repr(text)
         raise ValueError(f"a constraint must read MEASURE >= NUMBER or MEASURE <= NUMBER, got {got}")
-    name, op, number = found.groups()
+    name, op, number = match.groups()
     valid = _constrainable()
     if name not in valid:
         close = difflib.get_close_matches(name, valid, n=1)
@@ -159,45 +159,40 @@ def parse_constraint(text: str, /) -> Constraint:
 
 
 def keeps_constraints(table: Table, /) -> np.ndarray:
-    """Mark the rows of a table that keep the constraints their own study declared, shape (n,)."""
+    """Mark the rows of a table that meet their own study's constraints, shape (n,)."""
     texts = np.asarray(table["constraints"].to_pylist(), dtype=object)
     kept = np.ones(len(texts), dtype=bool)
     for text in {text for text in texts if text}:
-        mine = texts == text
+        rows = texts == text
         for constraint in _declared(text):
-            kept[mine] &= _violations(constraint, table)[mine] <= 0
+            kept[rows] &= _violations(constraint, table)[rows] <= 0
     return kept
 
 
-def meets_constraints(row: Mapping[str, Any], /) -> bool:
-    """Return whether a result row keeps the constraints its own study declared, read from `constraints`."""
-    return all(constraint.violation(row) <= 0 for constraint in _declared(row.get("constraints")))
-
-
 def infeasible(table: Table, /) -> np.ndarray:
-    """Mark the rows that only their own study's constraints keep off a front: completed and unflagged, shape (n,)."""
+    """Mark the completed, unflagged rows that miss one of their own study's constraints, shape (n,)."""
     flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
     completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
     return np.asarray(completed & (flags == 0) & ~keeps_constraints(table), dtype=bool)
 
 
 def missed_constraints(row: Mapping[str, Any], /) -> list[str]:
-    """Return the constraints of its own study that a result row does not keep, as their config writes them."""
+    """Return the constraints of its own study that a result row misses, as the config writes them."""
     return [str(constraint) for constraint in _declared(row.get("constraints")) if constraint.violation(row) > 0]
 
 
 def is_feasible(row: Mapping[str, Any], /) -> bool:
-    """Return whether a result row may be on a front: completed, without flags, its study's constraints kept."""
-    return row["status"] == "completed" and not row["flags"] and meets_constraints(row)
+    """Return whether a result row may be on a front: completed, without flags, and meeting its study's constraints."""
+    return row["status"] == "completed" and not row["flags"] and not missed_constraints(row)
 
 
 def constraints_text(constraints: Sequence[str | Constraint], /) -> str | None:
-    """Return constraints as the result column `constraints` holds them; None where there are none."""
+    """Return constraints in the form of the result column `constraints`; None for none."""
     return json.dumps([str(constraint) for constraint in constraints]) if constraints else None
 
 
 def _violations(constraint: Constraint, table: Table) -> np.ndarray:
-    """Return `Constraint.violation` of all rows at once, shape (n,)."""
+    """Return `Constraint.violation` of every row, shape (n,)."""
     if constraint.column in OBJECTIVES:
         measured = values(table, [constraint.column])[:, 0]
     elif constraint.column in table.column_names:
@@ -224,7 +219,7 @@ def objective(name: str, /) -> Objective:
     """Return the objective called `name`.
 
     Raises:
-        ValueError: Unknown name; the message gives the valid ones and the nearest.
+        ValueError: Unknown name; the message lists the valid ones and suggests the closest.
     """
     if name in OBJECTIVES:
         return OBJECTIVES[name]
@@ -239,22 +234,34 @@ def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.nda
     Nulls become NaN.
 
     Raises:
-        ValueError: No objective, an unknown one, or one whose column the source does not have.
+        ValueError: No objective, an unknown one, or one whose column is missing.
+
+    Examples:
+        >>> front = rs.front_of(rs.read_studies([study_dir]))
+        >>> rs.values(front, rs.FRONT).tolist()
+        [[0.98, 0.1], [0.9, 0.6], [0.8, 0.7]]
     """
     if not names:
         raise ValueError("at least one objective is needed, got none")
-    wanted = [objective(name) for name in names]
+    objectives = [objective(name) for name in names]
     present = source.keys() if isinstance(source, Mapping) else source.column_names
-    for entry in wanted:
-        if entry.column not in present:
-            raise ResultsError(f"objective {entry.name!r} needs the column {entry.column!r}, which these results lack")
+    for each in objectives:
+        if each.column not in present:
+            raise ResultsError(
+                f"objective {each.name!r} needs the column {each.column!r}, which is missing from these results"
+            )
     if isinstance(source, Mapping):
-        measured = [np.nan if source[entry.column] is None else source[entry.column] for entry in wanted]
+        measured = [np.nan if source[each.column] is None else source[each.column] for each in objectives]
     else:
-        measured = [source[entry.column].to_numpy(zero_copy_only=False) for entry in wanted]
-    return np.stack([entry.transform(numbers) for entry, numbers in zip(wanted, measured, strict=True)], axis=-1)
+        measured = [source[each.column].to_numpy(zero_copy_only=False) for each in objectives]
+    return np.stack([each.transform(numbers) for each, numbers in zip(objectives, measured, strict=True)], axis=-1)
 
 
 def directions(names: Sequence[str], /) -> list[bool]:
-    """Return for each objective whether it is maximised."""
+    """Return for each objective whether it is maximised.
+
+    Examples:
+        >>> rs.directions(["val_robust_accuracy", "val_lipschitz_log10"])
+        [True, False]
+    """
     return [objective(name).maximise for name in names]

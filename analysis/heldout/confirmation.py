@@ -1,4 +1,4 @@
-"""What new seeds and test data say of chosen trials: the winner's curse, and apart from it the spread between seeds."""
+"""The winner's curse of chosen trials on test data, and the spread between new seeds of their settings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.heldout.measurements import alike, gap, like_for_like, lipschitz_on_test
+from analysis.heldout.measurements import Row, alike, gap, like_for_like, lipschitz_on_test
 from analysis.statistics.intervals import Estimate, difference, wilson_interval
-
-Row = Mapping[str, Any]
 
 KINDS = ("clean", "robust")
 
@@ -22,12 +20,12 @@ class Spread:
     """Accuracies of one trial's settings under new seeds, all on the same test examples.
 
     Args:
-        seeds: How many.
-        examples: Test examples.
-        mean: Of the accuracies.
-        sd: Their standard deviation as measured, with seeds - 1; None of one seed.
-        sd_of_examples: The standard deviation that so few examples alone would give between networks that are equally
-            accurate; None of one seed, or without per-example outcomes.
+        seeds: Number of seeds.
+        examples: Number of test examples.
+        mean: Mean accuracy.
+        sd: Standard deviation of the measured accuracies, with seeds - 1; None for one seed.
+        sd_of_examples: Standard deviation that the finite number of examples alone gives between equally accurate
+            networks; None for one seed, or without per-example outcomes.
     """
 
     seeds: int
@@ -38,7 +36,7 @@ class Spread:
 
     @property
     def sd_of_seeds(self) -> float | None:
-        """The standard deviation of the true accuracies between seeds, the examples' noise taken out."""
+        """The standard deviation of the true accuracies between seeds, without the noise of the examples."""
         if self.sd is None or self.sd_of_examples is None:
             return None
         return float(np.sqrt(max(0.0, self.sd**2 - self.sd_of_examples**2)))
@@ -46,15 +44,15 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmedMember:
-    """One chosen trial.
+    """A chosen trial with its results on test.
 
     Args:
         result: Its result row.
-        test: Its measurement on test that differs from validation in the split alone, None where there is none.
+        test: Its measurement on test that differs from validation only in the split, None without one.
         curse: Validation minus test of the same checkpoint by kind, empty without a test measurement.
         spread: New seeds on test by kind, empty without them.
-        failed: New seeds that failed.
-        lipschitz: Mean local Lipschitz estimate of its own checkpoint on test, None where it was not taken.
+        failed: Number of new seeds that failed.
+        lipschitz: Mean local Lipschitz estimate of its own checkpoint on test, None if not measured.
         seeds_lipschitz: The same of the new seeds that have one.
     """
 
@@ -68,11 +66,11 @@ class ConfirmedMember:
 
 
 def seed_spread(correct: ArrayLike, /) -> Spread:
-    """Return the spread between seeds, the part that the examples' finite number explains told apart.
+    """Return the spread between seeds, separated from the part due to the finite number of examples.
 
-    The outcomes are split as in a two-way analysis of variance without replication. What is left of a network's
-    outcomes after its own mean and the examples' mean are taken out has variance s^2; between k equally accurate
-    networks the measured accuracies then scatter with variance s^2 / n.
+    The outcomes are split as in a two-way analysis of variance without replication. A network's outcomes less
+    its own mean and the examples' means have variance s^2; the measured accuracies of k equally accurate networks then
+    scatter with variance s^2 / n.
 
     Args:
         correct: Whether each seed's network classifies each example correctly, boolean, shape (k, n), k, n >= 1.
@@ -82,8 +80,8 @@ def seed_spread(correct: ArrayLike, /) -> Spread:
     accuracies = outcomes.mean(axis=1)
     if seeds < 2:
         return Spread(seeds=seeds, examples=examples, mean=float(accuracies.mean()), sd=None, sd_of_examples=None)
-    left = outcomes - accuracies[:, None] - outcomes.mean(axis=0) + outcomes.mean()
-    variance = float((left**2).sum()) / ((seeds - 1) * max(examples - 1, 1))
+    residuals = outcomes - accuracies[:, None] - outcomes.mean(axis=0) + outcomes.mean()
+    variance = float((residuals**2).sum()) / ((seeds - 1) * max(examples - 1, 1))
     return Spread(
         seeds=seeds,
         examples=examples,
@@ -94,33 +92,33 @@ def seed_spread(correct: ArrayLike, /) -> Spread:
 
 
 def mean_curse(val: ArrayLike, test: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
-    """Return validation minus test accuracy, averaged over the same checkpoints, with its interval.
+    """Return validation minus test accuracy, averaged over checkpoints, with its interval.
 
     All checkpoints share the examples of either split, so the noise is that of each example's mean over checkpoints:
-    Wilson's interval of each mean accuracy as of so many independent examples as have its variance, at least one
-    network's and at most all networks'. Half a right and half a wrong answer of all checkpoints alike enter that
-    variance, so that few errors do not pass for independent ones.
+    Wilson's interval of each mean accuracy, with the number of independent examples that gives its variance, at least
+    one network's and at most all networks'. Half a right and half a wrong answer common to all checkpoints are added to
+    that variance, so that few errors do not count as independent.
 
     Args:
         val: Correct on validation, boolean, shape (m, n), n >= 1.
         test: Correct on test, boolean, shape (m, n').
-        confidence: Coverage aimed at, in (0, 1).
+        confidence: Nominal coverage, in (0, 1).
 
     Source: Newcombe, Statistics in Medicine 17 (1998), method 10, for the difference; Korn and Graubard, Survey
     Methodology 24 (1998), for intervals of a proportion with an effective number of examples.
     """
-    found = []
+    estimates = []
     for part in (val, test):
         correct = np.asarray(part, dtype=np.float64)
         checkpoints, examples = correct.shape
         shares, weights = np.append(correct.mean(axis=0), [0.0, 1.0]), np.append(np.ones(examples), [0.5, 0.5])
         mean = np.average(shares, weights=weights)
-        alike = mean * (1 - mean) / np.average((shares - mean) ** 2, weights=weights)
-        effective = examples * np.clip(alike, 1, checkpoints)
+        ratio = mean * (1 - mean) / np.average((shares - mean) ** 2, weights=weights)
+        effective = examples * np.clip(ratio, 1, checkpoints)
         value = float(correct.mean())
         low, high = wilson_interval(value * effective, effective, confidence=confidence)
-        found.append(Estimate(value=value, low=float(low), high=float(high)))
-    return difference(found[0], found[1])
+        estimates.append(Estimate(value=value, low=float(low), high=float(high)))
+    return difference(estimates[0], estimates[1])
 
 
 def confirmed(
@@ -131,69 +129,68 @@ def confirmed(
     replicas: Sequence[Row] = (),
     outcomes: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> list[ConfirmedMember]:
-    """Return what is known of each member.
+    """Collect the results on test of each member.
 
     Args:
         members: Result rows of chosen trials.
         evaluations: Evaluation rows of the study and of its new seeds.
         replicas: Result rows of the new seeds; `replicate_of` is a member's number.
-        outcomes: By the name of a new seed's measurement, whether its network was correct on each test example, by
+        outcomes: Whether each test example was classified correctly, by the name of a new seed's measurement and by
             kind.
     """
-    found = []
+    confirmed_members = []
     for member in members:
         test = like_for_like(member, evaluations)
-        own = [row for row in replicas if row["replicate_of"] == member["number"]]
-        measured = _together([alike(row, evaluations) for row in own])
-        found.append(
+        replicas_of_member = [row for row in replicas if row["replicate_of"] == member["number"]]
+        measured = _together([alike(row, evaluations) for row in replicas_of_member])
+        confirmed_members.append(
             ConfirmedMember(
                 result=member,
                 test=test,
                 curse={} if test is None else {kind: gap(member, test, kind) for kind in KINDS},
                 spread={kind: _spread(measured, kind, outcomes or {}) for kind in KINDS} if measured else {},
-                failed=sum(row["status"] == "failed" for row in own),
+                failed=sum(row["status"] == "failed" for row in replicas_of_member),
                 lipschitz=lipschitz_on_test(member, evaluations),
                 seeds_lipschitz=tuple(
-                    value for row in own if (value := lipschitz_on_test(row, evaluations)) is not None
+                    value for row in replicas_of_member if (value := lipschitz_on_test(row, evaluations)) is not None
                 ),
             )
         )
-    return found
+    return confirmed_members
 
 
-def as_tree(found: Sequence[ConfirmedMember], /) -> list[dict[str, Any]]:
-    """Return the same as plain values, for JSON."""
+def as_tree(members: Sequence[ConfirmedMember], /) -> list[dict[str, Any]]:
+    """Return confirmed members as plain values, for JSON."""
     tree = []
-    for one in found:
-        entry: dict[str, Any] = {name: one.result[name] for name in ("trial_id", "method", "seed")}
+    for member in members:
+        entry: dict[str, Any] = {name: member.result[name] for name in ("trial_id", "method", "seed")}
         for kind in KINDS:
-            spread, curse = one.spread.get(kind), one.curse.get(kind)
+            spread, curse = member.spread.get(kind), member.curse.get(kind)
             entry[kind] = {
-                "val": one.result[f"val_{kind}_accuracy"],
-                "test": None if one.test is None else one.test[f"{kind}_accuracy"],
+                "val": member.result[f"val_{kind}_accuracy"],
+                "test": None if member.test is None else member.test[f"{kind}_accuracy"],
                 "winners_curse": None if curse is None else vars(curse),
                 "seeds": None if spread is None else {**vars(spread), "sd_of_seeds": spread.sd_of_seeds},
             }
         entry["lipschitz"] = {
-            "val": one.result["val_lipschitz_mean"],
-            "test": one.lipschitz,
-            "seeds": list(one.seeds_lipschitz),
+            "val": member.result["val_lipschitz_mean"],
+            "test": member.lipschitz,
+            "seeds": list(member.seeds_lipschitz),
         }
         tree.append(
-            entry | {"failed_seeds": one.failed, "examples": None if one.test is None else one.test["examples"]}
+            entry
+            | {"failed_seeds": member.failed, "examples": None if member.test is None else member.test["examples"]}
         )
     return tree
 
 
 def _together(measured: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return one measurement of each network, all on one number of images: where most networks have one, then most."""
-    sizes = {row["examples"] for rows in measured for row in rows}
-    at = {size: [rows_at[0] for rows in measured if (rows_at := _of_size(rows, size))] for size in sizes}
-    return max(at.values(), key=lambda rows: (len(rows), rows[0]["examples"]), default=[])
-
-
-def _of_size(rows: Sequence[Row], size: int) -> list[Row]:
-    return [row for row in rows if row["examples"] == size]
+    """Return one measurement per network, all on the number of images that most networks have; the largest on ties."""
+    by_size: dict[int, list[Row]] = {}
+    for rows in measured:
+        for size, row in {row["examples"]: row for row in reversed(rows)}.items():
+            by_size.setdefault(size, []).append(row)
+    return max(by_size.values(), key=lambda rows: (len(rows), rows[0]["examples"]), default=[])
 
 
 def _spread(measured: Sequence[Row], kind: str, outcomes: Mapping[str, Mapping[str, np.ndarray]]) -> Spread:

@@ -1,4 +1,4 @@
-"""What was measured on test: each trial's strongest attack, its like-for-like measure, and how often test was used."""
+"""Measurements on test: the strongest and the like-for-like attack of each trial, and the uses of test data."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import Any
 
 from analysis.data.results import read_examples, trial_file
 from analysis.data.schema import EVALUATION, EXAMPLE, ResultsError
-from analysis.statistics.intervals import accuracy_estimate, difference
-from analysis.wording import L_2, L_INF, radius
+from analysis.statistics.intervals import Estimate, accuracy_estimate, difference
+from analysis.wording import NORMS, radius
 
 Row = Mapping[str, Any]
 
 _STRENGTH = ("fgsm", "pgd", "multi_targeted", "autoattack")
-"""Known attacks, weakest first; one of a user's own stands between the second and the third."""
+"""Known attacks, weakest first; a user's own attack ranks between the second and the third."""
 
 _SETTINGS = ("checkpoint", "attack", "norm", "epsilon", "steps", "restarts", "examples", "checks")
-
-_NORMS = {"linf": L_INF, "l2": L_2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +25,9 @@ class Use:
     """Measurements on test that share their settings.
 
     Args:
-        settings: What was measured, in words.
+        settings: Description of the measurement.
         trials: Ids of the trials, in order.
-        occasions: Commands that measured them.
+        occasions: Number of commands that measured them.
     """
 
     settings: str
@@ -38,24 +36,24 @@ class Use:
 
 
 def examples_file(study_dir: str | Path, evaluation: str, /) -> Path:
-    """Return where the per-example outcomes of a measurement lie, by the name that its row has under `evaluation`."""
+    """Return the path of a measurement's per-example outcomes, given its row's `evaluation`."""
     file = trial_file(study_dir, evaluation, schema=EVALUATION)
     return file.parent / EXAMPLE.folder / file.name
 
 
 def settings_phrase(row: Row, /) -> str:
-    """Return how a row was measured, "PGD, 10 steps, 1 restart, norm, ε = 0.1, 300 images"."""
+    """Describe how a row was measured: "PGD, 10 steps, 1 restart, norm, ε = 0.1, 300 images"."""
     attack = str(row["attack"])
     effort = f"{row['steps']} step{'s' * (row['steps'] != 1)}, {row['restarts']} restart{'s' * (row['restarts'] != 1)}"
     if attack == "autoattack":
         effort = f"standard set after PGD ({effort})"
-    norm = _NORMS.get(row["norm"], row["norm"])
+    norm = NORMS.get(row["norm"], row["norm"])
     name = attack.upper() if attack in ("pgd", "fgsm") else attack
     return f"{name}, {effort}, {norm}, ε = {radius(row['epsilon'])}, {row['examples']} images"
 
 
 def uses_of_test(rows: Sequence[Row], /) -> list[Use]:
-    """Return the uses of test data by their settings, in order of first use.
+    """Group the uses of test data by their settings, in order of first use.
 
     Args:
         rows: Evaluation rows; each is one use.
@@ -65,16 +63,16 @@ def uses_of_test(rows: Sequence[Row], /) -> list[Use]:
         groups.setdefault(tuple(row[name] for name in _SETTINGS), []).append(row)
     return [
         Use(
-            settings=f"{settings_phrase(found[0])}, {found[0]['checkpoint']} checkpoint, {found[0]['checks']} checks",
-            trials=tuple(dict.fromkeys(row["trial_id"] for row in found)),
-            occasions=len({row["occasion"] for row in found}),
+            settings=f"{settings_phrase(group[0])}, {group[0]['checkpoint']} checkpoint, {group[0]['checks']} checks",
+            trials=tuple(dict.fromkeys(row["trial_id"] for row in group)),
+            occasions=len({row["occasion"] for row in group}),
         )
-        for found in groups.values()
+        for group in groups.values()
     ]
 
 
 def uses_lines(rows: Sequence[Row], /) -> list[str]:
-    """Return the uses of test data in words: one line that counts them, and one for each setting."""
+    """Describe the uses of test data: a line with their number, and a line for each setting."""
     tested = _on_test(rows)
     if not tested:
         return ["test data was never used"]
@@ -87,43 +85,45 @@ def uses_lines(rows: Sequence[Row], /) -> list[str]:
 
 
 def like_for_like(result: Row, rows: Sequence[Row], /) -> Row | None:
-    """Return the measurement on test of a trial's own checkpoint that differs from validation in the split alone.
+    """Return the measurement on test of a trial's own checkpoint that differs from validation only in the split.
 
     Args:
         result: The trial's result row.
         rows: Evaluation rows.
 
     Returns:
-        The one of most images; None where there is none.
+        The one with most images; None without one.
     """
     return max(alike(result, rows), key=lambda row: (row["examples"], row["checks"] == "full"), default=None)
 
 
 def alike(result: Row, rows: Sequence[Row], /) -> list[Row]:
-    """Return every such measurement, on however many images; see `like_for_like`."""
-    wanted = {"attack": result["attack"], "steps": result["steps"], "restarts": result["restarts"]}
-    return [row for row in on_own_checkpoint(result, rows) if all(row[name] == value for name, value in wanted.items())]
+    """Return all measurements that `like_for_like` chooses from, of any number of images."""
+    settings = {"attack": result["attack"], "steps": result["steps"], "restarts": result["restarts"]}
+    return [
+        row for row in on_own_checkpoint(result, rows) if all(row[name] == value for name, value in settings.items())
+    ]
 
 
 def on_own_checkpoint(result: Row, rows: Sequence[Row], /) -> list[Row]:
     """Return the measurements on test of a trial's own checkpoint at the study's own radius."""
-    wanted = {
+    settings = {
         "trial_id": result["trial_id"], "study": result["study"], "checkpoint": result["checkpoint_kind"],
         "norm": result["norm"], "epsilon": result["eval_epsilon"],
     }  # fmt: skip
-    return [row for row in _on_test(rows) if all(row[name] == value for name, value in wanted.items())]
+    return [row for row in _on_test(rows) if all(row[name] == value for name, value in settings.items())]
 
 
 def lipschitz_on_test(result: Row, rows: Sequence[Row], /) -> float | None:
-    """Return the mean local Lipschitz estimate of a trial's own checkpoint on test, that of most images."""
+    """Return the mean local Lipschitz estimate of a trial's own checkpoint on test, the one with most images."""
     best = lipschitz_row(result, rows)
     return None if best is None else float(best["lipschitz_mean"])
 
 
 def lipschitz_row(result: Row, rows: Sequence[Row], /) -> Row | None:
-    """Return the measurement on test of a trial's own checkpoint that holds its Lipschitz estimate of most images."""
-    known = [row for row in on_own_checkpoint(result, rows) if row["lipschitz_mean"] is not None]
-    return max(known, key=lambda row: row["lipschitz_examples"] or 0, default=None)
+    """Return the measurement on test of a trial's own checkpoint with the Lipschitz estimate of most images."""
+    estimated = [row for row in on_own_checkpoint(result, rows) if row["lipschitz_mean"] is not None]
+    return max(estimated, key=lambda row: row["lipschitz_examples"] or 0, default=None)
 
 
 def doubts_on_test(result: Row, rows: Sequence[Row], /) -> list[str]:
@@ -140,7 +140,7 @@ def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
 
 
 def attack_name(row: Row, /) -> str:
-    """Return a row's attack with its effort, short enough for a column: `PGD-10x2`, `autoattack`."""
+    """Return a row's attack and effort in short: `PGD-10x2`, `autoattack`."""
     attack = str(row["attack"])
     if attack == "autoattack":
         return attack
@@ -149,63 +149,63 @@ def attack_name(row: Row, /) -> str:
 
 
 def on_images_of(study_dir: str | Path, row: Row, other: Row, /) -> float | None:
-    """Return a measurement's robust accuracy on the images of another one that has fewer.
+    """Return a measurement's robust accuracy on the images of another measurement that has fewer.
 
     Args:
-        study_dir: The folder that both measurements lie in.
-        row: The measurement to be counted again.
-        other: The one whose images count.
+        study_dir: The folder of both measurements.
+        row: The measurement to evaluate.
+        other: The measurement with the images.
 
     Returns:
-        None where per-example outcomes are lost, or `row` is not of all of those images.
+        None if per-example outcomes are missing or `row` does not cover all of those images.
     """
-    files = [examples_file(study_dir, one["evaluation"]) for one in (row, other)]
+    files = [examples_file(study_dir, measurement["evaluation"]) for measurement in (row, other)]
     try:
-        mine, theirs = (read_examples(file) for file in files)
+        own_examples, other_examples = (read_examples(file) for file in files)
     except (ResultsError, OSError):
         return None
-    wanted = set(theirs["index"].to_pylist())
-    found = dict(zip(mine["index"].to_pylist(), mine["robust_correct"].to_pylist(), strict=True))
-    return sum(found[index] for index in wanted) / len(wanted) if wanted and wanted <= set(found) else None
+    images = set(other_examples["index"].to_pylist())
+    correct = dict(zip(own_examples["index"].to_pylist(), own_examples["robust_correct"].to_pylist(), strict=True))
+    return sum(correct[index] for index in images) / len(images) if images and images <= set(correct) else None
 
 
 def tracked_metrics(result: Row, rows: Sequence[Row], /, *, study_dir: str | Path) -> dict[str, float]:
-    """Return what a trial's run in tracking shows of test: its like-for-like values, and what each attack left.
+    """Return the metrics on test of a trial's MLflow run: its like-for-like values, and the accuracy under each attack.
 
-    What an attack left is `test_robust_accuracy_<attack>` where it was measured on `test_examples` images as the
-    like-for-like values are, and `test_robust_accuracy_<attack>_first_<n>` where it was on n others: a few easy images
-    must not look like a weak attack. Beside such a one stands the like-for-like attack on the same n. Of several
-    measurements under one attack the strongest counts.
+    The latter is `test_robust_accuracy_<attack>` if measured on the same number of images as the like-for-like values,
+    `test_examples`, and `test_robust_accuracy_<attack>_first_<n>` if on another number n: a few easy images must not
+    look like a weak attack. The like-for-like attack on the same n images is then added. Of several measurements under
+    one attack the strongest is used.
 
     Args:
         result: The trial's result row.
         rows: Evaluation rows.
-        study_dir: The folder that the trial's measurements lie in.
+        study_dir: The folder of the trial's measurements.
     """
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     same, measured = like_for_like(result, rows), on_own_checkpoint(result, rows)
     images = max((row["examples"] for row in measured), default=0) if same is None else same["examples"]
     if same is not None:
-        found |= {f"test_{name}": same[name] for name in ("clean_accuracy", "robust_accuracy")}
+        metrics |= {f"test_{name}": same[name] for name in ("clean_accuracy", "robust_accuracy")}
     if measured:
-        found["test_examples"] = images
+        metrics["test_examples"] = images
     if (lipschitz := lipschitz_on_test(result, rows)) is not None:
-        found["test_lipschitz_mean"] = lipschitz
+        metrics["test_lipschitz_mean"] = lipschitz
     strongest_of = {_metric_name(row): row for row in sorted(measured, key=_strength)}
     for name, row in strongest_of.items():
         few = "" if row["examples"] == images else f"_first_{row['examples']}"
-        found[f"{name}{few}"] = row["robust_accuracy"]
-        if few and same is not None and (there := on_images_of(study_dir, same, row)) is not None:
-            found.setdefault(f"{_metric_name(same)}{few}", there)
-    return found
+        metrics[f"{name}{few}"] = row["robust_accuracy"]
+        if few and same is not None and (accuracy_on_few := on_images_of(study_dir, same, row)) is not None:
+            metrics.setdefault(f"{_metric_name(same)}{few}", accuracy_on_few)
+    return metrics
 
 
 def _metric_name(row: Row) -> str:
     return f"test_robust_accuracy_{row['attack'].rpartition(':')[2]}"
 
 
-def gap(result: Row, row: Row, kind: str, /) -> Any:
-    """Return validation minus test accuracy of one checkpoint with its 95 % interval, an `Estimate`; see `difference`.
+def gap(result: Row, row: Row, kind: str, /) -> Estimate:
+    """Return validation minus test accuracy of one checkpoint with its 95 % interval; see `difference`.
 
     Args:
         result: The trial's result row.

@@ -1,4 +1,4 @@
-"""Everything that a study's folder holds on its chosen trials on test: who they are, their values, their new seeds."""
+"""Read a study's results on test: the chosen trials, their values and their new seeds."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from analysis.heldout.measurements import alike, examples_file, like_for_like, l
 from analysis.statistics.intervals import Estimate, mean_interval, outcomes
 
 CHOICE_FILE = "chosen.json"
-"""Names the front's members as validation chose them, fixed at the first use of test data."""
+"""File with the front's members as chosen on validation, fixed at the first use of test data."""
 
 CONFIRM_FOLDER = "confirm"
-"""Where the trials that were trained again with new seeds lie."""
+"""Folder of the trials retrained with new seeds."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldoutResults:
-    """What is known on test.
+    """A study's results on test.
 
     Args:
-        members: The trials measured there, chosen members of the front first, in their order.
-        chosen: Ids of those that validation chose as the front; the others were named by a user.
-        evaluations: Every evaluation row, of the study and of the new seeds: each one use of test data.
-        curse: Validation minus test averaged over the chosen members' own checkpoints, by kind; empty without them.
-        averaged: Over how many of them.
-        waiting: Ids of the chosen front that were not measured.
-        same_images: Of trials whose strongest attack was measured on other images than the like-for-like one: what
-            the latter leaves of those, by id; None where that is not known.
-        lipschitz: The members' mean local Lipschitz estimates with their intervals, by id; those whose per-example
-            values are there.
+        members: The trials measured on test, the chosen members of the front first, in their order.
+        chosen: Ids of those chosen as the front on validation; the others were named by a user.
+        evaluations: Every evaluation row, of the study and of the new seeds; each is one use of test data.
+        curse: Validation minus test averaged over the chosen members' own checkpoints, by kind; empty if unknown.
+        averaged: Number of members averaged.
+        waiting: Ids of chosen members not measured yet.
+        same_images: Robust accuracy under the like-for-like attack on the images of the strongest, by id, for trials
+            where the two used different images; None if unknown.
+        lipschitz: Mean local Lipschitz estimates of members with their intervals, by id, where per-example values
+            exist.
     """
 
     members: tuple[ConfirmedMember, ...]
@@ -53,7 +53,7 @@ class HeldoutResults:
 
 
 def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
-    """Return the ids of the front that validation chose, empty before the first use of test data.
+    """Return the ids of the front chosen on validation, empty before the first use of test data.
 
     Raises:
         ResultsError: The file is damaged.
@@ -64,7 +64,9 @@ def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
     try:
         return tuple(map(str, json.loads(path.read_text(encoding="utf-8"))["members"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} must hold `members` as JSON ({type(error).__name__}); mend or remove it") from error
+        raise ResultsError(
+            f"{path} must hold `members` as JSON ({type(error).__name__}); repair or remove it"
+        ) from error
 
 
 def read_uses(study_dir: str | Path, /) -> list[Row]:
@@ -73,30 +75,30 @@ def read_uses(study_dir: str | Path, /) -> list[Row]:
     Raises:
         ResultsError: Damaged files, or of another version.
     """
-    homes = [Path(study_dir), Path(study_dir) / CONFIRM_FOLDER]
-    return [row for home in homes if home.is_dir() for row in read_evaluations(home).to_pylist()]
+    folders = [Path(study_dir), Path(study_dir) / CONFIRM_FOLDER]
+    return [row for folder in folders if folder.is_dir() for row in read_evaluations(folder).to_pylist()]
 
 
 def read_on_test(
     study_dir: str | Path, table: Table, /, *, trials: Sequence[str] | None = None
 ) -> HeldoutResults | None:
-    """Return what a study's folder holds on test, None where nothing was measured there.
+    """Read a study's results on test, None if nothing was measured.
 
     Args:
         study_dir: The study's folder.
         table: Its result rows.
-        trials: Ids of the trials to show; all that were measured when None.
+        trials: Ids of the trials to show; all measured ones when None.
 
     Raises:
         ResultsError: Damaged files, or of another version.
     """
-    home = Path(study_dir)
-    again = home / CONFIRM_FOLDER
-    evaluations = read_uses(home)
+    folder = Path(study_dir)
+    confirm_folder = folder / CONFIRM_FOLDER
+    evaluations = read_uses(folder)
     if not evaluations:
         return None
-    chosen = read_choice(home)
-    replicas = read_results(again).to_pylist() if (again / RESULT.folder).is_dir() else []
+    chosen = read_choice(folder)
+    replicas = read_results(confirm_folder).to_pylist() if (confirm_folder / RESULT.folder).is_dir() else []
     rows = {row["trial_id"]: row for row in table.to_pylist()}
     parents = {row["trial_id"]: row["replicate_of"] for row in replicas}
     numbers = {parents[row["trial_id"]] for row in evaluations if row["trial_id"] in parents}
@@ -104,49 +106,51 @@ def read_on_test(
     shown = [trial for trial in dict.fromkeys([*chosen, *sorted(measured)]) if trial in measured & set(rows)]
     if trials is not None:
         shown = [trial for trial in shown if trial in trials]
-    found = confirmed(
+    members = confirmed(
         [rows[trial] for trial in shown],
         evaluations,
         replicas=replicas,
-        outcomes=_outcomes(again, replicas, evaluations),
+        outcomes=_outcomes(confirm_folder, replicas, evaluations),
     )
-    same = _on_most([one for one in found if one.result["trial_id"] in chosen])
-    curse = _average(home, same)
+    same = _on_most([one for one in members if one.result["trial_id"] in chosen])
+    curse = _average(folder, same)
     return HeldoutResults(
-        members=tuple(found),
-        chosen=tuple(one.result["trial_id"] for one in found if one.result["trial_id"] in chosen),
+        members=tuple(members),
+        chosen=tuple(one.result["trial_id"] for one in members if one.result["trial_id"] in chosen),
         evaluations=tuple(evaluations),
         curse=curse,
         averaged=len(same) if curse else 0,
         waiting=tuple(trial for trial in chosen if trial not in measured),
-        same_images=_same_images(home, [one.result for one in found], evaluations),
-        lipschitz=_lipschitz(home, [one.result for one in found], evaluations),
+        same_images=_same_images(folder, [one.result for one in members], evaluations),
+        lipschitz=_lipschitz(folder, [one.result for one in members], evaluations),
     )
 
 
-def together(known: Mapping[str, HeldoutResults], /) -> HeldoutResults:
-    """Return what several studies hold on test as one, by their labels; without a curse, which is within one study.
+def together(by_label: Mapping[str, HeldoutResults], /) -> HeldoutResults:
+    """Combine the results on test of several studies; without a winner's curse, which is within one study.
 
     Args:
-        known: By the label that stands before the trials' ids, as `analysis.data.combine.relabelled` has it.
+        by_label: Results by the prefix of the trial ids, as in `analysis.data.combine.relabelled`.
     """
 
     def renamed(row: Row, label: str) -> Row:
         return {**row, "study": label, "trial_id": f"{label}/{row['trial_id']}"}
 
     def ids(name: str) -> tuple[str, ...]:
-        return tuple(f"{label}/{trial}" for label, one in known.items() for trial in getattr(one, name))
+        return tuple(f"{label}/{trial}" for label, one in by_label.items() for trial in getattr(one, name))
 
     def by_id(name: str) -> dict[str, Any]:
         return {
-            f"{label}/{trial}": found for label, one in known.items() for trial, found in getattr(one, name).items()
+            f"{label}/{trial}": value for label, one in by_label.items() for trial, value in getattr(one, name).items()
         }
 
-    members = [replace(one, result=renamed(one.result, label)) for label, each in known.items() for one in each.members]
+    members = [
+        replace(one, result=renamed(one.result, label)) for label, each in by_label.items() for one in each.members
+    ]
     return HeldoutResults(
         members=tuple(members),
         chosen=ids("chosen"),
-        evaluations=tuple(renamed(row, label) for label, one in known.items() for row in one.evaluations),
+        evaluations=tuple(renamed(row, label) for label, one in by_label.items() for row in one.evaluations),
         curse={},
         waiting=ids("waiting"),
         same_images=by_id("same_images"),
@@ -154,42 +158,44 @@ def together(known: Mapping[str, HeldoutResults], /) -> HeldoutResults:
     )
 
 
-def curse_lines(found: HeldoutResults, /) -> list[str]:
-    """Return the winner's curse averaged over members in words; empty where it is not known."""
-    if not found.curse:
+def curse_lines(results: HeldoutResults, /) -> list[str]:
+    """Describe the winner's curse averaged over members; empty if unknown."""
+    if not results.curse:
         return []
-    said = ", ".join(f"{kind} {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for kind, one in found.curse.items())
-    over = f"mean of {found.averaged} members" if found.averaged != 1 else "of the one member"
-    return [f"winner's curse, {over}, validation - test of the same checkpoints: {said} (95 %, of the examples)"]
+    estimates = ", ".join(f"{kind} {estimate.signed()}" for kind, estimate in results.curse.items())
+    average = f"mean of {results.averaged} members" if results.averaged != 1 else "of the one member"
+    return [
+        f"winner's curse, {average}, validation - test of the same checkpoints: {estimates} (95 %, of the examples)"
+    ]
 
 
-def _same_images(home: Path, results: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, float | None]:
-    found = {}
+def _same_images(folder: Path, results: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, float | None]:
+    accuracies = {}
     for result in results:
-        same, strong = like_for_like(result, evaluations), strongest(result, evaluations)
-        if same is not None and strong is not None and same["examples"] != strong["examples"]:
-            found[result["trial_id"]] = on_images_of(home, same, strong)
-    return found
+        like, hardest = like_for_like(result, evaluations), strongest(result, evaluations)
+        if like is not None and hardest is not None and like["examples"] != hardest["examples"]:
+            accuracies[result["trial_id"]] = on_images_of(folder, like, hardest)
+    return accuracies
 
 
-def _lipschitz(home: Path, results: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, Estimate]:
-    found = {}
+def _lipschitz(folder: Path, results: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, Estimate]:
+    estimates = {}
     for result in results:
         row = lipschitz_row(result, evaluations)
         if row is None:
             continue
         try:
-            values = read_examples(examples_file(home, row["evaluation"]))["lipschitz"].drop_null().to_numpy()
+            values = read_examples(examples_file(folder, row["evaluation"]))["lipschitz"].drop_null().to_numpy()
         except (ResultsError, OSError):
             continue
         if len(values) > 1:
             low, high = mean_interval(values)
-            found[result["trial_id"]] = Estimate(value=float(values.mean()), low=float(low), high=float(high))
-    return found
+            estimates[result["trial_id"]] = Estimate(value=float(values.mean()), low=float(low), high=float(high))
+    return estimates
 
 
 def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the new seeds' outcomes on test by the names of their measurements and kind."""
+    """Return the new seeds' outcomes on test by the name of their measurement and by kind."""
     names = [row["evaluation"] for replica in replicas for row in alike(replica, evaluations)]
     files = {name: file for name in names if (file := examples_file(folder, name)).exists()}
     tables = {name: read_examples(file) for name, file in files.items()}
@@ -200,20 +206,20 @@ def _outcomes(folder: Path, replicas: Sequence[Row], evaluations: Sequence[Row])
 
 
 def _on_most(members: Sequence[ConfirmedMember]) -> list[tuple[ConfirmedMember, Row]]:
-    """Return the members measured on test as on validation, with that measurement, on one and the most examples."""
-    known = [(one, one.test) for one in members if one.test is not None]
-    most = max((test["examples"] for _, test in known), default=0)
-    return [(one, test) for one, test in known if test["examples"] == most]
+    """Return the members measured on test as on validation, with that measurement, on the most examples."""
+    measured = [(one, one.test) for one in members if one.test is not None]
+    most = max((test["examples"] for _, test in measured), default=0)
+    return [(one, test) for one, test in measured if test["examples"] == most]
 
 
-def _average(home: Path, members: Sequence[tuple[ConfirmedMember, Row]]) -> dict[str, Estimate]:
-    """Return the mean winner's curse by kind, from the members' outcomes; empty where those are lost."""
+def _average(folder: Path, members: Sequence[tuple[ConfirmedMember, Row]]) -> dict[str, Estimate]:
+    """Return the mean winner's curse by kind, from the members' outcomes; empty if those are missing."""
     ids = [one.result["trial_id"] for one, _ in members]
-    files = [examples_file(home, test["evaluation"]) for _, test in members]
+    files = [examples_file(folder, test["evaluation"]) for _, test in members]
     if not ids or not all(file.exists() for file in files):
         return {}
     try:
-        val = outcomes(read_examples(home, trials=ids), split="val")
+        val = outcomes(read_examples(folder, trials=ids), split="val")
     except ResultsError:
         return {}
     if set(val.trials) != set(ids):

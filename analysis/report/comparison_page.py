@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from analysis.fronts.front import front_hypervolume, front_of
+from analysis.fronts.front import front_hypervolume, front_of, require_like_for_like
 from analysis.fronts.objectives import FRONT
 from analysis.plots.trials.pareto import fronts_svg
 from analysis.report.html import bullets, document, paragraph, table_html
-from analysis.tables.comparison import Side, check_side, difference_table, differences, paired_lines, unlike_columns
+from analysis.tables.comparison import Side, difference_table, differences, paired_lines, unlike_columns
 from analysis.tables.front_table import volume_note
 from analysis.tables.text_table import TextTable
 from analysis.wording import measured_by, provenance, why_no_front
@@ -28,7 +28,7 @@ def build_comparison(first: Side, second: Side, /, *, reference: Mapping[str, fl
     """
     sides = (first, second)
     for side in sides:
-        check_side(side)
+        require_like_for_like(side.table)
     unlike = unlike_columns(first, second)
     sections = {
         "differs": ("What differs", _differs(first, second, unlike)),

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from analysis.fronts.front import feasible, front_of, on_infeasible_front
-from analysis.fronts.objectives import FRONT, infeasible
-from analysis.material import Material
+from analysis.fronts.objectives import FRONT, infeasible, values
+from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
+from analysis.plots.trials.front_view import pareto_view
 from analysis.report.html import table_html
 from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.dominance import dominance_table
@@ -19,63 +22,75 @@ from analysis.tables.text_table import TextTable
 from analysis.wording import own_parameters
 
 LIKELY = 0.1
-"""From which probability on a trial measured off the front is shown beside it; lower where a member's own is."""
+"""Least probability for which a dominated trial is shown; lower if a member's own is lower."""
 
 SHOWN = 20
-"""Most such trials, and most of the infeasible ones."""
+"""Most dominated trials shown, and most infeasible ones."""
 
 _GLYPHS = {
     "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "cross": "✚", "x": "✖",
     "star": "★", "pentagon": "⬟", "hexagon": "⬢", "triangle-left": "◀", "triangle-right": "▶",
 }  # fmt: skip
-"""The charts' shapes as letters, so that a method is told by more than its colour."""
+"""The charts' shapes as characters, so that methods are distinguished by more than colour."""
 
 
-def front_section(material: Material, /) -> list[str]:
-    """Return the section's parts: the methods to show, the linked charts, the members, the hypervolume over time."""
+def front_section(material: StudyMaterial, /) -> list[str]:
+    """Return the section: the choice of methods, the linked charts, the members, the hypervolume over time."""
     table = material.table
-    counts = Counter(table["method"].to_pylist())
+    methods, drawn = table["method"].to_pylist(), np.isfinite(values(table, FRONT)).all(axis=1)
+    counts, measured = Counter(methods), Counter(np.asarray(methods, dtype=object)[drawn].tolist())
     boxes = "".join(
-        f'<label><input type="checkbox" name="method" value="{place}" checked> '
-        f'<span class="swatch" style="color:{style.colour}" aria-hidden="true">{_GLYPHS.get(style.symbol, "■")}</span> '
-        f"{escape(style.label)} ({counts[method]})</label>"
-        for place, (method, style) in enumerate(styles_for(counts).items())
+        f'<label><input type="checkbox" name="method" value="{escape(method)}" data-measured="{measured[method]}" '
+        f'autocomplete="off" checked> <span class="swatch" style="color:{style.colour}" aria-hidden="true">'
+        f"{_GLYPHS.get(style.symbol, '■')}</span> {escape(style.label)} ({counts[method]})</label>"
+        for method, style in styles_for(counts).items()
     )
     members = front_of(table).to_pylist()
-    options = "".join(f"<option>{escape(row['trial_id'])}</option>" for row in members)
+    rows = {trial: row for row, trial in enumerate(table["trial_id"].to_pylist())}
+    options = "".join(
+        f'<option value="{rows[member["trial_id"]]}" data-card="card-{escape(member["trial_id"])}" '
+        f'data-method="{escape(member["method"])}">{escape(member["trial_id"])}</option>'
+        for member in members
+    )
     return [
-        f"<fieldset><legend>Methods shown in all charts and tables</legend>{boxes}"
-        '<span id="count" role="status" class="small"></span></fieldset>',
-        '<p class="controls"><label>Colour <select id="colour"><option value="method">by method</option>'
-        '<option value="lipschitz">by Lipschitzness</option></select></label>'
-        '<label>Axes <select id="extent"><option value="near">near the front</option>'
+        f'<fieldset><legend>Methods shown in all charts and tables</legend>{boxes}<span role="status" class="small">'
+        f'<span id="count">{drawn.sum()}</span> of {drawn.sum()} measured trials shown</span></fieldset>',
+        '<p class="controls"><label>Colour <select id="colour" data-charts="flat"><option value="flat-method">by method'
+        '</option><option value="flat-lipschitz">by Lipschitzness</option></select></label>'
+        '<label>Axes <select id="extent" data-charts="flat solid"><option value="near">near the front</option>'
         '<option value="all">all trials</option></select></label>'
-        f'<label>Show front member <select id="member"><option>-</option>{options}</select></label></p>',
+        f'<label>Show front member <select id="member"><option value="">-</option>{options}</select></label></p>',
         '<div class="pair"><div id="flat" class="chart" tabindex="0" role="application" '
-        'aria-label="Clean against robust accuracy; arrow keys walk along the front, Enter opens a card"></div>'
+        'aria-label="Clean against robust accuracy; arrow keys move along the front, Enter opens a card"></div>'
         '<div id="solid" class="chart" role="img" aria-label="The same with Lipschitzness as third axis"></div></div>',
-        '<p id="outside" class="note" role="status"></p>',
-        '<div id="chosen" aria-live="polite"><p>Point at a trial, choose a front member, or walk along the '
+        *_outside(pareto_view(table).outside),
+        '<div id="chosen" aria-live="polite"><p>Point at a trial, choose a front member, or move along the '
         "front with the arrow keys: it is marked in both charts.</p></div>",
         '<p class="note">Large, outlined: the front; faint: dominated; hollow: flagged, stopped early or infeasible, '
         "never on the front. The line bounds what the front attains"
         f"{', the dotted one the front of infeasible trials' if infeasible(table).any() else ''}; in space "
-        "triangles are drawn as ◆, told apart by colour.</p>",
+        "triangles are drawn as ◆, distinguished by colour.</p>",
         *_members(material, members),
-        '<h3>Hypervolume as the study went on</h3><p class="controls"><label>Against <select id="against">'
-        f'<option value="trials">trials</option><option value="hours">{material.unit}</option></select></label></p>'
+        "<h3>Hypervolume over the study</h3>",
         '<div id="growth" class="chart" role="img" aria-label="Hypervolume of the front after each trial"></div>',
         "<h3>Accuracy against the radius of the attack</h3>",
         '<div id="radii" class="chart" role="img" aria-label="Robust accuracy of front members over the radius"></div>',
         '<p class="note">Members of the front. Dotted: measured at 0 and at the study\'s own radius only, which is '
         "dashed. Grey, where the separation of the data set is known: the radii at which an accurate and robust "
         "classifier exists.</p>",
-        '<h3>Best checkpoint against the last</h3><p class="controls"><label>Accuracy <select id="kind">'
-        '<option value="robust">robust</option><option value="clean">clean</option></select></label></p>'
+        "<h3>Best checkpoint against the last</h3>",
         '<div id="best" class="chart" role="img" aria-label="Best checkpoint over the last one"></div>'
         '<p class="note">Best: the measured epoch of highest robust accuracy on validation, so its own value is '
         "flattered; every other number of this page is the last checkpoint's.</p>",
     ]
+
+
+def _outside(count: int) -> list[str]:
+    if not count:
+        return []
+    lie = "1 trial lies" if count == 1 else f"{count} trials lie"
+    note = f"{lie} far behind the front, outside the axes: “all trials” above or a double click shows them."
+    return [f'<p id="outside" class="note">{note}</p>']
 
 
 _HEADINGS = (
@@ -85,15 +100,15 @@ _HEADINGS = (
 _FORMATS = ("", "", ".3f", "", ".4f", "", "", ".4g", ".2f")
 
 
-def _members(material: Material, members: list[dict[str, Any]]) -> list[str]:
-    """Return the front's members as a table, below it likely members that were measured off it, and infeasible ones."""
+def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str]:
+    """Return the front's members, the dominated trials that may be members, and the infeasible ones as tables."""
     table, chance = material.table, material.probabilities()
     ids = {row["trial_id"] for row in members}
     least = min([LIKELY, *(chance[trial] for trial in ids if trial in chance)])
     likely = sorted((trial for trial in chance.keys() - ids if chance[trial] >= least), key=lambda one: -chance[one])
     rows = {row["trial_id"]: row for row in table.filter(feasible(table)).to_pylist()}
     beside = [rows[trial] for trial in likely[:SHOWN]]
-    more = f" {len(likely) - SHOWN} more are left out." if len(likely) > SHOWN else ""
+    more = f" {len(likely) - SHOWN} more are not shown." if len(likely) > SHOWN else ""
     apart = table.filter(on_infeasible_front(table)).sort_by([(FRONT[0], "descending")]).to_pylist()
     parts = [
         _trials(
@@ -101,17 +116,17 @@ def _members(material: Material, members: list[dict[str, Any]]) -> list[str]:
             members,
             chance,
             "95 % Wilson intervals of the examples. Last column: probability that no other trial truly dominates "
-            "it, given the per-example outcomes (drawn: ± 0.02); empty without them.",
+            "it, given the per-example outcomes (± 0.02 from sampling); empty without them.",
         )
     ]
     if (against := dominance_table(table, material.belief)) is not None:
         parts.append(table_html(against))
     if beside:
-        said = f"Dominated as measured, yet truly on the front with a probability of {least:.2g} or more.{more}"
-        parts.append(_trials("Measured off the front, and perhaps on it", beside, chance, said))
+        note = f"Dominated as measured, but truly on the front with a probability of {least:.2g} or more.{more}"
+        parts.append(_trials("Dominated trials that may truly be on the front", beside, chance, note))
     if apart:
-        said = f"{infeasible_note(table)[:1].upper()}{infeasible_note(table)[1:]}."
-        parts.append(_trials("The front of the infeasible trials, by themselves", apart[:SHOWN], {}, said))
+        note = f"{infeasible_note(table)[:1].upper()}{infeasible_note(table)[1:]}."
+        parts.append(_trials("The front of the infeasible trials alone", apart[:SHOWN], {}, note))
     return parts
 
 

@@ -1,22 +1,22 @@
-"""The report on test: chosen members at their test values, the winner's curse, new seeds, uses of test data."""
+"""The report's section on test data: the chosen members, the winner's curse, new seeds, uses of test data."""
 
 from __future__ import annotations
 
 from analysis.heldout.measurements import attack_name, strongest, uses_lines
 from analysis.heldout.members import HeldoutResults, curse_lines
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report.html import bullets, paragraph, table_html
 from analysis.tables.chosen_table import chosen_table
 from analysis.tables.heldout_tables import confirmation_table, evaluation_table, on_test_table
 
 _NOTHING = (
     "Nothing was measured on test. `robust-study evaluate STUDY_DIR --front --attack autoattack` measures the front's "
-    "members as validation chose them; `robust-study confirm STUDY_DIR --seeds 3` trains them again with new seeds."
+    "members as chosen on validation; `robust-study confirm STUDY_DIR --seeds 3` retrains them with new seeds."
 )
 
 
-def tested_section(material: Material, /) -> list[str]:
-    """Return what is known on test, or how to get it."""
+def tested_section(material: StudyMaterial, /) -> list[str]:
+    """Return the results on test, or how to obtain them."""
     found = material.on_test
     if found is None:
         return [paragraph(_NOTHING)]
@@ -25,8 +25,8 @@ def tested_section(material: Material, /) -> list[str]:
     own = [row for row in found.evaluations if row["study"] in {one["study"] for one in rows}]
     return [
         paragraph(
-            "Members were chosen on validation, once, before test data was used; nothing seen here chooses anybody. "
-            "The winner's curse is what the choice itself costs: of many estimates the best are lucky ones."
+            "Members were chosen once, on validation, before test data was used; no result on test changes the choice. "
+            "The winner's curse is the bias of that choice: of many estimates the best are lucky ones."
         ),
         table_html(on_test_table(found), row_class=methods),
         table_html(chosen_table(found), row_class=methods),
@@ -38,8 +38,8 @@ def tested_section(material: Material, /) -> list[str]:
     ]
 
 
-def tested_lines(material: Material, /) -> list[str]:
-    """Return what the summary says of test, empty where nothing was measured."""
+def tested_lines(material: StudyMaterial, /) -> list[str]:
+    """Return the summary's lines on test, empty if nothing was measured."""
     found = material.on_test
     if found is None:
         return []
@@ -48,27 +48,27 @@ def tested_lines(material: Material, /) -> list[str]:
 
 
 def _seeds(found: HeldoutResults) -> list[str]:
-    """Return what became of members under new seeds, robust accuracy on test."""
-    said = [
+    """Compare the members' robust accuracy on test with that of their new seeds."""
+    changes = [
         f"{one.result['trial_id']} from {one.test['robust_accuracy']:.3f} to {again.mean:.3f}"
         + ("" if again.sd is None else f" ± {again.sd:.3f}")
         + f" (n = {again.seeds})"
         for one in found.members
         if one.test is not None and (again := one.spread.get("robust")) is not None
     ]
-    listed = "; ".join(said)
-    return [f"Trained again with n new seeds, robust accuracy on test went (± between seeds) {listed}."] if said else []
+    listed = "; ".join(changes)
+    return [f"Retrained with n new seeds, robust accuracy on test went (± between seeds) {listed}."] if changes else []
 
 
 def _strongest(found: HeldoutResults) -> list[str]:
-    """Return what attacks stronger than the study's own leave of the members on test."""
-    said = []
+    """Return the members' robust accuracy on test under attacks stronger than the study's own."""
+    accuracies = []
     for one in found.members:
         trial, strong = one.result["trial_id"], strongest(one.result, found.evaluations)
         if strong is None or strong == one.test:
             continue
-        there = found.same_images.get(trial)
-        beside = "" if there is None else f", the study's own {there:.3f} of the same"
+        like_for_like = found.same_images.get(trial)
+        beside = "" if like_for_like is None else f"; the study's own attack gives {like_for_like:.3f} on them"
         left = f"{strong['robust_accuracy']:.3f} under {attack_name(strong)}"
-        said.append(f"{trial} {left} ({strong['examples']} images{beside})")
-    return [f"Under the strongest attack run on test: {'; '.join(said)}."] if said else []
+        accuracies.append(f"{trial} {left} ({strong['examples']} images{beside})")
+    return [f"Under the strongest attack run on test: {'; '.join(accuracies)}."] if accuracies else []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from analysis.data.results import Table
-from analysis.material import Material
+from analysis.material import StudyMaterial
+from analysis.plots.trials.trial_points import MOST_POINTS
 from analysis.report.html import paragraph, table_html
 from analysis.statistics.association import (
     INDEPENDENT,
@@ -18,42 +19,42 @@ from analysis.tables.text_table import TextTable
 from analysis.wording import radius
 
 
-def lipschitz_section(material: Material, /) -> list[str]:
-    """Return the section's parts, or that nothing can be said without independent proposals."""
+def lipschitz_section(material: StudyMaterial, /) -> list[str]:
+    """Return the section's parts; without independent proposals, the reason that there are no associations."""
     share = random_share(material.table)
     text = _sample(material.table, share)
     if not share.num_rows:
         text = (
-            "No sound trial was proposed independently of results (search.random_fraction), so nothing is said here: "
-            "where a sampler follows the outcome, settings and outcomes go together by themselves."
+            "No sound trial was proposed independently of results (search.random_fraction), so there is no association "
+            "to report: a sampler that follows the outcome makes settings and outcomes correlate by itself."
         )
         return [paragraph(text), _CHART, *_separation(material)]
     return [
         paragraph(text),
         _CHART,
         _associations("Local Lipschitzness and …", lipschitz_associations(share), "rank correlation"),
-        _associations("What 0.1 more dropout goes with", dropout_effects(share), "change of the outcome"),
+        _associations("Association with dropout (+0.1)", dropout_effects(share), "change of the outcome"),
         paragraph(
-            "Slopes by least squares with a level for each method of a study and HC3 intervals; “at matched "
-            "Lipschitzness” the line also takes log10 of the scale-free estimate, straight and squared."
+            "Slopes by least squares with an intercept for each method of a study and HC3 intervals; “at matched "
+            "Lipschitzness” also controls for log10 of the scale-free estimate and its square."
         ),
         *_separation(material),
     ]
 
 
 def _sample(table: Table, share: Table) -> str:
-    """Return which trials enter, which of their kind are missing, and what the lines are."""
+    """Describe the trials that the associations use, those missing, and the statistics."""
     proposed = sum(proposal in INDEPENDENT for proposal in table["proposal"].to_pylist())
     missing = (
-        f" ({proposed - share.num_rows} more proposed so failed, were stopped or flagged, which may follow the outcome)"
+        f" ({proposed - share.num_rows} more failed, were stopped or flagged, which may depend on the outcome)"
         if proposed > share.num_rows
         else ""
     )
-    several = "; of several studies each is ranked by itself" if len(set(table["study"].to_pylist())) > 1 else ""
+    several = "; each study is ranked separately" if len(set(table["study"].to_pylist())) > 1 else ""
     return (
         f"Of {table.num_rows} trials {share.num_rows} sound ones were proposed independently of results{missing}; only "
-        "they enter here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” ranks "
-        f"each method's trials among themselves{several}. Association, not cause."
+        "they are used here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” "
+        f"ranks each method's trials among themselves{several}. Association, not cause."
     )
 
 
@@ -65,32 +66,29 @@ def _associations(title: str, rows: list[AssociationRow], unit: str) -> str:
         (row.of, row.outcome, row.among, shown(row.found), row.found.n if row.found else row.n) for row in rows
     )
     headings = ("of", "with", "among", unit, "n")
-    lacking = any(row.found is None for row in rows)
-    notes = (f"-: fewer than {LEAST} trials beside the levels taken out, or nothing varies",) if lacking else ()
+    missing = any(row.found is None for row in rows)
+    notes = (f"-: fewer than {LEAST} trials after subtracting one per intercept, or nothing varies",) if missing else ()
     return table_html(TextTable(title=title, headings=headings, formats=("", "", "", "", "d"), rows=cells, notes=notes))
 
 
 _CHART = (
-    '<p class="controls"><label>Estimate <select id="form"><option value="sf">scale-free</option>'
-    '<option value="lip">raw</option></select></label><label>Outcome <select id="smooth-outcome">'
-    '<option value="y">robust accuracy</option><option value="cr">clean minus robust accuracy</option>'
-    '<option value="cg">generalisation gap</option><option value="rg">adversarial generalisation gap</option></select>'
-    '</label></p><div id="smooth" class="chart" role="img" aria-label="Outcome against local Lipschitzness"></div>'
-    '<p class="note">Ringed: the front; full: proposals that did not depend on results, on which alone the '
-    "correlations rest; pale: the sampler's own; hollow: flagged, stopped early or infeasible.</p>"
+    '<div id="smooth" class="chart" role="img" aria-label="Outcomes against local Lipschitzness"></div>'
+    '<p class="note">Above each panel: Spearman\'s rank correlation, 95 %. Ringed: the front; full: proposals that did '
+    "not depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, stopped "
+    f"early or infeasible. A panel draws the front and at most {MOST_POINTS} other trials, evenly thinned.</p>"
 )
 
 
-def _separation(material: Material) -> list[str]:
+def _separation(material: StudyMaterial) -> list[str]:
     radii = sorted(set(material.table["eval_epsilon"].to_pylist()))
     reach = material.reach()
     if reach is None or not radii:
         names = " | ".join(dict.fromkeys(material.table["dataset"].to_pylist()))
         return [
             paragraph(
-                "The separation 2r of the data set is not measured, so the theorem's reach is not drawn: `robust-study "
-                f"separation {names} --out STUDY_DIR/separation` measures it. Up to the radius r a classifier that is "
-                "accurate and robust (and smooth) exists."
+                "The separation 2r of the data set is not measured, so the radii covered by the theorem are not drawn; "
+                f"measure it with `robust-study separation {names} --out STUDY_DIR/separation`. Up to the radius r a "
+                "classifier that is accurate, robust and smooth exists."
             )
         ]
     side = "inside" if radii[-1] < reach.radius else "outside"
@@ -103,7 +101,7 @@ def _separation(material: Material) -> list[str]:
         paragraph(
             f"Separation of the data set: {contradicting}2r = {2 * reach.radius:.4g} over {reach.examples} images. At "
             f"radii below r = {reach.radius:.4g} a classifier of these images that is accurate, robust and smooth "
-            f"exists; this study's radius {radius(radii[-1])} lies {side} that reach, which is drawn grey where "
-            "accuracy stands against the radius."
+            f"exists; this study's radius {radius(radii[-1])} lies {side} that range, which is grey in the chart of "
+            "accuracy against the radius."
         )
     ]

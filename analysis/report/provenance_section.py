@@ -1,4 +1,4 @@
-"""The report's closing sections: how trials ended, the evaluation cards, where everything came from."""
+"""The report's closing sections: how trials ended, the evaluation cards, the provenance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.data.results import Table
 from analysis.fronts.front import front_of
 from analysis.fronts.objectives import infeasible
 from analysis.heldout.measurements import uses_lines
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report.evaluation_card import card, card_html
 from analysis.report.html import bullets, paragraph, table_html
 from analysis.tables.front_table import infeasible_note
@@ -25,7 +25,7 @@ _STATUSES = ("completed", "stopped_early", "failed")
 
 
 def failures(table: Table, /) -> list[str]:
-    """Return how trials ended by method, why some failed, which flags were raised."""
+    """Return the trials' ends by method, the reasons of failures, and the flags raised."""
     rows = table.select(["method", "status", "reason", "flags"]).to_pylist()
     against = Counter(table.filter(infeasible(table))["method"].to_pylist())
     methods = sorted({row["method"] for row in rows})
@@ -54,36 +54,36 @@ def failures(table: Table, /) -> list[str]:
     ]
 
 
-def cards_section(material: Material, /) -> list[str]:
+def cards_section(material: StudyMaterial, /) -> list[str]:
     """Return an evaluation card for each front member, the first `CARDS` of them."""
     members = front_of(material.table).to_pylist()
     chance = material.probabilities()
-    wanted = {_settings_of(row) for row in members}
+    member_settings = {_settings_of(row) for row in members}
     seeds: dict[tuple[str, int], list[dict[str, object]]] = {}
     for row in material.table.select(
         ["study", "number", "replicate_of", "trial_id", "val_robust_accuracy", "status"]
     ).to_pylist():
-        if _settings_of(row) in wanted and row["status"] == "completed":
+        if _settings_of(row) in member_settings and row["status"] == "completed":
             seeds.setdefault(_settings_of(row), []).append(row)
     cards = []
     for row in members[:CARDS]:
         others = [other for other in seeds.get(_settings_of(row), []) if other["trial_id"] != row["trial_id"]]
         answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), on_test=material.on_test)
         cards.append(card_html(row, answers))
-    more = [paragraph(f"{len(members) - CARDS} more members have no card here.")] if len(members) > CARDS else []
+    more = [paragraph(f"{len(members) - CARDS} more members have no card.")] if len(members) > CARDS else []
     return [
-        paragraph("✓ answered by the rows; ! answered, but against the claim; ? open: somebody must say."),
+        paragraph("✓ supported by the results; ! contradicted by the results; ? open, to be judged by the reader."),
         *cards,
         *more,
     ]
 
 
 def _settings_of(row: Mapping[str, Any]) -> tuple[str, int]:
-    """Return what trials of the same settings share: their study and its first trial with them."""
+    """Return the study and the number of its first trial with the same settings."""
     return row["study"], row["number"] if row["replicate_of"] is None else row["replicate_of"]
 
 
-def provenance_section(material: Material, /) -> list[str]:
+def provenance_section(material: StudyMaterial, /) -> list[str]:
     """Return code, machines, versions, data split, cost, and the config."""
     table = material.table
     versions = Counter(text for text in table["versions"].to_pylist() if text)
@@ -97,7 +97,7 @@ def provenance_section(material: Material, /) -> list[str]:
     lines += [f"versions ({number} trials): {_versions(text)}" for text, number in versions.most_common(5)]
     config = f"<h3>Config</h3><pre>{escape(material.config)}</pre>" if material.config else ""
     uses = uses_lines([] if material.on_test is None else material.on_test.evaluations)
-    return [bullets([*lines, *uses, *material.notes]), config]
+    return [bullets([*lines, *uses]), config]
 
 
 def _versions(text: str) -> str:

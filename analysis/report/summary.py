@@ -1,4 +1,4 @@
-"""The report's summary: what the study says, in plain words with its numbers."""
+"""The report's summary: the study's findings in sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analysis.data.results import Table
 from analysis.fronts.front import front_hypervolume, front_of
 from analysis.fronts.member_choice import knee_of
 from analysis.fronts.objectives import FRONT
-from analysis.statistics.association import Association, dropout_effects, lipschitz_associations, random_share
+from analysis.statistics.association import LEAST, Association, dropout_effects, lipschitz_associations, random_share
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.front_table import infeasible_note, volume_note
 from analysis.wording import constraints_missed, count, measured_by, why_no_front
@@ -19,16 +19,16 @@ from analysis.wording import constraints_missed, count, measured_by, why_no_fron
 def summary_lines(
     table: Table, /, *, belief: FrontPosterior | None = None, reference: Mapping[str, float] | None = None
 ) -> list[str]:
-    """Return the summary, a sentence or two a line.
+    """Return the summary, one or two sentences per line.
 
     Args:
         table: Result rows of one study.
-        belief: What the per-example outcomes say of the front, where there are any.
+        belief: Posterior of the front given the per-example outcomes, if there are any.
         reference: Reference values of the hypervolume, by objective.
     """
     counts = count(table)
-    missed = f", {counts.infeasible} without doubts but against {constraints_missed(table)}"
-    unmeasured = f", {counts.unmeasured} completed without one of both accuracies"
+    missed = f", {counts.infeasible} without flags but missed {constraints_missed(table)}"
+    unmeasured = f", {counts.unmeasured} completed without both accuracies"
     methods = Counter(table["method"].to_pylist())
     lines = [
         f"{counts.trials} trial{'s' * (counts.trials != 1)} over {len(methods)} method{'s' * (len(methods) != 1)} on "
@@ -40,38 +40,39 @@ def summary_lines(
     front = front_of(table)
     if not front.num_rows:
         reason = why_no_front(table)
-        return [*lines, f"{reason[0].upper()}{reason[1:]}, so there is no front.", *_apart(table)]
+        return [*lines, f"{reason[0].upper()}{reason[1:]}, so there is no front.", *_infeasible_lines(table)]
     rows = front.to_pylist()
     lines.append(
-        f"The front has {len(rows)} members. Its clean end is {_told(rows[0])}. Its robust end is {_told(rows[-1])}."
+        f"The front has {len(rows)} members. Its clean end is {_describe(rows[0])}. "
+        f"Its robust end is {_describe(rows[-1])}."
         if len(rows) > 1
-        else f"The front has 1 member, {_told(rows[0])}."
+        else f"The front has 1 member, {_describe(rows[0])}."
     )
     if knee := knee_of(front):
         middle = next(row for row in rows if row["trial_id"] == knee)
-        lines.append(f"Its knee is {_told(middle)}.")
+        lines.append(f"Its knee is {_describe(middle)}.")
     measured = front_hypervolume(table, reference=reference)
     text = volume_note(measured, FRONT)
     if belief is not None:
         true = belief.hypervolume(reference=measured.reference)
-        text += f" as measured; of the true accuracies {true} (95 %), the luck of the best estimates taken out"
+        text += f" as measured; of the true accuracies {true} (95 %), corrected for the luck of the best estimates"
     lines.append(text[0].upper() + text[1:] + ".")
-    return [*lines, *_apart(table), *association_lines(table)]
+    return [*lines, *_infeasible_lines(table), *association_lines(table)]
 
 
-def _apart(table: Table) -> list[str]:
-    """Return what stands apart from the front because it misses a constraint, empty for nothing."""
+def _infeasible_lines(table: Table) -> list[str]:
+    """Return a line on the trials that miss a constraint, empty for none."""
     note = infeasible_note(table)
     return [f"{note[0].upper()}{note[1:]}."] if note else []
 
 
 def association_lines(table: Table, /) -> list[str]:
-    """Return what can be said of Lipschitzness and dropout, or that nothing can."""
+    """Return the associations of Lipschitzness and dropout, or the reason that there are none."""
     share = random_share(table)
     if not share.num_rows:
         return [
-            "No sound trial was proposed independently of results (search.random_fraction), so nothing is said here of "
-            "how Lipschitzness or dropout goes with accuracy: a sampler that follows results makes them go together."
+            "No sound trial was proposed independently of results (search.random_fraction), so no association of "
+            "Lipschitzness or dropout with accuracy is reported: a sampler that follows results creates one by itself."
         ]
     rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(share)}
     lines = []
@@ -79,26 +80,32 @@ def association_lines(table: Table, /) -> list[str]:
     within = rows["scale-free", "robust accuracy", "within method"]
     if overall is not None:
         lines.append(
-            "Among proposals that did not follow results, the rank correlation of scale-free Lipschitzness with robust "
-            f"accuracy is {_said(overall)}"
-            + (f"; within method {_said(within)}" if within is not None else "")
+            "Among trials proposed independently of results, the rank correlation of scale-free Lipschitzness with "
+            f"robust accuracy is {_association_text(overall)}"
+            + (f"; within method {_association_text(within)}" if within is not None else "")
             + ". This is association, not cause."
         )
     effects = {(row.outcome, row.among): row.found for row in dropout_effects(share)}
     clean, robust = effects["clean accuracy", "all methods"], effects["robust accuracy", "all methods"]
     if clean is not None and robust is not None:
         lines.append(
-            f"0.1 more dropout went with {clean.value:+.3f} clean accuracy [{clean.low:+.3f}, {clean.high:+.3f}] and "
-            f"{robust.value:+.3f} robust accuracy [{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
+            f"0.1 more dropout is associated with {clean.value:+.3f} clean accuracy "
+            f"[{clean.low:+.3f}, {clean.high:+.3f}] and {robust.value:+.3f} robust accuracy "
+            f"[{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
         )
-    if not lines:
-        lines.append(f"Only {share.num_rows} sound trials did not follow results: too few for associations.")
-    return lines
+    if lines:
+        return lines
+    if share.num_rows < LEAST:
+        return [f"Associations need at least {LEAST} randomly proposed trials; this study has {share.num_rows}."]
+    return [
+        f"The {share.num_rows} trials proposed independently of results are too few for their number of methods, or "
+        "vary too little, for associations."
+    ]
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _describe(row: Mapping[str, Any]) -> str:
     return f"trial {row['trial_id']} ({row['method']}): {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust"
 
 
-def _said(found: Association) -> str:
+def _association_text(found: Association) -> str:
     return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (n = {found.n})"

@@ -1,8 +1,8 @@
-"""The probability that a trial is truly on the front, by a hierarchical model of all trials of a study.
+"""The probability that a trial is truly on the front, from a hierarchical model of all trials of a study.
 
 Counting how often a trial is on the front of resampled examples answers another question: resampling adds noise to
-estimates that hold noise already, so where many trials crowd the front it calls members dominated that are not. The
-model here learns from the study how far trials really scatter, and shrinks what noise explains.
+estimates that are noisy already, so that on a crowded front it calls true members dominated. The model here estimates
+the true scatter of the trials from the study, and shrinks what noise explains.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from analysis.statistics.shared_noise import Measured, measure
 CELLS = (0.25, 0.5)
 """Width of the cells of the two priors, beside and along the trade-off, in standard deviations of a trial's noise."""
 
-_HOPELESS = 6.0
+_CLEAR = 6.0
 _REACH = 3.5
 _DEGREE = 4
 _LEAST_WEIGHT = 0.05
@@ -31,48 +31,22 @@ class _Grid:
     """One coordinate of the trials in cells of equal width.
 
     Args:
-        low: Where the first cell begins.
-        width: Of a cell.
+        low: Lower edge of the first cell.
+        width: Width of a cell.
         near: Cells within reach of each trial's measured value, shape (t, w).
-        bases: Candidates for the expected distribution over all cells, shape (b, cells).
+        bases: Candidates for the expected distribution over all cells, shape (cells, b).
+        scale: Logarithm of the product of mass + earlier trials, over all trials, for each of `_MASSES`.
     """
 
     low: float
     width: float
     near: np.ndarray
     bases: np.ndarray
+    scale: np.ndarray
 
     def away(self, measured: np.ndarray) -> np.ndarray:
         """Return the distances of the near cells' centres from measured values (t,), shape (t, w)."""
         return np.asarray(self.low + (self.near + 0.5) * self.width - measured[:, None])
-
-
-def front_probability(
-    clean: ArrayLike,
-    robust: ArrayLike,
-    /,
-    *,
-    generator: np.random.Generator,
-    draws: int = 1000,
-    burn_in: int = 200,
-) -> np.ndarray:
-    """Return for each trial the posterior probability that no other trial truly dominates it.
-
-    Args:
-        clean: As `true_accuracies` takes it.
-        robust: Likewise.
-        generator: Source of the draws.
-        draws: Posterior draws kept.
-        burn_in: Draws dropped before them.
-
-    Returns:
-        Shape (t,); 1 for a single trial.
-
-    Raises:
-        ValueError: Shapes differ, or there is no example.
-    """
-    drawn = true_accuracies(clean, robust, generator=generator, draws=draws, burn_in=burn_in)
-    return membership(drawn)
 
 
 def membership(drawn: np.ndarray, /) -> np.ndarray:
@@ -91,22 +65,22 @@ def true_accuracies(
 ) -> np.ndarray:
     """Draw the trials' true (clean, robust) accuracies from their joint posterior.
 
-    "True" means on the distribution the examples came from. Measured angles arcsin(sqrt(accuracy)) are true angles
-    plus noise that trials share plus noise of their own (`shared_noise`). Shared noise moves all trials
-    together and cannot be told from their true level, so it is drawn, not estimated; the rest is taken out by a prior
-    that the study itself teaches. A trial that another beats in both accuracies by 6 deviations of their difference's
-    noise, a collapsed one above all, neither learns from the others nor teaches them: its angles are as measured, with
-    their noise. Of the others:
+    "True" means on the distribution the examples came from. Measured angles arcsin(sqrt(accuracy)) are true angles plus
+    noise that trials share plus noise of their own (`shared_noise`). Shared noise moves all trials together and cannot
+    be distinguished from their true level, so it is drawn, not estimated; the rest is reduced by a prior that is
+    estimated from the study itself. A trial that another beats in both accuracies by 6 deviations of their difference's
+    noise, such as a collapsed one, is modelled on its own: its angles are as measured, with their noise. For the
+    others:
 
     The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, each with
-    the share of draws that its BIC weight gives; fitted once more to draws of true angles, as noise in the robust one
-    flattens it. This leaves for each trial its distance beside the trade-off and its place along it. Each of the two
-    has an unknown distribution over trials, with a Dirichlet process as its prior. Its expected shape is uniform along
-    the trade-off, between unknown ends (within 3.5 noise deviations of the outermost trials: were there no ends, the
-    outermost would never be drawn back); beside it, normal or exponential below an edge, of unknown level (within 3
-    standard errors) and scale (log-uniform from a tenth of the noise). The process's mass is log-uniform from 0.1
-    (trials alike) to 100 (the expected shape). So no form is imposed on how trials pile up at an end or an edge, which
-    decides how far luck moves the best of them. Drawn by Gibbs sampling over cells narrower than the noise.
+    the share of draws that its BIC weight gives; refitted to draws of true angles, as noise in the robust one flattens
+    it. This leaves for each trial its distance beside the trade-off and its place along it. Each of the two has an
+    unknown distribution over trials, with a Dirichlet process as its prior. Its expected shape is uniform along the
+    trade-off, between unknown ends (within 3.5 noise deviations of the outermost trials: without ends, the outermost
+    would never be shrunk); beside it, normal or exponential below an edge, of unknown level (within 3 standard errors)
+    and scale (log-uniform from a tenth of the noise). The process's mass is log-uniform from 0.1 (trials alike) to 100
+    (the expected shape). So no form is imposed on how trials concentrate at an end or an edge, which determines how far
+    luck moves the best of them. Drawn by Gibbs sampling over cells narrower than the noise.
 
     Args:
         clean: Classified correctly, boolean, shape (t, n): t trials on the same n examples.
@@ -132,25 +106,25 @@ def true_accuracies(
     for chosen, draw in ((near, _together), (~near, _apart)):
         if chosen.any():
             drawn[:, chosen] = draw(measure(outcomes[chosen]), generator, draws=draws, burn_in=burn_in)
-    # An angle beyond 0 or a right angle stands for the accuracy mirrored at the border, as the sine has it.
+    # The squared sine reflects angles below 0 and above pi / 2 at the border.
     return np.asarray(np.sin(drawn) ** 2)
 
 
 def _contenders(outcomes: np.ndarray) -> np.ndarray:
-    """Mark the trials that no other trial beats in both accuracies by `_HOPELESS` deviations of noise, shape (t,)."""
+    """Mark the trials that no other trial beats in both accuracies by `_CLEAR` deviations of noise, shape (t,)."""
     angles = np.arcsin(np.sqrt(outcomes.mean(axis=2)))
-    margin = _HOPELESS / math.sqrt(2 * outcomes.shape[2])
+    margin = _CLEAR / math.sqrt(2 * outcomes.shape[2])
     return np.asarray(~(angles[:, None] + margin < angles[None]).all(axis=2).any(axis=1))
 
 
 def _apart(measured: Measured, generator: np.random.Generator, *, draws: int, **_: int) -> np.ndarray:
-    """Draw true angles of trials that say nothing of each other, shape (draws, t, 2)."""
+    """Draw true angles of trials modelled independently, shape (draws, t, 2)."""
     root = np.linalg.cholesky(measured.own + measured.shared @ measured.shared.transpose(0, 2, 1))
     return np.asarray(measured.angles + (root @ generator.standard_normal((draws, len(root), 2, 1)))[..., 0])
 
 
 def _together(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
-    """Draw true angles of trials that teach each other, moved together by shared noise, shape (draws, t, 2)."""
+    """Draw true angles of trials modelled jointly, moved together by shared noise, shape (draws, t, 2)."""
     if len(measured.angles) < 2:
         return _apart(measured, generator, draws=draws)
     angles = _angles(measured, generator, draws=draws, burn_in=burn_in)
@@ -159,14 +133,14 @@ def _together(measured: Measured, generator: np.random.Generator, *, draws: int,
 
 
 def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
-    """Draw true angles, up to shared noise, shape (draws, t, 2), a share of them under each plausible trade-off."""
+    """Draw true angles, up to shared noise, shape (draws, t, 2), some of them under each plausible trade-off."""
     kept = []
     for curve, share in _trade_offs(measured, draws=draws):
         for part in (share // 2, share - share // 2):
             fitted = curve
             if curve.degree():
-                # Noise in the robust angle flattens a curve fitted to measured angles; drawn ones are free of it. What
-                # is fitted hangs on the draws, so each half of them has a fit of its own.
+                # Noise in the robust angle flattens a curve fitted to measured angles, but not one fitted to drawn
+                # ones. The fit depends on the draws, so each half of them has its own.
                 drawn = _sweep(measured, curve, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
                 fitted = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
             kept.append(_sweep(measured, fitted, generator, sweeps=burn_in + part)[burn_in:])
@@ -174,7 +148,7 @@ def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, b
 
 
 def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, *, sweeps: int) -> np.ndarray:
-    """Draw true angles beside and along one curve, shape (sweeps, t, 2), beginning with the measured ones."""
+    """Draw true angles beside and along one curve, shape (sweeps, t, 2), starting from the measured ones."""
     turn = np.tile(np.eye(2), (len(measured.angles), 1, 1))
     turn[:, 0, 1] = -curve.deriv()(measured.angles[:, 1])
     noise = turn @ measured.own @ turn.transpose(0, 2, 1)
@@ -184,7 +158,7 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
     trials = len(likelihood)
     every = np.arange(trials)
     cells = [grid.near[:, grid.near.shape[1] // 2] for grid in grids]
-    weights, mass = [grid.bases[0] for grid in grids], [1.0, 1.0]
+    weights, mass = [grid.bases[:, 0] for grid in grids], [1.0, 1.0]
     kept = np.empty((sweeps, trials, 2))
     for step in range(sweeps):
         for i, grid in enumerate(grids):
@@ -194,8 +168,9 @@ def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, 
         second = _picked(likelihood[every, first] * along, generator)
         cells = [grid.near[every, place] for grid, place in zip(grids, (first, second), strict=True)]
         inside = generator.random((2, trials))
-        beside, along = (grid.low + (cells[i] + inside[i]) * grid.width for i, grid in enumerate(grids))
-        kept[step] = np.stack([beside + curve(along), along], axis=1)
+        for i, grid in enumerate(grids):
+            kept[step, :, i] = grid.low + (cells[i] + inside[i]) * grid.width
+    kept[..., 0] += curve(kept[..., 1])
     return kept
 
 
@@ -209,7 +184,7 @@ def _picked(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 def _trade_offs(measured: Measured, *, draws: int) -> list[tuple[Legendre, int]]:
     """Return the clean angle as polynomials in the robust one, with the draws that BIC weights give each degree.
 
-    Robust angles that differ by no more than their noise show no slope: a constant alone is left then.
+    Robust angles that differ by no more than their noise show no slope: only a constant is returned then.
     """
     angles, trials = measured.angles, len(measured.angles)
     window = [angles[:, 1].min() - 1e-6, angles[:, 1].max() + 1e-6]
@@ -225,7 +200,7 @@ def _trade_offs(measured: Measured, *, draws: int) -> list[tuple[Legendre, int]]
 
 
 def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -> _Grid:
-    """Cut the range of values (t,), noise sds (t,), into cells, with the shapes expected over them; see above."""
+    """Cut the range of values (t,), noise sds (t,), into cells, and give the expected shapes over them."""
     usual = float(np.median(noise))
     width = cell * usual
     half = math.ceil(_REACH * float(noise.max()) / width)
@@ -247,10 +222,12 @@ def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -
         inside = (centres >= first) & (centres <= last)
         bases = inside.reshape(-1, size).astype(np.float64)
         bases = bases[bases.any(axis=1)]
-    # Far cells keep a little, so that no trial is out of reach of a narrow shape.
+    # Far cells keep a small weight, so that every trial stays within reach of a narrow shape.
     bases += 1e-9
     bases /= bases.sum(axis=1, keepdims=True)
-    return _Grid(low=low, width=width, near=cells[:, None] + np.arange(-half, half + 1), bases=bases)
+    near = cells[:, None] + np.arange(-half, half + 1)
+    scale = _log_products(_MASSES + np.arange(len(cells))[:, None])
+    return _Grid(low=low, width=width, near=near, bases=np.ascontiguousarray(bases.T), scale=scale)
 
 
 def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
@@ -269,22 +246,23 @@ def _draw_weights(
     Trials that come one after the other fall into cell c with probability (mass * base_c + earlier trials in c) /
     (mass + earlier trials), which gives the likelihood of base and mass.
     """
-    order = np.argsort(cells, kind="stable")
-    filled = cells[order]
-    earlier = np.arange(len(cells)) - np.searchsorted(filled, filled)
+    filled = np.sort(cells)
+    earlier = (np.arange(len(cells)) - np.searchsorted(filled, filled)).astype(np.float64)[:, None]
     # The largest of log probabilities plus Gumbel noise is a draw from them.
-    fits = _log_products(mass * grid.bases[:, filled] + earlier)
-    base = grid.bases[np.argmax(fits + generator.gumbel(size=len(fits)))]
-    masses = _MASSES[:, None]
-    fits = _log_products(masses * base[filled] + earlier) - _log_products(masses + np.arange(len(cells)))
+    factors = grid.bases.take(filled, axis=0)
+    factors *= mass
+    factors += earlier
+    fits = _log_products(factors)
+    base = grid.bases[:, np.argmax(fits + generator.gumbel(size=len(fits)))]
+    fits = _log_products(base[filled, None] * _MASSES + earlier) - grid.scale
     mass = float(_MASSES[np.argmax(fits + generator.gumbel(size=len(fits)))])
     count = np.bincount(cells, minlength=len(base))
     return np.maximum(generator.standard_gamma(count + mass * base), 1e-300), mass
 
 
 def _log_products(factors: np.ndarray) -> np.ndarray:
-    """Return the logarithm of each row's product, shape (r, t) to (r,); sixteen factors at a time stay in range."""
-    return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, factors.shape[1], 16), axis=1)).sum(axis=1))
+    """Return the log of each column's product, shape (t, c) to (c,); products of sixteen factors do not overflow."""
+    return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, len(factors), 16), axis=0)).sum(axis=0))
 
 
 def _undominated(points: np.ndarray) -> np.ndarray:

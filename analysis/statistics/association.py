@@ -1,7 +1,7 @@
-"""How measured Lipschitzness goes with robustness and generalisation, and dropout with both: association, no more.
+"""Associations of Lipschitzness with robustness and generalisation, and of dropout with both; not causal effects.
 
-All of it wants proposals that did not depend on results: a sampler that follows the outcome makes settings and outcomes
-go together by itself. `random_share` picks them.
+All of them need proposals that did not depend on results: a sampler that follows the outcome makes settings and
+outcomes correlate by itself. `random_share` selects those proposals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from analysis.data.results import Table
 from analysis.data.schema import ResultsError
 
 LIPSCHITZ = {"val_lipschitz_mean": "raw", "val_lipschitz_scale_free_mean": "scale-free"}
-"""The measures of Lipschitzness, and what texts call them."""
+"""The measures of Lipschitzness, and their names in texts."""
 
 OUTCOMES = {
     "val_robust_accuracy": "robust accuracy",
@@ -26,24 +26,26 @@ OUTCOMES = {
     "clean_gap": "generalisation gap",
     "robust_gap": "adversarial generalisation gap",
 }
-"""What they are held against: val; clean minus robust (val); train minus val, clean and robust."""
+"""The outcomes: robust accuracy (val); clean minus robust (val); train minus val, clean and robust."""
 
 INDEPENDENT = ("random", "grid")
 """Kinds of proposals that do not depend on results."""
 
 LEAST = 8
-"""Fewest trials for which an association is given at all."""
+"""Fewest trials for which an association is reported."""
+
+_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """A measure of how two columns go together among n trials.
+    """The association of two columns among n trials.
 
     Args:
         value: A rank correlation in [-1, 1], or a slope in units of the outcome.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        n: Trials it rests on.
+        n: Number of trials.
     """
 
     value: float
@@ -54,11 +56,11 @@ class Association:
 
 @dataclass(frozen=True, kw_only=True)
 class AssociationRow:
-    """One line of the section: what goes with what, among which trials.
+    """One association with the columns and the trials that it is between.
 
     Args:
-        of: The first column's name in texts.
-        outcome: The second's.
+        of: Name of the first column in texts.
+        outcome: Name of the second.
         among: "all methods", "within method" or a method.
         found: The association; None with fewer than `LEAST` trials, or a column that does not vary.
         n: Trials that have both columns.
@@ -72,7 +74,12 @@ class AssociationRow:
 
 
 def random_share(table: Table, /) -> Table:
-    """Return the completed, unflagged trials whose proposals did not depend on results."""
+    """Return the completed, unflagged trials whose proposals did not depend on results.
+
+    Examples:
+        >>> rs.random_share(rs.read_studies([study_dir]))["trial_id"].to_pylist()
+        ['t00001', 't00003']
+    """
     rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), table["proposal"].to_pylist(), strict=True)
     chosen = [status == "completed" and not flags and proposal in INDEPENDENT for status, flags, proposal in rows]
     return table.take(np.flatnonzero(chosen))
@@ -82,33 +89,35 @@ def lipschitz_associations(table: Table, /) -> list[AssociationRow]:
     """Return the rank correlations of Lipschitzness with each outcome: overall, within method, and per method.
 
     "Within method" ranks each method's trials among themselves: whether of two trials of one method the smoother one
-    tends to be the more robust one, however far apart methods lie or spread. Of several studies each one's trials are
-    ranked among themselves throughout.
+    tends to be the more robust one, regardless of the methods' levels and spreads. With several studies, each study's
+    trials are always ranked among themselves.
 
     Args:
         table: Result rows, of `random_share`.
     """
     methods, studies, levels = _groups(table)
-    found = []
+    rows = []
     for column, of in LIPSCHITZ.items():
         for outcome, label in OUTCOMES.items():
             x, y = measure(table, column), measure(table, outcome)
-            known = ~np.isnan(x + y)
+            complete = ~np.isnan(x + y)
             for among, groups in (("all methods", studies), ("within method", levels)):
                 rho = spearman(x, y, groups=groups)
-                found.append(AssociationRow(of=of, outcome=label, among=among, found=rho, n=int(known.sum())))
+                rows.append(AssociationRow(of=of, outcome=label, among=among, found=rho, n=int(complete.sum())))
             for method in sorted(set(methods)):
-                mine = methods == method
-                rho = spearman(x[mine], y[mine], groups=studies[mine])
-                found.append(AssociationRow(of=of, outcome=label, among=method, found=rho, n=int(known[mine].sum())))
-    return found
+                members = methods == method
+                rho = spearman(x[members], y[members], groups=studies[members])
+                rows.append(
+                    AssociationRow(of=of, outcome=label, among=method, found=rho, n=int(complete[members].sum()))
+                )
+    return rows
 
 
 def dropout_effects(table: Table, /) -> list[AssociationRow]:
-    """Return what 0.1 more dropout goes with, per method and over all, and the same at matched Lipschitzness.
+    """Return the association of outcomes with 0.1 more dropout: over all, per method, and at matched Lipschitzness.
 
-    The slope of a straight line by least squares, each study's methods having levels of their own; "at matched
-    Lipschitzness" the line also takes log10 of the scale-free Lipschitz estimate, straight and squared, so that trials
+    The slope of a straight line by least squares, with an intercept for each method of each study; "at matched
+    Lipschitzness" also controls for log10 of the scale-free Lipschitz estimate and its square, so that trials
     of equal Lipschitzness are compared. Intervals are heteroscedasticity-robust (HC3).
 
     Args:
@@ -118,18 +127,18 @@ def dropout_effects(table: Table, /) -> list[AssociationRow]:
     dropout = measure(table, "param.dropout") * 10
     smoothness = np.log10(np.maximum(measure(table, "val_lipschitz_scale_free_mean"), 1e-3))
     outcomes = {"val_clean_accuracy": "clean accuracy", **OUTCOMES}
-    found = []
+    rows = []
     for outcome, label in outcomes.items():
         y = measure(table, outcome)
         for among in ("all methods", *sorted(set(methods))):
-            mine = np.ones(len(methods), dtype=bool) if among == "all methods" else methods == among
-            total = slope(dropout[mine], y[mine], groups=levels[mine])
-            n = int((~np.isnan(dropout + y))[mine].sum())
-            found.append(AssociationRow(of="0.1 dropout", outcome=label, among=among, found=total, n=n))
+            members = np.ones(len(methods), dtype=bool) if among == "all methods" else methods == among
+            total = slope(dropout[members], y[members], groups=levels[members])
+            n = int((~np.isnan(dropout + y))[members].sum())
+            rows.append(AssociationRow(of="0.1 dropout", outcome=label, among=among, found=total, n=n))
         matched = slope(dropout, y, groups=levels, controls=[smoothness, smoothness**2])
         among, n = "all methods, at matched Lipschitzness", int((~np.isnan(dropout + y + smoothness)).sum())
-        found.append(AssociationRow(of="0.1 dropout", outcome=label, among=among, found=matched, n=n))
-    return found
+        rows.append(AssociationRow(of="0.1 dropout", outcome=label, among=among, found=matched, n=n))
+    return rows
 
 
 def _groups(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,32 +170,33 @@ def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) 
         x: Shape (n,).
         y: Shape (n,).
         groups: Labels, shape (n,): each group is ranked by itself and its ranks brought to mean 0 and deviation 1, so
-            that the value is the mean of the groups' own correlations, weighed by their sizes; each costs a degree of
-            freedom. Groups of one say nothing and are left out.
+            that the value is the mean of the groups' own correlations, weighted by size; each costs a degree of
+            freedom. Groups of one are left out.
 
     Returns:
         None with fewer than `LEAST` pairs, or without variation.
 
     Source: interval by Fisher's transformation with the variance (1 + r^2 / 2) / (n - 3) of Bonett and Wright,
     Psychometrika 65 (2000)
+
+    Examples:
+        >>> from analysis.statistics.association import spearman
+        >>> found = spearman(range(10), [0, 1, 2, 3, 4, 5, 6, 7, 9, 8])
+        >>> round(found.value, 3), found.n
+        (0.988, 10)
     """
     first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    labels = np.zeros(len(first)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    known = ~(np.isnan(first) | np.isnan(second))
-    sizes = np.bincount(labels[known].astype(int), minlength=1)
-    known &= np.isin(labels, np.flatnonzero(sizes > 1))
-    n = int(known.sum())
-    labels = labels[known].astype(int)
-    used = len(np.unique(labels)) - 1
-    if n - used < LEAST:
+    complete, labels = _grouped([first, second], groups)
+    n, extra_groups = len(labels), len(np.unique(labels)) - 1
+    if n - extra_groups < LEAST:
         return None
-    ranks = [_ranks_within(values[known], labels) for values in (first, second)]
+    ranks = [_ranks_within(values[complete], labels) for values in (first, second)]
     scale = math.sqrt(float(ranks[0] @ ranks[0]) * float(ranks[1] @ ranks[1]))
     if scale < 1e-9 * n:
         return None
     r = float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1))
-    half = _Z * math.sqrt((1 + r**2 / 2) / (n - used - 3))
-    # Ranks can agree by chance, so the interval takes perfect agreement half a step of the scale back.
+    half = _Z * math.sqrt((1 + r**2 / 2) / (n - extra_groups - 3))
+    # Ranks can agree by chance, so the interval shrinks perfect agreement by half a step of the scale.
     most = 1 - 6 / (n * (n**2 - 1))
     middle = math.atanh(np.clip(r, -most, most))
     return Association(value=r, low=min(r, math.tanh(middle - half)), high=max(r, math.tanh(middle + half)), n=n)
@@ -201,63 +211,48 @@ def slope(
         x: Shape (n,).
         y: Shape (n,).
         groups: Labels, shape (n,), each with an intercept of its own; groups of one are left out.
-        controls: Further columns, each (n,), that the line takes.
+        controls: Further regressors, each (n,).
 
     Returns:
-        None with too few rows, or when x does not vary beside the other columns.
+        None with too few rows, or when x is a linear combination of the other columns.
 
     Source: MacKinnon and White, Journal of Econometrics 29 (1985).
     """
+    from scipy import stats
+
     columns = [np.asarray(values, dtype=np.float64) for values in (x, *controls)]
     target = np.asarray(y, dtype=np.float64)
-    labels = np.zeros(len(target)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    known = ~np.isnan(np.stack([target, *columns])).any(axis=0)
-    sizes = np.bincount(labels[known].astype(int), minlength=1)
-    known &= np.isin(labels, np.flatnonzero(sizes > 1))
-    present, labels = np.unique(labels[known], return_inverse=True)
-    design = np.column_stack([*(values[known] for values in columns), np.eye(len(present))[labels]])
+    complete, labels = _grouped([target, *columns], groups)
+    levels = np.eye(len(np.unique(labels)))[labels]
+    design = np.column_stack([*(values[complete] for values in columns), levels])
     n, width = design.shape
     if n - width < LEAST or np.linalg.matrix_rank(design) < width:
         return None
     inverse = np.linalg.inv(design.T @ design)
-    coefficients = inverse @ design.T @ target[known]
+    coefficients = inverse @ design.T @ target[complete]
     leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
-    residual = (target[known] - design @ coefficients) / np.maximum(1 - leverage, 1e-9)
+    residual = (target[complete] - design @ coefficients) / np.maximum(1 - leverage, 1e-9)
     error = math.sqrt(float((inverse @ (design.T * residual**2) @ design @ inverse)[0, 0]))
     value = float(coefficients[0])
-    half = _t975(n - width) * error
+    half = float(stats.t.ppf(0.975, n - width)) * error
     return Association(value=value, low=value - half, high=value + half, n=n)
 
 
-_Z = NormalDist().inv_cdf(0.975)
-
-
-def _t975(freedom: int) -> float:
-    """Return the 97.5 % point of Student's t, by the expansion in 1 / freedom (good to 0.003 from 5 degrees on).
-
-    Source: Abramowitz and Stegun, 26.7.5.
-    """
-    z, f = _Z, float(freedom)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return float(z + sum(term / f**power for power, term in enumerate(terms, start=1)))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks from 0, ties sharing their mean rank."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(count) - (count + 1) / 2)[place])
+def _grouped(columns: Sequence[np.ndarray], groups: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mark the rows without NaN, shape (n,), groups of one left out, and number the groups of those rows from 0."""
+    complete = ~np.isnan(np.stack(columns)).any(axis=0)
+    labels = np.zeros(len(complete), dtype=int) if groups is None else np.unique(groups, return_inverse=True)[1]
+    complete &= np.isin(labels, np.flatnonzero(np.bincount(labels[complete]) > 1))
+    return complete, np.unique(labels[complete], return_inverse=True)[1]
 
 
 def _ranks_within(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return each group's own ranks about their mean, over the deviation of as many ranks without ties."""
+    from scipy import stats
+
     ranks = np.empty(len(values))
     for label in np.unique(labels):
-        mine = labels == label
-        size = int(mine.sum())
-        ranks[mine] = (_ranks(values[mine]) - (size - 1) / 2) / math.sqrt(max(size**2 - 1, 1) / 12)
+        members = labels == label
+        size = int(members.sum())
+        ranks[members] = (stats.rankdata(values[members]) - (size + 1) / 2) / math.sqrt((size**2 - 1) / 12)
     return ranks

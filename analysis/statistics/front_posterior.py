@@ -1,4 +1,4 @@
-"""What a study's examples say about its front as a whole: membership, hypervolume and dominance."""
+"""Posterior of a study's front given its examples: membership, hypervolume and dominance."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from analysis.statistics.intervals import Estimate, Outcomes, summary
 CANDIDATES = 400
 """Most trials that enter the model of a study's front.
 
-Those left out are so by their luck too, which the model does not see: where more trials than these crowd the front
+Which trials are left out depends on luck too, which the model ignores: where more trials than these crowd the front
 within their noise, probabilities come out too high.
 """
-
 
 DRAWS = 3000
 """Posterior draws: another seed moves a probability by a standard deviation of 0.01 to 0.02."""
@@ -26,13 +25,13 @@ DRAWS = 3000
 
 @dataclass(frozen=True, kw_only=True)
 class FrontPosterior:
-    """What is believed of a front, given the examples.
+    """The posterior of a front given the examples.
 
     Args:
-        trials: Ids of the trials that entered, length t.
+        trials: Ids of the trials in the model, length t.
         drawn: Draws of their true (clean, robust) accuracies, shape (draws, t, 2).
-        probability: That a trial is truly on the front, shape (t,).
-        left_out: Trials too far behind the front to enter.
+        probability: Posterior probability that a trial is truly on the front, shape (t,).
+        left_out: Number of trials left out as too far behind the front.
     """
 
     trials: tuple[str, ...]
@@ -49,12 +48,12 @@ class FrontPosterior:
         return dict(zip(self.trials, self.probability.tolist(), strict=True))
 
     def dominates(self, first: str, second: str, /) -> float:
-        """Return the probability that one trial truly dominates another; both must have entered."""
+        """Return the probability that one trial truly dominates another; both must be in the model."""
         return dominance_probability(self.drawn, self.trials.index(first), self.trials.index(second))
 
 
 def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws: int = DRAWS) -> FrontPosterior:
-    """Return what a study's examples say about its front.
+    """Return the posterior of a study's front given its examples.
 
     Args:
         outcomes: Per-example outcomes of sound trials (completed, unflagged, feasible) on the same examples.
@@ -62,8 +61,8 @@ def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws
         draws: Posterior draws.
 
     Returns:
-        With more than `CANDIDATES` trials only those nearest to the front enter: layer after layer of the non-dominated
-        sets of measured accuracies.
+        With more than `CANDIDATES` trials, the posterior of those nearest to the front: successive non-dominated layers
+        of measured accuracies.
     """
     measured = np.stack([outcomes.clean.mean(axis=1), outcomes.robust.mean(axis=1)], axis=1)
     chosen = outermost(measured, most=CANDIDATES)
@@ -77,34 +76,34 @@ def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws
 
 
 def outermost(points: ArrayLike, /, *, most: int) -> np.ndarray:
-    """Return indices of the `most` points nearest to the front, layer after layer, all of them where they fit.
+    """Return indices of the `most` points nearest to the front by non-dominated layers; all if there are no more.
 
     Args:
         points: Larger is better, shape (n, k).
-        most: How many; the layer that no longer fits is cut off, the earlier points kept.
+        most: Most points; of the layer that exceeds it, the earlier points are returned.
     """
     array = np.asarray(points, dtype=np.float64)
-    left = np.arange(len(array))
+    remaining = np.arange(len(array))
     chosen: list[int] = []
-    while len(left) and len(chosen) < most:
-        layer = non_dominated(array[left], maximise=True)
+    while len(remaining) and len(chosen) < most:
+        layer = non_dominated(array[remaining], maximise=True)
         if not layer.any():
             break
-        chosen += left[layer].tolist()
-        left = left[~layer]
+        chosen += remaining[layer].tolist()
+        remaining = remaining[~layer]
     return np.sort(np.asarray(chosen[:most], dtype=np.intp))
 
 
 def drawn_hypervolumes(drawn: ArrayLike, /, *, reference: Sequence[float] = (0.0, 0.0)) -> np.ndarray:
     """Return the hypervolume of each draw of (clean, robust) accuracies, all draws at once.
 
-    The hypervolume of *measured* accuracies is too large on average, because a maximum over trials picks lucky ones;
-    resampling examples adds noise once more and is larger still. Drawn from a posterior that shrinks what noise
-    explains, as `true_accuracies` gives it, the bias is gone.
+    The hypervolume of *measured* accuracies is too large on average, because a maximum over trials selects lucky ones;
+    resampling examples adds more noise and makes it larger still. Draws from a posterior that shrinks what noise
+    explains, such as `true_accuracies`, remove that bias.
 
     Args:
         drawn: Shape (draws, t, 2).
-        reference: Where the volume begins.
+        reference: Reference point of the volume.
 
     Returns:
         Shape (draws,).

@@ -1,4 +1,4 @@
-"""The hyperparameters that vary in a study, each as a column of numbers, and one column for all methods' strengths."""
+"""The hyperparameters that vary in a study as columns of numbers, with one column for all methods' strengths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.statistics.association import measure
 from analysis.wording import SHARED_PARAMETERS
 
 STRENGTH = "strength"
-"""Name of the setting that holds each method's own strength."""
+"""Name of the setting with each method's own strength."""
 
 _WIDE = 50
 _LINEAR = ("dropout", "train_epsilon")
@@ -24,7 +24,7 @@ class Setting:
 
     Args:
         name: `train_epsilon`, a parameter's name without "param.", or `STRENGTH`.
-        label: What axes call it, with its unit.
+        label: Axis label.
         values: Shape (n,); NaN where a trial has none.
     """
 
@@ -34,54 +34,55 @@ class Setting:
 
     @property
     def log(self) -> bool:
-        """Whether the values span so much that only a logarithmic axis shows them."""
-        known = self.values[np.isfinite(self.values)]
-        wide = bool(len(known) and known.min() > 0 and known.max() > _WIDE * known.min())
+        """Whether the values span more than a linear axis can show."""
+        finite = self.values[np.isfinite(self.values)]
+        wide = bool(len(finite) and finite.min() > 0 and finite.max() > _WIDE * finite.min())
         return wide and self.name not in _LINEAR
 
 
 def varying_settings(table: Table, /) -> list[Setting]:
-    """Return what varies: training radius, dropout, the methods' strengths, then further parameters by name.
+    """Return the settings that vary: training radius, dropout, the methods' strengths, then other parameters by name.
 
-    A method's strength is the first by name of its own parameters that varies; the label says whose is which.
+    A method's strength is the first by name of its own parameters that varies; the label lists them by method.
     """
     methods = np.asarray(table["method"].to_pylist(), dtype=object)
     columns = {
         name.removeprefix("param."): measure(table, name) for name in table.column_names if name.startswith("param.")
     }
-    found = [Setting(name="train_epsilon", label="training radius ε", values=measure(table, "train_epsilon"))]
+    settings = [Setting(name="train_epsilon", label="training radius ε", values=measure(table, "train_epsilon"))]
     if "dropout" in columns:
-        found.append(Setting(name="dropout", label="dropout rate", values=columns.pop("dropout")))
+        settings.append(Setting(name="dropout", label="dropout rate", values=columns.pop("dropout")))
     own = {name: values for name, values in columns.items() if name not in SHARED_PARAMETERS}
-    chosen = _strengths(methods, own)
-    if chosen:
+    strengths = _strengths(methods, own)
+    if strengths:
         values = np.full(len(methods), np.nan)
-        for method, name in chosen.items():
+        for method, name in strengths.items():
             values[methods == method] = own[name][methods == method]
-        found.append(Setting(name=STRENGTH, label=f"strength ({_said(chosen)})", values=values))
+        settings.append(Setting(name=STRENGTH, label=f"strength ({_strength_label(strengths)})", values=values))
     for name, values in columns.items():
         rest = values.copy()
-        rest[[chosen.get(method) == name for method in methods]] = np.nan
-        found.append(Setting(name=name, label=name.replace("_", " "), values=rest))
-    return [setting for setting in found if _varies(setting.values)]
+        rest[[strengths.get(method) == name for method in methods]] = np.nan
+        settings.append(Setting(name=name, label=name.replace("_", " "), values=rest))
+    return [setting for setting in settings if _varies(setting.values)]
 
 
 def _strengths(methods: np.ndarray, own: dict[str, np.ndarray]) -> dict[str, str]:
-    chosen: dict[str, str] = {}
+    strengths: dict[str, str] = {}
     for method in styles_for(methods):
-        varied = [name for name, values in sorted(own.items()) if _varies(values[methods == method])]
-        chosen |= {method: varied[0]} if varied else {}
-    return chosen
+        varying = [name for name, values in sorted(own.items()) if _varies(values[methods == method])]
+        strengths |= {method: varying[0]} if varying else {}
+    return strengths
 
 
-def _said(chosen: dict[str, str]) -> str:
-    styles = styles_for(chosen)
-    names = dict.fromkeys(chosen.values())
+def _strength_label(strengths: dict[str, str]) -> str:
+    styles = styles_for(strengths)
+    names = dict.fromkeys(strengths.values())
     return "; ".join(
-        f"{name} of {', '.join(styles[method].label for method in styles if chosen[method] == name)}" for name in names
+        f"{name} of {', '.join(style.label for method, style in styles.items() if strengths[method] == name)}"
+        for name in names
     )
 
 
 def _varies(values: np.ndarray) -> bool:
-    known = values[np.isfinite(values)]
-    return bool(len(known) and (known != known[0]).any())
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and (finite != finite[0]).any())

@@ -1,4 +1,4 @@
-"""What matters within each method: importances of its own settings, as data and as a table."""
+"""Importances of the settings within each method."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class MethodImportance:
 
     Args:
         method: The method.
-        trials: Trials that they rest on; where there are no shares, the sound trials, too few for any.
-        independent: Whether the proposals of those trials did not follow results.
+        trials: Number of trials used; without shares, the number of sound trials.
+        independent: Whether those trials were all proposed independently of results.
         shares: Main effects by objective and hyperparameter, in [0, 1]; empty where trials are too few.
     """
 
@@ -27,26 +27,30 @@ class MethodImportance:
 
 
 def setting_name(column: str, /) -> str:
-    """Return a setting's column as texts name it."""
+    """Return the name of a setting's column in texts."""
     return "training radius ε" if column == "train_epsilon" else column.removeprefix("param.").replace("_", " ")
 
 
-def settings_within(one: MethodImportance, /) -> list[str]:
-    """Return the columns of the settings that have a share within a method, the largest mean share first."""
+def settings_within(importance: MethodImportance, /) -> list[str]:
+    """Return the columns of a method's settings that have a share, the largest mean share first."""
     means: dict[str, float] = {}
-    for shares in one.shares.values():
+    for shares in importance.shares.values():
         for name, share in shares.items():
             means[name] = means.get(name, 0.0) + share
     return sorted(means, key=lambda name: (-means[name], name))
 
 
-def sample_words(one: MethodImportance, /) -> str:
-    """Return which trials a method's shares rest on, "n = 40", or with a sampler's own among them."""
-    return f"n = {one.trials}" + ("" if one.independent else ", a sampler's own among them")
+def sample_words(importance: MethodImportance, /) -> str:
+    """Describe the trials behind a method's shares: "n = 40", or "n = 40, including the sampler's proposals"."""
+    return f"n = {importance.trials}" + ("" if importance.independent else ", including the sampler's proposals")
 
 
-def too_few(found: Sequence[MethodImportance], /) -> str:
-    """Return in words which methods have no shares, and how many sound trials; empty for none."""
-    named = [f"{one.method} ({one.trials})" for one in found if not one.shares]
+def too_few(importances: Sequence[MethodImportance], /) -> str:
+    """Name the methods without shares and their numbers of sound trials; empty for none."""
+    named = [f"{importance.method} ({importance.trials})" for importance in importances if not importance.shares]
     listed = ", ".join(named)
-    return f"no shares within a method of fewer than {LEAST} sound trials or none that vary: {listed}" if named else ""
+    return (
+        f"no shares for methods with fewer than {LEAST} sound trials or no setting that varies: {listed}"
+        if named
+        else ""
+    )

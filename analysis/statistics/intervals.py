@@ -1,8 +1,7 @@
-"""How sure the numbers are: score intervals, paired differences, bootstrap and posterior draws."""
+"""Score intervals of accuracies, of paired differences and of means; summaries of posterior draws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -12,11 +11,6 @@ from numpy.typing import ArrayLike
 
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
-
-CELL_PRIOR = 0.5
-"""Prior weight, in examples, of each outcome cell: Jeffreys' Dirichlet(1/2, 1/2, 1/2) over the three cells."""
-
-_CHUNK = 256
 
 
 class Interval(NamedTuple):
@@ -52,7 +46,7 @@ def outcomes(examples: Table, /, *, split: str, checkpoint: str = "last") -> Out
         checkpoint: "last" or "best".
 
     Raises:
-        ResultsError: Trials were measured on different examples, or under different attacks or radii.
+        ResultsError: Trials were measured on different examples, attacks or radii.
     """
     columns = {
         name: examples[name].to_numpy(zero_copy_only=False) for name in ("split", "checkpoint", "trial_id", "index")
@@ -60,10 +54,10 @@ def outcomes(examples: Table, /, *, split: str, checkpoint: str = "last") -> Out
     chosen = np.flatnonzero((columns["split"] == split) & (columns["checkpoint"] == checkpoint))
     part = examples.take(chosen)
     for name in ("attack", "epsilon"):
-        found = sorted(set(part[name].to_pylist()))
-        if len(found) > 1:
+        distinct = sorted(set(part[name].to_pylist()))
+        if len(distinct) > 1:
             raise ResultsError(
-                f"outcomes must come from one {name}, got {', '.join(map(str, found))}; select one first"
+                f"outcomes must come from one {name}, got {', '.join(map(str, distinct))}; select one first"
             )
     trials, rows = np.unique(columns["trial_id"][chosen], return_inverse=True)
     index, places = np.unique(columns["index"][chosen], return_inverse=True)
@@ -84,21 +78,26 @@ def outcomes(examples: Table, /, *, split: str, checkpoint: str = "last") -> Out
 
 
 def wilson_interval(successes: ArrayLike, examples: ArrayLike, /, *, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a share: all p that a two-sided z-test would not reject.
+    """Return the score interval of a proportion: all p that a two-sided z-test would not reject.
 
     Args:
         successes: Counts, any shape.
         examples: Sample sizes, broadcast against `successes`; 0 gives the interval [0, 1].
-        confidence: Coverage aimed at, in (0, 1).
+        confidence: Nominal coverage, in (0, 1).
 
     Source: Wilson, JASA 22 (1927).
+
+    Examples:
+        >>> low, high = rs.wilson_interval(740, 1000)
+        >>> f"{low:.3f} to {high:.3f}"
+        '0.712 to 0.766'
     """
     z = _z(confidence)
     count, n = np.broadcast_arrays(np.asarray(successes, dtype=float), np.asarray(examples, dtype=float))
     if (count < 0).any() or (count > n).any():
         raise ValueError("`successes` must be between 0 and `examples`")
     centre = (count + z**2 / 2) / (n + z**2)
-    # Written with counts instead of shares, so that no example needs no special case.
+    # Counts instead of proportions, so that zero examples need no special case.
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.where(n > 0, count * (n - count) / np.maximum(n, 1), 0.0)
     half = z * np.sqrt(spread + z**2 / 4) / (n + z**2)
@@ -106,15 +105,15 @@ def wilson_interval(successes: ArrayLike, examples: ArrayLike, /, *, confidence:
 
 
 def mean_interval(values: ArrayLike, /, *, confidence: float = 0.95) -> Interval:
-    """Return the interval of a mean whose values have no known shape: the mean, give or take z standard errors.
+    """Return the normal-approximation interval of a mean: the mean ± z standard errors.
 
     Args:
-        values: One of each example, shape (n,), n >= 2, finite.
-        confidence: Coverage aimed at, in (0, 1).
+        values: One per example, shape (n,), n >= 2, finite.
+        confidence: Nominal coverage, in (0, 1).
     """
-    known = np.asarray(values, dtype=np.float64)
-    half = _z(confidence) * known.std(ddof=1) / np.sqrt(len(known))
-    return Interval(known.mean() - half, known.mean() + half)
+    sample = np.asarray(values, dtype=np.float64)
+    half = _z(confidence) * sample.std(ddof=1) / np.sqrt(len(sample))
+    return Interval(sample.mean() - half, sample.mean() + half)
 
 
 def paired_difference_interval(
@@ -123,14 +122,14 @@ def paired_difference_interval(
     """Return the score interval of accuracy(first) - accuracy(second), both measured on the same examples.
 
     With b = only_first, c = only_second and a difference d, the test statistic is
-    (b - c - n d) / sqrt(n (2 q + d (1 - d))), q being the likeliest share of only-second examples given d; the interval
-    is all d that the two-sided z-test would not reject. It stays sound where both accuracies are near 0 or 1.
+    (b - c - n d) / sqrt(n (2 q + d (1 - d))), q being the maximum-likelihood proportion of only-second examples given
+    d; the interval is all d that the two-sided z-test would not reject. It holds where both accuracies are near 0 or 1.
 
     Args:
         only_first: Examples that only the first classifies correctly, any shape.
         only_second: Examples that only the second classifies correctly.
         examples: Examples in all, at least 1.
-        confidence: Coverage aimed at, in (0, 1).
+        confidence: Nominal coverage, in (0, 1).
 
     Source: Tango, Statistics in Medicine 17 (1998).
     """
@@ -157,73 +156,10 @@ def paired_difference_interval(
     return Interval(crossing(z), crossing(-z))
 
 
-def bootstrap_accuracies(correct: ArrayLike, /, *, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """Return accuracies under resampled examples, the same resample for all trials, so that differences stay paired.
-
-    Args:
-        correct: Boolean, shape (t, n).
-        resamples: How many.
-        generator: Source of the draws.
-
-    Returns:
-        Shape (resamples, t).
-    """
-    matrix = np.asarray(correct, dtype=np.float32)
-    examples = matrix.shape[1]
-    shares = np.full(examples, 1 / examples)
-    parts = [
-        generator.multinomial(examples, shares, size=size).astype(np.float32) @ matrix.T for size in _chunks(resamples)
-    ]
-    accuracies: np.ndarray = np.concatenate(parts).astype(np.float64) / examples
-    return accuracies
-
-
-def posterior_accuracies(
-    clean: ArrayLike, robust: ArrayLike, /, *, draws: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Draw (clean, robust) accuracies from their posterior given per-example outcomes on shared examples.
-
-    Each example falls, for each trial, into one of three cells: robust, clean only, wrong. Each example gets a standard
-    exponential weight, the same for all trials, and each trial's cells a Gamma(1/2) weight of their own; cell shares
-    are normalised sums. So each trial alone has exactly the Dirichlet posterior under Jeffreys' prior, and trials
-    covary as their outcomes do on the same examples. The prior treats trials as unrelated: for the chance to be best
-    or on the front among many, where estimates win by luck, use `analysis.statistics.accuracy_model`.
-
-    Args:
-        clean: Boolean, shape (t, n).
-        robust: Boolean, shape (t, n); an example counts as robust only if it is clean too.
-        draws: How many.
-        generator: Source of the draws.
-
-    Returns:
-        Shape (draws, t, 2).
-
-    Source: Rubin, Annals of Statistics 9 (1981), the Bayesian bootstrap, with a proper prior for the cells.
-    """
-    right = np.asarray(clean, dtype=bool)
-    cells = [(right & np.asarray(robust, dtype=bool)).T.astype(np.float32), right.T.astype(np.float32)]
-    examples, trials = cells[0].shape
-    drawn = []
-    for size in _chunks(draws):
-        weights = generator.standard_exponential((size, examples), dtype=np.float32)
-        prior = generator.standard_gamma(CELL_PRIOR, (3, size, trials))
-        total = weights.sum(axis=1, dtype=np.float64)[:, None] + prior.sum(axis=0)
-        drawn.append(
-            np.stack([weights @ cells[1] + prior[:2].sum(axis=0), weights @ cells[0] + prior[0]], axis=-1)
-            / total[..., None]
-        )
-    return np.concatenate(drawn)
-
-
 def _z(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
     return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _chunks(total: int) -> Iterator[int]:
-    for start in range(0, total, _CHUNK):
-        yield min(_CHUNK, total - start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +167,7 @@ class Estimate:
     """A number with its interval.
 
     Args:
-        value: Mean of the posterior, or the estimate itself.
+        value: Posterior mean, or the estimate itself.
         low: Lower end.
         high: Upper end.
     """
@@ -243,11 +179,15 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    def signed(self) -> str:
+        """Return the same with signs, for differences."""
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 def summary(drawn: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
-    """Return mean and central interval of draws, shape (draws,)."""
+    """Return the mean and the central interval of draws, shape (draws,)."""
     array = np.asarray(drawn, dtype=np.float64)
-    # A new draw lies below the k-th of m in k / (m + 1) of cases; numpy's usual quantiles hold less than they say.
+    # A new draw lies below the k-th of m in k / (m + 1) of cases; numpy's default quantiles cover less than nominal.
     low, high = np.quantile(array, [(1 - confidence) / 2, (1 + confidence) / 2], method="weibull")
     return Estimate(value=float(array.mean()), low=float(low), high=float(high))
 
@@ -261,7 +201,7 @@ def accuracy_estimate(share: float, examples: int, /) -> Estimate:
 def difference(first: Estimate, second: Estimate, /) -> Estimate:
     """Return the difference of two accuracies with an interval from theirs, as if measured on different examples.
 
-    For accuracies on the same examples it is wider than it need be.
+    It is conservative for accuracies on the same examples.
 
     Source: Newcombe, Statistics in Medicine 17 (1998), method 10.
     """

@@ -15,11 +15,11 @@ class Curve:
         trial_id: The trial.
         method: Its method.
         split: "val" or "test".
-        attack: What was run, in words.
+        attack: Name of the attack.
         norm: `linf` or `l2`.
-        examples: Images it was run on.
+        examples: Number of images attacked.
         radii: Ascending, pixel range; at 0 robust accuracy is clean accuracy.
-        accuracies: Fractions in [0, 1], one a radius.
+        accuracies: Fractions in [0, 1], one per radius.
     """
 
     trial_id: str
@@ -33,12 +33,12 @@ class Curve:
 
     @property
     def measured(self) -> bool:
-        """Whether it was measured at more radii than a result row has: 0 and the study's own."""
+        """Whether it was measured at more radii than the two of a result row, 0 and the study's own."""
         return len(self.radii) > 2
 
 
 def curve_of(row: dict[str, object], /) -> Curve:
-    """Return the two points that a result row has: clean accuracy at 0, robust accuracy at its radius."""
+    """Return the two points of a result row: clean accuracy at 0, robust accuracy at its radius."""
     return Curve(
         trial_id=str(row["trial_id"]),
         method=str(row["method"]),

@@ -1,4 +1,4 @@
-"""Measured accuracies on a scale of constant noise, and how much of that noise trials share through their examples."""
+"""Measured accuracies on a scale of constant noise, and the part of that noise that trials share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 FACTORS = 3
-"""Most shared directions that are kept."""
+"""Most shared factors."""
 
 _ALIKE = 0.8
-"""Share of the half disagreement that trials have in common; it alone correlates those that fail on no example."""
+"""Part of the added half disagreement that trials share; it alone correlates trials that fail on no example."""
 
 _GOLDEN = (5**0.5 - 1) / 2
 _ROUNDS = 10
@@ -37,11 +37,11 @@ class Measured:
 def measure(outcomes: np.ndarray, /) -> Measured:
     """Return angles and noise of outcomes.
 
-    The angle of a share of n examples has variance 1 / (4 n) whatever the share is, also near 0 and 1, so that neither
-    the noise of a trial nor its weight depends on its luck. Trials that fail on the same examples err together; this
-    is estimated from the correlations of outcomes between trials as a few shared factors whose loadings are linear in
-    a trial's angles. Half a disagreement is added to each variance, so that few examples do not make two trials certain
-    to be equal; trials have most of it in common, as those that fail on no example rest on the same ones all the same.
+    The angle of a share of n examples has variance 1 / (4 n) for every share, also near 0 and 1, so that neither the
+    noise of a trial nor its weight depends on its luck. Trials that fail on the same examples err together; this is
+    estimated from the correlations of outcomes between trials as a few shared factors whose loadings are linear in a
+    trial's angles. Half a disagreement is added to each variance, so that few examples do not make two trials certainly
+    equal; trials share most of it, since those that fail on no example still rest on the same examples.
 
     Args:
         outcomes: (clean, robust) correctness, boolean, shape (t, 2, n), n >= 1.
@@ -63,8 +63,8 @@ def measure(outcomes: np.ndarray, /) -> Measured:
     root = np.linalg.cholesky(within)
     white = np.linalg.solve(root, flat)
     variance = 1 / (4 * examples)
-    # Trials of like accuracy share a factor alike. What differs beyond that is mostly chance, and a factor that moves
-    # neighbours apart would no longer be one that cannot be told from their level: it belongs to their own noise.
+    # Trials of similar accuracy have similar loadings. Further differences are mostly chance, and a factor that moves
+    # neighbours apart can be distinguished from their level: it belongs to their own noise.
     place = np.column_stack([np.ones(len(angles)), angles])
     loadings = (root @ _factors(white)).reshape(len(angles), -1)
     smooth = place @ np.linalg.lstsq(place, loadings, rcond=None)[0]
@@ -75,26 +75,26 @@ def measure(outcomes: np.ndarray, /) -> Measured:
 
 
 def _factors(white: np.ndarray) -> np.ndarray:
-    """Return loadings (t, 2, k) that fit the correlations of (t, 2, n) between trials; those within one are left out.
+    """Return loadings (t, 2, k) that fit the correlations of (t, 2, n) between trials, leaving out those within one.
 
-    As many factors are kept as have an eigenvalue that unrelated trials would not show: above what the same rows show
-    with each trial's examples moved on by another number of places.
+    Factors are kept whose eigenvalue exceeds that of unrelated trials: the largest of the same rows with each trial's
+    examples shifted by a different number of places.
     """
     trials, _, examples = white.shape
-    own = np.kron(np.eye(trials, dtype=bool), np.ones((2, 2), dtype=bool))
+    within = np.kron(np.eye(trials, dtype=bool), np.ones((2, 2), dtype=bool))
 
     def between(rows: np.ndarray) -> np.ndarray:
         flat = rows.reshape(2 * trials, examples)
-        return np.where(own, 0.0, flat @ flat.T)
+        return np.where(within, 0.0, flat @ flat.T)
 
     moved = np.stack([np.roll(rows, int(_GOLDEN * number * examples), axis=1) for number, rows in enumerate(white)])
     edge = max(np.linalg.eigvalsh(between(moved))[-1], (1 + np.sqrt(2 * trials / examples)) ** 2 - 1)
-    wanted = between(white)
-    count = min(int((np.linalg.eigvalsh(wanted) > edge).sum()), FACTORS)
+    target = between(white)
+    count = min(int((np.linalg.eigvalsh(target) > edge).sum()), FACTORS)
     loadings = np.zeros((2 * trials, 0))
-    # Among many trials what is left out within each weighs little, and a round costs their number cubed.
+    # Among many trials the correlations left out weigh little, and a round costs the cube of their number.
     rounds = _ROUNDS if trials <= _MANY else 2
     for _ in range(rounds if count else 0):
-        values, vectors = np.linalg.eigh(np.where(own, loadings @ loadings.T, wanted))
+        values, vectors = np.linalg.eigh(np.where(within, loadings @ loadings.T, target))
         loadings = vectors[:, -count:] * np.sqrt(np.maximum(values[-count:], 0.0))
     return loadings.reshape(trials, 2, -1)

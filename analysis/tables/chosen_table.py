@@ -1,63 +1,83 @@
-"""The paper's columns on test, of trials that validation chose: `table_test`, and the same in the report."""
+"""The paper's columns on test for trials chosen on validation: `table_test`, also in the report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from analysis.heldout.confirmation import ConfirmedMember
 from analysis.heldout.measurements import doubts_on_test, lipschitz_row, settings_phrase, uses_lines
 from analysis.heldout.members import HeldoutResults, curse_lines
-from analysis.tables.grid_table import MEASURES, Line, line_of, measure_columns, write_forms
-from analysis.tables.text_table import TextTable
+from analysis.method_styles import styles_for
+from analysis.tables.accuracy_lines import (
+    MEASURES,
+    SETTINGS,
+    Line,
+    flag_remarks,
+    line_columns,
+    line_table,
+    measures_of,
+    trial_cells,
+)
+from analysis.tables.text_table import TextTable, write_forms
 from analysis.wording import LOWER_BOUND, radius
 
 NAME = "table_test"
-"""The files' name."""
+"""Stem of the files' names."""
 
 _OTHERWISE = "not measured on test as on validation"
+
+_HEADINGS = {
+    "trial": "trial", "method": "method", "strength": "strength", "radius": "train ε", "dropout": "dropout",
+    "train_accuracy": "train acc.", "accuracy": "test acc.", "robust_accuracy": "adv. test acc.",
+    "smoothness": "test Lipschitz", "gap": "gap", "adversarial_gap": "adv. gap", "chosen": "chosen", "remark": "remark",
+}  # fmt: skip
+
+_COLUMNS = (
+    "trial", *SETTINGS, "train_epsilon", "dropout", "chosen", "split", "examples", *MEASURES,
+    "lipschitz", "lipschitz_low", "lipschitz_high", "lipschitz_examples", "remark",
+)  # fmt: skip
 
 
 def chosen_lines(found: HeldoutResults, /) -> list[Line]:
     """Return a line for each member, in the members' order, gaps being train minus test.
 
-    The Lipschitz estimate is that of most images, of the member's own checkpoint at the study's radius.
+    The Lipschitz estimate is the one with most images, of the member's own checkpoint at the study's radius.
     """
-    from analysis.method_styles import styles_for
-
     styles = styles_for(one.result["method"] for one in found.members)
-    lines = []
-    for one in found.members:
-        row = one.result
-        line = line_of(row, label=styles[row["method"]].label, split="test", test=one.test)
-        doubts = [f"flagged: {', '.join(row['flags'])}"] if row["flags"] else []
-        flags = doubts_on_test(row, found.evaluations)
-        doubts += [f"flagged on test: {', '.join(flags)}"] if flags else []
-        doubts += [] if one.test is not None else [_OTHERWISE]
-        lines.append(replace(line, lipschitz=one.lipschitz, remark="; ".join(doubts)))
-    return lines
+    return [_line(one, found, label=styles[one.result["method"]].label) for one in found.members]
+
+
+def _line(one: ConfirmedMember, found: HeldoutResults, *, label: str) -> Line:
+    row, test, epsilon = one.result, one.test, one.result["train_epsilon"]
+    interval, source = found.lipschitz.get(row["trial_id"]), lipschitz_row(row, found.evaluations)
+    ends = "" if interval is None else f" [{interval.low:.4g}, {interval.high:.4g}]"
+    remarks = flag_remarks(row, doubts_on_test(row, found.evaluations))
+    return Line(
+        cells=trial_cells(row, label=label)
+        | {
+            "train_epsilon": epsilon,
+            "radius": None if epsilon is None else radius(epsilon),
+            "chosen": "front" if row["trial_id"] in found.chosen else "by name",
+            "split": "test",
+            "examples": None if test is None else test["examples"],
+            "lipschitz": one.lipschitz,
+            "lipschitz_low": None if interval is None else interval.low,
+            "lipschitz_high": None if interval is None else interval.high,
+            "lipschitz_examples": None if source is None else source["lipschitz_examples"],
+            "smoothness": "" if one.lipschitz is None else f"{one.lipschitz:.4g}{ends}",
+            "remark": "; ".join(remarks if test is not None else [*remarks, _OTHERWISE]),
+        },
+        measures=measures_of(row, test),
+    )
 
 
 def chosen_table(found: HeldoutResults, /) -> TextTable:
-    """Return the members in the paper's columns on test; nobody is chosen anew."""
-    rows = []
-    for one, line in zip(found.members, chosen_lines(found), strict=True):
-        trial, epsilon = line.trial, one.result["train_epsilon"]
-        shown = [str(line.measures[name]) if name in line.measures else "" for name in MEASURES]
-        estimate = found.lipschitz.get(trial)
-        ends = "" if estimate is None else f" [{estimate.low:.4g}, {estimate.high:.4g}]"
-        smooth = "" if line.lipschitz is None else f"{line.lipschitz:.4g}{ends}"
-        settings = (line.texts["method"], line.texts["strength"], None if epsilon is None else radius(epsilon))
-        rows.append(
-            (trial, *settings, line.dropout, *shown[:3], smooth, *shown[3:], _chosen(found, trial), line.remark)
-        )
-    headings = ("trial", "method", "strength", "train ε", "dropout", "train acc.", "test acc.", "adv. test acc.")
-    return TextTable(
-        title="Chosen on validation, in the paper's columns on test",
-        headings=(*headings, "test Lipschitz", "gap", "adv. gap", "chosen", "remark"),
-        formats=("", "", "", "", ".3g", *("",) * 8),
-        rows=tuple(rows),
+    """Return the members in the paper's columns on test; the choice is not changed."""
+    return line_table(
+        "Chosen on validation, in the paper's columns on test",
+        chosen_lines(found),
+        _HEADINGS,
+        formats={"dropout": ".3g"},
         notes=(
             "fractions with 95 % intervals of the examples (Wilson; gaps by Newcombe's, Lipschitz mean ± 1.96 standard "
             "errors); gap: train - test; adv. gap: adv. train - adv. test",
@@ -70,38 +90,12 @@ def chosen_table(found: HeldoutResults, /) -> TextTable:
 
 
 def write_chosen_table(found: HeldoutResults, out_dir: str | Path, /) -> list[Path]:
-    """Write the table as `table_test.md`, `.tex`, `.csv` and `.parquet`, the last two with the ends as columns.
+    """Write the table as `table_test.md`, `.tex`, `.csv` and `.parquet`, the last two with interval ends as columns.
 
     Returns:
         The files written.
     """
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    return write_forms(chosen_table(found), _columns(found, chosen_lines(found)), folder, name=NAME)
-
-
-def _columns(found: HeldoutResults, lines: Sequence[Line]) -> dict[str, list[Any]]:
-    texts = ("study", "dataset", "model", "method", "strength")
-    columns: dict[str, list[Any]] = {"trial": [line.trial for line in lines]}
-    columns |= {name: [line.texts[name] for line in lines] for name in texts}
-    columns["train_epsilon"] = [one.result["train_epsilon"] for one in found.members]
-    columns["dropout"] = [line.dropout for line in lines]
-    columns["chosen"] = [_chosen(found, line.trial) for line in lines]
-    columns["split"] = ["test"] * len(lines)
-    columns["examples"] = [None if one.test is None else one.test["examples"] for one in found.members]
-    columns |= measure_columns(lines)
-    columns["lipschitz"] = [line.lipschitz for line in lines]
-    known = [found.lipschitz.get(line.trial) for line in lines]
-    columns["lipschitz_low"] = [None if entry is None else entry.low for entry in known]
-    columns["lipschitz_high"] = [None if entry is None else entry.high for entry in known]
-    sources = [lipschitz_row(one.result, found.evaluations) for one in found.members]
-    columns["lipschitz_examples"] = [None if row is None else row["lipschitz_examples"] for row in sources]
-    columns["remark"] = [line.remark for line in lines]
-    return columns
-
-
-def _chosen(found: HeldoutResults, trial: str) -> str:
-    return "front" if trial in found.chosen else "by name"
+    return write_forms(chosen_table(found), line_columns(chosen_lines(found), _COLUMNS), out_dir, name=NAME)
 
 
 def _measured(found: HeldoutResults) -> str:

@@ -1,24 +1,24 @@
-"""Two studies beside each other: what differs between them, and how far their methods do where that means anything."""
+"""Compare two studies: their settings, and their methods if they were measured alike."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
-from analysis.fronts.front import require_like_for_like
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import Estimate, Outcomes, accuracy_estimate, difference, paired_difference_interval
-from analysis.tables.paper_table import Line, dropout_levels, dropouts, paper_lines
+from analysis.tables.accuracy_lines import line_table
+from analysis.tables.paper_table import FORMATS, HEADINGS, dropout_levels, dropouts, paper_lines
 from analysis.tables.text_table import TextTable
 
-_TOLD = ("dataset", "model", "method", "norm", "eval_epsilon", "attack", "steps", "restarts", "examples")
+_SETTINGS = ("dataset", "model", "method", "norm", "eval_epsilon", "attack", "steps", "restarts", "examples")
 _MACHINE = ("code_revision", "device", "host", "threads")
 _OWN = {"name", "tracking", "storage", "cluster", "resources"}
-"""Keys of a config that say where a study ran, not what it measured."""
+"""Keys of a config for where a study ran, not what it measured."""
 
 MISSING = "-"
 
@@ -28,11 +28,11 @@ class Side:
     """One of the two studies.
 
     Args:
-        label: What it is called on the page.
-        table: Its result rows, all of like measurement; of several studies `analysis.data.combine.relabelled`.
+        label: Its name on the page.
+        table: Its result rows, all measured alike; of several studies `analysis.data.combine.relabelled`.
         config: Its config, empty where unknown.
-        belief: What the per-example outcomes say of its front.
-        outcomes: Per-example outcomes on validation of the trials that stand for a method, where there are any.
+        belief: Posterior of its front given the per-example outcomes.
+        outcomes: Per-example outcomes on validation of each method's best trial, if there are any.
     """
 
     label: str
@@ -44,14 +44,14 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodDifference:
-    """How far a method's best trial of the second study differs from that of the first, on validation.
+    """The difference on validation between a method's best trials of two studies.
 
     Args:
         method: The method.
         trials: The two trials.
         clean: Second minus first clean accuracy with its 95 % interval.
         robust: The same of robust accuracy.
-        paired: Whether the interval goes by the outcomes of each example.
+        paired: Whether the interval uses the outcomes of each example.
     """
 
     method: str
@@ -61,26 +61,17 @@ class MethodDifference:
     paired: bool
 
 
-def check_side(side: Side, /) -> None:
-    """Check that a study's own rows are of like measurement.
-
-    Raises:
-        MixedStudiesError: They are not.
-    """
-    require_like_for_like(side.table)
-
-
 def unlike_columns(first: Side, second: Side, /) -> list[str]:
-    """Return the columns in which the studies measured different things; empty where they share a front."""
+    """Return the columns in which the studies measured different things; empty if they can share a front."""
     return [
         name for name in RESULT.like_for_like_columns() if _values(first.table, name) != _values(second.table, name)
     ]
 
 
 def differences(first: Side, second: Side, /) -> TextTable:
-    """Return all that differs in measurement, data, methods, versions, machines and config, measurement first."""
+    """Return the differences in measurement, data, methods, versions, machines and config, measurement first."""
     unlike = unlike_columns(first, second)
-    columns = dict.fromkeys([*unlike, *_TOLD, *_MACHINE])
+    columns = dict.fromkeys([*unlike, *_SETTINGS, *_MACHINE])
     rows = [
         ("measurement" if name in unlike else "rows", name, _shown(first.table, name), _shown(second.table, name))
         for name in columns
@@ -96,39 +87,32 @@ def differences(first: Side, second: Side, /) -> TextTable:
         headings=("where", "what", first.label, second.label),
         formats=("", "", "", ""),
         rows=tuple(rows),
-        notes=() if rows else ("Nothing that is recorded differs.",),
+        notes=() if rows else ("No recorded setting differs.",),
     )
 
 
 def paired_lines(first: Side, second: Side, /) -> TextTable:
-    """Return the paper's table of both studies, the lines of one method and dropout below each other."""
+    """Return the paper's table of both studies, the lines of one method and dropout together."""
     sides = (first, second)
     levels = dropout_levels([rate for side in sides for rate in dropouts(side.table)])
     cut = first.table.num_rows
     parts = (levels[:cut], levels[cut:])
-    found = [
-        {(line.method, line.dropout): line for line in paper_lines(side.table, levels=mine)}
+    lines = [
+        replace(line, cells={**line.cells, "study": side.label})
         for side, mine in zip(sides, parts, strict=True)
+        for line in paper_lines(side.table, levels=mine)
     ]
-    rows = [
-        (method, dropout, side.label, *_cells(mine[method, dropout]))
-        for method, dropout in sorted({*found[0], *found[1]})
-        for side, mine in zip(sides, found, strict=True)
-        if (method, dropout) in mine
-    ]
-    measures = ("train", "val", "adv. val", "Lipschitz (val)", "gap", "adv. gap")
-    counts = ("trials", "failed", "flagged", "infeasible")
-    return TextTable(
-        title="Per method and dropout: each study's trial with the highest validation robust accuracy",
-        headings=("method", "dropout", "study", "trial", *measures, *counts),
-        formats=("", "", "", "", "", "", "", ".4g", "", "", "d", "d", "d", "d"),
-        rows=tuple(rows),
-        notes=("validation, not test; 95 % intervals of the examples, without the luck of having been chosen",),
+    return line_table(
+        "Per method and dropout: each study's trial with the highest validation robust accuracy",
+        sorted(lines, key=lambda line: (line.cells["method"], line.cells["dropout"])),
+        {name: HEADINGS[name] for name in ("method", "dropout")} | {"study": "study"} | HEADINGS,
+        formats=FORMATS,
+        notes=("validation, not test; 95 % intervals of the examples, not corrected for selection",),
     )
 
 
 def method_differences(first: Side, second: Side, /) -> list[MethodDifference]:
-    """Return for each method of both studies how far its most robust sound trials differ; only of like measurement."""
+    """Compare the most robust sound trials of each method of both studies, which must be measured alike."""
     best = [best_of_methods(side.table) for side in (first, second)]
     found = []
     for method in sorted(best[0].keys() & best[1].keys()):
@@ -150,7 +134,7 @@ def difference_table(first: Side, second: Side, /) -> TextTable:
         headings=("method", f"trial of {first.label}", f"trial of {second.label}", "clean (val)", "robust (val)", "by"),
         formats=("", "", "", "", "", ""),
         rows=tuple(
-            (row.method, *row.trials, _signed(row.clean), _signed(row.robust), "pairs" if row.paired else "shares")
+            (row.method, *row.trials, row.clean.signed(), row.robust.signed(), "pairs" if row.paired else "shares")
             for row in rows
         ),
         notes=(
@@ -165,7 +149,7 @@ def best_of_methods(table: Table, /) -> dict[str, Mapping[str, Any]]:
     """Return by method the row of the sound trial with the highest validation robust accuracy."""
     rows = {row["trial_id"]: row for row in table.to_pylist()}
     lines = paper_lines(table, levels=[""] * table.num_rows)
-    return {line.method: rows[line.trial] for line in lines if line.trial is not None}
+    return {str(line.cells["method"]): rows[line.cells["trial"]] for line in lines if line.cells["trial"] is not None}
 
 
 def _paired(
@@ -188,17 +172,6 @@ def _paired(
 def _unpaired(rows: tuple[Mapping[str, Any], Mapping[str, Any]], kind: str) -> Estimate:
     before, after = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for row in rows)
     return difference(after, before)
-
-
-def _cells(line: Line) -> tuple[Any, ...]:
-    names = ("train_accuracy", "accuracy", "robust_accuracy", "gap", "adversarial_gap")
-    shown = [str(line.measures[name]) if name in line.measures else "" for name in names]
-    counts = (line.trials, line.failed, line.flagged, line.infeasible)
-    return (line.trial or "", *shown[:3], line.lipschitz, *shown[3:], *counts)
-
-
-def _signed(found: Estimate) -> str:
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _values(table: Table, name: str) -> set[Any]:

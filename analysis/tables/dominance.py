@@ -1,4 +1,4 @@
-"""How likely one member of a front truly dominates another, as a table and as data."""
+"""The probability that one member of a front truly dominates another, as a table and as data."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.text_table import TextTable, csv_text
 
 SHOWN = 10
-"""Most members that the table has, spread along the front; the data have all of them."""
+"""Most members in the table, spread along the front; the data have all of them."""
 
 
 def dominance(belief: FrontPosterior, trials: Sequence[str], /) -> np.ndarray:
     """Return the probabilities that the row's trial truly dominates the column's, shape (t, t); NaN on the diagonal.
 
     Args:
-        belief: What the per-example outcomes say of the front.
-        trials: Ids of t trials that entered it.
+        belief: Posterior of the front given the per-example outcomes.
+        trials: Ids of t trials in its model.
     """
-    found = np.array([[belief.dominates(first, second) for second in trials] for first in trials])
-    found = found.reshape(len(trials), len(trials))
-    np.fill_diagonal(found, np.nan)
-    return found
+    probabilities = np.array([[belief.dominates(first, second) for second in trials] for first in trials])
+    probabilities = probabilities.reshape(len(trials), len(trials))
+    np.fill_diagonal(probabilities, np.nan)
+    return probabilities
 
 
 def dominance_table(table: Table, belief: FrontPosterior | None, /) -> TextTable | None:
-    """Return the front's members against each other, `SHOWN` of them at most; None for fewer than two that are known.
+    """Compare at most `SHOWN` of the front's members with each other; None for fewer than two in the model.
 
     Args:
-        table: Result rows of like measurement, or those of which somebody insists that they are.
-        belief: What the per-example outcomes say of their front; None where they are missing.
+        table: Result rows measured alike, or marked by `with_mixed_allowed`.
+        belief: Posterior of their front given the per-example outcomes; None without them.
     """
     members = front_of(table)
-    known = _known(members, belief)
-    if belief is None or len(known) < 2:
+    modelled = _in_model(members, belief)
+    if belief is None or len(modelled) < 2:
         return None
-    kept = members.take(known)
-    chosen = np.sort(spread_along(values(kept, FRONT), cap=SHOWN))
-    trials = [str(trial) for trial in kept.take(chosen)["trial_id"].to_pylist()]
-    left = len(known) - len(trials)
-    more = f" {left} more are left out; `pareto` writes all to pareto_dominance.csv." if left else ""
+    candidates = members.take(modelled)
+    chosen = np.sort(spread_along(values(candidates, FRONT), cap=SHOWN))
+    trials = [str(trial) for trial in candidates.take(chosen)["trial_id"].to_pylist()]
+    omitted = len(modelled) - len(trials)
+    more = f" {omitted} more are not shown; `pareto` writes all to pareto_dominance.csv." if omitted else ""
     return TextTable(
         title="Probability that the row's network truly dominates the column's",
         headings=("trial", *trials),
         formats=("", *[".2f"] * len(trials)),
         rows=tuple((trial, *row) for trial, row in zip(trials, dominance(belief, trials).tolist(), strict=True)),
         notes=(
-            "Truly better in both accuracies, given the per-example outcomes on validation. A member is dominated by "
-            f"none as measured.{more}",
+            "Truly better in both accuracies, given the per-example outcomes on validation. As measured, no trial "
+            f"dominates a member.{more}",
         ),
     )
 
 
 def dominance_csv(table: Table, belief: FrontPosterior, /) -> str:
-    """Return all members of the front against each other as CSV, a row and a column for each; the diagonal is empty."""
+    """Return the probabilities of all members as CSV, a row and a column for each; the diagonal is empty."""
     members = front_of(table)
-    trials = [str(trial) for trial in members.take(_known(members, belief))["trial_id"].to_pylist()]
+    trials = [str(trial) for trial in members.take(_in_model(members, belief))["trial_id"].to_pylist()]
     cells = [
         [trial, *(None if np.isnan(value) else value for value in row)]
         for trial, row in zip(trials, dominance(belief, trials).tolist(), strict=True)
@@ -68,7 +68,7 @@ def dominance_csv(table: Table, belief: FrontPosterior, /) -> str:
     return csv_text(["trial_id", *trials], cells)
 
 
-def _known(members: Table, belief: FrontPosterior | None) -> list[int]:
-    """Return the places of the members that entered a belief."""
-    entered = set() if belief is None else set(belief.trials)
-    return [place for place, trial in enumerate(members["trial_id"].to_pylist()) if trial in entered]
+def _in_model(members: Table, belief: FrontPosterior | None) -> list[int]:
+    """Return the positions of the members in the posterior's model."""
+    modelled = set() if belief is None else set(belief.trials)
+    return [place for place, trial in enumerate(members["trial_id"].to_pylist()) if trial in modelled]

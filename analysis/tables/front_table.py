@@ -14,12 +14,12 @@ from analysis.fronts.front import Hypervolume, feasible, front_hypervolume, fron
 from analysis.fronts.member_choice import fronts_by, knee_of
 from analysis.fronts.objectives import FRONT, infeasible, objective, values
 from analysis.statistics.front_posterior import FrontPosterior
-from analysis.statistics.intervals import wilson_interval
+from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import Cell, TextTable, csv_text
 from analysis.wording import LOWER_BOUND, constraints_missed, flagged, measured_by, own_parameters, provenance
 
 LIKELY = 0.1
-"""From this probability on a trial measured off the front is named as one that may be on it."""
+"""Least probability for which a dominated trial is named as one that may be on the front."""
 
 MOST_NAMED = 5
 
@@ -47,19 +47,19 @@ def front_table(
     intervals: bool = False,
     belief: FrontPosterior | None = None,
 ) -> TextTable:
-    """Return the front of a result table: one line a member, best in the first objective first.
+    """Return the front of a result table: one line per member, best in the first objective first.
 
-    The notes give the hypervolume with its reference point, the knee, the attack, and how many trials there were and
-    failed; objectives other than clean and robust accuracy have a column each and are named in the title.
+    The notes give the hypervolume with its reference point, the knee, the attack, and the numbers of trials and
+    failures; objectives other than clean and robust accuracy have a column each and are named in the title.
 
     Args:
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
-        reference: Reference values of the hypervolume by objective; an objective's own where not given.
-        allow_mixed: Compare rows though they were measured differently.
-        intervals: Show Wilson's beside the accuracies.
-        belief: What the per-example outcomes say of the front in clean and robust accuracy: members' probabilities to
-            be truly on it, and its true hypervolume.
+        reference: Reference values of the hypervolume by objective; the objective's own where not given.
+        allow_mixed: Compare rows even if they were measured differently.
+        intervals: Show Wilson intervals of the accuracies.
+        belief: Posterior of the front in clean and robust accuracy: members' probabilities of being truly on it, and
+            its true hypervolume.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
@@ -93,44 +93,37 @@ def front_table(
 
 
 def infeasible_note(table: Table, objectives: Sequence[str] = FRONT, /, *, most: int = 10) -> str:
-    """Return how many trials miss a constraint and which of them make a front of their own; empty for none."""
+    """Describe the trials that miss a constraint and the front that they form; empty for none."""
     count = int(infeasible(table).sum())
     if not count:
         return ""
     ids = table.filter(on_infeasible_front(table, objectives=objectives))["trial_id"].to_pylist()
     more = f" and {len(ids) - most} more" if len(ids) > most else ""
     return (
-        f"infeasible, never on the front: {count} trial{'s' * (count != 1)} against {constraints_missed(table)}; "
+        f"infeasible, never on the front: {count} trial{'s' * (count != 1)} missed {constraints_missed(table)}; "
         f"non-dominated among themselves: {', '.join(ids[:most]) or 'none'}{more}"
     )
 
 
 def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
-    """Return a hypervolume in one phrase: value, objectives, reference point, members beyond it."""
+    """Describe a hypervolume: value, objectives, reference point, members beyond it."""
     over = "clean, robust" if tuple(objectives) == FRONT else ", ".join(objectives)
     reference = ", ".join(f"{value:g}" for value in volume.reference)
-    beyond = f"; {volume.beyond} of its members beyond it count nothing" if volume.beyond else ""
+    beyond = f"; {volume.beyond} members beyond it add no volume" if volume.beyond else ""
     return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
 
 
 def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
-    """Return a column, and after an accuracy's one of its Wilson intervals."""
+    """Return a column, followed by its Wilson intervals if it is an accuracy."""
     kind = entry[0].partition(" ")[0]
     if not wanted or kind not in ("clean", "robust"):
         return (entry,)
 
     def read(row: Mapping[str, Any]) -> Cell:
-        known = row[f"val_{kind}_accuracy"] is not None
-        low, high = accuracy_ends(row[f"val_{kind}_accuracy"], row["examples"]) if known else (None, None)
-        return f"[{low:.3f}, {high:.3f}]" if known else None
+        low, high = _ends(row[f"val_{kind}_accuracy"], row["examples"])
+        return None if low is None else f"[{low:.3f}, {high:.3f}]"
 
     return (entry, (f"{kind} interval", "", read))
-
-
-def accuracy_ends(accuracy: float, examples: int, /) -> tuple[float, float]:
-    """Return the ends of an accuracy's 95 % Wilson interval."""
-    low, high = wilson_interval(round(accuracy * examples), examples)
-    return float(low), float(high)
 
 
 def _chance_column(belief: FrontPosterior | None) -> tuple[_Column, ...]:
@@ -141,11 +134,11 @@ def _chance_column(belief: FrontPosterior | None) -> tuple[_Column, ...]:
 
 
 def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontPosterior | None) -> list[str]:
-    """Return what the intervals and probabilities are, and which trials off the front may well be on it."""
+    """Explain the intervals and probabilities, and name the dominated trials that may be on the front."""
     notes = ["intervals: 95 %, Wilson's, of the examples"] if intervals else []
     if belief is not None:
         notes.append(
-            "P(on front): that no other trial truly dominates it, given each example's outcome (drawn: ± 0.02)"
+            "P(on front): that no other trial truly dominates it, given each example's outcome (± 0.02 from sampling)"
         )
         off = {
             trial: chance
@@ -154,14 +147,14 @@ def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontPosterio
         }
         named = [f"{trial} ({chance:.2f})" for trial, chance in list(off.items())[:MOST_NAMED]]
         more = f" and {len(off) - MOST_NAMED} more" if len(off) > MOST_NAMED else ""
-        notes += [f"measured off the front, P >= {LIKELY}: {', '.join(named)}{more}"] if named else []
+        notes += [f"dominated as measured, P >= {LIKELY}: {', '.join(named)}{more}"] if named else []
     return notes
 
 
 def _smooth_but_useless(members: Table, table: Table) -> str:
-    """Return which members classify less than half as well as the best trial; an empty string for none.
+    """Name the members with less than half the clean accuracy of the best trial; empty for none.
 
-    A network that has collapsed to a constant is as smooth as can be, so a front over Lipschitzness holds it.
+    A network that has collapsed to a constant is perfectly smooth, so it is on a front over Lipschitzness.
     """
     sound = values(table.filter(feasible(table)), FRONT[:1])
     named = [
@@ -178,7 +171,7 @@ def _smooth_but_useless(members: Table, table: Table) -> str:
 
 
 def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
-    """Return a column for each objective that is not an accuracy, its transformed value."""
+    """Return a column of transformed values for each objective that is not an accuracy."""
     return tuple(
         (name, ".3f", lambda row, name=name: float(values(row, [name])[0]))
         for name in objectives
@@ -196,8 +189,8 @@ def pareto_csv(
 ) -> str:
     """Return all rows of a result table as CSV, without times and machines.
 
-    Before them `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
-    `on_front_probability` where a belief gives it, and the ends of the accuracies' Wilson intervals.
+    First come `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
+    `on_front_probability` if known, and the ends of the accuracies' Wilson intervals.
     """
     masks = {
         "on_front": on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
@@ -208,19 +201,19 @@ def pareto_csv(
     probabilities = {} if belief is None else belief.probabilities()
     cells = []
     for *marks, row in zip(*masks.values(), table.to_pylist(), strict=True):
-        ends = [_csv_ends(row[name], row["examples"]) for name in FRONT]
+        ends = [_ends(row[name], row["examples"]) for name in FRONT]
         values_ = (" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names)
         cells.append([*marks, probabilities.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
     added = [f"{name}_{end}" for name in FRONT for end in ("low", "high")]
     return csv_text([*masks, "on_front_probability", *added, *names], cells)
 
 
-def _csv_ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:
-    return (
-        (None, None)
-        if accuracy is None or not math.isfinite(accuracy) or not examples
-        else accuracy_ends(accuracy, examples)
-    )
+def _ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:
+    """Return the ends of an accuracy's 95 % Wilson interval, None where it is not known."""
+    if accuracy is None or not math.isfinite(accuracy) or not examples:
+        return None, None
+    found = accuracy_estimate(accuracy, examples)
+    return found.low, found.high
 
 
 def method_fronts_table(
@@ -231,13 +224,13 @@ def method_fronts_table(
     reference: Mapping[str, float] | None = None,
     allow_mixed: bool = False,
 ) -> TextTable:
-    """Return the front of each method's trials alone: its members, best in the first objective first, and hypervolume.
+    """Return the front of each method alone: its members, best in the first objective first, and its hypervolume.
 
     Args:
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
-        reference: Reference values of the hypervolume by objective; an objective's own where not given.
-        allow_mixed: Compare rows though they were measured differently.
+        reference: Reference values of the hypervolume by objective; the objective's own where not given.
+        allow_mixed: Compare rows even if they were measured differently.
 
     Raises:
         MixedStudiesError: A method's rows differ in what they measure, and `allow_mixed` is not set.

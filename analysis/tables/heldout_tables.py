@@ -1,4 +1,4 @@
-"""Tables of what was measured on test, and of what new seeds confirm."""
+"""Tables of measurements on test and of new seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from analysis.heldout.confirmation import KINDS, ConfirmedMember, Spread
 from analysis.heldout.measurements import Row, attack_name, doubts_on_test, strongest
 from analysis.heldout.members import HeldoutResults, curse_lines
-from analysis.statistics.intervals import Estimate, accuracy_estimate
+from analysis.method_styles import styles_for
+from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import TextTable
 from analysis.wording import LOWER_BOUND, own_parameters, radius
 
@@ -17,21 +18,21 @@ from analysis.wording import LOWER_BOUND, own_parameters, radius
 def confirmation_table(found: Sequence[ConfirmedMember], /, *, notes: Sequence[str] = ()) -> TextTable:
     """Return validation, test, winner's curse and spread between seeds.
 
-    Three lines a member: clean and robust accuracy, and the mean local Lipschitz estimate.
+    Three lines per member: clean and robust accuracy, and the mean local Lipschitz estimate.
     """
     cells = []
     for one in found:
         row, test = one.result, one.test
         for kind in KINDS:
-            spread = one.spread.get(kind)
+            spread, curse = one.spread.get(kind), one.curse.get(kind)
             cells.append(
                 (
                     row["trial_id"],
                     row["method"],
                     kind,
                     row[f"val_{kind}_accuracy"],
-                    None if test is None else str(accuracy_estimate(test[f"{kind}_accuracy"], test["examples"])),
-                    _signed(one.curse.get(kind)),
+                    _value(test, kind),
+                    None if curse is None else curse.signed(),
                     *(
                         (None,) * 4
                         if spread is None
@@ -51,8 +52,8 @@ def confirmation_table(found: Sequence[ConfirmedMember], /, *, notes: Sequence[s
             "winner's curse: val - test of one and the same checkpoint, under the same attack; 95 % intervals of the "
             "examples",
             "seeds: the same settings trained with n new seeds, on test; sd: between them as measured; sd of examples: "
-            "what so few test examples alone would give; sd of seeds: the rest",
-            f"Lipschitz: mean, {LOWER_BOUND}; nobody is chosen by it, so it has no winner's curse",
+            "due to the number of test examples alone; sd of seeds: the rest",
+            f"Lipschitz: mean, {LOWER_BOUND}; no member is chosen by it, so it has no winner's curse",
             *notes,
         ),
     )
@@ -60,19 +61,15 @@ def confirmation_table(found: Sequence[ConfirmedMember], /, *, notes: Sequence[s
 
 def _lipschitz_cells(one: ConfirmedMember) -> tuple[str | None, ...]:
     row, seeds = one.result, one.seeds_lipschitz
-    known = (row["val_lipschitz_mean"], one.lipschitz)
-    cells = [None if value is None else f"{value:.4g}" for value in known]
+    values = (row["val_lipschitz_mean"], one.lipschitz)
+    cells = [None if value is None else f"{value:.4g}" for value in values]
     mean = f"{np.mean(seeds):.4g}" if seeds else None
     sd = f"{np.std(seeds, ddof=1):.4g}" if len(seeds) > 1 else None
     return (row["trial_id"], row["method"], "Lipschitz", *cells, "", mean, sd, None, None, str(len(seeds) or ""))
 
 
-def _signed(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-
-
 def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTable:
-    """Return evaluation rows as a table, each beside its trial's validation values.
+    """Return evaluation rows as a table with their trials' validation values.
 
     Args:
         results: Result rows of the trials.
@@ -89,11 +86,11 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
                 row["method"],
                 row["checkpoint"],
                 trial.get(f"{prefix}_clean_accuracy"),
-                _estimate(row, "clean"),
+                _value(row, "clean"),
                 trial.get(f"{prefix}_robust_accuracy"),
-                _estimate(row, "robust"),
+                _value(row, "robust"),
                 attack_name(row),
-                radius(row["epsilon"]),
+                _radius(row, trial),
                 row["examples"],
                 row["lipschitz_mean"],
                 ", ".join(row["flags"]),
@@ -106,20 +103,20 @@ def evaluation_table(results: Sequence[Row], rows: Sequence[Row], /) -> TextTabl
         formats=("", "", "", ".4f", "", ".4f", "", "", "", "d", ".4g", ""),
         rows=tuple(cells),
         notes=(
-            "95 % Wilson intervals of the examples. Robust (val) is under the study's own attack at its own radius, "
-            "whatever the line is of",
+            "95 % Wilson intervals of the examples. Robust (val) is always under the study's own attack at its own "
+            "radius",
         ),
     )
 
 
-def _estimate(row: Row, kind: str) -> str:
-    return str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
+def _radius(row: Row, trial: Row) -> str:
+    """Return a measurement's radius, with its norm if that is not the trial's own."""
+    norm = row["norm"]
+    return radius(row["epsilon"]) + (f" in {norm}" if norm != trial.get("norm", norm) else "")
 
 
 def on_test_table(found: HeldoutResults, /) -> TextTable:
-    """Return the members at their test values, validation beside them, a line each; nobody is chosen anew."""
-    from analysis.method_styles import styles_for
-
+    """Return the members' validation and test values, a line each; the choice is not changed."""
     styles = styles_for(one.result["method"] for one in found.members)
     cells = []
     for one in found.members:
@@ -143,7 +140,7 @@ def on_test_table(found: HeldoutResults, /) -> TextTable:
     headings = ("trial", "method", "dropout", "strength", "clean (val)", "clean (test)", "robust (val)")
     names = ("robust (test)", "strongest attack", "robust (test, strongest)", "on its images", "Lipschitz (test)")
     return TextTable(
-        title="The front as validation chose it, at its test values",
+        title="The front chosen on validation, at its test values",
         headings=(*headings, *names, "clean (seeds)", "robust (seeds)", "Lipschitz (seeds)", "chosen"),
         formats=("", "", ".3f", "", ".4f", "", ".4f", "", "", "", "", ".4g", "", "", "", ""),
         rows=tuple(cells),
@@ -159,29 +156,29 @@ def on_test_table(found: HeldoutResults, /) -> TextTable:
 
 
 def _fewer_images(found: HeldoutResults) -> list[str]:
-    """Return in words what the like-for-like attack leaves of the images that stronger attacks were measured on."""
-    said = []
+    """Describe the accuracy under the like-for-like attack on the images of stronger attacks, if those differ."""
+    accuracies = []
     for one in found.members:
         trial = one.result["trial_id"]
         if trial in found.same_images and one.test is not None:
-            there, strong = found.same_images[trial], strongest(one.result, found.evaluations)
-            left = "not known" if there is None else f"{there:.4f}"
+            like_for_like, strong = found.same_images[trial], strongest(one.result, found.evaluations)
+            accuracy = "not known" if like_for_like is None else f"{like_for_like:.4f}"
             if strong is not None:
                 clean = f"clean accuracy {strong['clean_accuracy']:.4f}"
-                said.append(f"{trial} {left} ({strong['examples']} images, {clean})")
-    if not said:
+                accuracies.append(f"{trial} {accuracy} ({strong['examples']} images, {clean})")
+    if not accuracies:
         return []
-    listed = "; ".join(said)
-    return [f"robust (test, strongest) is of other images than robust (test), whose attack leaves of those: {listed}"]
+    listed = "; ".join(accuracies)
+    return [f"robust (test, strongest) is on other images than robust (test), whose attack gives on those: {listed}"]
 
 
 def _on_the_same(one: ConfirmedMember, strong: Row | None, found: HeldoutResults) -> str:
-    """Return clean accuracy and the like-for-like attack's on the strongest attack's images where those are others."""
+    """Return clean and like-for-like robust accuracy on the strongest attack's images, if those differ."""
     trial = one.result["trial_id"]
     if strong is None or (one.test is not None and trial not in found.same_images):
         return ""
-    there = found.same_images.get(trial)
-    attack = "" if there is None or one.test is None else f", {attack_name(one.test)} {there:.3f}"
+    like_for_like = found.same_images.get(trial)
+    attack = "" if like_for_like is None or one.test is None else f", {attack_name(one.test)} {like_for_like:.3f}"
     return f"clean {strong['clean_accuracy']:.3f}{attack}"
 
 

@@ -10,12 +10,12 @@ from analysis.tables.text_table import Cell, TextTable
 
 
 def objectives_within(found: Sequence[MethodImportance], /) -> list[str]:
-    """Return the objectives that any method has shares of, in order."""
+    """Return the objectives with shares of any method, in order."""
     return list(dict.fromkeys(name for one in found for name in one.shares))
 
 
 def within_table(found: Sequence[MethodImportance], /) -> tuple[TextTable, list[str]]:
-    """Return the shares within each method as a table, a line a setting, and the method of each line."""
+    """Return the shares within each method as a table, a line per setting, and the method of each line."""
     names = objectives_within(found)
     rows: list[tuple[Cell, ...]] = []
     methods = []

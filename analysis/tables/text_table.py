@@ -1,6 +1,6 @@
 """One table in every form: terminal, plain text, Markdown, LaTeX, CSV.
 
-On a terminal numbers stay whole, texts fold, and a table that is too wide is turned.
+On a terminal numbers are not broken, texts fold, and a table that is too wide is transposed.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.data.results import write_plain
 from analysis.wording import L_2, L_INF
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class TextTable:
         headings: One per column.
         formats: One per column, a format specification for numbers such as ".3f", empty for text.
         rows: Cells; None and NaN show as a dash.
-        notes: Lines below; what was measured and how.
+        notes: Lines below the table.
     """
 
     title: str
@@ -103,6 +105,28 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:
     return buffer.getvalue()
 
 
+def write_forms(shown: TextTable, columns: Mapping[str, list[Any]], out_dir: str | Path, /, *, name: str) -> list[Path]:
+    """Write a table as `NAME.md` and `.tex`, and its numbers at full precision as `.csv` and `.parquet`.
+
+    Args:
+        shown: The table.
+        columns: The numbers by column.
+        out_dir: Created if missing.
+        name: Stem of the files' names.
+
+    Returns:
+        The files written.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = csv_text(list(columns), list(zip(*columns.values(), strict=True)))
+    forms = {"md": shown.markdown(), "tex": shown.latex(), "csv": numbers}
+    for suffix, text in forms.items():
+        (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+    write_plain(folder / f"{name}.parquet", columns)
+    return [folder / f"{name}.{suffix}" for suffix in (*forms, "parquet")]
+
+
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "\u2264": r"$\leq$",
@@ -123,10 +147,10 @@ def _shown(cell: Cell, spec: str) -> str:
 
 
 def for_terminal(table: TextTable, room: int, /) -> RenderableType:
-    """Return the table for rich; turned, a row becoming a column, where its words do not fit beside each other.
+    """Return the table for rich, transposed if its columns do not fit the width.
 
     Args:
-        table: What it holds.
+        table: The table.
         room: Characters in a line.
     """
     from rich.markup import escape
@@ -135,7 +159,7 @@ def for_terminal(table: TextTable, room: int, /) -> RenderableType:
     rows = [[cell.replace(", ", ",\n") for cell in row] for row in table.cells()]
     widths = _widths([headings, *rows], table.formats, room)
     if not widths:
-        return _turned(table, room)
+        return _transposed(table, room)
     drawn = _framed(title=table.title, notes=table.notes)
     for heading, spec, width in zip(headings, table.formats, widths, strict=True):
         side: JustifyMethod = "right" if spec else "left"
@@ -146,7 +170,7 @@ def for_terminal(table: TextTable, room: int, /) -> RenderableType:
 
 
 def _widths(lines: Sequence[Sequence[str]], formats: Sequence[str], room: int) -> list[int]:
-    """Return the columns' widths, the widest made narrower first; none where they do not fit."""
+    """Return the columns' widths, narrowing the widest first; empty if they do not fit."""
     columns = list(zip(*lines, strict=True))
     wide = [max(len(line) for cell in column for line in [*cell.split("\n"), "-"]) for column in columns]
     word = [min(LONG, max(len(each) for cell in column for each in [*cell.split(), "-"])) for column in columns]
@@ -158,7 +182,7 @@ def _widths(lines: Sequence[Sequence[str]], formats: Sequence[str], room: int) -
     return []
 
 
-def _turned(table: TextTable, room: int) -> RenderableType:
+def _transposed(table: TextTable, room: int) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
 

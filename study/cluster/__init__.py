@@ -1,1 +1,1 @@
-"""Studies on a Ray cluster: what a trial asks for, what nodes have, what they must share, templates to start one."""
+"""Studies on a Ray cluster: resources, connection, checks of its machines, and templates to start one."""

@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, its nodes, and one task on each of them."""
+"""Connecting to a Ray cluster, listing its nodes, and running a function on each of them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from study.errors import UsageError
 
 CONNECT_SECONDS = 5.0
 TASK_SECONDS = 180.0
-"""A first task on a node waits for a fresh worker process, which takes seconds to tens of seconds."""
+"""The first task on a node waits for a new worker process, which can take tens of seconds."""
 
 
 def check_answers(address: str, /) -> None:
     """Check that something listens at HOST:PORT; Ray itself would try for minutes.
 
     Raises:
-        UsageError: Nothing does.
+        UsageError: Nothing listens there.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -36,7 +36,7 @@ def check_answers(address: str, /) -> None:
 
 @contextmanager
 def connected(address: str, /, **options: Any) -> Iterator[None]:
-    """Be connected to the cluster at `address` for the block.
+    """Connect to the cluster at `address` for the length of a `with` block.
 
     Args:
         address: `auto` or HOST:PORT.
@@ -62,7 +62,7 @@ def connect(address: str, /, **options: Any) -> None:
     import ray
 
     try:
-        # Ray prints where it found the cluster, which belongs on neither of our streams
+        # Ray prints the address of the cluster, which belongs neither to the results nor to the notes
         with contextlib.redirect_stdout(io.StringIO()):
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -71,22 +71,22 @@ def connect(address: str, /, **options: Any) -> None:
 
 
 def nodes() -> list[Node]:
-    """Return the living nodes of the cluster this process is connected to, the head's first."""
+    """Return the live nodes of the connected cluster, the head first."""
     import ray
 
-    found = [
+    live = [
         Node(
-            id=str(one["NodeID"]),
-            name=str(one["NodeManagerAddress"]),
-            resources={str(name): float(amount) for name, amount in one["Resources"].items()},
-            manager_port=int(one.get("NodeManagerPort", 0)),
-            object_port=int(one.get("ObjectManagerPort", 0)),
+            id=str(record["NodeID"]),
+            name=str(record["NodeManagerAddress"]),
+            resources={str(name): float(amount) for name, amount in record["Resources"].items()},
+            manager_port=int(record.get("NodeManagerPort", 0)),
+            object_port=int(record.get("ObjectManagerPort", 0)),
         )
-        for one in ray.nodes()  # type: ignore[no-untyped-call] # Ray leaves it untyped
-        if one["Alive"]
+        for record in ray.nodes()  # type: ignore[no-untyped-call] # Ray leaves it untyped
+        if record["Alive"]
     ]
-    found.sort(key=lambda node: ("node:__internal_head__" not in node.resources, node.name, node.id))
-    return _distinct(found)
+    live.sort(key=lambda node: ("node:__internal_head__" not in node.resources, node.name, node.id))
+    return _with_unique_names(live)
 
 
 def on_nodes(
@@ -98,17 +98,17 @@ def on_nodes(
     fresh: bool = False,
     timeout: float = TASK_SECONDS,
 ) -> dict[str, Any]:
-    """Run a function once on each node, all at the same time.
+    """Run a function once on each node, on all at the same time.
 
     Args:
-        function: Of a module that `by_value` was called for, so that nodes without our packages can run it.
-        nodes: Where.
+        function: From a module that was passed to `by_value`, so that nodes without our packages can run it.
+        nodes: Nodes to run it on.
         arguments: Keyword arguments for a node.
-        fresh: End the worker process afterwards, with what it held of a GPU.
-        timeout: Seconds after which a node is given up.
+        fresh: End the worker process afterwards, which frees the GPU memory it held.
+        timeout: Longest wait for all nodes, in seconds.
 
     Returns:
-        By node id: what it returned, or the exception that kept it from returning.
+        By node id, what the function returned, or the exception that it or Ray raised.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -127,21 +127,21 @@ def on_nodes(
     for node_id, reference in references.items():
         try:
             results[node_id] = ray.get(reference, timeout=max(0.1, end - time.monotonic()))
-        except Exception as error:  # noqa: BLE001 - whatever a node answers with is its result
+        except Exception as error:  # noqa: BLE001 - any exception is the node's result
             results[node_id] = error
             ray.cancel(reference, force=True)
     return results
 
 
 def by_value(module: Any, /) -> None:
-    """Send this module's functions to workers as code, not as names that a node may not be able to import."""
+    """Send a module's functions to workers as code, since a node may not be able to import them."""
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call] # Ray leaves it untyped
 
 
-def _distinct(nodes: list[Node]) -> list[Node]:
-    """Tell nodes of one machine apart in what is shown: their address gets the raylet's port."""
+def _with_unique_names(nodes: list[Node]) -> list[Node]:
+    """Add the raylet's port to the names of nodes on the same machine."""
     names = [node.name for node in nodes]
     return [
         Node(node.id, f"{node.name}:{node.manager_port}", node.resources, node.manager_port, node.object_port)

@@ -1,4 +1,4 @@
-"""`doctor`: every machine a study would use is looked at before a long one starts."""
+"""The command `doctor`: checks of every machine that a study would use."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from study.console import notes, results
 _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
 
-def examined(
+def planned_start(
     source: str | None, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
 ) -> Start:
-    """Return the study whose start is looked at.
+    """Return the start of a study, which `report_findings` checks.
 
     Args:
         source: YAML file, preset, or a study's folder; None for every key's default.
         assignments: `key=value` replacements.
-        out: Folder in which a new study's folder would be made.
+        out: Folder in which a new study's folder would be created.
         data_root: Replaces `dataset.root`.
         address: Replaces `cluster.address`.
 
     Raises:
-        UsageError: No such study or config, or one that is wrong.
+        UsageError: No such study or config, or an invalid one.
     """
     from study.config.loading import load_config
     from study.config.paths import resolved
     from study.directory.layout import CONFIG_FILE
 
-    known = None if source is None else Path(source) / CONFIG_FILE
-    is_new = known is None or not known.is_file()
+    study_config = None if source is None else Path(source) / CONFIG_FILE
+    is_new = study_config is None or not study_config.is_file()
     config = resolved(
         load_config(
-            _DEFAULTS if source is None else source if is_new else str(known),
+            _DEFAULTS if source is None else source if is_new else str(study_config),
             assignments=assignments,
             data_root=None if data_root is None else str(data_root),
             address=address,
@@ -51,38 +51,41 @@ def examined(
     return Start(config, out / config.name if is_new else Path(str(source)), is_new=is_new)
 
 
-def look(start: Start, /, *, as_json: bool) -> None:
-    """Look at this machine, and at every node of `cluster.address`; print a line a check.
+def report_findings(start: Start, /, *, as_json: bool) -> None:
+    """Check this machine and every node of `cluster.address`; print a line for each check.
 
     Args:
-        start: What the study would be: its storage, tracking, data set and resources are what is checked.
+        start: The study whose storage, tracking, data set and resources are checked.
         as_json: Print one JSON object instead.
 
     Raises:
-        SystemExit: Code 1, when anything is wrong.
+        SystemExit: Code 1 if a check failed.
         UsageError: No cluster answers at the address.
     """
-    found: list[Finding] = []
+    all_findings: list[Finding] = []
     console = results()
-    start.nodes()  # without a cluster there is nothing to look at
+    start.nodes()  # raises before any output if no cluster answers
     for finding in _examine(start):
-        found.append(finding)
+        all_findings.append(finding)
         if not as_json:
             console.print(
                 f"{'ok     ' if finding.ok else 'PROBLEM'}  {finding.check:<9} {finding.node:<22} {finding.text}"
             )
-    wrong = sum(not finding.ok for finding in found)
+    num_wrong = sum(not finding.ok for finding in all_findings)
     if as_json:
-        checks = [{"check": one.check, "node": one.node, "ok": one.ok, "said": one.text} for one in found]
-        console.print_json(json.dumps({"ok": not wrong, "checks": checks}))
+        checks = [
+            {"check": finding.check, "node": finding.node, "ok": finding.ok, "said": finding.text}
+            for finding in all_findings
+        ]
+        console.print_json(json.dumps({"ok": not num_wrong, "checks": checks}))
     else:
-        console.print(f"{len(found)} checks, {wrong or 'nothing'} wrong")
-    if wrong:
+        console.print(f"{len(all_findings)} checks, {num_wrong or 'nothing'} wrong")
+    if num_wrong:
         raise SystemExit(1)
 
 
 def _examine(start: Start) -> Iterator[Finding]:
-    """Yield what would keep the study from starting, then what would slow or stop it on its machines."""
+    """Yield what would prevent the study's start, then what would slow or stop it on its machines."""
     yield from findings_of(start)
     size = None if start.data is None else start.num_bytes()
     yield from (_machine if start.config.cluster.address is None else _cluster)(start.config, data=size)
@@ -95,9 +98,9 @@ def _machine(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
     yield findings.versions(HERE, facts, facts)
     devices = probes.gpus() if config.resources.gpus else []
     machine = Node(HERE, HERE, {"CPU": os.cpu_count() or 1, "GPU": len(devices)})
-    yield findings.memory(HERE, facts, slots=_at_once(config, machine, [machine]))
+    yield findings.memory(HERE, facts, slots=_concurrent_trials(config, machine, [machine]))
     if config.resources.gpus:
-        finding = findings.gpus(HERE, devices, declared=0, wanted=True)
+        finding = findings.gpus(HERE, devices, declared=0, needed=True)
         if finding is not None:
             yield finding
     yield findings.shared_memory(HERE, facts, store=0, data=data)
@@ -108,58 +111,60 @@ def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
     from study.cluster.node_survey import ask, here, study_packages
 
     packages = study_packages(config)
-    notes().print(f"asking every node of {config.cluster.address} ...")
+    notes().print(f"checking every node of {config.cluster.address} ...")
     with connected(str(config.cluster.address)):
-        mine, found = here(packages), ask(packages)
-        nodes = [node for node in found.nodes if node.id in found.facts]
-        for node_id, reason in found.silent.items():
-            yield findings.wrong("answers", found.name(node_id), f"{reason}: look at that node's raylet")
+        local_facts, answers = here(packages), ask(packages)
+        nodes = [node for node in answers.nodes if node.id in answers.facts]
+        for node_id, reason in answers.silent.items():
+            yield findings.wrong("answers", answers.name(node_id), f"did not answer ({reason}): check its raylet")
         with_gpus = [node for node in nodes if node.resources.get("GPU")]
-        seen = on_nodes(probes.gpus, with_gpus, fresh=True) if with_gpus else {}
+        gpus = on_nodes(probes.gpus, with_gpus, fresh=True) if with_gpus else {}
         for node in nodes:
-            facts = found.facts[node.id]
-            yield findings.versions(node.name, facts, mine)
-            yield findings.memory(node.name, facts, slots=_at_once(config, node, nodes))
-            devices = seen.get(node.id)
+            facts = answers.facts[node.id]
+            yield findings.versions(node.name, facts, local_facts)
+            yield findings.memory(node.name, facts, slots=_concurrent_trials(config, node, nodes))
+            devices = gpus.get(node.id)
             finding = findings.gpus(
                 node.name,
                 devices if isinstance(devices, list) else [],
                 declared=node.resources.get("GPU", 0),
-                wanted=bool(config.resources.gpus),
+                needed=bool(config.resources.gpus),
             )
             if finding is not None:
                 yield finding
             store = node.resources.get("object_store_memory", 0)
             yield findings.shared_memory(node.name, facts, store=store, data=data)
             before = time.time()
-            there = on_nodes(probes.clock, [node])[node.id]
-            if isinstance(there, float):
-                yield findings.clock(node.name, before, there, time.time())
+            node_time = on_nodes(probes.clock, [node])[node.id]
+            if isinstance(node_time, float):
+                yield findings.clock(node.name, before, node_time, time.time())
             else:
-                yield findings.wrong("answers", node.name, f"stopped answering ({there}): look at that node's raylet")
+                yield findings.wrong("answers", node.name, f"stopped answering ({node_time}): check its raylet")
         yield from _ports(nodes, on_nodes)
 
 
-def _at_once(config: StudyConfig, node: Node, nodes: Sequence[Node]) -> int:
-    """Return how many trials a node would hold at once, of those the study runs at once on all of `nodes`."""
+def _concurrent_trials(config: StudyConfig, node: Node, nodes: Sequence[Node]) -> int:
+    """Return how many trials would run on a node at once, at most as many as the study runs on all of `nodes`."""
     fitting = slots(largest_bundle(config.resources, nodes), [node])
     return min(fitting, config.resources.max_concurrent or fitting)
 
 
 def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterator[Finding]:
-    """Try, from every node, the ports that objects come through from the others, and from here the raylets'."""
+    """Try to connect from every node to the object stores of the others, and from this machine to the raylets."""
     hosts = {node.id: node.name.split(":")[0] for node in nodes}
 
     def targets(node: Node) -> list[tuple[str, int]]:
         return [(hosts[other.id], other.object_port) for other in nodes if other.id != node.id and other.object_port]
 
-    answers = on_nodes(probes.reachable, nodes, arguments=lambda node: {"targets": targets(node)})
+    answers = on_nodes(probes.connection_errors, nodes, arguments=lambda node: {"targets": targets(node)})
     for node in nodes:
         answer = answers[node.id]
         if isinstance(answer, Exception):
             yield findings.wrong("ports", node.name, f"did not answer ({answer})")
             continue
-        closed = [f"{host}:{port} ({why})" for (host, port), why in zip(targets(node), answer, strict=True) if why]
+        closed = [
+            f"{host}:{port} ({error})" for (host, port), error in zip(targets(node), answer, strict=True) if error
+        ]
         if closed:
             yield findings.wrong(
                 "ports",
@@ -170,12 +175,12 @@ def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterat
         else:
             yield findings.fine("ports", node.name, f"reaches the object stores of {len(targets(node))} other nodes")
     raylets = [(hosts[node.id], node.manager_port) for node in nodes if node.manager_port]
-    closed = [
-        f"{host}:{port}" for (host, port), why in zip(raylets, probes.reachable(targets=raylets), strict=True) if why
-    ]
-    said = f"cannot reach {', '.join(closed)}: run the study on a machine inside the cluster's network (ray job submit)"
-    yield (
-        findings.wrong("ports", HERE, said)
-        if closed
-        else findings.fine("ports", HERE, f"reaches {len(raylets)} raylets")
-    )
+    errors = probes.connection_errors(targets=raylets)
+    if closed := [f"{host}:{port}" for (host, port), error in zip(raylets, errors, strict=True) if error]:
+        yield findings.wrong(
+            "ports",
+            HERE,
+            f"cannot reach {', '.join(closed)}: run the study inside the cluster's network (ray job submit)",
+        )
+    else:
+        yield findings.fine("ports", HERE, f"reaches {len(raylets)} raylets")

@@ -1,4 +1,4 @@
-"""How much GPU memory a trial takes, measured once a (method, model, batch size), and the share that follows."""
+"""The share of a GPU that a trial reserves, from its memory, measured once per method, model and batch size."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from trainables.spec import TrialSpec
 
 CACHE_FILE = "gpu_memory.json"
 CONTEXT_BYTES = 800_000_000
-"""What CUDA itself takes in every process, beside what torch counts."""
+"""Memory that CUDA takes in every process and torch does not count."""
 HEAD_ROOM = 1.25
-"""Torch's allocator holds more than is in use, and not every batch takes the same."""
+"""Factor on the peak: torch's allocator holds more than is in use, and batches differ."""
 
 _PROBE_BATCHES = 2
 _RAY_STEPS = 10_000
 
 _SLICE_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
-"""A probe takes less, once a GPU is free and its worker has started."""
+"""Longest that a probe takes once a GPU is free and its worker has started."""
 
 
-class GivenUpError(Exception):
-    """A measurement that was to stop before it came to an end."""
+class MeasurementStoppedError(Exception):
+    """The study was stopped before a measurement ended."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One trial's need on one kind of GPU.
+class MemoryMeasurement:
+    """Memory that a trial took on one kind of GPU.
 
     Attributes:
         device: The GPU's name.
         method: Training method.
         model: Network.
         batch_size: Images a batch.
-        peak: Bytes allocated at most; None where they did not suffice.
+        peak: Most bytes allocated; None if the GPU did not have enough.
         total: Bytes the GPU has.
-        asked: The type of accelerator the study asks for, as Ray names it; None where any will do.
+        asked: The accelerator type that the study requests, as Ray names it; None for any.
     """
 
     device: str
@@ -65,34 +65,34 @@ def gpus_per_trial(
     num_gpus: float,
     stopping: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Return the GPUs each trial reserves: what the config says, or for `auto` the measured share.
+    """Return the GPUs that each trial reserves: the config's number, or for `auto` the measured share.
 
-    What was measured lies in the study's folder, so that a resumed study asks for the same.
+    Measurements are stored in the study's folder, so that a resumed study reserves the same.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         data: Its data set.
         num_gpus: GPUs of the connected cluster; with none, `auto` is 0 and nothing is measured.
-        stopping: Whether the study is to stop; a measurement that waits is then given up, and the share is a whole
-            GPU, which nothing will be started with.
+        stopping: Returns whether the study is stopping; a measurement that waits is then cancelled and a whole GPU
+            returned, with which no trial will start.
     """
-    asked = config.resources.gpus
-    if asked != "auto":
-        return asked
+    gpus = config.resources.gpus
+    if gpus != "auto":
+        return gpus
     if not num_gpus:
         return 0.0
 
-    def measure(spec: TrialSpec, few: ImageData) -> Mapping[str, Any]:
-        return _on_a_gpu(spec, few, config=config, stopping=stopping)
+    def measure(spec: TrialSpec, sample: ImageData) -> Mapping[str, Any]:
+        return _on_a_gpu(spec, sample, config=config, stopping=stopping)
 
     try:
-        return proposed(config, study_dir / CACHE_FILE, data=data, measure=measure)
-    except GivenUpError:
+        return measured_share(config, study_dir / CACHE_FILE, data=data, measure=measure)
+    except MeasurementStoppedError:
         return 1.0
 
 
-def proposed(
+def measured_share(
     config: StudyConfig,
     cache: Path,
     /,
@@ -104,31 +104,32 @@ def proposed(
 
     Args:
         config: The study's config.
-        cache: JSON file of what was measured before.
+        cache: JSON file of earlier measurements.
         data: The data set.
-        measure: Runs a short trial of a spec on a GPU; returns `device`, `peak` and `total` as `Measured` has them.
+        measure: Runs a short trial on a GPU; returns `device`, `peak` and `total`, see `MemoryMeasurement`.
     """
-    known = [Measured(**one) for one in json.loads(cache.read_text())] if cache.exists() else []
+    measurements = [MemoryMeasurement(**values) for values in json.loads(cache.read_text())] if cache.exists() else []
     shares = []
     for spec in _largest_specs(config):
         key = (spec.method, spec.model.name, spec.training.batch_size)
         kind = config.resources.accelerator_type
-        found = next((one for one in known if (one.method, one.model, one.batch_size, one.asked) == (*key, kind)), None)
-        if found is None:
+        earlier = (m for m in measurements if (m.method, m.model, m.batch_size, m.asked) == (*key, kind))
+        measurement = next(earlier, None)
+        if measurement is None:
             notes().print(f"measuring the GPU memory of {spec.method} ...")
-            answer = measure(_short(spec), _few(data, _PROBE_BATCHES * spec.training.batch_size))
-            peak = answer["peak"]
+            result = measure(_shortened(spec), _sample(data, _PROBE_BATCHES * spec.training.batch_size))
+            peak = result["peak"]
             if peak is not None:
-                # the probe trained on a few images; a trial holds all of them on the device
-                peak += max(0, data.train.images.nbytes - _few(data, _PROBE_BATCHES * key[2]).train.images.nbytes)
-            found = Measured(answer["device"], *key, peak, answer["total"], kind)
-            known.append(found)
-            cache.write_text(json.dumps([asdict(one) for one in known], indent=1) + "\n")
-        shares.append(share(found.peak, found.total))
-        peak_said = "more than there is" if found.peak is None else f"{found.peak / 1e9:.2f} GB"
+                # the probe held a few images on the device; a trial holds all of them
+                peak += max(0, data.train.images.nbytes - _sample(data, _PROBE_BATCHES * key[2]).train.images.nbytes)
+            measurement = MemoryMeasurement(result["device"], *key, peak, result["total"], kind)
+            measurements.append(measurement)
+            cache.write_text(json.dumps([asdict(each) for each in measurements], indent=1) + "\n")
+        shares.append(share(measurement.peak, measurement.total))
+        total = f"{measurement.total / 1e9:.1f} GB"
+        used = f"more than {total}" if measurement.peak is None else f"{measurement.peak / 1e9:.2f} of {total}"
         notes().print(
-            f"GPU memory of {found.method} on {found.device}: {peak_said} of {found.total / 1e9:.1f} GB, "
-            f"so {shares[-1]:g} GPUs a trial"
+            f"GPU memory of {measurement.method} on {measurement.device}: {used}, so {shares[-1]:g} GPUs a trial"
         )
     return max(shares)
 
@@ -137,11 +138,11 @@ def share(peak: int | None, total: int, /) -> float:
     """Return the smallest share of a GPU, one over a whole number, that holds a trial with head-room.
 
     Args:
-        peak: Bytes that torch allocated at most; None for more than there is.
+        peak: Most bytes that torch allocated; None for more than the GPU has.
         total: Bytes the GPU has.
 
     Returns:
-        A share in (0, 1]; 1 also where a trial does not fit, which then runs in halved batches or fails.
+        A share in (0, 1]; 1 also for a trial that does not fit, which then runs in halved batches or fails.
     """
     if peak is None:
         return 1.0
@@ -151,11 +152,11 @@ def share(peak: int | None, total: int, /) -> float:
 
 
 def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
-    """Train and measure one short trial on this process's GPU; return its `device`, `peak` and `total`.
+    """Train and measure a short trial on this process's GPU; return its `device`, `peak` and `total`.
 
     Args:
         tree: A `TrialSpec` as nested values.
-        data: A few images.
+        data: A sample of images.
     """
     import torch
 
@@ -177,10 +178,10 @@ def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
 def _on_a_gpu(
     spec: TrialSpec, data: ImageData, *, config: StudyConfig, stopping: Callable[[], bool]
 ) -> Mapping[str, Any]:
-    """Run a short trial where the study's trials may run, on a GPU of its own.
+    """Run a short trial on a whole GPU of a node that trials of the study may use.
 
     Raises:
-        GivenUpError: The study is to stop.
+        MeasurementStoppedError: The study is stopping.
     """
     import ray
 
@@ -188,22 +189,22 @@ def _on_a_gpu(
     place: dict[str, Any] = {"resources": dict(resources.custom)}
     if resources.accelerator_type is not None:
         place["accelerator_type"] = resources.accelerator_type
-    # A process of its own: what CUDA holds is given back when it ends.
+    # max_calls ends the process after the trial, which frees its CUDA memory.
     task = ray.remote(num_cpus=0, num_gpus=1, max_calls=1, max_retries=0, **place)(short_trial)
     reference = task.remote(spec.to_dict(), data)
-    begun, told = time.monotonic(), False
+    started, noted = time.monotonic(), False
     while not ray.wait([reference], timeout=_SLICE_SECONDS)[0]:
         if stopping():
             ray.cancel(reference, force=True)
-            raise GivenUpError
-        if not told and time.monotonic() - begun > _PATIENCE_SECONDS:
-            notes().print("waiting for a GPU: another study may hold all that trials of this one may use")
-            told = True
+            raise MeasurementStoppedError
+        if not noted and time.monotonic() - started > _PATIENCE_SECONDS:
+            notes().print("waiting for a GPU: another study may be using all those that this study can use")
+            noted = True
     return ray.get(reference)
 
 
 def _largest_specs(config: StudyConfig) -> list[TrialSpec]:
-    """Return a spec a method, each with the largest batch the study may draw."""
+    """Return a spec for each method, with the largest batch that the study may draw."""
     from trainables.methods import METHODS
 
     batches = [config.training.batch_size, *_numbers(config.search.fixed.get("batch_size"))]
@@ -219,18 +220,18 @@ def _largest_specs(config: StudyConfig) -> list[TrialSpec]:
 
 def _numbers(value: Any) -> list[int]:
     if isinstance(value, Mapping):
-        return [number for one in value.values() for number in _numbers(one)]
+        return [number for item in value.values() for number in _numbers(item)]
     if isinstance(value, list):
-        return [number for one in value for number in _numbers(one)]
+        return [number for item in value for number in _numbers(item)]
     return [value] if isinstance(value, int) and not isinstance(value, bool) else []
 
 
-def _short(spec: TrialSpec) -> TrialSpec:
+def _shortened(spec: TrialSpec) -> TrialSpec:
     lipschitz = replace(spec.evaluation.lipschitz, steps=1, restarts=1)
     evaluation = replace(spec.evaluation, every=1, steps=1, restarts=1, lipschitz=lipschitz)
     return replace(spec, training=replace(spec.training, epochs=1), evaluation=evaluation)
 
 
-def _few(data: ImageData, count: int) -> ImageData:
+def _sample(data: ImageData, count: int) -> ImageData:
     train = data.train
     return replace(data, train=Split(train.images[:count], train.labels[:count], train.index[:count]))

@@ -1,4 +1,4 @@
-"""Whether the nodes of a cluster can run a study's code: what they lack is shipped, what differs is said."""
+"""Whether a cluster's nodes can run a study's code: missing code is shipped, differing versions are reported."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from study.errors import UsageError
 
 OUR_PACKAGES = ("analysis", "search_spaces", "study", "trainables")
 LIBRARIES = ("ray", "torch", "numpy")
-"""What a trial's numbers and its worker depend on, beside Python."""
+"""Libraries that a trial's numbers and its worker depend on, beside Python."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the nodes of a cluster answered.
+    """The answers of a cluster's nodes.
 
     Attributes:
-        nodes: All that are alive.
-        facts: By node id, of those that answered; see `probes.facts`.
-        silent: By node id, why one did not answer.
+        nodes: All live nodes.
+        facts: By node id, the facts of the nodes that answered; see `probes.facts`.
+        silent: By node id, why the others did not answer.
     """
 
     nodes: tuple[Node, ...]
@@ -36,29 +36,29 @@ class Survey:
     silent: dict[str, str] = field(default_factory=dict)
 
     def name(self, node_id: str) -> str:
-        """Return what a node is called."""
+        """Return a node's name."""
         return next(node.name for node in self.nodes if node.id == node_id)
 
-    def lacking(self, here: dict[str, str | None], /) -> dict[str, list[str]]:
-        """Return the modules that some node has not, or has in another revision, with those nodes' names.
+    def differing_modules(self, here: dict[str, str | None], /) -> dict[str, list[str]]:
+        """Return the modules that are missing or of another revision on some node, with the names of those nodes.
 
         Args:
             here: Digest of each module's code on this machine.
         """
-        found: dict[str, list[str]] = {}
+        nodes_of: dict[str, list[str]] = {}
         for module, digest in here.items():
-            differing = [self.name(key) for key, one in self.facts.items() if one["code"].get(module) != digest]
+            differing = [self.name(key) for key, facts in self.facts.items() if facts["code"].get(module) != digest]
             if differing:
-                found[module] = differing
-        return found
+                nodes_of[module] = differing
+        return nodes_of
 
     def differing_versions(self, here: dict[str, str | None], /) -> list[str]:
-        """Return, for each version that differs from this machine's, what it is there and here."""
+        """Return a line for each version that differs from this machine's."""
         return [
-            f"{name} is {one['versions'].get(name) or 'missing'} on {self.name(key)} and {version} here"
-            for key, one in self.facts.items()
+            f"{name} is {facts['versions'].get(name) or 'missing'} on {self.name(key)} and {version} here"
+            for key, facts in self.facts.items()
             for name, version in here.items()
-            if one["versions"].get(name) != version
+            if facts["versions"].get(name) != version
         ]
 
 
@@ -74,29 +74,30 @@ def survey(address: str, packages: tuple[str, ...], /) -> Survey:
 
 
 def ask(packages: tuple[str, ...], /) -> Survey:
-    """Ask every node of the cluster this process is connected to; see `survey`."""
+    """Ask every node of the connected cluster; see `survey`."""
     by_value(probes)
-    found = nodes()
-    wanted = {"packages": packages, "libraries": LIBRARIES}
-    answers = on_nodes(probes.facts, found, arguments=lambda node: wanted)
+    live = nodes()
+    arguments = {"packages": packages, "libraries": LIBRARIES}
+    answers = on_nodes(probes.facts, live, arguments=lambda node: arguments)
     silent = {key: _first_line(answer) for key, answer in answers.items() if isinstance(answer, Exception)}
-    return Survey(tuple(found), {key: answer for key, answer in answers.items() if key not in silent}, silent)
+    return Survey(tuple(live), {key: answer for key, answer in answers.items() if key not in silent}, silent)
 
 
 def here(packages: tuple[str, ...], /) -> dict[str, Any]:
-    """Return the same facts of this machine."""
+    """Return the facts of this machine; see `probes.facts`."""
     return probes.facts(packages=packages, libraries=LIBRARIES)
 
 
 def study_packages(config: StudyConfig, /) -> tuple[str, ...]:
-    """Return the top-level modules a study's trials import: ours, and the user's own that the config names.
+    """Return the top-level modules that a study's trials import: the project's, and the user's that the config names.
 
-    A user's module that was installed is the image's business; one that lies in a folder of theirs is shipped.
+    An installed module of the user's is left out, since the nodes' image provides it; one in the user's own folders is
+    shipped.
     """
     search = config.search
     named = [config.dataset.name, config.model.name, search.space, *search.methods]
-    own = {name.partition(":")[0].partition(".")[0] for name in named if ":" in name}
-    return (*OUR_PACKAGES, *sorted(name for name in own - set(OUR_PACKAGES) if not _installed(name)))
+    modules = {name.partition(":")[0].partition(".")[0] for name in named if ":" in name}
+    return (*OUR_PACKAGES, *sorted(name for name in modules - set(OUR_PACKAGES) if not _installed(name)))
 
 
 def shipped(config: StudyConfig, address: str, /) -> tuple[dict[str, Any], list[str]]:
@@ -107,31 +108,31 @@ def shipped(config: StudyConfig, address: str, /) -> tuple[dict[str, Any], list[
         address: Of the cluster.
 
     Returns:
-        `py_modules` with the folders of the modules that some node lacks, or nothing; and lines to show.
+        `py_modules` with the folders of the modules to ship, empty if there are none; and the remarks, a line each.
 
     Raises:
-        UsageError: No cluster answers, or a node lacks a library that is no part of this project.
+        UsageError: No cluster answers, or a library that is not part of this project is missing on a node.
     """
     packages = study_packages(config)
-    found, mine = survey(address, packages), here(packages)
-    remarks = [f"node {found.name(key)} did not answer: {reason}" for key, reason in found.silent.items()]
-    for key, one in found.facts.items():
-        missing = [name for name in LIBRARIES if one["versions"].get(name) is None]
+    answers, local_facts = survey(address, packages), here(packages)
+    remarks = [f"node {answers.name(key)} did not answer: {reason}" for key, reason in answers.silent.items()]
+    for key, facts in answers.facts.items():
+        missing = [name for name in LIBRARIES if facts["versions"].get(name) is None]
         if missing:
             raise UsageError(
-                f"node {found.name(key)} has no {', '.join(missing)}: start the cluster's nodes from the project's "
+                f"node {answers.name(key)} has no {', '.join(missing)}: start the cluster's nodes from the project's "
                 "image or install its dependencies there (docs/cluster.md)"
             )
     remarks += [
         f"{line}: numbers may differ between nodes in the last bits"
-        for line in found.differing_versions(mine["versions"])
+        for line in answers.differing_versions(local_facts["versions"])
     ]
-    lacking = found.lacking(mine["code"])
-    if not lacking:
+    modules = answers.differing_modules(local_facts["code"])
+    if not modules:
         return {}, remarks
-    where = sorted({name for names in lacking.values() for name in names})
-    remarks.append(f"shipping {', '.join(lacking)} to the workers: {', '.join(where)} lack this revision of them")
-    return {"py_modules": [str(_location(name)) for name in lacking]}, remarks
+    where = sorted({name for names in modules.values() for name in names})
+    remarks.append(f"shipping {', '.join(modules)} to the workers: this revision is missing on {', '.join(where)}")
+    return {"py_modules": [str(_location(name)) for name in modules]}, remarks
 
 
 def _location(module: str) -> Path:

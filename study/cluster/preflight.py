@@ -1,6 +1,6 @@
-"""What is checked before a study starts: one list, in order, for `launch`, `resume`, `--dry-run` and `doctor` alike.
+"""The checks before a study starts: one list for `launch`, `resume`, `--dry-run` and `doctor`.
 
-Each check takes what is about to start and yields findings. One that is wrong names its fault and its cure.
+Each check takes a `Start` and yields findings; that of a failed check names the fault and what to do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from study.cluster.connection import connected
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import study_packages, survey
 from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
-from study.cluster.shared_files import everywhere, place, unlabelled
+from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
 from study.config.changes import check_unchanged
 from study.config.paths import pools
 from study.config.schema import StudyConfig
@@ -27,7 +27,7 @@ from study.directory.layout import CONFIG_FILE, free_folder
 from study.directory.rows import count_rows
 from study.errors import UsageError
 from study.search import storage
-from study.tracking.availability import endangered, unreachable
+from study.tracking.availability import access_problem, durability_problem
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Start:
-    """A study that is about to start, and what the checks learn of it.
+    """A study that is about to start, and what the checks find out about it.
 
     Attributes:
         config: Its config, resolved.
         study_dir: Its folder, or the one it would have.
-        is_new: Whether it has none of either yet.
-        given: Dotted keys that the command line sets.
+        is_new: Whether it has not been launched yet.
+        given: Dotted keys set on the command line.
         data: The data set without its test split; None until `check_data` has loaded it.
         weights: Bytes of the network's weights; 0 until `check_model` has built it.
     """
@@ -54,24 +54,24 @@ class Start:
     weights: int = 0
 
     def num_bytes(self) -> int:
-        """Return what the loaded data set takes in memory."""
+        """Return the memory that the loaded data set takes, in bytes."""
         data = self.data
-        return 0 if data is None else sum(one.images.nbytes + one.labels.nbytes for one in (data.train, data.val))
+        return 0 if data is None else sum(split.images.nbytes + split.labels.nbytes for split in (data.train, data.val))
 
     def nodes(self) -> tuple[Node, ...]:
-        """Return the cluster's nodes that answered; none on this machine alone.
+        """Return the cluster's nodes that answered; none without a cluster.
 
         Raises:
             UsageError: No cluster answers at `cluster.address`.
         """
         if self.config.cluster.address is None:
             return ()
-        found = survey(self.config.cluster.address, study_packages(self.config))
-        return tuple(node for node in found.nodes if node.id in found.facts)
+        answers = survey(self.config.cluster.address, study_packages(self.config))
+        return tuple(node for node in answers.nodes if node.id in answers.facts)
 
 
 def check_config(start: Start, /) -> Iterator[Finding]:
-    """A new study needs a free folder; one that goes on keeps the meaning its trials began with."""
+    """Check that a new study's folder is free, and that the trials of an existing one keep their meaning."""
     if start.is_new:
         yield fine("config", HERE, f"{free_folder(start.config, start.study_dir.parent)} is free")
         return
@@ -81,18 +81,18 @@ def check_config(start: Start, /) -> Iterator[Finding]:
     if recorded is not None:
         where = str(start.study_dir / CONFIG_FILE)
         check_unchanged(recorded, start.config, where=where, given=start.given)
-    yield fine("config", HERE, f"{start.study_dir} holds the study, its trials mean what they meant")
+    yield fine("config", HERE, f"{start.study_dir} holds the study, and its config still describes its trials")
 
 
 def check_data(start: Start, /) -> Iterator[Finding]:
-    """The data set and the unlabelled pools can be read here, and the radius lies within the images' range."""
+    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images."""
     from trainables.data import load_dataset
     from trainables.data.unlabelled import check_images
 
     config = start.config
-    named = pools(config)
+    pool_names = pools(config)
     try:
-        for pool in named:
+        for pool in pool_names:
             check_images(pool, root=config.dataset.root)
         data = load_dataset(config.dataset).without_test()
     except ValueError as error:
@@ -105,15 +105,15 @@ def check_data(start: Start, /) -> Iterator[Finding]:
         )
     start.data = data
     text = f"{data.name}: {len(data.train)} training and {len(data.val)} validation images, {size(start.num_bytes())}"
-    text += "".join(f"; unlabelled images {pool}" for pool in named)
+    text += "".join(f"; unlabelled images {pool}" for pool in pool_names)
     if config.cluster.address is not None:
-        text += "; nodes get it from here through Ray's object store"
-        text += ", but for unlabelled images" if named else ""
+        text += "; nodes receive it through Ray's object store"
+        text += ", except unlabelled images" if pool_names else ""
     yield fine("data", HERE, text)
 
 
 def check_model(start: Start, /) -> Iterator[Finding]:
-    """The network takes the data set's images."""
+    """Check that the network takes the data set's images."""
     if start.data is None:
         return
     from trainables.models import build_model
@@ -137,7 +137,7 @@ def check_model(start: Start, /) -> Iterator[Finding]:
 
 
 def check_machines(start: Start, /) -> Iterator[Finding]:
-    """The machines can hold a trial, write to the checkpoints' place, and have the unlabelled images."""
+    """Check that the machines can run a trial, share the checkpoints' location and have the unlabelled images."""
     config, nodes = start.config, start.nodes()
     if nodes:
         yield trials_at_once(config, nodes)
@@ -146,21 +146,21 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
         yield fine("resources", HERE, "a trial fits this machine")
     with connected(str(config.cluster.address)) if nodes else nullcontext():
         key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
-        for finding in everywhere(nodes, place(config, start.study_dir)):
+        for finding in storage_findings(nodes, checkpoint_location(config, start.study_dir)):
             who = "this machine" if finding.node == HERE else f"node {finding.node}"
             yield finding if finding.ok else replace(finding, text=f"{key}: {who} {finding.text}")
-        for finding in unlabelled(config, nodes):
+        for finding in pool_findings(config, nodes):
             yield finding if finding.ok else replace(finding, text=f"node {finding.node}: {finding.text}")
 
 
 def check_storage(start: Start, /) -> Iterator[Finding]:
-    """The search's storage can be used and, for a new study, holds none of this name."""
+    """Check that the search's storage can be used and holds no other study of this name."""
     storage.check_storage(start.config, start.study_dir, is_new=start.is_new)
     yield fine("search", HERE, start.config.storage.optuna or "SQLite in the study's folder")
 
 
 def check_disk(start: Start, /) -> Iterator[Finding]:
-    """The disks hold the results, and the checkpoints that are kept."""
+    """Check that the disks have room for the results and the checkpoints."""
     if start.data is None:
         return
     config = start.config
@@ -172,9 +172,9 @@ def check_disk(start: Start, /) -> Iterator[Finding]:
 
 
 def check_tracking(start: Start, /) -> Iterator[Finding]:
-    """MLflow's store answers and lasts. The results do not depend on it, so this forbids no start."""
+    """Check that MLflow's store can be used and keeps its data; a problem does not prevent the start."""
     uri = str(start.config.tracking.uri)
-    problem = unreachable(uri) or endangered(uri)
+    problem = access_problem(uri) or durability_problem(uri)
     shown = uri.rpartition("@")[2] if "@" in uri else uri
     if problem is None:
         yield fine("tracking", HERE, f"{shown}; only this machine writes to it")
@@ -193,11 +193,11 @@ CHECKS: dict[str, Check] = {
     "disk": check_disk,
     "tracking": check_tracking,
 }
-"""Every check, in order, under the name that `doctor` shows."""
+"""Every check, by the name that `doctor` shows."""
 
 
 def findings_of(start: Start, /) -> Iterator[Finding]:
-    """Yield what every check finds; a check that cannot go on ends with the finding that says why."""
+    """Yield the findings of every check; a check that raises an error ends with a finding of it."""
     for name, check in CHECKS.items():
         try:
             yield from check(start)
@@ -206,10 +206,10 @@ def findings_of(start: Start, /) -> Iterator[Finding]:
 
 
 def require(start: Start, /, checks: Iterable[Check] = CHECKS.values()) -> Start:
-    """Return what is about to start once every check has passed; print the warnings.
+    """Return the start if every check passes; print the warnings.
 
     Raises:
-        UsageError: The first fault found, with its cure.
+        UsageError: The first fault, with what to do.
     """
     for check in checks:
         for finding in check(start):
@@ -224,30 +224,30 @@ def trials_at_once(config: StudyConfig, nodes: Sequence[Node], /) -> Finding:
     """Return how many trials fit on the nodes of a cluster at once.
 
     Raises:
-        UsageError: Not one does.
+        UsageError: No node can run a trial.
     """
-    wanted = largest_bundle(config.resources, nodes)
-    check_satisfiable(wanted, nodes)
-    more = ", or more: `auto` is measured at launch" if config.resources.gpus == "auto" and "GPU" in wanted else ""
-    return fine("resources", "cluster", f"{slots(wanted, nodes)} trials fit at once{more}")
+    request = largest_bundle(config.resources, nodes)
+    check_satisfiable(request, nodes)
+    more = ", or more: `auto` is measured at launch" if config.resources.gpus == "auto" and "GPU" in request else ""
+    return fine("resources", "cluster", f"{slots(request, nodes)} trials fit at once{more}")
 
 
 def _check_machine(config: StudyConfig) -> None:
     cpus, gpus = os.cpu_count() or 1, 0
-    wanted_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
-    if wanted_gpus:
+    needed_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
+    if needed_gpus:
         import torch
 
         gpus = torch.cuda.device_count()
-    for name, wanted, found in (("cpus", config.resources.cpus, cpus), ("gpus", wanted_gpus, gpus)):
-        if wanted > found:
+    for name, needed, available in (("cpus", config.resources.cpus, cpus), ("gpus", needed_gpus, gpus)):
+        if needed > available:
             raise UsageError(
-                f"`resources.{name}` asks {wanted:g} for each trial and this machine has {found}: "
-                f"set fewer with --set resources.{name}={found}, or name a cluster with --address"
+                f"`resources.{name}` is {needed:g} for each trial and this machine has {available}: "
+                f"set fewer with --set resources.{name}={available}, or use a cluster with --address"
             )
     if config.resources.custom:
         name = next(iter(config.resources.custom))
         raise UsageError(
-            f"`resources.custom` asks for {name!r}, which a Ray started on this machine does not have: "
-            "name the cluster that has it with --address"
+            f"`resources.custom` needs {name!r}, which Ray on this machine does not have: "
+            "use a cluster that has it with --address"
         )

@@ -1,6 +1,6 @@
-"""What runs on each node to see how it is: the standard library alone, since a node may lack our packages.
+"""Functions that examine a node, with the standard library only, since the project's code may be missing there.
 
-The functions are sent to nodes as code (`session.by_value`), so they use nothing of ours and import where they run.
+They are sent to nodes as code (`connection.by_value`), so they import what they use where they run.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CONNECT_SECONDS = 3.0
 
 
 def facts(*, packages: Sequence[str], libraries: Sequence[str]) -> dict[str, Any]:
-    """Return what this machine has.
+    """Return this machine's versions, digests of code, memory and shared memory.
 
     Args:
         packages: Importable names whose code is compared between machines.
-        libraries: Distributions whose versions are.
+        libraries: Distributions whose versions are compared.
     """
     sys.path_importer_cache.clear()
     versions: dict[str, str | None] = {"python": platform.python_version()}
@@ -45,7 +45,7 @@ def facts(*, packages: Sequence[str], libraries: Sequence[str]) -> dict[str, Any
 
 
 def code_digest(name: str) -> str | None:
-    """Return a digest of a top-level package's or module's files as they would be imported here; None if it cannot."""
+    """Return a digest of a top-level package's or module's files as imported here; None if it cannot be imported."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -67,14 +67,14 @@ def code_digest(name: str) -> str | None:
 
 
 def memory(*, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> dict[str, int] | None:
-    """Return bytes of main memory this process may have in all and now, the limits of containers and jobs counted in.
+    """Return the main memory, in bytes, that this process can use within the limits of its container or job.
 
     Args:
-        proc: Where the kernel shows processes.
-        cgroups: Where it shows control groups.
+        proc: Where the kernel lists processes.
+        cgroups: Where it lists control groups.
 
     Returns:
-        `total` and `available`; None on a system that does not say.
+        `total` and `available`; None on a system without `/proc/meminfo`.
     """
     try:
         lines = (proc / "meminfo").read_text(encoding="utf-8").splitlines()
@@ -87,8 +87,8 @@ def memory(*, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")
     return {"total": total, "available": available}
 
 
-def lacking_images(*, names: Sequence[str], root: str | None) -> list[str]:
-    """Return what is wrong with each pool of unlabelled images that a trial could not load on this machine.
+def missing_images(*, names: Sequence[str], root: str | None) -> list[str]:
+    """Return the problem of each pool of unlabelled images that a trial could not load on this machine.
 
     Args:
         names: Pools as the config names them.
@@ -98,15 +98,15 @@ def lacking_images(*, names: Sequence[str], root: str | None) -> list[str]:
         from trainables.data import DataError
         from trainables.data.unlabelled import check_images
     except ImportError:
-        # a study ships our code; what a name stands for is known without it only where it is a path
-        return [f"`pool`: {name} is not there" for name in names if os.path.isabs(name) and not os.path.exists(name)]
-    found = []
+        # the study ships the project's code later; without it only paths can be checked
+        return [f"`pool`: {name} does not exist" for name in names if os.path.isabs(name) and not os.path.exists(name)]
+    problems = []
     for name in names:
         try:
             check_images(name, root=root)
         except DataError as error:
-            found.append(str(error))
-    return found
+            problems.append(str(error))
+    return problems
 
 
 def clock() -> float:
@@ -115,7 +115,7 @@ def clock() -> float:
 
 
 def write(*, location: str, name: str, text: str) -> None:
-    """Write a file in a folder or bucket the way checkpoints are written, whole under its name.
+    """Write a file to a folder or bucket as checkpoints are written, so that it appears complete or not at all.
 
     Args:
         location: A folder's path, or a URL of an object store.
@@ -128,7 +128,7 @@ def write(*, location: str, name: str, text: str) -> None:
             stream.write(text.encode())
         return
     if not os.path.isdir(location):
-        raise FileNotFoundError("there is no such folder here")
+        raise FileNotFoundError("there is no such folder")
     temporary = os.path.join(location, f".{name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
@@ -138,23 +138,23 @@ def write(*, location: str, name: str, text: str) -> None:
 
 
 def read(*, location: str, names: Sequence[str]) -> dict[str, str | None]:
-    """Return the content of files that `write` wrote, by name; None where this machine does not see one."""
-    found: dict[str, str | None] = {}
+    """Return the content of files that `write` wrote, by name; None for a file that this machine does not see."""
+    contents: dict[str, str | None] = {}
     for name in names:
         try:
             if "://" in location:
                 system, path = _object_store(location)
                 with system.open_input_stream(f"{path}/{name}") as stream:
-                    found[name] = stream.read().decode()
+                    contents[name] = stream.read().decode()
             else:
-                found[name] = Path(location, name).read_text(encoding="utf-8")
+                contents[name] = Path(location, name).read_text(encoding="utf-8")
         except FileNotFoundError:
-            found[name] = None
-    return found
+            contents[name] = None
+    return contents
 
 
 def remove(*, location: str, names: Sequence[str]) -> None:
-    """Remove what `write` wrote."""
+    """Remove files that `write` wrote."""
     for name in names:
         if "://" in location:
             system, path = _object_store(location)
@@ -163,8 +163,8 @@ def remove(*, location: str, names: Sequence[str]) -> None:
             Path(location, name).unlink(missing_ok=True)
 
 
-def reachable(*, targets: Sequence[tuple[str, int]]) -> list[str | None]:
-    """Return for each (host, port) why no connection to it is made from here, or None where one is."""
+def connection_errors(*, targets: Sequence[tuple[str, int]]) -> list[str | None]:
+    """Return for each (host, port) why this machine cannot connect to it, or None if it can."""
     problems: list[str | None] = []
     for host, port in targets:
         try:
@@ -178,16 +178,16 @@ def reachable(*, targets: Sequence[tuple[str, int]]) -> list[str | None]:
 def gpus() -> list[dict[str, Any]]:
     """Return the name, free and total memory in bytes of each GPU that torch sees; loading torch takes seconds."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides all from a task that reserves none
+        del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides all GPUs from a task that reserves none
     try:
         import torch
     except ImportError:
         return []
-    found = []
+    devices = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
-        found.append({"name": torch.cuda.get_device_name(index), "free": free, "total": total})
-    return found
+        devices.append({"name": torch.cuda.get_device_name(index), "free": free, "total": total})
+    return devices
 
 
 def _object_store(location: str) -> tuple[Any, str]:
@@ -198,7 +198,7 @@ def _object_store(location: str) -> tuple[Any, str]:
 
 
 def _cgroup_room(proc: Path, cgroups: Path) -> Iterator[tuple[int, int]]:
-    """Yield limit and use in bytes of each memory limit that this process is under, of control groups v2 and v1."""
+    """Yield limit and use, in bytes, for each memory limit on this process, of control groups v2 and v1."""
     try:
         lines = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -212,14 +212,14 @@ def _cgroup_room(proc: Path, cgroups: Path) -> Iterator[tuple[int, int]]:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        # a container sees its own group as the root, whatever path the machine knows it by
-        own = base / path.lstrip("/")
-        for folder in (own, *own.parents):
+        # a container sees its group as the root, though the machine lists it under another path
+        group = base / path.lstrip("/")
+        for folder in (group, *group.parents):
             if folder.is_relative_to(base):
                 try:
                     limit = int((folder / names[0]).read_text())
                     stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
                     used = int((folder / names[1]).read_text()) - int(stat.get(names[2], 0))
-                except (OSError, ValueError):  # no such group seen from here, or `max`, which is no number
+                except (OSError, ValueError):  # the group is not visible from here, or its limit is `max`
                     continue
                 yield limit, max(0, used)

@@ -1,4 +1,4 @@
-"""What one trial holds of a cluster, and whether nodes can ever give it; knows nothing of Ray."""
+"""The resources that a trial reserves, and how many trials fit on a cluster's nodes; independent of Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from study.config.schema import ResourcesConfig
 from study.errors import UsageError
 
 ACCELERATOR = "accelerator_type:"
-"""Prefix of the resource that Ray gives a node for the type of its accelerators; a node has 1 of it."""
+"""Prefix of the resource that Ray gives a node for its type of accelerator; the node has 1 of it."""
 
 _ACCELERATOR_SHARE = 0.001
 _TOLERANCE = 1e-9
@@ -19,14 +19,14 @@ _SHOWN_NODES = 8
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a cluster as its head knows it.
+    """A node of a cluster, as the head reports it.
 
     Attributes:
         id: Ray's id, hexadecimal.
-        name: Its address, which Ray's own tools show.
-        resources: Amounts it has in all, in Ray's names (`CPU`, `GPU`, custom ones).
-        manager_port: Port of its raylet; 0 where unknown.
-        object_port: Port that other nodes fetch objects from; 0 where unknown.
+        name: Its address, as Ray's own tools show it.
+        resources: Total amounts by Ray's names (`CPU`, `GPU`, custom ones).
+        manager_port: Port of its raylet; 0 if unknown.
+        object_port: Port that other nodes fetch objects from; 0 if unknown.
     """
 
     id: str
@@ -37,24 +37,24 @@ class Node:
 
 
 def bundle(resources: ResourcesConfig, /, *, gpus: float) -> dict[str, float]:
-    """Return what Tune reserves for each trial of a study, one bundle for all trials so that workers stay warm.
+    """Return what Tune reserves for a trial: the same for all trials of a study, so that workers can be reused.
 
     Args:
         resources: The study's `resources`.
-        gpus: GPUs a trial, a fraction where trials share one.
+        gpus: GPUs for each trial, a fraction if trials share one.
     """
-    wanted = {"CPU": resources.cpus, "GPU": gpus, **resources.custom}
+    amounts = {"CPU": resources.cpus, "GPU": gpus, **resources.custom}
     if resources.accelerator_type is not None:
-        wanted[ACCELERATOR + resources.accelerator_type] = _ACCELERATOR_SHARE
-    return {name: amount for name, amount in wanted.items() if amount}
+        amounts[ACCELERATOR + resources.accelerator_type] = _ACCELERATOR_SHARE
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 def largest_bundle(resources: ResourcesConfig, nodes: Sequence[Node], /) -> dict[str, float]:
-    """Return what a trial reserves at most on these nodes, before it is known what `gpus: auto` comes to.
+    """Return the most that a trial can reserve on these nodes, while the share for `gpus: auto` is not measured.
 
     Args:
         resources: The study's `resources`.
-        nodes: Where; `auto` is no more than a whole GPU, and 0 where none of them has one.
+        nodes: The nodes; `auto` counts as a whole GPU, and as 0 if none of them has one.
     """
     gpus = resources.gpus
     if gpus == "auto":
@@ -62,34 +62,34 @@ def largest_bundle(resources: ResourcesConfig, nodes: Sequence[Node], /) -> dict
     return bundle(resources, gpus=gpus)
 
 
-def slots(wanted: dict[str, float], nodes: Sequence[Node], /) -> int:
-    """Return how many trials the nodes hold at once, each whole on one node."""
-    return sum(_fitting(wanted, node.resources) for node in nodes)
+def slots(request: dict[str, float], nodes: Sequence[Node], /) -> int:
+    """Return how many trials fit on the nodes at once, each on a single node."""
+    return sum(_fitting(request, node.resources) for node in nodes)
 
 
-def check_satisfiable(wanted: dict[str, float], nodes: Sequence[Node], /) -> None:
-    """Check that some node can ever hold a trial.
+def check_satisfiable(request: dict[str, float], nodes: Sequence[Node], /) -> None:
+    """Check that a trial fits on some node.
 
     Raises:
-        UsageError: None can; the message says what nodes have.
+        UsageError: It fits on none; the message lists what nodes have.
     """
-    if slots(wanted, nodes):
+    if slots(request, nodes):
         return
-    found = [f"{node.name}: {_amounts(node.resources)}" for node in nodes[:_SHOWN_NODES]]
+    have = [f"{node.name}: {_amounts(node.resources)}" for node in nodes[:_SHOWN_NODES]]
     if len(nodes) > _SHOWN_NODES:
-        found.append(f"and {len(nodes) - _SHOWN_NODES} more")
+        have.append(f"and {len(nodes) - _SHOWN_NODES} more")
     raise UsageError(
-        f"`resources` asks {_amounts(wanted)} for each trial on one node, and no node has that; "
-        f"nodes have: {'; '.join(found) or 'no node is alive'}. Ask for less with --set resources.KEY=VALUE"
+        f"`resources` needs {_amounts(request)} for each trial on one node, and no node has that; "
+        f"nodes have: {'; '.join(have) or 'no node is alive'}. Reserve less with --set resources.KEY=VALUE"
     )
 
 
-def _fitting(wanted: dict[str, float], has: dict[str, float]) -> int:
-    counts = [math.floor(has.get(name, 0.0) / amount + _TOLERANCE) for name, amount in wanted.items()]
-    gpu = wanted.get("GPU", 0.0)
+def _fitting(request: dict[str, float], available: dict[str, float]) -> int:
+    counts = [math.floor(available.get(name, 0.0) / amount + _TOLERANCE) for name, amount in request.items()]
+    gpu = request.get("GPU", 0.0)
     if 0 < gpu < 1:
         # A fraction never spans two devices: a third of each fits three times, not 3.33 times.
-        counts.append(math.floor(has.get("GPU", 0.0)) * math.floor(1 / gpu + _TOLERANCE))
+        counts.append(math.floor(available.get("GPU", 0.0)) * math.floor(1 / gpu + _TOLERANCE))
     return max(0, min(counts, default=0))
 
 
@@ -99,10 +99,10 @@ def _amounts(resources: dict[str, float]) -> str:
     parts += [
         name.removeprefix(ACCELERATOR) if name.startswith(ACCELERATOR) else f"{amount:g} {name}"
         for name, amount in sorted(resources.items())
-        if name not in names and not _is_own(name)
+        if name not in names and not _is_internal(name)
     ]
     return ", ".join(parts)
 
 
-def _is_own(name: str) -> bool:
+def _is_internal(name: str) -> bool:
     return name.startswith(("node:", "memory", "object_store_memory"))

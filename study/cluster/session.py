@@ -1,4 +1,4 @@
-"""Ray for the length of a study: started on this machine, or joined where a cluster runs already."""
+"""Ray for the length of a study: started on this machine, or the cluster that the config names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from study.cluster.ray_settings import quiet_ray
 
 quiet_ray()
 
-import ray  # noqa: E402 - its chatter is turned off by variables that it reads when it is imported
+import ray  # noqa: E402 - reads the variables of quiet_ray when it is imported
 
 from study.cluster.connection import connected, nodes  # noqa: E402
 from study.cluster.node_survey import shipped  # noqa: E402
@@ -23,7 +23,7 @@ from study.config.schema import StudyConfig  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 
-# A node that does not answer is given up after about 3 * (1 + 3) s; Ray's own settings take a minute.
+# A node that does not answer counts as lost after about 3 * (1 + 3) s; by Ray's defaults it takes a minute.
 _HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "5000",
     "RAY_health_check_period_ms": "1000",
@@ -31,14 +31,14 @@ _HEALTH_CHECKS = {
     "RAY_health_check_failure_threshold": "3",
 }
 
-_STARTS = 3
+_START_ATTEMPTS = 3
 
 
 @contextmanager
 def ray_session(config: StudyConfig, /) -> Iterator[None]:
-    """Start Ray on this machine, or connect to `cluster.address`; leave it when the block ends.
+    """Start Ray on this machine, or connect to `cluster.address`, for the length of a `with` block.
 
-    Code of ours or the user's that nodes of a cluster lack is on its way to their workers then.
+    Code of the project or the user that is missing on the cluster's nodes is shipped to their workers.
 
     Args:
         config: The study's config.
@@ -56,7 +56,7 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
     for name, value in _HEALTH_CHECKS.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
-    # Ray starts workers through a shell and leaves this one path unquoted
+    # Ray starts workers through a shell and does not quote this path
     if shlex.quote(sys.executable) != sys.executable:
         options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
     _start(options)
@@ -67,44 +67,44 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
 
 
 def _start(options: dict[str, Any]) -> None:
-    """Start Ray here, again where it did not come up: it gives itself 30 s, which a busy machine may not keep."""
-    for left in reversed(range(_STARTS)):
+    """Start Ray on this machine, with retries: a busy machine may need more than the 30 s that Ray allows."""
+    for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
             ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
         except Exception as error:  # Ray raises no narrower class
             ray.shutdown()
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            if not left:
+            if not attempts_left:
                 raise UsageError(
-                    f"Ray does not start on this machine ({reason}): wait until it is less busy and `resume`, "
-                    "or name a cluster with --address"
+                    f"Ray did not start on this machine ({reason}): wait until it is less busy and run `resume`, "
+                    "or use a cluster with --address"
                 ) from error
-            notes().print(f"Ray did not start ({reason}); trying again")
+            notes().print(f"Ray did not start ({reason}); retrying")
         else:
             return
 
 
 def sum_of(resource: str, /) -> float:
-    """Return how much of a resource, in Ray's name for it, the connected cluster's nodes have together."""
+    """Return the total amount of a resource, by Ray's name, on the connected cluster's nodes."""
     return sum(node.resources.get(resource, 0) for node in nodes())
 
 
 def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], int]:
-    """Return what Tune reserves for each trial, and how many trials the connected cluster holds at once.
+    """Return what Tune reserves for each trial, and how many trials fit on the connected cluster at once.
 
     Args:
         config: The study's config.
-        gpus: GPUs a trial.
+        gpus: GPUs for each trial.
 
     Raises:
-        UsageError: No node can ever hold a trial.
+        UsageError: A trial fits on no node.
     """
-    found = nodes()
-    wanted = bundle(config.resources, gpus=gpus)
-    check_satisfiable(wanted, found)
-    return wanted, slots(wanted, found)
+    live = nodes()
+    request = bundle(config.resources, gpus=gpus)
+    check_satisfiable(request, live)
+    return request, slots(request, live)
 
 
-def room(wanted: dict[str, float], /) -> int:
-    """Return how many trials, of so much each, the nodes hold that are alive now."""
-    return slots(wanted, nodes())
+def room(request: dict[str, float], /) -> int:
+    """Return how many trials that reserve `request` fit on the nodes that are alive now."""
+    return slots(request, nodes())

@@ -1,4 +1,4 @@
-"""Whether every machine of a study writes to and reads from the place where checkpoints go."""
+"""Whether every machine of a study can use the checkpoints' location, and has the unlabelled images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from study.config.paths import pools
 from study.config.schema import StudyConfig
 
 
-def place(config: StudyConfig, study_dir: Path, /) -> str:
-    """Return where a study's checkpoints go: a URL, or the folder that is there already, on the way to it.
+def checkpoint_location(config: StudyConfig, study_dir: Path, /) -> str:
+    """Return where a study's checkpoints go: a URL, or the folder or its nearest parent that exists.
 
     Args:
         config: The study's config.
@@ -26,15 +26,15 @@ def place(config: StudyConfig, study_dir: Path, /) -> str:
     return location if "://" in location else str(_existing(Path(location).expanduser().resolve()))
 
 
-def everywhere(nodes: Sequence[Node], location: str, /) -> list[Finding]:
-    """Have every node and this machine write a file to a place and read all of them; a finding for each machine."""
+def storage_findings(nodes: Sequence[Node], location: str, /) -> list[Finding]:
+    """Have every node and this machine write a file to a location and read all files; return a finding for each."""
 
-    def ask(function: Callable[..., Any], wanted: Callable[[Node], dict[str, Any]]) -> dict[str, Any]:
+    def ask(function: Callable[..., Any], arguments: Callable[[Node], dict[str, Any]]) -> dict[str, Any]:
         if not nodes:
             return {}
         from study.cluster.connection import on_nodes
 
-        return on_nodes(function, nodes, arguments=wanted)
+        return on_nodes(function, nodes, arguments=arguments)
 
     return exchange({node.id: node.name for node in nodes}, location, ask=ask)
 
@@ -48,64 +48,64 @@ def exchange(
     """Have every machine write a file, then every machine read all of them.
 
     Args:
-        names: Nodes' names by id; this machine takes part besides.
-        location: Where checkpoints would lie.
+        names: Nodes' names by id; this machine takes part too.
+        location: Where checkpoints go.
         ask: Runs a probe on every node.
     """
     token = uuid.uuid4().hex[:8]
     files = {key: f"doctor-{token}-{number}" for number, key in enumerate([HERE, *names])}
-    shown = {HERE: "this machine", **names}
+    machines = {HERE: "this machine", **names}
     written = ask(probes.write, lambda node: {"location": location, "name": files[node.id], "text": token})
     written[HERE] = _tried(probes.write, location=location, name=files[HERE], text=token)
-    wanted = list(files.values())
-    read = ask(probes.read, lambda node: {"location": location, "names": wanted})
-    read[HERE] = _tried(probes.read, location=location, names=wanted)
-    found = []
+    all_files = list(files.values())
+    read = ask(probes.read, lambda node: {"location": location, "names": all_files})
+    read[HERE] = _tried(probes.read, location=location, names=all_files)
+    reported = []
     for key in files:
-        problem = written[key] if isinstance(written[key], Exception) else None
-        answer = read[key] if isinstance(read[key], dict) else {}
+        contents = read[key] if isinstance(read[key], dict) else {}
         missing = [
-            shown[other]
+            machines[other]
             for other, name in files.items()
-            if not isinstance(written[other], Exception) and answer.get(name) != token
+            if not isinstance(written[other], Exception) and contents.get(name) != token
         ]
-        said = None if problem is None else str(problem).strip().splitlines()[-1]
-        found.append(findings.storage(HERE if key == HERE else names[key], location, written=said, missing=missing))
-    # each removes its own: without a common place nobody else can
+        error = str(written[key]).strip().splitlines()[-1] if isinstance(written[key], Exception) else None
+        node = HERE if key == HERE else names[key]
+        reported.append(findings.storage(node, location, write_error=error, missing=missing))
+    # each machine removes its own file: if the location is not shared, no other machine can
     ask(probes.remove, lambda node: {"location": location, "names": [files[node.id]]})
     _tried(probes.remove, location=location, names=[files[HERE]])
-    return found
+    return reported
 
 
 def _tried(function: Callable[..., Any], **arguments: Any) -> Any:
     try:
         return function(**arguments)
-    except Exception as error:  # noqa: BLE001 - what this machine cannot do is a finding
+    except Exception as error:  # noqa: BLE001 - the error becomes a finding
         return error
 
 
 def _existing(path: Path) -> Path:
-    """Return `path` or the first above it that is there: looking leaves nothing behind, not even a folder."""
-    # os.path takes what may not be looked into as not there
-    return next(one for one in (path, *path.parents) if os.path.exists(one))
+    """Return the path or its nearest parent that exists, so that the check need not create a folder."""
+    # os.path.exists, not Path's: it is False, and raises nothing, below a folder that may not be read
+    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))
 
 
-def unlabelled(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Finding]:
-    """Yield a finding for each node that holds trials of a study whose methods use unlabelled images, else nothing."""
-    named = pools(config)
-    wanted = largest_bundle(config.resources, nodes)
-    holding = [node for node in nodes if slots(wanted, [node])]
-    if not named or not holding:
+def pool_findings(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Finding]:
+    """Yield a finding for each node that can run a trial, if the study's methods use unlabelled images."""
+    pool_names = pools(config)
+    request = largest_bundle(config.resources, nodes)
+    trial_nodes = [node for node in nodes if slots(request, [node])]
+    if not pool_names or not trial_nodes:
         return
     from study.cluster.connection import on_nodes
 
-    arguments = {"names": named, "root": config.dataset.root}
-    answers = on_nodes(probes.lacking_images, holding, arguments=lambda node: arguments)
-    for node in holding:
+    arguments = {"names": pool_names, "root": config.dataset.root}
+    answers = on_nodes(probes.missing_images, trial_nodes, arguments=lambda node: arguments)
+    for node in trial_nodes:
         answer = answers[node.id]
-        lacking = [str(answer)] if isinstance(answer, Exception) else answer
-        if lacking:
-            said = f"{'; '.join(lacking)}: workers load these images from their own disk, so put them on every node's"
-            yield findings.wrong("data", node.name, said)
+        problems = [str(answer)] if isinstance(answer, Exception) else answer
+        if problems:
+            text = f"{'; '.join(problems)}: workers load these images from their own disk, so copy them to every node"
+            yield findings.wrong("data", node.name, text)
         else:
-            yield findings.fine("data", node.name, f"has the unlabelled images {', '.join(named)}")
+            yield findings.fine("data", node.name, f"has the unlabelled images {', '.join(pool_names)}")

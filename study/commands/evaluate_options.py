@@ -22,62 +22,83 @@ class Normalise(StrEnum):
 
 Study = Annotated[
     Path | None,
-    typer.Argument(metavar="[STUDY_DIR]", help="A study: measure trials of it. Without: --checkpoint FILE."),
+    typer.Argument(metavar="STUDY_DIR", help="Study whose trials are measured; leave it out with --checkpoint FILE."),
 ]
 Front = Annotated[
-    bool, typer.Option("--front", help="Study: the front's members as validation chose them, spread along it.")
+    bool, typer.Option("--front", help="Study only: the trials on the front, chosen on the validation split.")
 ]
-Trials = Annotated[
-    list[str] | None, typer.Option("--trial", metavar="ID", help="Study: this trial; may be given more than once.")
+Trials = Annotated[list[str] | None, typer.Option("--trial", metavar="ID", help="Study only: this trial; repeatable.")]
+Most = Annotated[
+    int,
+    typer.Option("--max", min=1, metavar="N", help="Study only: maximum number of front trials, spread along it."),
 ]
-Most = Annotated[int, typer.Option("--max", min=1, metavar="N", help="Study: most members of the front.")]
 Checkpoint = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|URL|last|best",
-        help="A torch checkpoint: a state dict, or a trial's own. Study: which weights; else last.",
+        help="Without a study: a torch checkpoint, a state dict or a file of `train --save`. With a study: which saved "
+        "weights. [default with a study: last]",
     ),
 ]
-Model = Annotated[str | None, typer.Option(metavar="NAME", help="Registered model, or package.module:object.")]
-Dataset = Annotated[str | None, typer.Option(metavar="NAME", help="Data set whose test split is measured.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Checkpoint only: model, a name (see `list models`), or package.module:object."),
+]
+Dataset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Checkpoint only: data set whose test split is used.")
+]
 Epsilon = Annotated[
     str | None,
-    typer.Option(metavar="RADIUS", help="Radius in [0, 1] units, such as 0.1 or 8/255. Study: else its own."),
+    typer.Option(metavar="RADIUS", help="Radius, e.g. 8/255. [default: the study's; required without a study]"),
 ]
-AnyNorm = Annotated[Norm | None, typer.Option(help="Norm of the radius; else linf.")]
+AnyNorm = Annotated[
+    Norm | None, typer.Option(help="Norm of the perturbation. [default: linf; with a study the study's]")
+]
 Attack = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Attack run beside FGSM and PGD: multi_targeted, autoattack, pgd, all; else all. "
-        "Study: beside PGD; else pgd alone.",
+        help="Attack to run in addition to PGD: multi_targeted, autoattack, all, or pgd for none. With a study also "
+        "fgsm; without a study FGSM is always run. [default: all; pgd with a study]",
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Steps of PGD and the multi-targeted attack; else 20. Study: else its own."),
+    typer.Option(min=1, metavar="N", help="Steps of PGD and multi_targeted. [default: 20; with a study the study's]"),
 ]
 Restarts = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Their random restarts; else 1. Study: else its own.")
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Random restarts of PGD and multi_targeted. [default: 1; with a study the study's]"
+    ),
 ]
 Limit = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Measure the first so many test images in file order; else all. Study: else evaluation.examples.",
+        help="Measure the first N test images in file order. [default: all; evaluation.examples with a study]",
     ),
 ]
 Examples = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.npz", help="Write each image's outcomes and the Lipschitz witnesses here."),
+    typer.Option(
+        metavar="FILE.npz",
+        help="Checkpoint only: write per-image outcomes and the points that attain the Lipschitz estimates here.",
+    ),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Study: Ray cluster to measure on, auto or HOST:PORT; else in this process.")
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT", help="Study only: Ray cluster to measure on. [default: none; measure in this process]"
+    ),
 ]
 Normalize = Annotated[
     Normalise | None,
-    typer.Option(help="Before a bare network: pixels in [0, 1] (none), or standardised by the training split."),
+    typer.Option(
+        help="Checkpoint only: input of a network without its own normalisation layer: pixels in [0, 1] (none), or "
+        "standardised with the training split's mean and deviation (data). [default: none]"
+    ),
 ]
 
 

@@ -17,13 +17,16 @@ app = typer.Typer()
 @app.command()
 def train(
     source: Annotated[
-        Path, typer.Argument(metavar="STUDY_DIR|SPEC.yaml", help="A study's folder, or one trial's spec.")
+        Path, typer.Argument(metavar="STUDY_DIR|SPEC.yaml", help="A study's folder, or the spec of one trial.")
     ],
-    trial: Annotated[str | None, typer.Option(metavar="ID", help="The trial of the study to train again.")] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the trained network here.")] = None,
+    trial: Annotated[str | None, typer.Option(metavar="ID", help="Trial of the study to train again.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the trained network.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the row as JSON.")] = False,
 ) -> None:
-    """Train one trial alone, without Ray, and print its row; for a study's trial, say whether the rows agree."""
+    """Train one trial without Ray and print its row.
+
+    For a trial of a study, the row is compared with the recorded one.
+    """
     from study.lifecycle.train_trial import retrain
 
     retrain(source, trial=trial, save=save, as_json=as_json)
@@ -50,27 +53,32 @@ def evaluate(
     normalize: given.Normalize = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure on a test split: chosen trials of a study, or any torch checkpoint.
+    """Measure a study's trials or a checkpoint on test.
 
-    robust-study evaluate STUDY_DIR --front [--attack autoattack --limit 200] measures the front's members as
-    validation chose them; rows go to STUDY_DIR/evaluations, what is there already is not measured again, and every
-    use of test data is counted.
+    robust-study evaluate STUDY_DIR --front [--attack autoattack --limit 200] evaluates the trials on the front, chosen
+    on the validation split; --trial ID evaluates any trial, and adds certified bounds. Rows are written to
+    STUDY_DIR/evaluations, existing ones are reused, and the report shows every use of test data.
 
-    robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: clean, under
-    attacks, local Lipschitzness, suspicious signs.
+    robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
+    clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
-    from study.evaluation.checkpoint import parse_attacks, parse_radius
+    from study.evaluation.checkpoint import ALL, ALWAYS, parse_attacks, parse_radius
+    from study.evaluation.study_trials import COMPANION
 
     radius = None if epsilon is None else parse_radius(epsilon)
-    attacks = parse_attacks(attack or ("all" if study_dir is None else "pgd"))
+    if study_dir is None:
+        attacks = parse_attacks(attack or ALL, always=ALWAYS)
+    else:
+        attacks = parse_attacks(attack or COMPANION, always=(COMPANION,))
     common: dict[str, Any] = {"attacks": attacks, "limit": limit, "data_root": data_root}
     if study_dir is not None:
-        own = {"model": model, "dataset": dataset, "norm": norm, "normalize": normalize, "examples": examples}
+        own = {"model": model, "dataset": dataset, "normalize": normalize, "examples": examples}
         given.refuse(own, f"{study_dir}: a study has its own")
         from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
         common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
-        ask = EvaluationRequest(**common, epsilon=radius, steps=steps, restarts=restarts, address=address)
+        common |= {"norm": None if norm is None else norm.value, "epsilon": radius, "address": address}
+        ask = EvaluationRequest(**common, steps=steps, restarts=restarts)
         evaluate_study(study_dir, ask, as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
@@ -87,22 +95,28 @@ def evaluate(
 def confirm(
     study_dir: StudyDir,
     seeds: Annotated[int, typer.Option(min=1, metavar="K", help="New seeds for each member.")],
-    most: Annotated[int, typer.Option("--max", min=1, help="Most members, spread along the front.")] = CAP,
+    most: Annotated[
+        int, typer.Option("--max", min=1, metavar="N", help="Maximum number of members, spread along the front.")
+    ] = CAP,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Measure the first so many test images in file order; else evaluation.examples."),
+        typer.Option(
+            min=1, metavar="N", help="Measure the first N test images in file order. [default: evaluation.examples]"
+        ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster to train and measure on: auto or HOST:PORT; else the study's.")
+        str | None,
+        typer.Option(metavar="auto|HOST:PORT", help="Ray cluster to train and measure on. [default: the study's own]"),
     ] = None,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the front's members again with new seeds, and show both on test.
+    """Retrain the front with new seeds; measure on test.
 
-    Members are those that validation chose, fixed once in STUDY_DIR/chosen.json. Two things are reported apart: the
-    winner's curse, validation minus test of one and the same checkpoint; and the spread between seeds, on test.
-    Everything lies in STUDY_DIR/confirm; run the same command again to go on, or with more seeds to add them.
+    The members are chosen on validation once and stored in STUDY_DIR/chosen.json. Two numbers are reported
+    separately: the winner's curse, validation minus test accuracy of the same checkpoint; and the spread between seeds
+    on test.
+    Results are stored in STUDY_DIR/confirm; run the same command again to resume, or with more seeds to add them.
     """
     from study.evaluation.confirm import ConfirmRequest
     from study.evaluation.confirm import confirm as start
@@ -116,25 +130,29 @@ def separation(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET", help="A data set's name (see `list datasets`), or a folder of Parquet files."
+            metavar="DATASET", help="Name of a data set (see `list datasets`), or a folder of Parquet files."
         ),
     ],
     norm: Annotated[Norm, typer.Option(help="Norm of the distances.")] = Norm.linf,
     data_root: DataRoot = None,
     train_size: Annotated[
-        int | None, typer.Option("--train", metavar="N", help="Take the first N training images; else all.")
+        int | None, typer.Option("--train", metavar="N", help="Use the first N training images. [default: all]")
     ] = None,
     test_size: Annotated[
-        int | None, typer.Option("--test", metavar="N", help="Take the first N test images; else all.")
+        int | None, typer.Option("--test", metavar="N", help="Use the first N test images. [default: all]")
     ] = None,
     epsilon: Annotated[
-        str | None, typer.Option(metavar="E", help="Radius to judge by, such as 8/255; else a study's default, 0.1.")
+        str | None, typer.Option(metavar="RADIUS", help="Radius of the certified accuracy, e.g. 8/255. [default: 0.1]")
     ] = None,
     device: Annotated[str | None, typer.Option(hidden=True)] = None,
-    out: Annotated[Path, typer.Option(help="Where the folder of the results is made.")] = Path("separation"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent folder of the output folder.")] = Path("separation"),
     as_json: AsJson = False,
 ) -> None:
-    """Measure exactly how far apart a data set's classes are, and what that certifies."""
+    """Measure the distances between a data set's classes.
+
+    The distances are exact. The smallest between two classes is 2r, given with and without identical images that carry
+    different labels; the nearest-class classifier certifies its predictions within half the gap to the next class.
+    """
     from study.evaluation.separation import separation as measure
 
     if device is not None:

@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
-StudyDir = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, such as studies/quickstart.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, e.g. studies/quickstart.")]
 DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of the data sets; else dataset.root, ROBUST_STUDY_DATA, a per-user cache.")
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of the data sets. [default: dataset.root, else ROBUST_STUDY_DATA, else a per-user cache]",
+    ),
 ]
 CAP = 10
 """Members of the front that commands spend compute on unless more are asked for."""

@@ -1,4 +1,4 @@
-"""Commands that show what is there."""
+"""Commands that show, export and upload results."""
 
 from __future__ import annotations
 
@@ -24,11 +24,19 @@ class Split(StrEnum):
 def ui(
     study_dir: Annotated[
         Path | None,
-        typer.Argument(metavar="[STUDY_DIR]", help="Open at this study's run; else the working folder's store."),
+        typer.Argument(
+            metavar="STUDY_DIR",
+            help="Study whose run is opened. [default: all runs of the store in the working folder]",
+        ),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; a free one is picked when not given.")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="Port on 127.0.0.1. [default: 5000, or the next free one]")
+    ] = None,
 ) -> None:
-    """Show the runs in MLflow's UI on 127.0.0.1 until Ctrl-C."""
+    """Open the runs in MLflow's UI on 127.0.0.1.
+
+    The address of the study's run is printed; Ctrl-C stops the server.
+    """
     from study.tracking.ui import serve
 
     serve(study_dir, port=port)
@@ -36,7 +44,10 @@ def ui(
 
 @app.command()
 def sync(study_dir: StudyDir) -> None:
-    """Upload what tracking still lacks of a study, and read it back."""
+    """Upload missing runs to MLflow and verify them.
+
+    Runs are uploaded from the study's folder, then read back and compared with its result files.
+    """
     from study.lifecycle.sync import sync as upload
 
     upload(study_dir)
@@ -44,19 +55,32 @@ def sync(study_dir: StudyDir) -> None:
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option(metavar="FILE.parquet|.csv", help="Where the rows go.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE.parquet|.csv",
+            help="File for the rows; its extension, .parquet or .csv, determines the format.",
+        ),
+    ],
     study_dir: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY_DIR]", help="A study's folder; none with --mlflow.")
+        Path | None, typer.Argument(metavar="STUDY_DIR", help="A study's folder; leave it out with --mlflow.")
     ] = None,
     mlflow: Annotated[
-        str | None, typer.Option(metavar="URI", help="Rebuild the rows from this tracking store instead.")
+        str | None, typer.Option(metavar="URI", help="Rebuild the rows from this MLflow store instead.")
     ] = None,
-    experiment: Annotated[str | None, typer.Option(metavar="NAME", help="The experiment there.")] = None,
+    experiment: Annotated[str | None, typer.Option(metavar="NAME", help="Experiment in that store.")] = None,
     study: Annotated[
-        str | None, typer.Option(metavar="NAME|ID", help="One study there; else all, of each name the newest.")
+        str | None,
+        typer.Option(
+            metavar="NAME|ID", help="Only this study. [default: all; of those sharing a name the most recent]"
+        ),
     ] = None,
 ) -> None:
-    """Write result rows to one file, and per-example outcomes beside it, from a folder or from MLflow alone."""
+    """Export result rows to one Parquet or CSV file.
+
+    The rows come from a study's folder or from MLflow alone; per-example outcomes are written to a second file beside
+    it.
+    """
     from study.tracking.export import export as write
 
     write(study_dir, uri=mlflow, experiment=experiment, out=out, study=study)
@@ -73,29 +97,36 @@ class Width(StrEnum):
 def pareto(
     study_dirs: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders or exported .parquet files."),
+        typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
     ],
     split: Annotated[
-        Split, typer.Option(help="Split whose accuracies are drawn; selection is always on val.")
+        Split, typer.Option(help="Split whose accuracies are drawn; members are always chosen on val.")
     ] = Split.val,
     objectives: Annotated[
-        str, typer.Option(metavar="A,B[,C]", help="Objectives that span the front.")
+        str, typer.Option(metavar="A,B[,C]", help="Objectives of the front, by column name.")
     ] = "val_clean_accuracy,val_robust_accuracy",
     prefer: Annotated[
-        str | None, typer.Option(metavar="X,Y[,Z]", help="Name the member nearest to these values of the objectives.")
+        str | None, typer.Option(metavar="X,Y[,Z]", help="Also name the member nearest to these objective values.")
     ] = None,
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Draw studies on one front though they measured different things.")
+        bool, typer.Option("--allow-mixed", help="Combine studies whose data set, threat model or attack differ.")
     ] = False,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Of png, pdf, svg, html.")
+        str, typer.Option("--format", metavar="LIST", help="File formats, from png, pdf, svg, html.")
     ] = "png,pdf,svg,html",
-    out: Annotated[Path | None, typer.Option(help="Where the figures go; else figures/ in the first study.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the figures. [default: figures/ in the first study's folder]"),
+    ] = None,
 ) -> None:
-    """Draw the Pareto front of clean against robust accuracy, coloured by measured Lipschitzness."""
+    """Draw the Pareto front and print it as a table.
+
+    Clean against robust accuracy, coloured by measured local Lipschitzness; the paper's table is written beside the
+    figures.
+    """
     from study.reports.pareto import draw
 
     draw(
@@ -113,18 +144,26 @@ def pareto(
 @app.command()
 def figures(
     study_dir: Annotated[
-        Path, typer.Argument(metavar="STUDY_DIR", help="The study's folder, or an exported .parquet file.")
+        Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, or an exported .parquet file.")
     ],
-    formats: Annotated[str, typer.Option("--format", metavar="LIST", help="Of pdf, png, svg.")] = "pdf,png,svg",
-    width: Annotated[Width, typer.Option(help="A column of a two-column paper (3.4 in), or its page (7 in).")] = (
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="File formats, from pdf, png, svg.")
+    ] = "pdf,png,svg",
+    width: Annotated[Width, typer.Option(help="Width: a column of a two-column paper (3.4 in) or the page (7 in).")] = (
         Width.column
     ),
-    out: Annotated[Path | None, typer.Option(help="Where they go; else figures/ in the study's folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the figures. [default: figures/ in the study's folder]"),
+    ] = None,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
 ) -> None:
-    """Draw every figure of a study for a paper, each with its data beside it as CSV."""
+    """Draw every figure of a paper, each with its data.
+
+    Each figure is written as PDF, PNG and SVG, with the data that it shows as CSV.
+    """
     from study.reports.figures import draw_all
 
     draw_all(study_dir, formats=formats.split(","), width=width.value, out=out, skip_damaged=skip_damaged)
@@ -134,20 +173,26 @@ def figures(
 def report(
     study_dirs: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY_DIR", help="One or several studies' folders or exported .parquet files."),
+        typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The page; else report.html in the folder, in the working one for several."),
+        typer.Option(
+            metavar="FILE",
+            help="The page. [default: report.html in the study's folder; for several studies in the working folder]",
+        ),
     ] = None,
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Put studies on one front though they measured different things.")
+        bool, typer.Option("--allow-mixed", help="Combine studies whose data set, threat model or attack differ.")
     ] = False,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
 ) -> None:
-    """Write one offline HTML page about a study, or about several of like measurement."""
+    """Write a study's report as one offline HTML page.
+
+    Several studies share one page if they measured the same things.
+    """
     from study.reports.report import write_report
 
     write_report(study_dirs, out=out, allow_mixed=allow_mixed, skip_damaged=skip_damaged)
@@ -156,15 +201,19 @@ def report(
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, or an exported .parquet file.")],
-    second: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="The one to set beside it.")],
+    second: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="The study to compare it with.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page; else comparison.html in the working folder.")
+        Path | None, typer.Option(metavar="FILE", help="The page. [default: comparison.html in the working folder]")
     ] = None,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Read what is whole; damaged files are named on stderr.")
+        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
     ] = False,
 ) -> None:
-    """Set two studies beside each other on one offline HTML page: data sets, models, years."""
+    """Compare two studies on one offline HTML page.
+
+    They may differ in data set, model or year; the page shows in what they differ and, where they measured the same
+    things, by how much their results do.
+    """
     from study.reports.compare import compare as write
 
     write(first, second, out=out, skip_damaged=skip_damaged)
@@ -175,11 +224,15 @@ def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="Of methods, datasets, models, spaces, attacks, samplers, presets, templates."
+            metavar="KIND",
+            help="One of methods, datasets, models, spaces, attacks, samplers, schedulers, presets and templates.",
         ),
     ],
 ) -> None:
-    """List methods, datasets, models, spaces, attacks, samplers, presets or cluster templates."""
+    """List methods, data sets, models and other choices.
+
+    Each is shown with its ranges, units or limits; templates are files that start a cluster.
+    """
     from study.commands.catalogue import show
 
     show(kind)

@@ -13,27 +13,39 @@ app = typer.Typer()
 
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key, e.g. search.num_trials=4."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key, e.g. search.num_trials=4; repeatable."),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Ray cluster to run on: auto or HOST:PORT; else Ray starts on this machine.")
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT",
+        help="Ray cluster to run on. [default: cluster.address, else a Ray started on this machine]",
+    ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; the study outlives this terminal.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Run in the background, independent of this terminal.")]
 
 
 @app.command()
 def launch(
-    config: Annotated[str, typer.Argument(metavar="CONFIG|PRESET", help="A study's YAML file, or a preset's name.")],
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG|PRESET", help="A study's YAML file, or the name of a preset.")
+    ],
     assignments: Assignments = None,
     address: Address = None,
-    out: Annotated[Path, typer.Option(help="Where the study's folder is made.")] = Path("studies"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the study's folder is created.")] = Path(
+        "studies"
+    ),
     data_root: DataRoot = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, estimate time and disk, start nothing.")
+        bool, typer.Option("--dry-run", help="Check everything and estimate time and disk; start nothing.")
     ] = False,
     detach: Detach = False,
 ) -> None:
-    """Run a new study: search, train, measure, track; then draw its Pareto front."""
+    """Run a new study and draw its Pareto front.
+
+    Everything is checked before Ray starts. Trials are searched, trained, measured and tracked in MLflow; then the
+    front is printed and drawn.
+    """
     from study.lifecycle.launch import dry_run as estimate
     from study.lifecycle.launch import launch as start
 
@@ -45,19 +57,25 @@ def launch(
 
 @app.command()
 def reproduce(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table2, table3 or table4.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table: table1, table2, table3 or table4.")],
     scale: Annotated[
-        str, typer.Option(metavar="SCALE", help="smoke (minutes), laptop (hours) or paper (a cluster).")
+        str, typer.Option(metavar="SCALE", help="Effort: smoke (minutes), laptop (hours) or paper (a cluster).")
     ] = "smoke",
     assignments: Assignments = None,
     address: Address = None,
-    out: Annotated[Path, typer.Option(help="Where the table's folder is made.")] = Path("studies"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the table's folder is created.")] = Path(
+        "studies"
+    ),
     data_root: DataRoot = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the studies, estimate time and disk, start nothing.")
+        bool, typer.Option("--dry-run", help="Show the studies and estimate time and disk; start nothing.")
     ] = False,
 ) -> None:
-    """Run a table of the paper as studies, and print it; run again, it goes on where it stands."""
+    """Run one of the paper's tables as studies.
+
+    table1 measures the separation of data sets; the others train every setting once and measure it on test. The table
+    is printed and written as Markdown, LaTeX, CSV and Parquet. Run the same command again to resume it.
+    """
     from study.reproduce.command import reproduce as make
     from study.reproduce.request import TableRequest
 
@@ -77,12 +95,16 @@ def reproduce(
 @app.command()
 def resume(
     study_dir: StudyDir,
-    add_trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Run so many trials more.")] = None,
+    add_trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of trials to add.")] = None,
     assignments: Assignments = None,
     address: Address = None,
     detach: Detach = False,
 ) -> None:
-    """Finish a study that was interrupted, or add trials to it; one that is complete is shown again."""
+    """Resume an interrupted study, or add trials to it.
+
+    Finished trials are kept; interrupted ones continue from their last checkpoint. A complete study's results are
+    printed again.
+    """
     from study.lifecycle.launch import resume as go_on
 
     go_on(study_dir, add_trials=add_trials or 0, assignments=assignments or [], address=address, detached=detach)
@@ -91,9 +113,15 @@ def resume(
 @app.command()
 def stop(
     study_dir: StudyDir,
-    now: Annotated[bool, typer.Option("--now", help="Do not let running trials save first.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Stop at once: what running trials did since their last checkpoint is lost.")
+    ] = False,
 ) -> None:
-    """End a study's driver in order, as the first Ctrl-C would; `resume` goes on."""
+    """Stop a running study gracefully.
+
+    As with one Ctrl-C in its terminal, running trials save a checkpoint, and figures and tracking are brought up to
+    date. `robust-study resume` continues the study.
+    """
     from study.lifecycle.background import stop as end
 
     end(study_dir, now=now)
@@ -104,7 +132,10 @@ def status(
     study_dir: StudyDir,
     as_json: AsJson = False,
 ) -> None:
-    """Say how far a study is: trials by status and method, the front so far."""
+    """Show a study's progress.
+
+    Trials by status and method, failures by cause, the front so far, and which process runs the study.
+    """
     from study.reports.status import show_status
 
     show_status(study_dir, as_json=as_json)
@@ -114,18 +145,31 @@ def status(
 def doctor(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[CONFIG|PRESET|STUDY_DIR]", help="What a study would use; else the defaults."),
+        typer.Argument(
+            metavar="CONFIG|PRESET|STUDY_DIR",
+            help="The study whose requirements are checked. [default: those of the default config]",
+        ),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to look at: auto or HOST:PORT.")] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key.")
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="Ray cluster to check. [default: cluster.address, else this machine, without Ray]",
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the study's folder would be made.")] = Path("studies"),
+    assignments: Assignments = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder in which the study's folder would be created.")
+    ] = Path("studies"),
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at every machine a study would use: versions, storage, data, memory, GPUs, tracking, clocks, ports."""
-    from study.cluster.doctor import examined, look
+    """Check every machine that a study would use.
 
-    start = examined(source, assignments=assignments or [], out=out, data_root=data_root, address=address)
-    look(start, as_json=as_json)
+    Versions, storage, data, memory, GPUs, tracking, clocks and ports: one line per check, `ok` or `PROBLEM` with what
+    to do. The exit code is 1 if there is a problem.
+    """
+    from study.cluster.doctor import planned_start, report_findings
+
+    start = planned_start(source, assignments=assignments or [], out=out, data_root=data_root, address=address)
+    report_findings(start, as_json=as_json)

@@ -1,1 +1,1 @@
-"""What a study's YAML may say, how it is read and checked, and which changes a resume allows."""
+"""A study's config: its schema, how it is read and checked, and which changes `resume` allows."""

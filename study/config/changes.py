@@ -1,4 +1,4 @@
-"""Which changes of a config leave a study what it is, and which would make its trials incomparable."""
+"""Which changes of a config keep a study's trials comparable, and which are refused."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ HARMLESS = (
     "storage.keep",
     "tracking",
 )
-"""Keys, and sections of keys, that say how much is run and where, not what is measured or proposed."""
+"""Keys, and sections of keys, that set how much is run and where, not what is measured or proposed."""
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "", /) -> dict[str, Any]:
     """Return nested values by their dotted keys."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return found
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return values
 
 
 def check_unchanged(
     recorded: Mapping[str, Any], config: StudyConfig, /, *, where: str, given: Collection[str] = ()
 ) -> None:
-    """Check that a study's trials mean what they meant when it began.
+    """Check that no change of its config makes a study's trials incomparable.
 
     Args:
-        recorded: The config it began with, as `StudyConfig.to_dict` gave it.
+        recorded: The config that the study started with, as `StudyConfig.to_dict` returned it.
         config: The config now.
-        where: The file to mend.
+        where: The config's file.
         given: Dotted keys that the command line sets.
 
     Raises:
-        UsageError: A line for each key that changes the meaning, with both values.
+        UsageError: A line for each key whose change is refused, with both values.
     """
-    began, now = flat(_filled(recorded)), flat(config.to_dict())
-    changed = [key for key in {**began, **now} if began.get(key) != now.get(key) and not _is_harmless(key)]
+    old, new = flat(_filled(recorded)), flat(config.to_dict())
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _is_harmless(key)]
     if changed:
         is_given = all(any(key == name or key.startswith(f"{name}.") for name in given) for key in changed)
-        mend = "leave out its --set" if is_given else f"put the old values back in {where}"
+        remedy = "leave out its --set" if is_given else f"restore the old values in {where}"
         raise UsageError(
-            *(f"`{key}` was {began.get(key)!r} when the study began and is {now.get(key)!r} now" for key in changed),
-            f"its trials would no longer be comparable: {mend}, or launch a new study under another name",
+            *(f"`{key}` was {old.get(key)!r} when the study started and is {new.get(key)!r} now" for key in changed),
+            f"its trials would no longer be comparable: {remedy}, or launch a new study under another name",
         )
 
 
 def _filled(recorded: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the recorded config with keys that a later version added at their defaults."""
+    """Return the recorded config with the defaults of keys that a later version added."""
     try:
         return StudyConfig.model_validate(recorded).to_dict()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Early stopping as a study's config says it: which scheduler, on what, and at which epochs trials are compared."""
+"""The config of early stopping: the scheduler, its metric or objectives, and when trials are compared."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trainables.spec import EvaluationSpec, TrainingSpec, drops
 SCHEDULERS: Mapping[str, str] = {
     "none": "every trial runs all its epochs",
     "moasha": (
-        "asynchronous successive halving on several objectives: at each rung one trial in `reduction_factor` goes on, "
-        "by non-dominated rank, then spread; for fronts"
+        "asynchronous successive halving on several objectives: at each rung one trial in `reduction_factor` "
+        "continues, by non-dominated rank, then spread; for fronts"
     ),
     "asha": "Ray's asynchronous successive halving on one named metric; for one best trial, not for a front",
     "median": (
@@ -25,7 +25,7 @@ SCHEDULERS: Mapping[str, str] = {
         "means so far"
     ),
 }
-"""The schedulers, and what each does."""
+"""A description of each scheduler."""
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "none": (),
@@ -36,12 +36,12 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 """The settings each scheduler takes."""
 
 AXES = ("val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_scale_free_log10")
-"""What `moasha` compares trials on unless told otherwise."""
+"""Objectives that `moasha` compares trials on by default."""
 
 REDUCTION_FACTOR = 3.0
 
 GRACE_SHARE = 0.2
-"""Grace period under a schedule that never falls at once, as a share of training."""
+"""Default grace period under a schedule without drops, as a share of training."""
 
 
 class SchedulerConfig(BaseModel):
@@ -59,7 +59,7 @@ class SchedulerConfig(BaseModel):
     def _settings_belong_and_names_exist(self) -> SchedulerConfig:
         for name in ("metric", "objectives", "grace_period", "reduction_factor"):
             if getattr(self, name) is not None and name not in SETTINGS[self.name]:
-                takers = " and ".join(one for one, taken in SETTINGS.items() if name in taken)
+                takers = " and ".join(scheduler for scheduler, settings in SETTINGS.items() if name in settings)
                 raise ValueError(f"`{name}` is a setting of {takers}, got it with `name: {self.name}`: leave it out")
         # stopping on test values would be selection on test data
         valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
@@ -79,14 +79,14 @@ class SchedulerConfig(BaseModel):
         return [self.metric] if self.metric is not None else list(self.objectives or AXES)
 
     def halving(self) -> float:
-        """Return the reduction factor, the default one where none is set."""
+        """Return the reduction factor, or its default."""
         return self.reduction_factor or REDUCTION_FACTOR
 
     def grace(self, training: TrainingSpec, /) -> int:
-        """Return the grace period in epochs, the default one where none is set.
+        """Return the grace period in epochs, or its default.
 
         The default reaches one epoch past the last drop of the learning rate: robust accuracy jumps there, so values
-        from before say little about those after. Under a schedule without drops it is a share of training.
+        before the drop hardly predict those after it. Under a schedule without drops it is `GRACE_SHARE` of training.
         """
         if self.grace_period is not None:
             return self.grace_period
@@ -96,24 +96,23 @@ class SchedulerConfig(BaseModel):
     def rungs(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> list[int]:
         """Return the epochs at which halving compares trials, ascending.
 
-        Rung k is due grace * reduction_factor^k epochs in and lies at the next epoch that is measured; all lie before
-        the last epoch, where there is nothing left to save.
+        Rung k is due after grace * reduction_factor^k epochs and is at the next measured epoch. All rungs are before
+        the last epoch, since stopping there would save nothing.
         """
         grace, factor, every = self.grace(training), self.halving(), evaluation.every
         due = (math.ceil(grace * factor**rung / every) * every for rung in itertools.count())
         return sorted(set(itertools.takewhile(lambda epoch: epoch < training.epochs, due)))
 
     def describe(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> str:
-        """Return in words who is compared on what and when."""
+        """Return a description: the objectives compared and the epochs."""
         if self.name == "none":
             return "none: every trial runs all its epochs"
         on, rungs = ", ".join(self.axes()), self.rungs(training, evaluation)
         if self.name == "median":
-            return f"median on {on}: trials may end at measured epochs from {rungs[0]} of {training.epochs} on"
+            return f"median on {on}: trials may be stopped at measured epochs from {rungs[0]} of {training.epochs} on"
         epochs = ", ".join(map(str, rungs))
-        return (
-            f"{self.name} on {on}: compared after epochs {epochs} of {training.epochs}, 1 in {self.halving():g} goes on"
-        )
+        share = f"1 in {self.halving():g} continues"
+        return f"{self.name} on {on}: compared after epochs {epochs} of {training.epochs}, {share}"
 
 
 def check_stopping(scheduler: SchedulerConfig, training: TrainingSpec, evaluation: EvaluationSpec, /) -> None:

@@ -1,4 +1,4 @@
-"""Reading a study's config: a YAML file or a preset, with `--set` values put in their places."""
+"""Reads a study's config from a YAML file or a preset, and applies `--set`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.checkpoints.files import write_text
 
 
 def presets() -> dict[str, Path]:
-    """Return the presets' files by name."""
+    """Return the files of the presets by name."""
     folder = Path(str(resources.files("study.config") / "presets"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
@@ -34,13 +34,13 @@ def load_config(
     """Read and check a study's config.
 
     Args:
-        source: Path of a YAML file, the name of a preset, or the config itself as nested values.
-        assignments: `key=value` with dotted keys, the values as YAML; they replace what the file says.
+        source: Path of a YAML file, name of a preset, or the config itself as nested values.
+        assignments: `key=value` with dotted keys and YAML values, which replace those of the file.
         data_root: Replaces `dataset.root`.
         address: Replaces `cluster.address`.
 
     Raises:
-        UsageError: No such file or preset, unreadable YAML, a malformed assignment, or a config that is wrong.
+        UsageError: The file or preset does not exist, is not valid YAML, or an assignment or the config is invalid.
     """
     tree = read_yaml(_find(source)) if isinstance(source, str) else dict(source)
     if not isinstance(tree, dict):
@@ -56,7 +56,7 @@ def config_of(
     data_root: str | None = None,
     address: str | None = None,
 ) -> StudyConfig:
-    """Check a config that is given as nested values, with replacements as `load_config` takes them."""
+    """Check a config given as nested values, with the replacements of `load_config`."""
     tree = copy.deepcopy(tree)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -74,7 +74,7 @@ def read_yaml(path: Path, /) -> Any:
     """Return a YAML file's content.
 
     Raises:
-        UsageError: The file cannot be read or is not YAML; the message names the line.
+        UsageError: The file cannot be read or is not valid YAML; the message names the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -84,22 +84,22 @@ def read_yaml(path: Path, /) -> Any:
 
 
 def write_yaml(path: Path, tree: Any, /) -> None:
-    """Write plain nested values as YAML, keys in the order they come; the file appears whole or not at all."""
+    """Write plain nested values as YAML, atomically and with the keys in their order."""
     write_text(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
 def _find(source: str) -> Path:
-    known = presets()
-    if source in known:
-        return known[source]
+    files = presets()
+    if source in files:
+        return files[source]
     path = Path(source)
     if path.is_file():
         return path
     if path.suffix in {".yaml", ".yml"} or "/" in source:
         raise UsageError(f"config file {source} does not exist")
-    close = difflib.get_close_matches(source, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(source, files, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    raise UsageError(f"unknown preset {source!r}{hint}; valid: {', '.join(known)}, or the path of a YAML file")
+    raise UsageError(f"unknown preset {source!r}{hint}; valid: {', '.join(files)}, or the path of a YAML file")
 
 
 def _parse(text: str, *, where: str) -> Any:

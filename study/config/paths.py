@@ -1,4 +1,4 @@
-"""Paths in a config, made absolute once."""
+"""Makes the paths in a config absolute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.data import DATASETS
 
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
-    """Return the config with paths that depend on the working folder made absolute, so that it can be resumed."""
+    """Return the config with absolute paths, so that the study can be resumed from any working folder."""
     from study.config.values import absolute, default_uri
 
     dataset = config.dataset
@@ -32,10 +32,10 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
 
 
 def pools(config: StudyConfig, /) -> list[str]:
-    """Return the unlabelled pools that trials may use: data sets, folders or files."""
-    named = [value for key, value in config.search.fixed.items() if _is_pool(key)]
+    """Return the unlabelled pools that trials may use: names of data sets, folders or files."""
+    fixed = [value for key, value in config.search.fixed.items() if _is_pool(key)]
     listed = [form["values"] for key, form in config.search.ranges.items() if _is_pool(key) and isinstance(form, dict)]
-    return [pool for pool in [*named, *(pool for values in listed for pool in values)] if isinstance(pool, str)]
+    return [pool for pool in [*fixed, *(pool for values in listed for pool in values)] if isinstance(pool, str)]
 
 
 def _is_pool(key: str) -> bool:
@@ -43,14 +43,14 @@ def _is_pool(key: str) -> bool:
 
 
 def _absolute_pools(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with the paths among their pools made absolute."""
+    """Return the settings with absolute paths of pools."""
 
-    def path_made_absolute(value: Any) -> Any:
+    def with_absolute_path(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: path_made_absolute(inner) for key, inner in value.items()}
+            return {key: with_absolute_path(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            return [path_made_absolute(inner) for inner in value]
+            return [with_absolute_path(inner) for inner in value]
         path = Path(value).expanduser() if isinstance(value, str) else None
         return str(path.resolve()) if path is not None and path.exists() and value not in DATASETS else value
 
-    return {key: path_made_absolute(value) if _is_pool(key) else value for key, value in settings.items()}
+    return {key: with_absolute_path(value) if _is_pool(key) else value for key, value in settings.items()}

@@ -1,8 +1,9 @@
-"""The one config schema: what a study's YAML may say, checked as a whole before anything starts."""
+"""The schema of a study's config, which is checked as a whole before anything starts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,8 @@ from search_spaces.space import SearchSpace, build_space
 from search_spaces.start_points import paper_points
 from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.validation_messages import NAME_PATTERN, explain
-from study.config.values import check_address, check_location, parse_duration, uri_problem
+from study.config.values import check_address, check_location, parse_duration, storage_problem, uri_problem
+from study.console import notes
 from study.errors import UsageError
 from trainables.data import DATASETS
 from trainables.methods import METHODS
@@ -33,7 +35,7 @@ class _Section(BaseModel):
 
 
 class SearchConfig(_Section):
-    """What is searched, and how trials are proposed."""
+    """The search space, and how trials are proposed."""
 
     space: str
     methods: list[str] = Field(default_factory=lambda: list(METHODS), min_length=1)
@@ -50,7 +52,7 @@ class SearchConfig(_Section):
 
     @property
     def time_limit(self) -> float | None:
-        """Return the seconds that the search may take; None for no limit."""
+        """Return the time budget in seconds; None for no limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
     @field_validator("time_budget", mode="after")
@@ -73,8 +75,8 @@ class SearchConfig(_Section):
         if repeated:
             raise ValueError(f"`methods` lists {sorted(repeated)[0]!r} more than once")
         if self.sampler == "grid" and self.start_from is not None:
-            raise ValueError("`start_from` has no use with `sampler: grid`: list the paper's values in `ranges`")
-        # a search never sees test data
+            raise ValueError("`start_from` has no effect with `sampler: grid`: list the paper's values in `ranges`")
+        # a search must not use test data
         valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
         for name in self.objectives:
             if name not in valid:
@@ -83,7 +85,7 @@ class SearchConfig(_Section):
 
 
 class FrontConfig(_Section):
-    """Where the hypervolume begins: a value for each objective, its own reference where none is given."""
+    """The hypervolume's reference point: a value per objective, which replaces the objective's default."""
 
     reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
 
@@ -97,10 +99,10 @@ class FrontConfig(_Section):
 
 
 class ResourcesConfig(_Section):
-    """What each trial holds of the cluster; one request for all trials, so that workers stay warm."""
+    """The resources of each trial, equal for all trials so that they can reuse worker processes."""
 
     cpus: Annotated[float, Field(gt=0)] = 1
-    # `auto`: the smallest share of a GPU that holds every method's trials, measured before the first one
+    # `auto`: the smallest share of a GPU that fits the trials of every method, measured before the first trial
     gpus: float | Literal["auto"] = 0
     custom: dict[str, Annotated[float, Field(gt=0)]] = {}
     accelerator_type: str | None = None
@@ -127,13 +129,18 @@ class ResourcesConfig(_Section):
 
 
 class ClusterConfig(_Section):
-    """Which Ray cluster runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine.
-
-    After `trials_per_driver` trials a fresh driver takes over; null: 1,000, or 20 for each that runs at once.
-    """
+    """The Ray cluster that runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine."""
 
     address: str | None = None
-    trials_per_driver: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_keys_are_ignored(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and "trials_per_driver" in tree:
+            if tree["trials_per_driver"] is not None:
+                _print_once("`cluster.trials_per_driver` is ignored: one driver runs all trials of a study")
+            return {key: value for key, value in tree.items() if key != "trials_per_driver"}
+        return tree
 
     @model_validator(mode="after")
     def _address_is_known(self) -> ClusterConfig:
@@ -142,10 +149,11 @@ class ClusterConfig(_Section):
 
 
 class StorageConfig(_Section):
-    """Where Optuna's trials and checkpoints are written, how often, and which are kept.
+    """Where Optuna's trials and the checkpoints are written, how often, and which checkpoints are kept.
 
-    Null: in the study's folder. `checkpoints`: a path, an s3:// or gs:// URL; written every epoch, and within one every
-    `checkpoint_minutes`. `keep`: `contenders` (not failed, none beaten by 0.05 in each objective), `front`, `all`.
+    Null is the study's folder. `checkpoints` is a path or an s3:// or gs:// URL; they are written after every epoch,
+    and within an epoch every `checkpoint_minutes`. `keep` is `contenders` (trials that did not fail and are not beaten
+    by more than 0.05 in every objective), `front` or `all`.
     """
 
     checkpoints: str | None = None
@@ -156,7 +164,7 @@ class StorageConfig(_Section):
     @field_validator("optuna", mode="after")
     @classmethod
     def _storage_is_known(cls, storage: str | None) -> str | None:
-        problem = None if storage is None else _storage_problem(storage)
+        problem = None if storage is None else storage_problem(storage)
         if problem:
             raise ValueError(problem)
         return storage
@@ -168,9 +176,9 @@ class StorageConfig(_Section):
 
 
 class TrackingConfig(_Section):
-    """Where MLflow holds the runs; null is `sqlite:///mlflow.db` in the working folder.
+    """The MLflow store; null is `sqlite:///mlflow.db` in the working folder.
 
-    `models` is how many members of the front, at most, get figures, weights and a model there.
+    At most `models` members of the front get figures, weights and a model there.
     """
 
     uri: str | None = None
@@ -186,7 +194,7 @@ class TrackingConfig(_Section):
 
 
 class StudyConfig(_Section):
-    """A whole study. Every key has a default but `name`, `dataset.name` and `search.space`."""
+    """A study's config. Every key but `name`, `dataset.name` and `search.space` has a default."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     dataset: DatasetSpec
@@ -221,15 +229,15 @@ class StudyConfig(_Section):
 
     @property
     def num_trials(self) -> int:
-        """Return how many trials the study has when it is complete: a grid ends when it is through."""
-        wanted = self.search.num_trials
-        return min(wanted, len(self.space().grid())) if self.search.sampler == "grid" else wanted
+        """Return how many trials the complete study has: `search.num_trials`, or the size of a smaller grid."""
+        trials = self.search.num_trials
+        return min(trials, len(self.space().grid())) if self.search.sampler == "grid" else trials
 
     def space(self) -> SearchSpace:
         """Return the study's search space.
 
         Raises:
-            UsageError: A range or fixed value that the space cannot take.
+            UsageError: A range or fixed value does not fit the space.
         """
         search = self.search
         try:
@@ -245,18 +253,18 @@ class StudyConfig(_Section):
             raise UsageError(str(error)) from error
 
     def trial_spec(self, proposal: Mapping[str, Any], *, number: int) -> TrialSpec:
-        """Return the spec of a trial: this study's settings with a proposal's values in their places.
+        """Return the spec of a trial: the study's settings, updated with the values of a proposal.
 
         Args:
             proposal: `method` and values by setting name, as `SearchSpace.draw` returns them.
-            number: The trial's number, which with `search.seed` gives its seed.
+            number: The trial's number; its seed is derived from it and `search.seed`.
         """
         values = dict(proposal)
         method = values.pop("method")
         params = {name: values.pop(name) for name in settings_of(METHODS.load(method)) if name in values}
         train_epsilon = values.pop("train_epsilon", None)
-        model = {**vars(self.model), **_taken(values, ModelSpec)}
-        training = {**vars(self.training), **_taken(values, TrainingSpec)}
+        model = {**vars(self.model), **_pop_settings(values, ModelSpec)}
+        training = {**vars(self.training), **_pop_settings(values, TrainingSpec)}
         training["craft_mode"] = CraftMode.of(training["craft_mode"])
         return TrialSpec(
             dataset=self.dataset,
@@ -270,18 +278,23 @@ class StudyConfig(_Section):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the resolved config as plain nested values; it validates to this config again."""
+        """Return the config as plain nested values, which `parse_config` turns into an equal config."""
         return self.model_dump(mode="json")
+
+
+@cache
+def _print_once(line: str) -> None:
+    notes().print(line)
 
 
 def parse_config(tree: Any, /) -> StudyConfig:
     """Check a config tree and return the study's config.
 
     Args:
-        tree: Nested mappings as YAML gives them.
+        tree: Nested mappings as read from YAML.
 
     Raises:
-        UsageError: With a line for every mistake: what was required, what came, which field.
+        UsageError: The config is invalid; one line per mistake: the field, what is required, what was given.
     """
     if not isinstance(tree, Mapping):
         raise UsageError(f"a study's config must be a mapping with `name`, `dataset` and `search`, got {tree!r}")
@@ -304,27 +317,7 @@ def _check_space(config: StudyConfig) -> None:
         raise UsageError(str(error)) from error
 
 
-def _storage_problem(storage: str) -> str | None:
-    """Return what is wrong with `storage.optuna`, or None. A password is never repeated in the answer."""
-    scheme, separator, rest = storage.partition("://")
-    if not separator:
-        if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
-            return None
-        got = storage
-    elif scheme in ("postgresql", "postgresql+psycopg"):
-        user, at, _ = rest.partition("/")[0].rpartition("@")
-        if (at and ":" in user) or "password=" in rest:
-            return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
-        return None
-    else:
-        got = f"{scheme}://..."
-    return (
-        "must be null (SQLite in the study's folder), journal, journal:PATH or "
-        f"postgresql://USER@HOST/DATABASE, got {got!r}"
-    )
-
-
-def _taken(values: dict[str, Any], cls: type) -> dict[str, Any]:
+def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:
     return {name: values.pop(name) for name in settings_of(cls) if name in values}
 
 

@@ -1,4 +1,4 @@
-"""Turns pydantic's findings into one line each: the field, what was required, what came."""
+"""Turns pydantic's errors into one line each: the field, what was required, what was given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATTERNS = {
     NAME_PATTERN: "must be letters, digits, dots, dashes and underscores, at most 100, a letter or digit first: "
     "it names a folder"
 }
-"""What the schema's patterns ask for, in words."""
+"""A description of each pattern in the schema."""
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
@@ -26,28 +26,28 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
 
     Args:
         error: What validation raised.
-        root: The schema it was validated against; unknown keys are answered with its nearest valid name.
+        root: The schema that it was validated against. For an unknown key, its nearest valid name is suggested.
     """
     lines = []
-    for found in error.errors():
-        path = [str(part) for part in found["loc"]]
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
         where = ".".join(path)
-        if found["type"] in _UNKNOWN:
+        if problem["type"] in _UNKNOWN:
             lines.append(f"unknown key `{where}`{nearest(path[-1], _keys_at(root, path[:-1]))}")
-        elif found["type"] in _MISSING:
+        elif problem["type"] in _MISSING:
             lines.append(f"`{where}` is required")
-        elif found["type"] == "value_error":
-            first, *more = str(found["ctx"]["error"]).split("; `")
+        elif problem["type"] == "value_error":
+            first, *more = str(problem["ctx"]["error"]).split("; `")
             lines.extend(_with_section(part, path) for part in (first, *(f"`{part}" for part in more)))
-        elif found.get("ctx", {}).get("pattern") in _PATTERNS:
-            lines.append(f"`{where}` {_PATTERNS[found['ctx']['pattern']]}, got {found['input']!r}")
+        elif problem.get("ctx", {}).get("pattern") in _PATTERNS:
+            lines.append(f"`{where}` {_PATTERNS[problem['ctx']['pattern']]}, got {problem['input']!r}")
         else:
-            lines.append(f"`{where}`: {_plain(found['msg'])}, got {found['input']!r}")
+            lines.append(f"`{where}`: {_plain(problem['msg'])}, got {problem['input']!r}")
     return lines
 
 
 def _with_section(text: str, path: list[str]) -> str:
-    """Put the section before the field that a check named, or name the field whose own check did not."""
+    """Prefix the field named in a message with its section, or name the field where the message does not."""
     section = ".".join(path)
     if not section:
         return text

@@ -1,4 +1,4 @@
-"""Values with a form of their own: addresses, URIs, places for checkpoints, durations, fractions."""
+"""Checks and parses addresses, URIs, checkpoint locations, durations and fractions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def check_address(address: str | None, /) -> None:
     """Check the form of `cluster.address`: None, `auto`, or HOST:PORT of the head.
 
     Raises:
-        ValueError: Anything else. Ray Client (`ray://`) is refused because it moves the driver, and with it the
-            bookkeeping and SQLite, into a process on the head node: the results would lie there.
+        ValueError: Any other form. Ray Client (`ray://`) is refused because it runs the driver in a process on the
+            head node, where the results and the SQLite files would then be written.
     """
     if address is None or address == AUTO:
         return
     if "://" in address:
         raise ValueError(
-            f"`address` must be auto or HOST:PORT, got {address!r}: over a URL the study's own process, its results "
-            "and SQLite would move to the head node. From a laptop, submit the study instead: "
+            f"`address` must be auto or HOST:PORT, got {address!r}: with a URL the study would run on the head node "
+            "and write its results there. From a laptop, submit the study instead: "
             "ray job submit --address http://HEAD:8265 --working-dir . -- robust-study launch CONFIG --address auto "
             "--out DIR --set tracking.uri=URI (docs/cluster.md)"
         )
@@ -38,10 +38,10 @@ def check_address(address: str | None, /) -> None:
 
 
 def check_location(location: str | None, /) -> None:
-    """Check the form of `storage.checkpoints`: None, a path, or an s3:// or gs:// URL without anybody's secrets.
+    """Check the form of `storage.checkpoints`: None, a path, or an s3:// or gs:// URL without credentials.
 
     Raises:
-        ValueError: Another scheme, no bucket, or credentials, which belong into the workers' environment or role.
+        ValueError: Another scheme, no bucket, or credentials, which belong in the workers' environment or role.
     """
     if location is None or "://" not in location:
         return
@@ -80,44 +80,44 @@ def is_server(uri: str, /) -> bool:
 
 
 def absolute(uri: str, /) -> str:
-    """Return a URI that means the same from any working folder."""
+    """Return a URI that does not depend on the working folder."""
     path = uri.removeprefix("sqlite:///")
     return uri if path == uri else f"sqlite:///{Path(path).expanduser().resolve()}"
 
 
 def missing_file(uri: str, /) -> Path | None:
-    """Return the file of a SQLite store that is not there; None of any other store."""
+    """Return the file of a SQLite store that does not exist; None for any other store."""
     path = Path(uri.removeprefix("sqlite:///"))
     return path if uri.startswith("sqlite:///") and not path.exists() else None
 
 
 def unreadable(uri: str, /) -> str | None:
-    """Return why a URI names no store to read from, or None; nothing is made or changed to find out.
+    """Return why no store can be read at a URI, or None; the check creates and changes nothing.
 
-    Opening a SQLite file makes it where it is not there, and MLflow's tables in it where it is another's.
+    MLflow itself would create a missing SQLite file, and its own tables in a file that is not MLflow's.
     """
     if (problem := uri_problem(uri)) is not None:
         return problem
-    if (gone := missing_file(uri)) is not None:
-        return f"names {gone}, which does not exist"
+    if (missing := missing_file(uri)) is not None:
+        return f"names {missing}, which does not exist"
     if not uri.startswith("sqlite:///"):
         return None
     path = Path(uri.removeprefix("sqlite:///"))
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            found = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
+            table = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
     except sqlite3.Error as error:
         return f"names {path}, which cannot be read ({error})"
-    return None if found else f"names {path}, which is not MLflow's"
+    return None if table else f"names {path}, which is not an MLflow store"
 
 
 def uri_problem(uri: str, /) -> str | None:
-    """Return what is wrong with a tracking URI, or None; the answer never repeats what may be secret."""
+    """Return what is wrong with a tracking URI, or None; the message never includes what may be secret."""
     parts = urlsplit(uri)
     scheme = parts.scheme.partition("+")[0]
     if scheme not in _SCHEMES:
-        named = ", ".join(f"{name}://" for name in _SCHEMES)
-        return f"must begin with one of {named}, got {parts.scheme or 'none'}; a file's is sqlite:///PATH"
+        schemes = ", ".join(f"{name}://" for name in _SCHEMES)
+        return f"must begin with one of {schemes}, got {parts.scheme or 'none'}; for a file use sqlite:///PATH"
     if parts.password is not None or (scheme in SERVERS and (parts.username is not None or parts.query)):
         return f"must not hold a user name, password or token; {_FROM_ENVIRONMENT}"
     if any(word in name.lower() for name, _ in parse_qsl(parts.query) for word in _SECRETS):
@@ -136,13 +136,13 @@ def parse_duration(text: str, /) -> float:
     """Return the seconds in a duration such as `90m`, `8h` or `1d12h30m`.
 
     Raises:
-        ValueError: Another form, or no time at all.
+        ValueError: The text has another form, or the duration is 0.
     """
     if not re.fullmatch(r"(?:\d+(?:\.\d+)?[dhms])+", text):
         raise ValueError(f"a duration must read like 90m, 8h or 1d12h (d, h, m, s), got {text!r}")
     seconds = sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"([\d.]+)([dhms])", text))
     if seconds <= 0:
-        raise ValueError(f"a duration must be longer than nothing, got {text!r}")
+        raise ValueError(f"a duration must be longer than 0, got {text!r}")
     return seconds
 
 
@@ -152,7 +152,7 @@ _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 def with_numbers(node: Any) -> Any:
-    """Return nested values with `8/255` and `5e-4` (a string to YAML 1.1) as numbers, wherever they stand."""
+    """Return nested values with strings such as `8/255` and `5e-4` (a string in YAML 1.1) as numbers."""
     if isinstance(node, dict):
         return {key: with_numbers(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -169,3 +169,23 @@ def with_numbers(node: Any) -> Any:
 def default_uri() -> str:
     """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
     return f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def storage_problem(storage: str, /) -> str | None:
+    """Return what is wrong with `storage.optuna`, or None; the message never includes a password."""
+    scheme, separator, rest = storage.partition("://")
+    if not separator:
+        if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
+            return None
+        got = storage
+    elif scheme in ("postgresql", "postgresql+psycopg"):
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        if (at and ":" in user) or "password=" in rest:
+            return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
+        return None
+    else:
+        got = f"{scheme}://..."
+    return (
+        "must be null (SQLite in the study's folder), journal, journal:PATH or "
+        f"postgresql://USER@HOST/DATABASE, got {got!r}"
+    )

@@ -1,4 +1,4 @@
-"""Which folders lie on file systems that other machines share."""
+"""Which folders are on network file systems."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ NETWORK = {
     "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "panfs", "pvfs2", "smb3", "smbfs",
     "wekafs",
 }  # fmt: skip
-"""File systems that other machines share, on which SQLite's locks cannot be trusted.
+"""Types of network file systems, whose locks SQLite cannot rely on.
 
-Buckets mounted by mountpoint-s3, blobfuse2 or goofys are plain `fuse`.
+Buckets mounted with mountpoint-s3, blobfuse2 or goofys have the type `fuse`.
 """
 
 
 def network_mount(path: Path, /) -> tuple[str, str] | None:
-    """Return mount point and type of the network file system that holds `path`; None on a disk of this machine.
+    """Return mount point and type of the network file system that `path` is on; None on a local disk.
 
     Args:
-        path: Need not exist: the nearest folder above it that does is looked up.
+        path: Need not exist: the nearest parent that does is looked up.
     """
     try:
         lines = MOUNTS.read_text(encoding="utf-8").splitlines()
     except OSError:
-        # no Linux: nothing is known about its mounts
+        # not Linux: its mounts are unknown
         return None
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    place, best = place.resolve(), ("/", "")
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    existing, best = existing.resolve(), ("/", "")
     for line in lines:
         point, kind = (field.replace("\\040", " ") for field in line.split()[1:3])
-        # of two mounts on one point the later hides the earlier
-        if place.is_relative_to(point) and len(point) >= len(best[0]):
+        # of two mounts at one point, the later one hides the earlier one
+        if existing.is_relative_to(point) and len(point) >= len(best[0]):
             best = (point, kind)
     return best if best[1] in NETWORK else None

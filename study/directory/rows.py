@@ -1,4 +1,4 @@
-"""What a study's result files hold, read for its commands."""
+"""Reads a study's result files for the commands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from study.errors import UsageError
 
 
 def evaluation_rows(study_dir: Path, /) -> list[Mapping[str, Any]]:
-    """Return the evaluation rows of a study and of its new seeds: each one use of test data.
+    """Return the evaluation rows of a study and of its new seeds; each is one use of the test split.
 
     Raises:
-        UsageError: Damaged files, or of another version.
+        UsageError: A file is damaged or of another version.
     """
     from analysis.heldout.members import read_uses
 
@@ -26,7 +26,7 @@ def evaluation_rows(study_dir: Path, /) -> list[Mapping[str, Any]]:
 
 
 def count_rows(study_dir: Path, /) -> int:
-    """Return how many trials of a study have their row."""
+    """Return how many trials of a study have a row."""
     return int(read_rows([study_dir]).num_rows)
 
 
@@ -35,10 +35,10 @@ def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool | None = None) -
 
     Args:
         sources: Studies' folders, folders with `results/` alone, or Parquet files of `robust-study export`.
-        skip_damaged: Leave out damaged files, each named in a warning; None where the command has no such option.
+        skip_damaged: Skip damaged files with a warning for each; None for a command without this option.
 
     Raises:
-        UsageError: A source that is none of these, results of another schema, or damaged files.
+        UsageError: A source is none of these, its results have another schema, or files are damaged.
     """
     from analysis.data.combine import read_studies
     from analysis.data.results import SchemaError
@@ -52,16 +52,16 @@ def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool | None = None) -
     except SchemaError as error:
         raise UsageError(str(error)) from error
     except ResultsError as error:
-        optional = skip_damaged is False and "Parquet file" in str(error)
-        more = "; --skip-damaged reads the rest" if optional else ""
-        raise UsageError(f"{error}{more}") from error
+        skippable = skip_damaged is False and "Parquet file" in str(error)
+        hint = "; --skip-damaged reads the rest" if skippable else ""
+        raise UsageError(f"{error}{hint}") from error
 
 
 def reference_of(sources: Sequence[Path], /) -> dict[str, float]:
-    """Return the hypervolume's reference values that the sources' configs fix, by objective; exports fix none.
+    """Return the hypervolume's reference values that the sources' configs set, by objective; exports set none.
 
     Raises:
-        UsageError: Two studies fix different values for one objective.
+        UsageError: Two studies set different values for one objective.
     """
     fixed: dict[str, float] = {}
     for source in sources:
@@ -71,26 +71,26 @@ def reference_of(sources: Sequence[Path], /) -> dict[str, float]:
             if fixed.setdefault(name, value) != value:
                 raise UsageError(
                     f"`front.reference.{name}` is {value:g} in {source} and {fixed[name]:g} in another study; "
-                    "hypervolumes compare at one reference point: draw them apart"
+                    "hypervolumes can only be compared at one reference point: draw the studies separately"
                 )
     return fixed
 
 
-def known_on_test(study_dir: Path, /, *, table: Any = None) -> Any:
-    """Return what a study's folder holds on test, a `members.HeldoutResults`; None where nothing was measured.
+def heldout_results(study_dir: Path, /, *, table: Any = None) -> Any:
+    """Return a study's results on test, a `members.HeldoutResults`; None where nothing was measured.
 
     Args:
         study_dir: The study's folder.
-        table: Its result rows; read when None.
+        table: Its result rows; read from the folder when None.
 
     Raises:
-        UsageError: An exported file, or damaged ones.
+        UsageError: The study is an exported file, or files are damaged.
     """
     from analysis.data.schema import ResultsError
     from analysis.heldout.members import read_on_test
 
     if study_dir.is_file():
-        raise UsageError(f"{study_dir} holds no test values: name the study's folder")
+        raise UsageError(f"{study_dir} has no results on test: name the study's folder")
     try:
         return read_on_test(study_dir, read_rows([study_dir]) if table is None else table)
     except ResultsError as error:

@@ -1,4 +1,4 @@
-"""Trials to be trained again with new seeds: which, with which seeds, kept in a file that only grows."""
+"""The seed plan: trials to be retrained with new seeds, in a file to which trials are only added."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PLAN_FILE = "plan.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """One trial of the study with another seed.
+    """A trial of the study with another seed.
 
     Attributes:
-        trial_id: Its id: the parent's and which of the new seeds it has, from 1.
+        trial_id: Its id: the parent's id and `repeat`.
         parent: Id of the trial whose settings it has.
-        parent_number: That trial's number.
-        repeat: Which of the parent's new seeds, from 1.
+        parent_number: Number of that trial.
+        repeat: Number of the seed among the parent's new seeds, from 1.
         seed: The seed.
-        proposal: Who chose the settings, as the parent's row says.
-        params: What Optuna holds of the parent.
+        proposal: How the settings were proposed, from the parent's row.
+        params: The parent's parameters in Optuna.
         spec: The trial's spec.
     """
 
@@ -40,11 +40,11 @@ class Replica:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a confirmation by their number, and the study beneath whose run they are tracked.
+    """The trials of a confirmation, and the study under whose MLflow run they are tracked.
 
     Attributes:
-        replicas: In order of their numbers.
-        parent_study_id: What identifies the study in tracking; None where it is not tracked.
+        replicas: The trials, ordered by number.
+        parent_study_id: The study's id in tracking; None where it is not tracked.
     """
 
     replicas: tuple[Replica, ...]
@@ -54,12 +54,12 @@ class Plan:
         return len(self.replicas)
 
     def write(self, folder: Path, /) -> None:
-        """Write the plan, whole or not at all."""
-        tree = {"replicas": [asdict(one) for one in self.replicas], "beneath": self.parent_study_id}
+        """Write the plan atomically."""
+        tree = {"replicas": [asdict(replica) for replica in self.replicas], "beneath": self.parent_study_id}
         write_text(folder / PLAN_FILE, json.dumps(tree, indent=1))
 
     def trial(self, number: int, /) -> dict[str, Any]:
-        """Return what the plan says of a trial's Tune config."""
+        """Return the planned part of a trial's Tune config."""
         replica = self.replicas[number]
         return {
             "trial_id": replica.trial_id,
@@ -71,7 +71,7 @@ class Plan:
 
 
 def read_plan(folder: Path, /) -> Plan | None:
-    """Return the plan of a confirmation's folder, None where there is none.
+    """Return the plan in a confirmation's folder, None where there is none.
 
     Raises:
         UsageError: The file is damaged.
@@ -81,6 +81,8 @@ def read_plan(folder: Path, /) -> Plan | None:
         return None
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(tuple(Replica(**one) for one in tree["replicas"]), tree["beneath"])
+        return Plan(tuple(Replica(**replica) for replica in tree["replicas"]), tree["beneath"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is damaged ({type(error).__name__}): move {folder} away and confirm again") from error
+        raise UsageError(
+            f"{path} is damaged ({type(error).__name__}): move {folder} away and run `confirm` again"
+        ) from error

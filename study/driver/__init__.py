@@ -1,1 +1,1 @@
-"""One driver process: Ray Tune runs the trials; rows, Optuna and MLflow learn of each."""
+"""One driver process: Ray Tune runs the trials; each is written to disk, then reported to Optuna and MLflow."""

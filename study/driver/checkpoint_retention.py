@@ -1,4 +1,4 @@
-"""Which trials' checkpoints are kept."""
+"""Which trials' checkpoints are kept, and the deletion of the others."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from trainables.checkpoints.files import folders, join, remove_folder
 Rule = Literal["all", "contenders", "front"]
 
 MARGIN = 0.05
-"""A trial that another one beats by more than this in every objective is no contender."""
+"""A trial that another trial beats by more than this in every objective is not a contender."""
 
 
 class CheckpointRetention:
-    """Deletes checkpoints that the rule does not keep, as trials end. Never those of a trial on the front.
+    """Deletes checkpoints that the rule does not keep as trials end, never those of a trial on the front.
 
     Args:
-        rule: `all`; `contenders`; `front`.
-        objectives: Objectives of the search beyond the front's own: a trial has to be beaten in these too.
-        remove: Deletes the checkpoints of a trial, by its id.
-        rows: Result rows of trials that ended before.
-        there: Ids of the trials that have checkpoints. What the rule does not keep of those that ended before is
-            deleted: the rule may have changed, or a driver may have died before it had deleted them.
+        rule: `all`, `contenders` or `front`.
+        objectives: Objectives of the search. A trial must be beaten in these and in the front's own.
+        remove: Deletes the checkpoints of a trial, given its id.
+        rows: Result rows of the trials that ended before.
+        existing: Ids of the trials that have checkpoints. Those of ended trials that the rule does not keep are
+            deleted: the rule may have changed, or a driver may have died before it deleted them.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class CheckpointRetention:
         objectives: Sequence[str],
         remove: Callable[[str], object],
         rows: Iterable[Mapping[str, Any]] = (),
-        there: Iterable[str] = (),
+        existing: Iterable[str] = (),
     ) -> None:
         self._rule = rule
         self._names = list(dict.fromkeys([*FRONT, *objectives]))
@@ -49,25 +49,25 @@ class CheckpointRetention:
         self._remove = remove
         self._kept: dict[str, NDArray[np.float64]] = {}
         self._best: dict[str, NDArray[np.float64]] = {}
-        before = set()
+        ended = set()
         for row in rows:
-            self._enter(row)
-            before.add(row["trial_id"])
-        self._sweep()
-        for trial in sorted((before - self._kept.keys()).intersection(there)) if rule != "all" else ():
-            remove(trial)
+            self._add(row)
+            ended.add(row["trial_id"])
+        self._drop_beaten()
+        for trial_id in sorted((ended - self._kept.keys()).intersection(existing)) if rule != "all" else ():
+            remove(trial_id)
 
     def ended(self, row: Mapping[str, Any], /) -> None:
-        """Take a trial that ended, and delete what the rule no longer keeps."""
+        """Add a trial that ended, and delete what the rule no longer keeps."""
         if self._rule == "all":
             return
-        if not self._enter(row):
+        if not self._add(row):
             self._remove(row["trial_id"])
-        for trial in self._sweep():
-            self._remove(trial)
+        for trial_id in self._drop_beaten():
+            self._remove(trial_id)
 
-    def _enter(self, row: Mapping[str, Any]) -> bool:
-        """Return whether the trial may be kept at all."""
+    def _add(self, row: Mapping[str, Any]) -> bool:
+        """Add a trial to those that are kept, and return False for one that cannot be."""
         if row["status"] == "failed":
             return False
         point = self._signs * values(row, self._names)
@@ -76,26 +76,30 @@ class CheckpointRetention:
             return False
         self._kept[row["trial_id"]] = point
         if feasible:
-            front = {name: there for name, there in self._best.items() if not _dominates(point, there)}
-            if not any(_dominates(there, point) for there in front.values()):
-                self._best = {**front, row["trial_id"]: point}
+            best = {trial_id: other for trial_id, other in self._best.items() if not _dominates(point, other)}
+            if not any(_dominates(other, point) for other in best.values()):
+                self._best = {**best, row["trial_id"]: point}
         return True
 
-    def _sweep(self) -> list[str]:
-        """Forget the trials that are not kept any more, and return them."""
+    def _drop_beaten(self) -> list[str]:
+        """Drop the trials that are no longer kept, and return their ids."""
         if not self._best:
             return []
         best = np.stack(list(self._best.values()))
-        gone = [name for name, point in self._kept.items() if name not in self._best and self._is_beaten(point, best)]
-        for name in gone:
-            del self._kept[name]
-        return gone
+        beaten = [
+            trial_id
+            for trial_id, point in self._kept.items()
+            if trial_id not in self._best and self._is_beaten(point, best)
+        ]
+        for trial_id in beaten:
+            del self._kept[trial_id]
+        return beaten
 
     def _is_beaten(self, point: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
         if self._rule == "contenders":
             return bool((best > point + MARGIN).all(axis=1).any())
-        two = len(FRONT)  # a trial that ties with another on the front is on it too
-        return any(_dominates(other[:two], point[:two]) for other in best)
+        axes = len(FRONT)  # dominance on the front's objectives alone: a trial that ties with a member is on it too
+        return any(_dominates(other[:axes], point[:axes]) for other in best)
 
 
 def _dominates(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
@@ -105,14 +109,14 @@ def _dominates(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 20.0
-"""Longest wait for what is left to delete when a driver ends; `resume` deletes the rest."""
+"""Longest wait for outstanding deletions when a driver ends; `resume` does the rest."""
 
 
 class Deletions:
-    """Deletes folders of one place, one after the other, in a thread.
+    """Deletes folders under one root in a background thread, one after the other.
 
     Args:
-        root: The place: a path or an object store's URL.
+        root: A path or an object store's URL.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -131,11 +135,11 @@ class Deletions:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, folder: str, /) -> None:
-        """Have a folder deleted; what fails is left there."""
+        """Queue a folder for deletion; one that cannot be deleted stays."""
         self._last = self._thread.submit(delete, join(self._root, folder))
 
-    def there(self) -> list[str]:
-        """Return the folders that are there now; none when the place does not answer."""
+    def existing(self) -> list[str]:
+        """Return the names of the folders under the root; none when it cannot be listed."""
         try:
             return folders(self._root)
         except OSError:
@@ -144,7 +148,7 @@ class Deletions:
 
 
 def delete(folder: Path | str, /) -> None:
-    """Delete a folder that is not needed; it stays when it cannot be deleted."""
+    """Delete a folder, or leave it when it cannot be deleted."""
     try:
         remove_folder(folder)
     except OSError:

@@ -1,4 +1,4 @@
-"""The ledger: turns a trial's end into its rows on disk, and says what is on disk already."""
+"""Writes a trial's rows to disk when it ends, and keeps count of the rows written."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ class ResultWriter:
         study_dir: The study's folder.
         study: The study's name.
         methods: The methods it searches.
-        constraints: What a trial must keep to be on the front.
-        reference: Where the config lets the hypervolume begin, by objective.
+        constraints: Constraints that a trial must satisfy to be on the front.
+        reference: Reference values of the hypervolume that the config fixes, by objective.
 
     Attributes:
-        rows: By trial number what each result row says of the trial's end: a driver of many trials keeps no more.
+        rows: Part of each result row by trial number: status, reason, flags and validation values. The driver of a
+            study of many trials keeps no more of them in memory.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ResultWriter:
     ) -> None:
         self._dir = study_dir
         self._reference = reference_point(FRONT, fixed=reference)
-        # every file has every method's columns, so that any Parquet reader sees them whichever file comes first
+        # every file has every method's columns, because many Parquet readers take the schema of the first file
         self._params = dict.fromkeys(f"param.{name}" for method in methods for name in _numeric_settings(method))
         self._study = study
         self._constraints = constraints_text(constraints)
@@ -60,29 +61,29 @@ class ResultWriter:
 
     def read(self) -> list[dict[str, Any]]:
         """Return the result rows on disk with all their columns."""
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         if any((self._dir / RESULT.folder).glob("*.parquet")):
-            found = read_results(self._dir).to_pylist()
-        return found
+            rows = read_results(self._dir).to_pylist()
+        return rows
 
     @property
     def count(self) -> int:
-        """Return how many trials have their row."""
+        """Return how many trials have a row."""
         return len(self.rows)
 
     @property
     def failed(self) -> int:
-        """Return how many of them failed."""
+        """Return how many trials failed."""
         return self._statuses["failed"]
 
     @property
     def front(self) -> list[str]:
-        """Return the ids of the trials that are on the front so far."""
+        """Return the ids of the trials on the front so far."""
         return [trial_id for trial_id, _ in self._front]
 
     @property
     def front_size(self) -> int:
-        """Return how many trials are on the front so far."""
+        """Return the size of the front so far."""
         return len(self._front)
 
     def has(self, trial_id: str) -> bool:
@@ -90,9 +91,9 @@ class ResultWriter:
         return trial_id in self._ids
 
     def progress(self) -> dict[str, float]:
-        """Return the study's own metrics: trials by status, front size, hypervolume."""
-        front, senses = [point for _, point in self._front], directions(FRONT)
-        volume = hypervolume(front, reference=self._reference, maximise=senses).value if front else 0
+        """Return the study's metrics: trials by status, front size, hypervolume."""
+        front = [point for _, point in self._front]
+        volume = hypervolume(front, reference=self._reference, maximise=directions(FRONT)).value if front else 0
         return {
             "trials_completed": self._statuses["completed"],
             "trials_stopped_early": self._statuses["stopped_early"],
@@ -128,14 +129,14 @@ class ResultWriter:
 
         Args:
             config: The trial's Tune config.
-            outcome: What the worker measured.
+            outcome: The worker's measurements.
             status: How the trial ended.
-            run_id: Its MLflow run, where one is known.
-            attempts: How often it was begun, where that is known.
+            run_id: Its MLflow run, where known.
+            attempts: Number of attempts at it, where known.
             reason: Why it ended so; the outcome's own reason when None.
 
         Returns:
-            The result row. It is written last: where it is, the trial's other files are.
+            The result row. It is written last: where it exists, the trial's other files do too.
         """
         identity = self._identity(config)
         trial = identity["trial_id"]
@@ -149,11 +150,11 @@ class ResultWriter:
         row |= {"checkpoint_path": config.get("checkpoint_dir"), "code_revision": code_revision()}
         row["attempts"] = attempts
         shared = {key: identity[key] for key in ("study", "trial_id")}
-        kinds = {row["checkpoint_kind"]: outcome.examples, "best": outcome.best_examples}
+        examples_by_checkpoint = {row["checkpoint_kind"]: outcome.examples, "best": outcome.best_examples}
         parts = [
-            example_columns(found, **shared, checkpoint=kind, attack=row["attack"], epsilon=row["eval_epsilon"])
-            for kind, found in kinds.items()
-            if found
+            example_columns(examples, **shared, checkpoint=kind, attack=row["attack"], epsilon=row["eval_epsilon"])
+            for kind, examples in examples_by_checkpoint.items()
+            if examples
         ]
         if parts:
             columns = {name: [value for part in parts for value in part[name]] for name in parts[0]}
@@ -189,22 +190,22 @@ class ResultWriter:
         return row
 
     def _identity(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        known = {key: config[key] for key in ("trial_id", "number", "proposal")}
-        shared = {"study": self._study, "constraints": self._constraints}
-        return shared | known | {"replicate_of": config.get("replicate_of")}
+        of_study = {"study": self._study, "constraints": self._constraints}
+        of_trial = {key: config[key] for key in ("trial_id", "number", "proposal")}
+        return of_study | of_trial | {"replicate_of": config.get("replicate_of")}
 
     def _count(self, row: dict[str, Any]) -> None:
-        """Take up a row. Its cost does not grow with the study: only members of the front can still be dominated."""
-        self.rows[row["number"]] = {name: row[name] for name in row if name in _END or name.startswith("val_")}
+        """Add a row. The cost does not grow with the study: only members of the front can still be dominated."""
+        self.rows[row["number"]] = {name: row[name] for name in row if name in _KEPT_COLUMNS or name.startswith("val_")}
         self._ids.add(row["trial_id"])
         self._statuses[row["status"]] += 1
         if is_feasible(row):
             candidates = [*self._front, (row["trial_id"], values(row, FRONT))]
-            kept = non_dominated([point for _, point in candidates], maximise=directions(FRONT))
-            self._front = [candidate for candidate, stays in zip(candidates, kept, strict=True) if stays]
+            on_front = non_dominated([point for _, point in candidates], maximise=directions(FRONT))
+            self._front = [candidate for candidate, is_on in zip(candidates, on_front, strict=True) if is_on]
 
 
-_END = ("trial_id", "number", "status", "reason", "flags", "constraints")
+_KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints")
 
 
 def _numeric_settings(method: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How often a trial was begun, and which of its ends count against it."""
+"""Count a trial's attempts and decide when it has failed for good."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 MAX_FAILURES = 3
-"""Failures of its own after which a trial is failed: it is begun at most so many times, lost nodes aside."""
+"""Attempts after which a trial has failed for good; those that ended with a lost node do not count."""
 
 MAX_LOSSES = 10
-"""Nodes that may be lost under a trial without an epoch in between; more look like its own doing."""
+"""Nodes that a trial may lose without reporting an epoch in between; with more, it is taken to bring them down."""
 
 _NODE_LOST = ("node has died", "the actor's node was", "node was preempted", "NodeDiedError")
-_NOTICE_SECONDS = 4.0
+_DETECTION_SECONDS = 4.0
 
 
 class RetryCounter:
     """Counts the attempts at one trial.
 
     Args:
-        before: Attempts of earlier drivers.
+        earlier: Number of attempts by earlier drivers.
 
     Attributes:
-        count: Times the trial was begun, those of earlier drivers included.
-        failures: Ends that count against it.
+        count: Number of attempts, those by earlier drivers included.
+        failures: Number of failures of the trial's own.
     """
 
-    def __init__(self, before: int = 0) -> None:
-        self.count = before
+    def __init__(self, earlier: int = 0) -> None:
+        self.count = earlier
         self.failures = 0
         self._losses = 0
 
-    def begun(self) -> None:
-        """Count a beginning."""
+    def attempt_started(self) -> None:
+        """Count an attempt."""
         self.count += 1
 
-    def progressed(self) -> None:
-        """Note that an epoch was reported: what was lost before it no longer counts."""
+    def epoch_reported(self) -> None:
+        """Reset the count of lost nodes: only those since the last reported epoch count."""
         self._losses = 0
 
-    def ended(self, *, node_lost: bool) -> bool:
-        """Count an end before the trial's own; return whether the trial is to be given up."""
+    def attempt_failed(self, *, node_lost: bool) -> bool:
+        """Count a failed attempt; return whether the trial has failed for good."""
         if node_lost:
             self._losses += 1
         else:
@@ -54,7 +54,7 @@ class RetryCounter:
 
 def lost_nodes() -> int:
     """Return how many nodes the connected cluster has lost so far."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call] # Ray leaves it untyped
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call] # untyped in Ray
     return sum(not node["Alive"] for node in nodes)
 
 
@@ -65,25 +65,25 @@ def is_node_loss(
     *,
     lost_at_start: int,
     lost: Callable[[], int] = lost_nodes,
-    patience: float = _NOTICE_SECONDS,
+    patience: float = _DETECTION_SECONDS,
 ) -> bool:
-    """Return whether a trial ended because its node was drained, killed or frozen, not by its own doing.
+    """Return whether an attempt failed because its node was drained, killed or frozen, through no fault of the trial.
 
-    A worker that cannot be reached may have died or its node may have; which of them shows when the cluster
-    notices the node, so that is waited for.
+    Where a worker cannot be reached, either it or its node has died. The two are distinguished by waiting for the
+    cluster to detect the loss of a node.
 
     Args:
-        error: What ended the attempt, where it could be kept.
-        text: What it said.
-        lost_at_start: Nodes lost when the attempt began.
-        lost: Counts the nodes lost by now.
+        error: The exception that ended the attempt, where it could be loaded.
+        text: Its traceback.
+        lost_at_start: Number of nodes lost when the attempt started.
+        lost: Returns the number of nodes lost so far.
         patience: Longest wait in seconds.
     """
-    if getattr(error, "preempted", False) or any(words in text for words in _NODE_LOST):
+    if getattr(error, "preempted", False) or any(phrase in text for phrase in _NODE_LOST):
         return True
     if not isinstance(error, RayActorError) and "ActorUnavailableError" not in text:
         return False
     deadline = time.monotonic() + (patience if isinstance(error, ActorUnavailableError) else 0.0)
-    while not (found := lost() > lost_at_start) and time.monotonic() < deadline:
+    while not (node_lost := lost() > lost_at_start) and time.monotonic() < deadline:
         time.sleep(0.2)
-    return found
+    return node_lost

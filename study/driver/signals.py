@@ -1,4 +1,4 @@
-"""Signals: the first Ctrl-C or SIGTERM asks the study to stop in order, the second ends it on the spot."""
+"""Signals: the first Ctrl-C or SIGTERM stops the study gracefully, the second ends the process immediately."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from typing import Any
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE_SECONDS = 90.0
-"""How long a stop waits for running trials at most; they save between two batches, or when they are measured."""
+"""Longest wait of a stop for running trials, which save between two batches or once their measurement is over."""
 
 
 class StopSignals:
     """Turns SIGINT, SIGTERM and a closed terminal (SIGHUP) into a request to stop; a second one ends the process.
 
-    SIGHUP never is that second one, since shell and kernel both send it; where it is ignored, as `nohup` has it,
-    it stays so.
+    SIGHUP never counts as the second one, since shell and kernel both send it. Where it is ignored, as under `nohup`,
+    it stays ignored.
 
-    Ending on the spot is safe at any time: files appear whole or not at all, and a resumed study
-    settles the rest.
+    Ending the process is safe at any time: files are written atomically, and `resume` deals with open trials.
 
     Attributes:
-        signal: What asked for the stop, None as long as nothing did.
+        signal: Number of the signal that requested the stop; None while none has.
     """
 
     def __init__(self) -> None:
@@ -47,26 +46,24 @@ class StopSignals:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Take the signals, also back from a library that has put its own handlers."""
+        """Install the handlers, also over those of a library, and unblock the signals."""
         for number in _SIGNALS:
             if (number, self._before.get(number)) != (signal.SIGHUP, signal.SIG_IGN):
                 signal.signal(number, self._handle)
-        # a driver that handed over to this one held them back
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     @property
     def requested(self) -> bool:
-        """Whether the study is to stop."""
+        """Whether a stop is requested."""
         return self.signal is not None
 
     @property
-    def patience_over(self) -> bool:
-        """Whether running trials have had their time."""
+    def grace_is_over(self) -> bool:
+        """Whether a stop was requested more than `GRACE_SECONDS` ago."""
         return self.requested and time.monotonic() - self._asked > GRACE_SECONDS
 
     @property
     def exit_code(self) -> int:
-        """The exit code of what a signal ended: 130 after Ctrl-C, 143 after SIGTERM; 0 when nothing asked."""
+        """The exit code after a signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP; 0 without one."""
         return 0 if self.signal is None else 128 + self.signal
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -75,26 +72,21 @@ class StopSignals:
             if self.signal is not None:
                 return
         if self.signal is not None:
-            _say("stopped now; every row that was written is whole\n")
+            _print("stopped immediately; all rows written so far are complete\n")
             os._exit(128 + number)
         self.signal, self._asked = number, time.monotonic()
-        _say("stopping: no new trials; running ones save where they are. Once more to stop now\n")
-
-
-def hold_back() -> None:
-    """Keep the signals waiting until `listen` is called, also in a program that replaces this one."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        _print("stopping: no new trials start, running ones are saved; a second signal stops immediately\n")
 
 
 def _silence(streams: list[int]) -> None:
-    """Let what is written to a terminal that is gone go nowhere: it would raise."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discard what is written to a closed terminal: writing to it would raise."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
+        os.dup2(null, stream)
+    os.close(null)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     # not through a console: a handler may run in the middle of another write to it
     with suppress(OSError):
         os.write(2, f"\n{text}".encode())

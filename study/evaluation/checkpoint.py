@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from rich.table import Table
 from study.config.values import with_numbers
 from study.console import StageProgress, duration, notes, results
 from study.errors import UsageError
+from study.evaluation.bounds import CERTIFIED_EXAMPLES, bracket
 from study.evaluation.checkpoint_input import CheckpointRequest, prepare
-from study.evaluation.checkpoint_usage import count_use, owner_of
 from trainables.attacks import ATTACKS
 from trainables.registry import UnknownNameError
 from trainables.spec import LipschitzSpec
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 ALL = "all"
 ALWAYS = ("fgsm", "pgd")
+"""Attacks on any checkpoint, before those asked for."""
+
 SEED = 0
-CERTIFIED_EXAMPLES = 100
-"""Bounds cost about a second for ten images of a small network, and their share needs no more."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,11 @@ class Evaluation:
 def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None:
     """Measure a checkpoint and print a table, or one JSON object; on request, write each image's outcomes.
 
-    Of a study's own file the use of test data is counted there.
-
     Raises:
-        UsageError: No such checkpoint, model or data set, or ones that do not fit each other.
+        UsageError: A study's own checkpoint; no such checkpoint, model or data set, or ones that do not fit each other.
     """
     model, images, labels = prepare(request)
-    begun = time.perf_counter()
     found = _measure(request, model, images, labels)
-    if owner := owner_of(request):
-        count_use(request, owner, under=_by_attack(found), seed=SEED, seconds=time.perf_counter() - begun)
     if request.examples is not None:
         write_examples(request.examples, found)
     if as_json:
@@ -75,8 +70,12 @@ def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None
         _print(request, found)
 
 
-def parse_attacks(name: str, /) -> tuple[str, ...]:
-    """Return the attacks that `--attack` asks for, beside FGSM and PGD.
+def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
+    """Return the attacks that `--attack` asks for, beside those that are run in any case.
+
+    Args:
+        name: A registered attack, `package.module:object`, or `all` of the registered ones.
+        always: Attacks that are run in any case, which are left out.
 
     Raises:
         UsageError: Unknown attack, or one whose package is missing.
@@ -102,7 +101,7 @@ def parse_attacks(name: str, /) -> tuple[str, ...]:
             raise UsageError(f"--attack: {error}") from error
         if not callable(loaded):
             raise UsageError(f"--attack {attack} must be a function, got {type(loaded).__name__}")
-    return tuple(attack for attack in wanted if attack not in ALWAYS)
+    return tuple(attack for attack in wanted if attack not in always)
 
 
 def parse_radius(text: str, /) -> float:
@@ -176,22 +175,6 @@ def _certificate(
     return found
 
 
-def _by_attack(found: Evaluation) -> dict[str, Measures]:
-    """Return what each attack left, PGD's with the Lipschitz estimate."""
-    bare = replace(found.measures, lipschitz=found.measures.lipschitz[:0], lipschitz_scale_free=None)
-    others = {
-        name: replace(
-            bare,
-            robust_correct=one.robust.cpu().numpy(),
-            flags=tuple(sorted(one.flags)),
-            seconds_attack=one.seconds,
-            seconds_lipschitz=0.0,
-        )
-        for name, one in found.attacks.items()
-    }
-    return {"pgd": found.measures, **others}
-
-
 def _accuracies(found: Evaluation) -> dict[str, tuple[float, float]]:
     """Return each attack's robust accuracy and the seconds it took, weakest attack first."""
     values = {name: (float(one.robust.double().mean()), one.seconds) for name, one in found.attacks.items()}
@@ -240,18 +223,10 @@ def _as_dict(request: CheckpointRequest, found: Evaluation) -> dict[str, Any]:
 
 
 def _certified(found: Evaluation) -> dict[str, float]:
-    """Return what is proved of the first images, between what was found on the same ones; empty where nothing is."""
+    """Return what is proved of the first images, beside what was found on the same ones; empty where nothing is."""
     if found.certificate is None:
         return {}
-    correct, upper = found.certificate.certified_correct, found.certificate.lipschitz_upper
-    same = slice(len(correct))
-    return {
-        "certified_examples": len(correct),
-        "certified_robust_accuracy": float(correct.double().mean()),
-        "robust_accuracy_worst_case_of_these": float(found.standing[same].mean()),
-        "certified_lipschitz_mean": float(upper.mean()),
-        "lipschitz_mean_of_these": float(found.measures.lipschitz[same].mean()),
-    }
+    return bracket(found.certificate, robust=found.standing, lipschitz=found.measures.lipschitz)
 
 
 def write_examples(path: Path, found: Evaluation, /) -> None:

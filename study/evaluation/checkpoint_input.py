@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from study.console import notes
+from study.directory.layout import checkpoint_root, open_config
+from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError
+from trainables.checkpoints.files import is_url
 from trainables.registry import UnknownNameError
 from trainables.spec import DatasetSpec, Norm
 
@@ -58,8 +61,9 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     """Return the network with its weights, and the test images and labels, on the device.
 
     Raises:
-        UsageError: No such checkpoint, model or data set, or ones that do not fit each other.
+        UsageError: A study's own checkpoint; no such checkpoint, model or data set, or ones that do not fit each other.
     """
+    refuse_own(request.checkpoint)
     import torch
 
     from trainables.checkpoints.format import CheckpointError
@@ -89,6 +93,39 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     labels = to_device(data.test.labels[: request.limit], device=device)
     _check_logits(model, images, classes=data.num_classes, name=request.model)
     return model, images, labels
+
+
+def refuse_own(checkpoint: Path | str, /) -> None:
+    """Refuse a trial's file among a study's checkpoints: only `evaluate STUDY_DIR` counts the use of its test data.
+
+    Raises:
+        UsageError: It is one: in a study's folder, or where a study in ./studies keeps its checkpoints.
+    """
+    from trainables.training.loop import BEST, LAST, PARTIAL
+
+    place = str(checkpoint) if is_url(checkpoint) else Path(checkpoint).expanduser().resolve().as_posix()
+    folder, _, name = place.rpartition("/")
+    root, _, trial = folder.rpartition("/")
+    if name not in (LAST, BEST, PARTIAL):
+        return
+    around = [] if is_url(root) else [Path(root).parent]
+    for study_dir in [*around, *Path("studies").glob("*"), *Path("studies").glob("*/confirm")]:
+        # a confirmation keeps its checkpoints among those of its study, and alone names trials 00007-s1
+        if (study_dir / PLAN_FILE).is_file() == ("-s" in trial) and _checkpoints_of(study_dir) == root:
+            shown = study_dir.relative_to(Path.cwd()) if study_dir.is_relative_to(Path.cwd()) else study_dir
+            best = " --checkpoint best" if name == BEST else ""
+            raise UsageError(
+                f"this is trial {trial} of {shown}: "
+                f"measure it with `robust-study evaluate {shown} --trial {trial}{best}`"
+            )
+
+
+def _checkpoints_of(study_dir: Path) -> str | None:
+    """Return where a study keeps its checkpoints; None where the folder holds no readable study."""
+    try:
+        return str(checkpoint_root(open_config(study_dir), study_dir)).rstrip("/")
+    except UsageError:
+        return None
 
 
 def _network(request: CheckpointRequest, data: ImageData, state: dict[str, Tensor]) -> nn.Module:

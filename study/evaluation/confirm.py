@@ -161,7 +161,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
     """Train the seeds that are missing, as trials of a study of its own.
 
     Raises:
-        SystemExit: 1 when the run broke off, 130 or 143 when a signal ended it.
+        SystemExit: 1 when the run failed, 130 or 143 when a signal ended it.
     """
     from study.cluster.preflight import Start, check_machines, require
     from study.cluster.ray_settings import listen_locally
@@ -171,28 +171,29 @@ def _train(config: StudyConfig, folder: Path) -> None:
         listen_locally()
     with StopSignals() as interrupts:
         from study.directory.rows import count_rows
-        from study.driver.tune_run import RunBrokeError, run_study
+        from study.driver.tune_run import RunFailedError, run_study
 
         done = count_rows(folder)
         notes().print(f"{config.num_trials} networks with new seeds, in {folder}: {done} trained already")
         if done < config.num_trials:
             require(Start(config, folder, is_new=False), [check_machines])
-        broke = False
+        failed = False
         try:
             tracker = run_study(config, folder, interrupts=interrupts)
-        except RunBrokeError as error:
-            notes().print(f"the run broke off: {error}")
-            tracker, broke = error.tracker, True
+        except RunFailedError as error:
+            notes().print(f"the run failed: {error}")
+            tracker, failed = error.tracker, True
         complete = count_rows(folder) >= config.num_trials
         problem = tracker.close(
             "FINISHED" if complete else "KILLED", reason=None if complete else "stopped before all seeds were trained"
         )
         if problem:
             notes().print(
-                f"tracking lacks: {problem}. Every result is in {folder}; upload them with: robust-study sync {folder}"
+                f"MLflow is missing: {problem}. Every result is in {folder}; upload them with: "
+                f"robust-study sync {folder}"
             )
-        if not complete or broke:
-            notes().print("go on with the same command")
+        if not complete or failed:
+            notes().print("run the same command again to resume")
             sys.exit(interrupts.exit_code or 1)
 
 

@@ -26,7 +26,7 @@ class ChosenFront:
 
     Attributes:
         chosen_at: When, UTC, ISO 8601.
-        trials: How many trials the study had then.
+        trials: Number of the study's trials at that time.
         members: Ids of the front's trials, best clean accuracy first.
     """
 
@@ -36,7 +36,7 @@ class ChosenFront:
 
 
 def read_choice(study_dir: Path, /) -> ChosenFront | None:
-    """Return the choice that a study made, None before its first use on test.
+    """Return a study's chosen front, None before its first use of test data.
 
     Raises:
         UsageError: The file is damaged.
@@ -49,8 +49,8 @@ def read_choice(study_dir: Path, /) -> ChosenFront | None:
         return ChosenFront(str(tree["chosen_at"]), int(tree["trials"]), tuple(map(str, tree["members"])))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} must hold chosen_at, trials and members as JSON ({type(error).__name__}): mend it, or remove it "
-            "to choose anew on validation"
+            f"{path} must hold chosen_at, trials and members as JSON ({type(error).__name__}): repair it, or remove it "
+            "to choose again on validation"
         ) from error
 
 
@@ -60,17 +60,17 @@ def chosen_members(study_dir: Path, table: Any, /, *, most: int) -> list[dict[st
     Args:
         study_dir: The study's folder.
         table: All its result rows.
-        most: Most members, at least 1.
+        most: Maximum number of members, at least 1.
 
     Raises:
-        UsageError: The study is running, has no front, or lacks trials that were chosen.
+        UsageError: The study is running, has no front, or the row of a chosen trial is missing.
     """
     from analysis.fronts.front import spread_along
     from analysis.fronts.objectives import FRONT, values
 
     if (study_dir / PLAN_FILE).exists():
         raise UsageError(
-            f"{study_dir} holds new seeds of {study_dir.parent}'s members, among which nobody is chosen: name them "
+            f"{study_dir} has the new seeds of {study_dir.parent}'s members, of which none is chosen: name trials "
             "with --trial ID"
         )
     choice = read_choice(study_dir) or _choose(study_dir, table)
@@ -78,13 +78,13 @@ def chosen_members(study_dir: Path, table: Any, /, *, most: int) -> list[dict[st
     lost = [trial for trial in choice.members if trial not in rows]
     if lost:
         raise UsageError(
-            f"{study_dir / CHOICE_FILE} names trial {lost[0]}, which the study has not: put its row back, or remove "
-            "the file to choose anew on validation"
+            f"{study_dir / CHOICE_FILE} names trial {lost[0]}, whose row is missing: restore it, or remove the file to "
+            "choose again on validation"
         )
     if table.num_rows != choice.trials:
         notes().print(
             f"the front was chosen among {choice.trials} trials, on {choice.chosen_at}; the study has {table.num_rows} "
-            f"now. The choice stands; to choose anew on validation remove {study_dir / CHOICE_FILE}"
+            f"now. The choice is kept; to choose again on validation, remove {study_dir / CHOICE_FILE}"
         )
     members = table.take([rows[trial] for trial in choice.members])
     kept: list[dict[str, Any]] = members.take(list(spread_along(values(members, FRONT), cap=most))).to_pylist()
@@ -120,7 +120,7 @@ def _choose(study_dir: Path, table: Any) -> ChosenFront:
     driver = running_driver(study_dir)
     if driver is not None:
         raise UsageError(
-            f"{study_dir} is being run by {driver}, and its front would be fixed now: wait for its end, or name "
+            f"{study_dir} is being run by {driver}, and its front may still change: wait until it ends, or name "
             "trials with --trial ID"
         )
     try:
@@ -135,7 +135,5 @@ def _choose(study_dir: Path, table: Any) -> ChosenFront:
     members = tuple(front["trial_id"].to_pylist())
     choice = ChosenFront(datetime.now(UTC).isoformat(timespec="seconds"), int(table.num_rows), members)
     write_text(study_dir / CHOICE_FILE, json.dumps(asdict(choice), indent=1))
-    notes().print(
-        f"the front of {len(members)} is fixed in {study_dir / CHOICE_FILE}: what test shows cannot change it"
-    )
+    notes().print(f"the front of {len(members)} is fixed in {study_dir / CHOICE_FILE}: test results cannot change it")
     return choice

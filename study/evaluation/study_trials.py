@@ -13,17 +13,22 @@ from study.console import notes, results
 from study.directory.layout import open_config
 from study.directory.rows import evaluation_rows, read_rows
 from study.errors import UsageError
+from study.evaluation.bounds import bounds_table, certified_trials
 from study.evaluation.checkpoint_input import check_radius
 from study.evaluation.selection import chosen_members, named_trials
 
 if TYPE_CHECKING:
     from study.evaluation.jobs import MeasurementJob
     from trainables.data.base import ImageData
+    from trainables.spec import Norm
 
 Weights = Literal["last", "best"]
 
 COMPANION = "pgd"
 """Measured beside every other attack, with all checks and the Lipschitz estimate."""
+
+SINGLE_STEP = "fgsm"
+"""Takes one step from the image, whatever steps and restarts are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,7 @@ class EvaluationRequest:
         most: Most members of the front.
         attacks: Attacks beside PGD.
         checkpoint: Which weights.
+        norm: Of the threat model; another one than the study's needs a radius too.
         epsilon: Radius.
         steps: Attack steps.
         restarts: Attack restarts.
@@ -49,6 +55,7 @@ class EvaluationRequest:
     most: int
     attacks: tuple[str, ...]
     checkpoint: Weights = "last"
+    norm: Norm | None = None
     epsilon: float | None = None
     steps: int | None = None
     restarts: int | None = None
@@ -60,7 +67,8 @@ class EvaluationRequest:
 def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool) -> None:
     """Measure chosen trials on test, and print what is known of them there and how often test was used.
 
-    What was measured before is not measured again. Exit code 1 when a measurement failed.
+    What was measured before is not measured again. Trials named by the user get certified bounds too, which no row
+    holds: they are computed each time, and printed. Exit code 1 when a measurement failed.
 
     Raises:
         UsageError: No such study or trial, no front, missing weights, or a data set that is not there.
@@ -71,8 +79,7 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
     table = read_rows([study_dir])
     rows, chosen_by = _chosen(study_dir, table, ask)
     data = data_with_test(config, rows, data_root=ask.data_root)
-    if ask.epsilon is not None:
-        check_radius(ask.epsilon, norm=config.evaluation.norm, data=data)
+    _check_threat(config, ask, data)
     jobs = _jobs(study_dir, config, rows, ask, size=len(data.test or ()), chosen_by=chosen_by)
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
@@ -87,8 +94,8 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
         from study.tracking.post_run import track_tested
 
         track_tested(config, study_dir, rows, evaluation_rows(study_dir))
-    shown = [row for row in evaluation_rows(study_dir) if row["trial_id"] in {one["trial_id"] for one in rows}]
-    _print(study_dir, rows, shown, problems, as_json=as_json)
+    bounds = certified_trials(jobs, data) if ask.trials else []
+    _print(study_dir, rows, bounds, problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
 
@@ -117,6 +124,17 @@ def data_with_test(
                 f"{data.split_hash} here, {row['split_hash']} then): name the folder of the same files by --data-root"
             )
     return data
+
+
+def _check_threat(config: StudyConfig, ask: EvaluationRequest, data: ImageData) -> None:
+    own = config.evaluation
+    norm = ask.norm or own.norm
+    if ask.epsilon is not None:
+        check_radius(ask.epsilon, norm=norm, data=data)
+    elif norm != own.norm:
+        raise UsageError(
+            f"--norm {norm} needs --epsilon: the study's own radius {own.epsilon:g} is meant in {own.norm}"
+        )
 
 
 def _chosen(study_dir: Path, table: Any, ask: EvaluationRequest) -> tuple[list[dict[str, Any]], str]:
@@ -183,16 +201,17 @@ def job_of(
 
     evaluation = config.evaluation
     companion = attack == COMPANION
+    single = attack == SINGLE_STEP
     examples = min(size, ask.limit or evaluation.examples)
     lipschitz = evaluation.lipschitz
     wanted = MeasurementSpec(
         checkpoint=_weights(study_dir, config, row, ask.checkpoint),
         seed=row["seed"],
         attack=attack,
-        norm=evaluation.norm,
+        norm=ask.norm or evaluation.norm,
         epsilon=evaluation.epsilon if ask.epsilon is None else ask.epsilon,
-        steps=ask.steps or evaluation.steps,
-        restarts=ask.restarts or evaluation.restarts,
+        steps=1 if single else ask.steps or evaluation.steps,
+        restarts=1 if single else ask.restarts or evaluation.restarts,
         examples=examples,
         checks="full" if thorough and companion else "cheap",
         lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if companion else None,
@@ -217,7 +236,7 @@ def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoi
 def _print(
     study_dir: Path,
     rows: Sequence[dict[str, Any]],
-    shown: Sequence[Mapping[str, Any]],
+    bounds: Sequence[Mapping[str, Any]],
     problems: Sequence[str],
     *,
     as_json: bool,
@@ -228,9 +247,12 @@ def _print(
     for problem in problems:
         notes().print(f"failed: {problem}")
     everything = evaluation_rows(study_dir)
+    trials = {row["trial_id"] for row in rows}
+    shown = [row for row in everything if row["trial_id"] in trials]
     if as_json:
         tree = {
-            "evaluations": list(shown),
+            "evaluations": shown,
+            "certified": list(bounds),
             "test_uses": len(everything),
             "uses": [vars(use) for use in uses_of_test(everything)],
             "failed": list(problems),
@@ -240,5 +262,7 @@ def _print(
     console = results()
     if shown:
         console.print(evaluation_table(rows, shown))
+    if bounds:
+        console.print(bounds_table(bounds))
     for line in uses_lines(everything):
         console.print(line)

@@ -1,1 +1,1 @@
-"""A study from its first check to its last figure: launch, resume, background, finish, publish, sync."""
+"""The stages of a study: launch, resume, background, finish, publish, sync."""

@@ -1,17 +1,17 @@
-"""Drivers without a terminal: started in the background, and stopped from anywhere on their machine."""
+"""Drivers in the background: how they are started and stopped."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from study.console import notes, results
 from study.directory.layout import open_config
-from study.directory.lock import LOG_FILE, Driver, elsewhere, process_begun, running_driver
-from study.driver.restarts import interpreter
+from study.directory.lock import LOG_FILE, Driver, process_start, remote_driver_hint, running_driver
 from study.errors import UsageError
 
 START_SECONDS = 120.0
@@ -20,17 +20,17 @@ NOW_SECONDS = 10.0
 
 
 def detach(study_dir: Path, /) -> None:
-    """Start a driver of the study in a session of its own, which outlives this terminal.
+    """Start a driver of the study in a session of its own, so that it outlives this terminal.
 
     Args:
-        study_dir: The study's folder, its config in place.
+        study_dir: The study's folder, with its config in it.
 
     Raises:
-        SystemExit: The driver ended before it took the study; its log is shown.
+        SystemExit: The driver ended before it had locked the study; its log is shown.
     """
     log = study_dir / LOG_FILE
     with log.open("ab") as sink:
-        begin = sink.tell()
+        start = sink.tell()
         child = subprocess.Popen(
             [*interpreter(), "resume", str(study_dir)],
             stdin=subprocess.DEVNULL,
@@ -41,7 +41,7 @@ def detach(study_dir: Path, /) -> None:
     deadline = time.monotonic() + START_SECONDS
     while (driver := running_driver(study_dir)) is None or driver.pid != child.pid:
         if child.poll() is not None:
-            notes().print(log.read_bytes()[begin:].decode(errors="replace").rstrip())
+            notes().print(log.read_bytes()[start:].decode(errors="replace").rstrip())
             raise SystemExit(child.returncode)
         if time.monotonic() > deadline:
             break
@@ -50,19 +50,26 @@ def detach(study_dir: Path, /) -> None:
     console.print(f"study {study_dir} runs in the background as process {child.pid}")
     console.print(f"  follow it: robust-study status {study_dir}")
     console.print(f"             tail -f {log}")
-    console.print(f"  end it:    robust-study stop {study_dir}")
+    console.print(f"  stop it:   robust-study stop {study_dir}")
+
+
+def interpreter() -> list[str]:
+    """Return the start of this process's command line, up to the command's name: what comes before `launch`."""
+    num_arguments = len(sys.argv) - 1
+    line = sys.orig_argv[: len(sys.orig_argv) - num_arguments]
+    return [sys.executable, *line[1:]]
 
 
 def stop(study_dir: Path, /, *, now: bool) -> None:
-    """End the study's driver and say what it leaves.
+    """Stop the study's driver and print how many trials are done.
 
     Args:
         study_dir: The study's folder.
-        now: Without the grace that lets running trials save.
+        now: Do not wait for running trials to save.
 
     Raises:
-        UsageError: The folder holds no study, or its driver runs on another machine or belongs to another user.
-        SystemExit: The driver is still there.
+        UsageError: There is no study in the folder, or its driver runs on another machine or belongs to another user.
+        SystemExit: The driver is still running.
     """
     config = open_config(study_dir)
     driver = running_driver(study_dir)
@@ -71,48 +78,48 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
         console.print(f"no driver runs study {study_dir}")
     else:
         if not driver.here:
-            raise UsageError(f"study {study_dir} is run by {driver}: {elsewhere(study_dir, driver)}")
+            raise UsageError(f"study {study_dir} is run by {driver}: {remote_driver_hint(study_dir, driver)}")
         if not _end(driver, now=now):
-            console.print(f"{driver} is still stopping: wait, or use `robust-study stop {study_dir} --now`")
+            console.print(f"{driver} is still stopping: wait, or run `robust-study stop {study_dir} --now`")
             raise SystemExit(1)
         console.print(f"stopped {driver}")
     from study.directory.rows import count_rows
 
-    done, wanted = count_rows(study_dir), config.num_trials
-    console.print(f"{done} of {wanted} trials are done")
-    if done < wanted:
-        console.print(f"go on with: robust-study resume {study_dir}")
+    done = count_rows(study_dir)
+    console.print(f"{done} of {config.num_trials} trials are done")
+    if done < config.num_trials:
+        console.print(f"resume with: robust-study resume {study_dir}")
 
 
 def _end(driver: Driver, *, now: bool) -> bool:
-    """Return whether the driver is gone."""
+    """Stop a driver, and return whether it has ended."""
     _send(driver, signal.SIGTERM)
     if now:
-        time.sleep(0.2)  # two signals that wait together may be delivered in either order, but not be lost
+        time.sleep(0.2)  # two signals that are pending at once may be delivered in either order
         _send(driver, signal.SIGINT)
     else:
         notes().print(f"asked {driver} to stop ...")
-    if _gone(driver, within=NOW_SECONDS if now else STOP_SECONDS):
+    if _has_ended(driver, within=NOW_SECONDS if now else STOP_SECONDS):
         return True
     if now:
         _send(driver, signal.SIGKILL)
-    return _gone(driver, within=NOW_SECONDS)
+    return _has_ended(driver, within=NOW_SECONDS)
 
 
 def _send(driver: Driver, number: signal.Signals) -> None:
-    if process_begun(driver.pid) != driver.begun:
+    if process_start(driver.pid) != driver.begun:
         return
     try:
         os.kill(driver.pid, number)
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise UsageError(f"{driver} belongs to another user: ask them to stop it") from error
+        raise UsageError(f"{driver} belongs to another user, who has to stop it") from error
 
 
-def _gone(driver: Driver, *, within: float) -> bool:
+def _has_ended(driver: Driver, *, within: float) -> bool:
     deadline = time.monotonic() + within
-    while process_begun(driver.pid) == driver.begun:
+    while process_start(driver.pid) == driver.begun:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What a study would take: time and disk, from a short measurement on this machine."""
+"""Estimates a study's time and disk space from a short measurement on this machine."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from trainables.data.base import ImageData, Split
 from trainables.spec import TrialSpec
 from trainables.training.fit import trainer_for
 
-# enough images that a step's fixed costs do not dominate, few enough to be measured in seconds
+# enough images that a step's fixed cost does not dominate, few enough to be measured in seconds
 PROBE_BATCHES = 2
 PROBE_EXAMPLES = 32
-# one to warm up, one that is timed, one at whose end validation is measured
+# one to warm up, one that is timed, one that ends with a measurement on validation
 PROBE_EPOCHS = 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study would take.
+    """The time and disk space that a study needs.
 
     Attributes:
-        seconds_per_trial: Mean over the methods of one trial alone, by method.
-        concurrent: Trials that run at once.
-        seconds: Wall time of the whole study, start-up left out.
-        disk: What it needs of the disk.
+        seconds_per_trial: Seconds of one trial on its own, by method.
+        concurrent: Number of trials that run at once.
+        seconds: Wall time of the whole study in seconds, without start-up.
+        disk: The disk space.
     """
 
     seconds_per_trial: dict[str, float]
@@ -65,22 +65,22 @@ def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
 
 
 def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> None:
-    """Print what launching would do and take."""
-    found = estimate(config, data=data)
+    """Print what `launch` would do, and the time and disk space needed."""
+    needs = estimate(config, data=data)
     console = results()
     console.print(f"study {config.name} would run {config.num_trials} trials in {folder}")
-    for method, seconds in found.seconds_per_trial.items():
-        console.print(f"  {method}: about {duration(seconds)} a trial")
-    console.print(f"time: about {duration(found.seconds)}, {found.concurrent} at a time, as fast as this machine")
+    for method, seconds in needs.seconds_per_trial.items():
+        console.print(f"  {method}: about {duration(seconds)} per trial")
+    console.print(f"time: about {duration(needs.seconds)} on this machine, {needs.concurrent} trials at a time")
     if config.scheduler.name != "none":
         console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
-        console.print("  the time above is without it")
-    disk = found.disk
+        console.print("  the time above does not include its savings")
+    disk = needs.disk
     root = checkpoint_root(config, folder)
     console.print(f"disk: about {size_text(disk.rows)} of results; checkpoints in {root}:")
     console.print(
-        f"  about {size_text(disk.kept)} (storage.keep: {config.storage.keep}), {size_text(disk.every)} if every "
-        f"trial's were kept, {size_text(disk.checkpoint)} a trial"
+        f"  about {size_text(disk.kept)} (storage.keep: {config.storage.keep}), {size_text(disk.every)} if all were "
+        f"kept, {size_text(disk.checkpoint)} per trial"
     )
     console.print("nothing was started")
 
@@ -99,14 +99,14 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(PROBE_EXAMPLES, len(data.val))
     trainer = trainer_for(_shortened(spec, measured), data=replace(data, train=_first(data.train, images)))
-    trainer.run_epoch()  # the first one also pays for what torch sets up once
-    begun = time.perf_counter()
+    trainer.run_epoch()  # the first epoch includes torch's one-off initialisation
+    start = time.perf_counter()
     trainer.run_epoch()
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     trainer.run_epoch()
     row = trainer.outcome().row
     training = seconds * len(data.train) / images * spec.training.epochs
-    # val at every measured epoch, train once at the end; the probe measured both once
+    # val at every measured epoch and train once at the end; the probe measured each once
     times = -(-spec.training.epochs // spec.evaluation.every) + 1
     examples = min(spec.evaluation.examples, len(data.val))
     attack = row["seconds_attack"] / 2 * examples / measured * times

@@ -1,4 +1,4 @@
-"""The end of a study: the figures drawn and logged, the front printed, the next commands named."""
+"""The end of a study: draws and logs the figures, prints the front, and names the next commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from study.config.schema import StudyConfig
 from study.console import notes, results
-from study.directory.layout import FILE as REPORT
+from study.directory.layout import REPORT_FILE
 from study.directory.rows import read_rows
 from study.lifecycle.publish import publish
 from study.reports.failures import causes, failure_table
@@ -16,76 +16,78 @@ from study.search.optuna_study import out_of_time
 from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
 HURRIED_SECONDS = 10.0
-"""Longest wait for uploads when whoever asked for the stop is about to end the process."""
+"""Longest wait for uploads after a stop signal, whose sender may end the process soon."""
 
 
 def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried: bool = False) -> bool:
-    """Draw what the study found, log it to the parent run and close it.
+    """Draw a study's figures, log them to its parent run and close it.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
-        tracker: The study's open tracker.
+        tracker: Its open tracker.
         hurried: Wait for uploads for a few seconds only.
 
     Returns:
-        Whether the study has all its trials, or no time left for more, and at least one that did not fail.
+        Whether all trials are done, or the time budget is used up, and at least one trial completed.
     """
-    said, shown = notes(), results()
+    remarks, console = notes(), results()
     table = read_rows([study_dir])
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     written: list[Path] = []
     if table.num_rows:
-        written = _drawn(table, study_dir / "figures")
+        written = _draw(table, study_dir / "figures")
         publish(config, study_dir, table, tracker=tracker, hurried=hurried)
-    status, reason = ("FINISHED", None) if complete else ("KILLED", "the study was stopped before all trials were done")
-    patience = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
-    problem = tracker.close(status, reason=reason, timeout=patience)
+    status, reason = ("FINISHED", None) if complete else ("KILLED", "stopped before all trials were done")
+    timeout = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
+    problem = tracker.close(status, reason=reason, timeout=timeout)
     if table.num_rows:
-        print_front(table, console=shown)
+        print_front(table, console=console)
     if written:
-        shown.print(
+        console.print(
             f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
         )
-    if (study_dir / REPORT).exists():
-        shown.print(f"report: {study_dir / REPORT}", soft_wrap=True, highlight=False)
-    found = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
-    if found:
-        shown.print(failure_table(found))
+    if (study_dir / REPORT_FILE).exists():
+        console.print(f"report: {study_dir / REPORT_FILE}", soft_wrap=True, highlight=False)
+    failures = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
+    if failures:
+        console.print(failure_table(failures))
     if problem:
-        said.print(
-            f"tracking lacks: {problem}. Every result is in {study_dir}; upload them with: "
+        remarks.print(
+            f"MLflow is missing: {problem}. All results are in {study_dir}; upload them with: "
             f"robust-study sync {study_dir}",
             soft_wrap=True,
         )
     else:
-        said.print("tracking verified")
+        remarks.print("tracking verified")
     if not complete:
-        said.print(
-            f"{table.num_rows} of {config.num_trials} trials are done; go on with: robust-study resume {study_dir}",
+        remarks.print(
+            f"{table.num_rows} of {config.num_trials} trials are done; resume with: robust-study resume {study_dir}",
         )
         return False
-    if problem is None:  # uploads of a trial are made from its own files
-        _compacted(study_dir)
-    shown.print("next:")
-    shown.print(f"  robust-study ui {study_dir}")
-    shown.print(f"  robust-study status {study_dir}")
+    if problem is None:  # uploads read each trial's own files
+        _compact(study_dir)
+    console.print("next:")
+    console.print(f"  robust-study ui {study_dir}")
+    console.print(f"  robust-study status {study_dir}")
     return "completed" in table["status"].to_pylist()
 
 
-def _drawn(table: Any, folder: Path) -> list[Path]:
+def _draw(table: Any, folder: Path) -> list[Path]:
     try:
         return write_figures(table, folder)
-    except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the rows are what matters
-        notes().print(f"the figures could not be drawn ({type(error).__name__}: {error}); later: robust-study pareto")
+    except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the results are on disk
+        notes().print(
+            f"the figures could not be drawn ({type(error).__name__}: {error}); draw them with: robust-study pareto"
+        )
         return []
 
 
-def _compacted(study_dir: Path) -> None:
+def _compact(study_dir: Path) -> None:
     from analysis.data.compaction import compact
     from analysis.data.schema import ResultsError
 
     try:
         compact(study_dir)
     except (OSError, ResultsError) as error:
-        notes().print(f"the result files stay one a trial: {error}")
+        notes().print(f"the result files could not be merged into one: {error}")

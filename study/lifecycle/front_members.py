@@ -1,4 +1,4 @@
-"""What the runs of front members show: what the network is, how it fails, its weights, and itself as a model."""
+"""Logs front members to their MLflow runs: figures of the network and its failures, its weights, and a model."""
 
 from __future__ import annotations
 
@@ -27,48 +27,48 @@ if TYPE_CHECKING:
 
 CURVE_IMAGES, GRID_IMAGES = 200, 10
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-"""Radii of the accuracy curve, times the study's own."""
+"""Radii of the accuracy curve, as multiples of the study's own."""
 SEED = 0
 WEIGHTS = "weights.npz"
-"""What a member's run holds of its network without a pickle: the state dict as arrays."""
+"""A member's state dict as arrays, which load without unpickling."""
 
 
 def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, tracker: Tracker) -> None:
-    """Draw and pack at most `tracking.models` front members, spread along it, and hand the files to the tracker.
+    """Draw and save at most `tracking.models` members, spread along the front, and pass the files to the tracker.
 
-    A member whose checkpoint is gone, or that cannot be shown, is left out with a note.
+    A member whose checkpoint is missing, or that cannot be drawn, is skipped with a note.
 
     Args:
         config: The study's config.
-        study_dir: Its folder; the files are kept in `tracking/members/`.
-        front: Rows on the front.
-        tracker: Open.
+        study_dir: Its folder; the files are written to `tracking/members/`.
+        front: The rows on the front.
+        tracker: The study's open tracker.
     """
     cap = config.tracking.models
     if not front.num_rows or not cap:
         return
-    chosen = front.take(list(spread_along(values(front, FRONT), cap=cap))).to_pylist()
-    said = notes()
+    members = front.take(list(spread_along(values(front, FRONT), cap=cap))).to_pylist()
+    console = notes()
     data: ImageData | None = None
-    for row in chosen:
+    for row in members:
         folder = member_folder(study_dir, row["trial_id"])
         try:
             if not ((folder / CURVE).exists() and (folder / WEIGHTS).exists()):
                 if data is None:
                     from trainables.data import load_dataset
 
-                    said.print(f"drawing and packing {len(chosen)} members of the front for MLflow ...")
+                    console.print(f"drawing and saving {len(members)} members of the front for MLflow ...")
                     data = load_dataset(config.dataset).without_test()
-                _make(row, folder, study_dir=study_dir, data=data)
-        except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
-            said.print(f"trial {row['trial_id']} is on the front but MLflow gets no model of it: {short(error)}")
+                _write_member(row, folder, study_dir=study_dir, data=data)
+        except Exception as error:  # noqa: BLE001 - the results are on disk, so a failure here must not fail the study
+            console.print(f"trial {row['trial_id']} is on the front, but MLflow gets no model of it: {short(error)}")
             continue
         tracker.artifacts([folder / CURVE, *sorted(folder.glob("*.png"))], "figures", trial_id=row["trial_id"])
         tracker.artifacts([folder / WEIGHTS], "weights", trial_id=row["trial_id"])
         tracker.model(row["trial_id"], folder / "model")
 
 
-def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData) -> None:
+def _write_member(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData) -> None:
     import torch
 
     from analysis.plots.networks.member import accuracy_against_epsilon, best_against_last, save
@@ -89,20 +89,20 @@ def _make(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageD
     load_weights(model, state, source=checkpoint)
     model.eval()
     images, labels = measured_part(data.val, CURVE_IMAGES, scale=data.scale, layout=layout, device=torch.device("cpu"))
-    making = folder.with_name(f".{folder.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     curve = _curve(row, model, images, labels)
-    write_curve(making / CURVE, curve)
-    save(accuracy_against_epsilon(curve, eval_epsilon=row["eval_epsilon"]), making / "accuracy_against_epsilon.png")
-    save(_grid(row, model, images[:GRID_IMAGES], labels[:GRID_IMAGES], data=data), making / "clean_and_attacked.png")
+    write_curve(partial / CURVE, curve)
+    save(accuracy_against_epsilon(curve, eval_epsilon=row["eval_epsilon"]), partial / "accuracy_against_epsilon.png")
+    save(_grid(row, model, images[:GRID_IMAGES], labels[:GRID_IMAGES], data=data), partial / "clean_and_attacked.png")
     epochs = read_epochs(study_dir, trials=[row["trial_id"]]).to_pylist()
-    save(best_against_last(epochs, best_epoch=row["best_epoch"]), making / "best_against_last.png")
-    write_arrays(making / WEIGHTS, model)
+    save(best_against_last(epochs, best_epoch=row["best_epoch"]), partial / "best_against_last.png")
+    write_arrays(partial / WEIGHTS, model)
     example = images[:2].contiguous().numpy()
-    save_model(model.to(memory_format=torch.contiguous_format), example, making / "model")  # type: ignore[call-overload]
+    save_model(model.to(memory_format=torch.contiguous_format), example, partial / "model")  # type: ignore[call-overload]
     shutil.rmtree(folder, ignore_errors=True)
-    making.replace(folder)
+    partial.replace(folder)
 
 
 def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
@@ -114,8 +114,8 @@ def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Ten
     accuracies = [clean_measures(model, images, labels)[0]]
     for radius in radii[1:]:
         options: dict[str, Any] = {"steps": row["steps"], "restarts": row["restarts"], "seed": SEED}
-        found = attack_images(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
-        accuracies.append(float(found.robust.double().mean()))
+        outcome = attack_images(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
+        accuracies.append(float(outcome.robust.double().mean()))
     return Curve(
         trial_id=row["trial_id"],
         method=row["method"],
@@ -124,7 +124,7 @@ def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Ten
         norm=row["norm"],
         examples=len(images),
         radii=tuple(radii),
-        # what falls to a smaller ball falls to a larger one
+        # an image that is misclassified within a smaller radius is within a larger one too
         accuracies=tuple(np.minimum.accumulate(accuracies).tolist()),
     )
 

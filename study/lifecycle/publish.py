@@ -1,4 +1,4 @@
-"""What the parent run gets when a study ends, and on demand: the front's tags, figures, tables and models."""
+"""Logs a study's front to its parent run: tags, figures, tables, models and the report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from analysis.data.results import write_table
 from analysis.fronts.front import front_of
 from study.config.schema import StudyConfig
 from study.console import notes
-from study.directory.layout import CONFIG_FILE, FOLDER
-from study.directory.layout import FILE as REPORT
+from study.directory.layout import CONFIG_FILE, REPORT_FILE, TRACKING_FOLDER
 from study.lifecycle.front_members import publish_members
 from study.reports.report import report_page
 from study.tracking.client import short
@@ -29,40 +28,42 @@ def publish(
     tracker: Tracker,
     hurried: bool = False,
 ) -> None:
-    """Hand a study's front, every figure in its folder and its report to its tracker.
+    """Pass a study's front, all figures in its folder and its report to its tracker.
 
-    What cannot be made is left out with a note.
+    A part that cannot be made is skipped with a note.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         table: Its result rows.
-        tracker: Open.
-        hurried: Leave out what takes time: the members' own figures and models, and a new report.
+        tracker: Its open tracker.
+        hurried: Skip the parts that take time: the members' own figures and models, and a new report.
     """
     try:
         front = front_of(table)
         tracker.front(front["trial_id"].to_pylist())
         tracker.artifacts([study_dir / CONFIG_FILE], "config")
-        tracker.artifacts(_front_files(front, study_dir / FOLDER), "front")
+        tracker.artifacts(_front_files(front, study_dir / TRACKING_FOLDER), "front")
         tracker.artifacts(sorted(path for path in (study_dir / FIGURES).glob("*") if path.is_file()), FIGURES)
         if not hurried:
-            # before the report, which shows what is measured for them
+            # before the report, which shows the members' curves
             publish_members(config, study_dir, front, tracker=tracker)
             _write_report(study_dir)
-        if (study_dir / REPORT).exists():
-            tracker.artifacts([study_dir / REPORT], "report")
-    except Exception as error:  # noqa: BLE001 - the results are on disk; what shows them must not fail the study
-        notes().print(f"tracking shows less than it could: {short(error)}")
+        if (study_dir / REPORT_FILE).exists():
+            tracker.artifacts([study_dir / REPORT_FILE], "report")
+    except Exception as error:  # noqa: BLE001 - the results are on disk, so a failure here must not fail the study
+        notes().print(f"MLflow gets only part of the figures and tables: {short(error)}")
 
 
 def _write_report(study_dir: Path) -> None:
-    """Write the report into the study's folder, over one of fewer trials."""
+    """Write the report into the study's folder, replacing an earlier one."""
     notes().print("writing the report ...")
     try:
-        (study_dir / REPORT).write_text(report_page(study_dir), encoding="utf-8")
+        (study_dir / REPORT_FILE).write_text(report_page(study_dir), encoding="utf-8")
     except Exception as error:  # noqa: BLE001 - it can be written again, and the results are on disk
-        notes().print(f"the report could not be written ({short(error)}); later: robust-study report {study_dir}")
+        notes().print(
+            f"the report could not be written ({short(error)}); write it with: robust-study report {study_dir}"
+        )
 
 
 def _front_files(front: Any, folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The command `sync`: MLflow gets what it still lacks of a study."""
+"""The command `sync`: uploads what MLflow is missing of a study."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from study.tracking.study_metadata import study_params, study_tags
 from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
 
 SECONDS_A_TRIAL = 5.0
-"""What the bounded wait grows by: models and figures of front members are slow to send."""
+"""Time added per trial to the longest wait: models and figures of front members take long to upload."""
 
 
 def sync(study_dir: Path, /) -> None:
-    """Upload what tracking lacks, from the spool and the result files, and read it back; then that of new seeds.
+    """Upload what MLflow is missing of a study and of its new seeds, and read it back.
 
-    Exit code 1 when something still is not there.
+    The sources are the spool and the result files.
 
     Raises:
-        UsageError: No study there, it never ran, or it is running.
+        UsageError: There is no study in the folder, it never ran, or it is running.
+        SystemExit: 1 when something is still missing.
     """
     config = open_config(study_dir)
     table = read_rows([study_dir])
@@ -51,11 +52,11 @@ def sync(study_dir: Path, /) -> None:
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     problem = tracker.close(
         "FINISHED" if complete else "KILLED",
-        reason=None if complete else "the study is not finished",
+        reason=None if complete else "stopped before all trials were done",
         timeout=FLUSH_SECONDS + SECONDS_A_TRIAL * table.num_rows,
     )
     if problem:
-        notes().print(f"tracking in {tracker.uri} still lacks: {problem}", soft_wrap=True)
+        notes().print(f"MLflow at {tracker.uri} is still missing: {problem}", soft_wrap=True)
         raise SystemExit(1)
     results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}", soft_wrap=True)
     if plan is None and read_plan(study_dir / CONFIRM_FOLDER) is not None:

@@ -1,4 +1,4 @@
-"""One trial alone, without Ray: from a spec, or a study's trial again to see whether its row is reproduced."""
+"""Trains one trial without Ray: from a spec, or a study's trial to check that its row is reproduced."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from trainables.spec import TrialSpec
 
 
 def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: bool) -> None:
-    """Train one trial and print its row; exit code 1 when it does not agree with the study's.
+    """Train one trial, print its row, and compare it with the study's.
 
     Args:
         source: A study's folder, or a spec as YAML.
         trial: Id of the study's trial.
-        save: Where its last checkpoint is written, if anywhere.
+        save: File for the last checkpoint; none is written when None.
         as_json: Print the row as one JSON object.
 
     Raises:
-        UsageError: No such study, trial or spec.
+        UsageError: The study, trial or spec does not exist or is invalid.
+        SystemExit: 1 when the row differs from the study's.
     """
     if source.is_dir() and trial is None:
-        raise UsageError(f"--trial ID is required to say which trial of {source} to train")
+        raise UsageError(f"--trial ID is required for a study folder: which trial of {source} to train")
     recorded: dict[str, Any] | None = None
     if source.is_dir():
         spec, recorded = _trial_of_study(source, trial or "")
     elif trial is not None:
-        raise UsageError(f"--trial needs a study's folder, got {source}")
+        raise UsageError(f"--trial requires a study folder, got {source}")
     else:
         spec = _spec_file(source)
     if save is not None and save.is_dir():
@@ -50,14 +51,14 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
 
 
 def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[str, Any]:
-    """Return the row of a trial that runs alone, to the end or for as many epochs as one that was stopped early."""
+    """Return the row of a trial trained to its end, or for `epochs` epochs to reproduce one that was stopped early."""
     from trainables.data import DataError
     from trainables.training.fit import trainer_for
 
-    said = notes()
+    console = notes()
 
     def report(row: dict[str, Any]) -> None:
-        said.print(
+        console.print(
             f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
             f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
         )
@@ -71,13 +72,13 @@ def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[st
         raise UsageError(str(error)) from error
     if save is not None:
         trainer.save(save)
-        said.print(f"wrote {save}")
+        console.print(f"wrote {save}")
     return {"status": outcome.status, "reason": outcome.reason, "flags": list(outcome.flags), **outcome.row}
 
 
 def _spec_file(path: Path) -> TrialSpec:
     if not path.is_file():
-        raise UsageError(f"{path} is neither a study's folder nor a spec file")
+        raise UsageError(f"{path} is neither a study folder nor a spec file")
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: a trial's spec must be a mapping with `dataset` and `method`, got {tree!r}")
@@ -92,11 +93,11 @@ def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, A
 
     config = open_config(study_dir)
     rows = {row["trial_id"]: row for row in read_rows([study_dir]).to_pylist()}
-    wanted = trial.zfill(len(next(iter(rows)))) if rows else trial
-    if wanted not in rows:
-        known = f"{min(rows)} to {max(rows)}" if rows else "none yet"
-        raise UsageError(f"{study_dir} has no result of trial {trial!r}; it has: {known}")
-    recorded = rows[wanted]
+    trial_id = trial.zfill(len(next(iter(rows)))) if rows else trial
+    if trial_id not in rows:
+        existing = f"{min(rows)} to {max(rows)}" if rows else "none yet"
+        raise UsageError(f"{study_dir} has no result of trial {trial!r}; it has: {existing}")
+    recorded = rows[trial_id]
     plan = read_plan(study_dir)
     if plan is not None:
         return TrialSpec.from_dict(plan.trial(recorded["number"])["spec"]), recorded
@@ -115,11 +116,11 @@ def _print_row(row: dict[str, Any]) -> None:
 def _compare(recorded: dict[str, Any], row: dict[str, Any], *, source: Path) -> None:
     from analysis.data.schema import RESULT, differing_columns
 
-    own = ["study", "trial_id", "number", "proposal", "replicate_of", "constraints"]
+    of_study = ["study", "trial_id", "number", "proposal", "replicate_of", "constraints"]
     if recorded["status"] == "stopped_early":
-        own.append("reason")  # which the study's other trials decided
-    columns = [name for name in (*RESULT.deterministic_columns(), *row) if name not in own]
-    compared = [name for name in dict.fromkeys(columns) if (found := RESULT.find(name)) and found.deterministic]
+        of_study.append("reason")  # it depends on the study's other trials
+    columns = [name for name in (*RESULT.deterministic_columns(), *row) if name not in of_study]
+    compared = [name for name in dict.fromkeys(columns) if (column := RESULT.find(name)) and column.deterministic]
     differing = differing_columns(recorded, row, columns=compared)
     console = results()
     if not differing:

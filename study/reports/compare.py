@@ -1,4 +1,4 @@
-"""The command `compare`: two studies beside each other on one offline page."""
+"""The command `compare`: two studies side by side on one offline page."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ DEFAULT_FILE = "comparison.html"
 
 
 def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: bool = False) -> None:
-    """Write the page and print where it lies.
+    """Write the page and print its path.
 
     Args:
-        first: The study that differences are taken from: its folder, or an exported Parquet file.
-        second: The other one.
-        out: The file; `comparison.html` in the working folder when None.
+        first: The baseline of the differences: a study's folder, or an exported Parquet file.
+        second: The study to compare with it, likewise.
+        out: The file to write; None for `comparison.html` in the working folder.
         skip_damaged: Leave out damaged files, each named in a warning.
 
     Raises:
-        UsageError: Results that cannot be read, that are empty, that measured different things within one study, or the
-            same study twice.
+        UsageError: Results that are unreadable, empty or of different measurements within one study, or the same study
+            twice.
     """
     from analysis.report.comparison_page import build_comparison
 
     sources = (first, second)
     if first.resolve() == second.resolve():
         raise UsageError(f"compare takes two different studies, got {first} twice")
-    found = gather_each(sources, skip_damaged=skip_damaged)
-    labels = [", ".join(dict.fromkeys(each.table["study"].to_pylist())) for each in found]
+    studies = gather_each(sources, skip_damaged=skip_damaged)
+    labels = [", ".join(dict.fromkeys(study.table["study"].to_pylist())) for study in studies]
     if labels[0] == labels[1]:
         labels = [f"{label} ({source})" for label, source in zip(labels, sources, strict=True)]
-    sides = [_checked(*each) for each in zip(sources, labels, found, strict=True)]
-    sides = [_known(*each) for each in zip(sides, sources, found, strict=True)]
+    sides = [_checked_side(*each) for each in zip(sources, labels, studies, strict=True)]
+    sides = [_with_config_and_outcomes(*each) for each in zip(sides, sources, studies, strict=True)]
     try:
         page = build_comparison(sides[0], sides[1], reference=reference_of(sources))
     except ValueError as error:
@@ -54,39 +54,40 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
     results().print(str(file))
 
 
-def _checked(source: Path, label: str, found: StudySources) -> Side:
-    from analysis.tables.comparison import Side, check_side
+def _checked_side(source: Path, label: str, study: StudySources) -> Side:
+    from analysis.fronts.front import require_like_for_like
+    from analysis.tables.comparison import Side
 
-    side = Side(label=label, table=found.table)
+    side = Side(label=label, table=study.table)
     try:
-        check_side(side)
+        require_like_for_like(side.table)
     except ValueError as error:
         raise UsageError(
-            f"{source}: {str(error).partition(', so they share')[0]}: compare takes one measurement a side"
+            f"{source}: {str(error).partition(', so they share')[0]}: each side must be of one measurement"
         ) from error
     return side
 
 
-def _known(side: Side, source: Path, found: StudySources) -> Side:
-    """Return a side with what lies beside its rows: the config, and what the per-example outcomes say."""
+def _with_config_and_outcomes(side: Side, source: Path, study: StudySources) -> Side:
+    """Return a side with its study's config, front probabilities and per-example outcomes."""
     from analysis.tables.comparison import best_of_methods
 
     config = source / CONFIG_FILE
     return replace(
         side,
         config=read_yaml(config) if config.is_file() else {},
-        belief=belief_of(found.sources, found.table),
-        outcomes=_outcomes(found, {row["trial_id"] for row in best_of_methods(found.table).values()}),
+        belief=belief_of(study.sources, study.table),
+        outcomes=_outcomes(study, {row["trial_id"] for row in best_of_methods(study.table).values()}),
     )
 
 
-def _outcomes(found: StudySources, trials: set[str]) -> Any:
-    """Return the outcomes on validation of some trials of a study, None where they are not there."""
+def _outcomes(study: StudySources, trials: set[str]) -> Any:
+    """Return the validation outcomes of some trials of a study; None if there are none."""
     from analysis.data.schema import ResultsError
     from analysis.statistics.intervals import outcomes
 
     try:
-        there = outcomes(examples_of(found.sources, trials), split="val")
+        validation = outcomes(examples_of(study.sources, trials), split="val")
     except ResultsError:
         return None
-    return there if len(there.index) else None
+    return validation if len(validation.index) else None

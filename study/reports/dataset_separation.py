@@ -1,4 +1,4 @@
-"""The separation of a study's data set: found where it was measured, or measured where that takes a moment."""
+"""The separation of a study's data set: read if it was measured, measured if that takes only a moment."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from study.console import notes
 
 _CUT = re.compile(r"-(train|test)\d+$")
 _LARGEST = 4000
-"""Most images whose separation is measured on the way: the cost grows with their square."""
+"""Most images whose separation is measured here: the cost grows with their square."""
 
 
 def distances_of(table: Any, home: Path, /) -> Any:
-    """Return the distances between classes of the data set that a study's rows are of, None where not known.
+    """Return the distances between the classes of a study's data set; None if unknown.
 
-    Looked for in the study's `separation/` and in `separation/` of the working folder, where the command `separation`
-    writes; measured when they are in neither, the data set needs no files and is small, and kept in the study's folder.
+    They are read from the study's `separation/`, or from `separation/` of the working folder, where the command
+    `separation` writes. If neither has them, they are measured and saved in the study's folder, provided that the data
+    set is small and needs no files.
 
     Args:
         table: Result rows.
@@ -29,12 +30,12 @@ def distances_of(table: Any, home: Path, /) -> Any:
     names, norms = (sorted(set(table[column].to_pylist())) for column in ("dataset", "norm"))
     if len(names) != 1 or len(norms) != 1:
         return None
-    found = _recorded(names[0], norms[0], home)
-    return found if found is not None else _measured(names[0], norms[0], home)
+    recorded = _recorded(names[0], norms[0], home)
+    return recorded if recorded is not None else _measured(names[0], norms[0], home)
 
 
 def command_for(table: Any, home: Path, /) -> str:
-    """Return the command that measures what `distances_of` did not find."""
+    """Return the command that measures the distances if `distances_of` has none."""
     return f"robust-study separation {table['dataset'][0]} --norm {table['norm'][0]} --out {home / 'separation'}"
 
 
@@ -45,16 +46,16 @@ def _recorded(name: str, norm: str, home: Path) -> Any:
     folders = (home / "separation", Path("separation"))
     paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("**/*.parquet"))]
     for path in paths:
-        # distances of some of the images say nothing of the rest
+        # distances of only some of the images do not hold for all
         if _CUT.search(path.parent.name) or path.name.startswith("."):
             continue
         try:
-            found = read_separation(path)
+            distances = read_separation(path)
         except ResultsError as error:
-            notes().print(f"left out: {error}")
+            notes().print(f"skipped: {error}")
             continue
-        if _same(found["dataset"].to_pylist(), name) and set(found["norm"].to_pylist()) == {norm}:
-            return found
+        if _same(distances["dataset"].to_pylist(), name) and set(distances["norm"].to_pylist()) == {norm}:
+            return distances
     return None
 
 
@@ -69,7 +70,7 @@ def _measured(name: str, norm: str, home: Path) -> Any:
     from trainables.data import DATASETS, load_raw
     from trainables.separation.distances import measure_separation
 
-    # a data set that reads files can say whether they are there; one that cannot is embedded
+    # a data set without `check` reads no files
     if name not in DATASETS or hasattr(DATASETS.load(name), "check"):
         return None
     raw, _ = load_raw(name, root=None)

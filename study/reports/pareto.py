@@ -10,7 +10,7 @@ from typing import Any
 from study.console import notes, results
 from study.directory.rows import reference_of
 from study.errors import UsageError
-from study.reports.sources import StudySources, gather
+from study.reports.sources import StudySources, gather, home_of
 
 FORMATS = ("png", "pdf", "svg", "html")
 
@@ -27,21 +27,21 @@ def draw(
     skip_damaged: bool = False,
     prefer: str | None = None,
 ) -> None:
-    """Draw the front of one or several studies, print it and each method's own, and write the table of the paper.
+    """Draw and print the front of one or several studies, print each method's front, and write the paper's table.
 
     Args:
         study_dirs: The studies' folders, or exported Parquet files.
         split: `val`, or `test` for chosen members at their test values.
-        objectives: Their names.
-        allow_mixed: Whether rows that measured different things may share a front.
+        objectives: Names of the objectives.
+        allow_mixed: Put rows of different measurements on one front.
         formats: Some of png, pdf, svg, html.
-        out: Where the figures go; `figures/` of the first study when None.
+        out: Folder of the figures; None for `figures/` of the first study.
         skip_damaged: Leave out damaged files, each named in a warning.
-        prefer: A value for each objective, between commas; the member nearest to them is named.
+        prefer: A value for each objective, separated by commas; the nearest member is printed.
 
     Raises:
-        UsageError: Unknown objective or format, a preference that is none, studies that share no front, results that
-            cannot be read.
+        UsageError: Unknown objective or format, an invalid preference, studies that share no front, or unreadable
+            results.
     """
     from analysis.fronts.front import on_front
     from analysis.fronts.objectives import FRONT
@@ -51,7 +51,7 @@ def draw(
     if split == "test":
         if prefer is not None or allow_mixed or skip_damaged or tuple(objectives) != FRONT:
             raise UsageError(
-                "--objectives, --prefer, --allow-mixed and --skip-damaged are of validation: leave them out on test"
+                "--objectives, --prefer, --allow-mixed and --skip-damaged apply to validation: leave them out on test"
             )
         from study.reports.heldout_values import show_on_test
 
@@ -59,12 +59,11 @@ def draw(
         return
     found = gather(study_dirs, skip_damaged=skip_damaged)
     table = found.table
-    home = study_dirs[0].parent if study_dirs[0].is_file() else study_dirs[0]
-    folder = out or home / "figures"
-    target = None if prefer is None else _wish(prefer, objectives)
+    folder = out or home_of(study_dirs[0]) / "figures"
+    target = None if prefer is None else _target(prefer, objectives)
     over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
     try:
-        on_front(table, **over)  # refuses what shares no front before anything is written
+        on_front(table, **over)  # raises before anything is written if the rows share no front
         belief = _belief(found)
         drawn = formats if len(objectives) > 1 else ()
         written = write_figures(table, folder, formats=drawn, belief=belief, **over)
@@ -74,7 +73,7 @@ def draw(
         raise UsageError(str(error)) from error
     notes().print("\n".join(f"wrote {path}" for path in written))
     if not drawn:
-        notes().print("one objective spans no plane: a table and data, no figure")
+        notes().print("one objective: a table and data, no figure")
 
 
 def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
@@ -86,7 +85,7 @@ def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
 
 
 def _print(table: Any, /, *, target: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
-    """Print the front with its uncertainty, the member nearest to a wish, and each method's front."""
+    """Print the front with its uncertainty, the member nearest to a target, and each method's front."""
     from analysis.tables.front_table import method_fronts_table
 
     console = results()
@@ -96,18 +95,18 @@ def _print(table: Any, /, *, target: Sequence[float] | None, belief: Any, refere
     console.print(method_fronts_table(table, reference=reference, **over))
 
 
-def _belief(found: StudySources) -> Any:
-    """Return what the studies' per-example outcomes say of their front; None without them, and a note says why."""
+def _belief(studies: StudySources) -> Any:
+    """Return the front's probabilities from the per-example outcomes; None without them, with a note."""
     from analysis.fronts.front import mixed_columns
     from study.reports.posterior import belief_of
 
-    if mixed := mixed_columns(found.table):
+    if mixed := mixed_columns(studies.table):
         notes().print(f"no probabilities for the front: its trials differ in {', '.join(mixed)}")
         return None
-    return belief_of(found.sources, found.table)
+    return belief_of(studies.sources, studies.table)
 
 
-def _wish(prefer: str, objectives: Sequence[str]) -> list[float]:
+def _target(prefer: str, objectives: Sequence[str]) -> list[float]:
     try:
         target = [float(part) for part in prefer.split(",")]
     except ValueError:
@@ -121,7 +120,7 @@ def _wish(prefer: str, objectives: Sequence[str]) -> list[float]:
 
 
 def _nearest(table: Any, target: Sequence[float], /, *, objectives: Sequence[str], allow_mixed: bool) -> str:
-    """Return which member of the front is nearest to a wish, with its values."""
+    """Return a line with the front's member that is nearest to a target, and its values."""
     from analysis.fronts.front import front_of
     from analysis.fronts.member_choice import nearest_member
     from analysis.fronts.objectives import directions, values
@@ -129,10 +128,10 @@ def _nearest(table: Any, target: Sequence[float], /, *, objectives: Sequence[str
     members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
     points = values(members, objectives)
     if not len(points):
-        return "no member to be near to anything"
-    place = nearest_member(points, target, maximise=directions(objectives))
-    wanted, found = (", ".join(f"{value:.4g}" for value in point) for point in (target, points[place]))
-    return f"nearest to ({wanted}): trial {members['trial_id'][place]} at ({found})"
+        return "the front has no members"
+    index = nearest_member(points, target, maximise=directions(objectives))
+    preferred, nearest = (", ".join(f"{value:.4g}" for value in point) for point in (target, points[index]))
+    return f"nearest to ({preferred}): trial {members['trial_id'][index]} at ({nearest})"
 
 
 def write_figures(table: Any, folder: Path, /, **options: Any) -> list[Path]:

@@ -26,9 +26,9 @@ def write_curve(path: Path, curve: Curve, /) -> None:
 
 
 def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
-    """Return a curve for each of at most `MOST` front members: as measured, else the two points that its row has.
+    """Return a curve for each of at most `MOST` front members: the measured one, or else the two points of its row.
 
-    Rows of several studies get the two points: their trials' numbers do not say whose folder holds a curve.
+    Rows of several studies always get the two points: their trials' ids do not tell which folder holds a curve.
     """
     from analysis.fronts.front import front_of, spread_along
     from analysis.fronts.objectives import FRONT, values

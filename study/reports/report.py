@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from study.console import results
-from study.directory.layout import FILE
-from study.directory.rows import reference_of
-from study.errors import UsageError
-from study.reports.posterior import belief_of
+from study.directory.layout import REPORT_FILE
+from study.reports.material import collect
 from study.reports.sources import StudySources, gather
 
 
@@ -29,8 +27,7 @@ def write_report(
     """
     found = gather(study_dirs, skip_damaged=skip_damaged)
     page = _page(found, allow_mixed=allow_mixed)
-    home = _home(found)
-    file = out or (home / FILE if len(found.sources) == 1 else Path(FILE))
+    file = out or (found.home / REPORT_FILE if len(found.sources) == 1 else Path(REPORT_FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))
@@ -50,47 +47,6 @@ def report_page(study_dir: Path, /) -> str:
 
 
 def _page(found: StudySources, /, *, allow_mixed: bool = False) -> str:
-    from analysis.fronts.front import insisted, mixed_columns, require_like_for_like
-    from analysis.report.page import Material, build_report
-    from study.reports.dataset_separation import distances_of
-    from study.reports.radius_curves import front_curves
-    from study.search.importance import importance_of, importance_within, objectives_shown
+    from analysis.report.page import build_report
 
-    home = _home(found)
-    table = insisted(found.table) if allow_mixed else found.table
-    try:
-        require_like_for_like(table)
-        devices, unit = _hours(found.sources.values())
-        objectives = objectives_shown(found.sources.values())
-        importance, sample = importance_of(table, objectives)
-        material = Material(
-            title=", ".join(dict.fromkeys(table["study"].to_pylist())),
-            table=table,
-            config=found.config(),
-            belief=None if mixed_columns(table) else belief_of(found.sources, table),
-            importance=importance,
-            importance_sample=sample,
-            importance_within=importance_within(table, objectives),
-            reference=reference_of(list(found.sources.values())),
-            separation=distances_of(table, home),
-            curves=front_curves(table, home),
-            devices=devices,
-            unit=unit,
-            on_test=found.on_test(),
-        )
-        return build_report(material)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _home(found: StudySources) -> Path:
-    first = next(iter(found.sources.values()))
-    return first.parent if first.is_file() else first
-
-
-def _hours(sources: Iterable[Path], /) -> tuple[float, str]:
-    """Return what studies count hours of; worker-hours where they differ."""
-    from study.reports.figures import hours_of
-
-    found = {hours_of(source.parent if source.is_file() else source) for source in sources}
-    return found.pop() if len(found) == 1 else (1.0, "worker-hours")
+    return build_report(collect(found, allow_mixed=allow_mixed))

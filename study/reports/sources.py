@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.directory.layout import CONFIG_FILE
-from study.directory.rows import known_on_test, read_rows
+from study.directory.rows import heldout_results, read_rows
 from study.errors import UsageError
 
 
@@ -25,6 +25,11 @@ class StudySources:
     table: Any
     sources: Mapping[str, Path]
     rows: Mapping[str, Any]
+
+    @property
+    def home(self) -> Path:
+        """The folder of the first."""
+        return home_of(next(iter(self.sources.values())))
 
     def config(self) -> str:
         """Return the configs as text, each below its study's name where there are several; empty for exports."""
@@ -45,7 +50,7 @@ class StudySources:
         from analysis.heldout.members import together
 
         found = {
-            label: known_on_test(source, table=self.rows[label])
+            label: heldout_results(source, table=self.rows[label])
             for label, source in self.sources.items()
             if source.is_dir()
         }
@@ -53,6 +58,11 @@ class StudySources:
         if len(self.sources) == 1 or not known:
             return next(iter(known.values()), None)
         return together(known)
+
+
+def home_of(source: Path, /) -> Path:
+    """Return a study's folder, or the folder in which its exported file lies."""
+    return source.parent if source.is_file() else source
 
 
 def gather(study_dirs: Sequence[Path], /, *, skip_damaged: bool = False) -> StudySources:
@@ -93,7 +103,7 @@ def _told_apart(read: Mapping[Path, Any]) -> StudySources:
 
 def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
     """Return the result rows of each folder or file once; raises as `gather` does."""
-    from analysis.data.combine import require_apart
+    from analysis.data.combine import require_distinct
     from analysis.data.schema import ResultsError
 
     once = {source.resolve(): source for source in study_dirs}
@@ -102,7 +112,7 @@ def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
         if not table.num_rows:
             raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
     try:
-        require_apart({str(source): table for source, table in tables.items()})
+        require_distinct({str(source): table for source, table in tables.items()})
     except ResultsError as error:
         raise UsageError(str(error)) from error
     return tables

@@ -1,4 +1,4 @@
-"""How far a study is, read from what lies on disk: nothing needs to be running."""
+"""The command `status`: a study's progress, read from its files whether or not it is running."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for line in uses_lines(uses) if uses else ():
         console.print(line)
     if driver is not None:
-        console.print(f"run by {driver}; end it with: robust-study stop {study_dir}")
+        console.print(f"run by {driver}; stop it with: robust-study stop {study_dir}")
     elif out_of_time(config, study_dir):
         console.print(f"the time budget of {config.search.time_budget} is spent")
     elif rows.num_rows < config.num_trials:
-        console.print(f"go on with: robust-study resume {study_dir}")
+        console.print(f"resume with: robust-study resume {study_dir}")
 
 
 def _meaning(flag: str) -> str:
@@ -102,13 +102,13 @@ def _by_method(records: list[dict[str, Any]]) -> Table:
 
 
 def _epochs_saved(rows: Any) -> float:
-    """Return the share of the epochs asked for that trials stopped early did not run."""
+    """Return the fraction of all planned epochs that trials stopped early did not run."""
     if not rows.num_rows:
         return 0.0
-    asked, run, statuses = (rows[name].to_pylist() for name in ("param.epochs", "epochs", "status"))
+    all_planned, run, statuses = (rows[name].to_pylist() for name in ("param.epochs", "epochs", "status"))
     saved = [
         planned - done
-        for planned, done, status in zip(asked, run, statuses, strict=True)
+        for planned, done, status in zip(all_planned, run, statuses, strict=True)
         if status == "stopped_early" and planned is not None
     ]
-    return float(sum(saved) / max(1, sum(planned for planned in asked if planned is not None)))
+    return float(sum(saved) / max(1, sum(planned for planned in all_planned if planned is not None)))

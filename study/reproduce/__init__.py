@@ -1,1 +1,1 @@
-"""The paper's tables as studies: what each holds, at which scale, and the command that runs them."""
+"""The paper's tables as studies at three scales, and the command that runs them."""

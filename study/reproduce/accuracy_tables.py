@@ -1,4 +1,4 @@
-"""Tables 2 to 4: their studies run one after the other, each trial of each grid then becomes a line."""
+"""Tables 2 to 4: their studies are run one after another, then each trial of a grid becomes a line."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import evaluation_rows, read_rows
-from study.driver.restarts import interpreter
 from study.errors import UsageError
+from study.lifecycle.background import interpreter
 from study.reproduce.grids import Part, parts
 from study.reproduce.request import TableRequest, TableResult
 from trainables.data import DataError, check_available
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Planned:
-    """A study of the table: what it is, its checked config, its folder, and why it cannot run, if so."""
+    """A study of the table.
+
+    Attributes:
+        part: Its name and config in the table.
+        config: Its checked config.
+        folder: Its folder, or the one it will have.
+        problem: Why it cannot run; None if it can.
+    """
 
     part: Part
     config: StudyConfig
@@ -37,19 +44,19 @@ class _Planned:
     problem: str | None
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         return (self.folder / CONFIG_FILE).is_file()
 
     def done(self) -> int:
-        """Return how many trials have their row."""
-        return int(read_rows([self.folder]).num_rows) if self.begun else 0
+        """Return how many trials have a result row."""
+        return int(read_rows([self.folder]).num_rows) if self.started else 0
 
 
 def run(request: TableRequest, /) -> TableResult:
-    """Run every study of a table to its end, and write the table.
+    """Run every study of a table to completion, and write the table.
 
     Raises:
-        UsageError: None of the data sets is there, or bad input of any other kind.
+        UsageError: None of the data sets is available, or the input is invalid.
         SystemExit: A study ended before it was complete.
     """
     planned = _plan(request)
@@ -60,14 +67,14 @@ def run(request: TableRequest, /) -> TableResult:
         if each.problem is None:
             _complete(each, request)
             _measure_on_test(each, request)
-    return _written(request, planned, missing)
+    return _write_table(request, planned, missing)
 
 
 def dry_run(request: TableRequest, /) -> None:
-    """Print each study of a table and what it would take.
+    """Print each study of a table and an estimate of its cost.
 
     Raises:
-        UsageError: Bad assignments.
+        UsageError: Invalid assignments.
     """
     from study.lifecycle.launch import dry_run as estimate
 
@@ -75,8 +82,8 @@ def dry_run(request: TableRequest, /) -> None:
     console.print(f"{request.title}, in {request.home}")
     for each in _plan(request):
         console.print(f"\n{_described(each.config)}")
-        if each.problem is not None or each.begun:
-            console.print(each.problem or f"begun: {each.done()} of {each.config.num_trials} trials are done")
+        if each.problem is not None or each.started:
+            console.print(each.problem or f"started: {each.done()} of {each.config.num_trials} trials are done")
             continue
         try:
             estimate(
@@ -109,7 +116,7 @@ def _plan(request: TableRequest) -> list[_Planned]:
 
 def _described(config: StudyConfig) -> str:
     training, evaluation = config.training, config.evaluation
-    own = {key: value for key, value in config.search.fixed.items() if key != "train_epsilon"}
+    fixed = {key: value for key, value in config.search.fixed.items() if key != "train_epsilon"}
     return "\n".join(
         [
             f"study {config.name}: {config.num_trials} trials, every combination once",
@@ -121,19 +128,19 @@ def _described(config: StudyConfig) -> str:
             f"PGD of {evaluation.steps} steps",
             f"  methods {', '.join(config.search.methods)}",
             *(f"  {key} {json.dumps(form)}" for key, form in config.search.ranges.items()),
-            *(f"  {key} {json.dumps(value)}" for key, value in own.items()),
+            *(f"  {key} {json.dumps(value)}" for key, value in fixed.items()),
         ]
     )
 
 
 def _complete(each: _Planned, request: TableRequest) -> None:
-    """Launch or resume a study in a process of its own, unless all its trials are done."""
+    """Launch or resume a study in a separate process, unless all its trials are done."""
     if each.done() >= each.config.num_trials:
         notes().print(f"study {each.config.name}: all {each.config.num_trials} trials are done")
         return
     options = [word for assignment in request.assignments for word in ("--set", assignment)]
     options += ["--address", request.address] if request.address is not None else []
-    if each.begun:
+    if each.started:
         words = ["resume", str(each.folder)]
     else:
         source = request.home / f"{each.part.name}.yaml"
@@ -142,17 +149,17 @@ def _complete(each: _Planned, request: TableRequest) -> None:
         options += ["--data-root", str(request.data_root)] if request.data_root is not None else []
     code = call([*words, *options])
     if code and (code != 1 or each.done() < each.config.num_trials):
-        notes().print(f"study {each.config.name} is not complete: run the same command again to go on")
+        notes().print(f"study {each.config.name} is not complete: run the same command again to resume it")
         raise SystemExit(code)
 
 
 def _measure_on_test(each: _Planned, request: TableRequest) -> None:
-    """Measure every completed trial of a grid on test, but those that were: nothing was chosen, so all are shown."""
+    """Measure every completed trial on test that was not measured yet: a grid selects none, so all are shown."""
     from analysis.heldout.measurements import like_for_like
 
-    found = evaluation_rows(each.folder)
+    evaluations = evaluation_rows(each.folder)
     rows = [row for row in read_rows([each.folder]).to_pylist() if row["status"] == "completed"]
-    todo = [row["trial_id"] for row in rows if like_for_like(row, found) is None]
+    todo = [row["trial_id"] for row in rows if like_for_like(row, evaluations) is None]
     if not todo:
         return
     words = ["evaluate", str(each.folder), *(word for trial in todo for word in ("--trial", trial))]
@@ -160,15 +167,15 @@ def _measure_on_test(each: _Planned, request: TableRequest) -> None:
     words += ["--data-root", str(request.data_root)] if request.data_root is not None else []
     code = call(words)
     if code > 1:
-        notes().print(f"study {each.config.name} is not measured on test: run the same command again to go on")
+        notes().print(f"study {each.config.name} is not measured on test: run the same command again to measure it")
         raise SystemExit(code)
 
 
 def call(words: Sequence[str], /) -> int:
-    """Run a command of ours in a process of its own, its words on stderr, and return its exit code.
+    """Run a robust-study command in a separate process, with its output on stderr, and return its exit code.
 
-    A driver may replace itself by a fresh one, so it cannot share this process. Signals reach it once each, through
-    this process: it lives in a session of its own.
+    It cannot run in this process, which a driver may replace by a fresh one. It has its own session, so each signal
+    reaches it only once, passed on by this process.
     """
     child = subprocess.Popen(
         [*interpreter(), *words], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
@@ -187,23 +194,23 @@ def call(words: Sequence[str], /) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _written(request: TableRequest, planned: Sequence[_Planned], missing: Sequence[str]) -> TableResult:
+def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Sequence[str]) -> TableResult:
     from analysis.tables.grid_table import UNMEASURED, grid_lines, write_grid_table
 
-    grids = [_grid(each) for each in planned if each.begun]
+    started = [each for each in planned if each.started]
+    grids = [_grid(each) for each in started]
     failed = [
         f"{each.config.name}: every trial failed"
-        for each, grid in zip((each for each in planned if each.begun), grids, strict=True)
+        for each, grid in zip(started, grids, strict=True)
         if "completed" not in grid.rows["status"].to_pylist()
     ]
-    lacking = [f"not in this table, {line}" for line in missing]
-    notes_below = [request.remark, *lacking]
     unmeasured = [
         f"{each.config.name}: {count} trials are not measured on test"
-        for each, grid in zip((each for each in planned if each.begun), grids, strict=True)
-        if (count := sum(line.remark == UNMEASURED for line in grid_lines(grid, split="test")))
+        for each, grid in zip(started, grids, strict=True)
+        if (count := sum(line.cells["remark"] == UNMEASURED for line in grid_lines(grid, split="test")))
     ]
-    files = write_grid_table(request.title, grids, request.home, name=request.table, notes=notes_below)
+    remarks = [request.remark, *(f"not in this table, {line}" for line in missing)]
+    files = write_grid_table(request.title, grids, request.home, name=request.table, notes=remarks)
     return TableResult(written=files, missing=[*missing, *failed, *unmeasured])
 
 
@@ -215,7 +222,7 @@ def _grid(each: _Planned) -> Grid:
 
 
 def _counts(folder: Path, rows: Any) -> dict[str, int]:
-    """Return how many examples each split's measures hold, from one completed trial; empty where none is left."""
+    """Return how many examples were measured on each split, from one completed trial; empty without outcomes."""
     from collections import Counter
 
     from analysis.data.results import read_examples
@@ -223,12 +230,12 @@ def _counts(folder: Path, rows: Any) -> dict[str, int]:
 
     done = [row["trial_id"] for row in rows.select(["trial_id", "status"]).to_pylist() if row["status"] == "completed"]
     try:
-        found = read_examples(folder, trials=done[:1])
+        outcomes = read_examples(folder, trials=done[:1])
     except ResultsError as error:
-        notes().print(f"intervals take as many examples as were asked for: {error}")
+        notes().print(f"intervals assume the number of examples in the config: {error}")
         return {}
     return dict(
         Counter(
-            row["split"] for row in found.select(["split", "checkpoint"]).to_pylist() if row["checkpoint"] == "last"
+            row["split"] for row in outcomes.select(["split", "checkpoint"]).to_pylist() if row["checkpoint"] == "last"
         )
     )

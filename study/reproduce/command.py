@@ -1,4 +1,4 @@
-"""The command `reproduce`: one table of the paper, at one scale, resumed where it stands."""
+"""The command `reproduce`: one table of the paper at one scale; run again, it resumes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from trainables.registry import nearest
 
 
 def reproduce(request: TableRequest, /, *, dry_run: bool) -> None:
-    """Run what a table lacks, write it as Markdown, LaTeX, CSV and Parquet, and print the Markdown.
+    """Run what is missing of a table, write it as Markdown, LaTeX, CSV and Parquet, and print the Markdown.
 
     Args:
-        request: Which table, at which scale, where.
-        dry_run: Show the studies and estimate time and disk, start nothing.
+        request: The table, its scale and its folder.
+        dry_run: Only show the studies and estimate time and disk.
 
     Raises:
-        UsageError: Unknown table or scale, bad assignments, none of the table's data sets there.
-        SystemExit: 1 when something of the table is missing, 130 or 143 when a signal ended it.
+        UsageError: Unknown table or scale, invalid assignments, or none of the table's data sets available.
+        SystemExit: 1 if part of the table is missing, 130 or 143 after a signal.
     """
-    for value, known, name in ((request.table, TABLES, "TABLE"), (request.scale, SCALES, "--scale")):
-        if value not in known:
-            raise UsageError(f"{name} must be one of {', '.join(known)}, got {value!r}{nearest(value, list(known))}")
-    # imported here: a wrong name is answered without loading anything
+    for value, names, option in ((request.table, TABLES, "TABLE"), (request.scale, SCALES, "--scale")):
+        if value not in names:
+            raise UsageError(f"{option} must be one of {', '.join(names)}, got {value!r}{nearest(value, list(names))}")
+    # imported here, so that a wrong name is refused without loading anything
     if request.table == "table1":
         from study.reproduce.separation_table import dry_run as show
         from study.reproduce.separation_table import run
@@ -34,13 +34,13 @@ def reproduce(request: TableRequest, /, *, dry_run: bool) -> None:
         show(request)
         return
     request.home.mkdir(parents=True, exist_ok=True)
-    made = run(request)
-    for path in made.written:
+    result = run(request)
+    for path in result.written:
         notes().print(f"wrote {path}")
-    if made.written:
-        results().print(made.written[0].read_text(encoding="utf-8"), end="")
-    for line in made.missing:
+    if result.written:
+        results().print(result.written[0].read_text(encoding="utf-8"), end="")
+    for line in result.missing:
         notes().print(f"missing: {line}")
-    if made.missing:
-        notes().print("the table is not complete: run the same command again once they are there")
+    if result.missing:
+        notes().print("the table is not complete: run the same command again once these are available")
         raise SystemExit(1)

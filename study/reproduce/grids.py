@@ -1,9 +1,9 @@
 """What each table of the paper holds, as study configs at three scales.
 
 Source: Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri 2020, "A Closer Look at Accuracy vs. Robustness" (arXiv
-2003.02460); which models stand in which table, and their settings, as the code published with it has them
+2003.02460); which models are in which table, and their settings, as in the code published with it
 (github.com/yangarbiter/robust-local-lipschitz: scripts/Table2.sh, Table3.sh and Table4.sh, lolip/models/__init__.py,
-lolip/models/torch_model.py; table 1: notebooks/dataset_dist.ipynb). docs/reproduce.md says what differs here.
+lolip/models/torch_model.py; table 1: notebooks/dataset_dist.ipynb). docs/reproduce.md lists the differences.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCALES = ("smoke", "laptop", "paper")
 Tree = dict[str, Any]
 
 BATCH = 64
-"""Images a step in the paper's runs with plain SGD."""
+"""Images per step in the paper's runs with plain SGD."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ RADII = {"mnist": 0.1, "cifar10": 0.031, "svhn": 0.031, "restricted_imagenet": 0
 """The paper's radius for each of its data sets, linf."""
 
 SEPARATIONS: Mapping[str, tuple[DataPart, ...]] = {
-    # one real and one whose separation is known, 64/255; both are built in
+    # a real data set and one whose separation is known, 64/255; both are built in
     "smoke": (DataPart(dataset="digits", epsilon=0.15), DataPart(dataset="synthetic_separated", epsilon=0.1)),
     "laptop": (DataPart(dataset="mnist", epsilon=RADII["mnist"], train=10_000, test=2_000),),
     "paper": tuple(DataPart(dataset=name, epsilon=epsilon) for name, epsilon in RADII.items()),
@@ -99,8 +99,8 @@ def separations(scale: str, /) -> tuple[DataPart, ...]:
 def parts(table: str, scale: str, /) -> list[Part]:
     """Return the studies of `table2`, `table3` or `table4` at a scale of `SCALES`.
 
-    Each is the preset `paper` with the table's methods, strengths and dropout in their places. The methods' own
-    settings are the preset's everywhere; below `paper` the data, the network and the training are small stand-ins.
+    Each is the preset `paper` with the table's methods, strengths and dropout. The methods' own settings are the
+    preset's at every scale; below `paper`, small data, networks and training stand in for the paper's.
     """
     return {"table2": _table2, "table3": _table3, "table4": _table4}[table](scale)
 
@@ -181,7 +181,7 @@ def _table4(scale: str) -> list[Part]:
 
 
 def _paper(dataset: str, *, epochs: int, lr: float, momentum: float = 0.0, gpus: int | str = 1) -> Tree:
-    """Return a data set trained as by the paper's code, whose loss is a sum where ours is a mean: hence lr * BATCH."""
+    """Return a data set trained as in the paper's code, whose loss is a sum while ours is a mean: hence lr * BATCH."""
     return {
         "dataset": {"name": dataset, "val_fraction": 0.01},
         "training": {
@@ -213,20 +213,20 @@ def _part(
     strengths: Mapping[str, list[float]] | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> Part:
-    """Return the preset `paper` with a table's methods, strengths and dropout, and the data and training given."""
+    """Return the preset `paper` with a table's methods, strengths and dropout, and the given data and training."""
     preset: Tree = read_yaml(presets()["paper"])
-    listed = {key: form for key, form in preset["search"]["ranges"].items() if _owner(key) in methods}
-    listed |= {key: {"values": values} for key, values in (strengths or {}).items()}
-    listed["dropout"] = {"values": list(dropout)}
-    held = {key: value for key, value in preset["search"]["fixed"].items() if _owner(key) in ("", *methods)}
+    ranges = {key: form for key, form in preset["search"]["ranges"].items() if _owner(key) in methods}
+    ranges |= {key: {"values": values} for key, values in (strengths or {}).items()}
+    ranges["dropout"] = {"values": list(dropout)}
+    preset_fixed = {key: value for key, value in preset["search"]["fixed"].items() if _owner(key) in ("", *methods)}
     tree = _merged(_merged(preset, base), changes)
     tree["name"] = name
     tree["search"] = {
         **preset["search"],
         "methods": list(methods),
-        "num_trials": 1000,  # more than there are points: a grid ends when it is through
-        "ranges": listed,
-        "fixed": {**held, "train_epsilon": tree["evaluation"]["epsilon"], **(fixed or {})},
+        "num_trials": 1000,  # more than the grid has points: it ends after the last one
+        "ranges": ranges,
+        "fixed": {**preset_fixed, "train_epsilon": tree["evaluation"]["epsilon"], **(fixed or {})},
     }
     tree["storage"] = {"keep": "all"}  # every trial is measured on test
     return Part(name=name, tree=tree)
@@ -237,7 +237,7 @@ def _owner(key: str) -> str:
 
 
 def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:
-    found = dict(tree)
+    merged = dict(tree)
     for key, value in changes.items():
-        found[key] = _merged(found.get(key, {}), value) if isinstance(value, Mapping) else value
-    return found
+        merged[key] = _merged(merged.get(key, {}), value) if isinstance(value, Mapping) else value
+    return merged

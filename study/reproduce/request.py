@@ -1,4 +1,4 @@
-"""What `reproduce` is asked for, and what comes of it."""
+"""The request that `reproduce` takes, and its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TITLES = {
     "table3": "Table 3: natural training and the methods that train on attacks, without dropout",
     "table4": "Table 4: dropout against none",
 }
-"""What each table holds, whatever the data."""
+"""The title of each table, independent of the scale's data."""
 
 _OF_THE_PAPER = {
     "table1": "MNIST, CIFAR-10, SVHN and Restricted ImageNet",
@@ -30,12 +30,12 @@ _SCALED = {
 
 @dataclass(frozen=True, kw_only=True)
 class TableRequest:
-    """What `reproduce` is asked for.
+    """A table to reproduce.
 
     Args:
         table: One of `TABLES`.
         scale: One of `SCALES`.
-        out: Folder in which the table's folder lies.
+        out: Folder that holds the table's folder.
         data_root: Folder of the data sets.
         address: Ray cluster, as `cluster.address`.
         assignments: `key=value` replacements in the config of every study of the table.
@@ -50,30 +50,30 @@ class TableRequest:
 
     @property
     def home(self) -> Path:
-        """Where the table and its studies lie."""
+        """The folder of the table and its studies."""
         return self.out / f"{self.table}-{self.scale}"
 
     @property
     def title(self) -> str:
-        """What stands above the table."""
+        """The title above the table."""
         return f"{TITLES[self.table]} ({self.scale})"
 
     @property
     def remark(self) -> str:
-        """How the scale differs from the paper's, one line below the table."""
+        """The note below the table on how the scale differs from the paper's."""
         return (
-            f"scale {self.scale}: {_SCALED[self.scale]} ({_OF_THE_PAPER[self.table]}); docs/reproduce.md says what is "
-            "the same and what is not"
+            f"scale {self.scale}: {_SCALED[self.scale]} ({_OF_THE_PAPER[self.table]}); docs/reproduce.md lists "
+            "the differences"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableResult:
-    """What came of a table.
+    """The files of a table and what is missing from it.
 
     Args:
         written: Its files, the Markdown first; empty when nothing could be measured.
-        missing: What it lacks and why, a line each.
+        missing: What is missing and why, a line each.
     """
 
     written: Sequence[Path]

@@ -1,4 +1,4 @@
-"""Table 1: how far apart the classes of each data set are, exactly; no training."""
+"""Table 1: the exact separation of the classes of each data set; no training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SUMMARY = "summary.json"
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """One data set's line; None where its images are not there."""
+    """One data set's line; `facts` is None if its images are not available."""
 
     part: DataPart
     facts: dict[str, Any] | None
 
 
 def run(request: TableRequest, /) -> TableResult:
-    """Measure every data set of the table that is there and was not measured yet, and write the table.
+    """Measure every available data set of the table that was not measured yet, and write the table.
 
     Raises:
-        UsageError: None of the data sets is there, or options that table 1 does not take.
+        UsageError: None of the data sets is available, or options that table 1 does not take.
     """
     _check(request)
     lines, missing = [], []
@@ -43,11 +43,11 @@ def run(request: TableRequest, /) -> TableResult:
             lines.append(_Line(part=part, facts=None))
     if len(missing) == len(lines):
         raise UsageError(*missing)
-    return TableResult(written=_written(request, lines, missing), missing=missing)
+    return TableResult(written=_write_table(request, lines, missing), missing=missing)
 
 
 def dry_run(request: TableRequest, /) -> None:
-    """Print which data sets the table measures, and how many pairs of images each compares.
+    """Print which data sets the table measures, and how many images of each.
 
     Raises:
         UsageError: Options that table 1 does not take.
@@ -75,29 +75,28 @@ def _folder(part: DataPart, request: TableRequest) -> Path:
 
 
 def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
-    """Return the summary of a data set's distances, as `separation.summary` makes it, measured only once.
+    """Return the `separation.summary` of a data set's distances, which are measured only once.
 
     Raises:
-        UsageError: The images are not there, or the folder holds something else.
+        UsageError: The images are not available, or the folder holds something else.
     """
     folder = _folder(part, request)
     path = folder / _SUMMARY
-    wanted = {"train": part.train, "test": part.test}
+    taken = {"train": part.train, "test": part.test}
     if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if kept["taken"] == wanted:
-            return kept
+        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if saved["taken"] == taken:
+            return saved
     notes().print(f"measuring {part.dataset}")
-    found, name = measured(part.dataset, norm="linf", data_root=request.data_root, train=part.train, test=part.test)
-    write(found, folder, name=name, epsilon=part.epsilon)
-    facts = summary(found, name=name, epsilon=part.epsilon) | {"taken": wanted}
+    distances, name = measured(part.dataset, norm="linf", data_root=request.data_root, train=part.train, test=part.test)
+    write(distances, folder, name=name, epsilon=part.epsilon)
+    facts = summary(distances, name=name, epsilon=part.epsilon) | {"taken": taken}
     write_text(path, json.dumps(facts, indent=2))
     return facts
 
 
-def _written(request: TableRequest, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
-    from analysis.tables.grid_table import write_forms
-    from analysis.tables.text_table import TextTable
+def _write_table(request: TableRequest, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
+    from analysis.tables.text_table import TextTable, write_forms
 
     columns: dict[str, list[Any]] = {
         "dataset": [line.part.dataset for line in lines],
@@ -136,6 +135,6 @@ def _of(line: _Line, pairs: str, name: str) -> Any:
 
 
 def _ratio(line: _Line) -> float | None:
-    known = [_of(line, pairs, "two_r_without_contradicting") for pairs in ("train-train", "test-train")]
-    least = min((value for value in known if value is not None), default=None)
-    return None if least is None else least / (2 * line.part.epsilon)
+    two_r = [_of(line, pairs, "two_r_without_contradicting") for pairs in ("train-train", "test-train")]
+    smallest = min((value for value in two_r if value is not None), default=None)
+    return None if smallest is None else smallest / (2 * line.part.epsilon)

@@ -17,55 +17,57 @@ from analysis.fronts.objectives import FRONT, values
 from analysis.statistics.association import random_share
 from analysis.statistics.importance import LEAST, MethodImportance
 
-MOST = 160
-"""Most trials that enter, evenly spread by number: the trees' cost grows with them, their answer hardly changes."""
+MAX_TRIALS = 160
+"""Trials used at most, evenly spread by number: more cost time and hardly change the result."""
 
-MOST_WITHIN = 60
-"""Most trials of one method that enter what matters within it: there is a forest for each method and objective."""
+MAX_METHOD_TRIALS = 60
+"""Trials of one method used at most for the importances within it, which need a forest per method and objective."""
 
 TREES = 32
 """Trees of a forest."""
 
-OF = (*FRONT, "val_lipschitz_scale_free_log10")
-"""Objectives whose importances reports and figures show, whatever a study's own are."""
+OBJECTIVES = (*FRONT, "val_lipschitz_scale_free_log10")
+"""Objectives whose importances every report and figure shows."""
 
 _SEED = 0
 
 
 def objectives_shown(study_dirs: Iterable[Path], /) -> tuple[str, ...]:
-    """Return the objectives whose importances are shown: those of `OF`, then what else the studies' configs search."""
+    """Return the objectives whose importances are shown: `OBJECTIVES`, then the studies' other search objectives."""
     from study.directory.layout import CONFIG_FILE, open_config
 
     homes = [home for home in study_dirs if (home / CONFIG_FILE).is_file()]
-    return tuple(dict.fromkeys([*OF, *(name for home in homes for name in open_config(home).search.objectives)]))
+    return tuple(
+        dict.fromkeys([*OBJECTIVES, *(name for home in homes for name in open_config(home).search.objectives)])
+    )
 
 
 def importances(
-    rows: Sequence[Mapping[str, Any]], objectives: Sequence[str], /, *, most: int = MOST
+    rows: Sequence[Mapping[str, Any]], objectives: Sequence[str], /, *, max_trials: int = MAX_TRIALS
 ) -> dict[str, dict[str, float]]:
-    """Return by objective, and by hyperparameter, its main effect's share of the variance a forest predicts (fANOVA).
+    """Return each hyperparameter's main effect on each objective, as its share of a forest's variance (fANOVA).
 
-    What hyperparameters do only together is in nobody's share, so shares add up to less than 1. The forest fits noise
-    as well: a share is no evidence of an effect.
+    Interactions of hyperparameters are left out, so shares add up to less than 1. The forest also fits noise: a share
+    is no evidence of an effect.
 
     Args:
-        rows: Completed, unflagged result rows; best of those whose proposals did not depend on results.
+        rows: Completed, unflagged result rows, preferably of trials whose proposals did not depend on results.
         objectives: Names of objectives.
-        most: Most rows that enter, evenly spread.
+        max_trials: Rows used at most, evenly spread.
 
     Returns:
-        Largest first; `method` counts as one hyperparameter, those that only some methods have are left out. An
-        objective with fewer than `LEAST` measured rows, or one that does not vary, is missing; so is every one where
-        no hyperparameter varies.
+        The shares, in [0, 1], by objective and hyperparameter, largest first. `method` counts as one hyperparameter;
+        those that only some methods have are left out. An objective with fewer than `LEAST` measured rows, or one
+        that does not vary, is missing; all are missing where no hyperparameter varies.
     """
-    chosen = [rows[at] for at in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int))]
-    found = {}
+    indices = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), max_trials)).round().astype(int))
+    used = [rows[index] for index in indices]
+    by_objective = {}
     for name in objectives:
-        known = [(row, float(values(row, [name])[0])) for row in chosen]
-        known = [(row, value) for row, value in known if math.isfinite(value)]
-        if len(known) < LEAST or len({value for _, value in known}) < 2:
+        measured = [(row, value) for row in used if math.isfinite(value := float(values(row, [name])[0]))]
+        if len(measured) < LEAST or len({value for _, value in measured}) < 2:
             continue
-        study = _study_of([row for row, _ in known], [value for _, value in known])
+        study = _study_of([row for row, _ in measured], [value for _, value in measured])
         if not study.trials[0].distributions:
             continue
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=_SEED)
@@ -73,56 +75,58 @@ def importances(
             # raw shares are marked experimental; normalised ones would always add up to 1
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
-        found[name] = dict(shares)
-    return found
+        by_objective[name] = dict(shares)
+    return by_objective
 
 
-def importance_of(table: Any, objectives: Sequence[str] = OF, /) -> tuple[dict[str, dict[str, float]], str]:
-    """Return the importances for each objective, and which trials they rest on, in words.
+def importance_of(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> tuple[dict[str, dict[str, float]], str]:
+    """Return the importances for each objective, and a description of the trials they are computed from.
 
-    Those are the proposals that did not depend on results; where they are fewer than `LEAST`, all sound trials.
+    These are the trials whose proposals did not depend on results; where there are fewer than `LEAST`, all feasible
+    trials.
     """
-    share = random_share(table)
-    independent = share.num_rows >= LEAST
-    chosen = share if independent else table.filter(feasible(table))
-    count = min(chosen.num_rows, MOST)
+    random = random_share(table)
+    independent = random.num_rows >= LEAST
+    trials = random if independent else table.filter(feasible(table))
+    count = min(trials.num_rows, MAX_TRIALS)
     if independent:
-        words = f"n = {count} trials whose proposals did not follow results"
+        description = f"n = {count} trials proposed independently of results"
     else:
-        words = (
-            f"n = {count} sound trials, a sampler's own among them (only {share.num_rows} did not follow results), so "
-            "shares also show where it looked"
+        description = (
+            f"n = {count} completed, unflagged trials, including the sampler's own (only {random.num_rows} were "
+            "proposed independently of results), so shares also reflect where it searched"
         )
-    return importances(chosen.to_pylist(), objectives), words
+    return importances(trials.to_pylist(), objectives), description
 
 
-def importance_within(table: Any, objectives: Sequence[str] = OF, /) -> list[MethodImportance]:
-    """Return what matters within each method, where its strength and training radius count too, methods sorted.
+def importance_within(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> list[MethodImportance]:
+    """Return the importances within each method, its strength and training radius included, methods sorted.
 
-    Of each method the proposals that did not depend on results; where they are fewer than `LEAST`, all its sound
-    trials; where those are fewer too, no shares but their number.
+    They are computed from the method's trials whose proposals did not depend on results; where there are fewer than
+    `LEAST`, from all its feasible trials; where these are fewer too, only their number is returned.
     """
-    share, sound = random_share(table).to_pylist(), table.filter(feasible(table)).to_pylist()
-    found = []
+    random, feasible_rows = random_share(table).to_pylist(), table.filter(feasible(table)).to_pylist()
+    by_method = []
     for method in sorted(set(table["method"].to_pylist())):
-        mine = [row for row in share if row["method"] == method]
-        independent = len(mine) >= LEAST
-        rows = mine if independent else [row for row in sound if row["method"] == method]
+        rows = [row for row in random if row["method"] == method]
+        independent = len(rows) >= LEAST
+        if not independent:
+            rows = [row for row in feasible_rows if row["method"] == method]
         enough = len(rows) >= LEAST
-        found.append(
+        by_method.append(
             MethodImportance(
                 method=method,
-                trials=min(len(rows), MOST_WITHIN) if enough else len(rows),
+                trials=min(len(rows), MAX_METHOD_TRIALS) if enough else len(rows),
                 independent=independent,
-                shares=importances(rows, objectives, most=MOST_WITHIN) if enough else {},
+                shares=importances(rows, objectives, max_trials=MAX_METHOD_TRIALS) if enough else {},
             )
         )
-    return found
+    return by_method
 
 
 def _study_of(rows: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> optuna.Study:
     distributions = _distributions(rows)
-    # the notice of a new in-memory study is no news to anybody
+    # no notice of the new in-memory study
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     study.add_trials(
@@ -137,11 +141,11 @@ def _study_of(rows: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> op
 
 
 def _distributions(rows: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:
-    """Return a distribution for each column that every row has and that varies."""
-    found: dict[str, BaseDistribution] = {}
+    """Return a distribution for each hyperparameter column that every row has and that varies."""
+    distributions: dict[str, BaseDistribution] = {}
     methods = sorted({row["method"] for row in rows})
     if len(methods) > 1:
-        found["method"] = CategoricalDistribution(methods)
+        distributions["method"] = CategoricalDistribution(methods)
     for name in rows[0]:
         if not name.startswith("param.") and name != "train_epsilon":
             continue
@@ -149,5 +153,5 @@ def _distributions(rows: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribut
         if len(column) < len(rows) or len(set(column)) < 2:
             continue
         low, high = min(column), max(column)
-        found[name] = FloatDistribution(low, high, log=low > 0 and high > 100 * low)
-    return found
+        distributions[name] = FloatDistribution(low, high, log=low > 0 and high > 100 * low)
+    return distributions

@@ -1,4 +1,4 @@
-"""The study in Optuna's storage: opening it, its trials by number, and what it is told of each."""
+"""The study in Optuna's storage: opens it, looks up trials by number, and reports how they ended."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ from study.search.time_budget import spent
 
 
 def out_of_time(config: StudyConfig, study_dir: Path, /) -> bool:
-    """Return whether a study is over because its time budget is: it is spent, and nothing that was begun is open."""
+    """Return whether a study has ended by its time budget: the budget is used up and no started trial is open."""
     if config.search.time_limit is None:
         return False
-    from optuna.trial import TrialState
-
     study = open_search(config, study_dir)
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return spent(study) >= config.search.time_limit and not running
@@ -37,11 +35,11 @@ def out_of_time(config: StudyConfig, study_dir: Path, /) -> bool:
 ID_DIGITS = 5
 
 CONFIG_ATTRIBUTE = "config"
-"""Attribute of the Optuna study that holds the config it began with."""
+"""Attribute of the Optuna study that holds the config it was launched with."""
 
 
 def trial_id(number: int) -> str:
-    """Return a trial's id, made from its Optuna number: the same trial wherever it runs again."""
+    """Return a trial's id, which depends on its Optuna number only and stays the same when the trial runs again."""
     return f"{number:0{ID_DIGITS}d}"
 
 
@@ -62,22 +60,22 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [OBJECTIVES[name].direction for name in search.objectives]
     study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-    found = [direction.name.lower() for direction in study.directions]
-    if found != directions or (study.metric_names or search.objectives) != search.objectives:
+    stored = [direction.name.lower() for direction in study.directions]
+    if stored != directions or (study.metric_names or search.objectives) != search.objectives:
         raise UsageError(
-            f"the storage holds a study {name!r} of other objectives ({study.metric_names or found}); "
-            f"required: {search.objectives}. Choose a new study name"
+            f"the Optuna storage already has a study {name!r} with other objectives ({study.metric_names or stored}); "
+            f"required: {search.objectives}. Choose another study name"
         )
     if study.metric_names is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(search.objectives)
-    study.sampler = SharedSampler(search, told=len(study.get_trials(deepcopy=False)), grid=grid)
+    study.sampler = SharedSampler(search, num_stored=len(study.get_trials(deepcopy=False)), grid=grid)
     return study
 
 
 def open_search(config: StudyConfig, study_dir: Path, /) -> optuna.Study:
-    """Open a study's search where its config keeps it; see `open_study`.
+    """Open a study's search in the storage that its config names; see `open_study`.
 
     Raises:
         UsageError: The storage cannot be used, or holds another study.
@@ -87,12 +85,13 @@ def open_search(config: StudyConfig, study_dir: Path, /) -> optuna.Study:
 
 
 def enqueue(study: optuna.Study, config: StudyConfig, /, *, plan: Plan | None = None) -> list[str]:
-    """Queue the start points that the config asks for, or a plan's trials, each once, however often this is called.
+    """Queue the config's start points, or a seed plan's trials, each only once over repeated calls.
 
-    A trial of a start point is marked so, and what the point does not hold is drawn. A plan's have their numbers.
+    A start point's trial is marked as such, and parameters that the point does not set are drawn. A plan's trials
+    keep their numbers.
 
     Returns:
-        One line for each point that is left out, saying why.
+        A line with the reason for each point that is left out.
     """
     if plan is not None:
         for replica in plan.replicas[len(study.get_trials(deepcopy=False)) :]:
@@ -107,24 +106,24 @@ def enqueue(study: optuna.Study, config: StudyConfig, /, *, plan: Plan | None = 
 
 
 def recorded_config(config: StudyConfig, study_dir: Path, /) -> dict[str, Any] | None:
-    """Return the config a study began with, None when its storage holds none yet."""
-    found: dict[str, Any] | None = open_search(config, study_dir).user_attrs.get(CONFIG_ATTRIBUTE)
-    return found
+    """Return the config that a study was launched with, None when its storage has none yet."""
+    recorded: dict[str, Any] | None = open_search(config, study_dir).user_attrs.get(CONFIG_ATTRIBUTE)
+    return recorded
 
 
 def proposal_of(study: optuna.Study, space: SearchSpace, number: int, /) -> dict[str, Any]:
-    """Return what was proposed for a trial, as `SearchSpace.draw` returned it."""
+    """Return a trial's proposal as `SearchSpace.draw` returned it."""
     return space.draw(optuna.trial.FixedTrial(study.get_trials(deepcopy=False)[number].params))
 
 
 @dataclass(frozen=True)
 class OptunaOutcome:
-    """What Optuna is told of a trial.
+    """How a trial ended, as reported to Optuna.
 
     Attributes:
         state: Complete, failed or pruned.
         values: The objectives' values when complete, else None.
-        violations: By how much each constraint is missed, at most 0 where kept; empty unless complete.
+        violations: Each constraint's violation, at most 0 where it is satisfied; empty unless complete.
     """
 
     state: TrialState
@@ -133,41 +132,41 @@ class OptunaOutcome:
 
 
 def outcome_for_optuna(search: SearchConfig, row: Mapping[str, Any], /) -> OptunaOutcome:
-    """Return what Optuna is told of a trial, from its result row or last report.
+    """Return what to report to Optuna of a trial, from its result row or last report.
 
     Args:
         search: The study's search settings.
-        row: Its columns; `status` says how it ended, `running` that it was stopped early.
+        row: Its columns. `status` is how it ended; `running` means that it was stopped early.
 
     Returns:
         Complete, with the objectives' values and the constraints' violations, when it ran to its end and all of
-        them are finite; failed when it did not give them; pruned (without values of an unfinished network) when
-        stopped early.
+        them are finite; failed when any is missing; pruned, without the values of a partly trained network, when it
+        was stopped early.
     """
     if row["status"] in ("running", "stopped_early"):
         return OptunaOutcome(TrialState.PRUNED)
     if row["status"] != "completed":
         return OptunaOutcome(TrialState.FAIL)
-    found = [float(value) for value in values(row, search.objectives)]
+    objectives = [float(value) for value in values(row, search.objectives)]
     violations = {text: parse_constraint(text).violation(row) for text in search.constraints}
-    if not all(map(math.isfinite, [*found, *violations.values()])):
+    if not all(map(math.isfinite, [*objectives, *violations.values()])):
         return OptunaOutcome(TrialState.FAIL)
-    return OptunaOutcome(TrialState.COMPLETE, found, violations)
+    return OptunaOutcome(TrialState.COMPLETE, objectives, violations)
 
 
-def tell(study: optuna.Study, trial: optuna.Trial, end: OptunaOutcome, /) -> None:
-    """Tell Optuna how a trial ended: the constraints first, since a finished trial takes none.
+def tell(study: optuna.Study, trial: optuna.Trial, outcome: OptunaOutcome, /) -> None:
+    """Tell Optuna how a trial ended, the constraints first, since they cannot be set on a finished trial.
 
-    A driver that died between the two has set them already; they are the same values.
+    If a driver died between the two steps, the constraints are set already, to the same values.
     """
-    for name, violation in end.violations.items():
+    for name, violation in outcome.violations.items():
         if name not in trial.constraints:
             trial.set_constraint(name, violation)
-    study.tell(trial, end.values, state=end.state)
+    study.tell(trial, outcome.values, state=outcome.state)
 
 
 def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], search: SearchConfig, /) -> list[int]:
-    """Settle what a dead driver left open in Optuna's storage.
+    """Return the trials that a dead driver left open, after telling Optuna of those whose rows are on disk.
 
     Args:
         study: The study's Optuna study.
@@ -175,24 +174,24 @@ def unfinished(study: optuna.Study, rows: Mapping[int, Mapping[str, Any]], searc
         search: The study's search settings.
 
     Returns:
-        Numbers of the trials to run again, as they were proposed: the open ones, and ended ones, failed ones too,
-        whose row was lost. Open trials whose row is on disk are told.
+        Numbers of the trials to run again as they were proposed: open ones, and ended ones, failed ones included, whose
+        row was lost.
     """
     pending = []
-    # a waiting one is a start point that nobody has asked for yet, and comes when its turn does
+    # a waiting trial is a start point that is still in Optuna's queue, from which it will be proposed
     for frozen in study.get_trials(deepcopy=False):
         running = frozen.state == TrialState.RUNNING
         if frozen.number in rows:
             if running:
                 tell(study, optuna.Trial(study, frozen._trial_id), outcome_for_optuna(search, rows[frozen.number]))
         elif running or (frozen.state.is_finished() and "proposal" in frozen.user_attrs):
-            # without that attribute it was never drawn to its end, and an ended trial cannot be drawn
+            # without that attribute its parameters are incomplete, and an ended trial cannot be given more
             pending.append(frozen.number)
     return pending
 
 
-def give_up(study: optuna.Study, numbers: Sequence[int], /) -> None:
-    """Tell Optuna that trials failed which it holds open and which the study, made smaller, has no place for."""
+def fail_surplus(study: optuna.Study, numbers: Sequence[int], /) -> None:
+    """Tell Optuna that open trials failed: those beyond `num_trials`, where that was lowered."""
     for number in numbers:
         frozen = study.get_trials(deepcopy=False)[number]
         if frozen.state == TrialState.RUNNING:

@@ -1,4 +1,4 @@
-"""Optuna samplers by name, what each is for, and the share of proposals drawn independently of all results."""
+"""Optuna samplers by name, when to use each, and the share of proposals drawn independently of results."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from study.config.schema import SearchConfig
 from trainables.seeding import derive
 
 POPULATION = (10, 50)
-"""Smallest and largest population of the genetic samplers; between them it is a tenth of the trials."""
+"""Limits of the genetic samplers' population, which is a tenth of the trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class SamplerKind:
     """One way to propose trials.
 
     Attributes:
         build: Makes Optuna's sampler from a seed and the number of trials; None where none is needed.
         best_for: When to choose it.
-        cost: Seconds a proposal takes, and what it grows with.
-        limits: What it cannot do.
-        flat: Whether it needs every quantity in every trial, whatever the method; see `SearchSpace.draw`.
-        adaptive: Whether proposals depend on results, so that a random share is kept.
+        cost: Time per proposal, and how it grows.
+        limits: Its limitations.
+        flat: Whether it needs every parameter in every trial, for any method; see `SearchSpace.draw`.
+        adaptive: Whether proposals depend on results; a share of them is then drawn at random.
     """
 
     build: Callable[[int, int], BaseSampler] | None
@@ -43,8 +43,8 @@ class Kind:
 
 
 def _tpe(seed: int, trials: int) -> BaseSampler:
-    # multivariate with groups, because the space is conditional on the method; both still carry a notice
-    with _no_notices():
+    # multivariate with groups, because the space is conditional on the method; both options are experimental
+    with _no_warnings():
         return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
@@ -53,7 +53,7 @@ def _nsga2(seed: int, trials: int) -> BaseSampler:
 
 
 def _nsga3(seed: int, trials: int) -> BaseSampler:
-    with _no_notices():
+    with _no_warnings():
         return optuna.samplers.NSGAIIISampler(population_size=_population(trials), seed=seed)
 
 
@@ -65,56 +65,56 @@ def _population(trials: int) -> int:
     return min(max(POPULATION[0], trials // 10), POPULATION[1])
 
 
-def _no_notices() -> warnings.catch_warnings[None]:
+def _no_warnings() -> warnings.catch_warnings[None]:
     return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-SAMPLERS: dict[str, Kind] = {
-    "tpe": Kind(
+SAMPLERS: dict[str, SamplerKind] = {
+    "tpe": SamplerKind(
         build=_tpe,
         best_for="the default: mixed and conditional spaces, 30 to some thousand trials, any number of objectives",
         cost="13, 62, 114 ms at 100, 1,000, 2,000 trials (17, 95, 182 ms with three objectives)",
         limits="learns each method's own hyperparameters from that method's trials alone",
     ),
-    "nsga2": Kind(
+    "nsga2": SamplerKind(
         build=_nsga2,
-        best_for="thousands of trials, where tpe takes longer to propose one than one takes to end",
+        best_for="thousands of trials, where proposing one with tpe takes longer than running one",
         cost="at most 6 ms up to 2,000 trials",
-        limits="behind tpe for the first few hundred trials; its first population (a tenth of the trials, 10 to 50) "
-        "is random, and a method's own hyperparameters are not inherited but drawn",
+        limits="worse than tpe for the first few hundred trials; its first population (a tenth of the trials, 10 to "
+        "50) is random, and a method's own hyperparameters are drawn, not inherited",
     ),
-    "nsga3": Kind(
+    "nsga3": SamplerKind(
         build=_nsga3,
-        best_for="as nsga2, with three objectives or more to be spread evenly",
+        best_for="as nsga2, for an even spread over three or more objectives",
         cost="as nsga2",
         limits="as nsga2",
     ),
-    "gp": Kind(
+    "gp": SamplerKind(
         build=_gp,
         best_for="few, expensive trials: at most about 100",
         cost="seconds, growing with the cube of the trials: 1 s at 50",
-        limits="ignores failed and stopped trials; far behind tpe in speed beyond 100 trials",
+        limits="ignores failed and stopped trials; far slower than tpe beyond 100 trials",
         flat=True,
     ),
-    "random": Kind(
+    "random": SamplerKind(
         build=None,
-        best_for="statements about effects, baselines, as many trials at once as there are machines",
+        best_for="estimating effects, baselines, any number of trials in parallel",
         cost="1 ms",
         limits="learns nothing",
         adaptive=False,
     ),
-    "grid": Kind(
+    "grid": SamplerKind(
         build=None,
         best_for="every combination of a few listed values, once each, in a random order",
-        cost="none to speak of: its points are listed beforehand",
-        limits="every searched quantity needs a list or a number of points; search.num_trials ends it early",
+        cost="negligible: its points are listed beforehand",
+        limits="needs values or a number of points for each searched parameter; search.num_trials may end it early",
         adaptive=False,
     ),
 }
 
 
 def is_random(number: int, *, fraction: float) -> bool:
-    """Return whether trial `number` is one of the random share: evenly spread, exact to within one trial.
+    """Return whether trial `number` belongs to the random share, which is evenly spread and exact to one trial.
 
     Args:
         number: The trial's number, from 0.
@@ -124,26 +124,26 @@ def is_random(number: int, *, fraction: float) -> bool:
 
 
 class SharedSampler(BaseSampler):
-    """Draws a stated share of trials at random, whatever came before, and leaves the rest to a sampler.
+    """Draws a fixed share of the trials at random, independently of results, and leaves the rest to a sampler.
 
-    Only proposals that do not depend on results support statements about effects. Which trials they
-    are, and what is drawn for them, are functions of (seed, trial number, parameter name).
+    Only proposals that do not depend on results support statements about effects. Which trials these are, and what is
+    drawn for them, depends on the seed, the trial's number and the parameter's name only.
 
     Args:
         search: The study's search settings.
-        told: Trials the storage holds already; with the seed it gives the sampler's own stream, so
-            that a resumed study does not draw its first proposals again.
-        grid: The points of the grid by Optuna parameter, for the sampler of that name. Trial n takes the n-th of
-            them in an order drawn from the seed, so that a part of the grid is a fair sample of it.
+        num_stored: Trials in the storage. The sampler's random stream depends on it and on the seed, so that a
+            resumed study does not repeat its first proposals.
+        grid: The points of the grid by Optuna parameter, for the sampler `grid`. Trial n takes the n-th of them in an
+            order drawn from the seed, so that a part of the grid is a random sample of it.
     """
 
-    def __init__(self, search: SearchConfig, /, *, told: int = 0, grid: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, search: SearchConfig, /, *, num_stored: int = 0, grid: Sequence[Mapping[str, Any]] = ()) -> None:
         kind = SAMPLERS[search.sampler]
         self._seed = search.seed
         self._fraction = search.random_fraction if kind.adaptive else float(search.sampler == "random")
         order = np.random.default_rng(derive(search.seed, "grid")).permutation(len(grid))
         self._grid = [grid[index] for index in order]
-        stream = derive(search.seed, "sampler", told) % 2**32
+        stream = derive(search.seed, "sampler", num_stored) % 2**32
         self._sampler = kind.build(stream, search.num_trials) if kind.build else optuna.samplers.RandomSampler(stream)
 
     def proposal(self, number: int) -> str:
@@ -157,7 +157,7 @@ class SharedSampler(BaseSampler):
         self._sampler.reseed_rng()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the underlying sampler's joint space; empty for random proposals."""
+        """Return the underlying sampler's joint space; empty for random and grid proposals."""
         if self.proposal(trial.number) != "sampler":
             return {}
         return self._sampler.infer_relative_search_space(study, trial)
@@ -165,7 +165,7 @@ class SharedSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw jointly; nothing for random proposals."""
+        """Draw parameters jointly; none for random and grid proposals."""
         if self.proposal(trial.number) != "sampler":
             return {}
         return self._sampler.sample_relative(study, trial, search_space)
@@ -178,16 +178,16 @@ class SharedSampler(BaseSampler):
         if kind == "grid":
             return self._grid[trial.number][param_name]
         if kind == "random":
-            draw = optuna.samplers.RandomSampler(seed=derive(self._seed, "random", trial.number, param_name) % 2**32)
-            return draw.sample_independent(study, trial, param_name, param_distribution)
+            sampler = optuna.samplers.RandomSampler(seed=derive(self._seed, "random", trial.number, param_name) % 2**32)
+            return sampler.sample_independent(study, trial, param_name, param_distribution)
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Tell the underlying sampler."""
+        """Notify the underlying sampler."""
         self._sampler.before_trial(study, trial)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Tell the underlying sampler."""
+        """Notify the underlying sampler."""
         self._sampler.after_trial(study, trial, state, values)

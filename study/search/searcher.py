@@ -1,8 +1,8 @@
-"""The searcher: Optuna proposes, Ray Tune asks; what is true stays in Optuna's storage.
+"""The searcher through which Ray Tune gets trials from Optuna; its state is Optuna's storage.
 
-Built on Ray's `OptunaSearch`, with what several objectives need: a diverged or errored trial is told
-as failed, a trial stopped early is told as pruned and never with values of an unfinished network, and
-a trial that a dead driver left running is proposed again under its own number.
+It extends Ray's `OptunaSearch` to several objectives: a diverged or errored trial is reported as failed; a trial
+stopped early is reported as pruned, without the values of a partly trained network; a trial that a dead driver left
+running is proposed again under its own number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from study.search.time_budget import TimeBudget
 
 
 class StillOpenError(Exception):
-    """A trial that ended without a row it ought to have: it is to be run again, so Optuna is told nothing."""
+    """A trial ended without its result row: it stays open in Optuna, to be run again."""
 
 
 class StudySearcher(OptunaSearch):
@@ -34,16 +34,16 @@ class StudySearcher(OptunaSearch):
 
     Args:
         study: The study's Optuna study, its sampler set.
-        space: What is drawn.
+        space: The search space.
         search: The study's search settings.
-        configure: Makes a trial's Tune config from its number, proposal and kind of proposal; `replicate_of` is
-            added to it unless it is there.
-        before_tell: Called with Tune's trial id and whether the trial errored; makes its result row durable and
-            returns it, None when it has none. Optuna is told what that row says.
-        after_tell: Called with Tune's trial id once Optuna knows; reports the row to MLflow.
-        pending: Numbers of trials that Optuna holds unfinished; they are proposed first, as they were.
-        closing: Asked before each proposal whether the study is to stop; then there is none.
-        budget: Ends the search when it is over: no new trial starts, and what was begun is finished.
+        configure: Makes a trial's Tune config from its number, proposal and kind of proposal; `replicate_of` and
+            `attempts` are added to a config without them.
+        before_tell: Called with Tune's trial id and whether the trial errored, before Optuna is told; makes the
+            trial's result row durable and returns it, None when there is none.
+        after_tell: Called with Tune's trial id after Optuna is told; reports the row to MLflow.
+        pending: Numbers of trials to run again; they are proposed first, with their parameters.
+        stop_requested: Returns whether the study is to stop; no trial is proposed from then on.
+        budget: The time budget; once it is used up, no new trial is proposed and pending ones still are.
     """
 
     def __init__(
@@ -58,31 +58,31 @@ class StudySearcher(OptunaSearch):
         after_tell: Callable[[str], None] = lambda trial_id: None,
         pending: Sequence[int],
         budget: TimeBudget | None = None,
-        closing: Callable[[], bool] = lambda: False,
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
-        # No space for the parent, which would open a study of its own from it.
+        # without a space, from which the parent would create a study of its own
         super().__init__(space=None, metric=search.objectives, mode=[_mode(name) for name in search.objectives])
         self._study = study
         self._search = search
         self._ot_study = study  # type: ignore[assignment] # declared None there, set once a space is known
-        # Tune would make a space of its own where it sees none
+        # with None here Tune would set a space of its own
         self._space = space.draw
         self._draw = functools.partial(space.draw, flat=SAMPLERS[search.sampler].flat)
         self._configure = configure
         self._before_tell, self._after_tell = before_tell, after_tell
         self._pending = list(pending)
         self._budget = budget or TimeBudget(study, limit=None)
-        self._closing = closing
+        self._stop_requested = stop_requested
         self._told: set[str] = set()
         self._first = _first_of_each(study, space)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # Ray declares less than it takes
-        """Return the config of the next trial: first those left unfinished, then new ones; `FINISHED` for no more."""
+        """Return the config of the next trial, first of the pending ones, then of new ones; `FINISHED` for no more."""
         trial = self._next(trial_id)
         if trial is None:
             return str(Searcher.FINISHED)
         proposal = self._draw(trial)
-        self._budget.note(at_once=True)
+        self._budget.update(save=True)
         sampler = self._study.sampler
         kind = trial.user_attrs.get("proposal") or (
             sampler.proposal(trial.number) if isinstance(sampler, SharedSampler) else "sampler"
@@ -90,15 +90,15 @@ class StudySearcher(OptunaSearch):
         if "proposal" not in trial.user_attrs and trial_id not in self._told:
             trial.set_user_attr("proposal", kind)
         config = self._configure(trial.number, proposal, kind)
-        before = trial.user_attrs.get("attempts", 0)
-        return {"replicate_of": self._replicated(trial.number, proposal), "attempts": before} | config
+        attempts = trial.user_attrs.get("attempts", 0)
+        return {"replicate_of": self._replicate_of(trial.number, proposal), "attempts": attempts} | config
 
     def _next(self, trial_id: str) -> optuna.Trial | None:
-        if self._closing():
+        if self._stop_requested():
             return None
         if trial_id not in self._ot_trials:
             if self._pending:
-                self._ot_trials[trial_id] = self._again(trial_id, self._pending.pop(0))
+                self._ot_trials[trial_id] = self._reopened(trial_id, self._pending.pop(0))
             elif self._budget.is_over:
                 return None
             else:
@@ -106,7 +106,7 @@ class StudySearcher(OptunaSearch):
         trial: optuna.Trial = self._ot_trials[trial_id]
         return trial
 
-    def _again(self, trial_id: str, number: int) -> optuna.Trial:
+    def _reopened(self, trial_id: str, number: int) -> optuna.Trial:
         frozen = self._study.get_trials(deepcopy=False)[number]
         trial = optuna.Trial(self._study, frozen._trial_id)
         if frozen.state.is_finished():
@@ -115,14 +115,14 @@ class StudySearcher(OptunaSearch):
             trial.set_user_attr("attempts", frozen.user_attrs.get("attempts", 0) + 1)
         return trial
 
-    def _replicated(self, number: int, proposal: Mapping[str, Any]) -> int | None:
+    def _replicate_of(self, number: int, proposal: Mapping[str, Any]) -> int | None:
         key = _key(proposal)
         first = self._first[key] = min(number, self._first.get(key, number))
         return first if first < number else None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Note that time passes; Optuna takes no intermediate results when there are several objectives."""
-        self._budget.note(at_once=False)
+        """Update the time budget; Optuna takes no intermediate results with several objectives."""
+        self._budget.update(save=False)
 
     def on_trial_complete(
         self,
@@ -130,28 +130,28 @@ class StudySearcher(OptunaSearch):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        """Make the end of a trial known, in an order in which a crash at any moment loses nothing.
+        """Record the end of a trial, in an order in which a crash at any moment loses nothing.
 
-        Optuna takes it for complete only when it ran to its end and every objective is finite; for failed when it
-        errored or diverged; for pruned when it was stopped early. An unknown trial is ignored.
+        In Optuna it is complete only when it ran to its end and every objective is finite, failed when it errored or
+        diverged, and pruned when it was stopped early. An unknown trial is ignored.
         """
         if trial_id not in self._ot_trials or trial_id in self._completed_trials:
             return
-        # 1. The row, on disk: what is true of the trial. Without it the trial is open, and `resume` runs it.
+        # 1. The row on disk. Without it the trial counts as open, and `resume` runs it again.
         try:
             row = self._before_tell(trial_id, error=error)
         except StillOpenError:
             return
-        self._budget.note(at_once=True)
-        # 2. Optuna: what the search learns of it. A driver that died before this tells Optuna from the row.
+        self._budget.update(save=True)
+        # 2. Optuna. If the driver dies before this, the next one tells Optuna from the row.
         if trial_id not in self._told:
             tell(self._study, self._ot_trials[trial_id], outcome_for_optuna(self._search, row or {"status": "failed"}))
         self._completed_trials.add(trial_id)
-        # 3. MLflow, by way of the spool: what people look at. `resume` and `sync` send again what it is missing.
+        # 3. MLflow, through the spool. `resume` and `sync` upload what is missing there.
         self._after_tell(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write nothing of worth: a resumed study is built from Optuna's storage, not from this file."""
+        """Write an empty file: a resumed study reads Optuna's storage instead."""
         Path(checkpoint_path).write_bytes(b"")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class StudySearcher(OptunaSearch):
 def _first_of_each(study: optuna.Study, space: SearchSpace) -> dict[str, int]:
     """Return, for each distinct proposal of the study so far, the number of the first trial that has it.
 
-    A trial that runs may not be drawn to its end; it is proposed again, and counted then.
+    Running trials are left out, since their parameters may be incomplete; they are counted when proposed again.
     """
     first: dict[str, int] = {}
     for frozen in study.get_trials(deepcopy=False):

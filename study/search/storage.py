@@ -1,6 +1,6 @@
 """Where Optuna keeps a study's trials: SQLite in its folder, a journal file, or a PostgreSQL server.
 
-Passwords stay out: a URL carries none, libpq reads `PGPASSWORD` or `~/.pgpass` itself.
+A URL must not hold a password: libpq reads `PGPASSWORD` or `~/.pgpass` itself.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def study_url(study_dir: Path, /) -> str:
 
 
 def check_storage(config: StudyConfig, study_dir: Path, /, *, is_new: bool) -> None:
-    """Check, before a study starts, that its storage can be used and holds, if it is new, no study of this name.
+    """Check, before a study starts, that its storage can be used and, for a new study, that its name is free.
 
     Args:
         config: The study's config.
         study_dir: Its folder, which need not exist yet.
-        is_new: Whether it is to be created there.
+        is_new: Whether the study is new.
 
     Raises:
-        UsageError: SQLite on a network mount; a server that does not answer; a name that is taken.
+        UsageError: SQLite on a network mount, a server that does not answer, or a name that is taken.
     """
     kind = config.storage.optuna
     if kind is None:
@@ -46,7 +46,7 @@ def check_storage(config: StudyConfig, study_dir: Path, /, *, is_new: bool) -> N
         storage = open_storage(config, study_dir)
         if is_new and config.name in optuna.get_all_study_names(storage):
             raise UsageError(
-                f"{kind} holds a study {config.name!r} already: choose another name with --set name=NEW_NAME, "
+                f"{kind} already has a study {config.name!r}: choose another name with --set name=NEW_NAME, "
                 "or another database"
             )
 
@@ -79,8 +79,8 @@ def _require_local(study_dir: Path) -> None:
     mount = network_mount(study_dir)
     if mount is not None:
         raise UsageError(
-            f"{study_dir} is on {mount[0]}, a network mount ({mount[1]}), where SQLite loses or damages what it "
-            "writes: choose --out on this machine's own disk, --set storage.optuna=journal, or PostgreSQL"
+            f"{study_dir} is on {mount[0]}, a network mount ({mount[1]}), where SQLite loses or damages data: choose "
+            "--out on a local disk, --set storage.optuna=journal, or PostgreSQL"
         )
 
 
@@ -100,5 +100,5 @@ def _open_server(url: str) -> optuna.storages.BaseStorage:
         reason = str(error).strip().splitlines()[-1].strip()
         hint = "" if os.environ.get("PGPASSWORD") else "; a password is read from PGPASSWORD or ~/.pgpass"
         raise UsageError(f"`storage.optuna` {url} cannot be used: {reason}{hint}") from error
-    # psycopg is named, because SQLAlchemy's own choice is another driver
+    # psycopg is named, because SQLAlchemy's default driver is another one
     return optuna.storages.get_storage(f"postgresql+psycopg://{rest}")

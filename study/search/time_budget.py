@@ -1,4 +1,4 @@
-"""How long a study has searched, kept in its Optuna storage across drivers."""
+"""A study's time budget: the time used so far is kept in its Optuna storage across drivers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 SPENT = "seconds_spent"
 
 SAVE_EVERY = 30.0
-"""Seconds between two writes, unless a trial starts or ends: what a killed driver may forget at most."""
+"""Seconds between two writes while no trial starts or ends, and so the most time that a killed driver leaves out."""
 
 
 class TimeBudget:
-    """Counts the time in which a study's drivers searched.
+    """Counts the time that a study's drivers have searched.
 
-    That is the wall time between a driver's first proposal and its last event (a trial proposed, reporting or
-    ended), summed over drivers: the time between an interruption and `resume` is not in it, nor is Ray's start.
+    This is the wall time between a driver's first proposal and its last event (a trial proposed, reporting or ended),
+    summed over drivers. Neither the time between an interruption and `resume` nor Ray's start is included.
 
     Args:
-        study: The study's Optuna study, which keeps the sum.
-        limit: Seconds that may be spent; None for no limit, and then nothing is kept.
-        clock: Monotonic seconds.
+        study: The study's Optuna study, which stores the sum.
+        limit: Longest time in seconds; None for no limit, in which case nothing is stored.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -40,21 +40,21 @@ class TimeBudget:
 
     @property
     def seconds(self) -> float:
-        """Return what was spent so far."""
+        """Return the time used so far."""
         return self._before + (0.0 if self._started is None else self._clock() - self._started)
 
     @property
     def is_over(self) -> bool:
-        """Return whether no new trial may start."""
+        """Return whether the budget is used up: no new trial may start."""
         return self._limit is not None and self.seconds >= self._limit
 
-    def note(self, *, at_once: bool) -> None:
-        """Note that the search is alive; write the sum down now, or when it was not for a while."""
+    def update(self, *, save: bool) -> None:
+        """Add the time up to now, and store the sum if `save` is true or the last write is long ago."""
         if self._limit is None:
             return
         now = self._clock()
         self._started = now if self._started is None else self._started
-        if at_once or now - self._saved >= SAVE_EVERY:
+        if save or now - self._saved >= SAVE_EVERY:
             self._study.set_user_attr(SPENT, round(self.seconds, 3))
             self._saved = now
 

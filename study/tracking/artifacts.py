@@ -1,4 +1,4 @@
-"""The files that hang on a trial's run: its per-example outcomes and its traceback."""
+"""Artifacts of a trial's run: per-example outcomes, the traceback of a failure, the network."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 ERRORS = "errors"
 
 ERROR_FOLDER = "error"
-"""Folder of the traceback among a run's artifacts."""
+"""Artifact folder of the traceback."""
 
 
 @contextmanager
-def attachments(study_dir: Path, trial_id: str, /) -> Iterator[list[tuple[Path, str]]]:
-    """Yield a trial's files, each with its folder among the run's artifacts.
+def artifact_files(study_dir: Path, trial_id: str, /) -> Iterator[list[tuple[Path, str]]]:
+    """Yield a trial's artifact files, each with its artifact folder.
 
-    A finished study keeps one file of all trials' outcomes; from that a trial's own is made again.
+    A finished study keeps the outcomes of all trials in one file; the trial's outcomes are copied to a temporary file.
     """
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
         examples = trial_file(study_dir, trial_id, schema=EXAMPLE)
@@ -41,18 +41,18 @@ def attachments(study_dir: Path, trial_id: str, /) -> Iterator[list[tuple[Path, 
         yield [(path, folder) for path, folder in pairs if path.exists()]
 
 
-def attached(study_dir: Path, /) -> dict[str, list[str]]:
-    """Return by trial the paths that its run must have among its artifacts."""
-    found: dict[str, list[str]] = {}
+def expected_artifacts(study_dir: Path, /) -> dict[str, list[str]]:
+    """Return the artifact paths that each trial's run must have, by trial id."""
+    expected: dict[str, list[str]] = {}
     measured: set[str] = set()
     for path in trial_files(study_dir / EXAMPLE.folder):
         compacted = path.name == COMPACTED
         measured |= set(read_examples(path)["trial_id"].unique().to_pylist()) if compacted else {path.stem}
     for trial in sorted(measured):
-        found.setdefault(trial, []).append(f"{EXAMPLE.folder}/{trial}.parquet")
+        expected.setdefault(trial, []).append(f"{EXAMPLE.folder}/{trial}.parquet")
     for path in sorted((study_dir / ERRORS).glob("*.txt")):
-        found.setdefault(path.stem, []).append(f"{ERROR_FOLDER}/{path.name}")
-    return found
+        expected.setdefault(path.stem, []).append(f"{ERROR_FOLDER}/{path.name}")
+    return expected
 
 
 MODEL = "model"
@@ -88,16 +88,16 @@ def save_model(model: nn.Module, images: np.ndarray, folder: Path, /) -> None:
 
 
 def log_model(client: MlflowClient, folder: Path, /, *, run_id: str, experiment_id: str) -> None:
-    """Log what `save_model` wrote as the model of a run, unless the run has one.
+    """Log a model written by `save_model` to a run, unless the run has one.
 
-    Through a client, not MLflow's fluent functions: those keep a run and a store for the whole process.
+    Uses a client: MLflow's fluent functions set the active run and the store for the whole process.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
 
     query = f"source_run_id = '{run_id}' AND name = '{MODEL}'"
-    found = client.search_logged_models([experiment_id], filter_string=query)
-    if any(model.status == LoggedModelStatus.READY for model in found):
+    models = client.search_logged_models([experiment_id], filter_string=query)
+    if any(model.status == LoggedModelStatus.READY for model in models):
         return
     logged = client.create_logged_model(
         experiment_id, name=MODEL, source_run_id=run_id, params=client.get_run(run_id).data.params

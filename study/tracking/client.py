@@ -1,4 +1,4 @@
-"""Opening an MLflow store: the one place that imports MLflow for the driver."""
+"""MLflow's client: connecting to a store, finding runs, and converting values to what MLflow stores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.errors import UsageError
-from study.tracking.row_mapping import BENEATH_TAG, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
+from study.tracking.row_mapping import CONFIRMS_TAG, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 DEFAULT_EXPERIMENT = "robust-study"
 
-# Without it MLflow's UI opens on its pages for language models, which know no charts of runs.
+# Without it MLflow's UI opens on its pages for language models, which have no charts of runs.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
-# One request waits seconds, not MLflow's minutes: what waits longer is retried from the spool.
+# A request times out after seconds, not after MLflow's minutes: it is retried from the spool.
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -42,10 +42,10 @@ _REFUSALS = {
 
 
 def connect(uri: str, /) -> MlflowClient:
-    """Return a client of the store at `uri`; a SQLite store is created and migrated by this first use.
+    """Return a client of the store at `uri`; a SQLite store is created or migrated.
 
-    A server's user name and password or token are read by MLflow itself, from `MLFLOW_TRACKING_USERNAME` and
-    `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`, with every request.
+    MLflow itself reads a server's user name and password, or token, with every request from
+    `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -61,21 +61,21 @@ def connect(uri: str, /) -> MlflowClient:
 def experiment_id(client: MlflowClient, name: str, /) -> str:
     """Return the id of the experiment `name`, created on first use.
 
-    With a SQLite store, artifacts go to `mlartifacts/` beside the database file, wherever MLflow's UI
-    is started from; a server decides for itself.
+    A SQLite store's artifacts go to `mlartifacts/` beside the database file, independent of the folder in which
+    MLflow's UI is started; a server has its own place for them.
 
     Raises:
-        UsageError: It was deleted.
+        UsageError: The experiment was deleted.
     """
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "deleted":
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
         restore = f"MLFLOW_TRACKING_URI={client.tracking_uri} mlflow experiments restore --experiment-id"
         raise UsageError(
-            f"experiment {name!r} was deleted there: bring it back with `{restore} {found.experiment_id}`, or name "
-            "another by tracking.experiment"
+            f"experiment {name!r} was deleted: restore it with `{restore} {experiment.experiment_id}`, or choose "
+            "another with tracking.experiment"
         )
-    if found is not None:
-        return str(found.experiment_id)
+    if experiment is not None:
+        return str(experiment.experiment_id)
     uri = client.tracking_uri
     location = None
     if uri.startswith("sqlite:///"):
@@ -84,14 +84,14 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
 
 
 def points(values: Mapping[str, Any], /, time: int, step: int) -> list[Metric]:
-    """Return values by name as points of metrics, leaving out what is None; `time` in milliseconds since 1970."""
+    """Return named values as points of metrics, without those that are None; `time` in milliseconds since 1970."""
     from mlflow.entities import Metric
 
     return [Metric(name, float(value), time, step) for name, value in values.items() if value is not None]
 
 
 def dataset_input(event: Mapping[str, Any], /) -> DatasetInput:
-    """Return what `Tracker.dataset` was given as an input of a run."""
+    """Return the data set of a `Tracker.dataset` event as an input of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
@@ -105,7 +105,7 @@ def dataset_input(event: Mapping[str, Any], /) -> DatasetInput:
 
 
 def is_refusal(error: Exception, /) -> bool:
-    """Return whether trying again cannot help: the store understood and said no, or the event itself is at fault."""
+    """Return whether a retry is pointless: the store refused the request, or the event itself is invalid."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -125,12 +125,13 @@ STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILE
 """MLflow's status of a trial's run."""
 
 OPEN = ("RUNNING", "SCHEDULED")
+"""MLflow's statuses of a run that has not ended."""
 
 PAGE = 1000
 
 
 def runs_of(client: MlflowClient, experiment: str, query: str, /) -> Iterator[Run]:
-    """Yield the runs of an experiment that a filter finds, page by page, the oldest first."""
+    """Yield the runs of an experiment that match a filter, the oldest first."""
     token = None
     while True:
         page = client.search_runs(
@@ -144,18 +145,18 @@ def runs_of(client: MlflowClient, experiment: str, query: str, /) -> Iterator[Ru
 
 @dataclass
 class TrackedRun:
-    """What is known of a run in the store.
+    """A run in the store, as last read or written.
 
     Attributes:
         run_id: MLflow's id.
-        status: MLflow's status of it.
-        row: Its trial's result row, where it has a whole one.
-        params: Its parameters.
-        tags: Its tags.
-        metrics: Its metrics' latest values.
-        steps: By metric the epochs it has points at, as far as asked for.
-        waiting: Metrics of epochs to be sent with the next batch: step to time and values.
-        doubted: Whether the read-back found something amiss, so that every part of it is looked at.
+        status: MLflow's status.
+        row: The result row in its tags; None if absent or damaged.
+        params: Parameters.
+        tags: Tags.
+        metrics: Latest values of the metrics.
+        steps: Epochs at which a metric has points, for each metric that was read.
+        pending: Metrics of epochs to send with the next batch: step to time and values.
+        suspect: Whether the read-back found a difference, so that every part of the run is compared.
     """
 
     run_id: str
@@ -165,29 +166,29 @@ class TrackedRun:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     steps: dict[str, set[int]] = field(default_factory=dict)
-    waiting: dict[int, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
-    doubted: bool = False
+    pending: dict[int, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
+    suspect: bool = False
 
     def last_step(self, metric: str, /) -> int:
-        """Return the last epoch at which a metric is known to have a point; 0 where none is."""
+        """Return the last epoch at which a metric is known to have a point; 0 if there is none."""
         return max(self.steps.get(metric) or self.steps.get("epoch") or (0,)) if metric in self.metrics else 0
 
 
-def known(run: Run, /) -> TrackedRun:
-    """Return what a run that was found says of itself."""
+def tracked_run(run: Run, /) -> TrackedRun:
+    """Return one of MLflow's runs as a `TrackedRun`."""
     data = run.data
     return TrackedRun(
         run.info.run_id,
         status=run.info.status,
-        row=whole_row(run),
+        row=stored_row(run),
         params=dict(data.params),
         tags=dict(data.tags),
         metrics=dict(data.metrics),
     )
 
 
-def whole_row(run: Run, /) -> dict[str, Any] | None:
-    """Return the result row that a run holds; None where it holds none, or a damaged one."""
+def stored_row(run: Run, /) -> dict[str, Any] | None:
+    """Return the result row in a run's tags; None if it is absent or damaged."""
     try:
         return row_from_tags(run.data.tags)
     except ValueError:
@@ -195,16 +196,16 @@ def whole_row(run: Run, /) -> dict[str, Any] | None:
 
 
 def parent_tags(client: MlflowClient, experiment: str, parent_study_id: str | None, /) -> dict[str, str]:
-    """Return the tags that nest a study's run under that of the study it belongs to; none where it belongs to none."""
+    """Return the tags that nest a confirmation under the run of the study it confirms; none for other studies."""
     if parent_study_id is None:
         return {}
     query = f"tags.`{STUDY_TAG}` = '{parent_study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
-    found = next(runs_of(client, experiment, query), None)
-    return {BENEATH_TAG: parent_study_id} | ({} if found is None else {PARENT_TAG: found.info.run_id})
+    parent = next(runs_of(client, experiment, query), None)
+    return {CONFIRMS_TAG: parent_study_id} | ({} if parent is None else {PARENT_TAG: parent.info.run_id})
 
 
 def user_name() -> str:
-    """Return the user's name, "unknown" for a container's user id without one."""
+    """Return the user's name; "unknown" for a user id without one, as in containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

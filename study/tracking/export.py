@@ -1,4 +1,4 @@
-"""The command `export`: result rows and per-example outcomes, from MLflow alone or from a folder."""
+"""The command `export`: result rows and per-example outcomes, from MLflow alone or from a study's folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from study.console import notes, results
 from study.directory.layout import open_config
 from study.errors import UsageError
 from study.tracking.client import connect, short
-from study.tracking.row_mapping import BENEATH_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
+from study.tracking.row_mapping import CONFIRMS_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 DOWNLOADS = 8
-"""Artifacts fetched at a time."""
+"""Artifacts downloaded at a time."""
 
 
 def export(
@@ -36,20 +36,21 @@ def export(
     Args:
         study_dir: A study's folder; None to read from MLflow.
         uri: Tracking URI.
-        experiment: Name of the experiment there.
+        experiment: Name of the experiment.
         out: A `.parquet` or `.csv` file.
-        study: Name or id of the one study there to export; every study when None, of each name the newest.
+        study: Name or id of the study to export; when None every study, of each name the newest.
 
     Raises:
-        UsageError: Neither or both sources, a file of another kind, nothing to export, or a store without it.
+        UsageError: Neither or both sources, another file type, no finished trials, or no such store, experiment or
+            study.
     """
     if out.suffix not in (".parquet", ".csv"):
         raise UsageError(f"--out must end in .parquet or .csv, got {out}")
     if (study_dir is None) == (uri is None) or (uri is None) != (experiment is None):
         raise UsageError("export takes either a STUDY_DIR, or --mlflow URI together with --experiment NAME")
     if study is not None and uri is None:
-        raise UsageError("--study chooses among the studies of --mlflow; a STUDY_DIR holds one")
-    beside = out.with_suffix(".examples.parquet")
+        raise UsageError("--study selects one of the studies in --mlflow; a STUDY_DIR holds only one")
+    examples_out = out.with_suffix(".examples.parquet")
     try:
         if study_dir is not None:
             open_config(study_dir)
@@ -64,23 +65,23 @@ def export(
         else:
             write_table(out, rows)
         if examples.num_rows:
-            write_table(beside, examples)
+            write_table(examples_out, examples)
     except (ResultsError, OSError) as error:
         raise UsageError(str(error)) from error
     results().print(f"{rows.num_rows} rows: {out}", soft_wrap=True, highlight=False)
     if examples.num_rows:
-        results().print(f"{examples.num_rows} per-example outcomes: {beside}", soft_wrap=True, highlight=False)
+        results().print(f"{examples.num_rows} per-example outcomes: {examples_out}", soft_wrap=True, highlight=False)
 
 
 def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tuple[Any, Any]:
     """Return the result rows and the per-example outcomes of an experiment's studies.
 
-    Of studies of one name the newest counts, and new seeds of a study's trials do not, unless `study` names them; what
-    is left out is named in a note.
+    Of studies with the same name only the newest is read, and confirmations (trials trained again with new seeds) are
+    skipped, unless `study` selects one. Notes name the studies that are skipped.
 
     Raises:
-        UsageError: The store cannot be reached, or has no such experiment or study.
-        ResultsError: What is there is of another version of this project.
+        UsageError: The store cannot be read, or has no such experiment or study.
+        ResultsError: The rows were written by another version of this project.
     """
     from study.tracking.client import runs_of
 
@@ -88,55 +89,59 @@ def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tu
         raise UsageError(f"--mlflow {problem}")
     try:
         client = connect(absolute(uri))
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            names = ", ".join(sorted(one.name for one in client.search_experiments()))
+        stored = client.get_experiment_by_name(experiment)
+        if stored is None:
+            names = ", ".join(sorted(each.name for each in client.search_experiments()))
             raise UsageError(f"{uri} has no experiment {experiment!r}; it has: {names}")
-        runs = list(runs_of(client, found.experiment_id, f"tags.`{TRIAL_TAG}` != ''"))
+        runs = list(runs_of(client, stored.experiment_id, f"tags.`{TRIAL_TAG}` != ''"))
     except UsageError:
         raise
-    except Exception as error:  # MLflow has no common class for what a store that is not there raises
+    except Exception as error:  # MLflow has no common class for errors of a store that cannot be reached
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
-    chosen = [(run, row) for run in _chosen(runs, study) if (row := row_from_tags(run.data.tags)) is not None]
-    columns = dict.fromkeys(column for _, row in chosen for column in row)
-    rows = to_table({column: [row.get(column) for _, row in chosen] for column in columns}, RESULT, where=uri)
+    trials = [(run, row) for run in _trial_runs(runs, study) if (row := row_from_tags(run.data.tags)) is not None]
+    columns = dict.fromkeys(column for _, row in trials for column in row)
+    rows = to_table({column: [row.get(column) for _, row in trials] for column in columns}, RESULT, where=uri)
     rows = rows.sort_by([(name, "ascending") for name in RESULT.order])
-    return rows, _examples(client, chosen)
+    return rows, _examples(client, trials)
 
 
-def _chosen(runs: Iterable[Run], study: str | None) -> list[Run]:
-    """Return the runs of trials of the studies to be exported; runs come oldest first.
+def _trial_runs(runs: Iterable[Run], study: str | None) -> list[Run]:
+    """Return the trials' runs of the studies to export.
 
-    New seeds of a study's trials are no trials of a study: they would enter its front a second time.
+    A confirmation is exported only by name: its trials would enter the front of the study it confirms a second time.
+
+    Args:
+        runs: All runs of the experiment, oldest first.
+        study: As `from_mlflow` takes it.
 
     Raises:
-        UsageError: `study` is none of them.
+        UsageError: The experiment has no such study.
     """
     runs = list(runs)
     parents = {run.data.tags[STUDY_TAG]: run for run in runs if _trial(run) == STUDY}
     names = {study_id: str(run.data.tags.get("study")) for study_id, run in parents.items()}
     newest = {name: study_id for study_id, name in names.items()}
-    beneath = {
-        study_id: run.data.tags[BENEATH_TAG] for study_id, run in parents.items() if BENEATH_TAG in run.data.tags
+    confirmed = {
+        study_id: run.data.tags[CONFIRMS_TAG] for study_id, run in parents.items() if CONFIRMS_TAG in run.data.tags
     }
     if study is None:
-        wanted = set(newest.values()) - set(beneath)
+        selected = set(newest.values()) - set(confirmed)
     elif study in names or study in newest:
-        wanted = {study if study in names else newest[study]}
+        selected = {study if study in names else newest[study]}
     else:
-        there = ", ".join(f"{name} (id {study_id})" for study_id, name in names.items())
-        raise UsageError(f"--study {study} is not in the experiment; it has: {there}")
+        available = ", ".join(f"{name} (id {study_id})" for study_id, name in names.items())
+        raise UsageError(f"--study {study} is not in the experiment; it has: {available}")
     for study_id, name in names.items():
-        if study_id not in wanted and study in (None, name):
-            again = names.get(beneath.get(study_id, ""))
-            what = f"an older study {name}" if study_id not in beneath else f"the new seeds of {again or name}"
-            notes().print(f"left out: {what}; --study {study_id} exports it", soft_wrap=True)
-    # one whose parent run was deleted cannot be told from its namesakes, and is kept
+        if study_id not in selected and study in (None, name):
+            original = names.get(confirmed.get(study_id, ""), name)
+            what = f"the new seeds of {original}" if study_id in confirmed else f"an older study {name}"
+            notes().print(f"skipped: {what}; --study {study_id} exports it", soft_wrap=True)
+    # a study whose parent run was deleted has no name, so it is exported with the newest
     return [
         run
         for run in runs
         if _trial(run) != STUDY
-        and (run.data.tags[STUDY_TAG] in wanted or (study is None and run.data.tags[STUDY_TAG] not in names))
+        and (run.data.tags[STUDY_TAG] in selected or (study is None and run.data.tags[STUDY_TAG] not in names))
     ]
 
 
@@ -144,12 +149,12 @@ def _trial(run: Run) -> str:
     return str(run.data.tags[TRIAL_TAG])
 
 
-def _examples(client: MlflowClient, chosen: Sequence[tuple[Run, Mapping[str, Any]]], /) -> Any:
-    """Return the per-example outcomes that the runs have as artifacts; a note says of how many they are missing."""
+def _examples(client: MlflowClient, trials: Sequence[tuple[Run, Mapping[str, Any]]], /) -> Any:
+    """Return the per-example outcomes among the runs' artifacts; a note counts the trials without."""
     with tempfile.TemporaryDirectory(prefix="robust-study-") as scratch:
 
         def fetch(run: Run) -> str:
-            """Return why there are none; empty when there are."""
+            """Download a run's outcomes; return the error, or an empty string."""
             folder = Path(scratch) / run.info.run_id
             folder.mkdir()
             try:
@@ -159,16 +164,14 @@ def _examples(client: MlflowClient, chosen: Sequence[tuple[Run, Mapping[str, Any
             return ""
 
         with ThreadPoolExecutor(DOWNLOADS) as pool:
-            said = zip(chosen, pool.map(fetch, [run for run, _ in chosen]), strict=True)
-            errors = [error for (_, row), error in said if row["status"] != "failed"]  # one that failed has none
-        lacking = [error for error in errors if error]
-        if lacking:
+            answers = zip(trials, pool.map(fetch, [run for run, _ in trials]), strict=True)
+            errors = [error for (_, row), error in answers if row["status"] != "failed"]  # failed trials have none
+        missing = [error for error in errors if error]
+        if missing:
             notes().print(
-                f"no per-example outcomes of {len(lacking)} of {len(errors)} trials are there or can be fetched: "
-                f"{lacking[0]}",
-                soft_wrap=True,
+                f"no per-example outcomes for {len(missing)} of {len(errors)} trials: {missing[0]}", soft_wrap=True
             )
-        # one file a run: trials of two studies share their ids
+        # one file for each run: trials of two studies may have the same id
         tables = [read_examples(path) for path in sorted(Path(scratch).rglob("*.parquet"))]
         names = list(EXAMPLE.by_name)
         columns = {name: [value for table in tables for value in table[name].to_pylist()] for name in names}
@@ -176,7 +179,7 @@ def _examples(client: MlflowClient, chosen: Sequence[tuple[Run, Mapping[str, Any
 
 
 def write_csv(path: Path, table: Any, /) -> None:
-    """Write a table as CSV: numbers so that they read back equal, null empty, lists as JSON, inf and nan by name."""
+    """Write a table as CSV: numbers with all digits, null as an empty cell, lists as JSON, and inf and nan."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(table.column_names)

@@ -1,4 +1,4 @@
-"""What commands add to a study's runs after it ended: test values, a report, figures."""
+"""What commands add to the runs of a study that has ended: test values, the report, figures."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from study.errors import UsageError
 from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
 
 
-def add_later(
+def _upload(
     config: StudyConfig,
     study_dir: Path,
-    put: Callable[[Tracker], None],
+    record: Callable[[Tracker], None],
     /,
     *,
     what: str,
     parent_study_id: str | None = None,
 ) -> None:
-    """Hand something to the runs of a study that was tracked; what cannot be sent now waits in the study's spool.
+    """Add something to the runs of a tracked study; what cannot be sent now waits in the study's spool.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
-        put: Hands it to the tracker, by `measured` at the end: that opens no run again, which `start` would.
-        what: What it is, in words.
-        parent_study_id: Id of the study beneath whose parent run this one's lies.
+        record: Adds it to the tracker, ending with `Tracker.measured`, which leaves the runs closed.
+        what: What it is, for messages.
+        parent_study_id: Id of the study that this one confirms.
     """
     study_id = known_study_id(study_dir)
     if study_id is None:
         return
     uri = config.tracking.uri or default_uri()
-    if (gone := missing_file(uri)) is not None:
+    if (database := missing_file(uri)) is not None:
         notes().print(
-            f"{gone} is not there, so MLflow does not show {what}; make it with: robust-study sync {study_dir}"
+            f"MLflow is missing {what}, since {database} does not exist; create it with: robust-study sync {study_dir}"
         )
         return
     try:
@@ -53,36 +53,38 @@ def add_later(
             parent_study_id=parent_study_id,
         )
     except UsageError as error:
-        notes().print(f"MLflow does not show {what} yet: {error}", soft_wrap=True)
+        notes().print(f"MLflow is missing {what}: {error}", soft_wrap=True)
         return
-    put(tracker)
+    record(tracker)
     problem = tracker.close(None, timeout=FLUSH_SECONDS)
     if problem:
-        notes().print(f"tracking lacks {what}: {problem}; upload with: robust-study sync {study_dir}", soft_wrap=True)
+        notes().print(
+            f"MLflow is missing {what}: {problem}; upload with: robust-study sync {study_dir}", soft_wrap=True
+        )
 
 
 def add_files(study_dir: Path, paths: Iterable[Path], folder: str, /) -> None:
-    """Hand files made of a study to its parent run; nothing where there is no study that was tracked.
+    """Upload files made from a study to its parent run; do nothing if the study was not tracked.
 
     Args:
         study_dir: The study's folder, or an exported file, which has no run.
         paths: The files.
-        folder: Where they go among the run's artifacts; also what they are called in notes.
+        folder: The run's artifact folder; also the name of the files in messages.
     """
     if not (study_dir / CONFIG_FILE).is_file() or known_study_id(study_dir) is None:
         return
     plan = read_plan(study_dir)
 
-    def put(tracker: Tracker) -> None:
+    def record(tracker: Tracker) -> None:
         tracker.artifacts(paths, folder)
         tracker.measured({})
 
-    notes().print(f"adding {folder} to the study's run in MLflow ...")
-    add_later(
+    notes().print(f"adding the {folder} to the study's run in MLflow ...")
+    _upload(
         open_config(study_dir),
         study_dir,
-        put,
-        what=folder,
+        record,
+        what=f"the {folder}",
         parent_study_id=None if plan is None else plan.parent_study_id,
     )
 
@@ -96,19 +98,19 @@ def track_tested(
     *,
     parent_study_id: str | None = None,
 ) -> None:
-    """Add trials' test values to their runs; what tracking cannot take now waits in the study's spool.
+    """Add trials' test values to their runs; what cannot be sent now waits in the study's spool.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         rows: Result rows of the trials.
         evaluations: Evaluation rows.
-        parent_study_id: Id of the study beneath whose parent run this one's lies.
+        parent_study_id: Id of the study that this one confirms.
     """
-    shown = {row["trial_id"]: tracked_metrics(row, evaluations, study_dir=study_dir) for row in rows}
-    metrics = {trial: found for trial, found in shown.items() if found}
+    by_trial = {row["trial_id"]: tracked_metrics(row, evaluations, study_dir=study_dir) for row in rows}
+    metrics = {trial: values for trial, values in by_trial.items() if values}
     if metrics:
-        add_later(
+        _upload(
             config,
             study_dir,
             lambda tracker: tracker.measured(metrics),

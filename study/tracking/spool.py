@@ -1,7 +1,7 @@
-"""The spool: every event of tracking, appended to a local file before anything is sent anywhere.
+"""The spool: a local file that every tracking event is appended to before it is sent.
 
-One JSON object a line. Appending costs microseconds and never waits for a disk or a server; the
-uploader reads behind, brings what it sends to the disk first, and notes how far it came.
+One JSON object a line. Appending takes microseconds and never waits for a disk or a server. The uploader reads the
+file, syncs to disk what it is about to send, and records how far it has sent it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from study.directory.layout import FOLDER
+from study.directory.layout import TRACKING_FOLDER
 from study.errors import UsageError
 from study.tracking.row_mapping import plain
 from trainables.checkpoints.files import write_text
@@ -30,7 +30,7 @@ class SpoolBusyError(UsageError):
 
 
 class Spool:
-    """A study's spool; one process at a time may hold it.
+    """A study's spool; one process at a time can hold it.
 
     Args:
         study_dir: The study's folder; the spool lies in its `tracking/`.
@@ -40,21 +40,21 @@ class Spool:
     """
 
     def __init__(self, study_dir: Path, /) -> None:
-        folder = study_dir / FOLDER
+        folder = study_dir / TRACKING_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / "lock")
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise SpoolBusyError(
-                f"another process runs or uploads the study in {study_dir}: wait for it, or stop it"
+                f"another process is running or uploading the study in {study_dir}: wait for it, or stop it"
             ) from error
         self.path = folder / "spool.jsonl"
         self._position_path = folder / "position"
-        self._drop_torn_line()
+        self._remove_incomplete_line()
         self._file = self.path.open("ab", buffering=0)
         self._appending = threading.Lock()
-        self._position = min(self._noted_position(), self.path.stat().st_size)
+        self._position = min(self._recorded_position(), self.path.stat().st_size)
 
     @property
     def waiting(self) -> int:
@@ -62,20 +62,20 @@ class Spool:
         return self.path.stat().st_size - self._position
 
     def append(self, event: dict[str, Any], /) -> None:
-        """Add an event; it survives this process from here on, and the machine after the next `pending`.
+        """Append an event; it then survives this process, and after the next `pending` the machine.
 
         Raises:
-            OSError: The disk did not take it; the spool is as it was.
+            OSError: The event could not be written; the spool is unchanged.
         """
         line = json.dumps(event, separators=(",", ":"), default=plain).encode() + b"\n"
         with self._appending:
             end = os.fstat(self._file.fileno()).st_size
             if self._file.write(line) != len(line):
-                self._file.truncate(end)  # or the next line would join what a full disk took of this one
-                raise OSError(errno.ENOSPC, "the disk took only a part of it", str(self.path))
+                self._file.truncate(end)  # or the next event would continue this line
+                raise OSError(errno.ENOSPC, "only a part of an event was written", str(self.path))
 
     def pending(self, *, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """Return at most `limit` events that are not uploaded, safe on disk, and the position behind them."""
+        """Return at most `limit` events that are not uploaded, synced to disk, and the position after them."""
         os.fsync(self._file.fileno())
         events: list[dict[str, Any]] = []
         with self.path.open("rb") as file:
@@ -86,30 +86,30 @@ class Spool:
         return events, end if events else self._position
 
     def uploaded(self, position: int, /) -> None:
-        """Note that everything before `position` has arrived."""
+        """Record that everything before `position` has arrived."""
         self._position = position
         write_text(self._position_path, str(position))
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield every whole event so far, uploaded or not."""
+        """Yield every complete event so far, uploaded or not."""
         with self.path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
                     yield from _event(line)
 
     def close(self) -> None:
-        """Let go of the file and the lock."""
+        """Close the file and release the lock."""
         self._file.close()
         self._lock.release()
 
-    def _noted_position(self) -> int:
+    def _recorded_position(self) -> int:
         try:
             return int(self._position_path.read_text(encoding="ascii"))
         except (OSError, ValueError):
-            return 0  # sending everything again changes nothing: what has arrived is recognised
+            return 0  # sending everything again does no harm: what has arrived is recognised
 
-    def _drop_torn_line(self) -> None:
-        """Cut off what a crash left of a line that was being written."""
+    def _remove_incomplete_line(self) -> None:
+        """Remove the incomplete last line that a crash leaves."""
         if not self.path.exists() or not self.path.stat().st_size:
             return
         with self.path.open("r+b") as file:
@@ -120,12 +120,12 @@ class Spool:
 
 
 def _event(line: bytes) -> list[dict[str, Any]]:
-    """Return a line's event; none of a line that the disk damaged, which the read-back makes up for from the rows."""
+    """Return a line's event, or none for a damaged line, which the read-back makes up for from the rows."""
     try:
         event = json.loads(line)
         if isinstance(event, dict) and "kind" in event:
             return [event]
     except ValueError:
         pass
-    logger.warning("left out a damaged line of the spool, %d bytes", len(line))
+    logger.warning("skipped a damaged line of the spool, %d bytes", len(line))
     return []

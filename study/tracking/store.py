@@ -1,16 +1,18 @@
-"""A study in an MLflow store: one parent run, one child run a trial, and what each event does to them."""
+"""A study in an MLflow store: one parent run, one child run for each trial, and what each event does to them."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs
 from analysis.data.schema import differing_columns
-from study.tracking.artifacts import attachments, log_model
+from study.tracking.artifacts import artifact_files, log_model
 from study.tracking.client import (
     OPEN,
     STATUS,
@@ -19,11 +21,11 @@ from study.tracking.client import (
     dataset_input,
     experiment_id,
     is_refusal,
-    known,
     parent_tags,
     points,
     runs_of,
     short,
+    tracked_run,
     user_name,
 )
 from study.tracking.row_mapping import (
@@ -40,8 +42,8 @@ from study.tracking.row_mapping import (
     param_text,
     params,
     row_tags,
-    span,
     tags,
+    trial_times,
 )
 
 if TYPE_CHECKING:
@@ -50,26 +52,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ARTIFACT_PAUSE = 300.0
-"""Seconds without uploads after an artifact store failed: each attempt at one may wait for minutes."""
+"""Seconds without uploads after the artifact store failed: each attempt may take minutes to fail."""
 
 
 class Store:
-    """The runs of one study, found by their tags before they are created.
+    """The runs of one study, found by their tags or created.
 
-    Every event may come twice: what has arrived is recognised by its run, its step or its time.
+    Every event may be applied twice: what has arrived is recognised by its run, its step or its time.
 
     Args:
         uri: Tracking URI.
         experiment: Experiment name.
         study: The study's name, also the parent run's.
-        study_id: What identifies the study, whatever its name or folder.
-        study_dir: The study's folder; paths of artifacts count from there.
-        begun: When the study began, in milliseconds since 1970; None is now.
-        parent_study_id: Id of the study beneath whose parent run this one's lies.
+        study_id: Identifies the study, independent of its name and folder.
+        study_dir: The study's folder; artifacts' paths are relative to it.
+        started: When the study started, in milliseconds since 1970; None is now.
+        parent_study_id: Id of the study that this one confirms.
 
     Attributes:
-        refused: What the store would not take, and why.
-        artifact_error: Why the last artifact could not be stored.
+        refused: What the store refused, and why.
+        artifact_error: Why the last upload of an artifact failed; empty if none did.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Store:
         study: str,
         study_id: str,
         study_dir: Path,
-        begun: int | None = None,
+        started: int | None = None,
         parent_study_id: str | None = None,
     ) -> None:
         self.client = connect(uri)
@@ -92,22 +94,18 @@ class Store:
         self._study_id = study_id
         self._dir = study_dir
         for run in runs_of(self.client, self.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"):
-            self.runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), known(run))
-        self.parent = self._open(
-            STUDY,
-            run_name=study,
-            tags={"study": study} | parent_tags(self.client, self.experiment_id, parent_study_id),
-            begun=begun,
-        )
+            self.runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), tracked_run(run))
+        study_tags = {"study": study} | parent_tags(self.client, self.experiment_id, parent_study_id)
+        self.parent = self._open(STUDY, run_name=study, tags=study_tags, started=started)
 
     def apply(self, events: Iterable[Mapping[str, Any]], /) -> None:
-        """Do what the events say; one that the store refuses is left out and noted in `refused`.
+        """Send events to the runs; one that the store refuses is skipped and listed in `refused`.
 
         Raises:
             Exception: The store cannot be reached; the same events may be applied again.
         """
         for run in self.runs.values():
-            run.waiting.clear()
+            run.pending.clear()
         for event in events:
             self._guarded(event["kind"], lambda event=event: getattr(self, f"_on_{event['kind']}")(event))
         for run in list(self.runs.values()):
@@ -116,22 +114,22 @@ class Store:
     def repair(
         self, rows: Iterable[Mapping[str, Any]], /, *, unattached: Collection[str], front: Iterable[str] | None
     ) -> None:
-        """Log trials' ends again with every part looked at, whatever their runs say they have.
+        """Log trials' ends again, comparing every part of their runs.
 
         Args:
-            rows: Their result rows.
-            unattached: Ids of those that lack nothing but their artifacts.
+            rows: The trials' result rows.
+            unattached: Ids of the trials of which only artifacts are missing.
             front: Ids of the front's members; None leaves the tags as they are.
         """
         self._artifacts_from = 0.0
         for row in rows:
             now = int(time.time() * 1000)
-            begun, ended = span(row) or (now, now)
-            run = self._child(row["trial_id"], tags=tags(row), begun=begun)
+            started, ended = trial_times(row) or (now, now)
+            run = self._child(row["trial_id"], tags=tags(row), started=started)
             if row["trial_id"] in unattached:
                 self._attach(run, row["trial_id"])
                 continue
-            run.row, run.doubted = None, True
+            run.row, run.suspect = None, True
             self._guarded("end", lambda event={"row": row, "time": now, "ended": ended}: self._on_end(event))
         if front is not None:
             self._on_front({"trials": list(front)})
@@ -145,7 +143,7 @@ class Store:
     def _guarded(self, what: str, action: Any) -> None:
         try:
             action()
-        except Exception as error:  # what is no refusal is raised again
+        except Exception as error:  # any other than a refusal is raised again
             if not is_refusal(error):
                 raise
             logger.debug("refused: %s", what, exc_info=True)
@@ -153,41 +151,43 @@ class Store:
 
     def _on_study(self, event: Mapping[str, Any]) -> None:
         self._reopen(self.parent)
-        known = self.parent.params
+        logged = self.parent.params
         new = {name: param_text(value) for name, value in event["params"].items() if value is not None}
-        # parameters never change in MLflow; a setting that did (more trials) is told by a tag
-        changed = {name: value for name, value in new.items() if name in known and known[name] != value}
-        fresh = {name: value for name, value in new.items() if name not in known}
+        # parameters cannot change in MLflow: a changed setting (more trials) is logged as a tag
+        changed = {name: value for name, value in new.items() if name in logged and logged[name] != value}
+        fresh = {name: value for name, value in new.items() if name not in logged}
         self._log(self.parent, params=fresh, tags={**event["tags"], **changed})
 
     def _on_dataset(self, event: Mapping[str, Any]) -> None:
         self.client.log_inputs(self.parent.run_id, datasets=[dataset_input(event)])
 
     def _on_start(self, event: Mapping[str, Any]) -> None:
-        run = self._child(event["trial"], tags=event["tags"], begun=event.get("begun", event["time"]))
+        run = self._child(event["trial"], tags=event["tags"], started=event.get("begun", event["time"]))
         if run.row is None:
             self._reopen(run)
             self._send_params(run, event["params"])
 
     def _on_epoch(self, event: Mapping[str, Any]) -> None:
-        run = self._child(event["trial"], begun=event["time"])
+        run = self._child(event["trial"], started=event["time"])
         if run.row is None and event["step"] not in self.steps(run):
-            run.waiting.setdefault(event["step"], (event["time"], event["metrics"]))
+            run.pending.setdefault(event["step"], (event["time"], event["metrics"]))
 
     def _on_end(self, event: Mapping[str, Any]) -> None:
         row, ended = event["row"], event.get("ended", event["time"])
-        run = self._child(row["trial_id"], tags=tags(row), begun=ended)
+        run = self._child(row["trial_id"], tags=tags(row), started=ended)
         status = STATUS[row["status"]]
         if run.row is None or differing_columns(run.row, row, columns={*run.row, *row}):
             self._send_params(run, params(row))
             self._send_final(run, row, time=event["time"])
             self._terminate(run, status, ended=ended)
             self._attach(run, row["trial_id"])
-            # the row last: where it is, everything else is that the stores would take
+            # the row last: if it is there, so is everything else that the stores accepted
             pieces: dict[str, str | None] = {**row_tags(row)}
             longer = {name for name in run.tags if name.startswith(ROW_TAG)} - pieces.keys()
             self._log(run, tags=pieces | dict.fromkeys(longer))
-            run.row = dict(row)
+            # Of each ended trial: its column names shared with the others', and no second copy of its row's text.
+            run.row = {sys.intern(name): value for name, value in row.items()}
+            run.tags |= dict.fromkeys(pieces, "")
         self._terminate(run, status, ended=ended)
 
     def _on_measured(self, event: Mapping[str, Any]) -> None:
@@ -203,12 +203,12 @@ class Store:
     def _on_front(self, event: Mapping[str, Any]) -> None:
         members = set(event["trials"])
         for trial_id, run in self.runs.items():
-            own = {ON_FRONT: "true" if trial_id in members else None}
-            self._guarded("front", lambda run=run, own=own: self._log(run, tags=own))
+            front_tag = {ON_FRONT: "true" if trial_id in members else None}
+            self._guarded("front", lambda run=run, front_tag=front_tag: self._log(run, tags=front_tag))
 
     def _on_artifact(self, event: Mapping[str, Any]) -> None:
         path, run = self._dir / event["path"], self.runs[event["trial"]]
-        if path.exists():  # one that was removed since is made and handed over again by `publish`
+        if path.exists():  # a file that was deleted since is written and uploaded again by `publish`
             what = f"{event['folder']}/{path.name}"
             self._store(what, lambda: self.client.log_artifact(run.run_id, str(path), event["folder"]))
 
@@ -227,22 +227,22 @@ class Store:
         self._log(self.parent, tags={"status": event["status"].lower(), "reason": event["reason"]})
         self._terminate(self.parent, event["status"], ended=event["time"])
 
-    def _child(self, trial_id: str, *, tags: Mapping[str, Any] | None = None, begun: int) -> TrackedRun:
-        """Return a trial's run, opened if it is not there: named so that it can be told from its siblings."""
+    def _child(self, trial_id: str, *, tags: Mapping[str, Any] | None = None, started: int) -> TrackedRun:
+        """Return a trial's run, created if there is none; its name shows the trial's id and method."""
         tags = tags or {}
         name = " ".join([trial_id, *filter(None, [tags.get("method")])])
-        return self._open(trial_id, run_name=name, tags={**tags, PARENT_TAG: self.parent.run_id}, begun=begun)
+        return self._open(trial_id, run_name=name, tags={**tags, PARENT_TAG: self.parent.run_id}, started=started)
 
-    def _open(self, trial_id: str, *, run_name: str, tags: Mapping[str, Any], begun: int | None) -> TrackedRun:
+    def _open(self, trial_id: str, *, run_name: str, tags: Mapping[str, Any], started: int | None) -> TrackedRun:
         if trial_id not in self.runs:
-            own = {STUDY_TAG: self._study_id, TRIAL_TAG: trial_id, "mlflow.user": user_name()}
-            merged = {name: str(value) for name, value in {**tags, **own}.items() if value is not None}
-            created = self.client.create_run(self.experiment_id, start_time=begun, tags=merged, run_name=run_name)
+            identity = {STUDY_TAG: self._study_id, TRIAL_TAG: trial_id, "mlflow.user": user_name()}
+            merged = {name: str(value) for name, value in {**tags, **identity}.items() if value is not None}
+            created = self.client.create_run(self.experiment_id, start_time=started, tags=merged, run_name=run_name)
             self.runs[trial_id] = TrackedRun(created.info.run_id, tags=merged, steps={"epoch": set()})
         return self.runs[trial_id]
 
     def _reopen(self, run: TrackedRun) -> None:
-        """Let a run go on that a stopped driver closed, without what was said of its end."""
+        """Reopen a run that a stopped driver closed, and delete the tags of that end."""
         if run.status not in OPEN:
             self.client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
@@ -253,56 +253,55 @@ class Store:
             self.client.set_terminated(run.run_id, status=status, end_time=ended)
             run.status = status
 
-    def _send_params(self, run: TrackedRun, asked: Mapping[str, Any]) -> None:
-        self._log(run, params={name: value for name, value in asked.items() if name not in run.params})
+    def _send_params(self, run: TrackedRun, values: Mapping[str, Any]) -> None:
+        self._log(run, params={name: value for name, value in values.items() if name not in run.params})
 
     def _send_epochs(self, run: TrackedRun) -> None:
-        if run.waiting:
-            found = [points(values, time, step) for step, (time, values) in sorted(run.waiting.items())]
-            self._log(run, found=[point for each in found for point in each])
-            self.steps(run).update(run.waiting)
-            run.waiting.clear()
+        if run.pending:
+            epochs = sorted(run.pending.items())
+            self._log(run, points_of_epochs=[p for step, (time, values) in epochs for p in points(values, time, step)])
+            self.steps(run).update(run.pending)
+            run.pending.clear()
 
     def _send_final(self, run: TrackedRun, row: Mapping[str, Any], *, time: int) -> None:
-        """Send what no report brought of a trial's epochs, then the row's own values and tags."""
-        epochs = self._epochs_to_look_at(run, row)
+        """Send the epochs of a trial that were not reported, then its row's metrics and tags."""
+        epochs = self._epochs_to_compare(run, row)
         for epoch in epochs:
             step, values = epoch["epoch"], epoch_metrics(epoch)
-            there = {name for name in values if step in self.steps(run, name if run.doubted else "epoch")}
-            if lacking := {name: value for name, value in values.items() if value is not None and name not in there}:
-                run.waiting.setdefault(step, (time - 1, lacking))
+            logged = {name for name in values if step in self.steps(run, name if run.suspect else "epoch")}
+            if missing := {name: value for name, value in values.items() if value is not None and name not in logged}:
+                run.pending.setdefault(step, (time - 1, missing))
         self._send_epochs(run)
         final = differing_metrics(run.metrics, row, epochs)
         step = max(row["epochs"] or 0, *self.steps(run), 0)
-        if run.doubted:  # behind whatever value is there instead
+        if run.suspect:  # after any wrong value, to be the latest
             step = max(step, *(last for name in final for last in self.steps(run, name)), 0)
         else:
             final |= metrics(row)
         outcome = tags(row)
         self._log(run, metrics=final, step=step, time=time, tags={name: outcome.get(name) for name in OUTCOME_TAGS})
 
-    def _epochs_to_look_at(self, run: TrackedRun, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return a trial's epoch rows where its run may lack some: a driver died between a checkpoint and a report."""
-        if not run.doubted and len(self.steps(run) | set(run.waiting)) >= (row["epochs"] or 0):
+    def _epochs_to_compare(self, run: TrackedRun, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return a trial's epoch rows if its run may be incomplete: a driver can die before it reports an epoch."""
+        if not run.suspect and len(self.steps(run) | set(run.pending)) >= (row["epochs"] or 0):
             return []
-        found: list[dict[str, Any]] = read_epochs(self._dir, trials=[row["trial_id"]], skip_damaged=True).to_pylist()
-        return found
+        rows: list[dict[str, Any]] = read_epochs(self._dir, trials=[row["trial_id"]], skip_damaged=True).to_pylist()
+        return rows
 
     def _attach(self, run: TrackedRun, trial_id: str) -> None:
-        with attachments(self._dir, trial_id) as files:
-            for found in files:
-                path, folder = str(found[0]), found[1]
-                self._store("", lambda path=path, folder=folder: self.client.log_artifact(run.run_id, path, folder))
+        with artifact_files(self._dir, trial_id) as files:
+            for path, folder in files:
+                self._store("", partial(self.client.log_artifact, run.run_id, str(path), folder))
 
     def _store(self, what: str, action: Any) -> None:
-        """Upload to the artifact store; one that fails while the runs' store answers holds up nothing else.
+        """Upload an artifact; if only the artifact store fails, everything else is still sent.
 
         Args:
-            what: What is noted as refused when it fails; nothing when empty, because the read-back looks for it.
-            action: The upload, a function of nothing.
+            what: Name of a failed upload in `refused`; empty for artifacts that the read-back checks.
+            action: Uploads it.
 
         Raises:
-            Exception: The runs' store does not answer either.
+            Exception: The store of the runs does not answer either.
         """
         if time.monotonic() >= self._artifacts_from:
             try:
@@ -322,28 +321,28 @@ class Store:
         run: TrackedRun,
         *,
         metrics: Mapping[str, Any] | None = None,
-        found: Iterable[Metric] = (),
+        points_of_epochs: Iterable[Metric] = (),
         step: int = 0,
         time: int = 0,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Log in one batch what a run has not; a tag whose value is None is taken away."""
+        """Log in one batch what is new to a run; a tag whose value is None is deleted."""
         from mlflow.entities import Param, RunTag
 
         new = {name: str(value) for name, value in (tags or {}).items() if value is not None}
         new = {name: value for name, value in new.items() if run.tags.get(name) != value}
-        asked = {name: param_text(value) for name, value in (params or {}).items() if value is not None}
-        found = [*found, *points(metrics or {}, time, step)]
-        if found or asked or new:
+        texts = {name: param_text(value) for name, value in (params or {}).items() if value is not None}
+        new_points = [*points_of_epochs, *points(metrics or {}, time, step)]
+        if new_points or texts or new:
             self.client.log_batch(
                 run.run_id,
-                metrics=found,
-                params=[Param(name, value) for name, value in asked.items()],
+                metrics=new_points,
+                params=[Param(name, value) for name, value in texts.items()],
                 tags=[RunTag(name, value) for name, value in new.items()],
             )
-        run.params |= asked
-        run.metrics |= {point.key: point.value for point in found if point.step >= run.last_step(point.key)}
+        run.params |= texts
+        run.metrics |= {point.key: point.value for point in new_points if point.step >= run.last_step(point.key)}
         run.tags |= new
         for name in [name for name, value in (tags or {}).items() if value is None and name in run.tags]:
             del run.tags[name]

@@ -1,4 +1,4 @@
-"""What a study's parent run says of it: config and space, versions, the data set with its hash and counts."""
+"""What a study's parent run holds: config and search space, versions, the data set with its hash and counts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from trainables.data.base import ImageData
 
 DIGEST_LENGTH = 36
-"""Longest digest MLflow stores."""
+"""Longest digest MLflow stores, characters."""
 
 
 def study_params(config: StudyConfig, /) -> dict[str, Any]:
-    """Return the resolved config, flat, and each dimension of the search space in words."""
+    """Return the resolved config, flattened, and a description of each dimension of the search space."""
     space = {f"space.{dimension.key}": dimension.describe() for dimension in config.space().dimensions}
     return flat(config.to_dict()) | space
 
 
 def study_tags(config: StudyConfig, /) -> dict[str, str]:
-    """Return what studies are filtered by, the code's revision, and the versions installed here."""
+    """Return tags to filter studies by, the code's revision, and the versions installed here."""
     from trainables.runtime import code_revision, machine_columns
 
     versions = json.loads(machine_columns()["versions"])

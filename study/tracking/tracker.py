@@ -1,4 +1,4 @@
-"""Tracking as the driver sees it: events are handed over and never waited for, and no failure comes back."""
+"""Tracking for the driver: it hands over events, never waits for MLflow, and sees none of its failures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config.values import default_uri
-from study.directory.layout import FOLDER
+from study.directory.layout import TRACKING_FOLDER
 from study.tracking.client import DEFAULT_EXPERIMENT, short
-from study.tracking.row_mapping import STUDY, params, span, tags
+from study.tracking.row_mapping import STUDY, params, tags, trial_times
 from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader
 
@@ -23,15 +23,16 @@ logger = logging.getLogger(__name__)
 
 ID_FILE = "study_id"
 STORE_FILE = "store"
-"""Holds a digest of where updates go, since an address may hold a password."""
+"""File with a digest of the store's address, which may hold a password."""
 FLUSH_SECONDS = 60.0
-SHOWN = 5
+MAX_PROBLEMS = 5
+"""Most problems that a message lists."""
 
 
 def known_study_id(study_dir: Path, /) -> str | None:
-    """Return the id under which a study's runs are found; None where it was never tracked."""
+    """Return the id by which a study's runs are found; None if it was never tracked."""
     try:
-        return (study_dir / FOLDER / ID_FILE).read_text(encoding="ascii")
+        return (study_dir / TRACKING_FOLDER / ID_FILE).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
 
@@ -39,18 +40,18 @@ def known_study_id(study_dir: Path, /) -> str | None:
 class Tracker:
     """One parent run for a study, one child run for each trial.
 
-    Every public method but `close` only appends to the study's spool, some microseconds; a thread sends it on.
-    Runs are found by their tags before they are created, so a resumed study goes on in the same runs.
+    Every public method but `close` only appends to the study's spool, which takes microseconds; a thread sends it.
+    Runs are found by their tags, so a resumed study continues in the same runs.
 
     Args:
         study: The study's name, also the parent run's.
-        study_id: What identifies the study, whatever its name or folder.
+        study_id: Identifies the study, independent of its name and folder.
         study_dir: The study's folder.
         uri: Tracking URI; None is SQLite in the working folder.
         experiment: Experiment name; None is `robust-study`.
-        from_start: Send the whole spool again; what has arrived is recognised. So it is done for another store than
-            before.
-        parent_study_id: Id of the study beneath whose parent run this one's lies; None where it stands alone.
+        from_start: Send the whole spool again; what has arrived is recognised. This always happens when the store is
+            another than before.
+        parent_study_id: Id of the study that this one confirms; None for any other.
 
     Raises:
         SpoolBusyError: Another process tracks this study.
@@ -74,141 +75,137 @@ class Tracker:
         self._parent_study_id = parent_study_id
         self._dir = study_dir
         self._spool = Spool(study_dir)
-        elsewhere = self._goes_elsewhere()
-        if from_start or elsewhere:
+        store_changed = self._store_changed()
+        if from_start or store_changed:
             self._spool.uploaded(0)
-        (study_dir / FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
+        (study_dir / TRACKING_FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
         self._uploader = Uploader(self._spool, open_store=self._open_store)
         self._steps: dict[str, int] = {}
         self._ended: set[str] = set()
         self._front: list[str] | None = None
-        self._begun = _now()
-        self._until: int | None = None
-        self._recall()
-        self._again = from_start
-
-    @property
-    def parent_run_id(self) -> str | None:
-        """Return the parent run's id once MLflow gave one."""
-        return self._run_id(STUDY)
+        self._started = _now()
+        self._last_activity: int | None = None
+        self._replay()
+        self._from_start = from_start
 
     def run_id(self, trial_id: str) -> str | None:
-        """Return the id of a trial's run once MLflow gave one."""
+        """Return the id of a trial's run; None until MLflow has assigned one."""
         return self._run_id(trial_id)
 
     def start(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """Open or find the parent run and log the study's settings in it."""
-        self._put("study", params=params, tags=tags)
+        """Start sending; create or reopen the parent run and log the study's settings."""
+        self._append("study", params=params, tags=tags)
         self._uploader.start()
 
     def measured(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Add numbers to runs of trials that ended, by trial; the runs stay closed. In place of `start`."""
+        """Add metrics by trial to runs that have ended and stay closed; called in place of `start`."""
         for trial_id, values in metrics.items():
-            self._put("measured", trial=trial_id, metrics=values)
+            self._append("measured", trial=trial_id, metrics=values)
         self._uploader.start()
 
     def dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
-        """Log the data set: its name, hash, where it comes from, and counts."""
-        self._put("dataset", name=name, digest=digest, source=source, profile=profile)
+        """Log the data set: its name, hash, source and counts."""
+        self._append("dataset", name=name, digest=digest, source=source, profile=profile)
 
     def trial_started(self, trial_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """Open or find a trial's run."""
-        self._put("start", trial=trial_id, params=params, tags=tags)
+        """Create or reopen a trial's run."""
+        self._append("start", trial=trial_id, params=params, tags=tags)
 
     def trial_reported(self, trial_id: str, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """Log an epoch's numbers at the step `epoch`; an epoch that was reported before is left out."""
+        """Log an epoch's metrics at step `epoch`, unless the epoch was reported before."""
         if epoch > self._steps.get(trial_id, 0):
             self._steps[trial_id] = epoch
-            self._put("epoch", trial=trial_id, step=epoch, metrics=metrics)
+            self._append("epoch", trial=trial_id, step=epoch, metrics=metrics)
 
     def trial_ended(self, row: Mapping[str, Any]) -> None:
         """Log a trial's result row, its per-example outcomes and its traceback, and close its run."""
         self._ended.add(row["trial_id"])
-        self._put("end", row=row)
+        self._append("end", row=row)
 
     def settle(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Close the runs of trials whose rows are on disk though no end was handed over: their driver died."""
+        """Close the runs of trials whose end was never reported, though their rows are on disk: the driver died."""
         for row in rows:
             if row["trial_id"] not in self._ended:
                 self._ended.add(row["trial_id"])
-                begun, ended = span(row) or (_now(), _now())
-                self._put("start", trial=row["trial_id"], params=params(row), tags=tags(row), begun=begun)
-                self._put("end", row=row, ended=ended)
+                started, ended = trial_times(row) or (_now(), _now())
+                self._append("start", trial=row["trial_id"], params=params(row), tags=tags(row), begun=started)
+                self._append("end", row=row, ended=ended)
 
     def front(self, trial_ids: Iterable[str]) -> None:
-        """Tag the front's members `on_front=true`, and nobody else; nothing to do where they are as before.
+        """Tag the front's members, and no other run, `on_front=true`; do nothing if the front has not changed.
 
-        A study beneath another, of new seeds, has no front of its own.
+        A confirmation has no front of its own.
         """
         members = sorted(trial_ids)
         if members != self._front and self._parent_study_id is None:
             self._front = members
-            self._put("front", trials=members)
+            self._append("front", trials=members)
 
     def study_reported(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Log the study's own progress on the parent run; `step` counts finished trials."""
-        self._put("progress", step=step, metrics=metrics)
+        self._append("progress", step=step, metrics=metrics)
 
     def artifacts(self, paths: Iterable[Path], folder: str, *, trial_id: str = STUDY) -> None:
-        """Upload files to a folder of the parent run, or of a trial's."""
+        """Upload files to an artifact folder of the parent run, or of a trial's."""
         for path in paths:
-            self._put("artifact", trial=trial_id, path=self._inside(path), folder=folder)
+            self._append("artifact", trial=trial_id, path=self._relative(path), folder=folder)
 
     def model(self, trial_id: str, folder: Path) -> None:
-        """Upload a folder that holds an MLflow model as the model of a trial's run."""
-        self._put("model", trial=trial_id, path=self._inside(folder))
+        """Upload an MLflow model, saved in a folder, as the model of a trial's run."""
+        self._append("model", trial=trial_id, path=self._relative(folder))
 
     def close(self, status: str | None, *, reason: str | None = None, timeout: float = FLUSH_SECONDS) -> str | None:
-        """Close the parent run and what is open of the trials', send everything, and read it back.
+        """Close the parent run and any open run of a trial, send everything, and read it back.
 
         Args:
-            status: MLflow's run status: `FINISHED`, `FAILED` or `KILLED`; None leaves the runs open and reads nothing
-                back, because another driver goes on in them.
-            reason: Why a study is closed that is not finished.
-            timeout: Longest wait in seconds; a store that does not answer is given up earlier.
+            status: MLflow's run status: `FINISHED`, `FAILED` or `KILLED`; None leaves the runs open for the next driver
+                and reads nothing back.
+            reason: Why the study is closed before it is finished.
+            timeout: Longest wait in seconds; shorter for a store that does not answer.
 
         Returns:
-            What tracking lacks, or None when everything was read back as it is on disk.
+            What MLflow is missing, or None when everything was read back as it is on disk.
         """
         if status is not None:
-            # sent again, a study still ended when it did
-            known = {"time": self._until} if self._again and self._until is not None else {}
-            self._put("close", status=status, reason=reason, **known)
-        lacking: dict[str, str] = {}
+            # a study that is sent again keeps the time of its end
+            end = {"time": self._last_activity} if self._from_start and self._last_activity is not None else {}
+            self._append("close", status=status, reason=reason, **end)
+        problems: dict[str, str] = {}
 
         def read_back(store: Store) -> None:
             if status is not None:
-                lacking.update(self._read_back(store))
+                problems.update(self._read_back(store))
 
         try:
             done = self._uploader.finish(timeout=timeout, afterwards=read_back)
             if not done:
-                waiting = self._spool.waiting
-                late = f"{waiting:,} bytes of updates wait" if waiting else "nothing could be read back"
-                return f"{late} in {self._spool.path} ({self._uploader.error or f'no time left after {timeout:g} s'})"
+                error = self._uploader.error or f"timed out after {timeout:g} s"
+                if waiting := self._spool.waiting:
+                    return f"{waiting:,} bytes of updates, waiting in {self._spool.path} ({error})"
+                return f"unknown, nothing was read back ({error})"
         finally:
             self._spool.close()
-        found = [f"{trial}: {problem}" for trial, problem in lacking.items()] + self._uploader.refused
-        if len(found) > SHOWN:
-            found[SHOWN:] = [f"and {len(found) - SHOWN} more"]
-        return "; ".join(found) or None
+        lines = [f"{trial}: {problem}" for trial, problem in problems.items()] + self._uploader.refused
+        if len(lines) > MAX_PROBLEMS:
+            lines[MAX_PROBLEMS:] = [f"and {len(lines) - MAX_PROBLEMS} more"]
+        return "; ".join(lines) or None
 
     def _read_back(self, store: Store) -> dict[str, str]:
-        """Compare the runs with the rows on disk, send again what lacks, and return what still does."""
+        """Compare the runs with the rows on disk, send again what is missing, and return what is still missing."""
         from study.tracking.verify import ARTIFACTS, missing, rows_on_disk
 
         options: dict[str, Any] = {"study_id": self._study_id, "front": self._front}
-        lacking = missing(store, self._dir, **options)
-        if lacking:
+        problems = missing(store, self._dir, **options)
+        if problems:
             store = self._open_store()
-            broken = [row for row in rows_on_disk(self._dir) if row["trial_id"] in lacking]
-            unattached = {trial for trial, text in lacking.items() if text.startswith(ARTIFACTS)}
-            store.repair(broken, unattached=unattached, front=self._front)
+            rows = [row for row in rows_on_disk(self._dir) if row["trial_id"] in problems]
+            unattached = {trial for trial, text in problems.items() if text.startswith(ARTIFACTS)}
+            store.repair(rows, unattached=unattached, front=self._front)
             self._uploader.refused += store.refused
-            lacking = missing(store, self._dir, **options)
-            if lacking and store.artifact_error:
-                lacking = {"artifact store": store.artifact_error, **lacking}
-        return lacking
+            problems = missing(store, self._dir, **options)
+            if problems and store.artifact_error:
+                problems = {"artifact store": store.artifact_error, **problems}
+        return problems
 
     def _open_store(self) -> Store:
         from study.tracking.store import Store
@@ -219,22 +216,22 @@ class Tracker:
             study=self._study,
             study_id=self._study_id,
             study_dir=self._dir,
-            begun=self._begun,
+            started=self._started,
             parent_study_id=self._parent_study_id,
         )
 
-    def _goes_elsewhere(self) -> bool:
-        """Note where updates go, and return whether those before went to another store or experiment."""
-        place = hashlib.sha256(f"{self.uri}\n{self.experiment}".encode()).hexdigest()
-        file = self._dir / FOLDER / STORE_FILE
-        before = file.read_text(encoding="ascii") if file.exists() else place
-        file.write_text(place, encoding="ascii")
-        return before != place
+    def _store_changed(self) -> bool:
+        """Record the store and experiment; return whether earlier updates went to another."""
+        digest = hashlib.sha256(f"{self.uri}\n{self.experiment}".encode()).hexdigest()
+        file = self._dir / TRACKING_FOLDER / STORE_FILE
+        before = file.read_text(encoding="ascii") if file.exists() else digest
+        file.write_text(digest, encoding="ascii")
+        return before != digest
 
-    def _recall(self) -> None:
-        """Learn from the spool what was handed over before: epochs, ends, the front, and when the study went on."""
+    def _replay(self) -> None:
+        """Restore the state from the spool: epochs, ended trials, the front, the study's start and last activity."""
         for event in self._spool.events():
-            self._begun = min(event["time"], self._begun)
+            self._started = min(event["time"], self._started)
             if event["kind"] == "epoch":
                 self._steps[event["trial"]] = max(event["step"], self._steps.get(event["trial"], 0))
             elif event["kind"] == "end":
@@ -242,10 +239,10 @@ class Tracker:
             elif event["kind"] == "front":
                 self._front = event["trials"]
             if event["kind"] in ("epoch", "end", "close"):
-                self._until = event.get("ended", event["time"])
+                self._last_activity = event.get("ended", event["time"])
 
-    def _inside(self, path: Path) -> str:
-        """Return a path as seen from the study's folder, which may be moved before the upload."""
+    def _relative(self, path: Path) -> str:
+        """Return a path relative to the study's folder, which may be moved before the upload."""
         path, root = path.resolve(), self._dir.resolve()
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
@@ -254,11 +251,11 @@ class Tracker:
         run = None if store is None else store.runs.get(trial_id)
         return None if run is None else run.run_id
 
-    def _put(self, kind: str, **event: Any) -> None:
+    def _append(self, kind: str, **event: Any) -> None:
         try:
             self._spool.append({"kind": kind, "time": _now(), **event})
             self._uploader.wake()
-        except Exception as error:  # noqa: BLE001 - a full disk costs tracking, not the study
+        except Exception as error:  # noqa: BLE001 - a full disk must not fail the study
             logger.warning("tracking lost an update: %s", short(error))
 
 

@@ -25,40 +25,40 @@ HOST = "127.0.0.1"
 PORT = 5000
 START_SECONDS = 120.0
 _PAGES = "workflowType=machine_learning"
-"""Chooses MLflow's pages for trained models over those for language models."""
+"""Selects MLflow's pages for model training, not those for language models."""
 
 
 def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     """Serve MLflow's UI until Ctrl-C.
 
     Args:
-        study_dir: The study to open; the working folder's store when None.
-        port: Port to listen on; 5000 or the next free one when None.
+        study_dir: The study to open; None opens the store of the working folder.
+        port: Port to listen on; None takes 5000, or any free port.
 
     Raises:
-        UsageError: The folder holds no study, the store is not there, or the port is taken.
+        UsageError: The folder holds no study, the store does not exist, or the port is taken.
     """
     uri, page = _target(study_dir)
     if is_server(uri):
         results().print(f"the study is tracked at {uri.rstrip('/')}{page}", soft_wrap=True)
         return
     _require_store(uri, study_dir)
-    chosen = _free_port(port)
+    free = _free_port(port)
     console = notes()
-    console.print(f"starting MLflow on {HOST}:{chosen} ...")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(chosen)]
-    # without its job runner: ten processes become two, and nothing here uses it
+    console.print(f"starting MLflow on {HOST}:{free} ...")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(free)]
+    # without its job runner, which is not needed: two processes, not ten
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     log = tempfile.TemporaryFile(mode="w+")
     server = subprocess.Popen(
         [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
     )
-    # SIGINT too: a shell's background job inherits it ignored, and could not be stopped by `kill -INT`
+    # SIGINT too: a background job of a shell ignores it by default, so `kill -INT` would not stop it
     previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _wait_until_up(server, f"http://{HOST}:{chosen}/health", log=log)
-        results().print(f"MLflow shows the study at http://{HOST}:{chosen}{page}")
-        console.print("Ctrl-C stops it")
+        _wait_until_up(server, f"http://{HOST}:{free}/health", log=log)
+        results().print(f"MLflow shows the study at http://{HOST}:{free}{page}")
+        console.print("stop it with Ctrl-C")
         server.wait()
     except KeyboardInterrupt:
         console.print("stopped")
@@ -69,7 +69,7 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
 
 
 def _target(study_dir: Path | None) -> tuple[str, str]:
-    """Return the store's URI and the page to open, with MLflow's `#` path."""
+    """Return the store's URI and the path of the page to open."""
     if study_dir is None:
         return default_uri(), "/"
     from study.directory.layout import open_config
@@ -86,30 +86,30 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
             return uri, "/"
         query = f"tags.`{STUDY_TAG}` = '{study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
         runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=1)
-    except Exception as error:  # MLflow has no common class for what a store that is not there raises
+    except Exception as error:  # MLflow has no common class for errors of a store that cannot be reached
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
     page = f"/#/experiments/{experiment.experiment_id}"
     return uri, f"{page}/runs/{runs[0].info.run_id}?{_PAGES}" if runs else f"{page}?{_PAGES}"
 
 
 def _require_store(uri: str, study_dir: Path | None) -> None:
-    gone = missing_file(uri)
-    if gone is not None:
-        again = f"make it again with: robust-study sync {study_dir}"
-        way = again if study_dir else "launch a study here first, or name a STUDY_DIR"
-        raise UsageError(f"{gone} does not exist: {way}")
+    database = missing_file(uri)
+    if database is not None:
+        recreate = f"create it again with: robust-study sync {study_dir}"
+        remedy = recreate if study_dir else "launch a study here first, or give a STUDY_DIR"
+        raise UsageError(f"{database} does not exist: {remedy}")
 
 
-def _free_port(wanted: int | None) -> int:
-    for port in [wanted] if wanted is not None else [PORT, 0]:
+def _free_port(port: int | None) -> int:
+    for candidate in [port] if port is not None else [PORT, 0]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, port))
+                probe.bind((HOST, candidate))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise UsageError(f"port {wanted} on {HOST} is taken: choose another --port, or none to have one picked")
+    raise UsageError(f"port {port} on {HOST} is taken: choose another --port, or leave it out to get a free one")
 
 
 def _wait_until_up(server: subprocess.Popen[bytes], url: str, *, log: IO[str]) -> None:

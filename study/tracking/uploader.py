@@ -1,4 +1,4 @@
-"""The thread that sends the spool to MLflow: in order, tried again with back-off, until all of it has arrived."""
+"""The thread that sends the spool to MLflow: in sequence, with retries and back-off, until all of it has arrived."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 GIVE_UP_SECONDS = 10.0
-"""How long the end of a study waits for a store that does not answer."""
+"""Longest wait at the end of a study for a store that does not answer."""
 
 
 class Uploader:
@@ -27,12 +27,12 @@ class Uploader:
 
     Args:
         spool: What to send.
-        open_store: Connects; called again after every failure.
+        open_store: Connects to the store; called again after every failure.
 
     Attributes:
-        store: The store once it answered.
-        error: Why the last attempt failed; None after one that did not.
-        refused: Events that the store would not take, and why.
+        store: The store; None until it has answered.
+        error: Why the last attempt failed; None after a success.
+        refused: Events that the store refused, and why.
     """
 
     def __init__(self, spool: Spool, /, *, open_store: Callable[[], Store]) -> None:
@@ -45,31 +45,31 @@ class Uploader:
         self._limit = BATCH
         self._wake = threading.Event()
         self._ending = threading.Event()
-        self._asked = self._deadline = 0.0
+        self._finish_called = self._deadline = 0.0
         self._afterwards: Callable[[Store], None] | None = None
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something to send."""
+        """Signal that there is something to send."""
         self._wake.set()
 
     def finish(self, *, timeout: float, afterwards: Callable[[Store], None]) -> bool:
-        """Send what is left, then do `afterwards` in the same thread.
+        """Send what is left, then call `afterwards` in the same thread.
 
         Args:
             timeout: Longest wait in seconds; a store that does not answer gets `GIVE_UP_SECONDS` of it.
-            afterwards: Not called when something is left.
+            afterwards: Called only if everything was sent.
 
         Returns:
-            Whether everything was sent and `afterwards` is done.
+            Whether everything was sent and `afterwards` has returned.
         """
         self._afterwards = afterwards
-        self._asked = time.monotonic()
-        self._deadline = self._asked + timeout
+        self._finish_called = time.monotonic()
+        self._deadline = self._finish_called + timeout
         self._ending.set()
         self._wake.set()
         self._thread.join(timeout + 1)
@@ -90,12 +90,12 @@ class Uploader:
                     return
                 self._wake.wait()
                 self._wake.clear()
-            except Exception as error:  # tracking may fail, the study may not
+            except Exception as error:  # a failure of tracking must not fail the study
                 logger.debug("tracking failed", exc_info=True)
                 self.error = short(error)
                 failing_since = failing_since or time.monotonic()
                 if self._ending.is_set():
-                    if self._given_up(failing_since):
+                    if self._out_of_time(failing_since):
                         return
                     time.sleep(FIRST_WAIT)
                 else:
@@ -113,8 +113,8 @@ class Uploader:
         try:
             self.store.apply(events)
         except Exception:
-            # what is half done is found again by looking
-            # after a failure one by one, then ever more, so that each that arrives is one less to try again
+            # retried from one event up, so that each event that arrives need not be sent again;
+            # what arrived of this batch is recognised
             self._connected, self._limit = False, 1
             raise
         finally:
@@ -124,6 +124,6 @@ class Uploader:
         self._limit = min(2 * self._limit, BATCH)
         return True
 
-    def _given_up(self, failing_since: float) -> bool:
+    def _out_of_time(self, failing_since: float) -> bool:
         now = time.monotonic()
-        return now > self._deadline or now - max(failing_since, self._asked) > GIVE_UP_SECONDS
+        return now > self._deadline or now - max(failing_since, self._finish_called) > GIVE_UP_SECONDS

@@ -1,4 +1,4 @@
-"""Reads a study's runs back from MLflow and says what of its result files is not there."""
+"""Reading a study's runs back from MLflow and comparing them with its result files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs, read_results
 from analysis.data.schema import EPOCH, RESULT, differing_columns
-from study.tracking.artifacts import attached
-from study.tracking.client import STATUS, runs_of, short, whole_row
+from study.tracking.artifacts import expected_artifacts
+from study.tracking.client import STATUS, runs_of, short, stored_row
 from study.tracking.row_mapping import (
     ON_FRONT,
     OUTCOME_TAGS,
@@ -32,30 +32,30 @@ if TYPE_CHECKING:
     from study.tracking.store import Store
 
 ARTIFACTS = "artifacts: "
-"""How the problem of a run begins that lacks nothing but artifacts."""
+"""Prefix of the problem of a run that is missing only artifacts."""
 READERS = 8
-"""Runs looked at at a time."""
+"""Runs compared at a time."""
 
 Row = Mapping[str, Any]
 
 
 def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collection[str] | None = None) -> dict[str, str]:
-    """Return what tracking lacks of a study's rows on disk: trial id to what is wrong; empty when all is there.
+    """Return what MLflow is missing of a study's rows on disk, by trial id; empty if nothing.
 
-    Compared for every trial: that it has one run beneath the parent, closed as its row says; every column of the row;
-    parameters, tags and the latest value of every metric; that each epoch on disk has its step; its artifacts.
+    Compared for every trial: one run, nested under the parent's, with the status of the row; every column of the row;
+    parameters, tags and the latest value of every metric; a step for each epoch on disk; artifacts.
 
     Args:
         store: The study's runs.
         study_dir: The study's folder.
-        study_id: What identifies the study.
-        front: Ids of the trials that should be tagged as the front's; None compares no such tag.
+        study_id: Identifies the study.
+        front: Ids of the trials that must have the front's tag; None skips this tag.
     """
-    found = list(runs_of(store.client, store.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"))
-    counts = Counter(run.data.tags.get(TRIAL_TAG) for run in found)
-    runs = {run.data.tags.get(TRIAL_TAG): run for run in reversed(found)}
+    all_runs = list(runs_of(store.client, store.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"))
+    counts = Counter(run.data.tags.get(TRIAL_TAG) for run in all_runs)
+    runs = {run.data.tags.get(TRIAL_TAG): run for run in reversed(all_runs)}
     problems: dict[str, str] = {} if STUDY in counts else {STUDY: "no parent run"}
-    epochs, files = epochs_on_disk(study_dir), attached(study_dir)
+    epochs, files = epochs_on_disk(study_dir), expected_artifacts(study_dir)
     reader = _Reader(client=store.client, parent=store.parent.run_id, front=front)
 
     def problem(row: Row) -> str | None:
@@ -66,8 +66,8 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collectio
 
     with ThreadPoolExecutor(READERS) as pool:
         rows = rows_on_disk(study_dir)
-        said = zip(rows, pool.map(problem, rows), strict=True)
-        return problems | {row["trial_id"]: text for row, text in said if text is not None}
+        answers = zip(rows, pool.map(problem, rows), strict=True)
+        return problems | {row["trial_id"]: text for row, text in answers if text is not None}
 
 
 def rows_on_disk(study_dir: Path, /) -> list[dict[str, Any]]:
@@ -80,11 +80,11 @@ def rows_on_disk(study_dir: Path, /) -> list[dict[str, Any]]:
 
 def epochs_on_disk(study_dir: Path, /) -> dict[str, list[dict[str, Any]]]:
     """Return each trial's epoch rows, ascending."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    epochs: dict[str, list[dict[str, Any]]] = {}
     if (study_dir / EPOCH.folder).is_dir():
         for row in read_epochs(study_dir, skip_damaged=True).to_pylist():
-            found.setdefault(row["trial_id"], []).append(row)
-    return found
+            epochs.setdefault(row["trial_id"], []).append(row)
+    return epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class _Reader:
     Attributes:
         client: Of the store.
         parent: Id of the parent run.
-        front: Ids of the front's trials, where they are known.
+        front: Ids of the front's trials; None if unknown.
     """
 
     client: MlflowClient
@@ -102,30 +102,30 @@ class _Reader:
     front: Collection[str] | None
 
     def problem(self, run: Run, row: Row, /, *, epochs: Sequence[Row], files: Sequence[str]) -> str | None:
-        """Return the first thing wrong with a trial's run, what costs no request before what does."""
-        return self._of_itself(run, row, epochs) or self._of_steps(run, epochs) or self._of_files(run, files)
+        """Return the first difference of a trial's run; what needs no request is compared first."""
+        return self._in_run(run, row, epochs) or self._in_steps(run, epochs) or self._in_artifacts(run, files)
 
-    def _of_itself(self, run: Run, row: Row, epochs: Sequence[Row]) -> str | None:
-        data, there = run.data, whole_row(run)
-        if there is None:
-            return "its run has no whole result row"
-        if differing := differing_columns(there, row, columns={*RESULT.by_name, *row}):
+    def _in_run(self, run: Run, row: Row, epochs: Sequence[Row]) -> str | None:
+        data, stored = run.data, stored_row(run)
+        if stored is None:
+            return "its run has no complete result row"
+        if differing := differing_columns(stored, row, columns={*RESULT.by_name, *row}):
             return f"differs in {', '.join(differing)}"
         if wrong := differing_metrics(data.metrics, row, epochs):
             name, value = next(iter(wrong.items()))
             return f"the metric {name} is {data.metrics.get(name, 'missing')}, not {value}"
         if names := differing_params(data.params, row):
             return f"the parameter {names[0]} is {data.params.get(names[0], 'missing')}, not {row[names[0]]}"
-        wanted: dict[str, str | None] = {**dict.fromkeys(OUTCOME_TAGS), **tags(row), PARENT_TAG: self.parent}
+        expected: dict[str, str | None] = {**dict.fromkeys(OUTCOME_TAGS), **tags(row), PARENT_TAG: self.parent}
         if self.front is not None:
-            wanted[ON_FRONT] = "true" if row["trial_id"] in self.front else None
-        for name, text in wanted.items():
+            expected[ON_FRONT] = "true" if row["trial_id"] in self.front else None
+        for name, text in expected.items():
             if data.tags.get(name) != text:
                 return f"the tag {name} is {data.tags.get(name, 'missing')}, not {text or 'absent'}"
         status = STATUS[row["status"]]
         return None if run.info.status == status else f"its run is {run.info.status}, not {status}"
 
-    def _of_steps(self, run: Run, epochs: Sequence[Row]) -> str | None:
+    def _in_steps(self, run: Run, epochs: Sequence[Row]) -> str | None:
         if not epochs:
             return None
         steps = sorted(point.step for point in self.client.get_metric_history(run.info.run_id, "epoch"))
@@ -133,11 +133,11 @@ class _Reader:
             return None
         return f"{len(steps)} steps up to {max(steps, default=0)}, {len(epochs)} on disk"
 
-    def _of_files(self, run: Run, files: Sequence[str]) -> str | None:
+    def _in_artifacts(self, run: Run, files: Sequence[str]) -> str | None:
         try:
             folders = {path.partition("/")[0] for path in files}
-            there = {item.path for folder in folders for item in self.client.list_artifacts(run.info.run_id, folder)}
+            listed = {item.path for folder in folders for item in self.client.list_artifacts(run.info.run_id, folder)}
         except Exception as error:  # noqa: BLE001 - each kind of artifact store raises its own
             return f"{ARTIFACTS}cannot be listed: {short(error)}"
-        lacking = sorted({*files} - there)
-        return f"{ARTIFACTS}no {lacking[0]}" if lacking else None
+        absent = sorted({*files} - listed)
+        return f"{ARTIFACTS}no {absent[0]}" if absent else None

@@ -263,4 +263,4 @@ def test_tracking_server_down(tmp_path, note):
         study = SmallStudy(tmp_path, {"tracking": {"uri": uri}})
         wait_for_end(study.launch(), study)
     check_no_traceback(study)
-    note("tracking server down", line(study, "tracking lacks"), check_complete(study))
+    note("tracking server down", line(study, "MLflow is missing"), check_complete(study))

@@ -10,7 +10,7 @@ import pytest
 from helpers.services.ray_cluster import cluster
 from helpers.studies.small_study import SmallStudy
 
-from study.directory.lock import process_begun, running_driver
+from study.directory.lock import process_start, running_driver
 from study.lifecycle.train_trial import retrain
 from trainables.checkpoints.format import read_checkpoint
 
@@ -63,7 +63,7 @@ def test_the_first_signal_stops_it_gracefully(study, number, code, note):
     note(f"{signal.Signals(number).name} to the driver", seen, f"{len(before)} of {TRIALS} rows, the rest resumed")
     assert 0 < len(before) < TRIALS
     assert "stopping: no new trials" in study.output
-    assert f"{len(before)} of {TRIALS} trials are done; go on with: robust-study resume" in study.output
+    assert f"{len(before)} of {TRIALS} trials are done; resume with: robust-study resume" in study.output
     assert (study.dir / "figures" / "pareto.png").exists()
     assert ("KILLED",) in {tuple(states) for states in study.runs().values()}
     assert running_driver(study.dir) is None
@@ -123,7 +123,7 @@ def test_the_second_signal_stops_it_at_once(study):
     os.kill(driver.pid, signal.SIGINT)
     assert driver.wait(10) == 130
     assert time.monotonic() - started < 5
-    assert "stopped now" in study.output
+    assert "stopped immediately" in study.output
     check_resume(study, study.contents())
 
 
@@ -148,7 +148,7 @@ def test_a_study_runs_in_the_background_until_it_is_stopped(study, words):
     stopped = study.call("stop", str(study.dir), *words)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert f"stopped process {driver.pid}" in stopped.stdout
-    assert process_begun(driver.pid) != driver.begun
+    assert process_start(driver.pid) != driver.begun
     assert "no driver runs" in study.call("stop", str(study.dir)).stdout
     check_resume(study, study.contents())
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from trainables.attacks.threat import ThreatModel
+from trainables.certified.certificate import Certificate, certify
 from trainables.checkpoints.format import CheckpointError
 from trainables.checkpoints.weights import load_weights, read_weights
 from trainables.data.base import ImageData
@@ -91,26 +93,14 @@ def measure_checkpoint(
         ValueError: The data set has no test split.
     """
     started = time.perf_counter()
-    if data.test is None:
-        raise ValueError(f"data set {data.name} has no test split")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state, tree = read_weights(measurement.checkpoint)
-    if tree is None or tree.get("seed") != measurement.seed:
-        actual = "a file without a trial's spec" if tree is None else f"that of seed {tree.get('seed')}"
-        raise CheckpointError(
-            f"{measurement.checkpoint} must be the checkpoint of seed {measurement.seed}, got {actual}"
-        )
-    spec = TrialSpec.from_dict(tree)
-    model, layout = network(spec, data, device=device)
-    load_weights(model, state, source=measurement.checkpoint)
-    images, labels = measured_part(data.test, measurement.examples, scale=data.scale, layout=layout, device=device)
+    spec, model, images, labels, index = _loaded(measurement, data)
     lipschitz = measurement.lipschitz
     options: dict[str, Any] = {"lipschitz_steps": 1, "lipschitz_restarts": 1, "lipschitz_examples": 0}
     if lipschitz is not None:
         options = {f"lipschitz_{name}": value for name, value in vars(lipschitz).items()}
     with computing(threads=spec.training.threads):
         measures = evaluate(
-            model.eval(),
+            model,
             images,
             labels,
             attack=measurement.attack,
@@ -124,9 +114,46 @@ def measure_checkpoint(
         )
     return CheckpointMeasurement(
         measures=measures,
-        index=data.test.index[: len(labels)],
+        index=index,
         threads=spec.training.threads,
         seconds=time.perf_counter() - started,
-        device=str(device),
+        device=images.device.type,
         machine=machine_columns(),
     )
+
+
+def certify_checkpoint(measurement: MeasurementSpec, data: ImageData, /) -> Certificate:
+    """Bound a trial's checkpoint on the first test images, at the radius of a measurement; nothing is drawn.
+
+    Args:
+        measurement: The checkpoint, the norm and the radius, and the number of images.
+        data: As for `measure_checkpoint`.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of another trial.
+        UnsupportedModuleError: The network has a module without bounds.
+        ValueError: The data set has no test split.
+    """
+    _, model, images, labels, _ = _loaded(measurement, data)
+    with computing(threads=torch.get_num_threads()):
+        return certify(model, images, labels, threat=ThreatModel(measurement.norm, measurement.epsilon))
+
+
+def _loaded(
+    measurement: MeasurementSpec, data: ImageData
+) -> tuple[TrialSpec, nn.Module, Tensor, Tensor, NDArray[np.int64]]:
+    """Return the trial's spec, its network in eval mode, and the first test images, their labels and positions."""
+    if data.test is None:
+        raise ValueError(f"data set {data.name} has no test split")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state, tree = read_weights(measurement.checkpoint)
+    if tree is None or tree.get("seed") != measurement.seed:
+        actual = "a file without a trial's spec" if tree is None else f"that of seed {tree.get('seed')}"
+        raise CheckpointError(
+            f"{measurement.checkpoint} must be the checkpoint of seed {measurement.seed}, got {actual}"
+        )
+    spec = TrialSpec.from_dict(tree)
+    model, layout = network(spec, data, device=device)
+    load_weights(model, state, source=measurement.checkpoint)
+    images, labels = measured_part(data.test, measurement.examples, scale=data.scale, layout=layout, device=device)
+    return spec, model.eval(), images, labels, data.test.index[: len(labels)]

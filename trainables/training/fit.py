@@ -51,6 +51,14 @@ def fit(
     Raises:
         ValueError: The spec contradicts itself or the data.
         CheckpointError: `resume_from` is damaged or of another spec.
+
+    Examples:
+        >>> from trainables.spec import DatasetSpec, ModelSpec, TrainingSpec, TrialSpec
+        >>> from trainables.training.fit import fit
+        >>> digits, mlp, training = DatasetSpec(name="digits"), ModelSpec(name="mlp"), TrainingSpec(epochs=1)
+        >>> outcome = fit(TrialSpec(dataset=digits, method="natural", model=mlp, training=training), device="cpu")
+        >>> outcome.status, outcome.row["val_clean_accuracy"] > 0.5
+        ('completed', True)
     """
     trainer = trainer_for(spec, data=data, device=device)
     if resume_from is not None:

@@ -16,7 +16,7 @@ from analysis.heldout.measurements import settings_phrase
 from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import styles_for
 from analysis.plots.figure import COLUMN_WIDTH, paper_style
-from analysis.plots.trials.interactive import offline_page
+from analysis.plots.screen import offline_page
 from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import csv_text
 from analysis.wording import L_2, L_INF

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -20,6 +22,7 @@ from analysis.plots.figure import (
     paper_style,
     say_nothing_is_there,
 )
+from analysis.plots.screen import empty_chart, say, set_text
 from analysis.statistics.radius_curves import Curve
 from analysis.statistics.theorem_radius import TheoremRadius
 from analysis.tables.text_table import Cell
@@ -30,6 +33,9 @@ HEADINGS = ("trial_id", "method", "split", "attack", "norm", "examples", "epsilo
 _NORMS = {"linf": L_INF, "l2": L_2}
 
 _GAP = 0.045
+
+_UPRIGHT = (-0.02, 1.04)
+"""Ends of the axis of accuracies."""
 
 _TWO_POINTS: dict[str, Any] = {"linestyle": ":", "linewidth": 0.7}
 
@@ -48,24 +54,32 @@ def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: TheoremRadius | N
         `ax`.
     """
     styles = styles_for(curve.method for curve in curves)
-    top = max((curve.radii[-1] for curve in curves), default=0.0) or 1.0
     for curve in curves:
         style = styles[curve.method]
         look: dict[str, Any] = {"linestyle": style.line, "linewidth": 1.0} if curve.measured else _TWO_POINTS
         ax.plot(
             curve.radii, curve.accuracies, color=style.colour, marker=style.marker, markersize=3, gid="curve", **look
         )
-    _name(curves, ax, offset=0.02 * top)
-    shown = top
+    _name(curves, ax, offset=0.02 * _top(curves))
+    shown = _shown(curves, reach)
     if reach is not None:
-        shown = max(top, min(1.05 * reach.radius, 3 * top))
         ax.axvspan(0, min(reach.radius, 1.12 * shown), facecolor="0.93", edgecolor="none", zorder=0)
         if reach.radius <= shown:
             ax.axvline(reach.radius, color="0.35", linewidth=0.8, linestyle=":", zorder=1)
-    ax.set(xlim=(-0.02 * shown, 1.12 * shown), ylim=(-0.02, 1.04))
+    ax.set(xlim=(-0.02 * shown, 1.12 * shown), ylim=_UPRIGHT)
     if not curves:
         say_nothing_is_there(ax, "no front member")
     return ax
+
+
+def _top(curves: Sequence[Curve]) -> float:
+    return max((curve.radii[-1] for curve in curves), default=0.0) or 1.0
+
+
+def _shown(curves: Sequence[Curve], reach: TheoremRadius | None) -> float:
+    """Return the largest radius that is shown: of the curves, or the reach where it ends not far beyond them."""
+    top = _top(curves)
+    return top if reach is None else max(top, min(1.05 * reach.radius, 3 * top))
 
 
 def radii_sheet(
@@ -87,15 +101,52 @@ def radii_sheet(
         draw_radii(curves, ax, reach=reach)
         for value in own:
             ax.axvline(value, color="0.35", linewidth=0.7, linestyle="--", zorder=1)
-        norms = " | ".join(dict.fromkeys(_NORMS.get(norm, norm) for norm in table["norm"].to_pylist()))
-        splits = " | ".join(dict.fromkeys(curve.split for curve in curves)) or "val"
-        attacks = " | ".join(dict.fromkeys(curve.attack for curve in curves))
-        ax.set_xlabel(lines(f"radius ε of the attack ({norms}, pixel range [0, 1])", 60))
-        ax.set_ylabel(lines(f"robust accuracy ({splits})\n{attacks}", 40))
+        across, up = _labels(curves, table)
+        ax.set_xlabel(lines(across, 60))
+        ax.set_ylabel(lines(up, 40))
         counts = ", ".join(dict.fromkeys(f"{curve.examples}" for curve in curves if curve.measured))
         images = f" · curves on {counts} images" if counts else ""
         add_small_print(figure, f"{provenance(table)}{images} · front: {measured_by(table)}")
     return PaperFigure(name="accuracy_against_epsilon", figure=figure, headings=HEADINGS, rows=curve_rows(curves))
+
+
+def radii_chart(curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadius | None = None) -> go.Figure:
+    """Return the same for the screen: each curve with its trial in a legend, what it was measured on in its label."""
+    figure = empty_chart(420)
+    shown = _shown(curves, reach)
+    styles = styles_for(curve.method for curve in curves)
+    for curve in curves:
+        style = styles[curve.method]
+        look = {"dash": style.plotly_line, "width": 2} if curve.measured else {"dash": "dot", "width": 1}
+        on = f"{curve.attack} on {'' if curve.measured else 'at most '}{curve.examples} {curve.split} images"
+        name = escape(f"{curve.trial_id} {style.label}")
+        figure.add_scatter(
+            x=list(curve.radii), y=list(curve.accuracies), mode="lines+markers", name=name, meta=curve.method,
+            line={"color": style.colour, **look}, marker={"symbol": style.symbol, "size": 7},
+            hovertemplate=f"{name}<br>ε = %{{x:.4g}}: %{{y:.4f}}<br>{escape(on)}<extra></extra>",
+        )  # fmt: skip
+    if reach is not None:
+        figure.add_vrect(0, min(reach.radius, 1.12 * shown), fillcolor="#eee", line_width=0, layer="below")
+        said = set_text(f"grey: {reach_said(reach)}".replace("\n", " "))
+        above = {"x": 0, "xref": "x", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom"}
+        figure.add_annotation(text=said, showarrow=False, font={"size": 12}, **above)
+        figure.update_layout(margin={"t": 30})
+    for value in sorted(set(table["eval_epsilon"].to_pylist())):
+        figure.add_vline(value, line={"color": "#555", "dash": "dash", "width": 1})
+    across, up = _labels(curves, table)
+    figure.update_xaxes(title_text=set_text(across), range=[-0.02 * shown, 1.12 * shown])
+    figure.update_yaxes(title_text=set_text(up), range=_UPRIGHT)
+    figure.update_layout(showlegend=True, legend={"font": {"size": 11}})
+    if not curves:
+        say(figure, "no front member")
+    return figure
+
+
+def _labels(curves: Sequence[Curve], table: Table) -> tuple[str, str]:
+    norms = " | ".join(dict.fromkeys(_NORMS.get(norm, norm) for norm in table["norm"].to_pylist()))
+    splits = " | ".join(dict.fromkeys(curve.split for curve in curves)) or "val"
+    attacks = " | ".join(dict.fromkeys(curve.attack for curve in curves))
+    return f"radius ε of the attack ({norms}, pixel range [0, 1])", f"robust accuracy ({splits})\n{attacks}"
 
 
 def curve_rows(curves: Sequence[Curve], /) -> tuple[tuple[Cell, ...], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.axes import Axes
 
 from analysis.data.results import Table
@@ -16,7 +17,8 @@ from analysis.plots.figure import (
     paper_style,
     say_nothing_is_there,
 )
-from analysis.plots.trials.trial_points import HEADINGS, Trials, handles_of, scatter
+from analysis.plots.screen import empty_chart, numbers, say, set_text
+from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, scatter
 from analysis.statistics.association import measure
 from analysis.wording import attack_phrase, measured_by, provenance
 
@@ -36,16 +38,22 @@ def draw_growth(growth: Growth, /, ax: Axes, *, over: str) -> Axes:
     if np.isfinite(x).any():
         ax.step(x, growth.volume, where="post", color="#0072B2", linewidth=1)
         ax.set_xlim(0, None)
-        grown = growth.volume[np.isfinite(growth.volume) & (growth.volume > 0)]
-        if len(grown):
-            # from a little below the median, so that late gains are seen
-            room = max(0.1 * float(grown.max() - np.median(grown)), 0.02 * float(grown.max()))
-            ax.set_ylim(max(0.0, float(np.median(grown)) - 4 * room), float(grown.max()) + room)
+        if ends := _late(growth):
+            ax.set_ylim(*ends)
     else:
         say_nothing_is_there(ax, "no trial yet" if not len(x) else "durations unknown")
     ax.grid(visible=True, linewidth=0.3, color="0.9")
     ax.set_axisbelow(True)
     return ax
+
+
+def _late(growth: Growth) -> tuple[float, float] | None:
+    """Return ends of the upright axis, from a little below the median volume, so that late gains are seen."""
+    grown = growth.volume[np.isfinite(growth.volume) & (growth.volume > 0)]
+    if not len(grown):
+        return None
+    room = max(0.1 * float(grown.max() - np.median(grown)), 0.02 * float(grown.max()))
+    return max(0.0, float(np.median(grown)) - 4 * room), float(grown.max()) + room
 
 
 def growth_sheet(
@@ -66,14 +74,42 @@ def growth_sheet(
         draw_growth(growth, right, over="hours")
         left.set_xlabel("trials ended")
         right.set_xlabel(f"{unit} of all trials")
-        names = "clean, robust accuracy; val" if len(growth.objectives) == 2 else f"{', '.join(growth.objectives)}"
-        left.set_ylabel(lines(f"hypervolume ({names})\n{attack_phrase(table)}", 25), fontsize=6)
+        left.set_ylabel(lines(_volume_label(growth, table), 25), fontsize=6)
         reference = ", ".join(f"{value:g}" for value in growth.reference)
         add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · reference point ({reference})")
     columns = zip(growth.trials.tolist(), growth.hours.tolist(), growth.volume.tolist(), strict=True)
     rows = tuple((trial, hours if np.isfinite(hours) else None, volume) for trial, hours, volume in columns)
     headings = ("trials", unit.replace("-", "_"), "hypervolume")
     return PaperFigure(name="hypervolume", figure=figure, headings=headings, rows=rows)
+
+
+def growth_chart(growth: Growth, table: Table, /, *, unit: str = "worker-hours") -> go.Figure:
+    """Return the same for the screen."""
+    figure = empty_chart(340, columns=2, shared_yaxes=True, horizontal_spacing=0.04)
+    # a step line needs only the trials at which it moves, and the last
+    moved = np.flatnonzero(np.diff(growth.volume, prepend=np.nan) != 0)
+    moved = np.union1d(moved, [len(growth.trials) - 1]) if len(moved) else moved
+    for column, x in enumerate((growth.trials, growth.hours), start=1):
+        if np.isfinite(x).any():
+            line = {"shape": "hv", "color": "#0072B2"}
+            hover = "%{x}: %{y}<extra></extra>"
+            trace = go.Scatter(
+                x=numbers(x[moved]), y=numbers(growth.volume[moved]), mode="lines", line=line, hovertemplate=hover
+            )
+            figure.add_trace(trace, 1, column)
+        else:
+            say(figure, "durations unknown" if len(x) else "no trial yet", column=column)
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(title_text="trials ended", col=1)
+    figure.update_xaxes(title_text=f"{unit} of all trials", col=2)
+    figure.update_yaxes(range=_late(growth))
+    figure.update_yaxes(title_text=set_text(_volume_label(growth, table)), col=1)
+    return figure
+
+
+def _volume_label(growth: Growth, table: Table) -> str:
+    names = "clean, robust accuracy; val" if len(growth.objectives) == 2 else f"{', '.join(growth.objectives)}"
+    return f"hypervolume ({names})\n{attack_phrase(table)}"
 
 
 KINDS = ("robust", "clean")
@@ -90,25 +126,39 @@ def draw_best_against_last(trials: Trials, /, ax: Axes, *, kind: str) -> Axes:
     Returns:
         `ax`.
     """
-    last, best = (measure(trials.table, f"{of}val_{kind}_accuracy") for of in ("", "best_"))
+    last, best = _last_and_best(trials, kind)
     scatter(ax, last, best, trials)
-    known = np.isfinite(last) & np.isfinite(best)
     ax.grid(visible=True, linewidth=0.3, color="0.9")
     ax.set_axisbelow(True)
-    if not known.any():
+    if (ends := _both(last, best)) is None:
         say_nothing_is_there(ax, "not measured")
         return ax
-    ends = np.concatenate([last[known], best[known]])
-    margin = max(0.06 * float(np.ptp(ends)), 0.01)
-    low, high = float(ends.min()) - margin, float(ends.max()) + margin
-    ax.plot([low, high], [low, high], color="0.6", linewidth=0.7, zorder=1)
-    ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    gain = best[known] - last[known]
-    # not the minus sign of a negative zero
-    said = f"best minus last:\nmedian {np.median(gain) + 0.0:+.3f}, largest {gain.max() + 0.0:+.3f}"
-    ax.set_title(said, fontsize=5.5, color="0.25", pad=2)
+    ax.plot(ends, ends, color="0.6", linewidth=0.7, zorder=1)
+    ax.set(xlim=ends, ylim=ends, aspect="equal")
+    ax.set_title(_gain(last, best), fontsize=5.5, color="0.25", pad=2)
     ax.locator_params(nbins=5)
     return ax
+
+
+def _last_and_best(trials: Trials, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    return measure(trials.table, f"val_{kind}_accuracy"), measure(trials.table, f"best_val_{kind}_accuracy")
+
+
+def _both(last: np.ndarray, best: np.ndarray) -> tuple[float, float] | None:
+    """Return ends of both axes with a margin, None where no trial has both values."""
+    known = np.isfinite(last) & np.isfinite(best)
+    if not known.any():
+        return None
+    ends = np.concatenate([last[known], best[known]])
+    margin = max(0.06 * float(np.ptp(ends)), 0.01)
+    return float(ends.min()) - margin, float(ends.max()) + margin
+
+
+def _gain(last: np.ndarray, best: np.ndarray) -> str:
+    """Return what the best checkpoint gained, in words."""
+    gain = (best - last)[np.isfinite(last) & np.isfinite(best)]
+    # not the minus sign of a negative zero
+    return f"best minus last:\nmedian {np.median(gain) + 0.0:+.3f}, largest {gain.max() + 0.0:+.3f}"
 
 
 def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
@@ -117,9 +167,9 @@ def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Pape
         figure = blank(width, 0.5 * width + 0.8, legend=handles_of(trials))
         for ax, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
             draw_best_against_last(trials, ax, kind=kind)
-            attack = f"\n{attack_phrase(trials.table)}" if kind == "robust" else ""
-            ax.set_xlabel(lines(f"last checkpoint's\n{kind} accuracy (val){attack}", 34), fontsize=6.5)
-            ax.set_ylabel(lines(f"best checkpoint's\n{kind} accuracy (val)", 34), fontsize=6.5)
+            across, up = _checkpoint_labels(trials, kind)
+            ax.set_xlabel(lines(across, 34), fontsize=6.5)
+            ax.set_ylabel(lines(up, 34), fontsize=6.5)
             ax.tick_params(labelsize=6)
         chosen = "best: highest robust accuracy on validation, so its own is flattered"
         add_small_print(figure, f"{trials.small_print} · {measured_by(trials.table)} · {chosen}")
@@ -131,3 +181,26 @@ def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Pape
     places = [len(HEADINGS) + 1, len(HEADINGS) + 3]
     rows = tuple(row for row in trials.rows(columns) if any(row[place] is not None for place in places))
     return PaperFigure(name="best_against_last", figure=figure, headings=(*HEADINGS, *columns), rows=rows)
+
+
+def checkpoints_chart(trials: Trials, /) -> go.Figure:
+    """Return the same for the screen."""
+    pairs = {kind: _last_and_best(trials, kind) for kind in KINDS}
+    ends = {kind: _both(*pair) for kind, pair in pairs.items()}
+    titles = [_gain(*pairs[kind]).replace("\n", " ") if ends[kind] else " " for kind in KINDS]
+    figure = empty_chart(420, columns=2, titles=titles, horizontal_spacing=0.1)
+    for column, (kind, (last, best)) in enumerate(pairs.items(), start=1):
+        add_trials(figure, last, best, trials, panel=(1, column))
+        if limits := ends[kind]:
+            corners = dict(zip(("x0", "x1"), limits, strict=True)) | dict(zip(("y0", "y1"), limits, strict=True))
+            line = {"color": "#999", "width": 1}
+            figure.add_shape(type="line", layer="below", line=line, row=1, col=column, **corners)
+        across, up = _checkpoint_labels(trials, kind)
+        figure.update_xaxes(range=limits, title_text=set_text(across), col=column)
+        figure.update_yaxes(range=limits, title_text=set_text(up), col=column)
+    return figure
+
+
+def _checkpoint_labels(trials: Trials, kind: str) -> tuple[str, str]:
+    attack = f"\n{attack_phrase(trials.table)}" if kind == "robust" else ""
+    return f"last checkpoint's\n{kind} accuracy (val){attack}", f"best checkpoint's\n{kind} accuracy (val)"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.data.results import Table
-from analysis.fronts.front import feasible, keeping_constraints, on_front
+from analysis.fronts.front import feasible, keeping_constraints, on_front, on_infeasible_front
 from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, objective, values
 from analysis.statistics.intervals import wilson_interval
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
@@ -43,6 +43,7 @@ class ParetoView:
         lipschitz: Mean empirical local Lipschitz lower bound on validation, shape (n,), NaN where not measured.
         ends: 95 % Wilson intervals of accuracies, shape (n, 2, 2): low and high of x, then of y; else NaN.
         front: Members of the front, shape (n,).
+        infeasible_front: Infeasible trials that no other infeasible one dominates, shape (n,).
         doubtful: Drawn but never on the front, shape (n,): flagged, stopped early, against its study's constraints, or
             without a further objective that the front is taken over.
         hollow: Why points are doubtful, "flagged or stopped early"; empty where none is.
@@ -58,6 +59,7 @@ class ParetoView:
     lipschitz: np.ndarray
     ends: np.ndarray
     front: np.ndarray
+    infeasible_front: np.ndarray
     doubtful: np.ndarray
     hollow: str
     objectives: tuple[Objective, ...]
@@ -78,7 +80,7 @@ class ParetoView:
         dominated: np.ndarray = self.drawn & ~self.front & ~self.doubtful
         return dominated
 
-    def staircase(self, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+    def staircase(self, low: Sequence[float], high: Sequence[float], /, *, of: np.ndarray | None = None) -> np.ndarray:
         """Return the boundary of the region that the front attains, as corners shape (m, 2).
 
         The region is all that some member is at least as good as; between two members it has a step, not a slope,
@@ -87,14 +89,16 @@ class ParetoView:
         Args:
             low: Smallest x and y shown.
             high: Largest x and y shown.
+            of: Marks the members, shape (n,); the front's when None.
 
         Returns:
             Corners in order; empty for no member, or for a front over more than the two objectives drawn.
         """
-        if len(self.objectives) != 2 or not self.front.any():
+        marked = self.front if of is None else of
+        if len(self.objectives) != 2 or not marked.any():
             return np.empty((0, 2))
         up_x, up_y = (entry.maximise for entry in self.objectives)
-        members = np.unique(self.points[self.front], axis=0)
+        members = np.unique(self.points[marked], axis=0)
         members = members if up_x else members[::-1]
         worst_x, worst_y = (low[axis] if up else high[axis] for axis, up in enumerate((up_x, up_y)))
         x = np.concatenate([[worst_x], np.repeat(members[:, 0], 2)])
@@ -181,6 +185,7 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         lipschitz=table["val_lipschitz_mean"].to_numpy(zero_copy_only=False),
         ends=np.stack([_ends(entry, points[:, axis], table) for axis, entry in enumerate(entries[:2])], axis=1),
         front=on_front(table, objectives=objectives, allow_mixed=allow_mixed),
+        infeasible_front=on_infeasible_front(table, objectives=objectives),
         doubtful=measured & ~counted,
         hollow=why_hollow(table, measured & ~counted),
         objectives=entries,

@@ -1,30 +1,32 @@
-"""The Pareto figure for the screen: one offline HTML file with hover."""
+"""The front for the screen: on a plane, in space, and as one offline HTML file; the labels of its trials."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 
 from analysis.data.results import Table
-from analysis.fronts.objectives import FRONT
+from analysis.fronts.objectives import FRONT, missed_constraints
 from analysis.method_styles import MethodStyle, styles_for
+from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, offline_page, say, set_text
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
-from analysis.wording import L_2, L_INF, LOWER_BOUND
+from analysis.plots.trials.trial_points import thinned
+from analysis.wording import LOWER_BOUND
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title>
-<style>html, body {{ margin: 0; height: 100%; }} body > div {{ height: 99vh; }}</style></head>
-<body>
-{chart}
-</body>
-</html>
-"""
+Colour = Literal["method", "lipschitz"]
+
+MOST_IN_SPACE = 3000
+"""Most trials beside the front that the chart in space draws."""
+
+_EDGE = {"color": "black", "width": 1.2}
+_RED = "#d00"
+_RING: dict[str, Any] = {"mode": "markers", "hoverinfo": "skip", "showlegend": False}
+_UNMEASURED = "#999"
 
 
 def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> str:
@@ -39,100 +41,134 @@ def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
     return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
 
 
-def offline_page(figure: go.Figure, /, *, title: str) -> str:
-    """Return a page that holds one figure and plotly's script, so that it opens without a network."""
-    # plotly's tool bar otherwise offers to upload the data to its makers.
-    config = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
-    chart = figure.to_html(
-        include_plotlyjs=True, full_html=False, div_id="pareto", default_height="100%", config=config
-    )
-    return _PAGE.format(title=escape(title), chart=chart)
-
-
-def plotly_script() -> str:
-    """Return plotly's script, to be written once into a page that draws its own charts."""
-    from plotly.offline import get_plotlyjs
-
-    script: str = get_plotlyjs()
-    return script
-
-
 def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> go.Figure:
     """Return the plotly figure of a result table; see `pareto_html`."""
     view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
-    hover = [_hover(row) for row in table.to_pylist()]
-    low, high = zip(view.limits(0), view.limits(1), strict=True)
-    figure = go.Figure()
-    stairs = view.staircase(low, high)
-    if len(stairs):
-        figure.add_trace(
-            go.Scatter(
-                x=stairs[:, 0],
-                y=stairs[:, 1],
-                mode="lines",
-                line={"color": "#444", "width": 1.5},
-                name="front",
-                hoverinfo="skip",
-            )
-        )
+    figure = front_chart(view)
+    texts = hover_texts(table)
+    for trace in figure.data:
+        if trace.customdata is not None:
+            trace.update(text=[texts[row] for row in trace.customdata], customdata=None)
     for method, style in styles_for(view.methods).items():
-        _add_method(figure, view, np.asarray(view.methods) == method, style, hover)
-    scale = view.colour_scale()
+        sample = {"symbol": style.symbol, "color": _UNMEASURED, "size": 9, "line": _EDGE}
+        name = f"{escape(style.label)} ({view.methods.count(method)})"
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=sample, name=name, legendgroup=method)
     zoomed = " (double-click: all)" if view.outside else ""
     hollow = f"<br><sup>hollow: {view.hollow}, never on the front</sup>" if view.hollow else ""
     figure.update_layout(
-        template="simple_white",
         title={"text": escape(view.small_print) + zoomed + hollow, "font": {"size": 13}},
-        xaxis={"title": {"text": _breaks(view.x_label)}, "range": view.limits(0), "showgrid": True},
-        yaxis={"title": {"text": _breaks(view.y_label)}, "range": view.limits(1), "showgrid": True},
+        height=None,
+        margin={"t": 100},
+        showlegend=True,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
-        coloraxis=_colour_axis(view, scale) if scale else {"showscale": False},
-        hoverlabel={"align": "left"},
     )
-    if not view.drawn.any():
-        figure.add_annotation(text="no measured trial", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
     return figure
 
 
-def _add_method(figure: go.Figure, view: ParetoView, mine: np.ndarray, style: MethodStyle, hover: list[str]) -> None:
-    """Add a method's points as one legend group, so that one click hides them all.
+def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figure:
+    """Return the front on a plane as the printed figure has it, with the infeasible trials' own front dotted.
+
+    Each trace's `meta` is its method, by which a page filters, and each point's `customdata` its row, which is the
+    place of its label in `hover_texts`. The last trace is an empty ring for the trial that a reader chooses.
+
+    Args:
+        view: What is shown.
+        colour: What colour stands for.
+    """
+    figure = empty_chart(520)
+    limits = np.transpose([view.limits(0), view.limits(1)])
+    ends = np.concatenate([view.points[view.drawn], limits])
+    for members, name, line in (
+        (view.infeasible_front, "front of infeasible trials", {"color": GREY, "width": 1, "dash": "dot"}),
+        (view.front, "front", {"color": "#444", "width": 1.5}),
+    ):
+        stairs = view.staircase(ends.min(axis=0).tolist(), ends.max(axis=0).tolist(), of=members)
+        if len(stairs):
+            x, y = map(numbers, stairs.T)
+            figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip")
+    if not view.drawn.any():
+        say(figure, "no measured trial")
+    points = go.Scattergl if view.drawn.sum() > MOST_SVG else go.Scatter
+    for method, chosen, marker in _looks(view, colour):
+        x, y = map(numbers, view.points[chosen].T)
+        figure.add_trace(points(x=x, y=y, marker=marker, **_labelled(method, chosen)))
+    figure.add_scatter(
+        x=[], y=[], marker={"symbol": "circle-open", "size": 22, "color": _RED, "line_width": 3}, **_RING
+    )
+    figure.update_xaxes(title_text=set_text(view.x_label), range=view.limits(0))
+    figure.update_yaxes(title_text=set_text(view.y_label), range=view.limits(1))
+    scale = view.colour_scale()
+    shown = scale is not None and colour == "lipschitz"
+    figure.update_layout(coloraxis=_colour_axis(view, scale) if scale and shown else {"showscale": False})
+    return figure
+
+
+def space_chart(view: ParetoView, z: np.ndarray, z_label: str, /) -> go.Figure:
+    """Return the front in space, colour and shape by method, over at most `MOST_IN_SPACE` trials beside it.
+
+    Args:
+        view: The plane, and who is on its front.
+        z: The third coordinate, shape (n,), NaN where unknown.
+        z_label: What it is.
+    """
+    figure = empty_chart(520, specs=[[{"type": "scene"}]])
+    drawn = thinned(view.front, view.drawn & np.isfinite(z), most=MOST_IN_SPACE)
+    methods = np.asarray(view.methods)
+    for method, style in styles_for(view.methods).items():
+        for part, marker in (
+            (view.dominated, {"symbol": style.in_space, "color": style.colour, "size": 4, "opacity": 0.5}),
+            (view.doubtful, {"symbol": style.hollow_in_space, "color": GREY, "size": 4}),
+            (view.front, {"symbol": style.in_space, "color": style.colour, "size": 8, "line": _EDGE}),
+        ):
+            chosen = part & drawn & (methods == method)
+            if chosen.any():
+                x, y = map(numbers, view.points[chosen].T)
+                figure.add_scatter3d(x=x, y=y, z=numbers(z[chosen]), marker=marker, **_labelled(method, chosen))
+    figure.add_scatter3d(x=[], y=[], z=[], marker={"symbol": "circle-open", "size": 14, "color": _RED}, **_RING)
+    labels = dict(zip(("xaxis", "yaxis", "zaxis"), (view.x_label, view.y_label, z_label), strict=True))
+    axes: dict[str, Any] = {
+        name: {"title": {"text": set_text(label.partition("\n")[0])}} for name, label in labels.items()
+    }
+    axes["xaxis"]["range"], axes["yaxis"]["range"] = view.limits(0), view.limits(1)
+    figure.update_scenes(aspectmode="cube", camera={"eye": {"x": 1.6, "y": -1.6, "z": 0.9}}, **axes)
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    return figure
+
+
+def _labelled(method: str, chosen: np.ndarray) -> dict[str, Any]:
+    rows = np.flatnonzero(chosen).tolist()
+    return {
+        "mode": "markers", "meta": method, "legendgroup": method, "showlegend": False, "customdata": rows,
+        "hovertemplate": HOVER,
+    }  # fmt: skip
+
+
+def _looks(view: ParetoView, colour: Colour) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
+    """Yield a method, some of its points, and their marker: dominated ones first, the front last and so on top.
 
     Plotly cannot mix numbers on a colour axis with fixed greys in one trace, so each way to colour has its own.
     """
-    scale = view.colour_scale()
-    measured = np.isfinite(view.lipschitz)
-    sound = mine & view.drawn & ~view.doubtful
-    group = {"legendgroup": style.label, "name": f"{style.label} ({int(mine.sum())})", "mode": "markers"}
-    sample = {"symbol": style.symbol, "color": "#999", "size": 9, "line": {"color": "black", "width": 1}}
-    figure.add_trace(go.Scatter(x=[None], y=[None], marker=sample, **group))
-    on_axis: dict[str, Any] = {"coloraxis": "coloraxis"}
-    if scale:
-        on_axis["color"] = _on_axis(view.lipschitz[sound & measured], scale)
-    for chosen, symbol, colours in (
-        (sound & measured, style.symbol, on_axis),
-        (sound & ~measured, style.symbol, {"color": "#999"}),
-        (mine & view.doubtful, f"{style.symbol}-open", {"color": "#777"}),
+    methods, scale = np.asarray(view.methods), view.colour_scale()
+    coloured = np.isfinite(view.lipschitz) & (colour == "lipschitz") & (scale is not None)
+    for part, look in (
+        (view.dominated, {"size": 7, "opacity": 0.45}),
+        (view.doubtful, {"size": 7, "opacity": 0.9, "color": GREY, "line": {"width": 1.2, "color": GREY}}),
+        (view.front, {"size": 12, "line": _EDGE}),
     ):
-        if not chosen.any():
-            continue
-        front, hollow = view.front[chosen], symbol.endswith("-open")
-        marker = {
-            "symbol": symbol,
-            "size": np.where(front, 12, 8),
-            "opacity": np.where(front, 1.0, 0.9 if hollow else 0.5),
-            "line": {"width": np.where(front | hollow, 1.2, 0.0), "color": "#777" if hollow else "black"},
-        }
-        figure.add_trace(
-            go.Scatter(
-                x=view.points[chosen, 0],
-                y=view.points[chosen, 1],
-                text=[hover[index] for index in np.flatnonzero(chosen)],
-                hovertemplate="%{text}<extra></extra>",
-                marker={**marker, **colours},
-                showlegend=False,
-                **group,
-            )
-        )
+        for method, style in styles_for(view.methods).items():
+            mine = part & view.drawn & (methods == method)
+            if part is view.doubtful and mine.any():
+                yield method, mine, {"symbol": f"{style.symbol}-open", **look}
+                continue
+            if scale and (on_axis := mine & coloured).any():
+                shades = {"color": numbers(_on_axis(view.lipschitz[on_axis], scale)), "coloraxis": "coloraxis"}
+                yield method, on_axis, {"symbol": style.symbol, **look, **shades}
+            if (rest := mine & ~coloured).any():
+                yield method, rest, {"symbol": style.symbol, "color": _colour(style, colour), **look}
+
+
+def _colour(style: MethodStyle, colour: Colour) -> str:
+    return style.colour if colour == "method" else _UNMEASURED
 
 
 def _on_axis(lipschitz: np.ndarray, scale: ColourScale) -> np.ndarray:
@@ -145,7 +181,7 @@ def _colour_axis(view: ParetoView, scale: ColourScale) -> dict[str, Any]:
     if scale.log:
         marks = scale.ticks()
         ticks = {"tickvals": np.log10(marks).tolist(), "ticktext": [f"{mark:g}" for mark in marks]}
-    title = {"text": _breaks(view.colour_label), "side": "right", "font": {"size": 12}}
+    title = {"text": set_text(view.colour_label), "side": "right", "font": {"size": 12}}
     return {
         "colorscale": "cividis_r",
         "cmin": low,
@@ -154,9 +190,23 @@ def _colour_axis(view: ParetoView, scale: ColourScale) -> dict[str, Any]:
     }
 
 
-def _hover(row: dict[str, Any]) -> str:
+def hover_texts(table: Table, /, probability: Mapping[str, float] | None = None) -> list[str]:
+    """Return each row's label, escaped, with line breaks as plotly and HTML have them.
+
+    Args:
+        table: Result rows.
+        probability: To be truly on the front, by trial.
+    """
+    chance = probability or {}
+    return [_hover(row, chance.get(row["trial_id"])) for row in table.to_pylist()]
+
+
+def _hover(row: dict[str, Any], chance: float | None) -> str:
     params = {name: value for name, value in row.items() if name.startswith("param.") and value is not None}
-    lines = [f"<b>{escape(row['trial_id'])}</b> ({escape(row['study'])}, {row['proposal']})", escape(row["method"])]
+    lines = [
+        f"<b>{escape(row['trial_id'])}</b> ({escape(row['study'])}, {escape(row['proposal'])})",
+        escape(row["method"]),
+    ]
     lines += [f"{escape(name.removeprefix('param.'))} = {value:.4g}" for name, value in params.items()]
     lines += [f"{escape(name)} = {escape(str(value))}" for name, value in json.loads(row["options"] or "{}").items()]
     if row["train_epsilon"] is not None:
@@ -166,12 +216,11 @@ def _hover(row: dict[str, Any]) -> str:
             lines.append(f"{label} accuracy (val) = {row[column]:.4f}")
     if row["val_lipschitz_mean"] is not None:
         lines.append(f"{LOWER_BOUND} (val mean) = {row['val_lipschitz_mean']:.4g}")
+    if chance is not None:
+        lines.append(f"truly on the front with probability {chance:.2g}")
     if row["status"] != "completed":
-        lines.append(row["status"].replace("_", " "))
+        lines.append(escape(row["status"].replace("_", " ")))
     if row["flags"]:
         lines.append(f"flags: {escape(', '.join(row['flags']))}")
+    lines += [f"infeasible: missed {escape(constraint)}" for constraint in missed_constraints(row)]
     return "<br>".join(lines)
-
-
-def _breaks(text: str) -> str:
-    return escape(text).replace("\n", "<br>").replace(L_INF, "\u2113<sub>∞</sub>").replace(L_2, "\u2113<sub>2</sub>")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
+from html import escape
+from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
@@ -21,7 +23,8 @@ from analysis.plots.figure import (
     paper_style,
     say_nothing_is_there,
 )
-from analysis.plots.trials.trial_points import HEADINGS, Trials
+from analysis.plots.screen import empty_chart, numbers, say
+from analysis.plots.trials.trial_points import HEADINGS, Trials, thinned
 from analysis.statistics.association import measure
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.wording import measured_by, radius_phrase
@@ -29,7 +32,12 @@ from analysis.wording import measured_by, radius_phrase
 MOST_LINES = 600
 """Most trials drawn beside the front: more would be one grey surface."""
 
+MOST_ON_SCREEN = 3000
+"""The same on the screen, where lines can be brushed."""
+
 MOST_SETTINGS = 4
+
+SETTINGS_ON_SCREEN = 6
 
 _NONE = -0.14
 
@@ -65,9 +73,9 @@ class Scale:
         return (float(known.min()), float(known.max())) if len(known) else None
 
 
-def scales_of(trials: Trials, /) -> list[Scale]:
-    """Return the axes: what varies among the settings, the first `MOST_SETTINGS`, then the outcomes."""
-    varying = varying_settings(trials.table)[:MOST_SETTINGS]
+def scales_of(trials: Trials, /, *, most: int = MOST_SETTINGS) -> list[Scale]:
+    """Return the axes: what varies among the settings, the first `most` of it, then the outcomes."""
+    varying = varying_settings(trials.table)[:most]
     settings = [
         Scale(name=each.name, label=each.label.replace(" (", "\n("), values=each.values, log=each.log)
         for each in varying
@@ -89,11 +97,9 @@ def scales_of(trials: Trials, /) -> list[Scale]:
     ]
 
 
-def drawn_rows(trials: Trials, /) -> np.ndarray:
+def drawn_rows(trials: Trials, /, *, most: int = MOST_LINES) -> np.ndarray:
     """Return which rows get a line: the whole front and evenly thinned the other sound trials, in the table's order."""
-    others = np.flatnonzero(trials.sound & ~trials.front)
-    step = max(1, math.ceil(len(others) / MOST_LINES))
-    return np.sort(np.concatenate([np.flatnonzero(trials.front), others[::step]]))
+    return np.flatnonzero(thinned(trials.front, trials.sound, most=most))
 
 
 def draw_parallel(trials: Trials, scales: list[Scale], rows: np.ndarray, /, ax: Axes) -> Axes:
@@ -152,3 +158,46 @@ def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFi
     everything = trials.rows({**named, "row": np.arange(len(trials.methods), dtype=float)})
     drawn = tuple(everything[row][:-1] for row in rows)
     return PaperFigure(name="parallel_coordinates", figure=figure, headings=(*HEADINGS, *named), rows=drawn)
+
+
+def parallel_chart(trials: Trials, /) -> go.Figure:
+    """Return the same for the screen: the method on an axis of its own, lines coloured by robust accuracy.
+
+    On the screen an axis can be brushed and moved. The first axis has the methods in the order of `trials.styles`.
+    """
+    rows = drawn_rows(trials, most=MOST_ON_SCREEN)
+    names = list(trials.styles)
+    methods = {
+        "label": "method",
+        "values": [names.index(method) for method in trials.methods[rows]],
+        "tickvals": list(range(len(names))),
+        "ticktext": [escape(style.label) for style in trials.styles.values()],
+    }
+    scales = [scale for scale in scales_of(trials, most=SETTINGS_ON_SCREEN) if scale.ends()]
+    figure = empty_chart(380)
+    figure.update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 30})
+    colour = numbers(measure(trials.table, "val_robust_accuracy")[rows])
+    if not len(rows):
+        say(figure, "no sound trial")
+        return figure
+    figure.add_parcoords(
+        dimensions=[methods, *(_dimension(scale, rows) for scale in scales)],
+        line={"color": colour, "colorscale": "Cividis"},
+        labelfont={"size": 11},
+    )
+    return figure
+
+
+def _dimension(scale: Scale, rows: np.ndarray) -> dict[str, Any]:
+    """Return an axis for the screen, its values where `Scale.places` has them."""
+    low, high = scale.ends() or (0.0, 1.0)
+    shares = [0.0, 0.25, 0.5, 0.75, 1.0] if high > low else [0.5]
+    marks = [low * (high / low) ** share if scale.log else low + share * (high - low) for share in shares]
+    missing = bool(np.isnan(scale.values[rows]).any())
+    return {
+        "label": escape(scale.label.partition("\n(")[0].replace("\n", " ")),
+        "values": numbers(scale.places()[rows]),
+        "range": [_NONE if missing else 0.0, 1.0],
+        "tickvals": [*([_NONE] if missing else []), *shares],
+        "ticktext": [*(["none"] if missing else []), *(f"{mark:.3g}" for mark in marks)],
+    }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.axes import Axes
 
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
@@ -16,7 +19,8 @@ from analysis.plots.figure import (
     paper_style,
     say_nothing_is_there,
 )
-from analysis.plots.trials.trial_points import HEADINGS, Trials, handles_of, scatter
+from analysis.plots.screen import LOG, empty_chart, set_text
+from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, scatter
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, spearman
 from analysis.statistics.hyperparameters import Setting
 from analysis.statistics.theorem_radius import TheoremRadius
@@ -29,6 +33,9 @@ _SPLITS = {
     "robust_gap": "(train minus val)\n{attack}",
 }
 
+
+_LINES = {"dash": "--", "dot": ":"}
+"""Matplotlib's names of plotly's lines."""
 
 _ABOVE = "above: Spearman, 95 %, random proposals"
 
@@ -48,7 +55,7 @@ def draw_against_lipschitz(trials: Trials, /, ax: Axes, *, of: str, outcome: str
     Returns:
         `ax`.
     """
-    x, y = np.maximum(measure(trials.table, of), LIPSCHITZ_FLOOR), measure(trials.table, outcome)
+    x, y, correlation = _against_lipschitz(trials, of=of, outcome=outcome)
     ax.set_xscale("log")
     scatter(ax, x, y, trials)
     ax.grid(visible=True, linewidth=0.3, color="0.9")
@@ -56,15 +63,18 @@ def draw_against_lipschitz(trials: Trials, /, ax: Axes, *, of: str, outcome: str
     if not (np.isfinite(x) & np.isfinite(y)).any():
         say_nothing_is_there(ax, "not measured")
         return ax
+    ax.set_title(correlation, fontsize=5.5, color="0.25", pad=2)
+    return ax
+
+
+def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the estimates, not below the floor, the outcomes, and how they correlate, in words."""
+    x, y = np.maximum(measure(trials.table, of), LIPSCHITZ_FLOOR), measure(trials.table, outcome)
     share = trials.sound & trials.independent
     found = spearman(x[share], y[share])
-    said = (
-        f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
-        if found
-        else f"n = {int(share.sum())} random: too few to correlate"
-    )
-    ax.set_title(said, fontsize=5.5, color="0.25", pad=2)
-    return ax
+    if found is None:
+        return x, y, f"n = {int(share.sum())} random: too few to correlate"
+    return x, y, f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
 
 
 def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
@@ -75,18 +85,48 @@ def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperF
         for row, (outcome, label) in enumerate(OUTCOMES.items()):
             for column, of in enumerate(LIPSCHITZ):
                 draw_against_lipschitz(trials, axes[row, column], of=of, outcome=outcome)
-            split = _SPLITS[outcome].format(attack=attack_phrase(trials.table))
-            name = label.replace("robust generalisation", "robust generalis.")
-            axes[row, 0].set_ylabel(lines(f"{name}\n{split}", 25), fontsize=6)
+            axes[row, 0].set_ylabel(lines(_outcome_label(trials, outcome, label), 25), fontsize=6)
         for ax, form in zip(axes[-1], LIPSCHITZ.values(), strict=True):
-            text = f"{form} local Lipschitz\n(lower bound, val mean,\n{radius_phrase(trials.table)})"
-            ax.set_xlabel(lines(text, 40), fontsize=6)
+            ax.set_xlabel(lines(_estimate_label(trials, form), 40), fontsize=6)
             log_axis(ax.xaxis)
         for ax in axes.flat:
             ax.tick_params(labelsize=6)
         add_small_print(figure, f"{trials.small_print} · {measured_by(trials.table)} · {_ABOVE}")
     columns = {name: measure(trials.table, name) for name in (*LIPSCHITZ, *OUTCOMES)}
     return PaperFigure(name="lipschitz", figure=figure, headings=(*HEADINGS, *columns), rows=trials.rows(columns))
+
+
+def lipschitz_chart(trials: Trials, /) -> go.Figure:
+    """Return the same for the screen."""
+    panels = list(itertools.product(OUTCOMES, LIPSCHITZ))
+    drawn = [_against_lipschitz(trials, of=of, outcome=outcome) for outcome, of in panels]
+    figure = empty_chart(
+        220 * len(OUTCOMES) + 100,
+        rows=len(OUTCOMES),
+        columns=len(LIPSCHITZ),
+        titles=[correlation for _, _, correlation in drawn],
+        shared_xaxes="columns",
+        shared_yaxes="rows",
+        horizontal_spacing=0.03,
+        vertical_spacing=0.04,
+    )
+    figure.update_xaxes(**LOG)
+    places = itertools.product(range(1, len(OUTCOMES) + 1), range(1, len(LIPSCHITZ) + 1))
+    for (x, y, _), panel in zip(drawn, places, strict=True):
+        add_trials(figure, x, y, trials, panel=panel)
+    for row, (outcome, label) in enumerate(OUTCOMES.items(), start=1):
+        figure.update_yaxes(title_text=set_text(_outcome_label(trials, outcome, label)), row=row, col=1)
+    for column, form in enumerate(LIPSCHITZ.values(), start=1):
+        figure.update_xaxes(title_text=set_text(_estimate_label(trials, form)), row=len(OUTCOMES), col=column)
+    return figure
+
+
+def _outcome_label(trials: Trials, outcome: str, label: str) -> str:
+    return f"{label}\n{_SPLITS[outcome].format(attack=attack_phrase(trials.table))}"
+
+
+def _estimate_label(trials: Trials, form: str) -> str:
+    return f"{form} local Lipschitz\n(lower bound, val mean,\n{radius_phrase(trials.table)})"
 
 
 SLICED = {
@@ -103,9 +143,8 @@ def draw_slice(trials: Trials, /, ax: Axes, *, setting: Setting, outcome: str) -
     Returns:
         `ax`.
     """
-    y = measure(trials.table, outcome)
+    y = _sliced(trials, outcome)
     if "lipschitz" in outcome:
-        y = np.maximum(y, LIPSCHITZ_FLOOR)
         ax.set_yscale("log")
     if setting.log:
         ax.set_xscale("log")
@@ -115,6 +154,11 @@ def draw_slice(trials: Trials, /, ax: Axes, *, setting: Setting, outcome: str) -
     ax.grid(visible=True, linewidth=0.3, color="0.9")
     ax.set_axisbelow(True)
     return ax
+
+
+def _sliced(trials: Trials, outcome: str) -> np.ndarray:
+    y = measure(trials.table, outcome)
+    return np.maximum(y, LIPSCHITZ_FLOOR) if "lipschitz" in outcome else y
 
 
 def slice_sheet(
@@ -127,17 +171,19 @@ def slice_sheet(
     with paper_style():
         figure = blank(width, 1.1 * len(SLICED) + 0.6, legend=handles_of(trials))
         axes = figure.subplots(len(SLICED), 1, sharex=True)
-        phrases = {"attack": attack_phrase(trials.table), "radius": radius_phrase(trials.table)}
-        for ax, (outcome, label) in zip(axes, SLICED.items(), strict=True):
+        for ax, outcome in zip(axes, SLICED, strict=True):
             draw_slice(trials, ax, setting=setting, outcome=outcome)
-            ax.set_ylabel(lines(label.format(**phrases), 25), fontsize=6)
+            ax.set_ylabel(lines(_sliced_label(trials, outcome), 25), fontsize=6)
             ax.tick_params(labelsize=6)
             if "lipschitz" in outcome:
                 log_axis(ax.yaxis)
         if setting.log:
             log_axis(axes[-1].xaxis)
-        if setting.name == "train_epsilon":
-            _mark_radii(list(axes), sorted(set(trials.table["eval_epsilon"].to_pylist())), setting, reach)
+        for at, style, said in _radii(trials, setting, reach):
+            for ax in axes:
+                ax.axvline(at, color="0.35", linewidth=0.7, linestyle=_LINES[style], zorder=1)
+            above = axes[0].get_xaxis_transform()
+            axes[0].text(at, 1.01, said, fontsize=5.5, ha="center", transform=above)
         without = int((~np.isfinite(setting.values)).sum())
         more = f" · {without} without this setting are not drawn" if without else ""
         axes[-1].set_xlabel(lines(setting.label, 64 if width == COLUMN_WIDTH else 130))
@@ -147,15 +193,35 @@ def slice_sheet(
     return PaperFigure(name=f"slice_{setting.name}", figure=figure, headings=(*HEADINGS, *columns), rows=rows)
 
 
-def _mark_radii(axes: list[Axes], measured: list[float], setting: Setting, reach: TheoremRadius | None) -> None:
-    top = float(np.nanmax(setting.values))
-    for ax in axes:
-        for value in measured:
-            ax.axvline(value, color="0.35", linewidth=0.7, linestyle="--", zorder=1)
-        if reach is not None and reach.radius < top:
-            ax.axvline(reach.radius, color="0.35", linewidth=0.7, linestyle=":", zorder=1)
-    above = axes[0].get_xaxis_transform()
-    for value in measured:
-        axes[0].text(value, 1.01, f"attack, ε = {radius(value)}", fontsize=5.5, ha="center", transform=above)
-    if reach is not None and reach.radius < top:
-        axes[0].text(reach.radius, 1.01, f"r = {reach.radius:.4g}", fontsize=5.5, ha="center", transform=above)
+def slice_chart(trials: Trials, setting: Setting, /, *, reach: TheoremRadius | None = None) -> go.Figure:
+    """Return the same for the screen."""
+    figure = empty_chart(660, rows=len(SLICED), shared_xaxes=True, vertical_spacing=0.04)
+    figure.update_layout(margin={"t": 30})
+    for row, outcome in enumerate(SLICED, start=1):
+        add_trials(figure, setting.values, _sliced(trials, outcome), trials, panel=(row, 1))
+        figure.update_yaxes(title_text=set_text(_sliced_label(trials, outcome)), row=row)
+        if "lipschitz" in outcome:
+            figure.update_yaxes(**LOG, row=row)
+    if setting.log:
+        figure.update_xaxes(**LOG)
+    figure.update_xaxes(title_text=set_text(setting.label), row=len(SLICED))
+    for at, style, said in _radii(trials, setting, reach):
+        figure.add_vline(at, line={"color": "#555", "width": 1, "dash": style}, layer="below")
+        words = {"text": set_text(said), "x": at, "y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom"}
+        figure.add_annotation(words, showarrow=False, font={"size": 11})
+    return figure
+
+
+def _sliced_label(trials: Trials, outcome: str) -> str:
+    return SLICED[outcome].format(attack=attack_phrase(trials.table), radius=radius_phrase(trials.table))
+
+
+def _radii(trials: Trials, setting: Setting, reach: TheoremRadius | None) -> list[tuple[float, str, str]]:
+    """Return the radii to mark over the training radius, each with its line and what it is; none over another."""
+    if setting.name != "train_epsilon":
+        return []
+    measured = sorted(set(trials.table["eval_epsilon"].to_pylist()))
+    marked = [(value, "dash", f"attack, ε = {radius(value)}") for value in measured]
+    if reach is not None and reach.radius < float(np.nanmax(setting.values)):
+        marked.append((reach.radius, "dot", f"r = {reach.radius:.4g}"))
+    return marked

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front
 from analysis.method_styles import MethodStyle, styles_for
+from analysis.plots.screen import GREY, HOVER, numbers, say
 from analysis.plots.trials.front_view import why_hollow
 from analysis.statistics.association import INDEPENDENT
 from analysis.tables.text_table import Cell
@@ -21,6 +24,11 @@ from analysis.wording import provenance
 
 HEADINGS = ("study", "trial_id", "method", "proposal", "on_front", "hollow")
 """What each row of a figure's data begins with."""
+
+MOST_POINTS = 1000
+"""Most trials beside the front in a panel for the screen: several panels of more would be slow."""
+
+Panel = tuple[int, int]
 
 _RINGS = "rings"
 
@@ -48,6 +56,14 @@ class Trials:
     styles: Mapping[str, MethodStyle]
     hollow: str
     small_print: str
+
+    def kinds(self, mine: np.ndarray, /) -> dict[str, np.ndarray]:
+        """Part marked trials, shape (n,), into those drawn hollow, pale (the sampler's own proposals) and full."""
+        return {
+            "hollow": mine & ~self.sound,
+            "pale": mine & self.sound & ~self.independent,
+            "full": mine & self.sound & self.independent,
+        }
 
     def rows(self, columns: Mapping[str, np.ndarray], /) -> tuple[tuple[Cell, ...], ...]:
         """Return a row for each trial that has any of the columns: who it is, then the columns, None where unknown."""
@@ -101,14 +117,14 @@ def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> Axes:
     for method, style in trials.styles.items():
         mine = drawn & (trials.methods == method)
         size = 12 * min(1.0, (150 / max(int(mine.sum()), 1)) ** 0.25)
-        looks: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
-            (mine & ~trials.sound, {"facecolors": "none", "edgecolors": "0.45", "linewidths": 0.5, "zorder": 2}),
-            (mine & trials.sound & ~trials.independent, {"color": style.pale, "linewidths": 0, "zorder": 2.2}),
-            (mine & trials.sound & trials.independent, {"color": style.colour, "linewidths": 0, "zorder": 2.4}),
-        )
-        for chosen, look in looks:
+        looks: dict[str, dict[str, Any]] = {
+            "hollow": {"facecolors": "none", "edgecolors": "0.45", "linewidths": 0.5, "zorder": 2},
+            "pale": {"color": style.pale, "linewidths": 0, "zorder": 2.2},
+            "full": {"color": style.colour, "linewidths": 0, "zorder": 2.4},
+        }
+        for kind, chosen in trials.kinds(mine).items():
             if chosen.any():
-                ax.scatter(x[chosen], y[chosen], s=size, marker=style.marker, **look)
+                ax.scatter(x[chosen], y[chosen], s=size, marker=style.marker, **looks[kind])
     ringed = drawn & trials.front
     if ringed.any():
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
@@ -116,10 +132,56 @@ def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> Axes:
     return ax
 
 
-def points_of(ax: Axes, /) -> np.ndarray:
-    """Return the trials that `scatter` drew into axes, shape (m, 2), without the rings."""
-    drawn = [np.asarray(each.get_offsets()) for each in ax.collections if each.get_gid() != _RINGS]
-    return np.concatenate(drawn) if drawn else np.empty((0, 2))
+def add_trials(figure: go.Figure, x: np.ndarray, y: np.ndarray, trials: Trials, /, *, panel: Panel = (1, 1)) -> None:
+    """Add the trials to a figure for the screen as `scatter` draws them, the front and at most `MOST_POINTS` others.
+
+    Each trace's `meta` is its method and each point's `customdata` its row.
+
+    Args:
+        figure: The figure.
+        x: Shape (n,), NaN where unknown.
+        y: Likewise.
+        trials: The trials.
+        panel: Row and column of the figure's panel, from 1.
+    """
+    drawn = thinned(trials.front, np.isfinite(x) & np.isfinite(y), most=MOST_POINTS)
+    if not drawn.any():
+        say(figure, "not measured", row=panel[0], column=panel[1])
+    for kind, chosen in trials.kinds(drawn).items():
+        for method, style in trials.styles.items():
+            mine = chosen & (trials.methods == method)
+            looks: dict[str, dict[str, Any]] = {
+                "hollow": {"symbol": f"{style.symbol}-open", "color": GREY, "size": 7},
+                "pale": {"symbol": style.symbol, "color": style.pale, "size": 7},
+                "full": {"symbol": style.symbol, "color": style.colour, "size": 7},
+            }
+            if mine.any():
+                label = {"customdata": np.flatnonzero(mine).tolist(), "hovertemplate": HOVER}
+                figure.add_trace(_points(x, y, mine, method, looks[kind], **label), *panel)
+    ring = {"symbol": "circle-open", "color": "black", "size": 14, "line": {"width": 1.5}}
+    for method in trials.styles:
+        if (ringed := drawn & trials.front & (trials.methods == method)).any():
+            figure.add_trace(_points(x, y, ringed, method, ring, hoverinfo="skip"), *panel)
+
+
+def _points(
+    x: np.ndarray, y: np.ndarray, chosen: np.ndarray, method: str, marker: dict[str, Any], **more: Any
+) -> go.Scatter:
+    return go.Scatter(x=numbers(x[chosen]), y=numbers(y[chosen]), mode="markers", meta=method, marker=marker, **more)
+
+
+def thinned(front: np.ndarray, others: np.ndarray, /, *, most: int) -> np.ndarray:
+    """Mark what is drawn where all would be too much: the front, and evenly thinned the others, shape (n,).
+
+    Args:
+        front: Marks the front, shape (n,).
+        others: Marks what may be drawn, the front within it too.
+        most: Most that are drawn beside the front.
+    """
+    beside = np.flatnonzero(others & ~front)
+    drawn: np.ndarray = others & front
+    drawn[beside[:: max(1, math.ceil(len(beside) / most))]] = True
+    return drawn
 
 
 def handles_of(trials: Trials, /) -> list[Line2D]:

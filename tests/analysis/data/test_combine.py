@@ -33,7 +33,7 @@ def test_a_study_and_its_own_export_are_not_two_studies(tmp_path: Path) -> None:
     assert read_studies([tmp_path / "toy", tmp_path / "again.parquet"]).num_rows == 2
 
 
-def test_what_studies_hold_on_test_is_told_apart_whole() -> None:
+def test_results_on_test_of_several_studies_name_their_study() -> None:
     measured = Estimate(value=3.0, low=2.0, high=4.0)
     one = HeldoutResults(
         members=(),

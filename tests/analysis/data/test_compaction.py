@@ -1,4 +1,4 @@
-"""Many small files become one of each kind, whatever moment a crash chooses, and every reader sees the same rows."""
+"""Small files are merged into one of each kind; a crash at any moment leaves readers the same rows."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class CrashError(BaseException):
 
 
 def test_a_crash_at_any_step_loses_and_repeats_nothing(tmp_path, monkeypatch):
-    """Every call that changes the disk is a place to die, before it happens."""
+    """The crash comes before each call that changes the disk."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     start = tmp_path / "start"
     write(start, 0)
@@ -142,7 +142,7 @@ def test_a_damaged_file_stops_it_before_anything_is_removed(tmp_path):
     write(tmp_path, 0, 1, 2)
     trial_file(tmp_path, "t00001", schema=EPOCH).write_bytes(b"not Parquet")
     before = names(tmp_path)
-    with pytest.raises(ResultsError, match="no whole Parquet file"):
+    with pytest.raises(ResultsError, match="not a complete Parquet file"):
         compact(tmp_path)
     assert names(tmp_path)["epoch"] == before["epoch"]
     assert names(tmp_path)["result"] == before["result"]

@@ -1,4 +1,4 @@
-"""Result files: the schema holds on write and read, files are whole or absent, rows are never overwritten."""
+"""Result files: the schema holds on write and read, files are complete or absent, rows are never overwritten."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_study_without_files_gives_an_empty_table(tmp_path: Path, read: Any) -> 
     assert read(tmp_path).num_rows == 0
 
 
-def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="nowhere is no study folder"):
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="nowhere is neither a study folder nor a Parquet file"):
         read_results(tmp_path / "nowhere")
 
 
@@ -108,7 +108,9 @@ def test_writing_again_is_idempotent_and_never_overwrites(tmp_path: Path) -> Non
     path = write_trial(tmp_path, 0, seconds=3.0)
     before = path.read_bytes()
     assert write_rows(path, [result_row(0, seconds=4.0)], RESULT) is False
-    with pytest.raises(ExistingRowsError, match=r"differs in val_clean_accuracy \(val_clean_accuracy: 0.9 there, 0.8"):
+    with pytest.raises(
+        ExistingRowsError, match=r"differs in val_clean_accuracy \(val_clean_accuracy: 0.9 on disk, 0.8"
+    ):
         write_rows(path, [result_row(0, val_clean_accuracy=0.8)], RESULT)
     with pytest.raises(ExistingRowsError, match=r"param\.beta"):
         write_rows(path, [result_row(0, **{"param.beta": 1.0})], RESULT)
@@ -136,7 +138,7 @@ def test_crash_before_the_rename_leaves_no_result(tmp_path: Path, monkeypatch: p
     assert [entry.name for entry in (tmp_path / "results").iterdir()] == ["t00000.parquet"]
 
 
-def test_hidden_files_of_the_system_are_no_results(tmp_path: Path) -> None:
+def test_hidden_files_are_not_results(tmp_path: Path) -> None:
     path = write_trial(tmp_path, 0)
     path.with_name("._t00000.parquet").write_bytes(b"resource fork")
     assert read_results(tmp_path).num_rows == 1
@@ -172,7 +174,7 @@ def test_truncated_file_is_named_and_left_out_on_request(
     whole, damaged = write_trial(tmp_path, 0), write_trial(tmp_path, 1)
     content = damaged.read_bytes()
     damaged.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
-    with pytest.raises(ResultsError, match=r"t00001\.parquet is no whole Parquet file"):
+    with pytest.raises(ResultsError, match=r"t00001\.parquet is not a complete Parquet file"):
         read_results(tmp_path)
     assert read_results(tmp_path, skip_damaged=True)["trial_id"].to_pylist() == [whole.stem]
     assert "t00001.parquet" in caplog.text
@@ -183,7 +185,7 @@ def test_damage_inside_the_data_pages_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4:40] = b"\xff" * 36
     path.write_bytes(content)
-    with pytest.raises(ResultsError, match=r"t00000\.parquet is no whole Parquet file"):
+    with pytest.raises(ResultsError, match=r"t00000\.parquet is not a complete Parquet file"):
         read_results(tmp_path)
 
 
@@ -191,7 +193,7 @@ def test_damage_inside_the_data_pages_is_named(tmp_path: Path) -> None:
     ("version", "message"),
     [(b"1", "has result schema version 1, this robust-study reads version 3"), (b"", "version unknown")],
 )
-def test_other_schema_version_is_refused_whatever_is_skipped(tmp_path: Path, version: bytes, message: str) -> None:
+def test_other_schema_version_is_refused_even_with_skip_damaged(tmp_path: Path, version: bytes, message: str) -> None:
     path = write_trial(tmp_path, 0)
     table = pq.read_table(path)
     rewrite(path, table.replace_schema_metadata({**table.schema.metadata, b"robust_study.schema_version": version}))
@@ -201,7 +203,7 @@ def test_other_schema_version_is_refused_whatever_is_skipped(tmp_path: Path, ver
 
 def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = write_trial(tmp_path, 0)
-    with pytest.raises(SchemaError, match="must hold epoch rows, it has result rows"):
+    with pytest.raises(SchemaError, match="must hold epoch rows, but has result rows"):
         read_epochs(path)
     rewrite(path, pa.table({"x": [1]}))
     with pytest.raises(SchemaError, match=r"has no robust-study schema; move it out of results/"):
@@ -212,7 +214,7 @@ def test_missing_unknown_and_mistyped_columns_of_a_file_are_named(tmp_path: Path
     path = write_trial(tmp_path, 0)
     table = pq.read_table(path)
     rewrite(path, table.drop_columns(["seed"]))
-    with pytest.raises(SchemaError, match="lacks the result column 'seed'"):
+    with pytest.raises(SchemaError, match="has no result column 'seed'"):
         read_results(tmp_path)
     rewrite(path, table.append_column("speed", pa.array([1.0])))
     with pytest.raises(SchemaError, match="unknown column 'speed'"):
@@ -247,7 +249,7 @@ def test_rows_off_schema_are_refused_before_anything_is_written(
     assert not (tmp_path / "results").exists()
 
 
-def test_numpy_scalars_are_taken(tmp_path: Path) -> None:
+def test_numpy_scalars_are_accepted(tmp_path: Path) -> None:
     changes = {"val_loss": np.float32(0.5), "epochs": np.int64(7), "seed": np.uint32(9)}
     write_trial(tmp_path, 0, **changes)
     (row,) = read_results(tmp_path).to_pylist()
@@ -320,7 +322,7 @@ def test_comparison_is_exact_and_says_what_differs() -> None:
     assert sorted(differing_columns(row, nudged)) == ["param.beta", "val_clean_accuracy", "val_loss"]
 
 
-def test_what_a_machine_decides_is_not_deterministic() -> None:
+def test_columns_that_depend_on_the_machine_are_not_deterministic() -> None:
     free = {column.name for column in RESULT.columns} - set(RESULT.deterministic_columns())
     expected = "started_at seconds seconds_training seconds_attack seconds_lipschitz examples_per_second peak_memory_mb"
     assert free == {

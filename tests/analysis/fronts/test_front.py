@@ -26,7 +26,7 @@ from analysis.fronts.front import (
     require_like_for_like,
     spread_along,
 )
-from analysis.fronts.objectives import FRONT, is_feasible, meets_constraints
+from analysis.fronts.objectives import FRONT, is_feasible, missed_constraints
 
 # Few distinct values, so that ties and duplicates are the rule; the specials include both zeros.
 COORDINATES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.25, 0.5, 1.0, math.inf, math.nan])
@@ -139,7 +139,7 @@ def test_front_leaves_out_failed_stopped_flagged_and_unmeasured() -> None:
     assert front_hypervolume(table).value == pytest.approx(0.9 * 0.3 + 0.8 * 0.1)
 
 
-def test_front_leaves_out_what_its_own_study_calls_infeasible() -> None:
+def test_front_leaves_out_trials_infeasible_by_their_own_study() -> None:
     floor = '["val_clean_accuracy >= 0.85"]'
     table = as_table(
         [
@@ -154,7 +154,7 @@ def test_front_leaves_out_what_its_own_study_calls_infeasible() -> None:
     assert front_of(table)["number"].to_pylist() == [1, 2]
 
 
-def test_feasible_is_is_feasible_of_each_row() -> None:
+def test_feasible_equals_is_feasible_of_each_row() -> None:
     draw = np.random.default_rng(5)
     bounds = [None, '["val_clean_accuracy >= 0.8"]', '["val_lipschitz_scale_free_log10 <= 0.5", "val_loss <= 1"]']
     rows = [
@@ -167,7 +167,7 @@ def test_feasible_is_is_feasible_of_each_row() -> None:
         for row in study_rows(120, seed=8)
     ]
     assert feasible(as_table(rows)).tolist() == [is_feasible(row) for row in rows]
-    assert keeping_constraints(as_table(rows)).tolist() == [meets_constraints(row) for row in rows]
+    assert keeping_constraints(as_table(rows)).tolist() == [not missed_constraints(row) for row in rows]
     assert feasible(as_table([])).shape == (0,)
 
 
@@ -198,7 +198,7 @@ def test_lipschitz_objective_is_minimised_and_its_null_is_off_the_front() -> Non
     assert on_front(table).tolist() == [True, True, True]
 
 
-def test_front_of_nothing_is_nothing() -> None:
+def test_front_of_an_empty_table_is_empty() -> None:
     assert front_of(as_table([])).num_rows == 0
     assert front_hypervolume(as_table([])).value == 0.0
 

@@ -12,9 +12,11 @@ from helpers.studies.synthetic_results import as_table, result_row, study_rows
 
 from analysis.fronts.front import feasible, front_of, on_infeasible_front
 from analysis.fronts.objectives import FRONT, infeasible, values
-from analysis.report.chart_data import chart_data
+from analysis.material import StudyMaterial
+from analysis.plots.trials.front_view import pareto_view
+from analysis.plots.trials.interactive import front_chart, hover_texts
 from analysis.report.comparison_page import build_comparison
-from analysis.report.page import Material, build_report
+from analysis.report.page import build_report
 from analysis.tables.front_table import front_table, pareto_csv
 from analysis.tables.paper_table import paper_lines, paper_table
 from analysis.wording import count, provenance, why_no_front
@@ -59,45 +61,46 @@ def test_they_are_counted_beside_the_failed_and_the_flagged() -> None:
     assert (count(table).flagged, count(table).infeasible) == (1, 3)
     assert "n = 5 trials (0 failed, 1 flagged, 3 infeasible)" in provenance(table)
     (line,) = paper_lines(table)
-    assert (line.trials, line.failed, line.flagged, line.infeasible) == (5, 0, 1, 3)
+    assert [line.cells[name] for name in ("trials", "failed", "flagged", "infeasible")] == [5, 0, 1, 3]
     shown = paper_table(table)
     assert dict(zip(shown.headings, shown.rows[0], strict=True))["infeasible"] == 3
-    page = build_report(Material(title="toy", table=table))
-    assert "3 without doubts but against val_clean_accuracy &gt;= 0.9." in page
-    assert "The front of the infeasible trials, by themselves" in page
+    page = build_report(StudyMaterial(table=table))
+    assert "3 without flags but missed val_clean_accuracy &gt;= 0.9." in page
+    assert "The front of the infeasible trials alone" in page
     assert '<th scope="col" class="number">infeasible</th>' in page
 
 
 def test_the_front_names_them_and_its_data_marks_them() -> None:
     table = as_table(SOME)
     assert front_of(table)["trial_id"].to_pylist() == ["t00000"]
-    note = "3 trials against val_clean_accuracy >= 0.9; non-dominated among themselves: t00001, t00002"
+    note = "3 trials missed val_clean_accuracy >= 0.9; non-dominated among themselves: t00001, t00002"
     assert note in front_table(table).plain()
     rows = list(csv.DictReader(io.StringIO(pareto_csv(table))))
     assert [row["feasible"] for row in rows] == ["True", "False", "False", "False", "False"]
     assert [row["on_infeasible_front"] for row in rows] == ["False", "True", "True", "False", "False"]
-    drawn = chart_data(table)["trials"]
-    assert drawn["a"] == [0, 1, 1, 0, 0]
-    assert drawn["why"][1] == "infeasible: against val_clean_accuracy >= 0.9"
+    assert pareto_view(table).infeasible_front.tolist() == [False, True, True, False, False]
+    (stairs,) = [trace for trace in front_chart(pareto_view(table)).data if trace.name == "front of infeasible trials"]
+    assert set(zip(stairs.x, stairs.y, strict=True)) >= {(0.8, 0.6), (0.85, 0.5)}
+    assert hover_texts(table)[1].endswith("infeasible: missed val_clean_accuracy &gt;= 0.9")
 
 
-def test_where_none_is_feasible_the_constraint_is_named_and_nothing_false_said(tmp_path) -> None:
+def test_without_a_feasible_trial_the_constraint_is_named(tmp_path) -> None:
     table = as_table(NONE)
-    reason = "2 trials completed without flags but against val_clean_accuracy >= 0.99, and no other completed"
+    reason = "2 trials completed without flags but missed val_clean_accuracy >= 0.99, and no other completed"
     assert why_no_front(table).startswith(reason)
-    page = build_report(Material(title="toy", table=table))
+    page = build_report(StudyMaterial(table=table))
     assert reason.replace(">", "&gt;") in page
     assert "No trial completed" not in page
-    with pytest.raises(UsageError, match=r"has no front yet \(2 trials completed without flags but against"):
+    with pytest.raises(UsageError, match=r"has no front yet \(2 trials completed without flags but missed"):
         chosen_members(tmp_path, table, most=3)
     assert "infeasible, never on the front: 2 trials" in front_table(table).plain()
     assert why_no_front(as_table([])) == "no trial completed without flags and with both accuracies measured"
 
 
-def test_two_studies_beside_each_other_say_it_too() -> None:
+def test_a_comparison_of_two_studies_names_them_too() -> None:
     from analysis.tables.comparison import Side
 
     sides = [Side(label=label, table=as_table(rows), config={}) for label, rows in (("a", NONE), ("b", SOME))]
     page = build_comparison(*sides)
-    assert "a: 2 trials completed without flags but against val_clean_accuracy &gt;= 0.99" in page
+    assert "a: 2 trials completed without flags but missed val_clean_accuracy &gt;= 0.99" in page
     assert ">infeasible</th>" in page

@@ -1,4 +1,4 @@
-"""Knees, wishes and fronts of groups against definitions written out."""
+"""Knees, nearest members and fronts of groups against their definitions written out."""
 
 from __future__ import annotations
 

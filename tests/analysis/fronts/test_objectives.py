@@ -68,7 +68,9 @@ def test_values_of_a_table_and_of_a_row_agree() -> None:
 def test_bad_names_and_absent_columns_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'val_clean_acc' \(did you mean val_clean_accuracy\?\)"):
         objective("val_clean_acc")
-    with pytest.raises(ResultsError, match="needs the column 'test_clean_accuracy', which these results lack"):
+    with pytest.raises(
+        ResultsError, match="needs the column 'test_clean_accuracy', which is missing from these results"
+    ):
         values(as_table([result_row(0)]), ["test_clean_accuracy"])
     with pytest.raises(ValueError, match="at least one objective"):
         values(as_table([]), [])
@@ -89,7 +91,7 @@ def test_a_violation_is_in_the_unit_of_its_measure(text: str, violation: float) 
     assert parse_constraint(text).violation(result_row()) == pytest.approx(violation)
 
 
-def test_what_was_not_measured_keeps_no_constraint() -> None:
+def test_a_missing_measure_meets_no_constraint() -> None:
     floor = parse_constraint("val_clean_accuracy >= 0")
     for missing in (None, math.nan):
         assert floor.violation(result_row(val_clean_accuracy=missing)) == math.inf
@@ -110,7 +112,7 @@ def test_what_was_not_measured_keeps_no_constraint() -> None:
         ("val_lipschitz_mean <= nan", "finite"),
     ],
 )
-def test_what_is_no_constraint_is_one_clear_line(text: str, message: str) -> None:
+def test_a_malformed_constraint_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_constraint(text)
 

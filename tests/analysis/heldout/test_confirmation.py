@@ -1,4 +1,4 @@
-"""Test values of chosen trials: which rows count, the winner's curse, and seeds told apart from examples."""
+"""Results of chosen trials on test: the rows used, the winner's curse, and the spread between seeds."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_strongest_is_autoattack_then_effort_then_images_at_the_studys_radiu
     assert strongest(result, [evaluation_row(attack="autoattack", epsilon=0.3)]) is None
 
 
-def test_every_measurement_is_a_use_and_uses_are_told_by_settings() -> None:
+def test_every_measurement_is_a_use_and_uses_are_grouped_by_settings() -> None:
     rows = [
         evaluation_row("t00000"),
         evaluation_row("t00001", occasion="2026-01-02T00:00:00"),
@@ -72,7 +72,7 @@ def test_every_measurement_is_a_use_and_uses_are_told_by_settings() -> None:
 
 
 @pytest.mark.parametrize("between", [0.0, 0.03])
-def test_seeds_are_told_apart_from_examples(between) -> None:
+def test_spread_of_seeds_is_separated_from_noise_of_examples(between) -> None:
     """Networks of known accuracy on examples of known difficulty: the split of the variance is right on average."""
     draw = np.random.default_rng(1)
     seeds, examples, repeats = 4, 150, 1500
@@ -132,7 +132,7 @@ def test_the_mean_curse_of_one_member_is_newcombes_and_none_wrong_is_not_certain
     assert (right.low, right.high) == pytest.approx((-0.0076, 0.0188), abs=1e-4)
 
 
-def test_members_replicas_and_failures_are_put_together() -> None:
+def test_members_replicas_and_failures_are_combined() -> None:
     member = result_row(0, val_clean_accuracy=0.9, val_robust_accuracy=0.5)
     replicas = [
         result_row(n, trial_id=f"t00000-s{n}", study="toy-confirm", replicate_of=0, seed=n, status=status)
@@ -214,7 +214,7 @@ def folder_with_tests(home):
     return outcomes
 
 
-def test_a_folder_tells_who_was_chosen_measured_and_who_waits(tmp_path) -> None:
+def test_results_on_test_list_chosen_measured_and_waiting_members(tmp_path) -> None:
     outcomes = folder_with_tests(tmp_path)
     table = as_table([result_row(number, examples=80) for number in range(3)])
     found = read_on_test(tmp_path, table)
@@ -238,7 +238,7 @@ def test_a_folder_tells_who_was_chosen_measured_and_who_waits(tmp_path) -> None:
     assert read_on_test(tmp_path / "untested", table) is None
 
 
-def test_a_strong_attack_on_few_images_is_never_set_against_a_weak_one_on_many(tmp_path) -> None:
+def test_a_strong_attack_on_few_images_is_never_compared_with_a_weak_one_on_many(tmp_path) -> None:
     # of 20 images PGD leaves all and AutoAttack all but one: a larger share than PGD leaves of all 60
     left = np.arange(60) < 30
     same = evaluation_row(examples=60, robust_accuracy=0.5, lipschitz_mean=None)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.studies.synthetic_results import METHODS, as_table, result_row, study_rows
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -18,11 +19,11 @@ from analysis.data.results import Table, to_table
 from analysis.data.schema import SEPARATION
 from analysis.fronts.front import MixedStudiesError, on_front
 from analysis.fronts.growth import hypervolume_growth
-from analysis.material import Known
+from analysis.material import StudyMaterial
 from analysis.method_styles import STYLES
 from analysis.plots.figure import WIDTHS, PaperFigure, paper_style
 from analysis.plots.studies.study_figures import paper_sheets, write_paper_figures
-from analysis.plots.trials.trial_points import HEADINGS, points_of, trials_of
+from analysis.plots.trials.trial_points import HEADINGS, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, random_share, spearman
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.radius_curves import Curve, curve_of
@@ -70,12 +71,14 @@ CURVE = Curve(
 
 @pytest.fixture(scope="module")
 def sheets() -> dict[str, PaperFigure]:
-    known = Known(curves=[CURVE, curve_of(ROWS[0])], importance=IMPORTANCE, distances=distances(0.5, 0.75))
-    return {sheet.name: sheet for sheet in paper_sheets(as_table(ROWS), known)}
+    study = StudyMaterial(
+        table=as_table(ROWS), curves=[CURVE, curve_of(ROWS[0])], importance=IMPORTANCE, separation=distances(0.5, 0.75)
+    )
+    return {sheet.name: sheet for sheet in paper_sheets(study)}
 
 
 def columns(sheet: PaperFigure) -> dict[str, list[str]]:
-    """The data as somebody reads them back from the CSV."""
+    """The data as read back from the CSV."""
     rows = list(csv.DictReader(io.StringIO(csv_text(sheet.headings, sheet.rows))))
     return {name: [row[name] for row in rows] for name in sheet.headings}
 
@@ -84,6 +87,12 @@ def pairs(sheet: PaperFigure, x: str, y: str) -> list[tuple[float, float]]:
     data = columns(sheet)
     found = zip(data[x], data[y], strict=True)
     return sorted((float(left), float(right)) for left, right in found if left and right)
+
+
+def points_of(ax: Axes) -> np.ndarray:
+    """Return the trials drawn into axes, shape (m, 2), without the rings around front members."""
+    drawn = [np.asarray(each.get_offsets()) for each in ax.collections if each.get_gid() != "rings"]
+    return np.concatenate(drawn) if drawn else np.empty((0, 2))
 
 
 def drawn(ax: Any) -> list[tuple[float, float]]:
@@ -195,9 +204,8 @@ def test_rings_hollow_and_pale_points_are_the_right_ones(sheets: dict[str, Paper
 
 
 def test_pdf_fonts_are_embedded_and_editable_and_bytes_repeat(tmp_path: Path) -> None:
-    table = as_table(ROWS[:20])
-    known = Known(importance=IMPORTANCE, distances=distances(0.5))
-    for sheet in itertools.islice(paper_sheets(table, known), 1, 3):
+    study = StudyMaterial(table=as_table(ROWS[:20]), importance=IMPORTANCE, separation=distances(0.5))
+    for sheet in itertools.islice(paper_sheets(study), 1, 3):
         (first, data), (second, _) = (sheet.write(tmp_path / place, formats=["pdf"]) for place in "ab")
         pdf = first.read_bytes()
         assert b"/FontFile2" in pdf
@@ -243,7 +251,7 @@ def test_mixed_studies_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", WIDTHS.values())
 def test_texts_stay_inside_and_apart(width: float) -> None:
     table = as_table([{**row, "study": "a-study-with-a-rather-long-name-2026"} for row in ROWS])
-    every = paper_sheets(table, Known(curves=[CURVE], importance=IMPORTANCE), width=width)
+    every = paper_sheets(StudyMaterial(table=table, curves=[CURVE], importance=IMPORTANCE), width=width)
     for sheet in every if width == WIDTHS["column"] else itertools.islice(every, 3):
         figure = sheet.figure
         with paper_style():

@@ -6,7 +6,7 @@ from helpers.studies.synthetic_results import as_table, evaluation_row, result_r
 
 from analysis.heldout.confirmation import confirmed
 from analysis.heldout.members import HeldoutResults
-from analysis.material import Material
+from analysis.material import StudyMaterial
 from analysis.report import heldout_section
 from analysis.report.evaluation_card import Answer, card
 
@@ -61,6 +61,6 @@ def test_new_seeds_that_fall_out_of_the_networks_own_interval_are_a_doubt_and_in
         found = HeldoutResults(members=members, chosen=("t00000",), evaluations=tuple(tests), curse={})
         (seeds,) = [answer for answer in card(row, on_test=found) if answer.question == "How much is the seed's luck?"]
         assert (seeds.state, "outside this network's own interval: robust" in seeds.text) == (state, state == "doubt")
-        said = " ".join(heldout_section.tested_lines(Material(title="toy", table=as_table([row]), on_test=found)))
+        said = " ".join(heldout_section.tested_lines(StudyMaterial(table=as_table([row]), on_test=found)))
         assert f"t00000 from 0.450 to {share:.3f} ± 0.000 (n = 2)" in said
         assert "Under the strongest attack run on test: t00000 0.400 under autoattack" in said

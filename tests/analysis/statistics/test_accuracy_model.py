@@ -1,4 +1,4 @@
-"""The chance to be on the front: calibrated on made-up studies whose true fronts are known."""
+"""The probability of being on the front: calibrated on synthetic studies whose true fronts are known."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from helpers.studies.known_truth import (
     DESIGNS,
     HEADER,
     UNDECIDABLE,
+    bootstrap_accuracies,
     calibration_table,
     evaluate_design,
     pooled,
     synthetic_study,
 )
+from numpy.typing import ArrayLike
 
 from analysis.fronts.front import non_dominated
-from analysis.statistics.accuracy_model import front_probability, membership, true_accuracies
+from analysis.statistics.accuracy_model import membership, true_accuracies
 from analysis.statistics.front_posterior import drawn_hypervolumes
-from analysis.statistics.intervals import bootstrap_accuracies, summary, wilson_interval
+from analysis.statistics.intervals import summary, wilson_interval
 
 STUDIES = 8
 """Of each design. `benchmarks/uncertainty.py` takes more."""
@@ -49,7 +51,7 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
 
 
 def test_resampling_alone_is_neither_calibrated_nor_free_of_bias() -> None:
-    """What people often do instead fails the same bounds, so they can tell."""
+    """The bootstrap, often used instead, fails the same bounds, so the bounds can detect a wrong model."""
     rng = np.random.default_rng(11)
     counted, was, bias = [], [], []
     for _ in range(12):
@@ -64,7 +66,7 @@ def test_resampling_alone_is_neither_calibrated_nor_free_of_bias() -> None:
     assert np.mean(bias) > 0.008
 
 
-def test_heaps_below_the_noise_cannot_be_told_from_lines_along_the_front() -> None:
+def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_front() -> None:
     """Of five trials in a round heap 0.457 are on its front; of five on a falling line all are, however short it is.
 
     As both shrink below the noise their outcomes become one distribution, so no probability can be right for both.
@@ -80,7 +82,7 @@ def test_heaps_below_the_noise_cannot_be_told_from_lines_along_the_front() -> No
 
 
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:
-    """Clean accuracies that fall by less than an image look equal: fewer are said to be on the front than are."""
+    """Clean accuracies that fall by less than an image look equal: too few trials are put on the front."""
     name = "a trade-off below the noise"
     record = evaluate_design(
         UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60
@@ -90,8 +92,8 @@ def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right
     assert record.covered.mean() >= 0.75
 
 
-def test_collapsed_networks_have_no_say() -> None:
-    """What is said of sound trials does not depend on trials that one of them beats beyond doubt in both accuracies."""
+def test_collapsed_networks_do_not_influence_the_others() -> None:
+    """Sound trials' draws do not depend on trials that one of them clearly beats in both accuracies."""
     _, clean, robust = DESIGNS["40 x 1000, scatter 0.01"](np.random.default_rng(4))
     constant = np.random.default_rng(5).random((6, 1000)) < 0.1
     alone = true_accuracies(clean, robust, generator=np.random.default_rng(0), draws=50)
@@ -107,7 +109,7 @@ def test_collapsed_networks_have_no_say() -> None:
 
 
 def test_equal_robust_accuracies_say_nothing_of_clean_ones() -> None:
-    """Natural training alone: robust 0 for all. Lower ends near Wilson's, whatever curve could have been drawn."""
+    """Natural training alone: robust 0 for all. Lower ends near Wilson's, not those of some fitted curve."""
     rng = np.random.default_rng(0)
     clean = rng.random((20, 500)) < np.linspace(0.9, 0.97, 20)[:, None]
     drawn = true_accuracies(clean, np.zeros_like(clean), generator=rng, draws=300)
@@ -125,48 +127,49 @@ def test_trials_without_an_error_are_no_more_certain_than_one_of_them() -> None:
     assert low[1] == pytest.approx(low[0], abs=0.004)
 
 
+def front_probability(clean: ArrayLike, robust: ArrayLike, *, seed: int = 0, draws: int = 1000) -> np.ndarray:
+    return membership(true_accuracies(clean, robust, generator=np.random.default_rng(seed), draws=draws))
+
+
 def test_clear_cases_are_certain() -> None:
-    """Trial 0 dominates 1 on every example that tells them apart; 2 trades clean for robust."""
+    """Trial 0 dominates 1 on every example where they differ; 2 trades clean for robust accuracy."""
     n = np.arange(1000)
     clean = np.array([n < 950, n < 700, n < 800])
     robust = np.array([n < 300, n < 200, n < 600])
-    found = front_probability(clean, robust, generator=np.random.default_rng(0), draws=300)
+    found = front_probability(clean, robust, draws=300)
     assert found[[0, 2]] == pytest.approx(1.0)
     assert found[1] == pytest.approx(0.0)
 
 
 def test_pairing_on_examples_sharpens_the_comparison() -> None:
-    """One trial loses 12 examples more than the other: telling when the rest agrees, not when it is independent."""
+    """One trial loses 12 examples more than the other: conclusive if the rest agrees, not if it is independent."""
     rng = np.random.default_rng(3)
     base = rng.random(1000) < 0.8
     paired_loser = base & ~np.isin(np.arange(1000), np.flatnonzero(base)[:12])
     unpaired_loser = rng.permutation(paired_loser)
     robust = np.zeros((2, 1000), dtype=bool)
     robust[:, :300] = True
-    chance = [
-        front_probability([base, loser], robust, generator=np.random.default_rng(0))[0]
-        for loser in (paired_loser, unpaired_loser)
-    ]
+    chance = [front_probability([base, loser], robust)[0] for loser in (paired_loser, unpaired_loser)]
     assert chance[0] > chance[1]
 
 
 def test_constant_outcomes_and_identical_trials_are_no_obstacle() -> None:
     clean = np.ones((4, 50), dtype=bool)
     robust = np.zeros((4, 50), dtype=bool)
-    found = front_probability(clean, robust, generator=np.random.default_rng(0), draws=100)
+    found = front_probability(clean, robust, draws=100)
     assert ((found > 0) & (found < 1)).all()
-    assert front_probability(clean[:1], robust[:1], generator=np.random.default_rng(0)).tolist() == [1.0]
+    assert front_probability(clean[:1], robust[:1]).tolist() == [1.0]
 
 
 def test_seed_decides_the_draws_and_inputs_stay() -> None:
     rng = np.random.default_rng(0)
     _, clean, robust = synthetic_study(rng, trials=8, examples=100, scatter=0.02)
     before = clean.copy()
-    first, second = (front_probability(clean, robust, generator=np.random.default_rng(1), draws=50) for _ in "ab")
+    first, second = (front_probability(clean, robust, seed=1, draws=50) for _ in "ab")
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(clean, before)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(t, n\) with n >= 1, got \(2, 0\)"):
-        front_probability(np.ones((2, 0)), np.ones((2, 0)), generator=np.random.default_rng(0))
+        front_probability(np.ones((2, 0)), np.ones((2, 0)))

@@ -50,7 +50,7 @@ def test_what_differs_names_measurement_first_then_rows_versions_and_config() ->
 def test_equal_studies_differ_in_nothing() -> None:
     table = differences(side("a"), side("b"))
     assert table.rows == ()
-    assert "Nothing that is recorded differs." in table.notes
+    assert "No recorded setting differs." in table.notes
 
 
 def test_the_best_of_a_method_is_its_most_robust_sound_trial() -> None:

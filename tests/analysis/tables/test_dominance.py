@@ -1,4 +1,4 @@
-"""Members of a front against each other: probabilities counted by hand, the cap, and where nothing is known."""
+"""Dominance between members of a front: probabilities counted by hand, the cap, and missing posteriors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_long_front_is_capped_in_the_table_and_whole_in_the_data(tmp_path) -> 
     assert shown is not None
     assert len(shown.rows) == SHOWN
     assert {"t00000", f"t000{SHOWN + 3}"} <= set(shown.headings)
-    assert "4 more are left out" in shown.notes[0]
+    assert "4 more are not shown" in shown.notes[0]
     lines = list(csv.reader(io.StringIO(dominance_csv(table, belief))))
     assert {len(line) for line in lines} == {SHOWN + 5} == {len(lines)}
     written = write_pareto(table, tmp_path, formats=[], belief=belief)

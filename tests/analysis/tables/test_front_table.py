@@ -70,7 +70,7 @@ def test_front_table_says_how_sure_it_is() -> None:
     assert shown.cells()[0][places[1]] == f"[{low:.3f}, {high:.3f}]"
     assert [row[places[2]] for row in shown.cells()] == ["0.75", "1.00"]
     assert "of the true accuracies 0.250 [0.250, 0.250]" in shown.notes[0]
-    assert "measured off the front, P >= 0.1: t00002 (0.25)" in shown.notes
+    assert "dominated as measured, P >= 0.1: t00002 (0.25)" in shown.notes
     first = next(csv.DictReader(io.StringIO(pareto_csv(as_table(TRADE_OFF), belief=belief))))
     assert (first["on_front_probability"], float(first["val_robust_accuracy_low"])) == ("0.75", float(low))
     other = front_table(as_table(TRADE_OFF), objectives=["val_clean_accuracy"], intervals=True, belief=belief)

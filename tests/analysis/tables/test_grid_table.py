@@ -37,12 +37,12 @@ def on_test(number: int, **changes: object) -> dict[str, object]:
 
 def test_lines_go_by_dropout_method_and_strength() -> None:
     lines = grid_lines(Grid(rows=as_table(ROWS)), split="val")
-    assert [(line.dropout, line.texts["method"], line.texts["strength"]) for line in lines] == [
+    assert [tuple(line.cells[name] for name in ("dropout", "method", "strength")) for line in lines] == [
         (0.0, "natural", ""), (0.0, "TRADES", "beta 1"), (0.0, "TRADES", "beta 3"), (0.5, "TRADES", "beta 6"),
     ]  # fmt: skip
-    assert [line.remark for line in lines] == ["flagged: noisy", "failed: diverged", "", ""]
+    assert [line.cells["remark"] for line in lines] == ["flagged: noisy", "failed: diverged", "", ""]
     assert lines[1].measures == {}
-    assert lines[1].lipschitz is None
+    assert lines[1].cells["lipschitz"] is None
 
 
 def test_gaps_are_train_minus_the_shown_split_clean_and_attacked() -> None:
@@ -74,9 +74,9 @@ def test_test_columns_are_those_measured_as_the_study_measures() -> None:
     assert lines[3].measures["robust_accuracy"].value == 0.7
     assert lines[3].measures["gap"].value == pytest.approx(0.97 - 0.95)
     assert lines[3].measures["robust_accuracy"].high == pytest.approx(float(wilson_interval(280, 400)[1]))
-    assert lines[3].lipschitz == 7.0
-    assert lines[3].remark == "flagged on test: steps_not_converged"
-    assert lines[2].remark == "not measured on test"
+    assert lines[3].cells["lipschitz"] == 7.0
+    assert lines[3].cells["remark"] == "flagged on test: steps_not_converged"
+    assert lines[2].cells["remark"] == "not measured on test"
     assert "accuracy" not in lines[2].measures
     shown = grid_table("t", [grid])
     assert "adv. test acc." in shown.headings

@@ -27,20 +27,20 @@ ROWS = [
 
 def test_a_line_shows_the_most_robust_sound_trial_and_counts_the_rest() -> None:
     first, second = paper_lines(as_table(ROWS))
-    assert (first.method, first.dropout, first.trial) == ("natural", "0", "t00001")
-    assert (first.trials, first.failed, first.flagged) == (4, 1, 1)
+    assert [first.cells[name] for name in ("method", "dropout", "trial")] == ["natural", "0", "t00001"]
+    assert [first.cells[name] for name in ("trials", "failed", "flagged")] == [4, 1, 1]
     low, high = wilson_interval(400, 1000)
     assert first.measures["robust_accuracy"].low == pytest.approx(float(low))
     assert first.measures["robust_accuracy"].high == pytest.approx(float(high))
     assert first.measures["gap"].value == pytest.approx(0.06)
     assert first.measures["adversarial_gap"].value == pytest.approx(0.15)
-    assert (second.method, second.dropout, second.trial, second.failed) == ("trades", "0.5", None, 1)
+    assert [second.cells[name] for name in ("method", "dropout", "trial", "failed")] == ["trades", "0.5", None, 1]
     assert second.measures == {}
 
 
 def test_many_values_of_dropout_fall_into_bands() -> None:
     rows = [result_row(n, **{"param.dropout": value}) for n, value in enumerate([0.0, 0.05, 0.1, 0.11, 0.45, 0.5])]
-    assert {line.dropout: line.trials for line in paper_lines(as_table(rows))} == {
+    assert {line.cells["dropout"]: line.cells["trials"] for line in paper_lines(as_table(rows))} == {
         "0": 1, "0-0.1": 2, "0.1-0.2": 1, "0.3-0.5": 2,
     }  # fmt: skip
 

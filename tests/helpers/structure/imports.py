@@ -39,7 +39,8 @@ def modules(root: Path, packages: tuple[str, ...], /) -> dict[str, Path]:
     return {module_name(file, root=root): file for file in files}
 
 
-def imports(file: Path, /, *, root: Path, packages: tuple[str, ...]) -> list[Import]:
+@functools.cache
+def imports(file: Path, /, *, root: Path, packages: tuple[str, ...]) -> tuple[Import, ...]:
     """Return every import in `file`, also inside functions, and registry entries such as "package.module:object".
 
     `at_load` is true for imports that run when the module is imported: not in functions, in TYPE_CHECKING blocks or in
@@ -52,7 +53,7 @@ def imports(file: Path, /, *, root: Path, packages: tuple[str, ...]) -> list[Imp
     for node, at_load in _walk(ast.parse(file.read_text(encoding="utf-8")), at_load=True):
         for target in _targets(node, package, files):
             lines.append(Import(file, node.lineno, target, at_load, isinstance(node, ast.Constant)))
-    return lines
+    return tuple(lines)
 
 
 def _walk(node: ast.AST, *, at_load: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool]]:

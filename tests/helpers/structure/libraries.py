@@ -33,6 +33,7 @@ HOMES = {
     "torchvision": ["trainables/data/torchvision_import.py"],
     "torch": ["trainables/", "study/"],
     "sklearn": ["trainables/data/"],
+    "scipy": ["analysis/statistics/"],
     "pydantic": ["study/"],
     "typer": ["study/"],
     "rich": ["study/", "analysis/tables/text_table.py"],

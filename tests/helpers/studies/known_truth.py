@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.fronts.front import non_dominated
 from analysis.statistics.accuracy_model import membership, true_accuracies
@@ -100,6 +101,26 @@ def with_collapsed(rng: np.random.Generator, make: Callable[[np.random.Generator
     added = with_outcomes(rng, np.clip(truth, 0.01, 1), examples=sound[1].shape[1], shared=0.8)
     truth, clean, robust = (np.concatenate(pair) for pair in zip(sound, added, strict=True))
     return truth, clean, robust
+
+
+def bootstrap_accuracies(correct: ArrayLike, /, *, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """Return accuracies on resampled examples, the same resample for all trials, so that differences stay paired.
+
+    Args:
+        correct: Boolean, shape (t, n).
+        resamples: Number of resamples.
+        generator: Source of the draws.
+
+    Returns:
+        Shape (resamples, t).
+    """
+    matrix = np.asarray(correct, dtype=np.float32)
+    examples = matrix.shape[1]
+    shares = np.full(examples, 1 / examples)
+    sizes = [min(256, resamples - start) for start in range(0, resamples, 256)]
+    parts = [generator.multinomial(examples, shares, size=size).astype(np.float32) @ matrix.T for size in sizes]
+    accuracies: np.ndarray = np.concatenate(parts).astype(np.float64) / examples
+    return accuracies
 
 
 def _curve(trials: int, examples: int, scatter: float, shared: float) -> Callable[[np.random.Generator], Study]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from helpers.studies.synthetic_results import as_table
 
-from analysis.report.page import Material, build_report
+from analysis.material import StudyMaterial
+from analysis.report.page import build_report
 
 SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
 
 
 def page_of(rows: list[dict[str, Any]], **more: Any) -> str:
-    """Return the report of these rows; `more` is what else `Material` takes."""
-    return build_report(Material(title="toy", table=as_table(rows), **more))
+    """Return the report of these rows; `more` is what else `StudyMaterial` takes."""
+    return build_report(StudyMaterial(table=as_table(rows), **more))
+
+
+def json_of(page: str, name: str) -> Any:
+    """Return what one of a page's script elements holds: `labels`, or a figure."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)
+    assert found is not None, name
+    return json.loads(found[1])
 
 
 def text_of(page: str) -> str:

@@ -1,10 +1,11 @@
-"""Templates that users copy: valid by their own tools' schemas where those are here, by their published fields else."""
+"""Templates that users copy: valid by their tools' schemas, or by published fields where no schema is installed."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -41,17 +42,17 @@ def tree(name: str) -> dict:
 
 def test_every_template_is_tested_here_and_listed():
     assert {path.name for path in FOLDER.iterdir()} == {*LAUNCHERS, *KUBERAY, SLURM, COMPOSE}
-    assert {path.name: said for path, said in templates().items()}.keys() == {*LAUNCHERS, *KUBERAY, SLURM, COMPOSE}
+    assert {path.name for path in templates()} == {*LAUNCHERS, *KUBERAY, SLURM, COMPOSE}
 
 
-def test_list_says_where_they_lie():
+def test_list_shows_their_paths():
     shown = CliRunner().invoke(app, ["list", "templates"]).stdout
     for path in FOLDER.iterdir():
-        assert str(path) in "".join(shown.split())
+        assert "".join(str(path).split()) in "".join(shown.split())  # long paths are wrapped
 
 
 @pytest.mark.parametrize("name", [*LAUNCHERS, *KUBERAY, SLURM, COMPOSE])
-def test_it_says_first_what_it_is_and_how_it_is_run_and_holds_no_secret(name):
+def test_it_starts_with_what_it_is_and_how_to_run_it_and_holds_no_secret(name):
     head = text(name).split("\n\n")[0]
     assert len([line for line in head.splitlines() if line.startswith("#   ")]) >= 2
     assert "robust-study" in head
@@ -59,7 +60,7 @@ def test_it_says_first_what_it_is_and_how_it_is_run_and_holds_no_secret(name):
 
 
 @pytest.mark.parametrize("name", [*LAUNCHERS, *KUBERAY, SLURM, COMPOSE])
-def test_a_frozen_node_is_given_up_in_seconds_and_strangers_stay_out(name):
+def test_a_frozen_node_counts_as_lost_in_seconds_and_other_users_are_kept_out(name):
     for variable in HEALTH:
         assert variable in text(name), f"{name} does not set {variable}"
     assert re.search(r"RAY_AUTH_MODE[:=] ?token|authOptions: \{mode: token\}", text(name))
@@ -76,13 +77,13 @@ def test_the_launchers_file_passes_rays_own_schema_and_checks(name):
     schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
     config = tree(name)
     jsonschema.validate(config, schema)
-    with pytest.raises(jsonschema.ValidationError):  # the schema does refuse what it does not know
+    with pytest.raises(jsonschema.ValidationError):  # the schema refuses unknown keys
         jsonschema.validate({**config, "max_worker": 1}, schema)
     if name != "on-premise.yaml":
         nodes = config["available_node_types"]
         assert config["head_node_type"] in nodes
         assert sum(node["max_workers"] for node in nodes.values()) <= config["max_workers"]
-        # `launch` refuses a request that no living node can hold
+        # `launch` refuses a request that no live node can hold
         assert nodes["worker"]["min_workers"] >= 1
         assert nodes["head"]["resources"] == {"CPU": 0}
     for command in config["head_start_ray_commands"] + config["worker_start_ray_commands"]:
@@ -90,13 +91,13 @@ def test_the_launchers_file_passes_rays_own_schema_and_checks(name):
 
 
 def check_ray_start(command: str) -> None:
-    """Every option of a `ray start` is one that this Ray has."""
+    """Check that this version of Ray has every option of a `ray start`."""
     from ray.scripts.scripts import start
 
-    known = {option for parameter in start.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    options = {option for parameter in start.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for part in re.findall(r"ray start (.*?)(?:$|;|&&|>&)", command.replace("\\\n", " "), re.DOTALL | re.MULTILINE):
         for option in re.findall(r"(--[a-z-]+)", part):
-            assert option in known, f"ray start has no {option}"
+            assert option in options, f"ray start has no {option}"
 
 
 # KubeRay: fields of its v1 types (ray-operator/apis/ray/v1/*_types.go) and of pods that the templates use
@@ -117,12 +118,12 @@ CONTAINER = {"name", "image", "imagePullPolicy", "env", "ports", "resources", "v
 
 
 @pytest.mark.parametrize("name", KUBERAY)
-def test_kuberays_objects_have_its_fields_and_pods_that_fit_together(name):
-    found = tree(name)
-    assert found.keys() == {"apiVersion", "kind", "metadata", "spec"}
-    assert (found["apiVersion"], found["kind"]) == ("ray.io/v1", "RayJob" if "job" in name else "RayCluster")
-    spec = found["spec"]
-    if found["kind"] == "RayJob":
+def test_kuberays_objects_have_its_fields_and_consistent_pods(name):
+    manifest = tree(name)
+    assert manifest.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob" if "job" in name else "RayCluster")
+    spec = manifest["spec"]
+    if manifest["kind"] == "RayJob":
         assert spec.keys() <= JOB
         assert spec["submissionMode"] in {"K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"}
         spec = spec["rayClusterSpec"]
@@ -151,18 +152,18 @@ def test_kuberays_objects_have_its_fields_and_pods_that_fit_together(name):
             assert mounts.keys() == volumes
             assert mounts["shm"] == "/dev/shm"
             assert mounts["studies"] == "/studies"
-            names = [one["name"] for one in container["env"]]
+            names = [variable["name"] for variable in container["env"]]
             assert len(names) == len(set(names))
-            assert all(isinstance(one.get("value", ""), str) for one in container["env"])
+            assert all(isinstance(variable.get("value", ""), str) for variable in container["env"])
     assert images == {"IMAGE"}
 
 
 # docker compose
 
 
-def test_compose_has_head_two_workers_mlflow_on_postgresql_and_listens_on_this_machine_alone():
-    found = tree(COMPOSE)
-    services = found["services"]
+def test_compose_has_a_head_two_workers_and_mlflow_on_postgresql_and_listens_on_this_machine_only():
+    compose = tree(COMPOSE)
+    services = compose["services"]
     assert services.keys() == {"head", "worker", "study", "mlflow", "postgres"}
     assert services["worker"]["deploy"]["replicas"] == 2
     for name, service in services.items():
@@ -170,11 +171,11 @@ def test_compose_has_head_two_workers_mlflow_on_postgresql_and_listens_on_this_m
             assert port.startswith("127.0.0.1:"), f"{name} listens on {port}"
         for needed, how in service.get("depends_on", {}).items():
             assert how["condition"] == "service_healthy"
-            assert "healthcheck" in services[needed], f"{needed} is waited for and never said to be healthy"
+            assert "healthcheck" in services[needed], f"{needed} is waited for and has no healthcheck"
         for network in service["networks"]:
-            assert network in found["networks"]
+            assert network in compose["networks"]
         for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in found["volumes"]
+            assert volume.split(":")[0] in compose["volumes"]
     assert "--allowed-hosts mlflow:5000" in services["mlflow"]["command"]
     assert services["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql+psycopg://")
     for name in ("head", "worker", "study"):
@@ -187,56 +188,59 @@ def test_compose_has_head_two_workers_mlflow_on_postgresql_and_listens_on_this_m
     assert all(demanded for _, demanded in secrets)
 
 
-def test_mlflows_options_are_the_servers_own():
+def test_the_mlflow_server_has_every_option():
     from mlflow.cli import server
 
-    known = {option for parameter in server.params for option in parameter.opts}
+    options = {option for parameter in server.params for option in parameter.opts}
     for option in re.findall(r"(--[a-z-]+)", tree(COMPOSE)["services"]["mlflow"]["command"]):
-        assert option in known, f"mlflow server has no {option}"
+        assert option in options, f"mlflow server has no {option}"
 
 
 # Slurm
+
+
+SCRIPT = shlex.quote(str(FOLDER / SLURM))
 
 
 def bash(code: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False, timeout=60, **options)
 
 
-def test_the_batch_script_is_sound_bash():
-    assert bash(f"bash -n {FOLDER / SLURM}").returncode == 0
+def test_the_batch_script_is_valid_bash():
+    assert bash(f"bash -n {SCRIPT}").returncode == 0
     check_ray_start(text(SLURM))
     shellcheck = shutil.which("shellcheck")
     if shellcheck is None:
         pytest.skip("shellcheck is not installed here (the dev extra brings it)")
-    found = subprocess.run([shellcheck, FOLDER / SLURM], capture_output=True, text=True, check=False, timeout=60)
-    assert found.returncode == 0, found.stdout
+    check = subprocess.run([shellcheck, FOLDER / SLURM], capture_output=True, text=True, check=False, timeout=60)
+    assert check.returncode == 0, check.stdout
 
 
 def ports(job: int) -> list[int]:
     names = "GCS_PORT RAYLET_PORT OBJECT_PORT AGENT_GRPC_PORT AGENT_HTTP_PORT ENV_AGENT_PORT METRICS_PORT CLIENT_PORT"
     shown = " ".join(f"${name}" for name in (*names.split(), "DASHBOARD_PORT", "WORKER_MIN_PORT", "WORKER_MAX_PORT"))
-    found = bash(f"source {FOLDER / SLURM}; job_ports {job}; echo {shown}")
-    assert found.returncode == 0, found.stderr
-    *single, low, high = map(int, found.stdout.split())
+    output = bash(f"source {SCRIPT}; job_ports {job}; echo {shown}")
+    assert output.returncode == 0, output.stderr
+    *single, low, high = map(int, output.stdout.split())
     return [*single, *range(low, high + 1)]
 
 
-def test_each_job_has_ports_of_its_own_below_those_that_linux_hands_out():
-    sets = [ports(job) for job in (1_000_000, 1_000_001, 1_000_043, 1_000_087)]
-    together = [port for one in sets for port in one]
+def test_each_job_has_its_own_ports_below_those_that_linux_assigns():
+    ports_of_jobs = [ports(job) for job in (1_000_000, 1_000_001, 1_000_043, 1_000_087)]
+    together = [port for of_job in ports_of_jobs for port in of_job]
     assert len(together) == len(set(together))
     assert all(1024 < port < 32768 for port in together)
-    assert all(len(one) == 256 for one in sets)
+    assert all(len(of_job) == 256 for of_job in ports_of_jobs)
 
 
 FAKES = {
-    # runs what it is told here, but for Ray's daemons, of which it notes the arguments
+    # runs the command here; of Ray's daemons it only logs the arguments
     "srun": 'while [[ $1 == --* ]]; do options+=" $1"; shift; done; [[ $1 == ray ]] || exec "$@"; '
     'echo "srun$options" >>"$LOG"; echo "$@" >>"$LOG"; exec sleep 60',
     "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "scontrol $*" >>"$LOG"; fi',
     "hostname": "echo 10.0.0.7 172.17.0.1",
     "python": 'case "$2" in *ray.init*) echo "barrier $3 $4" >>"$LOG";; *yaml*) echo small;; *) echo a-token;; esac',
-    # what the test waits for is noted last, when the folder is there and a signal is handled
+    # the line that the test waits for is logged last, once the folder exists and the signal handler is set
     "robust-study": 'trap \'echo "study: finishing" >>"$LOG"; exit 130\' TERM; [[ $1 == launch ]] && mkdir -p '
     'studies/small && echo name: small >studies/small/study.yaml; echo "robust-study $* at $RAY_ADDRESS" >>"$LOG"; '
     "for i in $(seq 300); do sleep 0.1; done",
@@ -301,7 +305,7 @@ def test_the_job_starts_ray_on_every_node_waits_and_requeues_itself_at_its_time_
     assert not token.exists()
 
 
-def test_a_requeued_job_goes_on_with_the_study_it_launched(slurm, tmp_path):
+def test_a_requeued_job_resumes_the_study_it_launched(slurm, tmp_path):
     (tmp_path / "study.yaml").write_text("name: small\n")
     (tmp_path / "studies" / "small").mkdir(parents=True)
     (tmp_path / "studies" / "small" / "study.yaml").write_text("name: small\n")

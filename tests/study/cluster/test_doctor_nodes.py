@@ -1,4 +1,4 @@
-"""What `doctor` reckons of each node: the memory it may have, the trials it would hold, the images they load there."""
+"""What `doctor` works out for each node: its memory, the trials that would run there, the images they load."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from study.cluster import probes
-from study.cluster.doctor import _at_once
+from study.cluster.doctor import _concurrent_trials
 from study.cluster.preflight import trials_at_once
 from study.cluster.resources import Node
-from study.cluster.shared_files import unlabelled
+from study.cluster.shared_files import pool_findings
 from study.config.schema import parse_config
 
 
@@ -42,10 +42,10 @@ V1 = {
     ("groups", "files", "expected"),
     [
         ("0::/\n", {}, MACHINE),
-        # what the kernel would drop of its file cache is there for a trial
+        # file cache that the kernel would drop is available to a trial
         ("0::/\n", POD, {"total": 32 * 10**9, "available": 29 * 10**9}),
         ("0::/\n", {**POD, "memory.max": "max"}, MACHINE),
-        # a job's limit holds for its steps, which have none of their own
+        # a job's limit applies to its steps, which have no limit of their own
         (
             "0::/job_7/step_0\n",
             {
@@ -54,12 +54,12 @@ V1 = {
             },
             {"total": 32 * 10**9, "available": 29 * 10**9},
         ),
-        # a container sees its own group at the root, under a path that only its machine knows
+        # a container sees its group at the root, not under its path on the machine
         ("9:cpu:/x\n4:memory:/docker/0123\n", V1, {"total": 8 * 10**9, "available": 6 * 10**9}),
         ("4:memory:/\n", {**V1, "memory/memory.limit_in_bytes": 9223372036854771712}, MACHINE),
     ],
 )
-def test_memory_is_what_the_container_or_job_may_have(tmp_path, groups, files, expected):
+def test_memory_is_limited_by_the_container_or_job(tmp_path, groups, files, expected):
     assert limits(tmp_path, groups, files) == expected
 
 
@@ -80,13 +80,13 @@ NODES = [
         ({"max_concurrent": 6}, [0, 6, 4]),
     ],
 )
-def test_memory_is_held_against_the_trials_a_node_really_gets(resources, expected):
+def test_memory_is_compared_with_the_trials_that_a_node_really_runs(resources, expected):
     config = study(resources=resources)
-    assert [_at_once(config, node, NODES) for node in NODES] == expected
+    assert [_concurrent_trials(config, node, NODES) for node in NODES] == expected
     assert trials_at_once(config, NODES).ok
 
 
-def test_gpus_auto_asks_for_none_where_no_node_has_any():
+def test_gpus_auto_reserves_none_if_no_node_has_any():
     config = study(resources={"gpus": "auto"})
     assert trials_at_once(config, NODES[2:]).text == "4 trials fit at once"
     assert "`auto` is measured at launch" in trials_at_once(config, NODES).text
@@ -97,7 +97,7 @@ def pooled(pool):
     return study(search=search)
 
 
-def test_a_node_without_the_unlabelled_images_is_found_before_a_study_starts(tmp_path, monkeypatch):
+def test_a_node_without_the_unlabelled_images_is_reported_before_a_study_starts(tmp_path, monkeypatch):
     pool = tmp_path / "pool.parquet"
     pool.write_bytes(b"")
 
@@ -111,19 +111,17 @@ def test_a_node_without_the_unlabelled_images_is_found_before_a_study_starts(tmp
 
     monkeypatch.setattr("study.cluster.connection.on_nodes", on_nodes)
     config = pooled(pool)
-    found = list(unlabelled(config, NODES))
-    # the head holds no trials, so it needs no images
-    assert [(one.node, one.ok) for one in found] == [("A", True), ("B", False)]
-    assert "put them on every node's" in found[1].text
-    assert found[1].text.startswith("`pool`")
-    assert all(one.ok for one in [*unlabelled(config, NODES[:2]), *unlabelled(pooled("digits"), NODES)])
-    assert (
-        list(unlabelled(parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}), NODES))
-        == []
-    )
+    reported = list(pool_findings(config, NODES))
+    # the head runs no trials, so it needs no images
+    assert [(finding.node, finding.ok) for finding in reported] == [("A", True), ("B", False)]
+    assert "copy them to every node" in reported[1].text
+    assert reported[1].text.startswith("`pool`")
+    others = [*pool_findings(config, NODES[:2]), *pool_findings(pooled("digits"), NODES)]
+    assert all(finding.ok for finding in others)
+    assert list(pool_findings(study(), NODES)) == []
 
 
-def test_without_our_code_a_node_still_knows_whether_a_path_is_there(tmp_path, monkeypatch):
+def test_without_the_projects_code_a_node_can_still_check_a_path(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trainables.data", None)
     names = [str(tmp_path), str(tmp_path / "none"), "digits"]
-    assert probes.lacking_images(names=names, root=None) == [f"`pool`: {tmp_path}/none is not there"]
+    assert probes.missing_images(names=names, root=None) == [f"`pool`: {tmp_path}/none does not exist"]

@@ -1,4 +1,4 @@
-"""Ray on this machine comes up, or the study says why not."""
+"""Ray starts on this machine, or the study reports why not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from study.cluster import session
 from study.errors import UsageError
 
-LATE = "The current node timed out during startup. This could happen because ..."
+TIMEOUT = "The current node timed out during startup. This could happen because ..."
 
 
 @pytest.fixture
 def ray(monkeypatch):
-    """Stands in for Ray; fails to start as many times as `failures` says."""
+    """A stand-in for Ray that fails to start `failures` times."""
 
     class Ray:
         failures = 0
@@ -22,7 +22,7 @@ def ray(monkeypatch):
         def init(self, **options):
             self.started += 1
             if self.started <= self.failures:
-                raise Exception(LATE)
+                raise Exception(TIMEOUT)
 
         def shutdown(self):
             self.stopped += 1
@@ -32,14 +32,14 @@ def ray(monkeypatch):
     return fake
 
 
-def test_a_busy_machine_gets_another_try(ray, capsys):
+def test_a_failed_start_is_retried(ray, capsys):
     ray.failures = 2
     session._start({})
     assert (ray.started, ray.stopped) == (3, 2)
     assert capsys.readouterr().err.count("timed out during startup.") == 2
 
 
-def test_what_fails_every_time_is_told_in_a_line(ray):
+def test_the_last_failed_start_is_reported_in_one_line(ray):
     ray.failures = 99
     with pytest.raises(UsageError, match=r"timed out during startup.*less busy"):
         session._start({})

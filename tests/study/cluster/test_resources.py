@@ -1,4 +1,4 @@
-"""One request a trial: what is asked of Ray, whether nodes can give it, which addresses are taken."""
+"""One request for each trial: what Ray reserves, whether nodes have it, and which addresses are valid."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def parsed(**sections: dict) -> ResourcesConfig:
         ({"gpus": 1, "accelerator_type": "A100"}, 1, {"CPU": 1.0, "GPU": 1.0, "accelerator_type:A100": 0.001}, 2),
     ],
 )
-def test_one_bundle_for_every_trial_and_how_many_the_nodes_hold(resources, gpus, expected, fits):
-    wanted = bundle(parsed(resources=resources), gpus=gpus)
-    assert wanted == expected
-    assert slots(wanted, [SMALL, GPU]) == fits
-    check_satisfiable(wanted, [SMALL, GPU])
+def test_every_trial_reserves_the_same_and_the_nodes_hold_so_many(resources, gpus, expected, fits):
+    request = bundle(parsed(resources=resources), gpus=gpus)
+    assert request == expected
+    assert slots(request, [SMALL, GPU]) == fits
+    check_satisfiable(request, [SMALL, GPU])
 
 
-def test_shares_are_counted_as_ray_would_whatever_their_rounding():
+def test_shares_are_counted_as_ray_counts_them_despite_rounding():
     for parts in range(1, 21):
         assert slots({"CPU": 0.01, "GPU": 1 / parts}, [GPU]) == 2 * parts
 
@@ -46,7 +46,7 @@ def test_shares_are_counted_as_ray_would_whatever_their_rounding():
     "resources",
     [{"cpus": 17}, {"gpus": 4}, {"gpus": 1, "accelerator_type": "H100"}, {"custom": {"licence": 4}}, {"cpus": 24}],
 )
-def test_what_no_single_node_has_is_refused_with_what_nodes_have(resources):
+def test_a_request_that_no_node_can_hold_is_refused_with_what_nodes_have(resources):
     config = parsed(resources=resources)
     with pytest.raises(UsageError, match=r"no node has that; nodes have: 10\.0\.0\.1: 8 cpus, 0 gpus; 10\.0\.0\.2: 16"):
         check_satisfiable(bundle(config, gpus=config.gpus), [SMALL, GPU])
@@ -76,20 +76,20 @@ def test_what_no_single_node_has_is_refused_with_what_nodes_have(resources):
         ),
     ],
 )
-def test_wrong_resources_and_addresses_get_one_line_each(section, values, message):
+def test_invalid_resources_and_addresses_get_one_line_each(section, values, message):
     with pytest.raises(UsageError) as caught:
         parse_config({**CONFIG, section: values})
     assert len(caught.value.problems) == 1
     assert message in caught.value.problems[0]
 
 
-def test_auto_and_a_whole_address_are_taken():
+def test_auto_and_a_complete_address_are_accepted():
     config = parse_config({**CONFIG, "resources": {"gpus": "auto"}, "cluster": {"address": "10.0.0.1:6379"}})
     assert config.resources.gpus == "auto"
     assert parse_config(config.to_dict()) == config
 
 
-def test_no_cluster_is_one_line(monkeypatch):
+def test_a_missing_cluster_is_reported_in_one_line(monkeypatch):
     import ray
 
     from study.cluster.connection import connect

@@ -1,4 +1,4 @@
-"""The commands that the templates tell a user to run: they agree with the image, and with what `launch` accepts."""
+"""The commands in the templates' headers: they fit the image and are accepted by `launch`."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ def text(name: str) -> str:
 
 
 def header(name: str) -> list[list[str]]:
-    """The commands that a template's first lines tell its user to run."""
+    """The commands in a template's header."""
     lines = [line.removeprefix("#   ") for line in text(name).split("\n\n")[0].splitlines() if line.startswith("#   ")]
     return [shlex.split(line.split("   ")[0]) for line in lines]
 
 
 def image(pattern: str) -> str:
-    """What the Dockerfile says last of the image."""
+    """The last match of a pattern in the Dockerfile."""
     return re.findall(pattern, DOCKERFILE, re.MULTILINE)[-1]
 
 
 def check_command(words: list[str]) -> None:
-    """A `robust-study` command line names a command and options that it has."""
+    """Check that a `robust-study` command line names an existing command and its options."""
     command = typer.main.get_command(app).commands[words[1]]
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known, f"{' '.join(words)} has unknown options"
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options, f"{' '.join(words)} has unknown options"
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_the_launchers_commands_agree_with_the_image_and_bring_everything_back_before_the_end(name):
+def test_the_launchers_commands_fit_the_image_and_copy_everything_back_before_ray_down(name):
     from ray.scripts.scripts import cli
 
     folder = image(r"^WORKDIR (\S+)")
     steps = [words[1:] for words in header(name) if words[0] == "ray"]
     for words in steps:
-        known = {option for parameter in cli.commands[words[0]].params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} <= known
+        options = {option for parameter in cli.commands[words[0]].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options
         assert words[1] == name
     assert [words[0] for words in steps] == ["up", "rsync-up", "exec", "exec", "rsync-down", "down"]
     _, up, launch, status, down, _ = steps
-    # the launcher's login shells find it
+    # the launcher's login shells find `robust-study`
     assert r'"PATH=/opt/venv/bin:\$PATH" > /etc/profile.d/' in DOCKERFILE
-    # the image has neither tmux nor screen: what outlives the connection is the driver itself
+    # the image has neither tmux nor screen: only a detached driver outlives the connection
     change, start = (shlex.split(part) for part in launch[2].split("&&"))
     assert change == ["cd", folder]
     check_command(start)
@@ -75,13 +75,13 @@ def test_the_launchers_commands_agree_with_the_image_and_bring_everything_back_b
     assert "--detach" in start
     assert up[3] == f"{folder}/{start[2]}"
     check_command(shlex.split(status[2]))
-    # studies, mlflow.db and mlartifacts all lie in the folder the study is launched from; its content comes back
+    # studies, mlflow.db and mlartifacts are all in the folder the study is launched in; its content is copied back
     assert shlex.split(status[2])[:3] == ["robust-study", "status", f"{folder}/studies/NAME"]
     assert down[2] == f"{folder}/"
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_the_token_lies_where_the_images_user_looks_and_may_read_it(name):
+def test_the_token_is_where_the_images_user_can_find_and_read_it(name):
     config = yaml.safe_load(text(name))
     home = "/home/" + image(r"useradd .* (\w+) \\$")
     (inside,) = config["file_mounts"]
@@ -92,10 +92,10 @@ def test_the_token_lies_where_the_images_user_looks_and_may_read_it(name):
 
 MACHINE = """#!/bin/bash
 while [[ $1 == -* ]]; do case $1 in -i | -o | -l) shift 2 ;; *) shift ;; esac; done
-shift # user@host: every machine is this one
+shift # user@host: every machine is this machine
 HOME=BOX exec bash -c "$*"
 """
-# what the container sees below /studies lies in a folder here
+# the container's /studies is a folder on this machine
 CONTAINER = """#!/bin/bash
 [[ $1 == inspect ]] && { echo true; exit; }
 shift
@@ -112,7 +112,7 @@ mkdir -p studies/NAME mlartifacts && touch studies/NAME/study.yaml mlartifacts/f
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed here")
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_rays_own_runner_carries_the_study_there_and_everything_back(name, tmp_path, monkeypatch):
+def test_rays_own_runner_copies_the_study_there_and_everything_back(name, tmp_path, monkeypatch):
     from ray.autoscaler._private.command_runner import DockerCommandRunner
 
     box, local = tmp_path / "box", tmp_path / "local"
@@ -143,13 +143,13 @@ def test_rays_own_runner_carries_the_study_there_and_everything_back(name, tmp_p
         runner.run_rsync_down(*steps["rsync-down"])
     finally:
         shutil.rmtree(runner._get_docker_host_mount_location(f"test-{tmp_path.name}"), ignore_errors=True)
-    found = {path.relative_to(local / Path(name).stem).as_posix() for path in local.rglob("*/*") if path.is_file()}
-    assert found == {"study.yaml", "studies/NAME/study.yaml", "mlflow.db", "mlartifacts/figure"}
+    copied = {path.relative_to(local / Path(name).stem).as_posix() for path in local.rglob("*/*") if path.is_file()}
+    assert copied == {"study.yaml", "studies/NAME/study.yaml", "mlflow.db", "mlartifacts/figure"}
 
 
 @pytest.fixture
 def network_folder(tmp_path, monkeypatch):
-    """A folder that the mount table says is on NFS."""
+    """A folder that is on NFS according to the mount table."""
     table = tmp_path / "mounts"
     table.write_text(f"overlay / overlay rw 0 0\nserver:/studies {tmp_path}/studies nfs4 rw 0 0\n")
     monkeypatch.setattr(mounts, "MOUNTS", table)
@@ -158,7 +158,7 @@ def network_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_where_nodes_share_a_networks_file_system_launch_takes_what_the_template_asks(name, network_folder):
+def test_on_a_network_file_system_launch_accepts_the_templates_storage(name, network_folder):
     (launch,) = re.findall(r"robust-study launch .*?(?=;|\"\$@\"|\n#\n)", text(name), re.DOTALL)
     words = launch.replace("\\\n#", " ").split()
     check_command(words)
@@ -168,8 +168,8 @@ def test_where_nodes_share_a_networks_file_system_launch_takes_what_the_template
         check_storage(load_config("quickstart"), network_folder / "quickstart", is_new=True)
 
 
-def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("study.lifecycle.estimate.print_estimate", lambda *given, **options: None)
+def test_launch_warns_that_mlflows_file_may_be_lost_and_starts(network_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("study.lifecycle.estimate.print_estimate", lambda *arguments, **options: None)
     for folder, warned in ((network_folder, True), (tmp_path, False)):
         dry_run(
             "quickstart",
@@ -182,7 +182,7 @@ def test_launch_says_that_mlflows_file_may_be_lost_and_refuses_nothing(network_f
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml"])
-def test_trials_wait_for_as_many_workers_as_the_autoscaler_may_add(name):
+def test_max_concurrent_counts_the_workers_that_the_autoscaler_can_add(name):
     (launch,) = [words for words in header(name) if words[:2] == ["ray", "exec"] and "launch" in words[-1]]
     assert f"resources.max_concurrent={yaml.safe_load(text(name))['max_workers']}" in launch[-1].split()
 
@@ -190,7 +190,7 @@ def test_trials_wait_for_as_many_workers_as_the_autoscaler_may_add(name):
 def test_sigterm_leaves_time_to_save_and_to_finish_the_reports():
     needed = GRACE_SECONDS + 60
     for name in SHARED[1:]:
-        periods = [int(found) for found in re.findall(r"terminationGracePeriodSeconds: (\d+)", text(name))]
+        periods = [int(seconds) for seconds in re.findall(r"terminationGracePeriodSeconds: (\d+)", text(name))]
         assert len(periods) == 2
         assert min(periods) >= needed
     assert 60 * int(re.search(r"stop_grace_period: (\d+)m", text("docker-compose.yaml"))[1]) >= needed

@@ -52,7 +52,7 @@ def command(tmp_path, monkeypatch, capsys):
         (["launch", "quickstart", "--set", "dataset.name=no/such"], "folder no/such of Parquet files does not exist"),
         (
             ["launch", "quickstart", "--set", "resources.cpus=9999"],
-            "`resources.cpus` asks 9999 for each trial and this",
+            "`resources.cpus` is 9999 for each trial and this",
         ),
         (["launch", "quickstart", "--address", "127.0.0.1:1"], "no Ray head answers at 127.0.0.1:1"),
         (["launch", "quickstart", "--address", "somewhere"], "`cluster.address` must be auto or HOST:PORT"),
@@ -64,14 +64,14 @@ def command(tmp_path, monkeypatch, capsys):
         ),
         (
             ["launch", "quickstart", "--dry-run", "--set", "storage.checkpoints=/dev/null"],
-            "`storage.checkpoints`: this machine cannot write to /dev/null (there is no such folder here)",
+            "`storage.checkpoints`: this machine cannot write to /dev/null (there is no such folder)",
         ),
         (["launch", "quickstart", "--out", "/proc/nowhere"], "--out: this machine cannot write to /proc ("),
         (["resume", "nowhere"], "study folder nowhere does not exist"),
-        (["status", "."], "is no study's folder: it has no study.yaml"),
+        (["status", "."], "is not a study folder: it has no study.yaml"),
         (["pareto", "nowhere"], "study folder nowhere does not exist"),
         (["ui"], "mlflow.db does not exist: launch a study here first"),
-        (["train", "nowhere.yaml"], "nowhere.yaml is neither a study's folder nor a spec file"),
+        (["train", "nowhere.yaml"], "nowhere.yaml is neither a study folder nor a spec file"),
     ],
 )
 def test_bad_input_is_one_line(command, words, line):

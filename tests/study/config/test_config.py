@@ -1,3 +1,5 @@
+"""A study's config: presets, required keys, one line per mistake, `--set`, and the specs made from it."""
+
 from __future__ import annotations
 
 import math
@@ -57,8 +59,8 @@ def test_only_name_dataset_and_space_are_required():
     ],
 )
 def test_a_mistake_is_one_line_with_field_requirement_and_value(section, value, line):
-    (found,) = problems({**SMALL, section: value})
-    assert found.startswith(line)
+    (problem,) = problems({**SMALL, section: value})
+    assert problem.startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,8 @@ def test_a_mistake_is_one_line_with_field_requirement_and_value(section, value, 
     ],
 )
 def test_mistakes_in_the_search(search, line):
-    (found,) = problems({**SMALL, "search": {"space": "core", **search}})
-    assert found.startswith(line)
+    (problem,) = problems({**SMALL, "search": {"space": "core", **search}})
+    assert problem.startswith(line)
 
 
 def test_unknown_model_and_data_set_name_the_nearest():
@@ -109,7 +111,7 @@ def test_set_replaces_dotted_keys_and_reads_fractions_and_exponents():
         ("quickstart", ["search.methods=[a"], "not valid YAML"),
     ],
 )
-def test_what_cannot_be_read_is_said(source, assignments, match):
+def test_an_unreadable_config_is_one_clear_line(source, assignments, match):
     with pytest.raises(UsageError, match=match):
         load_config(source, assignments=assignments)
 
@@ -124,8 +126,9 @@ def test_a_proposal_becomes_a_spec_that_survives_json_shaped_dicts():
     assert TrialSpec.from_dict(spec.to_dict()) == spec
 
 
-def test_the_studies_that_the_readme_shows_are_valid():
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/first_study.md"])
+def test_the_configs_in_the_documents_are_valid(page):
+    text = (Path(__file__).parents[3] / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Which changes of a config a study takes, and which it refuses."""
+"""Which changes of a study's config are allowed, and which are refused."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from study.config.changes import check_unchanged
 from study.config.loading import load_config
 from study.errors import UsageError
 
-BEGAN = load_config("quickstart").to_dict()
+RECORDED = load_config("quickstart").to_dict()
 
 HARMLESS = [
     "search.num_trials=7",
     "resources.cpus=2",
     "resources.max_concurrent=3",
     "cluster.address=10.0.0.1:6379",
-    "cluster.trials_per_driver=50",
     "tracking.uri=http://tracking.example:5000",
     "storage.checkpoints=/shared/checkpoints",
     "storage.checkpoint_minutes=1",
@@ -29,36 +28,36 @@ def changed(*assignments):
 
 
 @pytest.mark.parametrize("assignment", HARMLESS)
-def test_how_much_and_where_may_change(assignment):
+def test_keys_of_how_much_and_where_may_change(assignment):
     config = changed(assignment)
-    assert config.to_dict() != BEGAN
-    check_unchanged(BEGAN, config, where="study.yaml")
+    assert config.to_dict() != RECORDED
+    check_unchanged(RECORDED, config, where="study.yaml")
 
 
-def test_what_changes_the_meaning_is_shown_key_by_key():
+def test_refused_changes_are_listed_key_by_key():
     config = changed("training.lr=0.3", "search.seed=5", "search.num_trials=9", "evaluation.epsilon=8/255")
-    with pytest.raises(UsageError) as found:
-        check_unchanged(BEGAN, config, where="here/study.yaml")
-    problems = found.value.problems
+    with pytest.raises(UsageError) as refused:
+        check_unchanged(RECORDED, config, where="here/study.yaml")
+    problems = refused.value.problems
     assert len(problems) == 4
     for key in ("training.lr", "search.seed", "evaluation.epsilon"):
         assert sum(problem.startswith(f"`{key}` was ") for problem in problems) == 1
-    assert f"`search.seed` was {BEGAN['search']['seed']} when the study began and is 5 now" in problems
+    assert f"`search.seed` was {RECORDED['search']['seed']} when the study started and is 5 now" in problems
     assert "here/study.yaml" in problems[-1]
 
 
-def test_what_the_command_line_asks_for_is_left_out_there():
+def test_the_remedy_for_a_change_on_the_command_line_is_to_leave_it_out():
     config = changed("training.lr=0.3", "training.momentum=0.5")
     with pytest.raises(UsageError, match="leave out its --set, or launch"):
         check_unchanged(
-            BEGAN, config, where="here/study.yaml", given=["training.lr", "training.momentum", "resources.cpus"]
+            RECORDED, config, where="here/study.yaml", given=["training.lr", "training.momentum", "resources.cpus"]
         )
-    with pytest.raises(UsageError, match=r"put the old values back in here/study\.yaml"):
-        check_unchanged(BEGAN, config, where="here/study.yaml", given=["training.lr"])
+    with pytest.raises(UsageError, match=r"restore the old values in here/study\.yaml"):
+        check_unchanged(RECORDED, config, where="here/study.yaml", given=["training.lr"])
 
 
-def test_keys_that_a_later_version_added_are_at_their_defaults():
-    recorded = {name: section for name, section in BEGAN.items() if name not in ("storage", "cluster")}
+def test_keys_that_a_later_version_added_have_their_defaults():
+    recorded = {name: section for name, section in RECORDED.items() if name not in ("storage", "cluster")}
     check_unchanged(recorded, changed(), where="study.yaml")
     with pytest.raises(UsageError, match=r"`training\.epochs` was"):
         check_unchanged({**recorded, "gone": 1}, changed("training.epochs=99"), where="study.yaml")

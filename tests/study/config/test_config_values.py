@@ -1,3 +1,5 @@
+"""Tracking URIs: which are accepted, which are refused, and that no secret is repeated."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -26,12 +28,12 @@ def config(uri):
         "postgresql://mlflow@db.example/mlflow?sslmode=require",
     ],
 )
-def test_servers_and_databases_are_taken_as_they_are(uri):
+def test_uris_of_servers_and_databases_are_unchanged(uri):
     assert resolved(config(uri)).tracking.uri == uri
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
         (f"https://user:{SECRET}@tracking.example", "must not hold a user name, password or token"),
         (f"https://{SECRET}@tracking.example", "must not hold a user name, password or token"),
@@ -46,11 +48,11 @@ def test_servers_and_databases_are_taken_as_they_are(uri):
         ("http://:5000", "must name a host"),
     ],
 )
-def test_what_holds_a_secret_or_is_no_store_is_refused_without_being_repeated(uri, said):
+def test_a_uri_with_a_secret_or_of_no_store_is_refused_without_being_repeated(uri, message):
     with pytest.raises(UsageError) as caught:
         config(uri)
     (problem,) = caught.value.problems
-    assert problem.startswith(f"`tracking.uri` {said}")
+    assert problem.startswith(f"`tracking.uri` {message}")
     assert SECRET not in problem
     if SECRET in uri:
         assert "MLFLOW_TRACKING_PASSWORD" in problem
@@ -58,5 +60,5 @@ def test_what_holds_a_secret_or_is_no_store_is_refused_without_being_repeated(ur
 
 def test_a_database_file_does_not_depend_on_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resolved(config("sqlite:///mine.db")).tracking.uri == f"sqlite:///{tmp_path / 'mine.db'}"
+    assert resolved(config("sqlite:///own.db")).tracking.uri == f"sqlite:///{tmp_path / 'own.db'}"
     assert resolved(config(None)).tracking.uri == f"sqlite:///{Path('mlflow.db').resolve()}"

@@ -1,4 +1,4 @@
-"""The claim for multi-objective early stopping, on recorded curves of real trials: the front for half the epochs."""
+"""Multi-objective early stopping on recorded curves of real trials reaches the same front with half the epochs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scores(curves):
     return {name: replayed.score(curves, makers[name], orders=ORDERS) for name in ("moasha", "random stopping")}
 
 
-def test_the_curves_are_those_of_enough_real_trials_and_say_how_they_were_made(curves):
+def test_the_curves_are_of_enough_real_trials_and_record_their_command(curves):
     assert len(curves.rows) >= 60
     assert len(curves.eligible) >= 60
     assert replayed.CURVES.stat().st_size < 300_000
@@ -40,26 +40,26 @@ def test_the_curves_are_those_of_enough_real_trials_and_say_how_they_were_made(c
 
 
 def test_the_default_scheduler_keeps_the_hypervolume_for_half_the_epochs(scores):
-    found = scores["moasha"]
-    assert found.epochs.max() <= 0.5
-    assert found.front.min() >= SAME
-    assert found.axes.min() >= SAME
+    score = scores["moasha"]
+    assert score.epochs.max() <= 0.5
+    assert score.front.min() >= SAME
+    assert score.axes.min() >= SAME
 
 
-def test_stopping_by_lot_at_the_same_rungs_does_not(scores):
-    lot, chosen = scores["random stopping"], scores["moasha"]
-    assert lot.epochs.mean() == pytest.approx(chosen.epochs.mean(), abs=0.05)
-    assert lot.axes.mean() < SAME
-    assert lot.front.mean() < chosen.front.mean()
+def test_stopping_at_random_at_the_same_rungs_does_not(scores):
+    random, moasha = scores["random stopping"], scores["moasha"]
+    assert random.epochs.mean() == pytest.approx(moasha.epochs.mean(), abs=0.05)
+    assert random.axes.mean() < SAME
+    assert random.front.mean() < moasha.front.mean()
 
 
 def test_a_replay_without_stopping_runs_every_epoch_and_finds_every_member(curves):
-    found = replayed.score(curves, replayed.contenders()["none"], orders=1)
-    assert (found.epochs[0], found.front[0], found.axes[0]) == (1, 1, 1)
-    assert found.finished[0] == len(curves.eligible)
+    score = replayed.score(curves, replayed.contenders()["none"], orders=1)
+    assert (score.epochs[0], score.front[0], score.axes[0]) == (1, 1, 1)
+    assert score.finished[0] == len(curves.eligible)
 
 
-def test_a_stopped_trial_is_no_member_of_the_front_it_might_have_joined(curves):
+def test_a_replay_stops_exactly_the_trials_that_do_not_run_to_their_end(curves):
     run = replayed.replay(curves, replayed.contenders()["moasha"](0), seed=0)
     assert run.stopped
     assert set(run.last) == set(curves.rows)

@@ -1,3 +1,5 @@
+"""The config of early stopping: grace periods, rungs, and refused settings."""
+
 from __future__ import annotations
 
 import pytest
@@ -26,7 +28,7 @@ def test_the_drops_are_those_of_the_schedule(schedule):
 def test_the_default_grace_period_reaches_past_the_last_drop(epochs):
     training = TrainingSpec(epochs=epochs, schedule="piecewise")
     grace = SchedulerConfig(name="moasha").grace(training)
-    # the rate of the last epoch within the grace period, at its beginning
+    # the learning rate at the start of the last epoch within the grace period
     assert learning_rate((grace - 1) / epochs, schedule="piecewise", initial=1.0, epochs=epochs) <= 0.1
     assert learning_rate((grace - 1 / 100) / epochs, schedule="piecewise", initial=1.0, epochs=epochs) == 0.01
     assert grace <= epochs
@@ -79,7 +81,7 @@ def test_contradictions_and_unknown_settings_are_refused(section, message):
     assert "\n" not in str(refused.value)
 
 
-def test_a_default_grace_period_that_leaves_nothing_is_refused_with_its_reason():
+def test_a_default_grace_period_that_leaves_nothing_to_stop_is_refused_with_its_reason():
     with pytest.raises(ValueError, match=r"of 16 epochs \(the default for the schedule piecewise\).*at epoch 20"):
         check_stopping(
             SchedulerConfig(name="moasha"), TrainingSpec(epochs=20, schedule="piecewise"), EvaluationSpec(every=5)
@@ -97,13 +99,13 @@ def test_a_search_over_the_length_of_training_is_refused(place, key):
         )
 
 
-def test_the_resolved_config_is_the_same_config_again():
+def test_the_resolved_config_parses_to_the_same_config():
     config = study(scheduler={"name": "asha", "metric": "val_robust_accuracy", "grace_period": 10})
     assert parse_config(config.to_dict()) == config
     assert study().scheduler.name == "none"
 
 
-def test_axes():
+def test_axes_are_the_metric_or_the_objectives_or_the_default():
     assert SchedulerConfig(name="asha", metric="val_clean_accuracy").axes() == ["val_clean_accuracy"]
     assert SchedulerConfig(name="moasha").axes() == [
         "val_clean_accuracy",

@@ -1,4 +1,4 @@
-"""Checkpoints kept by rule."""
+"""Which checkpoints each rule keeps, and how the others are deleted."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def row(number, clean, robust, **changes):
 
 
 def deleted(rule, ended, **options):
-    gone = []
-    keeping = CheckpointRetention(rule, objectives=options.pop("objectives", FRONT), remove=gone.append, **options)
-    for one in ended:
-        keeping.ended(one)
-    return gone
+    removed = []
+    retention = CheckpointRetention(rule, objectives=options.pop("objectives", FRONT), remove=removed.append, **options)
+    for ended_row in ended:
+        retention.ended(ended_row)
+    return removed
 
 
 ROWS = [
@@ -38,11 +38,11 @@ ROWS = [
     row(3, 0.99, 0.10),
     row(4, 0.70, 0.20, status="stopped_early"),
     row(5, 0.10, 0.10, status="failed", reason="diverged"),
-    row(6, 1.00, 0.90, flags=["zero_gradients"]),  # suspicious: beats nobody, and is kept for a look
+    row(6, 1.00, 0.90, flags=["zero_gradients"]),  # suspicious: beats no other trial, and is kept for inspection
 ]
 
 
-def test_contenders_lose_only_to_a_clear_better_one():
+def test_contenders_are_deleted_only_when_clearly_beaten():
     assert deleted("contenders", ROWS) == ["0", "4", "5"]
     assert deleted("front", ROWS) == ["0", "2", "4", "5", "6"]
     assert deleted("all", ROWS) == []
@@ -60,32 +60,32 @@ def test_a_trial_must_be_beaten_in_every_objective_of_the_search():
 def test_a_front_member_is_never_deleted(rule):
     rng = np.random.default_rng(0)
     rows = [row(number, *np.round(rng.random(2), 1)) for number in range(300)]
-    gone = set(deleted(rule, rows))
-    names = dict.fromkeys(name for one in rows for name in one)
-    table = to_table({name: [one.get(name) for one in rows] for name in names}, RESULT)
+    removed = set(deleted(rule, rows))
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = to_table({name: [row.get(name) for row in rows] for name in names}, RESULT)
     members = {trial for trial, on in zip(table["trial_id"].to_pylist(), on_front(table), strict=True) if on}
-    assert not gone & members
-    points = np.array([[one[name] for name in FRONT] for one in rows])
+    assert not removed & members
+    points = np.array([[row[name] for name in FRONT] for row in rows])
     margin = MARGIN if rule == "contenders" else 0.0
-    for one, point in zip(rows, points, strict=True):
+    for trial, point in zip(rows, points, strict=True):
         if rule == "contenders":
             beaten = (points > point + margin).all(axis=1).any()
         else:
             beaten = ((points >= point).all(axis=1) & (points > point).any(axis=1)).any()
-        assert (one["trial_id"] in gone) == beaten
+        assert (trial["trial_id"] in removed) == beaten
 
 
-def test_a_resumed_study_knows_the_front_it_had():
+def test_a_resumed_study_compares_with_its_earlier_trials():
     assert deleted("contenders", ROWS[:1], rows=[ROWS[1]]) == ["0"]
     assert deleted("contenders", [ROWS[3]], rows=ROWS[:3]) == []
 
 
 @pytest.mark.parametrize(
-    ("rule", "gone"), [("contenders", ["0", "4", "5"]), ("front", ["0", "2", "4", "5"]), ("all", [])]
+    ("rule", "removed"), [("contenders", ["0", "4", "5"]), ("front", ["0", "2", "4", "5"]), ("all", [])]
 )
-def test_a_resumed_study_deletes_what_its_rule_does_not_keep_and_is_still_there(rule, gone):
-    # 6 has nothing there any more, 7 runs, and the last is nobody's
-    assert deleted(rule, [], rows=ROWS, there=["0", "1", "2", "3", "4", "5", "7", "notes"]) == gone
+def test_a_resumed_study_deletes_existing_checkpoints_that_its_rule_does_not_keep(rule, removed):
+    # 6 has no checkpoints any more, 7 runs, and the last is not a trial
+    assert deleted(rule, [], rows=ROWS, existing=["0", "1", "2", "3", "4", "5", "7", "notes"]) == removed
 
 
 @pytest.fixture
@@ -96,37 +96,37 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_deletions_are_done_beside_and_no_error_of_theirs_reaches_the_driver(folder, monkeypatch):
-    asked, removing = [], threading.Event()
+def test_deletions_run_in_the_background_and_their_errors_do_not_reach_the_driver(folder, monkeypatch):
+    attempted, removing = [], threading.Event()
 
     def remove(location):
         removing.wait(30)
-        asked.append(location.name)
+        attempted.append(location.name)
         if location.name == "00000":
             raise OSError("no answer")
         shutil.rmtree(location)
 
     monkeypatch.setattr(checkpoint_retention, "remove_folder", remove)
     with Deletions(folder) as delete:
-        assert delete.there() == ["00000", "00001", "00002"]
+        assert delete.existing() == ["00000", "00001", "00002"]
         delete("00000")
         delete("00001")
-        assert asked == []  # the driver goes on while the store thinks
+        assert attempted == []  # the driver continues while the store is slow
         removing.set()
-    assert asked == ["00000", "00001"]
-    assert delete.there() == ["00000", "00002"]
-    assert Deletions(folder / "gone").there() == []
+    assert attempted == ["00000", "00001"]
+    assert delete.existing() == ["00000", "00002"]
+    assert Deletions(folder / "gone").existing() == []
 
 
-def test_a_store_that_says_nothing_does_not_hold_up_the_end(folder, monkeypatch):
+def test_a_store_that_does_not_respond_does_not_delay_the_end(folder, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(checkpoint_retention, "CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(checkpoint_retention, "remove_folder", lambda location: released.wait(30))
     monkeypatch.setattr(checkpoint_retention, "folders", lambda location: (_ for _ in ()).throw(OSError("no answer")))
-    begun = time.monotonic()
+    start = time.monotonic()
     with Deletions(folder) as delete:
-        assert delete.there() == []
+        assert delete.existing() == []
         delete("00000")
         delete("00001")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - start < 10
     released.set()

@@ -1,4 +1,4 @@
-"""A small real study that stops trials early, killed in its middle and resumed: its rungs go on where they were."""
+"""A small real study that stops trials early, is killed and resumed: its rungs are restored from disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from analysis.data.results import read_epochs, read_results
 from analysis.fronts.front import front_of
 from study.directory.layout import open_config
-from study.driver.schedulers import informed_scheduler
+from study.driver.schedulers import resumed_scheduler
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
@@ -42,7 +42,7 @@ def command(folder, *words):
 
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory):
-    """The folder of a finished study, and how many trials had passed each rung when its first driver was killed."""
+    """A finished study, the trials done and those past each rung when its first driver was killed."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "halved.yaml").write_text(CONFIG)
     study = folder / "studies/halved"
@@ -63,7 +63,7 @@ def halved(tmp_path_factory):
     return folder, study, before, passed
 
 
-def test_stopped_trials_have_their_rung_their_last_measurement_and_no_place_on_the_front(halved):
+def test_rows_of_stopped_trials_have_the_rung_and_the_last_measurement_and_are_not_on_the_front(halved):
     _, study, _, _ = halved
     table = read_results(study)
     rows = table.to_pylist()
@@ -78,7 +78,7 @@ def test_stopped_trials_have_their_rung_their_last_measurement_and_no_place_on_t
     assert not {row["trial_id"] for row in stopped} & set(front_of(table)["trial_id"].to_pylist())
 
 
-def test_optuna_holds_them_pruned_and_without_values(halved):
+def test_stopped_trials_are_pruned_in_optuna_and_have_no_values(halved):
     _, study, _, _ = halved
     states = {"completed": "COMPLETE", "stopped_early": "PRUNED", "failed": "FAIL"}
     trials = optuna.load_study(study_name="halved", storage=f"sqlite:///{study}/optuna.db").trials
@@ -100,16 +100,16 @@ def test_trials_stopped_after_the_kill_were_compared_with_those_before_it(halved
         assert compared > passed[row["epochs"]]
 
 
-def test_the_rungs_on_disk_hold_every_trial_that_reached_them(halved):
+def test_the_rungs_read_from_disk_include_every_trial_that_reached_them(halved):
     _, study, _, _ = halved
     rows = read_results(study).to_pylist()
-    seen = informed_scheduler(open_config(study), study, rows).seen
+    seen = resumed_scheduler(open_config(study), study, rows).seen
     for epoch in (2, 4):
         reached = {row["trial_id"] for row in rows if row["epochs"] >= epoch}
         assert set(seen[epoch]) == reached
 
 
-def test_status_counts_what_was_saved_and_a_stopped_row_is_reproduced(halved):
+def test_status_shows_the_epochs_saved_and_a_stopped_row_is_reproduced(halved):
     folder, study, _, _ = halved
     rows = read_results(study).to_pylist()
     shown = json.loads(command(folder, "status", "studies/halved", "--json").stdout)

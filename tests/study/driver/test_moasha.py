@@ -28,13 +28,13 @@ def dominates(left, right, maximise):
 
 
 def ranks_by_definition(points, maximise):
-    """Rank r: dominated by something of rank r - 1, by nothing of rank r or above; 0 with NaN."""
+    """Rank r: dominated by a point of rank r - 1 and by none of rank r or above; 0 with NaN."""
     ranks = {name: 0 for name, point in points.items() if any(map(math.isnan, point))}
     rank = 0
-    while left := {name: point for name, point in points.items() if name not in ranks}:
+    while remaining := {name: point for name, point in points.items() if name not in ranks}:
         rank += 1
-        for name, point in left.items():
-            if not any(dominates(other, point, maximise) for other in left.values()):
+        for name, point in remaining.items():
+            if not any(dominates(other, point, maximise) for other in remaining.values()):
                 ranks[name] = rank
     return ranks
 
@@ -48,11 +48,11 @@ def test_ranks_quota_and_places_are_those_of_the_definition(rung, factor):
     assert {name: verdict.rank or 0 for name, verdict in verdicts.items()} == ranks
     assert sorted(verdict.place for verdict in verdicts.values()) == list(range(1, len(points) + 1))
     for name, verdict in verdicts.items():
-        behind = [other for other in points if (ranks[other] or math.inf) < (ranks[name] or math.inf)]
-        beside = [other for other in points if ranks[other] == ranks[name]]
-        assert len(behind) < verdict.place <= len(behind) + len(beside)
+        better = [other for other in points if (ranks[other] or math.inf) < (ranks[name] or math.inf)]
+        equal = [other for other in points if ranks[other] == ranks[name]]
+        assert len(better) < verdict.place <= len(better) + len(equal)
         assert (verdict.trials, verdict.quota) == (len(points), quota)
-        assert verdict.goes_on == (verdict.place <= quota or ranks[name] == 1 or len(points) < MIN_TRIALS)
+        assert verdict.continues == (verdict.place <= quota or ranks[name] == 1 or len(points) < MIN_TRIALS)
 
 
 @given(rungs(), st.randoms())
@@ -76,11 +76,11 @@ def test_scaling_an_objective_changes_no_rank(rung):
 
 
 @given(rungs())
-def test_a_worthless_trial_counts_as_one_without_values(rung):
+def test_an_excluded_trial_counts_as_one_without_values(rung):
     maximise, points = rung
-    nothing = {**points, "00": (math.nan,) * len(maximise)}
+    without_values = {**points, "00": (math.nan,) * len(maximise)}
     for name in points:
-        expected = judge(nothing, name, maximise=maximise, reduction_factor=2)
+        expected = judge(without_values, name, maximise=maximise, reduction_factor=2)
         assert judge(points, name, maximise=maximise, reduction_factor=2, excluded={"00"}) == expected
 
 
@@ -105,27 +105,26 @@ def test_every_next_point_is_the_farthest_from_those_before_it(points):
         assert gap(order[count], chosen) == pytest.approx(max(gap(index, chosen) for index in rest))
 
 
-def test_of_equal_rank_the_lonely_trial_goes_on():
+def test_of_equal_rank_the_isolated_trial_continues():
     crowd = {f"{number}": (0.5 + number / 100, 0.5 - number / 100) for number in range(6)}
     better = {name + "+": (a + 0.3, b + 0.3) for name, (a, b) in list(crowd.items())[:2]}
-    lonely = {"lonely": (0.75, 0.1)}
-    points = crowd | better | lonely
-    verdict = judge(points, "lonely", maximise=(True, True), reduction_factor=2)
+    points = crowd | better | {"isolated": (0.75, 0.1)}
+    verdict = judge(points, "isolated", maximise=(True, True), reduction_factor=2)
     middle = judge(points, "2", maximise=(True, True), reduction_factor=2)
     assert (verdict.rank, middle.rank) == (2, 2)
     assert verdict.place < middle.place
-    assert verdict.goes_on
+    assert verdict.continues
 
 
-def test_a_front_trial_goes_on_though_the_quota_is_smaller():
+def test_all_front_trials_continue_even_beyond_the_quota():
     front = {f"{number}": (number / 10, 1 - number / 10) for number in range(9)}
     verdicts = [judge(front, name, maximise=(True, True), reduction_factor=3) for name in front]
-    assert all(verdict.goes_on for verdict in verdicts)
+    assert all(verdict.continues for verdict in verdicts)
     assert {verdict.quota for verdict in verdicts} == {3}
 
 
-def test_nobody_is_stopped_among_few():
+def test_no_trial_is_stopped_among_few():
     points = {f"{number}": (float(number),) for number in range(MIN_TRIALS - 1)}
-    assert judge(points, "0", maximise=(True,), reduction_factor=3).goes_on
+    assert judge(points, "0", maximise=(True,), reduction_factor=3).continues
     points["last"] = (9.0,)
-    assert not judge(points, "0", maximise=(True,), reduction_factor=3).goes_on
+    assert not judge(points, "0", maximise=(True,), reduction_factor=3).continues

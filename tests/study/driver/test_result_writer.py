@@ -1,4 +1,4 @@
-"""The ledger writes whatever a method's hyperparameters are, and both checkpoints' outcomes."""
+"""ResultWriter handles hyperparameters of every kind and writes both checkpoints' outcomes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METHOD = "plugin_of_a_user:Weighted"
 
 @dataclass(frozen=True, kw_only=True)
 class Weighted:
-    """CE(x), times a number that comes with settings of every other kind."""
+    """CE(x) times a weight, with settings of every other kind."""
 
     attacks: ClassVar[bool] = False
     weight: float = setting(1.0, doc="a number", low=0.0, high=2.0, search=(0.5, 1.5))
@@ -48,49 +48,49 @@ def config(monkeypatch):
     return {"trial_id": "00000", "number": 0, "proposal": "random", "spec": spec.to_dict()}, spec
 
 
-def test_hyperparameters_that_are_no_numbers_are_kept(config, tmp_path):
+def test_hyperparameters_that_are_not_numbers_are_written(config, tmp_path):
     tree, spec = config
-    ledger = ResultWriter(tmp_path, study="s")
-    ledger.record(tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None)
+    writer = ResultWriter(tmp_path, study="s")
+    writer.record(tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None)
     (row,) = read_results(tmp_path).to_pylist()
     assert (row["param.weight"], row["param.times"]) == (0.5, 1.0)
     assert json.loads(row["options"]) == {"kind": "fancy", "quick": True}
     assert not {"param.kind", "param.quick", "param.source"} & set(row)
-    assert params(ledger.spec_columns_of(tree))["options"] == row["options"]
+    assert params(writer.spec_columns_of(tree))["options"] == row["options"]
 
 
-def test_what_a_run_is_opened_with_holds_at_the_trials_end(tmp_path):
-    """MLflow keeps a parameter's first value, so nothing that the measurement still changes may be one."""
+def test_the_parameters_logged_at_the_start_are_still_right_at_the_end(tmp_path):
+    """MLflow keeps a parameter's first value, so a parameter must not depend on the measurement."""
     tree = tiny_spec(epochs=1).to_dict()
     tree["evaluation"] |= {"examples": 10_000, "lipschitz": tree["evaluation"]["lipschitz"] | {"examples": 10_000}}
     config = {"trial_id": "00000", "number": 0, "proposal": "random", "spec": tree}
-    ledger = ResultWriter(tmp_path, study="s")
-    opened = {name: param_text(value) for name, value in params(ledger.spec_columns_of(config)).items()}
+    writer = ResultWriter(tmp_path, study="s")
+    opened = {name: param_text(value) for name, value in params(writer.spec_columns_of(config)).items()}
     outcome = fit(TrialSpec.from_dict(tree), data=blobs(), device="cpu")
-    row = ledger.record(config, outcome, status="completed", run_id=None)
+    row = writer.record(config, outcome, status="completed", run_id=None)
     assert row["examples"] < 10_000
     assert [name for name in differing_params(opened, row) if name in opened] == []
 
 
-def test_outcomes_of_both_checkpoints_are_kept(config, tmp_path):
+def test_outcomes_of_both_checkpoints_are_written(config, tmp_path):
     tree, spec = config
     ResultWriter(tmp_path, study="s").record(
         tree, fit(spec, data=blobs(), device="cpu"), status="completed", run_id=None
     )
     (row,) = read_results(tmp_path).to_pylist()
     examples = read_examples(tmp_path).to_pylist()
-    found = {(e["checkpoint"], e["split"]) for e in examples}
-    assert found == {("last", "train"), ("last", "val"), ("best", "val")}
+    parts = {(e["checkpoint"], e["split"]) for e in examples}
+    assert parts == {("last", "train"), ("last", "val"), ("best", "val")}
     for checkpoint, prefix in (("last", "val"), ("best", "best_val")):
-        mine = [e for e in examples if (e["checkpoint"], e["split"]) == (checkpoint, "val")]
+        measured = [e for e in examples if (e["checkpoint"], e["split"]) == (checkpoint, "val")]
         for kind in ("clean", "robust"):
-            assert sum(e[f"{kind}_correct"] for e in mine) / len(mine) == row[f"{prefix}_{kind}_accuracy"]
+            assert sum(e[f"{kind}_correct"] for e in measured) / len(measured) == row[f"{prefix}_{kind}_accuracy"]
     assert row["best_epoch"] in (1, 2, 3)
 
 
 def test_a_failure_is_a_row_too(config, tmp_path):
-    ledger = ResultWriter(tmp_path, study="s")
-    ledger.record_failure(config[0], reason="out of memory", traceback="", run_id=None)
+    writer = ResultWriter(tmp_path, study="s")
+    writer.record_failure(config[0], reason="out of memory", traceback="", run_id=None)
     (row,) = read_results(tmp_path).to_pylist()
     assert row["best_epoch"] is None
     assert json.loads(row["options"])["kind"] == "fancy"
@@ -99,17 +99,17 @@ def test_a_failure_is_a_row_too(config, tmp_path):
 def test_every_file_has_every_methods_columns_for_any_parquet_reader(tmp_path):
     import pyarrow.dataset
 
-    ledger = ResultWriter(tmp_path, study="s", methods=["natural", "trades"])
+    writer = ResultWriter(tmp_path, study="s", methods=["natural", "trades"])
     for number, method in enumerate(("natural", "trades")):
         spec = tiny_spec(method, train_epsilon=0.1 if method == "trades" else None, epochs=1)
         tree = {"trial_id": f"{number:05d}", "number": number, "proposal": "random", "spec": spec.to_dict()}
-        ledger.record_failure(tree, reason="test", traceback="", run_id=None)
+        writer.record_failure(tree, reason="test", traceback="", run_id=None)
     rows = pyarrow.dataset.dataset(tmp_path / "results").to_table().to_pylist()
     assert [row["param.beta"] for row in sorted(rows, key=lambda row: row["number"])] == [None, 6.0]
 
 
 def test_the_running_count_equals_counting_everything_again(tmp_path):
-    ledger = ResultWriter(tmp_path, study="s")
+    writer = ResultWriter(tmp_path, study="s")
     draw = np.random.default_rng(0)
     rows = []
     for number in range(120):
@@ -125,13 +125,13 @@ def test_the_running_count_equals_counting_everything_again(tmp_path):
                 **measured,
             }
         )
-        ledger._count(rows[-1])
-        sound = [row for row in rows if row["status"] == "completed" and not row["flags"]]
-        points = [values(row, FRONT) for row in sound]
+        writer._count(rows[-1])
+        completed = [row for row in rows if row["status"] == "completed" and not row["flags"]]
+        points = [values(row, FRONT) for row in completed]
         if points:
             front = non_dominated(points, maximise=True)
-            assert ledger.front_size == front.sum()
-            assert ledger.front == [row["trial_id"] for row, stays in zip(sound, front, strict=True) if stays]
+            assert writer.front_size == front.sum()
+            assert writer.front == [row["trial_id"] for row, is_on in zip(completed, front, strict=True) if is_on]
             volume = hypervolume(points, reference=(0.0, 0.0), maximise=True)
-            assert ledger.progress()["hypervolume"] == pytest.approx(volume.value)
-    assert (ledger.count, ledger.failed, ledger.progress()["trials_stopped_early"]) == (120, 30, 30)
+            assert writer.progress()["hypervolume"] == pytest.approx(volume.value)
+    assert (writer.count, writer.failed, writer.progress()["trials_stopped_early"]) == (120, 30, 30)

@@ -1,4 +1,4 @@
-"""Which ends of a trial count against it."""
+"""Which failures count against a trial."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from study.search.searcher import StillOpenError
 from trainables.checkpoints.files import StoreDownError
 
 
-def test_so_many_failures_of_its_own_end_a_trial():
-    tries = RetryCounter()
+def test_a_trial_fails_for_good_after_max_failures():
+    counter = RetryCounter()
     ends = []
     for _ in range(MAX_FAILURES):
-        tries.begun()
-        ends.append(tries.ended(node_lost=False))
+        counter.attempt_started()
+        ends.append(counter.attempt_failed(node_lost=False))
     assert ends == [False] * (MAX_FAILURES - 1) + [True]
-    assert tries.count == MAX_FAILURES
+    assert counter.count == MAX_FAILURES
 
 
-def test_lost_nodes_do_not_count_between_failures():
-    tries = RetryCounter(before=2)
+def test_lost_nodes_do_not_count_as_failures():
+    counter = RetryCounter(earlier=2)
     for _ in range(MAX_FAILURES - 1):
-        assert not tries.ended(node_lost=False)
+        assert not counter.attempt_failed(node_lost=False)
         for _ in range(MAX_LOSSES):
-            assert not tries.ended(node_lost=True)
-        tries.progressed()
-    assert tries.failures == MAX_FAILURES - 1
+            assert not counter.attempt_failed(node_lost=True)
+        counter.epoch_reported()
+    assert counter.failures == MAX_FAILURES - 1
 
 
-def test_a_trial_that_brings_down_node_after_node_is_given_up():
-    tries = RetryCounter()
-    assert [tries.ended(node_lost=True) for _ in range(MAX_LOSSES + 1)] == [False] * MAX_LOSSES + [True]
+def test_a_trial_that_brings_down_node_after_node_fails_for_good():
+    counter = RetryCounter()
+    assert [counter.attempt_failed(node_lost=True) for _ in range(MAX_LOSSES + 1)] == [False] * MAX_LOSSES + [True]
 
 
 @pytest.mark.parametrize(
@@ -49,21 +49,21 @@ def test_a_trial_that_brings_down_node_after_node_is_given_up():
         (ActorUnavailableError("rpc", None), "ActorUnavailableError: rpc", 1, True),
     ],
 )
-def test_node_losses_are_told_from_failures(error, text, lost, expected):
+def test_node_losses_are_distinguished_from_failures(error, text, lost, expected):
     assert is_node_loss(error, text, lost_at_start=0, lost=lambda: lost, patience=0.3) is expected
 
 
-def test_a_node_that_is_noticed_late_is_waited_for():
+def test_the_late_detection_of_a_lost_node_is_waited_for():
     counts = iter([0, 0, 1])
     error = ActorUnavailableError("rpc", None)
     assert is_node_loss(error, "", lost_at_start=0, lost=lambda: next(counts), patience=5)
 
 
 @pytest.fixture
-def books():
-    said = []
-    made = TrialCallback(ledger=None, tracker=None, progress=SimpleNamespace(say=said.append), last_saves=None)
-    return made, said
+def callback():
+    printed = []
+    progress = SimpleNamespace(print=printed.append)
+    return TrialCallback(result_writer=None, tracker=None, progress=progress, final_saves=None), printed
 
 
 def attempt(folder, text):
@@ -76,49 +76,53 @@ def attempt(folder, text):
     )
 
 
-def test_a_place_of_checkpoints_that_is_down_ends_the_run_and_counts_against_no_trial(books, tmp_path):
-    keeper, said = books
-    down = "Traceback ...\ntrainables.storage.StoreDownError: checkpoints could not be written or read: no answer\n"
+def test_checkpoint_storage_that_is_down_ends_the_run_and_counts_against_no_trial(callback, tmp_path):
+    callback, printed = callback
+    down = "Traceback ...\nfiles.StoreDownError: checkpoints could not be written or read: no answer\n"
     trial = attempt(tmp_path, down)
     with pytest.raises(StoreDownError, match=r"^checkpoints could not be written or read: no answer$"):
-        keeper.on_trial_recover(0, [trial], trial)
-    assert keeper._tries(trial).failures == 0
+        callback.on_trial_recover(0, [trial], trial)
+    assert callback._retry_counter(trial).failures == 0
     assert "given_up" not in trial.config
     trial = attempt(tmp_path, "Traceback ...\nValueError: the net broke\n")
     for _ in range(3):
-        keeper.on_trial_recover(0, [trial], trial)
+        callback.on_trial_recover(0, [trial], trial)
     assert trial.config["given_up"]
-    assert len(said) == 2
+    assert len(printed) == 2
 
 
-def test_a_worker_that_dies_while_it_saves_does_not_end_its_trial(books, tmp_path, monkeypatch):
-    """Tune hands both unanswered calls over as failures, the second of a trial that waits again."""
-    keeper, said = books
+def test_a_worker_that_dies_while_saving_does_not_end_its_trial(callback, tmp_path, monkeypatch):
+    """Tune reports both unanswered calls as failures, the second one for a trial that is queued again."""
+    callback, printed = callback
     failed = []
-    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={})
-    keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
-    monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial))
+    callback._result_writer = SimpleNamespace(
+        has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={}
+    )
+    callback._tracker = SimpleNamespace(trial_started=lambda *words: None)
+    monkeypatch.setattr(callback, "_fail", lambda trial: failed.append(trial))
     monkeypatch.setattr("study.driver.callbacks.lost_nodes", lambda: 0)
     trial = attempt(tmp_path, "ray.exceptions.ActorDiedError: its worker process has died\n")
     trial.config["number"] = 3
-    keeper.on_trial_start(0, [trial], trial)
-    keeper.on_trial_recover(0, [trial], trial)
+    callback.on_trial_start(0, [trial], trial)
+    callback.on_trial_recover(0, [trial], trial)
     with pytest.raises(StillOpenError):
-        keeper.before_tell("tune-a", error=True)
+        callback.before_tell("tune-a", error=True)
     assert failed == []
-    assert said[-1] == "trial 00003: its worker died while it saved; it is run again"
+    assert printed[-1] == "trial 00003: worker process died while saving; it will be retried"
 
 
-def test_a_trial_begun_too_often_ends_all_the_same(books, tmp_path, monkeypatch):
-    keeper, _ = books
+def test_a_trial_without_attempts_left_ends_all_the_same(callback, tmp_path, monkeypatch):
+    callback, _ = callback
     failed = []
-    keeper._ledger = SimpleNamespace(has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={})
-    keeper._tracker = SimpleNamespace(trial_started=lambda *words: None)
-    monkeypatch.setattr(keeper, "_fail", lambda trial: failed.append(trial.trial_id))
+    callback._result_writer = SimpleNamespace(
+        has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={}
+    )
+    callback._tracker = SimpleNamespace(trial_started=lambda *words: None)
+    monkeypatch.setattr(callback, "_fail", lambda trial: failed.append(trial.trial_id))
     monkeypatch.setattr("study.driver.callbacks.lost_nodes", lambda: 0)
     trial = attempt(tmp_path, "ray.exceptions.ActorDiedError: its worker process has died\n")
     trial.config |= {"number": 3, "attempts": MAX_FAILURES - 1}
-    keeper.on_trial_start(0, [trial], trial)
-    keeper.on_trial_recover(0, [trial], trial)
-    keeper.before_tell("tune-a", error=True)
+    callback.on_trial_start(0, [trial], trial)
+    callback.on_trial_recover(0, [trial], trial)
+    callback.before_tell("tune-a", error=True)
     assert failed == ["tune-a"]

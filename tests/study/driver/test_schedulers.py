@@ -1,4 +1,4 @@
-"""Every scheduler through a study as Ray drives it: reports, stops, ends, errors, removals, copies, resumption."""
+"""Every scheduler, called as Ray does in a study: reports, stops, ends, errors, removals, copies, resumption."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ray.tune.schedulers import FIFOScheduler
 from study.config.early_stopping import SCHEDULERS
 from study.config.schema import parse_config
 from study.driver import schedulers
-from study.driver.schedulers import START_SECONDS, NoStopping, build_scheduler, informed_scheduler
+from study.driver.schedulers import START_SECONDS, NoStopping, build_scheduler, resumed_scheduler
 
 EPOCHS = 12
 SECTIONS = {
@@ -145,7 +145,7 @@ def test_a_retried_trial_that_reports_epochs_again_is_judged_once(scheduler):
     run(scheduler, 8, 0.9, epochs=5)
     for number in range(9, 20):
         run(scheduler, number, 0.95)
-    before = {epoch: dict(found) for epoch, found in scheduler.seen.items()}
+    before = {epoch: dict(points) for epoch, points in scheduler.seen.items()}
     assert run(scheduler, 8, 0.9, epochs=5) is None
     assert scheduler.seen == before
 
@@ -175,30 +175,30 @@ def test_a_copy_decides_as_the_original(name, tmp_path, copy):
         other = pickle.loads((pickle if copy == "pickle" else cloudpickle).dumps(scheduler))
     assert other.seen == scheduler.seen
     rest = [draw.random() for _ in range(20)]
-    stops = [[run(each, 20 + number, found) for number, found in enumerate(rest)] for each in (scheduler, other)]
+    stops = [[run(each, 20 + number, quality) for number, quality in enumerate(rest)] for each in (scheduler, other)]
     assert stops[0] == stops[1]
 
 
 def rows_on_disk(qualities, stops):
-    """What the driver leaves of trials that ended: result rows and epoch rows."""
+    """The result rows and epoch rows of trials that ended."""
     rows, epochs = [], []
-    for number, (found, stop) in enumerate(zip(qualities, stops, strict=True)):
+    for number, (quality, stop) in enumerate(zip(qualities, stops, strict=True)):
         status = "stopped_early" if stop else "completed"
         rows.append({"trial_id": f"{number:05d}", "status": status, "flags": []})
-        epochs += [report(epoch, found) | {"trial_id": f"{number:05d}"} for epoch in range(1, (stop or EPOCHS) + 1)]
+        epochs += [report(epoch, quality) | {"trial_id": f"{number:05d}"} for epoch in range(1, (stop or EPOCHS) + 1)]
     return rows, epochs
 
 
-def test_a_resumed_study_goes_on_with_its_rungs(name):
+def test_a_resumed_study_has_the_same_rungs(name):
     draw = random.Random(5)
     qualities = [draw.random() for _ in range(40)]
-    whole = build_scheduler(config(SECTIONS[name]))
-    stops = [run(whole, number, found) for number, found in enumerate(qualities[:25])]
-    running = [run(whole, number, qualities[number], epochs=6) for number in (25, 26)]
+    uninterrupted = build_scheduler(config(SECTIONS[name]))
+    stops = [run(uninterrupted, number, quality) for number, quality in enumerate(qualities[:25])]
+    running = [run(uninterrupted, number, qualities[number], epochs=6) for number in (25, 26)]
     assert name == "none" or set(stops) != {None}
 
     resumed = build_scheduler(config(SECTIONS[name]))
-    resumed.recall(*rows_on_disk(qualities[:25], stops))
+    resumed.load_rows(*rows_on_disk(qualities[:25], stops))
     for number, stop in zip((25, 26), running, strict=True):
         if stop is None:
             # its checkpoint is at epoch 6, so epoch 7 is the first to be reported, with what came before
@@ -206,26 +206,26 @@ def test_a_resumed_study_goes_on_with_its_rungs(name):
             result = report(7, qualities[number], earlier=earlier)
             assert resumed.on_trial_result(None, trial(number, "other"), result) == "CONTINUE"
         else:
-            resumed.recall([], [report(2, qualities[number]) | {"trial_id": f"{number:05d}"}])
-    assert resumed.seen == whole.seen
-    rest = [[run(each, number, qualities[number]) for number in range(27, 40)] for each in (whole, resumed)]
+            resumed.load_rows([], [report(2, qualities[number]) | {"trial_id": f"{number:05d}"}])
+    assert resumed.seen == uninterrupted.seen
+    rest = [[run(each, number, qualities[number]) for number in range(27, 40)] for each in (uninterrupted, resumed)]
     assert rest[0] == rest[1]
 
 
-def test_failed_and_flagged_rows_on_disk_count_nothing(name):
+def test_failed_and_flagged_rows_on_disk_are_excluded(name):
     scheduler = build_scheduler(config(SECTIONS[name]))
     rows, epochs = rows_on_disk([0.99] * 8, [None] * 8)
     for number, row in enumerate(rows):
         row |= {"status": "failed"} if number < 4 else {"flags": ["fgsm_stronger"]}
-    scheduler.recall(rows, epochs)
+    scheduler.load_rows(rows, epochs)
     assert [run(scheduler, number, 0.5) for number in range(8, 11)] == [None] * 3
 
 
-def test_an_empty_study_folder_tells_nothing(name, tmp_path):
-    assert informed_scheduler(config(SECTIONS[name]), tmp_path, []).seen == {}
+def test_an_empty_study_folder_gives_no_values(name, tmp_path):
+    assert resumed_scheduler(config(SECTIONS[name]), tmp_path, []).seen == {}
 
 
-def test_it_is_one_of_tunes_schedulers_and_starts_trials_in_order(scheduler):
+def test_it_is_a_scheduler_of_tune_and_starts_trials_in_order(scheduler):
     assert isinstance(scheduler, FIFOScheduler)
     waiting = [
         SimpleNamespace(trial_id="a", status="TERMINATED"),
@@ -237,7 +237,7 @@ def test_it_is_one_of_tunes_schedulers_and_starts_trials_in_order(scheduler):
     assert scheduler.debug_string()
 
 
-def test_a_free_worker_goes_to_a_new_trial_and_to_one_that_waits_for_a_node_in_the_end(monkeypatch):
+def test_a_free_worker_goes_to_a_new_trial_or_to_one_that_has_waited_for_long(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(schedulers.time, "monotonic", lambda: now[0])
     waits, new = (SimpleNamespace(trial_id=name, status="PENDING") for name in ("waits", "new"))

@@ -260,7 +260,7 @@ def test_everything_on_test_is_shown_with_its_uses(command, study) -> None:
     assert json.loads(command("status", "studies/tiny", "--json")[1])["test_uses"] == uses
     assert command("report", "studies/tiny")[0] == 0
     page = (study / "report.html").read_text()
-    for words in ("The front as validation chose it", "Winner&#x27;s curse", "new seeds of these settings on test"):
+    for words in ("The front chosen on validation", "Winner&#x27;s curse", "new seeds of these settings on test"):
         assert words in page
     assert "multi_targeted, 2 steps, 1 restart" in page
 

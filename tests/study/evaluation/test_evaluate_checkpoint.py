@@ -11,17 +11,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.networks.trained import trained_digits
-from helpers.studies.synthetic_results import result_row
 from torch import nn
 
-from analysis.data.results import read_examples, write_rows
-from analysis.data.schema import RESULT
-from analysis.heldout.measurements import examples_file, like_for_like, uses_lines
-from analysis.heldout.members import read_uses
 from study.cli import main
 from trainables.checkpoints.format import CheckpointError, write_checkpoint
 from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
 
+FEW = ["--dataset", "digits", "--epsilon", "0.05", "--limit", "8", "--steps", "2", "--attack", "pgd"]
 OPTIONS = ["--dataset", "digits", "--epsilon", "0.05", "--limit", "30", "--steps", "3", "--attack", "multi_targeted"]
 
 OWN_MODULE = """
@@ -78,15 +74,15 @@ def network() -> nn.Module:
     return trained_digits()[0]
 
 
-def measured(command, *words):
-    code, out, err = command(*words, *OPTIONS, "--json")
+def measured(command, *words, options=FEW):
+    code, out, err = command(*words, *options, "--json")
     assert code == 0, err
     return json.loads(out), err
 
 
 def test_state_dict_is_measured_as_a_table_and_as_json(command, network):
     torch.save(network.state_dict(), "net.pt")
-    found, err = measured(command, "--checkpoint", "net.pt", "--model", "mlp")
+    found, err = measured(command, "--checkpoint", "net.pt", "--model", "mlp", options=OPTIONS)
     robust = found["robust_accuracy"]
     assert found["examples"] == 30
     assert found["split"] == "test"
@@ -156,7 +152,8 @@ def test_network_of_the_users_own_in_l2(command, tmp_path):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     torch.save(net.state_dict(), "own.pt")
-    found, _ = measured(command, "--checkpoint", "own.pt", "--model", "users_own_networks:own", "--norm", "l2")
+    words = ("--checkpoint", "own.pt", "--model", "users_own_networks:own", "--norm", "l2")
+    found, _ = measured(command, *words, options=OPTIONS)
     assert found["norm"] == "l2"
     images, labels = trained_digits()[1:]
     expected = (net(images[:30]).argmax(1) == labels[:30]).double().mean().item()
@@ -275,30 +272,6 @@ def test_train_saves_what_evaluate_reads(command, monkeypatch, capsys, tmp_path)
         main()
     assert caught.value.code == 2
     assert "--save must name a file" in capsys.readouterr().err
-
-
-def test_a_studys_own_checkpoint_counts_as_a_use_of_its_test_data(command, network, tmp_path):
-    row = result_row(3, dataset="digits", model="mlp", eval_epsilon=0.05, steps=3, restarts=1)
-    write_rows(tmp_path / "toy" / "results" / "t00003.parquet", [row], RESULT)
-    file = tmp_path / "toy" / "checkpoints" / "t00003" / "last.pt"
-    file.parent.mkdir(parents=True)
-    torch.save(network.state_dict(), file)
-    words = ["--checkpoint", "toy/checkpoints/t00003/last.pt", "--model", "mlp"]
-    found, err = measured(command, *words)
-    assert "trial t00003" in err
-    assert "3 uses of its test data counted" in err
-    rows = {one["attack"]: one for one in read_uses("toy")}
-    assert {name: one["robust_accuracy"] for name, one in rows.items()} == found["robust_accuracy"]
-    assert {one["examples"] for one in rows.values()} == {30}
-    assert rows["pgd"]["lipschitz_mean"] == found["lipschitz_mean"]
-    assert uses_lines(list(rows.values()))[0].startswith("test data was used 3 times: 1 network ")
-    assert like_for_like(row, list(rows.values())) == rows["pgd"]
-    assert read_examples(examples_file("toy", rows["pgd"]["evaluation"])).num_rows == 30
-    # the same measurement says nothing new; a copy elsewhere is nobody's
-    assert "counted before" in measured(command, *words)[1]
-    torch.save(network.state_dict(), "copy.pt")
-    assert "counted" not in measured(command, "--checkpoint", "copy.pt", "--model", "mlp")[1]
-    assert len(read_uses("toy")) == 3
 
 
 # Reading and placing weights

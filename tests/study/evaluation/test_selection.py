@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.studies.synthetic_results import as_table, result_row
 
-from study.directory.lock import process_begun
+from study.directory.lock import process_start
 from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError
 from study.evaluation.selection import chosen_members, named_trials, read_choice
@@ -53,7 +53,7 @@ def test_a_study_that_grows_changes_nobody(tmp_path, capsys) -> None:
 
 def test_a_member_that_is_gone_and_a_damaged_file_are_named(tmp_path) -> None:
     chosen_members(tmp_path, as_table(front_of(3)), most=10)
-    with pytest.raises(UsageError, match="names trial t00002, which the study has not"):
+    with pytest.raises(UsageError, match="names trial t00002, whose row is missing: restore it"):
         chosen_members(tmp_path, as_table(front_of(2)), most=10)
     (tmp_path / "chosen.json").write_text("[]")
     with pytest.raises(UsageError, match=r"chosen\.json must hold chosen_at, trials and members"):
@@ -66,9 +66,9 @@ def test_no_front_and_a_running_study_fix_nothing(tmp_path) -> None:
         chosen_members(tmp_path, as_table([lost]), most=10)
     with pytest.raises(UsageError, match="differ in eval_epsilon"):
         chosen_members(tmp_path, as_table([result_row(0), result_row(1, eval_epsilon=0.3)]), most=10)
-    driver = {"pid": os.getpid(), "host": socket.gethostname(), "begun": process_begun(os.getpid()), "since": "now"}
+    driver = {"pid": os.getpid(), "host": socket.gethostname(), "begun": process_start(os.getpid()), "since": "now"}
     (tmp_path / "driver.json").write_text(json.dumps(driver))
-    with pytest.raises(UsageError, match="its front would be fixed now: wait for its end"):
+    with pytest.raises(UsageError, match="its front may still change: wait until it ends"):
         chosen_members(tmp_path, as_table(front_of(3)), most=10)
     assert not (tmp_path / "chosen.json").exists()
 
@@ -92,7 +92,7 @@ def test_new_seeds_are_not_chosen_among(tmp_path) -> None:
     Plan((replica,), "id").write(tmp_path)
     assert read_plan(tmp_path) == Plan((replica,), "id")
     assert read_plan(tmp_path).trial(0)["replicate_of"] == 0
-    with pytest.raises(UsageError, match="among which nobody is chosen"):
+    with pytest.raises(UsageError, match="of which none is chosen"):
         chosen_members(tmp_path, as_table(front_of(3)), most=10)
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(UsageError, match=r"plan\.json is damaged"):

@@ -1,4 +1,4 @@
-"""MLflow's UI as a researcher sees it, in a real browser: table, filter, charts, front; and optuna-dashboard."""
+"""MLflow's UI in a real browser: table, filter, charts and front; and optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ START_SECONDS = 600
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study's folder, and the address that `robust-study ui` says for it."""
+    """A study's folder, and the address that `robust-study ui` prints for it."""
     pytest.importorskip("playwright", reason="needs the extra `browser`")
     root = tmp_path_factory.mktemp("seen")
     (root / "seen.yaml").write_text(CONFIG.replace("URI", f"sqlite:///{root}/mlflow.db"))
@@ -62,12 +62,12 @@ def show(opened, base: str, path: str, query: str = "") -> None:
 
 
 def names_of(table) -> list[str]:
-    """What the runs of trials are called."""
+    """The names of the trials' runs."""
     return [f"{row['trial_id']} {row['method']}" for row in table.to_pylist()]
 
 
 def unfold(opened) -> None:
-    """Press the plus sign before the study's name; MLflow lists the parent of whatever a filter finds."""
+    """Press the plus sign before the study's name; MLflow lists the parent of the runs that a filter selects."""
     opened.get_by_text("seen", exact=True).wait_for()
     opened.locator(".ag-row").first.locator("button").first.click()
 
@@ -86,7 +86,7 @@ def test_the_table_shows_the_study_with_its_trials_under_it(study):
         assert opened.get_by_text("7 matching runs").count() == 1
 
 
-def test_a_filter_by_a_tag_leaves_the_front(study):
+def test_a_filter_by_tag_selects_the_front(study):
     folder, base, experiment, _ = study
     front = names_of(front_of(read_results(folder)))
     with page() as opened:
@@ -98,7 +98,7 @@ def test_a_filter_by_a_tag_leaves_the_front(study):
         assert sorted(shown.all_inner_texts()) == sorted(front)
 
 
-def test_a_trials_charts_draw(study):
+def test_a_trials_charts_are_drawn(study):
     folder, base, experiment, _ = study
     client = MlflowClient(f"sqlite:///{folder.parents[1]}/mlflow.db")
     run_id = client.search_runs([experiment], "tags.method = 'trades'")[0].info.run_id
@@ -111,7 +111,7 @@ def test_a_trials_charts_draw(study):
         assert opened.locator(".js-plotly-plot").count() >= 3
 
 
-def test_the_front_displays_on_the_studys_own_run(study, tmp_path):
+def test_the_front_is_displayed_on_the_studys_own_run(study, tmp_path):
     _, base, experiment, parent = study
     with page() as opened:
         show(opened, base, f"{experiment}/runs/{parent}/artifacts")
@@ -130,12 +130,12 @@ def test_optuna_dashboard_shows_the_same_study(study):
     command = [sys.executable, "-c", code, f"sqlite:///{folder}/optuna.db", "--port", str(port)]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        (one,) = answer_of(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
-        assert one["study_name"] == "seen"
-        trials = answer_of(f"http://127.0.0.1:{port}/api/studies/{one['study_id']}?after=0")["trials"]
+        (summary,) = answer_of(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+        assert summary["study_name"] == "seen"
+        trials = answer_of(f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}?after=0")["trials"]
         rows = read_results(folder).to_pylist()
-        wanted = [[row["val_clean_accuracy"], row["val_robust_accuracy"]] for row in rows]
-        assert [trial["values"] for trial in trials] == wanted
+        expected = [[row["val_clean_accuracy"], row["val_robust_accuracy"]] for row in rows]
+        assert [trial["values"] for trial in trials] == expected
         with page() as opened:
             opened.goto(f"http://127.0.0.1:{port}/dashboard")
             opened.get_by_text("seen").first.wait_for()

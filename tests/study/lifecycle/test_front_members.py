@@ -1,4 +1,4 @@
-"""What a front member's run gets: figures, weights, and a model that loads without a pickle and answers alike."""
+"""A front member's run: figures, weights, and a model that loads without unpickling and predicts the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainables.checkpoints.weights import read_weights
 from trainables.data import load_dataset
 from trainables.training.loop import Trainer
 
-# half a minute of tracing and loading models: with the level that looks at what MLflow shows
+# half a minute of tracing and loading models, so it runs with the tests of MLflow's UI
 pytestmark = pytest.mark.browser
 
 CONFIG = {
@@ -48,18 +48,18 @@ def published(tmp_path_factory):
     trainer.save_checkpoints(folder / "checkpoints/00000")
     outcome = trainer.outcome()
     own = {"study": "s", "trial_id": "00000", "number": 0}
-    found = {**row(0), **outcome.row, **own, "flags": [], "checkpoint_path": str(folder / "checkpoints/00000")}
+    written = {**row(0), **outcome.row, **own, "flags": [], "checkpoint_path": str(folder / "checkpoints/00000")}
     epochs = [{**own, **epoch} for epoch in outcome.epochs]
     write_rows(trial_file(folder, "00000", schema=EPOCH), epochs, EPOCH)
-    write_rows(trial_file(folder, "00000"), [found], RESULT)
-    gone = {**found, "trial_id": "00001", "number": 1, "checkpoint_path": str(folder / "nowhere")}
+    write_rows(trial_file(folder, "00000"), [written], RESULT)
+    gone = {**written, "trial_id": "00001", "number": 1, "checkpoint_path": str(folder / "nowhere")}
     write_rows(trial_file(folder, "00001"), [gone], RESULT)
     compact(folder)  # as at the end of a study
-    for _ in range(2):  # the second time nothing is made or logged twice
+    for _ in range(2):  # the second time nothing is written or logged again
         tracking = tracker(folder, uri)
         tracking.start({}, {"study": "s"})
-        tracking.settle([found, gone])
-        publish_members(config, folder, as_table([found, gone]), tracker=tracking)
+        tracking.settle([written, gone])
+        publish_members(config, folder, as_table([written, gone]), tracker=tracking)
         assert tracking.close("FINISHED", timeout=120) is None
     from mlflow import MlflowClient
 
@@ -68,7 +68,7 @@ def published(tmp_path_factory):
     return folder, trainer.measured.eval(), client, runs
 
 
-def test_the_run_shows_what_the_network_is(published, capsys):
+def test_the_run_has_figures_and_weights_of_the_network(published, capsys):
     _, _, client, runs = published
     names = {folder: [item.path for item in client.list_artifacts(runs["00000"].info.run_id, folder)]
              for folder in ("figures", "weights")}  # fmt: skip
@@ -76,23 +76,23 @@ def test_the_run_shows_what_the_network_is(published, capsys):
              "clean_and_attacked.png")  # fmt: skip
     assert names["figures"] == [f"figures/{name}" for name in files]
     assert names["weights"] == ["weights/weights.npz"]
-    assert client.list_artifacts(runs["00001"].info.run_id, "figures") == []  # its checkpoint is gone
+    assert client.list_artifacts(runs["00001"].info.run_id, "figures") == []  # its checkpoint is missing
 
 
 def test_the_members_curve_is_read_back(published):
     folder, _, _, _ = published
     table = read_results(folder)
     measured, gone = front_curves(table, folder)
-    found = table.to_pylist()[0]
+    stored = table.to_pylist()[0]
     assert (measured.trial_id, measured.attack, measured.measured, gone.measured) == ("00000", "PGD-2", True, False)
     assert measured.radii == pytest.approx([0.1 * share for share in RADII])
-    assert measured.examples == 144  # of at most 200, what validation has
+    assert measured.examples == 144  # the whole validation split, below the limit of 200
     assert list(measured.accuracies) == sorted(measured.accuracies, reverse=True)
     assert gone.radii == (0.0, 0.1)
-    assert gone.accuracies == (found["val_clean_accuracy"], found["val_robust_accuracy"])
+    assert gone.accuracies == (stored["val_clean_accuracy"], stored["val_robust_accuracy"])
 
 
-def test_the_model_answers_alike_without_anything_being_unpickled(published, monkeypatch):
+def test_the_model_predicts_the_same_and_loads_without_unpickling(published, monkeypatch):
     import mlflow
 
     _, network, client, runs = published
@@ -101,15 +101,15 @@ def test_the_model_answers_alike_without_anything_being_unpickled(published, mon
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     images = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
     with torch.no_grad():
-        wanted = network(torch.from_numpy(images)).numpy()
+        expected = network(torch.from_numpy(images)).numpy()
     mlflow.set_tracking_uri(client.tracking_uri)
     try:
         for uri in (f"models:/{model.model_id}", f"runs:/{runs['00000'].info.run_id}/model"):
             loaded = mlflow.pytorch.load_model(uri)
             with torch.no_grad():
-                np.testing.assert_allclose(loaded(torch.from_numpy(images)).numpy(), wanted, atol=1e-5)
+                np.testing.assert_allclose(loaded(torch.from_numpy(images)).numpy(), expected, atol=1e-5)
         scored = mlflow.pyfunc.load_model(uri)
-        np.testing.assert_allclose(scored.predict(images), wanted, atol=1e-5)
+        np.testing.assert_allclose(scored.predict(images), expected, atol=1e-5)
         assert scored.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
         assert scored.input_example.shape == (2, 1, 8, 8)
         with pytest.raises(mlflow.MlflowException):
@@ -118,7 +118,7 @@ def test_the_model_answers_alike_without_anything_being_unpickled(published, mon
         mlflow.set_tracking_uri(None)
 
 
-def test_the_weights_load_without_a_pickle_and_are_the_networks(published):
+def test_the_weights_load_without_unpickling_and_equal_the_networks(published):
     folder, network, _, _ = published
     file = folder / "tracking/members/00000/weights.npz"
     with np.load(file, allow_pickle=False) as arrays:
@@ -128,6 +128,6 @@ def test_the_weights_load_without_a_pickle_and_are_the_networks(published):
     assert {name.rpartition(".")[2] for name in ZipFile(file).namelist()} == {"npy"}
 
 
-def test_what_drivers_load_early_does_not_load_mlflow():
+def test_modules_that_drivers_import_early_do_not_import_mlflow():
     code = "import study.tracking.tracker, study.config.values, sys; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

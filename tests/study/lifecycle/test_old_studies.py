@@ -1,18 +1,18 @@
-"""Study folders that an earlier version made are still taken: shown, exported, tracked, measured and finished.
+"""Studies of an earlier version still work: they are shown, exported, tracked, measured and finished.
 
-`old_studies/` holds two of them, made by the code of commit 9c09c40 from the configs beside them, with the files' times
-as they were. Left out is what can be made again and is large: figures, reports, MLflow's store, and all checkpoints but
-those that are named here.
+`old_studies/` has two of them, made by the code of commit 9c09c40 from the configs beside them, with the original file
+times. Large files that can be made again are left out: figures, reports, MLflow's store, and all checkpoints except
+those named here.
 
 * `finished`: `launch finished.yaml`, `evaluate --front --limit 50`, `confirm --seeds 1`. Eight trials, two of them
-  `diverged` and one flagged; a front of 00004 and 00002, whose checkpoints are there (the best one of 00004 is of an
-  earlier epoch than its last); six measurements on test.
+  `diverged` and one flagged; a front of 00004 and 00002, with their checkpoints (the best one of 00004 is of an earlier
+  epoch than its last); six measurements on test.
 * `killed`: `launch killed.yaml`; its workers were killed until a trial had failed, later its driver, all by SIGKILL.
-  Three rows, that of 00002 `failed` with its traceback; 00004 in the middle of its training, after two of six epochs,
-  with its checkpoints; 00001 begun and without a row, which Optuna holds as failed because its worker died before its
-  first step; 00005 not yet asked for.
+  Three rows, that of 00002 `failed` with its traceback; 00004 after two of six epochs, with its checkpoints; 00001
+  started and without a row, marked as failed in Optuna because its worker died before its first step; 00005 not yet
+  proposed.
 
-These files are never made anew: a change that no longer takes them breaks the studies of users too.
+These files are never regenerated: a change that cannot read them breaks the studies of users too.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ FINISHED, KILLED = "finished-9c09c40", "killed-9c09c40"
 ROWS = {FINISHED: 8, KILLED: 3}
 FRONT = {FINISHED: ["00004", "00002"], KILLED: ["00000", "00003"]}
 DIED = "The actor is dead because its worker process has died."
-# What a measurement gives: the only columns in which another kind of machine may round differently.
+# The measured columns, the only ones in which another kind of machine may round differently.
 MEASURED = re.compile(r"(best_)?(train|val)_(clean_accuracy|robust_accuracy|loss|lipschitz_\w+)|clean_gap|robust_gap")
 
 
 def unpack(name: str, folder: Path, uri: str) -> Path:
-    """Unpack a study, tracked in `uri` from now on: the store it was tracked in is not there."""
+    """Unpack a study and set its tracking store to `uri`; its original store is not in the archive."""
     with tarfile.open(ARCHIVES / f"{name}.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     for config in (folder / name).rglob("study.yaml"):
@@ -59,15 +59,15 @@ def unpack(name: str, folder: Path, uri: str) -> Path:
 
 
 def read(folder: Path, *keys: str) -> dict[Any, dict[str, Any]]:
-    """Return the rows of a folder's files by their keys, each of which is there once."""
+    """Return the rows of a folder's files by their keys, which are unique."""
     rows = [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-    found = {tuple(row[key] for key in keys) if len(keys) > 1 else row[keys[0]]: row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_key = {tuple(row[key] for key in keys) if len(keys) > 1 else row[keys[0]]: row for row in rows}
+    assert len(by_key) == len(rows)
+    return by_key
 
 
 def lost(old: dict[Any, dict[str, Any]], new: dict[Any, dict[str, Any]], *, but: str = "") -> list[str]:
-    """Return where rows of old no longer hold their values: a later version may add columns and rows alone."""
+    """Return where values of old rows have changed: a later version may only add columns and rows."""
     return [
         f"{key}: {column} was {value!r}, is {new.get(key, {}).get(column)!r}"
         for key, row in old.items()
@@ -83,13 +83,13 @@ def equal(old: Any, new: Any) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def resuming(tmp_path_factory, empty_store) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
-    """Begin to resume the killed study: most of the time it waits for Ray, so the other tests run beside it."""
+    """Start to resume the killed study: most of the time it waits for Ray, so the other tests run meanwhile."""
     root = tmp_path_factory.mktemp("resumed")
     shutil.copy(empty_store, root / "mlflow.db")
     study = unpack(KILLED, root, f"sqlite:///{root / 'mlflow.db'}")
     line = [sys.executable, "-m", "study", "resume", KILLED]
-    with (root / "said.txt").open("wb") as said:
-        driver = subprocess.Popen(line, cwd=root, stdout=said, stderr=said, start_new_session=True)
+    with (root / "log.txt").open("wb") as log:
+        driver = subprocess.Popen(line, cwd=root, stdout=log, stderr=log, start_new_session=True)
     yield study, driver
     if driver.poll() is None:
         driver.terminate()
@@ -106,55 +106,55 @@ def finished(tmp_path, uri) -> Path:
     return unpack(FINISHED, tmp_path, uri)
 
 
-def test_the_configs_beside_the_archives_are_those_of_the_studies(either) -> None:
-    def holds(tree: Any, part: Any) -> bool:
+def test_the_configs_beside_the_archives_match_the_studies(either) -> None:
+    def contains(tree: Any, part: Any) -> bool:
         if isinstance(part, dict):
-            return all(key in tree and holds(tree[key], value) for key, value in part.items())
+            return all(key in tree and contains(tree[key], value) for key, value in part.items())
         return bool(tree == part)
 
     (source,) = (path for path in ARCHIVES.glob("*.yaml") if path.stem == either.name.partition("-")[0])
-    assert holds(yaml.safe_load((either / "study.yaml").read_text()), yaml.safe_load(source.read_text()))
+    assert contains(yaml.safe_load((either / "study.yaml").read_text()), yaml.safe_load(source.read_text()))
 
 
 def test_status_counts_trials_failures_and_uses_of_test(either, command) -> None:
     code, out, _ = command("status", either.name, "--json")
-    found = json.loads(out)
+    status = json.loads(out)
     assert code == 0
-    failures = [(cause["reason"], cause["count"], cause["first"]) for cause in found["failures"]]
-    counts = {key: found[key] for key in ("num_trials", "completed", "stopped_early", "failed", "left", "test_uses")}
-    assert found["driver"] is None
-    assert found["front"] == FRONT[either.name]
+    failures = [(cause["reason"], cause["count"], cause["first"]) for cause in status["failures"]]
+    counts = {key: status[key] for key in ("num_trials", "completed", "stopped_early", "failed", "left", "test_uses")}
+    assert status["driver"] is None
+    assert status["front"] == FRONT[either.name]
     if either.name == FINISHED:
         done = {"num_trials": 8, "completed": 6, "stopped_early": 0, "failed": 2, "left": 0, "test_uses": 6}
         assert failures == [("diverged", 2, "00003")]
-        assert found["flags"] == {"zero_gradient": 1}
-        assert found["hypervolume"] == pytest.approx(0.92 * 0.76 + 0.04 * 0.72)
+        assert status["flags"] == {"zero_gradient": 1}
+        assert status["hypervolume"] == pytest.approx(0.92 * 0.76 + 0.04 * 0.72)
     else:
         done = {"num_trials": 6, "completed": 2, "stopped_early": 0, "failed": 1, "left": 3, "test_uses": 0}
         ((reason, count, first),) = failures
         assert reason.startswith(DIED)
         assert (count, first) == (1, "00002")
-        assert DIED in Path(found["failures"][0]["traceback"]).read_text()
+        assert DIED in Path(status["failures"][0]["traceback"]).read_text()
     assert counts == done
 
 
-def test_status_says_in_words_why_trials_failed_and_how_to_go_on(either, command) -> None:
+def test_status_prints_why_trials_failed_and_how_to_resume(either, command) -> None:
     code, out, _ = command("status", either.name)
     assert code == 0
-    said = " ".join(out.replace("│", " ").split())
+    text = " ".join(out.replace("│", " ").split())
     if either.name == FINISHED:
-        assert "8 of 8 trials done" in said
-        assert "2 diverged 00003 -" in said
-        assert "1 flagged, never on the front: zero_gradient" in said
-        assert "test data was used 6 times: 4 networks measured on 2 occasions" in said
+        assert "8 of 8 trials done" in text
+        assert "2 diverged 00003 -" in text
+        assert "1 flagged, never on the front: zero_gradient" in text
+        assert "test data was used 6 times: 4 networks measured on 2 occasions" in text
         assert json.loads(command("status", f"{FINISHED}/confirm", "--json")[1])["completed"] == 2
     else:
-        assert "3 of 6 trials done" in said
-        assert "The actor is dead" in said
-        assert f"robust-study resume {KILLED}" in said
+        assert "3 of 6 trials done" in text
+        assert "The actor is dead" in text
+        assert f"robust-study resume {KILLED}" in text
 
 
-def test_export_holds_every_row_and_every_example(either, command, tmp_path) -> None:
+def test_export_has_every_row_and_every_example(either, command, tmp_path) -> None:
     old = read(either / "results", "trial_id")
     assert len(old) == ROWS[either.name]
     assert command("export", either.name, "--out", "out/x.parquet")[0] == 0
@@ -176,7 +176,7 @@ def test_pareto_draws_the_front(either, command) -> None:
     assert (either / "figures/pareto.svg").stat().st_size > 0
 
 
-def test_the_chosen_members_are_shown_on_test_with_their_new_seeds(finished, command) -> None:
+def test_the_front_is_shown_on_test_with_its_new_seeds(finished, command) -> None:
     code, out, err = command("pareto", FINISHED, "--split", "test", "--format", "svg")
     assert code == 0, err
     assert "winner's curse, mean of 2 members" in out
@@ -191,16 +191,16 @@ def test_the_chosen_members_are_shown_on_test_with_their_new_seeds(finished, com
         assert float(row["robust_seeds_mean"]) == new_seeds[f"{trial}-s1"]["robust_accuracy"]
 
 
-def test_the_report_tells_how_trials_ended(finished, command) -> None:
+def test_the_report_shows_how_trials_ended(finished, command) -> None:
     code, _, err = command("report", FINISHED)
     assert code == 0, err
     page = (finished / "report.html").read_text()
     assert "The front has 2 members. Its clean end is trial 00004" in page
     assert "1 failed, natural: diverged" in page
-    assert "Trained again with n new seeds, robust accuracy on test went" in page
+    assert "Retrained with n new seeds, robust accuracy on test went" in page
 
 
-def test_a_finished_study_is_tracked_anew_and_then_shown_again(finished, command, tmp_path, uri, monkeypatch) -> None:
+def test_a_finished_study_is_tracked_again_and_then_shown(finished, command, tmp_path, uri, monkeypatch) -> None:
     """`sync` fills an empty store from the old spool and rows; `resume` has no trial to run."""
     old = read(finished / "results", "trial_id")
     code, out, err = command("sync", FINISHED)
@@ -214,7 +214,7 @@ def test_a_finished_study_is_tracked_anew_and_then_shown_again(finished, command
     assert command("export", "--mlflow", uri, "--experiment", experiment, "--out", "out/x.parquet")[0] == 0
     (tmp_path / "out/x.examples.parquet").unlink()
     assert lost(old, read(tmp_path / "out", "trial_id"), but="mlflow_run_id") == []
-    # which `resume` sets for its own process, and later tests of this one are not to inherit
+    # `resume` sets this variable for its own process; later tests must not inherit it
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     code, out, err = command("resume", FINISHED)
     assert (code, "tracking verified" in err) == (0, True), err
@@ -235,7 +235,7 @@ def test_a_trial_trained_alone_is_compared_with_its_row(finished, command) -> No
         assert row[column] == pytest.approx(old[column], rel=0.05, abs=0.03), column
 
 
-def test_evaluate_measures_old_weights_and_knows_what_was_measured(finished, command) -> None:
+def test_evaluate_measures_old_weights_and_skips_existing_measurements(finished, command) -> None:
     old = read(finished / "evaluations", "evaluation")
     code, _, err = command("evaluate", FINISHED, "--front", "--limit", "50")
     assert (code, "2 measurements, 2 already there" in err) == (0, True)
@@ -257,12 +257,12 @@ def test_evaluate_measures_old_weights_and_knows_what_was_measured(finished, com
         assert again == clean(name)[:30]
 
 
-def test_a_killed_study_is_finished_with_its_old_rows_and_checkpoint(resuming, tmp_path) -> None:
+def test_a_killed_study_is_finished_from_its_old_rows_and_checkpoint(resuming, tmp_path) -> None:
     study, driver = resuming
     code = driver.wait(400)
-    said = (study.parent / "said.txt").read_text()
-    assert code == 0, said
-    assert "3 trials finished (1 failed), 2 to retry, 1 new" in said
+    log = (study.parent / "log.txt").read_text()
+    assert code == 0, log
+    assert "3 trials finished (1 failed), 2 to retry, 1 new" in log
     before = unpack(KILLED, tmp_path, "sqlite:///mlflow.db")
     rows = read(study / "results", "trial_id")
     assert sorted(rows) == [f"{number:05d}" for number in range(6)]
@@ -282,6 +282,6 @@ def test_a_killed_study_is_finished_with_its_old_rows_and_checkpoint(resuming, t
         row, params = rows[f"{number:05d}"], proposed[number].params
         assert (row["method"], row["param.dropout"]) == (params["method"], params["dropout"])
         assert (row["status"], row["train_epsilon"]) == ("completed", params["train_epsilon"])
-    found = optuna.load_study(study_name=KILLED, storage=f"sqlite:///{study}/optuna.db").trials
-    assert [trial.number for trial in found if not trial.state.is_finished()] == []
-    assert len(found) == 6
+    trials = optuna.load_study(study_name=KILLED, storage=f"sqlite:///{study}/optuna.db").trials
+    assert [trial.number for trial in trials if not trial.state.is_finished()] == []
+    assert len(trials) == 6

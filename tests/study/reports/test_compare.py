@@ -1,4 +1,4 @@
-"""The command `compare`: what it writes, and one clear line for each mistake."""
+"""The command `compare`: what it writes, and one line for each mistake."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_two_folders_give_one_page(folder, command, tmp_path):
     assert "b minus a, per method" in (tmp_path / "pages" / "c.html").read_text()
 
 
-def test_an_export_can_stand_for_a_folder_and_equal_names_are_told_apart(folder, command, tmp_path):
+def test_an_export_can_replace_a_folder_and_equal_names_get_their_paths(folder, command, tmp_path):
     first = folder("a", study_rows(12))
     write_rows(tmp_path / "old.parquet", [{**row, "study": "a"} for row in study_rows(9, seed=3)], RESULT)
     assert command(first, tmp_path / "old.parquet")[0] == 0
@@ -59,12 +59,12 @@ def test_an_export_can_stand_for_a_folder_and_equal_names_are_told_apart(folder,
 def test_an_export_of_several_studies_is_read_study_by_study_with_its_outcomes(folder, command, tmp_path):
     rows = [result_row(n, method="trades", val_robust_accuracy=0.5 + n / 100, examples=200) for n in range(3)]
     worse = [{**row, "study": "worse", "val_robust_accuracy": row["val_robust_accuracy"] - 0.3} for row in rows]
-    once = folder("once", rows)
+    single = folder("single", rows)
     write_rows(tmp_path / "both.parquet", [*({**row, "study": "better"} for row in rows), *worse], RESULT)
 
-    def outcomes(name, own):
+    def outcomes(name, trials):
         columns = {}
-        for row in own:
+        for row in trials:
             correct = {f"{kind}_correct": np.arange(200) < round(200 * row[f"val_{kind}_accuracy"])
                        for kind in ("clean", "robust")}  # fmt: skip
             more = example_columns({"val": {"index": np.arange(200), **correct}}, study=name, trial_id=row["trial_id"],
@@ -75,8 +75,8 @@ def test_an_export_of_several_studies_is_read_study_by_study_with_its_outcomes(f
     parts = [outcomes("better", rows), outcomes("worse", worse)]
     both = {key: [*parts[0][key], *parts[1][key]] for key in parts[0]}
     write_columns(tmp_path / "both.examples.parquet", both, EXAMPLE)
-    write_columns(once / "examples" / "compacted.parquet", outcomes("once", rows), EXAMPLE)
-    code, _, err = command(once, tmp_path / "both.parquet")
+    write_columns(single / "examples" / "compacted.parquet", outcomes("single", rows), EXAMPLE)
+    code, _, err = command(single, tmp_path / "both.parquet")
     assert (code, err) == (0, "")
     page = (tmp_path / "comparison.html").read_text()
     difference = page[page.index("per method: each study's most robust sound trial".replace("'", "&#x27;")) :]
@@ -85,7 +85,7 @@ def test_an_export_of_several_studies_is_read_study_by_study_with_its_outcomes(f
     assert page.count("of the true accuracies") >= 1
 
 
-def test_bad_input_is_one_line(folder, command, tmp_path):
+def test_invalid_input_is_reported_in_one_line(folder, command, tmp_path):
     good, empty = folder("good", study_rows(5)), folder("empty", [])
     mixed = folder("mixed", [result_row(0), result_row(1, eval_epsilon=0.2, dataset="mnist")])
     damaged = folder("damaged", study_rows(5))
@@ -95,7 +95,7 @@ def test_bad_input_is_one_line(folder, command, tmp_path):
         ((good, good), "compare takes two different studies"),
         ((good, empty), "empty has no results yet"),
         ((good, mixed), "mixed: these results differ in dataset (digits, mnist); eval_epsilon (0.1, 0.2)"),
-        ((good, damaged), "all.parquet is no whole Parquet file"),
+        ((good, damaged), "all.parquet is not a complete Parquet file"),
         ((good, tmp_path / "nowhere"), "nowhere does not exist"),
     ):
         code, out, err = command(*words)

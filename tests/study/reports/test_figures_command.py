@@ -1,4 +1,4 @@
-"""`figures`: what it writes, what it says is missing, and where it finds the data set's separation."""
+"""The command `figures`: what it writes, what it reports as missing, and where it finds the separation."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def distances(name="mnist", least=0.7, folder=None):
     return read_separation(folder / "distances.parquet")
 
 
-def test_every_figure_lies_in_the_study_with_its_data(tmp_path, monkeypatch, capsys) -> None:
+def test_every_figure_is_in_the_studys_folder_with_its_data(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     folder_of(tmp_path / "toy", study_rows(15, methods=METHODS[:2], seed=2))
     distances("digits", folder=tmp_path / "toy" / "separation" / "digits-linf")
-    # no format: the drawing to files, which costs most, is the library's and tested with it
+    # no format: drawing, which takes longest, is tested in analysis
     draw_all(Path("toy"), formats=[], width="page", out=None)
     out, err = capsys.readouterr()
     assert out.strip() == "toy/figures"
@@ -52,13 +52,13 @@ def test_every_figure_lies_in_the_study_with_its_data(tmp_path, monkeypatch, cap
     assert "no importance figure: fewer than 20 sound trials" in err
 
 
-def test_the_fronts_data_has_the_same_probabilities_as_from_pareto(command, tmp_path) -> None:
+def test_figures_and_pareto_write_the_same_probabilities_of_the_front(command, tmp_path) -> None:
     rows = study_rows(12, seed=2, failed=0)
     folder_of(tmp_path / "toy", rows)
     for row in rows:
         correct = {f"{kind}_correct": np.arange(40) < 40 * row[f"val_{kind}_accuracy"] for kind in ("clean", "robust")}
-        own = {"study": "toy", "trial_id": row["trial_id"], "checkpoint": "last", "attack": "pgd", "epsilon": 0.1}
-        columns = example_columns({"val": {"index": np.arange(40), **correct}}, **own)
+        trial = {"study": "toy", "trial_id": row["trial_id"], "checkpoint": "last", "attack": "pgd", "epsilon": 0.1}
+        columns = example_columns({"val": {"index": np.arange(40), **correct}}, **trial)
         write_columns(trial_file(tmp_path / "toy", row["trial_id"], schema=EXAMPLE), columns, EXAMPLE)
     assert command("pareto", "toy", "--format", "svg")[0] == 0
     file = tmp_path / "toy" / "figures" / "pareto.csv"
@@ -68,7 +68,7 @@ def test_the_fronts_data_has_the_same_probabilities_as_from_pareto(command, tmp_
 
 
 @pytest.mark.parametrize("words", [["--format", "jpg"], ["--width", "poster"]])
-def test_wrong_words_are_named(command, tmp_path, words) -> None:
+def test_invalid_options_are_named(command, tmp_path, words) -> None:
     folder_of(tmp_path / "toy", [result_row(0)])
     code, _, err = command("figures", "toy", *words)
     assert code == 2
@@ -91,27 +91,32 @@ def test_the_separation_is_found_where_the_command_writes_it(tmp_path, monkeypat
     distances(folder=tmp_path / "separation" / "mnist-linf-train200", least=0.1)
     distances("fashion_mnist", folder=tmp_path / "separation" / "fashion_mnist-linf", least=0.2)
     assert distances_of(table, home) is None
-    wanted = distances(folder=tmp_path / "separation" / "mnist-linf")
-    assert distances_of(table, home) == wanted
-    own = distances(folder=home / "separation" / "mnist-linf", least=0.6)
-    assert distances_of(table, home) == own
+    in_working_folder = distances(folder=tmp_path / "separation" / "mnist-linf")
+    assert distances_of(table, home) == in_working_folder
+    in_study = distances(folder=home / "separation" / "mnist-linf", least=0.6)
+    assert distances_of(table, home) == in_study
     shutil.rmtree(home / "separation")
     assert distances_of(as_table([result_row(0, dataset="mnist", norm="l2")]), home) is None
 
 
-def test_a_small_embedded_data_sets_separation_is_measured_once_and_kept(tmp_path, monkeypatch) -> None:
+def test_the_separation_of_a_small_built_in_data_set_is_measured_once_and_saved(tmp_path, monkeypatch) -> None:
     images = np.array([0, 3, 16, 9], dtype=np.uint8).reshape(4, 1, 1, 1)
-    few = RawImages(
+    images_of_two_classes = RawImages(
         train_images=images[:2], train_labels=np.array([0, 1]), test_images=images[2:], test_labels=np.array([0, 1]),
         class_names=("a", "b"), scale=16,
     )  # fmt: skip
-    asked = []
-    monkeypatch.setattr("trainables.data.load_raw", lambda name, *, root: (asked.append(name) or few, name))
+    loaded = []
+
+    def load_raw(name, *, root):
+        loaded.append(name)
+        return images_of_two_classes, name
+
+    monkeypatch.setattr("trainables.data.load_raw", load_raw)
     for _ in range(2):
-        found = reach_of(distances_of(as_table([result_row(0)]), tmp_path))
-        assert found is not None
-        assert (found.two_r, found.radius, found.examples) == (3 / 16, 3 / 32, 4)
-    assert asked == ["digits"]
+        theorem = reach_of(distances_of(as_table([result_row(0)]), tmp_path))
+        assert theorem is not None
+        assert (theorem.two_r, theorem.radius, theorem.examples) == (3 / 16, 3 / 32, 4)
+    assert loaded == ["digits"]
 
 
 def test_curves_are_spread_along_the_front_and_read_as_written(tmp_path) -> None:

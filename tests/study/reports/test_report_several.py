@@ -1,17 +1,17 @@
-"""The report of several studies: trials told apart, like measurement only unless somebody insists, bad input."""
+"""The report of several studies: distinct trial ids, one measurement unless --allow-mixed, invalid input."""
 
 from __future__ import annotations
 
-import re
 import sys
 
 import pyarrow.parquet as pq
 import pytest
+from helpers.studies.pages import json_of
 from helpers.studies.synthetic_results import as_table, evaluation_row, result_row, study_rows
 
 from analysis.data.results import example_columns, write_columns, write_rows
 from analysis.data.schema import EVALUATION, EXAMPLE, RESULT
-from analysis.fronts.front import MixedStudiesError, front_of, insisted, mixed_columns, require_like_for_like
+from analysis.fronts.front import MixedStudiesError, front_of, mixed_columns, require_like_for_like, with_mixed_allowed
 from study.cli import main
 
 SETTINGS = {"eval_epsilon": 0.1, "examples": 40}
@@ -55,7 +55,7 @@ def command(monkeypatch, capsys):
     return run
 
 
-def test_a_damaged_row_is_left_out_on_request_though_the_study_was_measured_on_test(folder, command, tmp_path):
+def test_a_damaged_row_is_skipped_on_request_in_a_study_that_was_measured_on_test(folder, command, tmp_path):
     home = folder("a", study_rows(6, failed=0))
     evaluated = [evaluation_row("t00000", study="a")]
     write_rows(home / "evaluations" / "t00000.parquet", evaluated, EVALUATION)
@@ -70,7 +70,7 @@ def test_a_damaged_row_is_left_out_on_request_though_the_study_was_measured_on_t
     assert "6 trials over" in page
 
 
-def test_two_studies_share_a_page_and_their_trials_are_told_apart(folder, command, tmp_path):
+def test_two_studies_share_a_page_with_distinct_trial_ids(folder, command, tmp_path):
     first = folder("a", study_rows(8), examples=True)
     second = folder("b", study_rows(8, seed=1), examples=True)
     code, out, _ = command(first, second, first)
@@ -78,15 +78,13 @@ def test_two_studies_share_a_page_and_their_trials_are_told_apart(folder, comman
     assert out.strip() == "report.html"
     page = (tmp_path / "report.html").read_text()
     assert "16 trials over" in page
-    ids = re.search(r'"id":\[(.*?)\]', page)
-    assert ids is not None
-    assert len(re.findall('"a/t', ids[1])) >= 5
-    assert len(re.findall('"b/t', ids[1])) >= 5
-    # the last column of the members: known only where the outcomes of both studies were joined
-    assert re.search(r'"p":\[[^\]]*\d', page)
+    labels = json_of(page, "labels")
+    assert [sum(label.startswith(f"<b>{study}/t") for label in labels) for study in "ab"] == [8, 8]
+    # it needs the outcomes of both studies
+    assert any("truly on the front with probability" in label for label in labels)
 
 
-def test_equal_names_are_told_apart_by_their_folders_and_exports_are_read(folder, command, tmp_path):
+def test_equal_names_get_their_folders_and_exports_are_read(folder, command, tmp_path):
     first = folder("a", study_rows(6))
     again = folder("old", study_rows(6, seed=2), study="a")
     assert command(first, again, "--out", "both.html")[0] == 0
@@ -94,10 +92,10 @@ def test_equal_names_are_told_apart_by_their_folders_and_exports_are_read(folder
     both = [{**row, "study": name} for name in ("x", "y") for row in study_rows(5)]
     write_rows(tmp_path / "export.parquet", both, RESULT)
     assert command(tmp_path / "export.parquet", "--out", "export.html")[0] == 0
-    assert '"y/t0000' in (tmp_path / "export.html").read_text()
+    assert "<b>y/t0000" in (tmp_path / "export.html").read_text()
 
 
-def test_mixed_studies_are_refused_by_the_columns_that_differ_and_shown_to_whoever_insists(folder, command, tmp_path):
+def test_mixed_studies_are_refused_with_the_columns_that_differ_unless_allow_mixed(folder, command, tmp_path):
     first, second = folder("a", study_rows(6)), folder("b", [row | {"eval_epsilon": 0.2} for row in study_rows(6)])
     code, out, err = command(first, second)
     assert (code, out) == (2, "")
@@ -105,21 +103,22 @@ def test_mixed_studies_are_refused_by_the_columns_that_differ_and_shown_to_whoev
     assert "--allow-mixed" in err
     assert err.count("\n") == 1
     assert command(first, second, "--allow-mixed")[0] == 0
-    assert "measured different things (eval_epsilon)" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "measured differently (eval_epsilon) and were combined with --allow-mixed" in page
 
 
-def test_the_insistence_goes_with_selections_of_the_table():
+def test_selections_of_the_table_keep_the_mark_of_allow_mixed():
     table = as_table([result_row(0), result_row(1, eval_epsilon=0.2, val_robust_accuracy=0.6)])
     with pytest.raises(MixedStudiesError):
         front_of(table)
-    marked = insisted(table)
+    marked = with_mixed_allowed(table)
     assert front_of(marked)["trial_id"].to_pylist() == ["t00001"]
     for part in (marked.take([0, 1]), marked.filter([True, True]), marked.slice(0, 2)):
         require_like_for_like(part)
     assert set(mixed_columns(marked)) == {"eval_epsilon"}
 
 
-def test_bad_input_is_one_line(folder, command, tmp_path):
+def test_invalid_input_is_reported_in_one_line(folder, command, tmp_path):
     good, empty = folder("good", study_rows(5)), folder("empty", [])
     damaged, old = folder("damaged", study_rows(5)), folder("old", study_rows(5))
     file = damaged / "results" / "all.parquet"
@@ -129,7 +128,7 @@ def test_bad_input_is_one_line(folder, command, tmp_path):
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"robust_study.schema_version": b"1"}), path)
     for other, line in (
         (empty, "empty has no results yet"),
-        (damaged, "all.parquet is no whole Parquet file"),
+        (damaged, "all.parquet is not a complete Parquet file"),
         (old, "has result schema version 1, this robust-study reads version"),
         (tmp_path / "nowhere", "nowhere does not exist"),
     ):

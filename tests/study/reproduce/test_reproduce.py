@@ -1,4 +1,4 @@
-"""The paper's tables as studies: what each grid holds at each scale, and bad input to `reproduce`."""
+"""The paper's tables as studies: what each grid holds at each scale, and invalid input to `reproduce`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def configs(table: str, scale: str):
 
 def points(config) -> set[tuple[str, float | None, float]]:
     """Return the grid as (method, strength, dropout)."""
-    found = set()
+    grid = set()
     for point in config.space().grid():
         strength = point.get("trades.beta", point.get("robust_self_training.lambda"))
-        found.add((point["method"], strength, point["dropout"]))
-    return found
+        grid.add((point["method"], strength, point["dropout"]))
+    return grid
 
 
 @pytest.mark.parametrize("table", TABLES[1:])
@@ -60,11 +60,11 @@ FEW = ONCE | {("robust_self_training", 2.0), ("trades", 3.0), ("trades", 6.0)}
 )
 def test_each_table_holds_the_papers_models(table, scale, settings, dropouts):
     """The models listed in scripts/Table2.sh, Table3.sh and Table4.sh of the code published with the paper."""
-    for config, wanted, rates in zip(configs(table, scale), settings, dropouts, strict=True):
-        assert points(config) == {(*setting, rate) for setting in wanted for rate in rates}
+    for config, models, rates in zip(configs(table, scale), settings, dropouts, strict=True):
+        assert points(config) == {(*model, rate) for model in models for rate in rates}
 
 
-def test_the_papers_training_is_its_codes():
+def test_the_papers_training_follows_its_code():
     (cnn1, cnn2), (cifar, imagenet), (svhn, dropped) = (configs(table, "paper") for table in TABLES[1:])
     assert [config.model.name for config in (cnn1, cnn2, cifar, imagenet)] == ["cnn1", "cnn2", "wrn_40_10", "resnet50"]
     for config in (cnn1, cnn2, cifar, imagenet, svhn, dropped):
@@ -72,7 +72,7 @@ def test_the_papers_training_is_its_codes():
         assert config.dataset.train_size is None
         assert config.training.weight_decay == 0
         assert config.training.schedule == "milestones"
-    # a sum over 64 images there, a mean here
+    # the paper's loss is a sum over 64 images, ours a mean
     assert cnn1.training.lr == pytest.approx(1e-4 * 64)
     assert [config.training.epochs for config in (cnn1, cifar, imagenet, svhn, dropped)] == [160, 120, 70, 60, 120]
     adversarial = {"method": "adversarial_training", "train_epsilon": 0.031, "dropout": 0.0}
@@ -125,7 +125,7 @@ def command(tmp_path, monkeypatch, capsys):
         (["table4", "--scale", "laptop"], "table4-laptop: "),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_line(command, words, line, tmp_path):
+def test_invalid_input_is_reported_in_one_line(command, words, line, tmp_path):
     code, out, err = command(*words)
     assert code == 2
     assert out == ""
@@ -133,7 +133,7 @@ def test_bad_input_is_one_line(command, words, line, tmp_path):
     assert not list(tmp_path.glob("studies/*/*"))
 
 
-def test_table1_is_measured_once_and_printed_again(command, tmp_path):
+def test_table1_is_measured_once_and_reprinted(command, tmp_path):
     code, out, err = command("table1")
     assert code == 0
     assert "measuring digits" in err
@@ -143,9 +143,9 @@ def test_table1_is_measured_once_and_printed_again(command, tmp_path):
     home = tmp_path / "studies" / "table1-smoke"
     assert {path.suffix for path in home.glob("table1.*")} == {".md", ".tex", ".csv", ".parquet"}
     assert json.loads((home / "digits-linf" / "summary.json").read_text())["two_r"] == 7 / 16
-    again = command("table1")
-    assert again[1] == out
-    assert "measuring" not in again[2]
+    _, reprinted, notes = command("table1")
+    assert reprinted == out
+    assert "measuring" not in notes
 
 
 def test_a_dry_run_shows_the_study_and_starts_nothing(command, tmp_path):

@@ -1,4 +1,4 @@
-"""A table of the paper from nothing to its test figures, stopped on the way and gone on with."""
+"""A table of the paper from the start to its test values, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from analysis.data.results import read_evaluations
 
-# two whole runs of the command: too long for every `make test`
+# two complete runs of the command: too long for `make test`
 pytestmark = pytest.mark.chaos
 
 SMALL = (
@@ -26,7 +26,7 @@ SMALL = (
 )
 
 
-def test_a_table_is_measured_on_test_and_finished_where_it_stood(tmp_path) -> None:
+def test_a_table_is_measured_on_test_and_resumed_where_it_stopped(tmp_path) -> None:
     words = ["table3", *(word for entry in SMALL for word in ("--set", entry))]
 
     def reproduce() -> subprocess.CompletedProcess[str]:
@@ -44,12 +44,12 @@ def test_a_table_is_measured_on_test_and_finished_where_it_stood(tmp_path) -> No
     rows = pq.read_table(home / "table3.parquet").to_pylist()
     assert [(row["method"], row["split"]) for row in rows] == [("natural", "test"), ("TRADES", "test")]
     assert {row["split"] for row in read_evaluations(study).to_pylist()} == {"test"}
-    # as a stop between the grid and its last measurements leaves it
+    # as after a stop between the grid and its last measurements
     shutil.rmtree(study / "evaluations")
     (home / "table3.md").unlink()
-    again = reproduce()
-    assert again.returncode == 0, again.stderr
-    assert "all 2 trials are done" in again.stderr
-    assert [line for line in again.stdout.splitlines() if line.startswith("| digits")] == [
+    resumed = reproduce()
+    assert resumed.returncode == 0, resumed.stderr
+    assert "all 2 trials are done" in resumed.stderr
+    assert [line for line in resumed.stdout.splitlines() if line.startswith("| digits")] == [
         line for line in first.stdout.splitlines() if line.startswith("| digits")
     ]

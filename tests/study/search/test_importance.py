@@ -1,4 +1,4 @@
-"""Importance of hyperparameters: whose trials it rests on, and what the report says of it."""
+"""Importance of hyperparameters: the trials it is computed from, and its text in the report."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def test_importance_finds_what_matters() -> None:
         dropout, lr = float(rng.random()), float(rng.random())
         changes = {"param.dropout": dropout, "param.lr": lr, "val_clean_accuracy": 0.9 - 0.3 * dropout}
         rows.append(result_row(number, **changes))
-    found = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
-    assert next(iter(found)) == "param.dropout"
-    assert found["param.dropout"] > 0.9
+    shares = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
+    assert next(iter(shares)) == "param.dropout"
+    assert shares["param.dropout"] > 0.9
     assert importances(rows[: LEAST - 1], ["val_clean_accuracy"]) == {}
     assert importances(rows, ["val_robust_accuracy"]) == {}
 
 
-def test_importance_leaves_out_what_settings_do_only_together_and_says_whose_trials() -> None:
+def test_importance_leaves_out_interactions_and_describes_its_trials() -> None:
     rng = np.random.default_rng(0)
     rows = []
     for number in range(120):
@@ -35,11 +35,11 @@ def test_importance_leaves_out_what_settings_do_only_together_and_says_whose_tri
         rows.append(result_row(number, proposal="random" if number < LEAST - 1 else "sampler", **changes))
     shares, words = importance_of(as_table(rows))
     assert sum(shares["val_clean_accuracy"].values()) < 0.6
-    assert words.startswith("n = 120 sound trials, a sampler's own among them (only 19 did not")
+    assert words.startswith("n = 120 completed, unflagged trials, including the sampler's own (only 19 were proposed")
     words = importance_of(as_table([{**row, "proposal": "random"} for row in rows[:40]]))[1]
-    assert words == "n = 40 trials whose proposals did not follow results"
+    assert words == "n = 40 trials proposed independently of results"
     text = text_of(page_of(rows, importance=shares, importance_sample=words))
-    assert "N = 40 trials whose proposals did not follow results." in text
+    assert "N = 40 trials proposed independently of results." in text
 
 
 SMOOTH = """
@@ -49,7 +49,7 @@ search: {space: core, objectives: [val_clean_accuracy, val_lipschitz_log10]}
 """
 
 
-def test_importance_within_a_method_knows_its_own_settings_and_names_who_has_too_few(tmp_path) -> None:
+def test_importance_within_a_method_covers_its_own_settings_and_names_methods_with_too_few_trials(tmp_path) -> None:
     rng = np.random.default_rng(1)
     rows = []
     for number in range(2 * LEAST + 5):
@@ -70,9 +70,12 @@ def test_importance_within_a_method_knows_its_own_settings_and_names_who_has_too
     assert table.rows[0][:3] == ("trades", f"n = {2 * LEAST}", "training radius ε")
     assert methods == ["trades"] * 3
     text = text_of(page_of(rows, importance_within=[few, many]))
-    assert "fewer than 20 sound trials or none that vary: natural (5)" in text
+    assert "fewer than 20 sound trials or no setting that varies: natural (5)" in text
     sampled = as_table([row | {"proposal": "sampler"} for row in rows])
-    assert [(one.trials, one.independent) for one in importance_within(sampled)] == [(5, False), (2 * LEAST, False)]
+    assert [(method.trials, method.independent) for method in importance_within(sampled)] == [
+        (5, False),
+        (2 * LEAST, False),
+    ]
     assert objectives_shown([tmp_path]) == (
         "val_clean_accuracy",
         "val_robust_accuracy",

@@ -1,4 +1,4 @@
-"""What is proposed: start points, every point of a grid, seeds of repeated settings, nothing when time is up."""
+"""Proposals: start points, every point of a grid, replicates of repeated settings, none after the time budget."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def spec(config):
 
 
 def again(asked):
-    """What is asked when a trial runs a second time."""
+    """The config of a trial that runs a second time."""
     return asked | {"attempts": asked["attempts"] + 1}
 
 
 def outcomes(number):
-    """Every way in which a trial can end, in turn: completed, NaN, stopped early, failed, gone without a row."""
+    """Every way in which a trial can end, in turn: completed, NaN, stopped early, failed, lost without a row."""
     scores = {"val_clean_accuracy": (number % 7) / 7, "val_robust_accuracy": (number % 5) / 5}
     return [
         (GOOD | scores, TrialState.COMPLETE),
@@ -50,14 +50,14 @@ def outcomes(number):
     ][number % 5 if number > 4 else 0]
 
 
-def test_the_config_offers_the_samplers_there_are():
+def test_the_config_offers_all_samplers():
     assert set(get_args(SearchConfig.model_fields["sampler"].annotation)) == set(SAMPLERS)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_contract_of_every_sampler_with_all_endings_four_at_once_and_a_resume(sampler):
     listed = {"ranges": LISTED} if sampler == "grid" else {}
-    # a Gaussian process begins at ten completed trials, then takes seconds
+    # the Gaussian process starts at ten completed trials and then takes seconds
     trials = 31 if sampler == "gp" else 40
     config = study_config(
         sampler=sampler, methods=METHODS_OF_GRID, num_trials=trials, constraints=["val_clean_accuracy >= 0.3"], **listed
@@ -67,32 +67,32 @@ def test_contract_of_every_sampler_with_all_endings_four_at_once_and_a_resume(sa
     driver = Driver(config)
     while len(configs) < total - 6:
         asked = [driver.ask() for _ in range(min(4, total - 6 - len(configs)))]
-        for one in reversed(asked):
-            row, state = outcomes(one["number"])
-            configs[one["number"]], expected[one["number"]] = one, state
-            driver.end(one["number"], row, error=row is None)
+        for proposed in reversed(asked):
+            row, state = outcomes(proposed["number"])
+            configs[proposed["number"]], expected[proposed["number"]] = proposed, state
+            driver.end(proposed["number"], row, error=row is None)
     lost = [driver.ask() for _ in range(3)]
-    # the driver dies: of one trial the row was written, of two nothing was
+    # the driver dies: one trial has its row, two have none
     driver.rows[lost[0]["number"]] = GOOD | {"status": "stopped_early"}
     resumed = Driver(config, driver.storage, driver.rows)
     assert resumed.study.trials[lost[0]["number"]].state == TrialState.PRUNED
-    gone = [one for number, one in configs.items() if outcomes(number)[0] is None]
-    expected_first = [*sorted(gone, key=lambda one: one["number"]), *map(again, lost[1:])]
+    gone = [proposed for number, proposed in configs.items() if outcomes(number)[0] is None]
+    expected_first = [*sorted(gone, key=lambda proposed: proposed["number"]), *map(again, lost[1:])]
     assert resumed.run(len(expected_first)) == expected_first
-    configs |= {one["number"]: one for one in [*lost, *resumed.run(total - len(configs) - 3)]}
+    configs |= {proposed["number"]: proposed for proposed in [*lost, *resumed.run(total - len(configs) - 3)]}
     trials = resumed.study.trials
     assert [trial.number for trial in trials] == sorted(configs) == list(range(total))
     for trial in trials:
         assert trial.state.is_finished()
         assert trial.state == expected.get(trial.number, trial.state)
         assert (trial.values is None) == (trial.state != TrialState.COMPLETE)
-    kinds = Counter(one["proposal"] for one in configs.values())
+    kinds = Counter(proposed["proposal"] for proposed in configs.values())
     share = {"random": total, "grid": 0}.get(sampler, total * config.search.random_fraction)
     assert abs(kinds["random"] - share) < 1
     assert kinds["grid"] == (total if sampler == "grid" else 0)
 
 
-def test_a_grid_is_every_combination_once_also_when_it_is_resumed():
+def test_a_grid_has_every_combination_once_even_when_resumed():
     config = grid(num_trials=100)
     assert config.num_trials == POINTS
     driver = Driver(config)
@@ -102,16 +102,16 @@ def test_a_grid_is_every_combination_once_also_when_it_is_resumed():
     combinations |= set(itertools.product(["adversarial_training"], (0.0, 0.2), (0.1, 0.2, 0.3)))
     combinations |= set(itertools.product(["trades"], (0.0, 0.2), (0.1, 0.2, 0.3), (1, 6)))
     names = ("method", "dropout", "train_epsilon", "beta")
-    found = [tuple(one["spec"][name] for name in names if name in one["spec"]) for one in seen]
-    assert len(found) == POINTS
-    assert set(found) == combinations
-    assert {one["replicate_of"] for one in seen} == {None}
+    drawn = [tuple(proposed["spec"][name] for name in names if name in proposed["spec"]) for proposed in seen]
+    assert len(drawn) == POINTS
+    assert set(drawn) == combinations
+    assert {proposed["replicate_of"] for proposed in seen} == {None}
 
 
 @pytest.mark.parametrize("config", [grid(num_trials=3), study_config(num_trials=3)], ids=["grid", "tpe"])
 def test_a_failed_trial_whose_row_was_lost_is_run_again_as_it_was(config):
     first = Driver(config)
-    asked = first.run(3, lambda one: GOOD if one["number"] != 1 else {"status": "failed"})
+    asked = first.run(3, lambda proposed: GOOD if proposed["number"] != 1 else {"status": "failed"})
     assert [trial.state.name for trial in first.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     del first.rows[1]
     second = Driver(config, first.storage, first.rows)
@@ -124,7 +124,7 @@ def test_a_part_of_a_grid_is_mixed_and_drawn_by_the_seed():
     first, again, other = (Driver(grid(num_trials=9, seed=seed)).run(9) for seed in (0, 0, 1))
     assert first == again
     assert first != other
-    assert len({one["spec"]["method"] for one in first}) > 1
+    assert len({proposed["spec"]["method"] for proposed in first}) > 1
 
 
 def test_a_grid_over_a_range_is_refused_until_it_has_points():
@@ -143,7 +143,7 @@ def test_a_grid_over_a_range_is_refused_until_it_has_points():
     assert sorted({point["trades.beta"] for point in points if "trades.beta" in point}) == [1.0, 10.0, 100.0]
 
 
-def test_repeated_settings_become_seeds_of_the_first():
+def test_repeated_settings_are_replicates_of_the_first_trial():
     config = study_config(
         sampler="random", methods=["natural", "trades"], ranges={"dropout": {"values": [0.0, 0.2]}},
         fixed={"beta": 6.0, "train_epsilon": 0.1}, num_trials=30,
@@ -155,35 +155,36 @@ def test_repeated_settings_become_seeds_of_the_first():
     asked += resumed.run(20)
     assert asked[10] == again(lost)
     first: dict[tuple, int] = {}
-    for one in asked:
-        expected = first.setdefault(spec(one), one["number"])
-        assert one["replicate_of"] == (None if expected == one["number"] else expected)
+    for proposed in asked:
+        expected = first.setdefault(spec(proposed), proposed["number"])
+        assert proposed["replicate_of"] == (None if expected == proposed["number"] else expected)
     assert len(first) == 4
-    seeds = {config.trial_spec(one["spec"], number=one["number"]).seed for one in asked}
+    seeds = {config.trial_spec(proposed["spec"], number=proposed["number"]).seed for proposed in asked}
     assert len(seeds) == len(asked)
 
 
-def test_a_trial_asked_before_its_twin_stays_the_first_though_it_ends_later():
+def test_a_trial_proposed_before_its_replicate_stays_the_first_even_if_it_ends_later():
     config = study_config(methods=["natural"], fixed={"dropout": 0.1})
     driver = Driver(config)
     first, second = driver.ask(), driver.ask()
     driver.end(second["number"], GOOD)
     resumed = Driver(config, driver.storage, driver.rows)
-    assert [one["replicate_of"] for one in (first, second, *resumed.run(2))] == [None, 0, None, 0]
+    assert [proposed["replicate_of"] for proposed in (first, second, *resumed.run(2))] == [None, 0, None, 0]
 
 
 def paper(**search):
     return study_config(methods=list(METHODS), start_from="paper", num_trials=30, **search)
 
 
-def test_a_study_starts_at_the_papers_settings_once():
+def test_a_study_starts_with_the_papers_settings_once():
     config = paper(ranges={"h": [0.01, 1.0]}, fixed={"direction": "l2"})
     driver = Driver(config)
     early = driver.run(4)
     seen = early + Driver(config, driver.storage, driver.rows).run(20)
-    starts = [one for one in seen if one["proposal"] == "start_point"]
+    starts = [proposed for proposed in seen if proposed["proposal"] == "start_point"]
     assert starts == seen[: len(starts)]
-    strengths = Counter((one["spec"]["method"], one["spec"].get("beta", one["spec"].get("lambda"))) for one in starts)
+    specs = [proposed["spec"] for proposed in starts]
+    strengths = Counter((spec["method"], spec.get("beta", spec.get("lambda"))) for spec in specs)
     assert strengths == Counter(
         [
             ("natural", None), ("adversarial_training", None),
@@ -192,10 +193,10 @@ def test_a_study_starts_at_the_papers_settings_once():
             ("gradient_regularization", 1), ("locally_linear", 4), ("locally_linear", 3),
         ]
     )  # fmt: skip
-    for one in starts:
-        assert one["spec"]["dropout"] == 0
-        assert one["spec"].get("train_epsilon", 0.15) == config.evaluation.epsilon
-    assert {one["proposal"] for one in seen[len(starts) :]} == {"random", "sampler"}
+    for proposed in starts:
+        assert proposed["spec"]["dropout"] == 0
+        assert proposed["spec"].get("train_epsilon", 0.15) == config.evaluation.epsilon
+    assert {proposed["proposal"] for proposed in seen[len(starts) :]} == {"random", "sampler"}
 
 
 def test_the_papers_settings_are_legal_for_their_methods():
@@ -204,22 +205,22 @@ def test_the_papers_settings_are_legal_for_their_methods():
             build_method(method, settings)
 
 
-def test_a_start_point_that_no_trial_can_be_is_left_out_and_said():
+def test_a_start_point_outside_the_space_is_left_out_and_reported():
     points, left_out = paper_points(paper().space(), epsilon=0.15)
     assert [line for line in left_out if "gradient_regularization" in line and "every trial has h 0.01" in line]
     assert not [point for point in points if point["method"] == "gradient_regularization"]
 
 
-def test_fixed_and_narrowed_spaces_keep_what_they_hold_of_the_paper():
+def test_fixed_and_narrowed_spaces_keep_the_start_points_inside_them():
     config = study_config(
         methods=["trades"], start_from="paper", fixed={"beta": 3.0},
         ranges={"dropout": [0.2, 0.5], "train_epsilon": {"values": [0.1, 0.2]}}, num_trials=9,
     )  # fmt: skip
     driver = Driver(config)
     assert len(driver.left_out) == 2
-    one, *others = driver.run(3)
-    assert (one["proposal"], one["spec"]["beta"]) == ("start_point", 3.0)
-    assert one["spec"]["dropout"] >= 0.2
+    proposed, *others = driver.run(3)
+    assert (proposed["proposal"], proposed["spec"]["beta"]) == ("start_point", 3.0)
+    assert proposed["spec"]["dropout"] >= 0.2
     assert {other["proposal"] for other in others} <= {"sampler", "random"}
 
 
@@ -229,7 +230,7 @@ def test_a_paper_value_outside_its_range_is_one_clear_line():
         parse_config(tree)
     tree = grid().to_dict()
     tree["search"]["start_from"] = "paper"
-    with pytest.raises(UsageError, match=r"`search\.start_from` has no use with `sampler: grid`"):
+    with pytest.raises(UsageError, match=r"`search\.start_from` has no effect with `sampler: grid`"):
         parse_config(tree)
 
 
@@ -241,14 +242,14 @@ def test_durations(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "8", "8 h", "h", "-1h", "8hours", "0m"])
-def test_what_is_no_duration_is_one_clear_line(text):
+def test_an_invalid_duration_is_one_clear_line(text):
     tree = study_config().to_dict()
     tree["search"]["time_budget"] = text
     with pytest.raises(UsageError, match=r"`search\.time_budget`: a duration must"):
         parse_config(tree)
 
 
-def test_no_trial_starts_after_the_time_budget_and_begun_ones_are_finished():
+def test_no_trial_starts_after_the_time_budget_and_started_ones_are_finished():
     now = [1000.0]
     config = study_config(time_budget="100s")
     driver = Driver(config, clock=lambda: now[0])
@@ -265,14 +266,14 @@ def test_no_trial_starts_after_the_time_budget_and_begun_ones_are_finished():
     third = resumed.ask()
     now[0] += 1
     assert resumed.ask() == "FINISHED"
-    for one in (second, third):
-        resumed.end(one["number"], GOOD)
+    for proposed in (second, third):
+        resumed.end(proposed["number"], GOOD)
     assert spent(resumed.study) == 100
     assert Driver(config, driver.storage, driver.rows, clock=lambda: now[0]).ask() == "FINISHED"
     assert len(resumed.study.trials) == 3
 
 
-def test_long_epochs_are_counted_before_their_trial_ends():
+def test_the_time_of_long_epochs_counts_before_their_trial_ends():
     now = [0.0]
     driver = Driver(study_config(time_budget="1h"), clock=lambda: now[0])
     driver.ask()

@@ -1,3 +1,5 @@
+"""The searcher: its proposals, how it reports endings to Optuna, and what a resumed study proposes."""
+
 from __future__ import annotations
 
 import math
@@ -51,7 +53,7 @@ def make(tmp_path):
 
 
 def finish(searcher, name, row, *, error=False):
-    """Ask for a trial and end it with this result row; None: nothing was ever written."""
+    """Ask for a trial and end it with this result row, or without one when None."""
     config = searcher.suggest(name)
     end(searcher, name, row, error=error)
     return config
@@ -86,7 +88,7 @@ def test_the_row_is_written_before_optuna_is_told(make):
     assert seen == [TrialState.RUNNING]
 
 
-def test_an_ended_trial_whose_row_was_lost_is_run_again_and_told_nothing(make):
+def test_an_ended_trial_whose_row_was_lost_is_run_again_and_not_told_twice(make):
     study, searcher = make()
     config = finish(searcher, "a", GOOD)
     finish(searcher, "b", GOOD)
@@ -104,17 +106,17 @@ def test_an_ended_trial_whose_row_was_lost_is_run_again_and_told_nothing(make):
     assert [trial.values for trial in study.trials] == [[0.9, 0.4]] * 2
 
 
-def test_a_smaller_study_leaves_no_trial_running(make, monkeypatch, tmp_path):
+def test_lowering_num_trials_leaves_no_trial_running(make, monkeypatch, tmp_path):
     from study.driver import tune_run
 
     study, searcher = make()
     finish(searcher, "a", GOOD)
     searcher.suggest("b")
     searcher.suggest("c")
-    books = SimpleNamespace(rows={0: GOOD}, count=1, failed=0)
-    monkeypatch.setattr(tune_run, "_ledger", lambda config, study_dir: books)
+    result_writer = SimpleNamespace(rows={0: GOOD}, count=1, failed=0)
+    monkeypatch.setattr(tune_run, "_result_writer", lambda config, study_dir: result_writer)
     monkeypatch.setattr(tune_run, "open_search", lambda config, study_dir: study)
-    monkeypatch.setattr(tune_run, "_opened", lambda *words, **options: "tracker")
+    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")
     config = study_config(num_trials=1, start_from=None)
     assert tune_run.run_study(config, tmp_path) == "tracker"
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL"]
@@ -135,7 +137,7 @@ def test_a_trial_without_its_row_stays_open(make):
 
 def test_no_trial_is_proposed_once_the_study_is_to_stop(make):
     study, searcher = make()
-    searcher._closing = lambda: True
+    searcher._stop_requested = lambda: True
     assert searcher.suggest("a") == Searcher.FINISHED
     assert study.trials == []
 
@@ -154,7 +156,7 @@ def test_a_driver_that_died_leaves_its_trials_to_the_next_one(make):
     configs = [searcher.suggest(name) for name in "abcd"]
     end(searcher, "b", GOOD)
 
-    rows = {1: GOOD, 2: {**GOOD, "status": "failed"}}  # the row of 2 was written, Optuna never heard
+    rows = {1: GOOD, 2: {**GOOD, "status": "failed"}}  # the row of 2 was written, but Optuna was not told
     again = open_study(optuna.storages.get_storage(study._storage._backend.url), "study", search())
     pending = unfinished(again, rows, search())
     assert pending == [0, 3]
@@ -185,7 +187,7 @@ FLOOR = ["val_clean_accuracy >= 0.8"]
 
 
 def dropout_decides(dropout):
-    """More dropout, more robust and less accurate: the floor of 0.8 leaves dropout below 0.2."""
+    """More dropout means more robust and less accurate: the floor of 0.8 requires dropout below 0.2."""
     return {**GOOD, "val_clean_accuracy": 1 - dropout, "val_robust_accuracy": dropout}
 
 
@@ -236,16 +238,16 @@ def test_the_random_share_is_exact_and_spread(fraction):
 def test_random_proposals_are_marked_and_do_not_depend_on_results(make, tmp_path):
     def proposals(name, accuracy):
         study, searcher = make(search(random_fraction=0.25), name=name)
-        found = {}
+        random = {}
         for number in range(40):
             config = searcher.suggest(str(number))
             if config["proposal"] == "random":
-                found[number] = config["spec"]
+                random[number] = config["spec"]
             row = {"val_clean_accuracy": accuracy(number), "val_robust_accuracy": 0.5, "status": "completed"}
             end(searcher, str(number), row)
         marked = [trial.number for trial in study.trials if trial.user_attrs["proposal"] == "random"]
-        assert marked == list(found)
-        return found
+        assert marked == list(random)
+        return random
 
     first = proposals("first", lambda number: number / 40)
     second = proposals("second", lambda number: 1 - number / 40)
@@ -267,11 +269,11 @@ def test_another_studys_storage_is_refused(make):
         make(search(objectives=["val_clean_accuracy", "val_lipschitz_scale_free_log10"]), on_disk=True)
 
 
-def test_ending_takes_three_objectives_from_a_row():
+def test_an_outcome_may_have_three_objectives():
     row = {**GOOD, "val_lipschitz_scale_free_mean": 10.0}
-    end = outcome_for_optuna(search(objectives=[*OBJECTIVES, "val_lipschitz_scale_free_log10"]), row)
-    assert end.state == TrialState.COMPLETE
-    assert end.values == [0.9, 0.4, pytest.approx(1.0)]
+    outcome = outcome_for_optuna(search(objectives=[*OBJECTIVES, "val_lipschitz_scale_free_log10"]), row)
+    assert outcome.state == TrialState.COMPLETE
+    assert outcome.values == [0.9, 0.4, pytest.approx(1.0)]
 
 
 def test_trial_ids_sort_as_their_numbers():

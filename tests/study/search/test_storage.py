@@ -1,4 +1,4 @@
-"""Where Optuna's trials are kept: SQLite on this disk alone, a journal, a server."""
+"""Optuna's storage: SQLite on a local disk only, a journal, a server."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def mounts(tmp_path, monkeypatch):
         ("", None),
     ],
 )
-def test_the_mount_that_holds_a_folder_is_found(mounts, place, kind):
-    found = network_mount(mounts / place)
-    assert (found and found[1]) == kind
+def test_the_mount_of_a_folder_is_found(mounts, place, kind):
+    mount = network_mount(mounts / place)
+    assert (mount and mount[1]) == kind
 
 
-def test_a_link_to_a_network_mount_is_seen_through(mounts):
+def test_a_link_to_a_network_mount_is_followed(mounts):
     (mounts / "link").symlink_to(mounts / "shared")
     assert network_mount(mounts / "link" / "study") == (str(mounts / "shared"), "nfs4")
 
@@ -85,9 +85,9 @@ def test_sqlite_is_refused_on_a_network_mount_and_a_journal_is_not(mounts):
 
 
 @pytest.mark.parametrize("kind", [None, "journal", "journal:PATH"])
-def test_a_storage_keeps_its_trials(tmp_path, kind):
-    chosen = {} if kind is None else {"storage.optuna": kind.replace("PATH", str(tmp_path / "elsewhere" / "journal"))}
-    search = config(**chosen)
+def test_a_storage_stores_trials(tmp_path, kind):
+    assignments = {} if kind is None else {"storage.optuna": kind.replace("PATH", str(tmp_path / "other" / "journal"))}
+    search = config(**assignments)
     check_storage(search, tmp_path, is_new=True)
     study = open_search(search, tmp_path)
     study.tell(study.ask(), [0.9, 0.4])
@@ -99,7 +99,7 @@ def test_a_storage_keeps_its_trials(tmp_path, kind):
 def test_a_name_that_is_taken_in_a_shared_storage_is_refused(tmp_path):
     shared = config(**{"storage.optuna": f"journal:{tmp_path / 'journal'}"})
     open_search(shared, tmp_path / "first")
-    with pytest.raises(UsageError, match=r"holds a study 'quickstart' already: .* --set name=NEW_NAME"):
+    with pytest.raises(UsageError, match=r"already has a study 'quickstart': .* --set name=NEW_NAME"):
         check_storage(shared, tmp_path / "second", is_new=True)
     check_storage(shared, tmp_path / "first", is_new=False)
 

@@ -1,4 +1,4 @@
-"""A study's Optuna storage on a PostgreSQL server; the password comes from the environment alone."""
+"""A study's Optuna storage on a PostgreSQL server, with the password from the environment only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server(tmp_path_factory):
         yield running
 
 
-def test_a_study_lives_on_a_postgresql_server(server, tmp_path, monkeypatch):
+def test_a_study_is_stored_on_a_postgresql_server(server, tmp_path, monkeypatch):
     url = server.create("studies")
     config = load_config("quickstart", assignments=[f"storage.optuna={url}"])
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
@@ -37,7 +37,7 @@ def test_a_study_lives_on_a_postgresql_server(server, tmp_path, monkeypatch):
     assert [trial.values for trial in open_search(config, tmp_path).trials] == [[0.9, 0.4]]
     assert server.sql("studies", "select study_name from studies") == "quickstart"
     assert not list(tmp_path.iterdir())
-    with pytest.raises(UsageError, match="holds a study 'quickstart' already"):
+    with pytest.raises(UsageError, match="already has a study 'quickstart'"):
         check_storage(config, tmp_path / "other", is_new=True)
     assert optuna.storages.get_storage(url.replace("://", "+psycopg://")).get_all_studies()
 

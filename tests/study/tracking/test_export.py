@@ -1,4 +1,4 @@
-"""Rows rebuilt from MLflow alone against the rows on disk."""
+"""Rows rebuilt from MLflow alone equal the rows on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from study.tracking.export import export
 ROWS = [
     row(0, val_lipschitz_max=math.inf, val_loss=math.nan, seed=2**62 + 1, flags=["a", "b"]),
     row(1, **{"param.beta": None, "param.never": None, "method": "natural", "val_robust_accuracy": 1 / 3}),
-    row(2, status="failed", reason="diverged, at once", val_robust_accuracy=None, epochs=1),
+    row(2, status="failed", reason="diverged", val_robust_accuracy=None, epochs=1),
 ]
 
 
@@ -32,8 +32,8 @@ def study(tmp_path_factory):
     (folder / "study.yaml").write_text("{name: s, dataset: {name: digits}, search: {space: core}}")
     tracking = tracker(folder, uri)
     tracking.start({}, {"study": "s"})
-    for one in ROWS:
-        run_trial(tracking, folder, one)
+    for trial in ROWS:
+        run_trial(tracking, folder, trial)
     assert tracking.close("FINISHED", timeout=120) is None
     return folder, uri
 
@@ -62,10 +62,10 @@ def test_a_folder_and_its_store_export_the_same_csv(study, tmp_path):
     assert (first["val_lipschitz_max"], first["val_loss"], first["flags"]) == ("inf", "nan", '["a", "b"]')
     assert float(second["val_robust_accuracy"]) == 1 / 3
     assert third["val_robust_accuracy"] == ""
-    export(folder, uri=None, experiment=None, out=tmp_path / "a.csv")  # again: replaced
+    export(folder, uri=None, experiment=None, out=tmp_path / "a.csv")  # replaces the file
 
 
-def test_of_two_studies_of_one_name_the_newest_counts_unless_one_is_chosen(study, tmp_path, capsys):
+def test_of_studies_with_one_name_the_newest_is_exported_unless_another_is_selected(study, tmp_path, capsys):
     uri = study[1]
     copy = tmp_path / "mlflow.db"
     shutil.copy(uri.removeprefix("sqlite:///"), copy)
@@ -82,19 +82,19 @@ def test_of_two_studies_of_one_name_the_newest_counts_unless_one_is_chosen(study
     run_trial(tracking, seeds, row(0, study="s-confirm", seed=8))
     assert tracking.close("FINISHED") is None
 
-    def exported(wanted):
-        export(None, uri=f"sqlite:///{copy}", experiment="robust-study", out=tmp_path / "rows.parquet", study=wanted)
+    def exported(name):
+        export(None, uri=f"sqlite:///{copy}", experiment="robust-study", out=tmp_path / "rows.parquet", study=name)
         return read_results(tmp_path / "rows.parquet")["seed"].to_pylist(), " ".join(capsys.readouterr().err.split())
 
-    seeds, said = exported(None)
+    seeds, notes = exported(None)
     assert seeds == [7]
-    assert "left out: an older study s; --study abc exports it" in said
-    assert "left out: the new seeds of s; --study again exports it" in said
-    seeds, said = exported("s")
+    assert "skipped: an older study s; --study abc exports it" in notes
+    assert "skipped: the new seeds of s; --study again exports it" in notes
+    seeds, notes = exported("s")
     assert seeds == [7]
-    assert "an older study s; --study abc exports it" in said
-    assert "new seeds" not in said
-    assert [exported(wanted)[0] for wanted in ("newer", "again", "s-confirm")] == [[7], [8], [8]]
+    assert "an older study s; --study abc exports it" in notes
+    assert "new seeds" not in notes
+    assert [exported(name)[0] for name in ("newer", "again", "s-confirm")] == [[7], [8], [8]]
     assert len(exported("abc")[0]) == 3
     with pytest.raises(UsageError, match=r"--study t is not in the experiment; it has: s \(id abc\), s \(id newer\)"):
         exported("t")
@@ -104,11 +104,11 @@ SECRET = "hunter2-not-to-be-shown"
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
-        ("./mlflow.db", r"--mlflow must begin with one of .* a file's is sqlite:///PATH"),
+        ("./mlflow.db", r"--mlflow must begin with one of .* for a file use sqlite:///PATH"),
         ("sqlite:///typo.db", r"--mlflow names typo.db, which does not exist"),
-        ("sqlite:///optuna.db", r"--mlflow names optuna.db, which is not MLflow's"),
+        ("sqlite:///optuna.db", r"--mlflow names optuna.db, which is not an MLflow store"),
         ("sqlite:///notes.txt", r"--mlflow names notes.txt, which cannot be read"),
         (f"http://ada:{SECRET}@127.0.0.1:1", "--mlflow must not hold a user name, password or token"),
         (f"postgresql://127.0.0.1:1/mlflow?password={SECRET}", "--mlflow must not hold a user name, password or token"),
@@ -116,14 +116,14 @@ SECRET = "hunter2-not-to-be-shown"
         ("postgresql+psycopg://127.0.0.1:1/mlflow", "MLflow at postgresql"),
     ],
 )
-def test_a_store_that_is_none_is_said_in_a_line_and_nothing_is_made(tmp_path, monkeypatch, uri, said):
+def test_an_unusable_store_is_refused_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, uri, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with closing(sqlite3.connect("optuna.db")) as database, database:
         database.execute("create table studies (id integer)")
     (tmp_path / "notes.txt").write_text("notes " * 1000)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         export(None, uri=uri, experiment="robust-study", out=tmp_path / "out.csv")
     assert len(str(caught.value).splitlines()) == 1
     assert SECRET not in str(caught.value)
@@ -131,7 +131,7 @@ def test_a_store_that_is_none_is_said_in_a_line_and_nothing_is_made(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("folder", "uri", "experiment", "out", "said"),
+    ("folder", "uri", "experiment", "out", "message"),
     [
         (None, None, None, "x.csv", "either a STUDY_DIR, or --mlflow"),
         (None, "sqlite:///x.db", None, "x.csv", "either a STUDY_DIR, or --mlflow"),
@@ -140,18 +140,18 @@ def test_a_store_that_is_none_is_said_in_a_line_and_nothing_is_made(tmp_path, mo
         ("nowhere", None, None, "x.csv", "does not exist"),
     ],
 )
-def test_what_cannot_be_exported_is_said_in_a_line(tmp_path, folder, uri, experiment, out, said):
-    with pytest.raises(UsageError, match=said):
+def test_wrong_arguments_are_refused(tmp_path, folder, uri, experiment, out, message):
+    with pytest.raises(UsageError, match=message):
         export(tmp_path / folder if folder else None, uri=uri, experiment=experiment, out=tmp_path / out)
 
 
-def test_outcomes_that_are_not_there_are_said(study, tmp_path, capsys):
+def test_missing_outcomes_are_counted_in_a_note(study, tmp_path, capsys):
     folder, uri = study
     store = tmp_path / "mlartifacts"
     shutil.copytree(folder.parent / "mlartifacts", store)
     client = MlflowClient(tracking_uri=uri)
-    found = {run.data.tags["robust_study.trial_id"]: run for run in client.search_runs(["1"])}
-    lost = folder.parent / "mlartifacts/robust-study" / found["00001"].info.run_id
+    runs = {run.data.tags["robust_study.trial_id"]: run for run in client.search_runs(["1"])}
+    lost = folder.parent / "mlartifacts/robust-study" / runs["00001"].info.run_id
     shutil.rmtree(lost)
     try:
         export(None, uri=uri, experiment="robust-study", out=tmp_path / "rows.parquet")
@@ -159,11 +159,11 @@ def test_outcomes_that_are_not_there_are_said(study, tmp_path, capsys):
         shutil.copytree(store / "robust-study" / lost.name, lost)
     assert read_results(tmp_path / "rows.parquet").num_rows == 3
     assert sorted(read_examples(tmp_path / "rows.examples.parquet")["trial_id"].to_pylist()) == ["00000", "00002"]
-    assert "no per-example outcomes of 1 of 2 trials are there" in " ".join(capsys.readouterr().err.split())
+    assert "no per-example outcomes for 1 of 2 trials: " in " ".join(capsys.readouterr().err.split())
     export(None, uri=uri, experiment="robust-study", out=tmp_path / "rows.parquet")
-    assert "per-example outcomes of" not in capsys.readouterr().err
+    assert "no per-example outcomes" not in capsys.readouterr().err
 
 
-def test_an_experiment_that_is_not_there_is_answered_with_those_that_are(study, tmp_path):
+def test_an_unknown_experiment_is_refused_with_those_that_exist(study, tmp_path):
     with pytest.raises(UsageError, match=r"no experiment 'robust'; it has: Default, robust-study"):
         export(None, uri=study[1], experiment="robust", out=tmp_path / "x.csv")

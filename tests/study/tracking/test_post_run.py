@@ -1,4 +1,4 @@
-"""What a study's own run shows at the end, and what commands add to it afterwards."""
+"""What a study's parent run holds at the end, and what commands add to it afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = [row(0), row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.6)]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, empty_store):
-    """The client of a store where each test has an experiment of its own, and where it lies."""
+    """The client of a store with an experiment for each test, and the store's file."""
     from study.tracking.client import connect
 
     path = Path(shutil.copy(empty_store, tmp_path_factory.mktemp("later") / "mlflow.db"))
@@ -38,7 +38,7 @@ def store(tmp_path_factory, empty_store):
 
 @pytest.fixture
 def study(tmp_path, store, request):
-    """A tracked study that has ended, each test's own; the client."""
+    """A tracked study that has ended, for one test; the client."""
     client, path = store
     folder = tmp_path / "study"
     folder.mkdir()
@@ -48,24 +48,24 @@ def study(tmp_path, store, request):
     )
     tracking = open_tracker(folder)
     tracking.start({}, {"study": "s"})
-    for one in ROWS:
-        run_trial(tracking, folder, one)
+    for trial in ROWS:
+        run_trial(tracking, folder, trial)
     assert tracking.close("FINISHED", timeout=120) is None
     return folder, client
 
 
 def open_tracker(folder):
-    own = open_config(folder).tracking
-    return tracker(folder, own.uri, experiment=own.experiment)
+    config = open_config(folder).tracking
+    return tracker(folder, config.uri, experiment=config.experiment)
 
 
-def on_parent(study, where):
-    """Names of the parent run's artifacts in a folder; the parent stays closed."""
+def on_parent(study, artifact_folder):
+    """Names of the parent run's artifacts in a folder; checks that the run is closed."""
     folder, client = study
     experiment = client.get_experiment_by_name(open_config(folder).tracking.experiment)
     (parent,) = client.search_runs([experiment.experiment_id], f"tags.`{TRIAL_TAG}` = 'study'")
     assert parent.info.status == "FINISHED"
-    return [item.path.rpartition("/")[2] for item in client.list_artifacts(parent.info.run_id, where)]
+    return [item.path.rpartition("/")[2] for item in client.list_artifacts(parent.info.run_id, artifact_folder)]
 
 
 def ended(folder, **options):
@@ -75,7 +75,7 @@ def ended(folder, **options):
     return tracking.close("FINISHED", timeout=120)
 
 
-def test_the_report_and_every_figure_hang_on_the_studys_run_when_it_ends(study):
+def test_the_report_and_every_figure_are_artifacts_of_the_studys_run_when_it_ends(study):
     folder, _ = study
     (folder / "figures").mkdir()
     for name in ("pareto.png", "slice_dropout.png", "table.tex"):
@@ -89,7 +89,7 @@ def test_the_report_and_every_figure_hang_on_the_studys_run_when_it_ends(study):
     assert "00001" in (folder / "report.html").read_text()
 
 
-def test_a_report_that_cannot_be_written_costs_a_line(study, monkeypatch, capsys):
+def test_a_report_that_cannot_be_written_costs_only_a_line(study, monkeypatch, capsys):
     folder, _ = study
 
     def fail(study_dir):
@@ -97,21 +97,21 @@ def test_a_report_that_cannot_be_written_costs_a_line(study, monkeypatch, capsys
 
     monkeypatch.setattr("study.lifecycle.publish.report_page", fail)
     assert ended(folder) is None
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"the report could not be written (MemoryError: too large); later: robust-study report {folder}" in said
+    notes = " ".join(capsys.readouterr().err.split())
+    problem = "the report could not be written (MemoryError: too large)"
+    assert f"{problem}; write it with: robust-study report {folder}" in notes
     assert on_parent(study, "front") == ["front.csv", "front.parquet"]
 
 
-def test_report_and_figures_hand_over_what_they_make_in_the_studys_folder(study, tmp_path, monkeypatch):
+def test_report_and_figures_upload_what_they_write_to_the_studys_folder(study, tmp_path, monkeypatch):
     folder, _ = study
 
-    def drawn(table, out, known, **options):
+    def drawn(material, out, **options):
         out.mkdir(exist_ok=True)
         (out / "slice.png").write_bytes(b"drawn")
         return [out / "slice.png"]
 
     monkeypatch.setattr("analysis.plots.studies.study_figures.write_paper_figures", drawn)
-    monkeypatch.setattr("study.reports.figures._known", lambda table, home: None)
     write_report([folder], out=tmp_path / "elsewhere.html")
     draw_all(folder, formats=["png"], width="column", out=tmp_path / "elsewhere")
     assert (on_parent(study, "report"), on_parent(study, "figures")) == ([], [])
@@ -123,28 +123,31 @@ def test_report_and_figures_hand_over_what_they_make_in_the_studys_folder(study,
 def test_test_values_reach_the_runs_of_their_trials_with_the_number_of_images(study, monkeypatch):
     folder, client = study
     experiment = client.get_experiment_by_name(open_config(folder).tracking.experiment).experiment_id
-    shown = {"test_robust_accuracy": 0.4, "test_examples": 60.0}
-    monkeypatch.setattr("study.tracking.post_run.tracked_metrics", lambda result, rows, study_dir: shown)
+    values = {"test_robust_accuracy": 0.4, "test_examples": 60.0}
+    monkeypatch.setattr("study.tracking.post_run.tracked_metrics", lambda result, rows, study_dir: values)
     track_tested(open_config(folder), folder, ROWS[:1], [])
-    found = {run.data.tags[TRIAL_TAG]: run.data.metrics for run in client.search_runs([experiment])}
-    assert shown.items() <= found["00000"].items()
-    assert not shown.keys() & found["00001"].keys()
+    metrics = {run.data.tags[TRIAL_TAG]: run.data.metrics for run in client.search_runs([experiment])}
+    assert values.items() <= metrics["00000"].items()
+    assert not values.keys() & metrics["00001"].keys()
 
 
-def test_a_store_that_was_removed_is_not_made_again_by_the_way(study, tmp_path, capsys):
+def test_a_store_that_was_deleted_is_not_created_again_by_report_or_ui(study, tmp_path, capsys):
     folder, _ = study
     gone = tmp_path / "gone.db"
     text = (folder / "study.yaml").read_text()
     (folder / "study.yaml").write_text(text.replace(open_config(folder).tracking.uri, f"sqlite:///{gone}"))
     write_report([folder], out=None)
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"gone.db is not there, so MLflow does not show report; make it with: robust-study sync {folder}" in said
+    notes = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"MLflow is missing the report, since {gone} does not exist; create it with: robust-study sync {folder}"
+        in notes
+    )
     assert not gone.exists()
-    with pytest.raises(UsageError, match=f"gone.db does not exist: make it again with: robust-study sync {folder}"):
+    with pytest.raises(UsageError, match=f"gone.db does not exist: create it again with: robust-study sync {folder}"):
         serve(folder, port=None)
 
 
-def test_a_deleted_experiment_is_named_with_the_way_back(study, tmp_path):
+def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(study, tmp_path):
     folder, client = study
     name = open_config(folder).tracking.experiment
     experiment = client.get_experiment_by_name(name).experiment_id
@@ -152,7 +155,7 @@ def test_a_deleted_experiment_is_named_with_the_way_back(study, tmp_path):
     tracking = open_tracker(folder)
     tracking.start({}, {"study": "s"})
     problem = tracking.close("FINISHED", timeout=3)
-    assert f"experiment {name!r} was deleted there" in problem
+    assert f"experiment {name!r} was deleted: restore it with" in problem
     assert f"mlflow experiments restore --experiment-id {experiment}`" in problem
 
 
@@ -165,22 +168,21 @@ def test_the_docs_filter_for_doubted_measurements_finds_every_flag_and_nothing_e
         client.create_run(experiment, tags=tags(row(0, flags=[flag])), run_name=flag)
     client.create_run(experiment, tags=tags(row(0, flags=[])), run_name="sound")
     client.create_run(experiment, tags=tags(row(0, status="failed", flags=None)), run_name="failed")
-    found = {run.info.run_name for run in client.search_runs([experiment], filter_string=query)}
-    assert found == set(FLAGS)
+    assert {run.info.run_name for run in client.search_runs([experiment], filter_string=query)} == set(FLAGS)
 
 
-def test_a_data_sets_test_images_are_counted_though_withheld():
+def test_test_images_are_counted_though_they_are_not_loaded():
     data = load_dataset(DatasetSpec(name="digits"))
-    for one in (data, data.without_test()):
-        profile = dataset_event(one)["profile"]
+    for loaded in (data, data.without_test()):
+        profile = dataset_event(loaded)["profile"]
         assert {split: profile[split] for split in ("train", "val", "test")} == {"train": 1293, "val": 144, "test": 360}
 
 
 def test_a_token_of_the_environment_reaches_the_server_and_nothing_else(tmp_path, monkeypatch):
     from study.tracking.client import connect
 
-    for what in ("USERNAME", "PASSWORD"):
-        monkeypatch.delenv(f"MLFLOW_TRACKING_{what}", raising=False)
+    for part in ("USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{part}", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-token")
     with stub_server(authorization="Bearer secret-token") as server:
         assert connect(server.uri).search_experiments() == []

@@ -1,4 +1,4 @@
-"""Tracking against a real SQLite store: shape of the runs, nothing twice, nothing lost, nothing raised."""
+"""Tracking to a real SQLite store: the structure of the runs; nothing is duplicated, lost or raised."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from study.tracking.row_mapping import ON_FRONT, PARENT_TAG, TRIAL_TAG, row_from
 from study.tracking.spool import Spool
 
 
-def test_a_study_is_one_parent_with_a_child_a_trial(uri, folder):
+def test_a_study_is_one_parent_run_with_a_child_for_each_trial(uri, folder):
     failed = row(1, status="failed", reason="ValueError: bad", epochs=0)
     (folder / "errors").mkdir()
     (folder / "errors/00001.txt").write_text("Traceback")
     assert run_study(uri, folder, [row(0), failed]) is None
-    found, client = runs(uri)
-    assert set(found) == {"study", "00000", "00001"}
-    parent, first, second = found["study"], found["00000"], found["00001"]
+    stored_runs, client = runs(uri)
+    assert set(stored_runs) == {"study", "00000", "00001"}
+    parent, first, second = stored_runs["study"], stored_runs["00000"], stored_runs["00001"]
     assert (parent.info.status, first.info.status, second.info.status) == ("FINISHED", "FINISHED", "FAILED")
     assert {run.data.tags.get(PARENT_TAG) for run in (first, second)} == {parent.info.run_id}
     assert PARENT_TAG not in parent.data.tags
@@ -41,7 +41,7 @@ def test_a_study_is_one_parent_with_a_child_a_trial(uri, folder):
     assert len(first.data.metrics) <= 40
 
 
-def test_handing_over_and_sending_everything_again_changes_nothing(uri, folder):
+def test_sending_everything_again_changes_nothing(uri, folder):
     assert run_study(uri, folder, [row(0)]) is None
     before, _ = runs(uri)
     assert run_study(uri, folder, [row(0), row(1)], from_start=True) is None
@@ -51,28 +51,28 @@ def test_handing_over_and_sending_everything_again_changes_nothing(uri, folder):
         assert len(points(client, after["00000"], key)) == (2 if key in ("loss", "epoch") else 1)
     assert after["00000"].info.run_id == before["00000"].info.run_id
     assert after["study"].data.metrics == {"front_size": 1}
-    assert len(points(client, after["study"], "front_size")) == 3  # two times for trial 0, once for trial 1
+    assert len(points(client, after["study"], "front_size")) == 3  # twice for trial 0, once for trial 1
 
 
-def test_a_study_that_goes_on_in_another_store_is_whole_there(uri, folder, tmp_path):
+def test_a_study_resumed_with_another_store_is_complete_there(uri, folder, tmp_path):
     assert run_study(uri, folder, [row(0)]) is None
     other = f"sqlite:///{tmp_path}/other.db"
     assert run_study(other, folder, [row(1)]) is None
-    found, client = runs(other)
-    assert set(found) == {"study", "00000", "00001"}
-    assert points(client, found["study"], "front_size") == [(1, 1.0), (2, 1.0)]
-    assert points(client, found["00000"], "loss") == [(1, 1.0), (2, 0.5)]
-    assert {run.info.status for run in found.values()} == {"FINISHED"}
-    assert found["study"].info.end_time >= found["00001"].info.end_time
+    stored_runs, client = runs(other)
+    assert set(stored_runs) == {"study", "00000", "00001"}
+    assert points(client, stored_runs["study"], "front_size") == [(1, 1.0), (2, 1.0)]
+    assert points(client, stored_runs["00000"], "loss") == [(1, 1.0), (2, 0.5)]
+    assert {run.info.status for run in stored_runs.values()} == {"FINISHED"}
+    assert stored_runs["study"].info.end_time >= stored_runs["00001"].info.end_time
 
 
 def test_inf_and_nan_and_types_survive_in_the_rows_tag(uri, folder):
-    strange = row(
+    unusual = row(
         0, val_lipschitz_max=math.inf, val_loss=math.nan, seed=2**62 + 1, flags=["a", "b"], train_epsilon=None
     )
-    assert run_study(uri, folder, [strange]) is None
-    found, _ = runs(uri)
-    back = row_from_tags(found["00000"].data.tags)
+    assert run_study(uri, folder, [unusual]) is None
+    stored_runs, _ = runs(uri)
+    back = row_from_tags(stored_runs["00000"].data.tags)
     assert back["val_lipschitz_max"] == math.inf
     assert math.isnan(back["val_loss"])
     assert back["seed"] == 2**62 + 1
@@ -80,21 +80,21 @@ def test_inf_and_nan_and_types_survive_in_the_rows_tag(uri, folder):
     assert "train_epsilon" not in back
 
 
-def test_a_row_longer_than_a_tag_is_put_together_again(uri, folder):
+def test_a_row_longer_than_a_tag_is_split_and_joined(uri, folder):
     long = row(0, reason="x" * 9000, status="failed")
     assert run_study(uri, folder, [long]) is None
-    found, _ = runs(uri)
-    assert row_from_tags(found["00000"].data.tags)["reason"] == "x" * 9000
+    stored_runs, _ = runs(uri)
+    assert row_from_tags(stored_runs["00000"].data.tags)["reason"] == "x" * 9000
 
 
-def test_a_dead_driver_loses_nothing_and_its_runs_go_on(uri, folder):
+def test_a_dead_driver_loses_nothing_and_its_runs_continue(uri, folder):
     dead = tracker(folder, uri)
     dead.start({}, {})
-    report(dead, row(0))  # its row reached the disk, the driver died before it could hand it over
+    report(dead, row(0))  # its row reached the disk, but the driver died before it reported the end
     write(folder, row(0))
     report(dead, row(1), upto=1)
     report(dead, row(2), upto=1)
-    close(dead, None)  # its thread must not go on beside the next one's; the runs stay as a SIGKILL leaves them
+    close(dead, None)  # its thread must not run beside the next tracker's; the runs stay open, as after a SIGKILL
     with (folder / "tracking/spool.jsonl").open("a") as file:
         file.write('{"kind":"epoch","trial":"0000')
     later = tracker(folder, uri)
@@ -102,23 +102,23 @@ def test_a_dead_driver_loses_nothing_and_its_runs_go_on(uri, folder):
     later.settle([row(0)])
     run_trial(later, folder, row(1))
     assert close(later, "KILLED", reason="stopped by the user") is None
-    found, client = runs(uri)
-    assert [found[trial].info.status for trial in ("study", "00000", "00001", "00002")] == [
+    stored_runs, client = runs(uri)
+    assert [stored_runs[trial].info.status for trial in ("study", "00000", "00001", "00002")] == [
         "KILLED", "FINISHED", "FINISHED", "KILLED",
     ]  # fmt: skip
-    assert found["00002"].data.tags["reason"] == found["study"].data.tags["reason"] == "stopped by the user"
-    assert points(client, found["00001"], "loss") == [(1, 1.0), (2, 0.5)]
-    assert points(client, found["00002"], "loss") == [(1, 1.0)]
+    assert stored_runs["00002"].data.tags["reason"] == stored_runs["study"].data.tags["reason"] == "stopped by the user"
+    assert points(client, stored_runs["00001"], "loss") == [(1, 1.0), (2, 0.5)]
+    assert points(client, stored_runs["00002"], "loss") == [(1, 1.0)]
 
 
-def test_epochs_that_no_report_brought_come_from_the_epoch_rows(uri, folder):
+def test_epochs_that_were_not_reported_come_from_the_epoch_rows(uri, folder):
     tracking = tracker(folder, uri)
     tracking.start({}, {})
     report(tracking, row(0), upto=1)
     tracking.trial_ended(write(folder, row(0)))
     assert close(tracking) is None
-    found, client = runs(uri)
-    assert points(client, found["00000"], "loss") == [(1, 1.0), (2, 0.5)]
+    stored_runs, client = runs(uri)
+    assert points(client, stored_runs["00000"], "loss") == [(1, 1.0), (2, 0.5)]
 
 
 def test_the_front_is_tagged_and_untagged(uri, folder, tmp_path):
@@ -133,27 +133,27 @@ def test_the_front_is_tagged_and_untagged(uri, folder, tmp_path):
         tracking.front(members)
         tracking.artifacts([figure], "figures")
         assert close(tracking) is None
-        found, client = runs(uri)
-        assert [trial for trial, run in found.items() if run.data.tags.get(ON_FRONT) == "true"] == members
-    assert [item.path for item in client.list_artifacts(found["study"].info.run_id, "figures")] == [
+        stored_runs, client = runs(uri)
+        assert [trial for trial, run in stored_runs.items() if run.data.tags.get(ON_FRONT) == "true"] == members
+    assert [item.path for item in client.list_artifacts(stored_runs["study"].info.run_id, "figures")] == [
         "figures/pareto.png"
     ]
     assert (tmp_path / "mlartifacts").is_dir()
 
 
-def test_a_store_that_cannot_be_reached_costs_nothing_but_a_line(folder, uri, monkeypatch):
+def test_a_store_that_cannot_be_reached_costs_only_a_line(folder, uri, monkeypatch):
     monkeypatch.setattr("study.tracking.uploader.GIVE_UP_SECONDS", 0.1)
     problem = run_study("sqlite:////dev/null/mlflow.db", folder, [row(0), row(1)])
-    assert "updates wait in" in problem
+    assert "bytes of updates, waiting in" in problem
     assert "\n" not in problem
     # the same spool, later, with a store that answers
     assert run_study(uri, folder, [row(2)]) is None
-    found, client = runs(uri)
-    assert set(found) == {"study", "00000", "00001", "00002"}
-    assert points(client, found["00001"], "loss") == [(1, 1.0), (2, 0.5)]
+    stored_runs, client = runs(uri)
+    assert set(stored_runs) == {"study", "00000", "00001", "00002"}
+    assert points(client, stored_runs["00001"], "loss") == [(1, 1.0), (2, 0.5)]
 
 
-def test_what_fails_for_a_while_arrives_in_order_once(uri, folder, monkeypatch):
+def test_what_fails_for_a_while_arrives_once_and_in_sequence(uri, folder, monkeypatch):
     from mlflow import MlflowClient
 
     monkeypatch.setattr("study.tracking.uploader.FIRST_WAIT", 0.01)
@@ -164,7 +164,7 @@ def test_what_fails_for_a_while_arrives_in_order_once(uri, folder, monkeypatch):
         calls[0] += 1
         if calls[0] % 4 != 2:
             real(self, *args, **options)
-        if calls[0] % 4 in (1, 2):  # of two that fail, the first arrived
+        if calls[0] % 4 in (1, 2):  # of two failing calls the first arrives
             raise ConnectionError("reset")
 
     monkeypatch.setattr(MlflowClient, "log_batch", flaky)
@@ -173,11 +173,11 @@ def test_what_fails_for_a_while_arrives_in_order_once(uri, folder, monkeypatch):
     run_trial(tracking, folder, row(0))
     assert close(tracking) is None
     assert calls[0] > 6
-    found, client = runs(uri)
-    assert points(client, found["00000"], "loss") == [(1, 1.0), (2, 0.5)]
+    stored_runs, client = runs(uri)
+    assert points(client, stored_runs["00000"], "loss") == [(1, 1.0), (2, 0.5)]
 
 
-def test_a_setting_that_changed_is_told_by_a_tag(uri, folder):
+def test_a_changed_setting_becomes_a_tag(uri, folder):
     for trials in (4, 6):
         tracking = tracker(folder, uri)
         tracking.start({"search.num_trials": trials}, {})
@@ -192,34 +192,34 @@ def test_the_data_set_is_logged_with_its_hash_and_counts(uri, folder):
         tracking.start({}, {})
         tracking.dataset(name="digits", digest="0123abcd", source="digits", profile={"train": 10, "val": 2})
         assert close(tracking) is None
-    (found,) = runs(uri)[0]["study"].inputs.dataset_inputs
-    assert (found.dataset.name, found.dataset.digest) == ("digits", "0123abcd")
-    assert json.loads(found.dataset.profile) == {"train": 10, "val": 2}
+    (data,) = runs(uri)[0]["study"].inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", "0123abcd")
+    assert json.loads(data.dataset.profile) == {"train": 10, "val": 2}
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "problem"),
     [
         (lambda client, run: client.delete_run(run.info.run_id), "no run"),
         (lambda client, run: client.set_terminated(run.info.run_id, status="KILLED"), "KILLED"),
-        (lambda client, run: client.delete_tag(run.info.run_id, "robust_study.row"), "no whole result row"),
+        (lambda client, run: client.delete_tag(run.info.run_id, "robust_study.row"), "no complete result row"),
     ],
 )
-def test_the_read_back_says_what_is_missing_and_a_second_upload_repairs_it(uri, folder, harm, said):
+def test_the_read_back_finds_what_is_missing_and_a_second_upload_repairs_it(uri, folder, harm, problem):
     from study.tracking.verify import missing
 
     assert run_study(uri, folder, [row(0), row(1)]) is None
-    found, client = runs(uri)
-    harm(client, found["00001"])
+    stored_runs, client = runs(uri)
+    harm(client, stored_runs["00001"])
     tracking = tracker(folder, uri)
-    (problem,) = missing(tracking._open_store(), folder, study_id=STUDY_ID).items()
-    assert problem[0] == "00001"
-    assert said in problem[1]
+    ((trial, message),) = missing(tracking._open_store(), folder, study_id=STUDY_ID).items()
+    assert trial == "00001"
+    assert problem in message
     tracking._spool.close()
     assert run_study(uri, folder, [], from_start=True) is None
 
 
-def test_the_filters_of_the_docs_find_what_they_say(uri, folder):
+def test_the_filters_in_the_docs_find_the_runs_they_describe(uri, folder):
     text = (Path(__file__).parents[3] / "docs/tracking.md").read_text()
     filters = re.findall(r"^\| [^|]+ \| `(.+)` \|$", text, flags=re.MULTILINE)
     rows = [
@@ -231,15 +231,15 @@ def test_the_filters_of_the_docs_find_what_they_say(uri, folder):
     ]
     tracking = tracker(folder, uri, study="quickstart")
     tracking.start({}, {"study": "quickstart"})
-    for one in rows:
-        run_trial(tracking, folder, one)
+    for trial in rows:
+        run_trial(tracking, folder, trial)
     tracking.front(["00001"])
     assert close(tracking) is None
-    client, found = runs(uri)[1], {}
+    client, trials = runs(uri)[1], {}
     for query in filters:
-        answer = client.search_runs(["1"], filter_string=query)
-        found[query] = sorted(run.data.tags[TRIAL_TAG] for run in answer)
-    assert list(found.values()) == [
+        matching = client.search_runs(["1"], filter_string=query)
+        trials[query] = sorted(run.data.tags[TRIAL_TAG] for run in matching)
+    assert list(trials.values()) == [
         ["00001"], ["00000", "00001", "00002"], ["00000"], ["00000"], ["00001"], ["00002"], ["00000"], ["study"],
     ]  # fmt: skip
 
@@ -265,23 +265,23 @@ def test_no_secret_of_the_environment_reaches_runs_artifacts_or_spool(uri, folde
     assert parent.data.tags["version.mlflow"].startswith("3.")
 
 
-def test_a_second_process_may_not_upload_the_same_spool(folder):
-    held = Spool(folder)
+def test_a_second_process_cannot_upload_the_same_spool(folder):
+    spool = Spool(folder)
     with pytest.raises(UsageError, match="another process"):
         Spool(folder)
-    held.close()
+    spool.close()
     Spool(folder).close()
 
 
-def test_handing_over_takes_microseconds(folder):
+def test_reporting_takes_microseconds(folder):
     tracking = tracker(folder, "sqlite:////dev/null/mlflow.db")
     tracking._uploader.start()
     metrics = {f"part.{number}": 0.1 * number for number in range(12)}
     seconds = []
     for epoch in range(300):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         tracking.trial_reported("00000", epoch + 1, metrics)
         tracking.front([f"{epoch:05d}", "00000"])
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - start)
     assert statistics.median(seconds) < 2e-3
     tracking._spool.close()

@@ -49,7 +49,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def database():
-    """A PostgreSQL server whose folder its own account can reach, which pytest's it may not."""
+    """A PostgreSQL server in a folder that its own account can read, unlike pytest's."""
     pytest.importorskip("psycopg", reason="needs the extra `postgres`")
     folder = Path(tempfile.mkdtemp(prefix="robust-study-pg-"))
     folder.chmod(0o755)
@@ -90,7 +90,7 @@ def results_of(folder: Path, name: str) -> list[Path]:
 
 
 def require_equal(uri: str, study_dir: Path, *, trials: int) -> None:
-    """Compare every run with the rows on disk, without the code that wrote them."""
+    """Compare every run with the rows on disk, independently of the code that wrote them."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -120,24 +120,24 @@ def require_equal(uri: str, study_dir: Path, *, trials: int) -> None:
             assert run.data.tags.get(name) == (None if row[name] is None else str(row[name]))
         for name, value in row.items():
             if name.startswith("param.") or name in ("seed", "steps", "train_epsilon", "eval_epsilon", "split_hash"):
-                there = run.data.params.get(name)
-                # a setting of whole numbers is 64 in MLflow and 64.0 in its column
-                assert (there if there is None or value is None else type(value)(there)) == value, name
+                stored = run.data.params.get(name)
+                # the setting 64 is 64 in MLflow and 64.0 in its column
+                assert (stored if stored is None or value is None else type(value)(stored)) == value, name
         floats = [column.name for column in RESULT.columns if column.type == "float64"]
         compared = [name for name in floats if name in run.data.metrics]
         assert row["status"] == "failed" or len(compared) >= 20
         for name in compared:
-            there = run.data.metrics[name]
-            assert there == row[name] or (row[name] is None and math.isnan(there)), name
-        mine = [epoch for epoch in epochs if epoch["trial_id"] == row["trial_id"]]
-        assert len(mine) == row["epochs"]
+            latest = run.data.metrics[name]
+            assert latest == row[name] or (row[name] is None and math.isnan(latest)), name
+        trial_epochs = [epoch for epoch in epochs if epoch["trial_id"] == row["trial_id"]]
+        assert len(trial_epochs) == row["epochs"]
         for name in ("loss", "lr", "part.clean"):
             history = client.get_metric_history(run.info.run_id, name)
-            there = [(metric.step, metric.value) for metric in history if not math.isnan(metric.value)]
-            here = [(epoch["epoch"], epoch[name]) for epoch in mine if epoch.get(name) is not None]
-            assert sorted(there) == here, name
+            stored = [(metric.step, metric.value) for metric in history if not math.isnan(metric.value)]
+            on_disk = [(epoch["epoch"], epoch[name]) for epoch in trial_epochs if epoch.get(name) is not None]
+            assert sorted(stored) == on_disk, name
         validation = client.get_metric_history(run.info.run_id, "val_robust_accuracy")
-        measured = {epoch["epoch"] for epoch in mine if not epoch["stale"]}
+        measured = {epoch["epoch"] for epoch in trial_epochs if not epoch["stale"]}
         assert {metric.step for metric in validation if not math.isnan(metric.value)} == measured
 
 
@@ -157,7 +157,7 @@ def require_no_secret(folders: list[Path], database) -> None:
 
 
 def test_thirty_trials_arrive_field_by_field_and_no_secret_with_them(server, database, tmp_path):
-    ranges = "ranges: {lr: {values: [0.05, 0.1, 100.0]}}"  # with the last, training diverges
+    ranges = "ranges: {lr: {values: [0.05, 0.1, 100.0]}}"  # at the last, training diverges
     assert launch(tmp_path, name="whole", trials=30, uri=server.uri, ranges=ranges).wait(timeout=1800) == 0
     log = (tmp_path / "whole.log").read_text()
     assert "tracking verified" in log
@@ -173,7 +173,7 @@ def test_thirty_trials_arrive_field_by_field_and_no_secret_with_them(server, dat
     moved.rename(tmp_path / "studies")
 
 
-def test_a_server_killed_in_the_middle_and_started_again_after_20_s(server, tmp_path):
+def test_a_server_killed_in_mid_study_and_restarted_after_20_s(server, tmp_path):
     driver = launch(tmp_path, name="outage", trials=30, uri=server.uri)
     while len(results_of(tmp_path, "outage")) < 5:
         assert driver.poll() is None, (tmp_path / "outage.log").read_text()
@@ -186,7 +186,7 @@ def test_a_server_killed_in_the_middle_and_started_again_after_20_s(server, tmp_
     finally:
         back.join()
     if "tracking verified" not in (tmp_path / "outage.log").read_text():
-        # the study was over before the server was back
+        # the study ended before the server was back
         assert command(tmp_path, "sync", "studies/outage").returncode == 0
     require_equal(server.uri, tmp_path / "studies/outage", trials=30)
 
@@ -203,7 +203,7 @@ def test_a_server_that_never_comes_back_costs_no_result_and_sync_uploads_all(ser
     assert len(results_of(tmp_path, "lost")) == 6
     refused = command(tmp_path, "sync", "studies/lost")
     assert refused.returncode == 1
-    assert "still lacks" in refused.stderr
+    assert "is still missing: " in refused.stderr
     server.start()
     synced = command(tmp_path, "sync", "studies/lost")
     assert synced.returncode == 0, synced.stderr
@@ -245,7 +245,7 @@ def test_a_server_with_basic_auth_takes_name_and_password_from_the_environment_o
         tracking = tracker(tmp_path / "study", guarded.uri)
         tracking.start({}, {"study": "s"})
         problem = tracking.close("FINISHED", timeout=30)
-    assert "wait in" in problem
+    assert "bytes of updates, waiting in" in problem
     assert "wrong" not in problem
     spool = (tmp_path / "study/tracking/spool.jsonl").read_text()
     assert "admin-password" not in spool

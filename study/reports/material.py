@@ -1,0 +1,70 @@
+"""What figures and report of a study show, collected from its folder or its exported file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.directory.layout import CONFIG_FILE, open_config
+from study.directory.rows import reference_of
+from study.errors import UsageError
+from study.reports.dataset_separation import distances_of
+from study.reports.posterior import belief_of
+from study.reports.radius_curves import front_curves
+from study.reports.sources import StudySources, home_of
+
+if TYPE_CHECKING:
+    from analysis.material import StudyMaterial
+
+
+def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMaterial:
+    """Return what is known of the studies.
+
+    Args:
+        sources: The studies.
+        allow_mixed: Put trials on one front though they measured different things.
+
+    Raises:
+        UsageError: Rows that measure different things, studies of different reference values, or damaged files.
+    """
+    from analysis.fronts.front import mixed_columns, require_like_for_like, with_mixed_allowed
+    from analysis.material import StudyMaterial
+    from study.search.importance import importance_of, importance_within, objectives_shown
+
+    table = with_mixed_allowed(sources.table) if allow_mixed else sources.table
+    folders = list(sources.sources.values())
+    try:
+        require_like_for_like(table)
+        devices, unit = _hours(folders)
+        objectives = objectives_shown(folders)
+        importance, sample = importance_of(table, objectives)
+        return StudyMaterial(
+            table=table,
+            config=sources.config(),
+            belief=None if mixed_columns(table) else belief_of(sources.sources, table),
+            importance=importance,
+            importance_sample=sample,
+            importance_within=importance_within(table, objectives),
+            reference=reference_of(folders),
+            separation=distances_of(table, sources.home),
+            curves=front_curves(table, sources.home),
+            devices=devices,
+            unit=unit,
+            on_test=sources.on_test(),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _hours(folders: list[Path]) -> tuple[float, str]:
+    """Return what a trial holds while it runs, and what its hours are called; worker-hours where studies differ."""
+    held = {_held(home_of(folder)) for folder in folders}
+    return held.pop() if len(held) == 1 else (1.0, "worker-hours")
+
+
+def _held(home: Path) -> tuple[float, str]:
+    if not (home / CONFIG_FILE).is_file():
+        return 1.0, "worker-hours"
+    gpus = open_config(home).resources.gpus
+    # `auto` was settled on the machine that ran it, and is not recorded
+    return (gpus, "GPU-hours") if gpus != "auto" and gpus > 0 else (1.0, "worker-hours")
