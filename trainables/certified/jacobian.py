@@ -245,7 +245,7 @@ def _bound_l2(rows: Tensor, layers: list[Layer], activations: Activations) -> Te
             break
         layer, tail = layers[index], math.prod(norms[:index])
         if isinstance(layer, Affine):
-            # || |W| ||_2 <= sqrt(terms) ||W||_2: rows and columns of W have at most so many entries.
+            # || |W| ||_2 <= sqrt(terms) ||W||_2, as each row and column of W has at most `terms` entries.
             rounding = (layer.terms + _SPARE_TERMS) ** 1.5 * _UNIT * norms[index] * tail
             spent = spent + rounding * rows.flatten(1).norm(dim=1)
             rows = layer.pull_back(rows, layer.weight)

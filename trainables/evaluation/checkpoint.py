@@ -93,7 +93,7 @@ def measure_checkpoint(
         ValueError: The data set has no test split.
     """
     started = time.perf_counter()
-    spec, model, images, labels, index = _loaded(measurement, data)
+    spec, model, images, labels, index = _load(measurement, data)
     lipschitz = measurement.lipschitz
     options: dict[str, Any] = {"lipschitz_steps": 1, "lipschitz_restarts": 1, "lipschitz_examples": 0}
     if lipschitz is not None:
@@ -123,23 +123,23 @@ def measure_checkpoint(
 
 
 def certify_checkpoint(measurement: MeasurementSpec, data: ImageData, /) -> Certificate:
-    """Bound a trial's checkpoint on the first test images, at the radius of a measurement; nothing is drawn.
+    """Certify a trial's checkpoint on the first test images; nothing is random.
 
     Args:
-        measurement: The checkpoint, the norm and the radius, and the number of images.
-        data: As for `measure_checkpoint`.
+        measurement: The checkpoint, norm, radius and number of images; the other settings are not used.
+        data: The data set of the trial's spec, with its test split.
 
     Raises:
         CheckpointError: The file is missing, damaged, or of another trial.
-        UnsupportedModuleError: The network has a module without bounds.
+        UnsupportedModuleError: The network has a module that cannot be bounded; the message names it.
         ValueError: The data set has no test split.
     """
-    _, model, images, labels, _ = _loaded(measurement, data)
+    _, model, images, labels, _ = _load(measurement, data)
     with computing(threads=torch.get_num_threads()):
         return certify(model, images, labels, threat=ThreatModel(measurement.norm, measurement.epsilon))
 
 
-def _loaded(
+def _load(
     measurement: MeasurementSpec, data: ImageData
 ) -> tuple[TrialSpec, nn.Module, Tensor, Tensor, NDArray[np.int64]]:
     """Return the trial's spec, its network in eval mode, and the first test images, their labels and positions."""

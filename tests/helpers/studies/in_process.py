@@ -1,4 +1,4 @@
-"""`robust-study` within the tests' own process: a new one imports for seconds what this one has imported."""
+"""Run `robust-study` in the tests' own process; a new process would take seconds to import its modules."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from study.cli import main
 
 
-def robust_study(folder: Path, /, *words: object) -> subprocess.CompletedProcess[str]:
-    """Run `robust-study` with these words in a folder and return its exit code, stdout and stderr."""
-    line = ["robust-study", *map(str, words)]
+def robust_study(folder: Path, /, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `robust-study` with arguments in a folder and return its exit code, stdout and stderr."""
+    line = ["robust-study", *map(str, arguments)]
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(folder)

@@ -15,15 +15,15 @@ SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
 
 
 def page_of(rows: list[dict[str, Any]], **more: Any) -> str:
-    """Return the report of these rows; `more` is what else `StudyMaterial` takes."""
+    """Return the report of these rows; `more` are further arguments of `StudyMaterial`."""
     return build_report(StudyMaterial(table=as_table(rows), **more))
 
 
 def json_of(page: str, name: str) -> Any:
-    """Return what one of a page's script elements holds: `labels`, or a figure."""
-    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)
-    assert found is not None, name
-    return json.loads(found[1])
+    """Return the data in one of a page's script elements: `labels`, or a figure."""
+    element = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)
+    assert element is not None, name
+    return json.loads(element[1])
 
 
 def text_of(page: str) -> str:
