@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from trainables.attacks.base import run_attack
 from trainables.attacks.pgd import pgd
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.lipschitz import local_lipschitz
 from trainables.methods import METHODS
 from trainables.methods.base import Step, build_method
@@ -233,13 +233,14 @@ def comparisons(batch: Batch) -> dict[str, dict[str, Run]]:
     for layout in (contiguous, torch.channels_last):
         pairs["adversarial_training"][f"floor {layout}"] = floor_step(batch.laid_out(layout))
     net, plain_net = ((copied.model, copied.x, copied.y) for copied in map(batch.laid_out, (best, contiguous)))
-    small, large = ThreatModel("linf", ATTACK_EPSILON), ThreatModel("linf", EPSILON)
+    small = Ascent(ThreatModel("linf", ATTACK_EPSILON), STEPS, RESTARTS)
+    large = Ascent(ThreatModel("linf", EPSILON), LIPSCHITZ_STEPS, RESTARTS)
     pairs["PGD evaluation"] = {
-        "ours": lambda: run_attack(pgd, *net, threat=small, steps=STEPS, restarts=RESTARTS, seed=0),
+        "ours": lambda: run_attack(pgd, *net, ascent=small, seed=0),
         "plain": lambda: plain_attack(*plain_net),
     }
     pairs["Lipschitz"] = {
-        "ours": lambda: local_lipschitz(*net, threat=large, steps=LIPSCHITZ_STEPS, restarts=RESTARTS, seed=0),
+        "ours": lambda: local_lipschitz(*net, ascent=large, seed=0),
         "plain": lambda: plain_lipschitz(*plain_net[:2]),
     }
     return pairs

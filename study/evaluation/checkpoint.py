@@ -120,18 +120,13 @@ def parse_radius(text: str, /) -> float:
 def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
     import torch
 
-    from trainables.attacks.threat import ThreatModel
+    from trainables.attacks.threat import Ascent, ThreatModel
     from trainables.evaluation.evaluate import attack_images, evaluate
     from trainables.runtime import computing
 
-    lipschitz = LipschitzSpec()
     estimates: list[LocalLipschitz] = []
-    options: dict[str, Any] = {
-        "threat": ThreatModel(request.norm, request.epsilon),
-        "steps": request.steps,
-        "restarts": request.restarts,
-        "seed": SEED,
-    }
+    threat = ThreatModel(request.norm, request.epsilon)
+    options: dict[str, Any] = {"ascent": Ascent(threat, request.steps, request.restarts), "seed": SEED}
     with StageProgress() as progress, computing(threads=torch.get_num_threads()):
         report = progress.report
         fgsm = attack_images(model, images, labels, attack="fgsm", report=report, **options)
@@ -139,9 +134,7 @@ def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, label
             model,
             images,
             labels,
-            lipschitz_steps=lipschitz.steps,
-            lipschitz_restarts=lipschitz.restarts,
-            lipschitz_examples=lipschitz.examples,
+            lipschitz=LipschitzSpec(),
             checks="full",
             report=report,
             on_lipschitz=estimates.append,

@@ -107,14 +107,14 @@ def _write_member(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data
 
 def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
     from analysis.statistics.radius_curves import Curve
-    from trainables.attacks.threat import ThreatModel
+    from trainables.attacks.threat import Ascent, ThreatModel
     from trainables.evaluation.evaluate import attack_images, clean_measures
 
     radii = [share * row["eval_epsilon"] for share in RADII]
     accuracies = [clean_measures(model, images, labels)[0]]
     for radius in radii[1:]:
-        options: dict[str, Any] = {"steps": row["steps"], "restarts": row["restarts"], "seed": SEED}
-        outcome = attack_images(model, images, labels, attack="pgd", threat=ThreatModel(row["norm"], radius), **options)
+        ascent = Ascent(ThreatModel(row["norm"], radius), row["steps"], row["restarts"])
+        outcome = attack_images(model, images, labels, attack="pgd", ascent=ascent, seed=SEED)
         accuracies.append(float(outcome.robust.double().mean()))
     return Curve(
         trial_id=row["trial_id"],
@@ -135,12 +135,10 @@ def _grid(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tens
     from analysis.plots.networks.member import attacked_images
     from trainables.attacks.base import run_attack
     from trainables.attacks.pgd import pgd
-    from trainables.attacks.threat import ThreatModel
+    from trainables.attacks.threat import Ascent, ThreatModel
 
-    threat = ThreatModel(row["norm"], row["eval_epsilon"])
-    _, points = run_attack(
-        pgd, model, images, labels, threat=threat, steps=row["steps"], restarts=row["restarts"], seed=SEED
-    )
+    ascent = Ascent(ThreatModel(row["norm"], row["eval_epsilon"]), row["steps"], row["restarts"])
+    _, points = run_attack(pgd, model, images, labels, ascent=ascent, seed=SEED)
 
     def names(classes: Tensor) -> list[str]:
         return [data.class_names[number] for number in classes.tolist()]

@@ -1,4 +1,4 @@
-"""Attacks by name: `(model, x, y, /, *, threat, steps, restarts, generator) -> points`."""
+"""Attacks by name: `(model, x, y, /, *, ascent, generator) -> points`."""
 
 from trainables.registry import Registry
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trainables.attacks.base import BATCH_SIZE, FlaggedPoints, is_correct
 from trainables.attacks.pgd import pgd
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.models.inputs import memory_format
 
 TARGET_CLASSES = 9
@@ -61,35 +61,19 @@ def require_package() -> None:
 
 
 def autoattack(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    /,
-    *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
-    generator: torch.Generator,
+    model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator
 ) -> FlaggedPoints:
-    """Run PGD (`steps`, `restarts`), then AutoAttack's standard set on the images that PGD does not fool; slow.
+    """Run PGD, then AutoAttack's standard set on the images that PGD does not fool; slow.
 
     Given the draws of `pgd`, its PGD is the same, so an image that PGD fools is fooled here too. The standard set is
     APGD on cross-entropy, targeted APGD on DLR, targeted FAB and Square, against at most K - 1 classes. Targeted DLR
     needs 4 classes: with 3, untargeted DLR replaces it, with 2, nothing does; either way the result carries the flag
-    `autoattack_reduced`.
-
-    Args:
-        model: Maps (n, c, h, w) to logits (n, K); in the mode to be attacked.
-        x: Images, (n, c, h, w) in [0, 1].
-        y: Labels, (n,) int64.
-        threat: Ball and box.
-        steps: PGD's ascent steps; AutoAttack uses its own settings.
-        restarts: PGD's restarts.
-        generator: PGD's starts, then AutoAttack's seed, are drawn from it.
+    `autoattack_reduced`. See `Attack` for the arguments: steps and restarts are PGD's, AutoAttack uses its own
+    settings; PGD's starts, then AutoAttack's seed, are drawn from the generator.
 
     Returns:
-        Points shaped as `x`, misclassified wherever either attack finds such a point, and the package's own warnings
-        as flags.
+        Points that are misclassified wherever either attack finds such a point, and the package's own warnings as
+        flags.
 
     Raises:
         MissingExtraError: `pyautoattack` is not installed.
@@ -99,13 +83,13 @@ def autoattack(
     if x.ndim != 4 or min(x.shape[2:]) < SMALLEST_SIDE:
         smallest = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
         raise ValueError(f"attack autoattack takes images (n, c, h, w) of {smallest} and up, got {tuple(x.shape)}")
-    points = pgd(model, x, y, threat=threat, steps=steps, restarts=restarts, generator=generator)
+    points = pgd(model, x, y, ascent=ascent, generator=generator)
     with torch.no_grad():
         remaining = is_correct(model(points), y).nonzero().squeeze(1)
-    if threat.epsilon == 0 or len(remaining) == 0:
+    if ascent.threat.epsilon == 0 or len(remaining) == 0:
         return FlaggedPoints(points, frozenset())
     seed = int(torch.randint(2**31, (), generator=generator, device=x.device))
-    fooling, flags = _standard_set(model, x[remaining], y[remaining], threat=threat, seed=seed)
+    fooling, flags = _standard_set(model, x[remaining], y[remaining], threat=ascent.threat, seed=seed)
     points = points.clone()
     points[remaining] = fooling
     return FlaggedPoints(points, flags)
@@ -118,10 +102,11 @@ def _standard_set(
 
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
+    dlr = {2: [], 3: ["apgd-dlr"]}.get(classes, ["apgd-t"])
     with _undisturbed(model, x.device), _warnings() as flags:
         attack = AutoAttack(
             _adapted(model),
-            attacks=_attacks(classes),
+            attacks=["apgd-ce", *dlr, "fab-t", "square"],
             device=x.device,
             eps=threat.epsilon,
             norm=_NORMS[threat.norm],
@@ -136,11 +121,6 @@ def _standard_set(
     if classes < 4:
         flags.add("autoattack_reduced")
     return points, frozenset(flags)
-
-
-def _attacks(classes: int) -> list[str]:
-    dlr = {2: [], 3: ["apgd-dlr"]}.get(classes, ["apgd-t"])
-    return ["apgd-ce", *dlr, "fab-t", "square"]
 
 
 def _adapted(model: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.models.modes import mode
 from trainables.seeding import generator
 
@@ -35,18 +35,17 @@ class Attack(Protocol):
     """Searches for misclassified points near correctly classified images."""
 
     def __call__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        /,
-        *,
-        threat: ThreatModel,
-        steps: int,
-        restarts: int,
-        generator: torch.Generator,
+        self, model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator
     ) -> Tensor | FlaggedPoints:
-        """Return the worst point found for each `x`, shaped as `x`; with flags if there are any."""
+        """Return the worst point found for each `x` in ball and box, shaped as `x`; with flags if there are any.
+
+        Args:
+            model: Maps (n, ...) to logits (n, K); in the mode to be attacked.
+            x: Images, (n, ...) in [0, 1].
+            y: Labels, (n,) int64.
+            ascent: Ball and box, steps of each restart, random restarts.
+            generator: For the random starts; on the device of `x`.
+        """
 
 
 def is_correct(logits: Tensor, labels: Tensor, /) -> Tensor:
@@ -93,9 +92,7 @@ def run_attack(
     labels: Tensor,
     /,
     *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     seed: int,
     flags: set[str] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -110,9 +107,7 @@ def run_attack(
         model: Maps (n, ...) to logits (n, K).
         images: (n, ...) in [0, 1].
         labels: (n,) int64.
-        threat: Ball and box.
-        steps: Ascent steps of each restart.
-        restarts: Random restarts.
+        ascent: Ball and box, steps, restarts.
         seed: Each batch draws from its own generator, derived from this and the batch's number.
         flags: Receives the attack's own flags, and `radius_exceeded` if a point lay outside ball or box.
         progress: Called with the number of images done, after each batch.
@@ -131,8 +126,8 @@ def run_attack(
             if len(correct):
                 x, y = x[correct], y[correct]
                 draws = generator(seed, "attack", batch, device=x.device)
-                result = attack(model, x, y, threat=threat, steps=steps, restarts=restarts, generator=draws)
-                worst = _legal(result, x, threat=threat, flags=flags)
+                result = attack(model, x, y, ascent=ascent, generator=draws)
+                worst = _legal(result, x, threat=ascent.threat, flags=flags)
                 with torch.no_grad():
                     robust[begin + correct] = is_correct(model(worst), y)
                 points[begin + correct] = worst

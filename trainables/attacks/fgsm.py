@@ -11,36 +11,17 @@ from torch import Tensor, nn
 
 from trainables.attacks.base import input_gradient
 from trainables.attacks.losses import cross_entropy_against
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 
 
-def fgsm(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    /,
-    *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Return the image moved by one ascent step of length epsilon on cross-entropy.
+def fgsm(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator) -> Tensor:
+    """Return the image moved by one ascent step of length epsilon on cross-entropy; see `Attack` for the arguments.
 
-    Args:
-        model: Maps (n, ...) to logits (n, K); in the mode to be attacked.
-        x: Images, (n, ...) in [0, 1].
-        y: Labels, (n,) int64.
-        threat: Ball and box. In l2 the step goes along the gradient.
-        steps: Ignored: there is one.
-        restarts: Ignored: nothing is random.
-        generator: Ignored.
-
-    Returns:
-        Points in ball and box, shaped as `x`; the image itself where the gradient is zero.
+    In l2 the step goes along the gradient. Where that is zero, the image itself is returned. Steps, restarts and
+    generator are ignored: there is one step, and nothing is random.
     """
     gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
-    return full_step(x, gradient, threat=threat)
+    return full_step(x, gradient, threat=ascent.threat)
 
 
 def full_step(x: Tensor, gradient: Tensor, /, *, threat: ThreatModel) -> Tensor:

@@ -38,27 +38,9 @@ def kl_divergence(logits_p: Tensor, logits_q: Tensor, /) -> Tensor:
 
 def cross_entropy_against(labels: Tensor, /) -> Callable[[Tensor], Tensor]:
     """Return cross-entropy as a function of the logits alone, the form of an attack's objective."""
-
-    def objective(logits: Tensor, /) -> Tensor:
-        return cross_entropy(logits, labels)
-
-    return objective
+    return lambda logits: cross_entropy(logits, labels)
 
 
 def _at_least_fp32(logits: Tensor) -> Tensor:
     # Mixed precision yields bf16 logits; a loss needs more than their 8 significant bits.
     return logits.float() if logits.dtype == torch.bfloat16 else logits
-
-
-def margin_against(labels: Tensor, targets: Tensor, /) -> Callable[[Tensor], Tensor]:
-    """Return z_target - z_label as a function of the logits alone: positive where the target's logit is larger.
-
-    Args:
-        labels: (n,) int64.
-        targets: (n,) int64.
-    """
-
-    def objective(logits: Tensor, /) -> Tensor:
-        return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
-
-    return objective

@@ -6,14 +6,19 @@ section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import input_gradient, is_correct, values_at
-from trainables.attacks.losses import cross_entropy_against
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.losses import cross_entropy
+from trainables.attacks.threat import Ascent, ThreatModel
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""Maps positions of m images, (m,) int64, and their logits, (m, K), to the values to maximise, (m,)."""
 
 
 def step_length(threat: ThreatModel, steps: int, /) -> float:
@@ -60,115 +65,57 @@ def craft(
     return points.detach()
 
 
-class WorstPoints:
-    """The worst point found so far for each image, and which images are not fooled yet.
-
-    The worst point is the first misclassified one, or else the one of highest objective. An image leaves the search
-    once it is misclassified: a higher objective would not change the accuracy.
-
-    Args:
-        x: Images, (n, ...).
-
-    Attributes:
-        points: Shaped as the images; the image itself before its first update.
-        remaining: Positions of the images not yet fooled, (m,) int64.
-    """
-
-    def __init__(self, x: Tensor, /) -> None:
-        self.points = x.clone()
-        self.remaining = torch.arange(len(x), device=x.device)
-        self._highest = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
-
-    def update(self, points: Tensor, values: Tensor, logits: Tensor, labels: Tensor, /) -> Tensor:
-        """Take in one point for each remaining image.
-
-        Args:
-            points: (m, ...).
-            values: Objective there, (m,).
-            logits: (m, K).
-            labels: (m,).
-
-        Returns:
-            Which of the m images are still not fooled, (m,) bool.
-        """
-        fooled = ~is_correct(logits, labels)
-        better = fooled | (values > self._highest[self.remaining])
-        self.points[self.remaining[better]] = points[better]
-        self._highest[self.remaining[better]] = values[better]
-        self.remaining = self.remaining[~fooled]
-        return ~fooled
-
-
-def climb(
+def worst_points(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    start: Tensor,
-    objective_of: Callable[[Tensor], Callable[[Tensor], Tensor]],
+    objectives: Iterable[Objective],
     /,
     *,
-    threat: ThreatModel,
-    steps: int,
-    worst: WorstPoints,
-) -> None:
-    """Ascend once from `start`, updating `worst` with every point, until all images are fooled or the steps are done.
-
-    Args:
-        model: Maps (n, ...) to logits (n, K).
-        x: Images, (n, ...) in [0, 1].
-        y: Labels, (n,) int64.
-        start: A start for every image, (n, ...); those of images already fooled are not used.
-        objective_of: Maps positions of m images to their objective, which maps logits (m, K) to values (m,).
-        threat: Ball and box.
-        steps: Ascent steps.
-        worst: The worst points of these images; updated.
-    """
-    points = start[worst.remaining]
-    for taken in range(steps + 1):
-        if len(worst.remaining) == 0:
-            return
-        centres, labels, objective = x[worst.remaining], y[worst.remaining], objective_of(worst.remaining)
-        if taken == steps:
-            worst.update(points, *values_at(model, points, objective), labels)
-            return
-        gradient, values, logits = input_gradient(model, points, objective)
-        remain = worst.update(points, values, logits, labels)
-        points = threat.project(threat.ascend(points, gradient, step=step_length(threat, steps)), centres)[remain]
-
-
-def pgd(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    /,
-    *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the worst point (see `WorstPoints`) of `steps` of ascent on cross-entropy from `restarts` random starts.
+    """Return the worst point for each image of one ascent on each objective, all from random starts of their own.
 
-    Every restart draws starts for all images, so that no start depends on which other images are fooled.
+    The worst point is the first misclassified one, or else the one of highest objective. An image leaves the search
+    once it is misclassified: a higher objective would not change the accuracy. Every ascent draws starts for all
+    images, so that no start depends on which other images are fooled. At radius 0 the result is `x` itself.
 
     Args:
-        model: Maps (n, ...) to logits (n, K); in the mode to be attacked.
-        x: Images, (n, ...) in [0, 1].
-        y: Labels, (n,) int64.
-        threat: Ball and box.
-        steps: Ascent steps of each restart.
-        restarts: Random restarts.
-        generator: For the starts; on the device of `x`.
-
-    Returns:
-        Points in ball and box, shaped as `x`.
+        model: See `Attack`; likewise the other arguments that are not named here.
+        x: Images.
+        y: Labels.
+        objectives: One for each ascent; `ascent.restarts` does not apply.
+        ascent: Ball, box and steps.
+        generator: For the starts.
     """
+    threat, steps = ascent.threat, ascent.steps
     if threat.epsilon == 0:
         return x
-    worst = WorstPoints(x)
-    for _ in range(restarts):
-        start = threat.random_start(x, generator=generator)
-        climb(
-            model, x, y, start, lambda which: cross_entropy_against(y[which]), threat=threat, steps=steps, worst=worst
-        )
-    return worst.points
+    worst, remaining = x.clone(), torch.arange(len(x), device=x.device)
+    highest = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
+    for objective in objectives:
+        points = threat.random_start(x, generator=generator)[remaining]
+        for taken in range(steps + 1):
+            if len(remaining) == 0:
+                break
+            values_of = partial(objective, remaining)
+            if taken < steps:
+                gradient, values, logits = input_gradient(model, points, values_of)
+            else:
+                values, logits = values_at(model, points, values_of)
+            fooled = ~is_correct(logits, y[remaining])
+            better = fooled | (values > highest[remaining])
+            worst[remaining[better]] = points[better]
+            highest[remaining[better]] = values[better]
+            if taken < steps:
+                moved = threat.ascend(points, gradient, step=step_length(threat, steps))
+                points = threat.project(moved, x[remaining])[~fooled]
+            remaining = remaining[~fooled]
+    return worst
+
+
+def pgd(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator) -> Tensor:
+    """Return the worst point (see `worst_points`) of ascents on cross-entropy; see `Attack` for the arguments."""
+    objectives = repeat(lambda which, logits: cross_entropy(logits, y[which]), ascent.restarts)
+    return worst_points(model, x, y, objectives, ascent=ascent, generator=generator)

@@ -1,4 +1,4 @@
-"""The threat model: a closed ball around an image, cut by the pixel box [0, 1]^d."""
+"""The threat model: a closed ball around an image, cut by the pixel box [0, 1]^d, and how an ascent searches it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ThreatModel:
             return self.project(x + self.epsilon * noise, x)
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         share = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) ** (1 / max(1, x[0].numel()))
-        return self.project(x + _per_example(self.epsilon * share, x) * _unit(noise), x)
+        return self.project(x + per_example(self.epsilon * share, x) * _unit(noise), x)
 
     def ascend(self, points: Tensor, gradient: Tensor, /, *, step: float | Tensor) -> Tensor:
         """Return `points` moved by the steepest ascent step of length `step` in this norm.
@@ -70,7 +70,7 @@ class ThreatModel:
             return torch.clamp(points, (x - self.epsilon).clamp_(min=0), (x + self.epsilon).clamp_(max=1))
         delta = points - x
         shrink = (self.epsilon / self._length(delta).clamp_min(torch.finfo(x.dtype).tiny)).clamp_max(1)
-        return (x + _per_example(shrink, x) * delta).clamp_(0, 1)
+        return (x + per_example(shrink, x) * delta).clamp_(0, 1)
 
     def distance(self, a: Tensor, b: Tensor, /) -> Tensor:
         """Return the distance of each pair in this norm, shape (n,)."""
@@ -81,7 +81,23 @@ class ThreatModel:
         return flat.abs().amax(1) if self.norm == "linf" else torch.linalg.vector_norm(flat, dim=1)
 
 
-def _per_example(values: Tensor, like: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Ascent:
+    """A search of the ball by ascent.
+
+    Attributes:
+        threat: Ball and box.
+        steps: Ascent steps of each restart.
+        restarts: Ascents from different starts.
+    """
+
+    threat: ThreatModel
+    steps: int
+    restarts: int
+
+
+def per_example(values: Tensor, like: Tensor, /) -> Tensor:
+    """Return one value per example, (n,), in a shape that broadcasts to `like`, (n, ...)."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -89,5 +105,5 @@ def _unit(vectors: Tensor) -> Tensor:
     # Scaled by the largest entry first: the squares of a saturated network's gradient underflow in fp32.
     largest = vectors.flatten(1).abs().amax(1)
     tiny = torch.finfo(vectors.dtype).tiny
-    scaled = vectors / _per_example(largest.clamp_min(tiny), vectors)
-    return scaled / _per_example(torch.linalg.vector_norm(scaled.flatten(1), dim=1).clamp_min(tiny), vectors)
+    scaled = vectors / per_example(largest.clamp_min(tiny), vectors)
+    return scaled / per_example(torch.linalg.vector_norm(scaled.flatten(1), dim=1).clamp_min(tiny), vectors)

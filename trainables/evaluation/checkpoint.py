@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.certified.certificate import Certificate, certify
 from trainables.checkpoints.format import CheckpointError
 from trainables.checkpoints.weights import load_weights, read_weights
@@ -94,23 +93,18 @@ def measure_checkpoint(
     """
     started = time.perf_counter()
     spec, model, images, labels, index = _load(measurement, data)
-    lipschitz = measurement.lipschitz
-    options: dict[str, Any] = {"lipschitz_steps": 1, "lipschitz_restarts": 1, "lipschitz_examples": 0}
-    if lipschitz is not None:
-        options = {f"lipschitz_{name}": value for name, value in vars(lipschitz).items()}
+    threat = ThreatModel(measurement.norm, measurement.epsilon)
     with computing(threads=spec.training.threads):
         measures = evaluate(
             model,
             images,
             labels,
             attack=measurement.attack,
-            threat=ThreatModel(measurement.norm, measurement.epsilon),
-            steps=measurement.steps,
-            restarts=measurement.restarts,
+            ascent=Ascent(threat, measurement.steps, measurement.restarts),
+            lipschitz=measurement.lipschitz,
             seed=derive(spec.seed, "evaluate", SPLIT),
             checks=measurement.checks,
             report=report,
-            **options,
         )
     return CheckpointMeasurement(
         measures=measures,

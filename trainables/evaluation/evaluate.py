@@ -18,7 +18,7 @@ from trainables.attacks import ATTACKS
 from trainables.attacks.base import BATCH_SIZE, input_gradient, is_correct, run_attack
 from trainables.attacks.fgsm import full_step
 from trainables.attacks.losses import cross_entropy, cross_entropy_against
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.flags import (
     NOISE_DRAWS,
     ZERO_GRADIENT_SHARE,
@@ -34,6 +34,7 @@ from trainables.evaluation.measures import SUMMARIES, Measures
 from trainables.evaluation.progress import Report, stage
 from trainables.models.modes import mode
 from trainables.seeding import derive
+from trainables.spec import LipschitzSpec
 
 __all__ = ["SUMMARIES", "AttackResult", "Measures", "attack_images", "clean_measures", "evaluate"]
 
@@ -72,9 +73,7 @@ def attack_images(
     /,
     *,
     attack: str,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     seed: int,
     report: Report | None = None,
 ) -> AttackResult:
@@ -86,9 +85,7 @@ def attack_images(
         model,
         images,
         labels,
-        threat=threat,
-        steps=steps,
-        restarts=restarts,
+        ascent=ascent,
         seed=derive(seed, "attack"),
         flags=flags,
         progress=stage(report, attack, len(images)),
@@ -102,12 +99,8 @@ def evaluate(
     labels: Tensor,
     /,
     *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
-    lipschitz_steps: int,
-    lipschitz_restarts: int,
-    lipschitz_examples: int,
+    ascent: Ascent,
+    lipschitz: LipschitzSpec | None,
     seed: int,
     attack: str = "pgd",
     checks: Checks = "cheap",
@@ -120,31 +113,30 @@ def evaluate(
         model: Maps (n, c, h, w) in [0, 1] to logits (n, K); its modes and buffers are unchanged afterwards.
         images: (n, c, h, w) float32 in [0, 1], n at least 1.
         labels: (n,) int64.
-        threat: Ball and box. At radius 0 robust accuracy is clean accuracy, and Lipschitzness is not measured.
-        steps: Attack steps.
-        restarts: Attack restarts.
-        lipschitz_steps: Ascent steps of the Lipschitz estimate.
-        lipschitz_restarts: Its restarts.
-        lipschitz_examples: Number of images that it is measured on, the first ones.
+        ascent: Ball and box; the attack's steps and restarts. At radius 0 robust accuracy is clean accuracy, and
+            Lipschitzness is not measured.
+        lipschitz: Steps and restarts of the Lipschitz estimate, and the number of images, the first ones, that it is
+            measured on; None for no estimate.
         seed: The result depends on it and the other arguments only.
         attack: Registered attack or `package.module:object`.
         checks: `cheap` ones cost a few per cent, `full` ones three to four times the measurement itself.
         report: Called with the progress of each stage.
         on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
     """
-    clean = _clean_pass(model, images, labels, threat=threat)
+    clean = _clean_pass(model, images, labels, threat=ascent.threat)
     started = time.perf_counter()
-    attacking: dict[str, Any] = {"attack": attack, "threat": threat, "steps": steps, "restarts": restarts, "seed": seed}
-    robust, flags = _attack_stage(model, images, labels, clean, checks=checks, report=report, **attacking)
+    options: dict[str, Any] = {"seed": seed, "checks": checks, "report": report}
+    robust, flags = _attack_stage(model, images, labels, clean, attack=attack, ascent=ascent, **options)
     seconds_attack = time.perf_counter() - started
     started = time.perf_counter()
-    part = slice(lipschitz_examples if threat.epsilon > 0 else 0)
-    options: dict[str, Any] = {"threat": threat, "steps": lipschitz_steps, "restarts": lipschitz_restarts, "seed": seed}
-    estimate, estimate_flags = _lipschitz_stage(
-        model, images[part], labels[part], checks=checks, report=report, **options
-    )
-    if estimate is not None and on_lipschitz is not None:
-        on_lipschitz(estimate)
+    estimate = None
+    if lipschitz is not None and ascent.threat.epsilon > 0:
+        climbs = Ascent(ascent.threat, lipschitz.steps, lipschitz.restarts)
+        part = slice(lipschitz.examples)
+        estimate, estimate_flags = _lipschitz_stage(model, images[part], labels[part], ascent=climbs, **options)
+        flags |= estimate_flags
+        if on_lipschitz is not None:
+            on_lipschitz(estimate)
     scale_free = None if estimate is None else estimate.scale_free
     return Measures(
         clean_correct=clean.correct.cpu().numpy(),
@@ -152,7 +144,7 @@ def evaluate(
         loss=clean.loss.double().cpu().numpy(),
         lipschitz=np.empty(0) if estimate is None else estimate.raw.cpu().numpy(),
         lipschitz_scale_free=None if scale_free is None else scale_free.cpu().numpy(),
-        flags=tuple(sorted(clean.flags | flags | estimate_flags)),
+        flags=tuple(sorted(clean.flags | flags)),
         seconds_attack=seconds_attack,
         seconds_lipschitz=time.perf_counter() - started,
     )
@@ -199,18 +191,15 @@ def _attack_stage(
     clean: _Clean,
     *,
     attack: str,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     seed: int,
     checks: Checks,
     report: Report | None,
 ) -> tuple[Tensor, set[str]]:
     """Return which images are correct both clean and under the attack, (n,) bool, and the attack's flags."""
-    options: dict[str, Any] = {"threat": threat, "steps": steps, "restarts": restarts}
-    result = attack_images(model, images, labels, attack=attack, seed=seed, report=report, **options)
+    result = attack_images(model, images, labels, attack=attack, ascent=ascent, seed=seed, report=report)
     robust, flags = result.robust & clean.correct, set(result.flags)
-    if threat.epsilon == 0:
+    if ascent.threat.epsilon == 0:
         return robust, flags
     flags |= gradient_flags(
         model,
@@ -219,13 +208,13 @@ def _attack_stage(
         clean=clean.correct,
         robust=result.robust,
         fgsm=clean.fgsm,
-        threat=threat,
+        threat=ascent.threat,
         draws=NOISE_DRAWS[checks],
         seed=derive(seed, "noise"),
     )
     if checks == "full":
-        options |= {"robust": robust, "seed": derive(seed, "strength"), "report": report}
-        flags |= strength_flags(ATTACKS.load(attack), model, images, labels, **options)
+        options: dict[str, Any] = {"ascent": ascent, "seed": derive(seed, "strength"), "report": report}
+        flags |= strength_flags(ATTACKS.load(attack), model, images, labels, robust=robust, **options)
     return robust, flags
 
 
@@ -234,24 +223,16 @@ def _lipschitz_stage(
     images: Tensor,
     labels: Tensor,
     *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     seed: int,
     checks: Checks,
     report: Report | None,
-) -> tuple[LocalLipschitz | None, set[str]]:
-    """Return the estimate, or None without images, and its flags."""
-    if not len(images):
-        return None, set()
-    options: dict[str, Any] = {
-        "threat": threat,
-        "steps": steps,
-        "restarts": restarts,
-        "seed": derive(seed, "lipschitz"),
-    }
-    estimate = local_lipschitz(model, images, labels, progress=stage(report, "Lipschitz", len(images)), **options)
+) -> tuple[LocalLipschitz, set[str]]:
+    """Return the estimate and its flags."""
+    seed = derive(seed, "lipschitz")
+    progress = stage(report, "Lipschitz", len(images))
+    estimate = local_lipschitz(model, images, labels, ascent=ascent, seed=seed, progress=progress)
     flags = {"scale_free_undefined"} if estimate.scale_free is None else set()
     if checks == "full":
-        flags |= lipschitz_flags(estimate, model, images, labels, report=report, **options)
+        flags |= lipschitz_flags(estimate, model, images, labels, ascent=ascent, seed=seed, report=report)
     return estimate, flags

@@ -6,13 +6,14 @@ Sources: Carlini et al. 2019, "On Evaluating Adversarial Robustness" (arXiv 1902
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import BATCH_SIZE, Attack, is_correct, run_attack
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.lipschitz import LocalLipschitz, local_lipschitz
 from trainables.evaluation.progress import Report, stage
 from trainables.models.modes import mode
@@ -141,9 +142,7 @@ def strength_flags(
     /,
     *,
     robust: Tensor,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     seed: int,
     report: Report | None = None,
 ) -> set[str]:
@@ -155,25 +154,23 @@ def strength_flags(
         images: (n, ...) in [0, 1].
         labels: (n,) int64.
         robust: Correct on the image and under the attack, (n,) bool.
-        threat: Ball and box.
-        steps: Its steps.
-        restarts: Its restarts.
+        ascent: Its ball, steps and restarts.
         seed: Its seed.
         report: Called with the progress.
     """
-    flags = set()
-    options: dict[str, Any] = {"restarts": restarts, "seed": seed}
+    flags, threat = set(), ascent.threat
     # On robust images only, so that those fooled by the first run do not count as fooled by more steps.
     x, y = images[robust], labels[robust]
     progress = stage(report, "check: twice the steps", len(x))
-    longer, _ = run_attack(attack, model, x, y, threat=threat, steps=2 * steps, progress=progress, **options)
+    twice = replace(ascent, steps=2 * ascent.steps)
+    longer, _ = run_attack(attack, model, x, y, ascent=twice, seed=seed, progress=progress)
     if noticeable(int((~longer).sum()), len(images), share=STEPS_SHARE):
         flags.add("steps_not_converged")
     x, y = images[:LARGE_RADIUS_IMAGES], labels[:LARGE_RADIUS_IMAGES]
     unit = 1.0 if threat.norm == "linf" else x[0].numel() ** 0.5
-    large = ThreatModel(threat.norm, max(LARGE_RADIUS * unit, threat.epsilon))
+    large = replace(ascent, threat=replace(threat, epsilon=max(LARGE_RADIUS * unit, threat.epsilon)))
     progress = stage(report, "check: a large radius", len(x))
-    survived, _ = run_attack(attack, model, x, y, threat=large, steps=steps, progress=progress, **options)
+    survived, _ = run_attack(attack, model, x, y, ascent=large, seed=seed, progress=progress)
     with torch.no_grad(), mode(model):
         classes = model(x[:1]).shape[1]
     if noticeable(int(survived.sum()), len(x), share=1 / classes):
@@ -188,9 +185,7 @@ def lipschitz_flags(
     labels: Tensor,
     /,
     *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     seed: int,
     report: Report | None = None,
 ) -> set[str]:
@@ -201,16 +196,13 @@ def lipschitz_flags(
         model: Its model.
         images: Its images.
         labels: Their labels.
-        threat: Its ball.
-        steps: Its steps.
-        restarts: Its restarts.
+        ascent: Its ball, steps and restarts.
         seed: Its seed.
         report: Called with the progress.
     """
     progress = stage(report, "check: twice the Lipschitz steps", len(images))
-    longer = local_lipschitz(
-        model, images, labels, threat=threat, steps=2 * steps, restarts=restarts, seed=seed, progress=progress
-    )
+    twice = replace(ascent, steps=2 * ascent.steps)
+    longer = local_lipschitz(model, images, labels, ascent=twice, seed=seed, progress=progress)
     pairs = [(estimate.raw, longer.raw)]
     if estimate.scale_free is not None and longer.scale_free is not None:
         pairs.append((estimate.scale_free, longer.scale_free))

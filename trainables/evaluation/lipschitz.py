@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import input_gradient, values_at
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel, per_example
 from trainables.evaluation.lipschitz_starts import steepest_points
 from trainables.models.modes import mode
 from trainables.seeding import generator
@@ -59,9 +59,7 @@ def local_lipschitz(
     labels: Tensor,
     /,
     *,
-    threat: ThreatModel,
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> LocalLipschitz:
@@ -80,15 +78,14 @@ def local_lipschitz(
         model: Maps (n, ...) to logits (n, K).
         images: (m, ...) in [0, 1].
         labels: (m,) int64; only used for the mean margin.
-        threat: Ball and box; the radius must be positive.
-        steps: Ascent steps of each restart.
-        restarts: Ascents from different starts.
+        ascent: Ball and box, of a positive radius; steps; restarts.
         seed: Each batch draws from its own generator, derived from this and the batch's number.
         progress: Called with the number of images done, after each batch.
 
     Raises:
         ValueError: The radius is 0.
     """
+    threat = ascent.threat
     if threat.epsilon <= 0:
         raise ValueError(f"`epsilon` must be positive to measure Lipschitzness, got {threat.epsilon:g}")
     witnesses = []
@@ -96,7 +93,7 @@ def local_lipschitz(
         for batch, begin in enumerate(range(0, len(images), BATCH_SIZE)):
             draws = generator(seed, "lipschitz", batch, device=images.device)
             x = images[begin : begin + BATCH_SIZE]
-            witnesses.append(_search(model, x, threat=threat, steps=steps, restarts=restarts, draws=draws))
+            witnesses.append(_search(model, x, ascent=ascent, draws=draws))
             if progress is not None:
                 progress(begin + len(x))
         points, points_centred = (torch.cat(form) for form in zip(*witnesses, strict=True))
@@ -108,13 +105,12 @@ def _numerator(difference: Tensor, centring: Tensor | float, *, threat: ThreatMo
     return difference.abs().sum(1) if threat.norm == "linf" else torch.linalg.vector_norm(difference, dim=1)
 
 
-def _search(
-    model: nn.Module, x: Tensor, *, threat: ThreatModel, steps: int, restarts: int, draws: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _search(model: nn.Module, x: Tensor, *, ascent: Ascent, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the witnesses of the raw and of the centred form, each shaped as `x`.
 
     The two forms are two halves of one batch in each forward pass.
     """
+    threat, steps = ascent.threat, ascent.steps
     with torch.no_grad():
         logits = model(x).repeat(2, 1)
     centring = torch.cat([torch.zeros(len(x), 1), torch.ones(len(x), 1)]).to(x)
@@ -128,13 +124,13 @@ def _search(
     best = torch.full((len(centres),), -torch.inf).to(x)
     sides = steepest_points(model, x, threat=threat)
     rises = [values_at(model, side, climb)[0] for side in sides]
-    steepest = torch.where(_per_example(rises[0] >= rises[1], x), *sides)
+    steepest = torch.where(per_example(rises[0] >= rises[1], x), *sides)
     moves = threat.distance(steepest, centres) >= smallest
-    for restart in range(restarts):
+    for restart in range(ascent.restarts):
         balls = _balls(threat, smallest, steps, shrinking=restart % 2 == 1)
         points = torch.cat([threat.random_start(x, generator=draws)] * 2)
         if restart < LINEARISED_RESTARTS:
-            points = torch.where(_per_example(moves, x), steepest, points)
+            points = torch.where(per_example(moves, x), steepest, points)
         for taken, ball in enumerate(balls):
             if taken < steps:
                 gradient, rise, _ = input_gradient(model, points, climb)
@@ -144,17 +140,13 @@ def _search(
             ratio = rise / distance
             better = (distance >= smallest) & (ratio > best)
             best = torch.where(better, ratio, best)
-            witness = torch.where(_per_example(better, x), points, witness)
+            witness = torch.where(per_example(better, x), points, witness)
             if taken < steps:
                 moved = threat.ascend(points, gradient, step=ball.epsilon * _step_factor(taken / steps))
                 narrower = balls[taken + 1].epsilon / ball.epsilon
                 points = balls[taken + 1].project(centres + narrower * (moved - centres), centres)
     raw, centred = witness.chunk(2)
     return raw, centred
-
-
-def _per_example(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _balls(threat: ThreatModel, smallest: float, steps: int, /, *, shrinking: bool) -> list[ThreatModel]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainables.attacks.base import Attack, run_attack
 from trainables.attacks.fgsm import fgsm
 from trainables.attacks.pgd import pgd
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data.base import Split
 from trainables.evaluation.evaluate import Measures, evaluate
 from trainables.evaluation.flags import Checks
@@ -56,12 +56,8 @@ def measure(
         images,
         labels,
         attack=ATTACK,
-        threat=ThreatModel(evaluation.norm, evaluation.epsilon),
-        steps=evaluation.steps,
-        restarts=evaluation.restarts,
-        lipschitz_steps=evaluation.lipschitz.steps,
-        lipschitz_restarts=evaluation.lipschitz.restarts,
-        lipschitz_examples=evaluation.lipschitz.examples,
+        ascent=Ascent(ThreatModel(evaluation.norm, evaluation.epsilon), evaluation.steps, evaluation.restarts),
+        lipschitz=evaluation.lipschitz,
         seed=seed,
         checks=checks,
     )
@@ -112,18 +108,10 @@ def catastrophic_overfitting(
     Source: Wong et al. 2020, "Fast is better than free" (arXiv 2001.03994), section 5.
     """
     threat = ThreatModel(evaluation.norm, min(train_epsilon, evaluation.epsilon))
+    ascent = Ascent(threat, evaluation.steps, evaluation.restarts)
 
     def accuracy(attack: Attack) -> float:
-        robust, _ = run_attack(
-            attack,
-            model,
-            images,
-            labels,
-            threat=threat,
-            steps=evaluation.steps,
-            restarts=evaluation.restarts,
-            seed=seed,
-        )
+        robust, _ = run_attack(attack, model, images, labels, ascent=ascent, seed=seed)
         return float(robust.double().mean())
 
     single = accuracy(fgsm)

@@ -16,7 +16,7 @@ from torch import Tensor
 from trainables.attacks.base import input_gradient
 from trainables.attacks.losses import cross_entropy, cross_entropy_against
 from trainables.attacks.pgd import step_length
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import ThreatModel, per_example
 from trainables.methods.base import LossTerms, Step
 from trainables.models.modes import frozen_statistics
 from trainables.seeding import replay
@@ -103,7 +103,7 @@ def _least_linear(step: Step, threat: ThreatModel) -> Tensor:
             with replayed():
                 slope, moved, _ = input_gradient(step.model, points, objective)
             rising = (moved - clean - _dot(points - x, gradient)).sign()
-            ascent = _like(rising, x) * (slope - gradient)
+            ascent = per_example(rising, x) * (slope - gradient)
             points = threat.project(threat.ascend(points, ascent, step=step_length(threat, step.attack_steps)), x)
     return points - x
 
@@ -117,16 +117,12 @@ def _as_run_delta(step: Step, threat: ThreatModel) -> Tensor:
             length = threat.distance(gradient, torch.zeros_like(gradient))
             # The paper's code replaces a gradient of zero with noise.
             noise = torch.randn(x.shape, generator=draws, device=x.device, dtype=x.dtype)
-            direction = torch.where(_like(length == 0, x), noise, gradient / _like(length, x))
+            direction = torch.where(per_example(length == 0, x), noise, gradient / per_example(length, x))
             delta = (x + delta + threat.epsilon / AS_RUN_STEPS * direction).clamp(0, 1) - x
             size = threat.distance(delta, torch.zeros_like(delta))
-            delta = delta * _like((threat.epsilon / size.clamp_min(threat.epsilon)), x)
+            delta = delta * per_example(threat.epsilon / size.clamp_min(threat.epsilon), x)
     return delta
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(1)
-
-
-def _like(values: Tensor, images: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (images.ndim - 1))

@@ -19,10 +19,10 @@ from trainables.attacks import ATTACKS
 from trainables.attacks.autoattack import MissingExtraError, autoattack
 from trainables.attacks.base import FlaggedPoints, input_gradient, is_correct, run_attack
 from trainables.attacks.fgsm import fgsm
-from trainables.attacks.losses import cross_entropy_against, margin_against
-from trainables.attacks.multi_targeted import multi_targeted
+from trainables.attacks.losses import cross_entropy_against
+from trainables.attacks.multi_targeted import margin, multi_targeted
 from trainables.attacks.pgd import pgd
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 
 # Cheap enough for many random cases; AutoAttack's five thousand queries are not.
 CHEAP = ("fgsm", "pgd", "multi_targeted")
@@ -63,7 +63,7 @@ def assert_legal(name, norm, epsilon, seed, steps, *, wild=False):
     y = model(x).argmax(1)
     threat, flags = ThreatModel(norm, epsilon), set()
     _, points = run_attack(
-        ATTACKS.load(name), model, x, y, threat=threat, steps=steps, restarts=2, seed=seed, flags=flags
+        ATTACKS.load(name), model, x, y, ascent=Ascent(threat, steps=steps, restarts=2), seed=seed, flags=flags
     )
     assert (threat.distance(points.double(), x.double()) <= epsilon + 6e-7).all()
     assert points.min() >= 0
@@ -99,7 +99,7 @@ def test_attack_changes_no_state_and_is_repeatable(name, few_queries):
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     original, state = x.clone(), torch.get_rng_state()
-    options = {"threat": ThreatModel("linf", 0.02), "steps": 2, "restarts": 1}
+    options = {"ascent": Ascent(ThreatModel("linf", 0.02), steps=2, restarts=1)}
     first = run_attack(ATTACKS.load(name), model, x, y, seed=0, **options)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
@@ -115,7 +115,7 @@ def test_attack_changes_no_state_and_is_repeatable(name, few_queries):
 def test_attack_at_radius_zero_is_the_clean_pass(name):
     model, x, y = classifier(4, n=10)
     robust, points = run_attack(
-        ATTACKS.load(name), model, x, y, threat=ThreatModel("linf", 0.0), steps=2, restarts=1, seed=0
+        ATTACKS.load(name), model, x, y, ascent=Ascent(ThreatModel("linf", 0.0), steps=2, restarts=1), seed=0
     )
     assert robust.all()
     assert torch.equal(points, x)
@@ -129,7 +129,7 @@ def test_attack_accepts_a_network_that_ignores_its_input(name, few_queries):
 
     x, y = torch.rand(3, *SHAPE), torch.zeros(3, dtype=torch.int64)
     robust, _ = run_attack(
-        ATTACKS.load(name), Constant(), x, y, threat=ThreatModel("linf", 0.1), steps=1, restarts=1, seed=0
+        ATTACKS.load(name), Constant(), x, y, ascent=Ascent(ThreatModel("linf", 0.1), steps=1, restarts=1), seed=0
     )
     assert robust.all()
 
@@ -142,7 +142,7 @@ def test_fgsm_is_exact_on_two_classes(norm):
     threat = ThreatModel(norm, 0.05)
     model, x, y, weights = linear_problem(2, seed=1)
     margin, reach = exact_margin(model, x, y, weights, threat)
-    robust, points = run_attack(fgsm, model, x, y, threat=threat, steps=1, restarts=1, seed=0)
+    robust, points = run_attack(fgsm, model, x, y, ascent=Ascent(threat, steps=1, restarts=1), seed=0)
     clear = margin.abs() > 1e-5 * reach
     assert torch.equal(robust[clear], margin[clear] > 0)
     assert 0.05 < robust.double().mean() < 0.95
@@ -154,7 +154,7 @@ def test_fgsm_is_one_signed_step_for_any_budget():
     gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
     threat = ThreatModel("linf", 0.05)
     for steps in (1, 50):
-        points = fgsm(model, x, y, threat=threat, steps=steps, restarts=9, generator=None)
+        points = fgsm(model, x, y, ascent=Ascent(threat, steps=steps, restarts=9), generator=None)
         assert torch.allclose(points, x + 0.05 * gradient.sign(), atol=1e-6)
 
 
@@ -167,7 +167,7 @@ def test_multi_targeted_equals_exact_robust_accuracy_of_a_linear_model(norm, eps
     threat = ThreatModel(norm, epsilon)
     model, x, y, weights = linear_problem(classes, seed=classes)
     margin, reach = exact_margin(model, x, y, weights, threat)
-    robust, points = run_attack(multi_targeted, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
+    robust, points = run_attack(multi_targeted, model, x, y, ascent=Ascent(threat, steps=20, restarts=1), seed=0)
     clear = margin.abs() > 1e-5 + SHORT[norm] * reach
     assert clear.double().mean() > 0.97
     assert 0.02 < (margin > 0).double().mean() < 0.98
@@ -183,8 +183,8 @@ def test_multi_targeted_is_exact_where_cross_entropy_saturates():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= 1e5
-    saturated, _ = run_attack(pgd, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
-    exact, _ = run_attack(multi_targeted, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
+    saturated, _ = run_attack(pgd, model, x, y, ascent=Ascent(threat, steps=20, restarts=1), seed=0)
+    exact, _ = run_attack(multi_targeted, model, x, y, ascent=Ascent(threat, steps=20, restarts=1), seed=0)
     clear = margin.abs() > 1e-4
     assert torch.equal(exact[clear], margin[clear] > 0)
     assert saturated.sum() > exact.sum() + 20
@@ -194,7 +194,7 @@ def test_multi_targeted_returns_robust_images_at_the_worst_margin():
     model, x, y, weights = linear_problem(5, seed=3, n=50)
     threat = ThreatModel("linf", 0.01)
     margin, _ = exact_margin(model, x, y, weights, threat)
-    robust, points = run_attack(multi_targeted, model, x, y, threat=threat, steps=10, restarts=2, seed=0)
+    robust, points = run_attack(multi_targeted, model, x, y, ascent=Ascent(threat, steps=10, restarts=2), seed=0)
     logits = model(points).detach()
     runner_up = logits.scatter(1, y[:, None], -torch.inf).amax(1)
     left = (logits.gather(1, y[:, None]).squeeze(1) - runner_up)[robust]
@@ -202,9 +202,10 @@ def test_multi_targeted_returns_robust_images_at_the_worst_margin():
     assert torch.allclose(left.double(), margin[robust], atol=1e-5)
 
 
-def test_margin_against():
+def test_margin():
     logits = torch.tensor([[1.0, 4.0], [2.0, -1.0]])
-    assert margin_against(torch.tensor([0, 0]), torch.tensor([1, 1]))(logits).tolist() == [3.0, -3.0]
+    labels, targets, which = torch.tensor([0, 1, 0]), torch.tensor([1, 0, 1]), torch.tensor([0, 2])
+    assert margin(labels, targets, which, logits).tolist() == [3.0, -3.0]
 
 
 # AutoAttack
@@ -219,13 +220,13 @@ def test_autoattack_pgd_and_clean_are_nested_and_autoattack_finds_more(norm, few
     clean = is_correct(model(x), y)
     # PGD of one step is weak, so that it leaves images for AutoAttack to fool.
     outcomes = {
-        attack: run_attack(ATTACKS.load(attack), model, x, y, threat=threat, steps=1, restarts=1, seed=4)[0]
+        attack: run_attack(ATTACKS.load(attack), model, x, y, ascent=Ascent(threat, steps=1, restarts=1), seed=4)[0]
         for attack in ("pgd", "autoattack")
     }
     assert not (outcomes["pgd"] & ~clean).any()
     assert not (outcomes["autoattack"] & ~outcomes["pgd"]).any()
     assert outcomes["autoattack"].sum() < outcomes["pgd"].sum()
-    strong, _ = run_attack(multi_targeted, model, x, y, threat=threat, steps=50, restarts=2, seed=4)
+    strong, _ = run_attack(multi_targeted, model, x, y, ascent=Ascent(threat, steps=50, restarts=2), seed=4)
     assert outcomes["autoattack"].sum() <= strong.sum() + 1
     assert outcomes["autoattack"].any()
 
@@ -243,7 +244,7 @@ def test_autoattack_is_exact_on_a_linear_model(few_queries):
     threat = ThreatModel("linf", 0.03)
     model, x, y = classifier(5)
     margin, _ = exact_margin(model, x, y, model[1].weight.detach().double(), threat)
-    robust, _ = run_attack(autoattack, model, x, y, threat=threat, steps=5, restarts=1, seed=0)
+    robust, _ = run_attack(autoattack, model, x, y, ascent=Ascent(threat, steps=5, restarts=1), seed=0)
     clear = margin.abs() > 1e-3
     assert 0.05 < robust.double().mean() < 0.95
     assert torch.equal(robust[clear], margin[clear] > 0)
@@ -254,7 +255,9 @@ def test_autoattack_is_exact_on_a_linear_model(few_queries):
 def test_autoattack_flags_attacks_it_omits_for_few_classes(classes, flags, few_queries):
     model, x, y = classifier(classes, n=8)
     raised = set()
-    run_attack(autoattack, model, x, y, threat=ThreatModel("linf", 0.001), steps=1, restarts=1, seed=0, flags=raised)
+    run_attack(
+        autoattack, model, x, y, ascent=Ascent(ThreatModel("linf", 0.001), steps=1, restarts=1), seed=0, flags=raised
+    )
     assert raised == flags
 
 
@@ -287,7 +290,7 @@ def test_autoattack_warnings_become_flags_and_are_not_shown(noise, flags, few_qu
     with caplog.at_level(logging.DEBUG):
         try:
             sys.settrace(tracer)
-            options = {"threat": ThreatModel("linf", 0.001), "steps": 1, "restarts": 1, "seed": 0}
+            options = {"ascent": Ascent(ThreatModel("linf", 0.001), steps=1, restarts=1), "seed": 0}
             run_attack(autoattack, Odd(noise=noise), x, y, flags=raised, **options)
             assert sys.gettrace() is tracer
         finally:
@@ -301,27 +304,27 @@ def test_autoattack_warnings_become_flags_and_are_not_shown(noise, flags, few_qu
 def test_autoattack_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'robust-study\[autoattack\]'"):
-        autoattack(None, torch.rand(1, 1, 2, 2), None, threat=None, steps=1, restarts=1, generator=None)
+        autoattack(None, torch.rand(1, 1, 2, 2), None, ascent=Ascent(None, steps=1, restarts=1), generator=None)
 
 
 @needs_autoattack
 @pytest.mark.parametrize("shape", [(2, 3), (1, 1, 4, 8)])
 def test_autoattack_refuses_other_shapes_than_images(shape):
     with pytest.raises(ValueError, match=r"takes images \(n, c, h, w\) of 5x5 and up, got"):
-        autoattack(None, torch.rand(shape), None, threat=None, steps=1, restarts=1, generator=None)
+        autoattack(None, torch.rand(shape), None, ascent=Ascent(None, steps=1, restarts=1), generator=None)
 
 
 # The wrapper
 
 
 def test_wrapper_collects_flags_and_reports_progress():
-    def doubtful(model, x, y, /, *, threat, steps, restarts, generator):
+    def doubtful(model, x, y, /, *, ascent, generator):
         return FlaggedPoints(x, frozenset({"autoattack_warning"}))
 
     model, x, y, _ = linear_problem(3, seed=0, n=600)
     raised, done = set(), []
     run_attack(
-        doubtful, model, x, y, threat=ThreatModel("linf", 0.1), steps=1, restarts=1, seed=0, flags=raised,
+        doubtful, model, x, y, ascent=Ascent(ThreatModel("linf", 0.1), steps=1, restarts=1), seed=0, flags=raised,
         progress=done.append,
     )  # fmt: skip
     assert raised == {"autoattack_warning"}

@@ -12,7 +12,7 @@ from torch import nn
 from trainables.attacks.base import input_gradient, is_correct, run_attack
 from trainables.attacks.losses import cross_entropy_against
 from trainables.attacks.pgd import craft, pgd
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.training.optimizers import build_optimizer
 
 SHAPE = LINEAR_SHAPE
@@ -24,7 +24,7 @@ def test_pgd_agrees_with_the_closed_form_of_a_linear_model(norm, epsilon, classe
     threat = ThreatModel(norm, epsilon)
     model, x, y, weights = linear_problem(classes, seed=classes)
     margin, reach = exact_margin(model, x, y, weights, threat)
-    robust, points = run_attack(pgd, model, x, y, threat=threat, steps=20, restarts=1, seed=0)
+    robust, points = run_attack(pgd, model, x, y, ascent=Ascent(threat, steps=20, restarts=1), seed=0)
     clear = margin.abs() > 1e-4 + SHORT[norm] * reach
     assert clear.float().mean() > 0.95
     assert 0.05 < (margin > 0).double().mean() < 0.95
@@ -59,13 +59,13 @@ def trained():
 def accuracy(trained, **settings) -> float:
     settings = {"norm": "linf", "epsilon": 0.1, "steps": 10, "restarts": 1} | settings
     threat = ThreatModel(settings.pop("norm"), settings.pop("epsilon"))
-    return run_attack(pgd, *trained, threat=threat, seed=0, **settings)[0].double().mean().item()
+    return run_attack(pgd, *trained, ascent=Ascent(threat, **settings), seed=0)[0].double().mean().item()
 
 
 def test_robust_accuracy_at_the_extreme_radii(trained):
     model, x, y = trained
     clean = is_correct(model(x), y)
-    robust, points = run_attack(pgd, *trained, threat=ThreatModel("linf", 0.0), steps=5, restarts=2, seed=0)
+    robust, points = run_attack(pgd, *trained, ascent=Ascent(ThreatModel("linf", 0.0), steps=5, restarts=2), seed=0)
     assert torch.equal(robust, clean)
     assert torch.equal(points, x)
     assert clean.double().mean() > 0.95
@@ -86,12 +86,12 @@ def test_more_radius_steps_or_restarts_never_help_the_network(trained, norm):
 
 
 def test_wrapper_projects_illegal_points_and_classifies_again(trained):
-    def cheat(model, x, y, /, *, threat, steps, restarts, generator):
+    def cheat(model, x, y, /, *, ascent, generator):
         return torch.where(torch.arange(len(x))[:, None, None, None] % 2 == 0, 5 + x, torch.nan)
 
     model, x, y = trained
     threat = ThreatModel("linf", 0.01)
-    robust, points = run_attack(cheat, model, x, y, threat=threat, steps=1, restarts=1, seed=0)
+    robust, points = run_attack(cheat, model, x, y, ascent=Ascent(threat, steps=1, restarts=1), seed=0)
     assert (points - x).abs().max() <= 0.01 + 1e-7
     assert torch.equal(robust, is_correct(model(points), y) & is_correct(model(x), y))
 
@@ -99,7 +99,9 @@ def test_wrapper_projects_illegal_points_and_classifies_again(trained):
 def test_misclassified_images_are_not_attacked(trained):
     model, x, _ = trained
     wrong = (model(x).argmax(1) + 1) % 3
-    robust, points = run_attack(None, model, x, wrong, threat=ThreatModel("linf", 0.1), steps=1, restarts=1, seed=0)
+    robust, points = run_attack(
+        None, model, x, wrong, ascent=Ascent(ThreatModel("linf", 0.1), steps=1, restarts=1), seed=0
+    )
     assert not robust.any()
     assert torch.equal(points, x)
 
@@ -109,7 +111,7 @@ def test_attack_changes_no_modes_buffers_gradients_or_inputs():
     x, y = torch.rand(6, *SHAPE), torch.tensor([0, 1, 2, 0, 1, 2])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     original, random_state = x.clone(), torch.get_rng_state()
-    run_attack(pgd, model, x, y, threat=ThreatModel("linf", 0.1), steps=2, restarts=1, seed=0)
+    run_attack(pgd, model, x, y, ascent=Ascent(ThreatModel("linf", 0.1), steps=2, restarts=1), seed=0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
@@ -125,11 +127,11 @@ def test_nan_logits_count_as_misclassified():
 def test_attack_depends_on_its_seed_and_no_global_state(trained):
     """Points depend on the generator of their batch, not on global state or earlier calls."""
     torch.manual_seed(1)
-    first = run_attack(pgd, *trained, threat=ThreatModel("linf", 0.15), steps=3, restarts=1, seed=3)
+    first = run_attack(pgd, *trained, ascent=Ascent(ThreatModel("linf", 0.15), steps=3, restarts=1), seed=3)
     torch.manual_seed(2)
     torch.rand(7)
-    second = run_attack(pgd, *trained, threat=ThreatModel("linf", 0.15), steps=3, restarts=1, seed=3)
-    other = run_attack(pgd, *trained, threat=ThreatModel("linf", 0.15), steps=3, restarts=1, seed=4)
+    second = run_attack(pgd, *trained, ascent=Ascent(ThreatModel("linf", 0.15), steps=3, restarts=1), seed=3)
+    other = run_attack(pgd, *trained, ascent=Ascent(ThreatModel("linf", 0.15), steps=3, restarts=1), seed=4)
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[1], other[1])
 
@@ -140,7 +142,7 @@ def test_worst_point_over_steps_and_restarts_is_returned(trained):
     x, y = x[:60], y[:60]
     threat = ThreatModel("linf", 0.05)
     draws = torch.Generator().manual_seed(0)
-    worst = pgd(model, x, y, threat=threat, steps=5, restarts=3, generator=draws)
+    worst = pgd(model, x, y, ascent=Ascent(threat, steps=5, restarts=3), generator=draws)
     loss = cross_entropy_against(y)
     robust = is_correct(model(worst), y)
     assert robust.any()

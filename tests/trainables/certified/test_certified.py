@@ -12,7 +12,7 @@ from torch import nn
 
 from trainables.attacks.base import is_correct, run_attack
 from trainables.attacks.pgd import pgd
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.certified.certificate import certify, interval_bounds
 from trainables.data.digits import digits
 from trainables.evaluation.lipschitz import local_lipschitz
@@ -34,7 +34,7 @@ def violations(seed: int, certificate, bounds) -> list[str]:
     draws = torch.Generator().manual_seed(seed)
     points = [threat.random_start(images, generator=draws) for _ in range(4)]
     points += [threat.project(images + 9 * torch.randn(images.shape, generator=draws).sign(), images) for _ in range(4)]
-    robust, attacked = run_attack(pgd, model, images, labels, threat=threat, steps=2, restarts=1, seed=seed)
+    robust, attacked = run_attack(pgd, model, images, labels, ascent=Ascent(threat, steps=2, restarts=1), seed=seed)
     points.append(attacked)
     proved = certificate(model, images, labels, threat)
     lower, upper = bounds(model, images, threat) if seed % 4 == 0 else (None, None)
@@ -42,7 +42,7 @@ def violations(seed: int, certificate, bounds) -> list[str]:
     if (proved.certified_correct & ~robust).any():
         kinds.append("certified though attacked")
     if threat.epsilon > 0:
-        searched = local_lipschitz(model, images, labels, threat=threat, steps=1, restarts=2, seed=seed)
+        searched = local_lipschitz(model, images, labels, ascent=Ascent(threat, steps=1, restarts=2), seed=seed)
         if (searched.raw > proved.lipschitz_upper).any():
             kinds.append("search above the Lipschitz bound")
         points.append(searched.points)
@@ -109,7 +109,7 @@ def test_bounds_of_the_projects_networks_hold_and_are_finite(name, side, norm):
     images = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
     labels, threat = model(images).argmax(1), ThreatModel(norm, 0.02)
     proved = certify(model, images, labels, threat=threat, budget=1e7)
-    searched = local_lipschitz(model, images, labels, threat=threat, steps=5, restarts=2, seed=0).raw
+    searched = local_lipschitz(model, images, labels, ascent=Ascent(threat, steps=5, restarts=2), seed=0).raw
     assert (searched <= proved.lipschitz_upper).all()
     assert proved.lipschitz_upper.isfinite().all()
     lower, upper = interval_bounds(model, images, epsilon=0.02, norm=norm, budget=1e7)
@@ -125,9 +125,9 @@ def test_certified_is_below_attacked_is_below_clean_on_trained_digits(trained_on
     shares = []
     for epsilon in (0.01, 0.03):
         threat = ThreatModel("linf", epsilon)
-        robust, _ = run_attack(pgd, model, images, labels, threat=threat, steps=10, restarts=2, seed=0)
+        robust, _ = run_attack(pgd, model, images, labels, ascent=Ascent(threat, steps=10, restarts=2), seed=0)
         proved = certify(model, images, labels, threat=threat)
-        searched = local_lipschitz(model, images, labels, threat=threat, steps=20, restarts=4, seed=0).raw
+        searched = local_lipschitz(model, images, labels, ascent=Ascent(threat, steps=20, restarts=4), seed=0).raw
         assert not (proved.certified_correct & ~robust).any()
         assert not (robust & ~clean).any()
         assert (searched <= proved.lipschitz_upper).all()

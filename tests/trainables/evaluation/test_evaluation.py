@@ -8,18 +8,19 @@ import torch
 from helpers.networks.toy_problems import linear
 from torch import nn
 
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.evaluate import SUMMARIES, Measures, clean_measures, evaluate
+from trainables.spec import LipschitzSpec
 
 SHAPE = (1, 3, 4)
 
 
-def measure(model, *, n=40, epsilon=0.1, labels=None, **changes) -> Measures:
+def measure(model, *, n=40, epsilon=0.1, labels=None) -> Measures:
     draws = torch.Generator().manual_seed(0)
     x = torch.rand(n, *SHAPE, generator=draws)
     y = torch.arange(n) % 3 if labels is None else labels(x)
-    settings = {"steps": 5, "restarts": 1, "lipschitz_steps": 4, "lipschitz_restarts": 2, "lipschitz_examples": 10}
-    return evaluate(model, x, y, threat=ThreatModel("linf", epsilon), seed=0, **(settings | changes))
+    ascent = Ascent(ThreatModel("linf", epsilon), steps=5, restarts=1)
+    return evaluate(model, x, y, ascent=ascent, lipschitz=LipschitzSpec(steps=4, restarts=2, examples=10), seed=0)
 
 
 def healthy() -> nn.Module:

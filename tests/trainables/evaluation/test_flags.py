@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.networks.linear_attacks import linear_problem
@@ -13,9 +15,10 @@ from trainables.attacks.autoattack import _FLAGS as AUTOATTACK_FLAGS
 from trainables.attacks.base import input_gradient, is_correct
 from trainables.attacks.losses import cross_entropy_against
 from trainables.attacks.pgd import pgd
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.evaluate import Measures, evaluate
 from trainables.evaluation.flags import FLAGS, differ, look_like_probabilities, noticeable
+from trainables.spec import LipschitzSpec
 
 LINF = ThreatModel("linf", 0.05)
 
@@ -31,9 +34,12 @@ class Rewired(nn.Module):
         return self.wire(self.net, x)
 
 
-def measure(model, x, y, *, threat=LINF, checks="cheap", attack="pgd", **changes) -> Measures:
-    settings = {"steps": 10, "restarts": 1, "lipschitz_steps": 10, "lipschitz_restarts": 2, "lipschitz_examples": 40}
-    return evaluate(model, x, y, threat=threat, seed=0, checks=checks, attack=attack, **(settings | changes))
+def measure(
+    model, x, y, *, threat=LINF, steps=10, lipschitz_steps=10, lipschitz_examples=40, checks="cheap", attack="pgd"
+) -> Measures:
+    lipschitz = LipschitzSpec(steps=lipschitz_steps, restarts=2, examples=lipschitz_examples)
+    ascent = Ascent(threat, steps, restarts=1)
+    return evaluate(model, x, y, ascent=ascent, lipschitz=lipschitz, seed=0, checks=checks, attack=attack)
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +85,23 @@ def no_gradient(net, x):
     return net(x.detach() + 0 * x)
 
 
-def half_way(model, x, y, /, *, threat, steps, restarts, generator):
+def half_way(model, x, y, /, *, ascent, generator):
     """The attack covers half the radius in ten steps, and all of it in twenty."""
     gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
-    return threat.project(threat.ascend(x, gradient, step=threat.epsilon * steps / 20), x)
+    threat = ascent.threat
+    return threat.project(threat.ascend(x, gradient, step=threat.epsilon * ascent.steps / 20), x)
 
 
-def wrong_ball(model, x, y, /, *, threat, steps, restarts, generator):
-    wide = ThreatModel(threat.norm, 1.001 * threat.epsilon)
-    return pgd(model, x, y, threat=wide, steps=steps, restarts=restarts, generator=generator)
+def wrong_ball(model, x, y, /, *, ascent, generator):
+    wide = ThreatModel(ascent.threat.norm, 1.001 * ascent.threat.epsilon)
+    return pgd(model, x, y, ascent=replace(ascent, threat=wide), generator=generator)
 
 
-def wrong_box(model, x, y, /, *, threat, steps, restarts, generator):
-    return torch.where(x > 0.5, x + threat.epsilon, x) + 0.4
+def wrong_box(model, x, y, /, *, ascent, generator):
+    return torch.where(x > 0.5, x + ascent.threat.epsilon, x) + 0.4
 
 
-def half_nan(model, x, y, /, *, threat, steps, restarts, generator):
+def half_nan(model, x, y, /, *, ascent, generator):
     return torch.where(torch.rand(x.shape, generator=generator) < 0.5, torch.nan, x)
 
 

@@ -9,7 +9,7 @@ import torch
 from helpers.networks.toy_problems import linear
 from torch import nn
 
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.lipschitz import MIN_DISTANCE, local_lipschitz
 from trainables.models.modes import mode
 
@@ -43,7 +43,7 @@ def smooth_net(seed: int = 0, classes: int = 3) -> nn.Module:
 def estimate(model, x=None, *, threat=LINF, steps=20, restarts=2, seed=0, labels=None):
     x = images() if x is None else x
     labels = torch.arange(len(x)) % 2 if labels is None else labels
-    return local_lipschitz(model, x, labels, threat=threat, steps=steps, restarts=restarts, seed=seed)
+    return local_lipschitz(model, x, labels, ascent=Ascent(threat, steps, restarts), seed=seed)
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=lambda t: t.norm)

@@ -7,7 +7,7 @@ import torch
 from helpers.networks.trained import trained_digits
 from torch import Tensor, nn
 
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.lipschitz import local_lipschitz
 from trainables.spec import LipschitzSpec
 
@@ -41,7 +41,7 @@ def test_our_estimate_is_higher_on_average_and_per_example(robust, epsilon):
     model, x, y = trained_digits(robust=robust)
     theirs = papers_estimate(model, x, epsilon).double()
     budget = LipschitzSpec()
-    threat = ThreatModel("linf", epsilon)
-    ours = local_lipschitz(model, x, y, threat=threat, steps=budget.steps, restarts=budget.restarts, seed=0).raw
+    ascent = Ascent(ThreatModel("linf", epsilon), budget.steps, budget.restarts)
+    ours = local_lipschitz(model, x, y, ascent=ascent, seed=0).raw
     assert ours.mean() > 1.1 * theirs.mean()
     assert (ours >= theirs).double().mean() >= 0.99

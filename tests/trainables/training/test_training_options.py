@@ -13,7 +13,7 @@ from helpers.networks.toy_problems import blobs, deterministic, linear, tiny_spe
 from torch import nn
 
 from trainables.attacks.fgsm import fgsm
-from trainables.attacks.threat import ThreatModel
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.checkpoints.format import read_checkpoint
 from trainables.evaluation.evaluate import Measures, clean_measures
 from trainables.evaluation.trial import TRAINING_FLAGS, catastrophic_overfitting, measure
@@ -247,7 +247,11 @@ class TestCatastrophicOverfitting:
     def test_fgsm_is_one_step_of_the_whole_radius(self):
         model = linear(torch.stack([torch.zeros(64), torch.linspace(-1, 1, 64)]))
         found = fgsm(
-            model, self.X, self.Y, threat=ThreatModel("linf", 0.1), steps=1, restarts=1, generator=torch.Generator()
+            model,
+            self.X,
+            self.Y,
+            ascent=Ascent(ThreatModel("linf", 0.1), steps=1, restarts=1),
+            generator=torch.Generator(),
         )
         assert torch.allclose(
             found - self.X, 0.1 * torch.linspace(-1, 1, 64).sign().reshape(1, 1, 8, 8).expand(20, -1, -1, -1)
