@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ Integers = NDArray[np.int64]
 _CHUNK = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RawImages:
     """A whole data set with its source's own training and test sets.
 
@@ -40,6 +40,7 @@ class RawImages:
     train_labels: Integers
     test_images: Pixels
     test_labels: Integers
+    _: KW_ONLY
     class_names: tuple[str, ...]
     scale: int = 255
     split_seed: int = 20200305

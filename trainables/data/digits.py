@@ -28,11 +28,5 @@ def digits(root: Path, /) -> RawImages:
     images = images.astype(np.uint8).reshape(-1, 1, 8, 8)
     is_test = np.zeros(len(labels), dtype=bool)
     is_test[np.random.RandomState(_TEST_SEED).permutation(len(labels))[:_NUM_TEST]] = True
-    return RawImages(
-        train_images=images[~is_test],
-        train_labels=labels[~is_test],
-        test_images=images[is_test],
-        test_labels=labels[is_test],
-        class_names=tuple("0123456789"),
-        scale=16,
-    )
+    train, test = (images[~is_test], labels[~is_test]), (images[is_test], labels[is_test])
+    return RawImages(*train, *test, class_names=tuple("0123456789"), scale=16)

@@ -65,15 +65,10 @@ class ParquetSet:
         train_images, train_labels, names = _read_split(parquet_files(self.folder, "train"))
         test_images, test_labels, _ = _read_split(parquet_files(self.folder, "test"))
         if train_images.shape[1] != test_images.shape[1]:
-            train_images, test_images = _as_rgb(train_images), _as_rgb(test_images)
-        names = names or self.class_names or _numbers(train_labels, test_labels)
-        return RawImages(
-            train_images=train_images,
-            train_labels=train_labels,
-            test_images=test_images,
-            test_labels=test_labels,
-            class_names=names,
-        )
+            train_images, test_images = (np.repeat(x, 3 // x.shape[1], axis=1) for x in (train_images, test_images))
+        numbers = map(str, range(1 + max(train_labels.max(), test_labels.max())))
+        names = names or self.class_names or tuple(numbers)
+        return RawImages(train_images, train_labels, test_images, test_labels, class_names=names)
 
 
 def read_images(files: list[Path], /) -> Pixels:
@@ -169,11 +164,3 @@ def _labels(column: pa.Array, path: Path) -> Integers:
         raise DataError(f"{path}: column `{_LABEL_COLUMN}` must have no nulls, got {column.null_count}")
     labels: Integers = column.to_numpy(zero_copy_only=False).astype(np.int64)
     return labels
-
-
-def _as_rgb(images: Pixels) -> Pixels:
-    return images if images.shape[1] == 3 else np.repeat(images, 3, axis=1)
-
-
-def _numbers(*labels: Integers) -> tuple[str, ...]:
-    return tuple(str(number) for number in range(1 + max(int(part.max()) for part in labels)))

@@ -36,15 +36,9 @@ def synthetic_separated(root: Path, /) -> RawImages:
     Source: Yang et al. 2020 for r-separation; Tsipras et al. 2019 for the two kinds of features.
     """
     random = np.random.RandomState(_SEED)
-    train_images, train_labels = _draw(random, _NUM_TRAIN, anchor=_MIDDLE)
-    test_images, test_labels = _draw(random, _NUM_TEST, anchor=_MIDDLE + 1)
-    return RawImages(
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=("dark-dark", "dark-bright", "bright-dark", "bright-bright"),
-    )
+    train = _draw(random, _NUM_TRAIN, anchor=_MIDDLE)
+    test = _draw(random, _NUM_TEST, anchor=_MIDDLE + 1)
+    return RawImages(*train, *test, class_names=("dark-dark", "dark-bright", "bright-dark", "bright-bright"))
 
 
 def _draw(random: np.random.RandomState, count: int, *, anchor: int) -> tuple[Pixels, Integers]:

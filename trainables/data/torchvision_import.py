@@ -17,28 +17,17 @@ def torchvision() -> Any:
     operators load, nothing is declared.
     """
     try:
-        return _import()
+        import torchvision as package
     except RuntimeError:
-        if not _declare_missing():
+        import torch
+
+        missing = [name for name in ("nms", "qnms") if not hasattr(torch.ops.torchvision, name)]
+        if not missing:
             raise
-        return _import()
-
-
-def _import() -> Any:
-    import torchvision.datasets
-    import torchvision.models
-
-    return torchvision
-
-
-def _declare_missing() -> bool:
-    import torch
-
-    missing = [name for name in ("nms", "qnms") if not hasattr(torch.ops.torchvision, name)]
-    if missing:
         library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for name in missing:
             library.define(_SCHEMA.format(name=name))
         # A library's declarations last as long as the object.
         _declared.append(library)
-    return bool(missing)
+        return torchvision()
+    return package

@@ -70,19 +70,13 @@ class TorchvisionSet:
         if base is None:
             return ParquetSet(root / self.name, class_names=self.class_names)(root)
         try:
-            (train_images, train_labels), (test_images, test_labels) = map(self.read, self._parts(base, download=False))
+            train, test = map(self.read, self._parts(base, download=False))
         except (RuntimeError, AssertionError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise DataError(
                 f"{self.name}: files in {base / self.folder} are corrupted or of another format ({_last_line(error)}); "
                 f"delete them to download them again"
             ) from error
-        return RawImages(
-            train_images=train_images,
-            train_labels=train_labels,
-            test_images=test_images,
-            test_labels=test_labels,
-            class_names=self.class_names,
-        )
+        return RawImages(*train, *test, class_names=self.class_names)
 
     def _base(self, root: Path) -> Path | None:
         """Return the base folder that has all the files, if any."""

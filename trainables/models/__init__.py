@@ -26,6 +26,11 @@ MODELS = Registry(
         "wrn_40_10": "trainables.models.preact:wrn_40_10",
     },
 )
+"""Functions of `image_shape` (c, h, w), `num_classes` K and a `dropout` rate in [0, 1), of which 0 switches it off.
+
+They return a network from images (n, c, h, w) to logits (n, K), or raise a ValueError for images of another size than
+the network takes.
+"""
 
 
 def build_model(

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
-from trainables.models.sizes import require_at_least, require_size
+from trainables.models.sizes import require_side
 
 
 def cnn_small(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Sequential:
     """Build three 3x3 convolutions (16, 32, 64) with batch normalisation, 2x2 averages and one linear layer.
 
-    Dropout acts on the 256 averages. About 26,000 weights for any image size.
-
-    Args:
-        image_shape: (c, h, w), at least 8x8.
-        num_classes: Number of logits K.
-        dropout: Rate, in [0, 1).
-
-    Returns:
-        Network from (n, c, h, w) to (n, K), with torch's default initialisation.
-
-    Raises:
-        ValueError: The images are too small.
+    Dropout acts on the 256 averages. About 26,000 weights for any image size, at least 8x8; torch's default
+    initialisation. See `MODELS` for the arguments.
     """
-    require_at_least("cnn_small", image_shape, side=8)
+    require_side("cnn_small", image_shape, 8)
     channels, height, width = image_shape
     return nn.Sequential(
         *_normalised_conv(channels, 16),
@@ -44,22 +34,12 @@ def cnn1(image_shape: tuple[int, int, int], num_classes: int, dropout: float) ->
     The paper's dropout is 0.25 after pooling, on whole feature maps, and 0.5 before the last layer. Here `dropout` is
     the rate before the last layer, and half of it acts on the feature maps, so 0.5 gives the paper's network and 0 no
     dropout. The paper's second dropout layer is two-dimensional, but acts on a flat vector and drops single units,
-    which is ordinary dropout, as here. As in the paper no ReLU follows the second convolution.
-
-    Args:
-        image_shape: (c, 28, 28).
-        num_classes: Number of logits K.
-        dropout: Rate before the last layer, in [0, 1).
-
-    Returns:
-        Network from (n, c, 28, 28) to (n, K), with torch's default initialisation.
-
-    Raises:
-        ValueError: The images are not 28x28.
+    which is ordinary dropout, as here. As in the paper no ReLU follows the second convolution. Images are 28x28;
+    torch's default initialisation. See `MODELS` for the arguments.
 
     Source: Yang et al. 2020, CNN001 in the published code.
     """
-    require_size("cnn1", image_shape, side=28)
+    require_side("cnn1", image_shape, 28, exactly=True)
     return nn.Sequential(
         nn.Conv2d(image_shape[0], 32, 3),
         nn.ReLU(),
@@ -79,22 +59,11 @@ def cnn2(image_shape: tuple[int, int, int], num_classes: int, dropout: float) ->
 
     Dropout (0.5 in the paper) acts once, after the first linear layer. As in the source, convolutions start from
     Kaiming's normal distribution and the last layer from zero, so an untrained network has the same logits for all
-    images.
-
-    Args:
-        image_shape: (c, 28, 28).
-        num_classes: Number of logits K.
-        dropout: Rate, in [0, 1).
-
-    Returns:
-        Network from (n, c, 28, 28) to (n, K).
-
-    Raises:
-        ValueError: The images are not 28x28.
+    images. Images are 28x28. See `MODELS` for the arguments.
 
     Source: Zhang et al. 2019 (TRADES), SmallCNN; Yang et al. 2020, CNN002.
     """
-    require_size("cnn2", image_shape, side=28)
+    require_side("cnn2", image_shape, 28, exactly=True)
     last = nn.Linear(200, num_classes)
     network = nn.Sequential(
         nn.Conv2d(image_shape[0], 32, 3),

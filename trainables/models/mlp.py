@@ -12,13 +12,7 @@ _WIDTH = 256
 def mlp(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Sequential:
     """Build two hidden layers of 256 units with ReLU, each followed by dropout.
 
-    Args:
-        image_shape: (c, h, w), any.
-        num_classes: Number of logits K.
-        dropout: Rate of both dropout layers, in [0, 1).
-
-    Returns:
-        Network from (n, c, h, w) to (n, K), with torch's default initialisation.
+    For images of any size; torch's default initialisation. See `MODELS` for the arguments.
     """
     return nn.Sequential(
         nn.Flatten(),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.models.sizes import require_at_least
+from trainables.models.sizes import require_side
 
 
 class PreactBlock(nn.Module):
@@ -90,59 +90,27 @@ class PreactResNet(nn.Module):
 def wrn_40_10(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Module:
     """Build the Wide ResNet of depth 40 and width 10, the paper's network for CIFAR-10 and SVHN.
 
-    Dropout acts between the two convolutions of every block.
-
-    Args:
-        image_shape: (c, h, w), at least 8x8.
-        num_classes: Number of logits K.
-        dropout: Rate, in [0, 1).
-
-    Raises:
-        ValueError: The images are too small.
+    Dropout acts between the two convolutions of every block. Images are at least 8x8. See `MODELS` for the arguments.
 
     Source: Zagoruyko & Komodakis 2016; Yang et al. 2020, WRN_40_10.
     """
-    return _wide(image_shape, num_classes, name="wrn_40_10", depth=40, factor=10, dropout=dropout)
+    require_side("wrn_40_10", image_shape, 8)
+    return PreactResNet(image_shape, num_classes, stem=16, widths=(160, 320, 640), blocks=6, dropout=dropout)
 
 
 def wrn_28_10(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Module:
-    """Build the Wide ResNet of depth 28 and width 10; see `wrn_40_10`.
-
-    Args:
-        image_shape: (c, h, w), at least 8x8.
-        num_classes: Number of logits K.
-        dropout: Rate, in [0, 1).
-
-    Raises:
-        ValueError: The images are too small.
-
-    Source: Zagoruyko & Komodakis 2016.
-    """
-    return _wide(image_shape, num_classes, name="wrn_28_10", depth=28, factor=10, dropout=dropout)
+    """Build the Wide ResNet of depth 28 and width 10; see `wrn_40_10`."""
+    require_side("wrn_28_10", image_shape, 8)
+    return PreactResNet(image_shape, num_classes, stem=16, widths=(160, 320, 640), blocks=4, dropout=dropout)
 
 
 def preact_resnet18(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Module:
     """Build the PreActResNet-18 for small images, a common benchmark network of robust training.
 
-    Its source has no dropout; here it acts as in Wide ResNets, between the two convolutions of every block.
-
-    Args:
-        image_shape: (c, h, w), at least 8x8.
-        num_classes: Number of logits K.
-        dropout: Rate, in [0, 1).
-
-    Raises:
-        ValueError: The images are too small.
+    Its source has no dropout; here it acts as in Wide ResNets, between the two convolutions of every block. Images are
+    at least 8x8. See `MODELS` for the arguments.
 
     Source: He et al. 2016, Identity Mappings in Deep Residual Networks; final batch norm as in Rice et al. 2020.
     """
-    require_at_least("preact_resnet18", image_shape, side=8)
+    require_side("preact_resnet18", image_shape, 8)
     return PreactResNet(image_shape, num_classes, stem=64, widths=(64, 128, 256, 512), blocks=2, dropout=dropout)
-
-
-def _wide(
-    image_shape: tuple[int, int, int], num_classes: int, *, name: str, depth: int, factor: int, dropout: float
-) -> nn.Module:
-    require_at_least(name, image_shape, side=8)
-    widths = (16 * factor, 32 * factor, 64 * factor)
-    return PreactResNet(image_shape, num_classes, stem=16, widths=widths, blocks=(depth - 4) // 6, dropout=dropout)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from trainables.data.torchvision_import import torchvision
-from trainables.models.sizes import require_at_least
+from trainables.models.sizes import require_side
 
 _IMAGENET_STEM_FROM = 64
 
@@ -36,24 +36,14 @@ def resnet50(image_shape: tuple[int, int, int], num_classes: int, dropout: float
     """Build ResNet-50, the paper's network for Restricted ImageNet.
 
     For images of at least 64x64 the stem is torchvision's own (7x7 with stride 2, then max pooling), as in the paper's
-    runs on 64x64 images. It would reduce smaller images to almost no resolution, so they have a 3x3 convolution with
-    stride 1 and no pooling. Dropout acts before the last convolution of every block except the first of each stage:
-    the paper's code passes its rate to those blocks only.
-
-    Args:
-        image_shape: (c, h, w), at least 8x8.
-        num_classes: Number of logits K.
-        dropout: Rate, in [0, 1).
-
-    Returns:
-        Network from (n, c, h, w) to (n, K) with torchvision's initialisation; its state dict has torchvision's keys.
-
-    Raises:
-        ValueError: The images are too small.
+    runs on 64x64 images. It would reduce smaller images, of at least 8x8, to almost no resolution, so they have a 3x3
+    convolution with stride 1 and no pooling. Dropout acts before the last convolution of every block except the first
+    of each stage: the paper's code passes its rate to those blocks only. Initialisation and the state dict's keys are
+    torchvision's. See `MODELS` for the arguments.
 
     Source: He et al. 2015; Yang et al. 2020, ResNet50 and its _drop20 and _drop50.
     """
-    require_at_least("resnet50", image_shape, side=8)
+    require_side("resnet50", image_shape, 8)
     network: Any = torchvision().models.resnet50(weights=None, num_classes=num_classes)
     if min(image_shape[1:]) < _IMAGENET_STEM_FROM:
         network.conv1 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)

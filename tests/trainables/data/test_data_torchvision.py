@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import http.server
 import subprocess
@@ -63,11 +64,13 @@ def test_an_import_that_fails_with_all_schemas_declared_is_not_retried(monkeypat
     torchvision_import.torchvision()
     declared, attempts = list(torchvision_import._declared), []
 
-    def fail() -> None:
-        attempts.append(1)
-        raise RuntimeError("something else")
+    def failing(name: str, *options, load=builtins.__import__):
+        if name == "torchvision":
+            attempts.append(1)
+            raise RuntimeError("something else")
+        return load(name, *options)
 
-    monkeypatch.setattr(torchvision_import, "_import", fail)
+    monkeypatch.setattr(builtins, "__import__", failing)
     with pytest.raises(RuntimeError, match="something else"):
         torchvision_import.torchvision()
     assert len(attempts) == 1
