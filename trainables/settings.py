@@ -114,6 +114,11 @@ def settings_of(cls: type) -> dict[str, Setting]:
     return settings
 
 
+def values_of(instance: Any, /) -> dict[str, Any]:
+    """Return the values of a dataclass instance's fields by setting name."""
+    return {field.name.rstrip("_"): getattr(instance, field.name) for field in dataclasses.fields(instance)}
+
+
 def check(instance: Any, *, largest: Mapping[str, float | None] | None = None) -> None:
     """Check every setting of a dataclass instance against its declaration.
 
@@ -125,14 +130,12 @@ def check(instance: Any, *, largest: Mapping[str, float | None] | None = None) -
         ValueError: A setting is out of bounds; the message names every such setting, its bounds and the value.
     """
     problems = []
-    for field in dataclasses.fields(instance):
-        if _KEY in field.metadata:
-            name = field.name.rstrip("_")
-            declared = Setting(name=name, default=field.default, **field.metadata[_KEY])
-            if name in (largest or {}):
-                declared = dataclasses.replace(declared, high=(largest or {})[name])
-            problem = declared.problem(getattr(instance, field.name))
-            if problem:
-                problems.append(problem)
+    values = values_of(instance)
+    for name, declared in settings_of(type(instance)).items():
+        if name in (largest or {}):
+            declared = dataclasses.replace(declared, high=(largest or {})[name])
+        problem = declared.problem(values[name])
+        if problem:
+            problems.append(problem)
     if problems:
         raise ValueError("; ".join(problems))

@@ -15,9 +15,6 @@ from typing import Any, ClassVar, Literal, get_type_hints
 from trainables.registry import nearest
 from trainables.settings import check, largest_radius, radius, setting
 
-# For pydantic, as a study's config nests these classes: unknown keys are errors.
-_FORBID: dict[str, Any] = {"extra": "forbid"}
-
 Norm = Literal["linf", "l2"]
 
 Mode = Literal["eval", "train"]
@@ -39,42 +36,40 @@ _MILESTONES = {
 _LONGER = (60, 100, 140, 180)
 
 
+class _Checked:
+    """A part of a spec, whose settings are checked when it is created."""
+
+    # For pydantic, as a study's config nests these classes: unknown keys are errors.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 @dataclass(frozen=True, kw_only=True)
-class DatasetSpec:
+class DatasetSpec(_Checked):
     """Which images, and how they are split."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     name: str = setting(doc="registered data set, folder of Parquet image files, or package.module:object")
     root: str | None = setting(None, doc="folder that holds the data set's files")
     train_size: int | None = setting(None, doc="training images kept after the validation split", unit="images", low=1)
     val_fraction: float = setting(0.1, doc="share of the full training set held out for validation", low=0.01, high=0.5)
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(_Checked):
     """Which network."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     name: str = setting("cnn_small", doc="registered model or package.module:object")
     dropout: float = setting(0.0, doc="dropout rate", unit="probability", low=0.0, high=0.95, search=(0.0, 0.5))
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class CraftMode:
+class CraftMode(_Checked):
     """The model's mode while a training attack is crafted."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     bn: Mode = setting("eval", doc="batch normalisation while crafting", choices=("eval", "train"))
     dropout: Mode = setting("eval", doc="dropout while crafting", choices=("eval", "train"))
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def __str__(self) -> str:
         return f"bn={self.bn},dropout={self.dropout}"
@@ -98,10 +93,9 @@ class CraftMode:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSpec:
+class TrainingSpec(_Checked):
     """How the network is trained."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     epochs: int = setting(20, doc="passes over the training split", unit="epochs", low=1, high=100_000)
     batch_size: int = setting(128, doc="images per step", unit="images", low=1)
     optimizer: Literal["sgd", "adam"] = setting("sgd", doc="optimiser", choices=("sgd", "adam"))
@@ -136,30 +130,22 @@ class TrainingSpec:
     craft_mode: CraftMode = setting(factory=CraftMode, doc="model's mode while a training attack is crafted")
     threads: int = setting(1, doc="CPU threads of torch", unit="threads", low=1)
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class LipschitzSpec:
+class LipschitzSpec(_Checked):
     """How local Lipschitzness is estimated."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     steps: int = setting(20, doc="ascent steps", unit="steps", low=1)
     restarts: int = setting(
         2, doc="ascents from different starts, alternately in the whole and a shrinking ball", low=1
     )
     examples: int = setting(500, doc="examples measured per split", unit="images", low=1)
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSpec:
+class EvaluationSpec(_Checked):
     """How a trained network is measured; the same for every trial of a study."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     norm: Norm = setting("linf", doc="norm of the threat model", choices=("linf", "l2"))
     epsilon: float = radius(0.1, doc="radius of the threat model")
     steps: int = setting(10, doc="PGD steps", unit="steps", low=1)

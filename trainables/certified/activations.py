@@ -116,7 +116,7 @@ def can_tighten(layers: list[Layer], index: int, /) -> bool:
 
     A single map is bounded exactly anyway, and consecutive affine maps are pulled back together.
     """
-    mixing = sum(layer.mixes for layer in layers[: index + 1] if isinstance(layer, Affine))
+    mixing = sum(layer.cost > 0 for layer in layers[: index + 1] if isinstance(layer, Affine))
     feeds = index + 1 < len(layers) and not isinstance(layers[index + 1], Affine)
     return mixing > 1 and feeds and isinstance(layers[index], Affine)
 
@@ -194,21 +194,22 @@ def lower_bounds(rows: Tensor, layers: list[Layer], activations: Activations, ba
             noise = activations.noise[index]
             constant = constant + (rows * layer.bias).flatten(2).sum(2)
             if noise is not None:
-                constant = constant - _dot(rows.abs(), noise)
+                constant = constant - dot(rows.abs(), noise)
             rows = layer.pull_back(rows, layer.weight)
         elif isinstance(layer, Relu):
             rows, constant = _relax_relu(rows, constant, lower, upper)
         else:
             rows, constant = _relax_max_pool(layer, rows, constant, lower, upper)
-        at_worst = _dot(rows, (lower + upper) / 2) - _dot(rows.abs(), (upper - lower) / 2)
+        at_worst = dot(rows, (lower + upper) / 2) - dot(rows.abs(), (upper - lower) / 2)
         best = torch.maximum(best, (constant + at_worst).nan_to_num(nan=-torch.inf))
     if ball.length is not None:
-        at_worst = _dot(rows, ball.centre) - ball.length * rows.flatten(2).norm(dim=2)
+        at_worst = dot(rows, ball.centre) - ball.length * rows.flatten(2).norm(dim=2)
         best = torch.maximum(best, (constant + at_worst).nan_to_num(nan=-torch.inf))
     return best
 
 
-def _dot(rows: Tensor, values: Tensor) -> Tensor:
+def dot(rows: Tensor, values: Tensor, /) -> Tensor:
+    """Return the product of each row, (n, r, ...), with the values of its example, (n, ...): (n, r)."""
     return torch.bmm(rows.flatten(2), values.flatten(1).unsqueeze(2)).squeeze(2)
 
 
@@ -219,7 +220,7 @@ def _relax_relu(rows: Tensor, constant: Tensor, lower: Tensor, upper: Tensor) ->
     chord = torch.where(unstable, upper / torch.where(unstable, upper - lower, 1), active)
     lower_slope = torch.where(unstable, (upper > -lower).to(rows), active)
     intercept = torch.where(unstable, -lower * chord, 0)
-    constant = constant + _dot(rows.clamp_max(0), intercept)
+    constant = constant + dot(rows.clamp_max(0), intercept)
     return rows * torch.where(rows > 0, lower_slope.unsqueeze(1), chord.unsqueeze(1)), constant
 
 
@@ -231,7 +232,7 @@ def _relax_max_pool(
     candidates = layer.windows(layer.pad(upper, value=-torch.inf))
     contested = torch.stack([view >= best for view in candidates]).sum(0) > 1
     capped = (rows < 0) & contested.unsqueeze(1)
-    constant = constant + _dot(torch.where(capped, rows, 0), layer.forward(upper)[0])
+    constant = constant + dot(torch.where(capped, rows, 0), layer.forward(upper)[0])
     uncapped = torch.where(capped, 0, rows).flatten(3)
     plane = torch.zeros(*rows.shape[:2], layer.shape_in[0], math.prod(layer.shape_in[1:])).to(rows)
     plane.scatter_add_(3, winner.flatten(2).unsqueeze(1).expand_as(uncapped), uncapped)

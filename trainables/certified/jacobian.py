@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trainables.attacks.threat import Norm
-from trainables.certified.activations import ELEMENTS, Activations, can_tighten, chunks, cost_of
+from trainables.certified.activations import ELEMENTS, Activations, can_tighten, chunks, cost_of, dot
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu
 
 MAX_SIGN_CLASSES = 12
@@ -191,7 +191,7 @@ def _bound_rows(
         if isinstance(layer, Affine):
             rounding = rate_bounds.rounding[index]
             if rounding is not None:
-                lost = _dot(rows.abs(), rounding)
+                lost = dot(rows.abs(), rounding)
                 spent = spent + (lost if signs is None else lost.sum(1, keepdim=True))
             rows = layer.pull_back(rows, layer.weight)
         elif isinstance(layer, Relu):
@@ -207,18 +207,14 @@ def _bound_rows(
     return best
 
 
-def _dot(rows: Tensor, weights: Tensor) -> Tensor:
-    return torch.bmm(rows.flatten(2), weights.flatten(1).unsqueeze(2)).squeeze(2)
-
-
 def _weigh(rows: Tensor, weights: Tensor, signs: Tensor | None) -> Tensor:
     """Return the weighted l1 norm of each row, (n, r), or of each signed sum of rows, (n, s)."""
     if signs is None:
-        return _dot(rows.abs(), weights)
+        return dot(rows.abs(), weights)
     used = (weights != 0).flatten(1).any(0)
     rows, weights = rows.flatten(2)[:, :, used], weights.flatten(1)[:, used]
     size = max(1, ELEMENTS // max(1, rows[:, 0].numel()))
-    return torch.cat([_dot((part @ rows).abs(), weights) for part in torch.split(signs, size)], 1)
+    return torch.cat([dot((part @ rows).abs(), weights) for part in torch.split(signs, size)], 1)
 
 
 def _lengths(rows: Tensor, signs: Tensor | None) -> Tensor:

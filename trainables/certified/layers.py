@@ -31,8 +31,7 @@ class Affine:
         spectral: Upper bound on the largest singular value of A.
         shape_in: Of one example.
         shape_out: Of one example.
-        mixes: Whether an output depends on more than one input.
-        cost: Number of multiplications to apply A once.
+        cost: Number of multiplications to apply A once; 0 if every output depends on one input only.
     """
 
     weight: Tensor
@@ -44,7 +43,6 @@ class Affine:
     spectral: float
     shape_in: Shape
     shape_out: Shape
-    mixes: bool
     cost: int
 
     def pull_back(self, rows: Tensor, weight: Tensor, /) -> Tensor:

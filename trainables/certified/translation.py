@@ -101,7 +101,6 @@ def _scale(weight: Tensor, bias: Tensor, offset: Tensor, shape: Shape) -> Affine
         spectral=float(weight.abs().max()) * _ROUNDING,
         shape_in=shape,
         shape_out=shape,
-        mixes=False,
         cost=0,
     )
 
@@ -135,7 +134,6 @@ def _flatten(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Aff
         spectral=1.0,
         shape_in=shape,
         shape_out=flat,
-        mixes=False,
         cost=0,
     )
 
@@ -152,7 +150,6 @@ def _linear(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affi
         spectral=_largest_singular_value(weight),
         shape_in=shape,
         shape_out=(*shape[:-1], len(weight)),
-        mixes=True,
         cost=weight.numel() * math.prod(shape[:-1]),
     )
 
@@ -210,7 +207,6 @@ def _convolution(weight: Tensor, bias: Tensor, shape: Shape, settings: tuple[Any
         spectral=_convolution_norm(weight, folded, padding=padding, dilation=dilation, groups=groups),
         shape_in=shape,
         shape_out=tuple(out),
-        mixes=True,
         cost=math.prod(out) * weight[0].numel(),
     )
 

@@ -52,8 +52,9 @@ def read_weights(path: Path | str, /) -> tuple[dict[str, Tensor], dict[str, Any]
             f"save a state dict: torch.save(model.state_dict(), {name!r})"
         ) from error
     spec = _trial_spec(tree)
-    state = next((tree[key] for key in _NESTED if isinstance(tree.get(key), Mapping)), tree) if _is_tree(tree) else None
-    if state is None or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    state = tree if isinstance(tree, Mapping) else {}
+    state = next((state[key] for key in _NESTED if isinstance(state.get(key), Mapping)), state)
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {_type_of(tree)}")
     state = dict(state)
     if all(name.startswith("module.") for name in state):
@@ -145,10 +146,6 @@ def _trial_spec(tree: object) -> dict[str, Any] | None:
         return None
     model = spec.get("model") if isinstance(spec, dict) else None
     return spec if isinstance(model, dict) and "name" in model else None
-
-
-def _is_tree(tree: object) -> bool:
-    return isinstance(tree, Mapping)
 
 
 def _type_of(tree: object) -> str:

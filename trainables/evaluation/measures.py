@@ -70,8 +70,9 @@ class Measures:
         """Return one entry per image as columns; Lipschitz values that were not measured are NaN.
 
         Args:
-            index: Position of each image in its source, (n,).
+            index: Position of each image in its source, (n,) or longer, of which the first n are used.
         """
+        index = index[: len(self.clean_correct)]
         return {
             "index": index,
             "clean_correct": self.clean_correct,

@@ -144,12 +144,6 @@ def build_method(name: str, params: Mapping[str, Any], /) -> Method:
     return method
 
 
-def hyperparameters(method: Method, /) -> dict[str, Any]:
-    """Return the method's hyperparameters by setting name."""
-    fields = dataclasses.fields(method)  # type: ignore[arg-type]
-    return {field.name.rstrip("_"): getattr(method, field.name) for field in fields}
-
-
 def check_radius(name: str, method: Method, train_epsilon: float | None, /) -> None:
     """Check that there is a training radius if and only if the method attacks.
 

@@ -87,17 +87,8 @@ def scan_l2(
     and rounding changes each of the 64 differences by at most 1, so images D levels apart have heads at most
     unit * D + 8 apart.
 
-    Args:
-        heads: (n, 64), with squared distances that fit int32.
-        tails: All pixels, (n, a multiple of 64), the same order in both sets, padded alike.
-        labels: (n,).
-        other_heads: (m, 64).
-        other_tails: (m, as `tails`).
-        other_labels: (m,).
-        same_label: Whether pairs of the same label are compared, or pairs of different labels.
-        best: (n,), initially larger than any squared distance; updated in place.
-        index: (n,), set together with `best`.
-        unit: The length of a level in heads.
+    `heads` have squared distances that fit int32, `tails` are all pixels, and `unit` is the length of a level in heads;
+    the other arguments are those of `scan_linf`, with squared levels in `best`.
     """
     for start in range(0, len(other_labels), _TILE):
         stop = min(start + _TILE, len(other_labels))

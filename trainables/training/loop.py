@@ -35,7 +35,6 @@ from trainables.training.outcome import (
     Outcome,
     best_columns,
     data_columns,
-    example_columns,
     measure_columns,
     spec_columns,
 )
@@ -190,8 +189,8 @@ class Trainer:
         row = {"status": status, "reason": self.reason, "flags": flags}
         row |= self._columns | measure_columns(measures) | best_columns(self.best) | self._run_columns()
         splits = {"train": self._train, "val": self._val}
-        examples = {name: example_columns(m, splits[name].index) for name, m in measures.items() if m is not None}
-        best = {} if self.best is None else {"val": example_columns(self.best.measures, self._val.index)}
+        examples = {name: m.examples(splits[name].index) for name, m in measures.items() if m is not None}
+        best = {} if self.best is None else {"val": self.best.measures.examples(self._val.index)}
         return Outcome(status, self.reason, row, [dict(epoch) for epoch in self.history], examples, best, flags)
 
     def save_checkpoints(self, folder: Path | str, /) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,24 +35,8 @@ def learning_rate(progress: float, /, *, schedule: str, initial: float, epochs: 
     return float(initial * 10.0**-num_drops)
 
 
-class Optimizer(Protocol):
-    """Changes parameters by their gradients."""
-
-    def zero_grad(self) -> None:
-        """Clear all gradients."""
-
-    def step(self, lr: float, /) -> None:
-        """Take one step with learning rate `lr`; parameters without a gradient do not change."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` resumes exactly."""
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Resume from a `state_dict`."""
-
-
-class _Stateful:
-    """Parameters, a step count, and running tensors per parameter that start at zero."""
+class Optimizer:
+    """Changes parameters by their gradients, with a step count and running tensors that start at zero."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float, running: int) -> None:
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -61,13 +45,16 @@ class _Stateful:
         self._running = [[torch.zeros_like(parameter) for parameter in self._parameters] for _ in range(running)]
 
     def zero_grad(self) -> None:
+        """Clear all gradients."""
         for parameter in self._parameters:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state from which `load_state_dict` resumes exactly."""
         return {"steps": self._steps, "running": self._running}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Resume from a `state_dict`."""
         self._steps = state["steps"]
         for tensors, saved in zip(self._running, state["running"], strict=True):
             for tensor, value in zip(tensors, saved, strict=True):
@@ -81,7 +68,7 @@ class _Stateful:
         return parameters, gradients, [[tensors[index] for index in chosen] for tensors in self._running]
 
 
-class SGD(_Stateful):
+class SGD(Optimizer):
     """Gradient descent with momentum and an l2 penalty: v = momentum * v + g + weight_decay * w; w = w - lr * v."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], /, *, momentum: float, weight_decay: float) -> None:
@@ -90,7 +77,7 @@ class SGD(_Stateful):
 
     @torch.no_grad()
     def step(self, lr: float, /) -> None:
-        """Take one step with learning rate `lr`."""
+        """Take one step with learning rate `lr`; parameters without a gradient do not change."""
         self._steps += 1
         parameters, gradients, (velocities,) = self._with_gradient()
         sgd(
@@ -100,7 +87,7 @@ class SGD(_Stateful):
         )  # fmt: skip
 
 
-class Adam(_Stateful):
+class Adam(Optimizer):
     """Adam with an l2 penalty in the gradient, and the authors' constants.
 
     Source: Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization" (arXiv 1412.6980), algorithm 1.
@@ -111,7 +98,7 @@ class Adam(_Stateful):
 
     @torch.no_grad()
     def step(self, lr: float, /) -> None:
-        """Take one step with learning rate `lr`."""
+        """Take one step with learning rate `lr`; parameters without a gradient do not change."""
         parameters, gradients, (means, squares) = self._with_gradient()
         taken = [torch.tensor(float(self._steps)) for _ in parameters]  # torch adds the current step
         self._steps += 1
@@ -121,7 +108,7 @@ class Adam(_Stateful):
         )  # fmt: skip
 
 
-def build_optimizer(model: nn.Module, /, *, name: str, momentum: float, weight_decay: float) -> Optimizer:
+def build_optimizer(model: nn.Module, /, *, name: str, momentum: float, weight_decay: float) -> SGD | Adam:
     """Return `sgd` (with momentum) or `adam` over the model's parameters."""
     if name == "adam":
         return Adam(model.parameters(), weight_decay=weight_decay)

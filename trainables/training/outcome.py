@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.base import ImageData
 from trainables.evaluation.evaluate import SUMMARIES, Measures
 from trainables.evaluation.trial import ATTACK
-from trainables.methods.base import Method, hyperparameters
+from trainables.methods.base import Method
+from trainables.settings import values_of
 from trainables.spec import TrialSpec
 
 OUT_OF_MEMORY = "out of memory"
@@ -74,7 +74,7 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
         "epochs": training.epochs,
         "ema": training.ema,
     }
-    settings = {name: value for name, value in hyperparameters(method).items() if value is not None}
+    settings = {name: value for name, value in values_of(method).items() if value is not None}
     params |= {name: value for name, value in settings.items() if _is_number(value)}
     options = {name: value for name, value in settings.items() if not _is_number(value)}
     return {
@@ -128,11 +128,6 @@ def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
         "examples": examples,
         "lipschitz_examples": min(spec.evaluation.lipschitz.examples, examples) if spec.evaluation.epsilon else 0,
     }
-
-
-def example_columns(measures: Measures, index: NDArray[np.int64], /) -> dict[str, NDArray[Any]]:
-    """Return columns with one entry per measured image."""
-    return measures.examples(index[: len(measures.clean_correct)])
 
 
 def _is_number(value: object) -> bool:

@@ -48,7 +48,7 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
         DataError: The pool cannot be read, has images of another shape, or has only images of the trial's splits.
         RuntimeError: The teacher diverged.
     """
-    images, scale = _unlabelled(name, spec.dataset.root)
+    images, scale = _unlabelled(name, root=spec.dataset.root)
     if images.shape[1:] != data.image_shape:
         raise DataError(f"`pool` must hold images of shape {data.image_shape}, {name} has {images.shape[1:]}")
     excluded = set(_digests((*data.train.images, *data.val.images), scale=data.scale))
@@ -109,9 +109,7 @@ def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -
     return cache_folder("teachers") / f"{digest}.pt"
 
 
-@lru_cache(maxsize=1)  # shared by the trials that one worker runs
-def _unlabelled(name: str, root: str | None) -> tuple[Pixels, int]:
-    return load_images(name, root=root)
+_unlabelled = lru_cache(maxsize=1)(load_images)  # shared by the trials that one worker runs
 
 
 def _digests(images: Iterable[Pixels], *, scale: int) -> list[bytes]:

@@ -17,9 +17,9 @@ from torch import nn
 import trainables.methods
 from trainables.attacks.losses import cross_entropy, kl_divergence
 from trainables.methods import METHODS
-from trainables.methods.base import Method, build_method, check_radius, hyperparameters
+from trainables.methods.base import Method, build_method, check_radius
 from trainables.seeding import seeded
-from trainables.settings import settings_of
+from trainables.settings import settings_of, values_of
 
 NORMS = ("linf", "l2")
 
@@ -108,7 +108,7 @@ class TestContract:
                 low, high = setting.search
                 assert setting.low <= low < high <= setting.high
                 assert low > 0 or not setting.log
-        assert hyperparameters(cls()) == {key: setting.default for key, setting in declared.items()}
+        assert values_of(cls()) == {key: setting.default for key, setting in declared.items()}
 
     def test_radius_is_required_if_and_only_if_the_method_attacks(self, name, method):
         wrong, right = (None, 0.1) if method.attacks else (0.1, None)
