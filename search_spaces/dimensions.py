@@ -110,35 +110,31 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
         SpaceError: The form is none of these, a bound is illegal for the setting, or low exceeds high.
     """
     where = f"search.ranges.{dimension.name}"
-    if isinstance(values, Mapping):
-        unknown = [key for key in values if key not in _KEYS]
-        if unknown:
-            raise SpaceError(f"unknown key `{where}.{unknown[0]}`{nearest(unknown[0], list(_KEYS))}")
-        if "values" in values:
-            if len(values) > 1:
-                raise SpaceError(f"`{where}` takes a list of values or a range, got both: {dict(values)}")
-            listed = tuple(values["values"])
-            _check_legal(dimension, listed, where=where)
-            return replace(dimension, values=listed)
-        low, high = values.get("low", dimension.low), values.get("high", dimension.high)
-        log = bool(values.get("log", dimension.log))
-    elif (
-        isinstance(values, (list, tuple))
-        and len(values) == 2
-        and all(isinstance(bound, (int, float)) for bound in values)
-    ):
-        (low, high), log = values, dimension.log
-    else:
-        raise SpaceError(f"`{where}` must be [low, high] or {{values: [...]}}, got {values!r}")
+    if not isinstance(values, Mapping):
+        bounds = values if isinstance(values, (list, tuple)) else ()
+        if len(bounds) != 2 or not all(isinstance(bound, (int, float)) for bound in bounds):
+            raise SpaceError(f"`{where}` must be [low, high] or {{values: [...]}}, got {values!r}")
+        values = {"low": bounds[0], "high": bounds[1]}
+    unknown = [key for key in values if key not in _KEYS]
+    if unknown:
+        raise SpaceError(f"unknown key `{where}.{unknown[0]}`{nearest(unknown[0], list(_KEYS))}")
+    if "values" in values:
+        if len(values) > 1:
+            raise SpaceError(f"`{where}` takes a list of values or a range, got both: {dict(values)}")
+        listed = tuple(values["values"])
+        _check_legal(dimension, listed, where=where)
+        return replace(dimension, values=listed)
+    low, high = values.get("low", dimension.low), values.get("high", dimension.high)
+    log = bool(values.get("log", dimension.log))
     _check_legal(dimension, (low, high), where=where)
     if low > high:
         raise SpaceError(f"`{where}` must have low <= high, got [{low:g}, {high:g}]")
     if log and low <= 0:
-        if isinstance(values, Mapping) and values.get("log"):
+        if values.get("log"):
             raise SpaceError(f"`{where}` must have low > 0 on a log scale, got {low:g}")
         log = False
     narrowed = replace(dimension, low=low, high=high, log=log, values=None)
-    points = values.get("points") if isinstance(values, Mapping) else None
+    points = values.get("points")
     return narrowed if points is None else replace(narrowed, values=_spread(narrowed, points, where=where))
 
 

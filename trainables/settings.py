@@ -70,9 +70,6 @@ class Setting:
 
 INPUT_UNIT = "input units, [0, 1]"
 
-LARGEST_LINF_RADIUS = 1.0
-"""The ball around any point of [0, 1]^d contains all of it; in l2 that takes the square root of d."""
-
 
 def setting(
     default: Any = dataclasses.MISSING,
@@ -100,8 +97,11 @@ def radius(default: Any = dataclasses.MISSING, *, doc: str, search: tuple[float,
 
 
 def largest_radius(norm: str, /) -> float | None:
-    """Return the largest meaningful radius of a norm; None for l2, where it depends on the size of the images."""
-    return LARGEST_LINF_RADIUS if norm == "linf" else None
+    """Return the largest meaningful radius of a norm, whose ball around any point of [0, 1]^d contains all of it.
+
+    It is 1 for linf, and None for l2, where it is sqrt(d) and so depends on the size of the images.
+    """
+    return 1.0 if norm == "linf" else None
 
 
 def settings_of(cls: type) -> dict[str, Setting]:

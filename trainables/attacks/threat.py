@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Norm = Literal["linf", "l2"]
+from trainables.spec import Norm
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class Activations:
 def bound_activations(layers: list[Layer], ball: Ball, /, *, budget: float) -> Activations:
     """Bound every activation over the ball, in exact arithmetic and in float32.
 
+    For `l2` intervals start from the linf ball of the same radius, which contains the l2 ball.
+
     Args:
         layers: The network, at least one layer.
         ball: The points.

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from trainables.attacks.threat import Norm, ThreatModel
+from trainables.attacks.threat import ThreatModel
 from trainables.certified.activations import (
     ELEMENTS,
     Activations,
     Ball,
     ball_around,
     bound_activations,
-    cost_of,
     lower_bounds,
 )
 from trainables.certified.jacobian import lipschitz_bounds
@@ -72,7 +70,7 @@ def certify(
     Bounds are computed in float64 and widened by the largest rounding error of float32, both in the network's sums, in
     any order, and in the points. They therefore hold for attacks run in float32 (not in TF32 or bfloat16), and do not
     depend on rounding in their own computation. A bound at a larger radius may be a few per cent tighter than at a
-    smaller one, for which it holds too; only `interval_bounds` with a budget of 0 is monotone by construction.
+    smaller one, for which it holds too; only bounds on activations with a budget of 0 are monotone by construction.
 
     Args:
         model: See `layers_of`; bounded in eval mode, whatever mode it is in.
@@ -90,60 +88,17 @@ def certify(
     """
     margins = [torch.empty(0, dtype=torch.float64, device=images.device)]
     constants = [margins[0]]
-    for part, layers, ball, activations in _batches(model, images, threat=threat, budget=budget):
-        margins.append(_margins(layers, activations, ball, labels[part]))
-        constants.append(lipschitz_bounds(layers, activations, norm=threat.norm, budget=budget))
-    margin = torch.cat(margins)
-    return Certificate(margin > 0, margin, torch.cat(constants))
-
-
-@torch.no_grad()
-def interval_bounds(
-    model: nn.Module, images: Tensor, /, *, epsilon: float, norm: Norm, budget: float = BUDGET
-) -> tuple[Tensor, Tensor]:
-    """Bound each logit over B(x, epsilon) cut by the box, in exact arithmetic and in float32.
-
-    For `l2` two balls are used: the linf ball of the same radius, which contains the l2 ball, for intervals; and the
-    l2 ball itself for the first layer, for l2 distances after it, and where relaxations reach the input.
-
-    Args:
-        model: See `layers_of`.
-        images: (n, ...) in [0, 1].
-        epsilon: Radius, in input units.
-        norm: `linf` or `l2`.
-        budget: See `BUDGET`.
-
-    Returns:
-        Lower and upper bounds, (n, K) float64 each.
-
-    Raises:
-        UnsupportedModuleError: See `certify`.
-    """
-    threat = ThreatModel(norm, epsilon)
-    bounds = []
-    for _, layers, ball, activations in _batches(model, images, threat=threat, budget=budget):
-        lower, upper = activations.lower[-1], activations.upper[-1]
-        if 2 * lower.shape[1] * cost_of(layers) <= budget:
-            rows = torch.eye(lower.shape[1]).to(lower).expand(len(lower), -1, -1)
-            lower = torch.maximum(lower, lower_bounds(rows, layers, activations, ball))
-            upper = torch.minimum(upper, -lower_bounds(-rows, layers, activations, ball))
-        bounds.append((lower, upper))
-    if not bounds:
-        raise ValueError(f"`images` must hold at least one image, got shape {tuple(images.shape)}")
-    lower, upper = (torch.cat(side) for side in zip(*bounds, strict=True))
-    return lower, upper
-
-
-def _batches(
-    model: nn.Module, images: Tensor, *, threat: ThreatModel, budget: float
-) -> Iterator[tuple[slice, list[Layer], Ball, Activations]]:
     layers = layers_of(model, tuple(images.shape[1:]), device=images.device)
     widest = max(math.prod(layer.shape_out) for layer in layers)
     size = min(_MAX_EXAMPLES, max(1, ELEMENTS // (widest * math.prod(layers[-1].shape_out))))
     for begin in range(0, len(images), size):
-        part = slice(begin, min(begin + size, len(images)))
+        part = slice(begin, begin + size)
         ball = ball_around(images[part], threat=threat)
-        yield part, layers, ball, bound_activations(layers, ball, budget=budget)
+        activations = bound_activations(layers, ball, budget=budget)
+        margins.append(_margins(layers, activations, ball, labels[part]))
+        constants.append(lipschitz_bounds(layers, activations, norm=threat.norm, budget=budget))
+    margin = torch.cat(margins)
+    return Certificate(margin > 0, margin, torch.cat(constants))
 
 
 def _margins(layers: list[Layer], activations: Activations, ball: Ball, labels: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainables.attacks.threat import Norm
 from trainables.certified.activations import ELEMENTS, Activations, can_tighten, chunks, cost_of, dot
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu
+from trainables.spec import Norm
 
 MAX_SIGN_CLASSES = 12
 """Most classes K for which all 2^(K-1) sign vectors (up to a global sign) are tried."""

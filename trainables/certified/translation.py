@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu, Shape
 from trainables.models.normalize import Normalize
@@ -184,19 +185,12 @@ def _convolution(weight: Tensor, bias: Tensor, shape: Shape, settings: tuple[Any
 
     out = forward(torch.zeros(1, *shape).to(weight), weight).shape[1:]
 
-    stride, padding, dilation, groups = settings
-    spans = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
-    # Rows at the far border that no window reaches: the transpose needs their number.
-    unread = [
-        side + 2 * pad - span - step * (count - 1)
-        for side, pad, span, step, count in zip(shape[1:], padding, spans, stride, out[1:], strict=True)
-    ]
-
     def backward(v: Tensor, weight: Tensor) -> Tensor:
         rows = v.reshape(-1, *((1, *out[1:]) if planes else out))
-        result = F.conv_transpose2d(rows, weight, None, stride, padding, unread, groups, dilation)
+        result: Tensor = conv2d_input((len(rows), *folded), weight, rows, *settings)  # type: ignore[no-untyped-call]
         return result.reshape(len(v), *shape)
 
+    _, padding, dilation, groups = settings
     return Affine(
         weight=weight,
         forward=forward,

@@ -142,7 +142,8 @@ def _search(model: nn.Module, x: Tensor, *, ascent: Ascent, draws: torch.Generat
             best = torch.where(better, ratio, best)
             witness = torch.where(per_example(better, x), points, witness)
             if taken < steps:
-                moved = threat.ascend(points, gradient, step=ball.epsilon * _step_factor(taken / steps))
+                share = 0.5 * (1 + math.cos(math.pi * (taken / steps)))
+                moved = threat.ascend(points, gradient, step=ball.epsilon * share)
                 narrower = balls[taken + 1].epsilon / ball.epsilon
                 points = balls[taken + 1].project(centres + narrower * (moved - centres), centres)
     raw, centred = witness.chunk(2)
@@ -153,10 +154,6 @@ def _balls(threat: ThreatModel, smallest: float, steps: int, /, *, shrinking: bo
     """Return the ball of each iterate: always the whole ball, or shrinking geometrically to twice `smallest`."""
     narrowest = min(1.0, 2 * smallest / threat.epsilon) if shrinking else 1.0
     return [ThreatModel(threat.norm, threat.epsilon * narrowest ** (taken / steps)) for taken in range(steps + 1)]
-
-
-def _step_factor(progress: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _reevaluate(

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.pgd import craft
-from trainables.attacks.threat import Norm, ThreatModel
+from trainables.attacks.threat import ThreatModel
 from trainables.methods import METHODS
-from trainables.models.modes import Mode, frozen_statistics, mode
+from trainables.models.modes import frozen_statistics, mode
 from trainables.registry import nearest
 from trainables.seeding import replay, seeded
 from trainables.settings import check, settings_of
+from trainables.spec import Mode, Norm
 
 
 @dataclass(frozen=True)

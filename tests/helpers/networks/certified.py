@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from trainables.attacks.threat import ThreatModel
+from trainables.certified.activations import ball_around, bound_activations
+from trainables.certified.certificate import BUDGET
+from trainables.certified.translation import layers_of
 from trainables.models.normalize import Normalize
 from trainables.seeding import seeded
 
@@ -49,3 +53,13 @@ def random_net(seed: int) -> nn.Sequential:
         body = nn.Sequential(*bodies[seed % 8]).eval()
         features = body(torch.zeros(1, *SHAPE)).shape[1]
         return randomised(nn.Sequential(normalize, body, nn.Linear(features, classes)))
+
+
+@torch.no_grad()
+def logit_bounds(
+    model: nn.Module, images: Tensor, threat: ThreatModel, *, budget: float = BUDGET
+) -> tuple[Tensor, Tensor]:
+    """Return the bounds on the last activations, the logits, (n, K) each."""
+    layers = layers_of(model, tuple(images.shape[1:]), device=images.device)
+    activations = bound_activations(layers, ball_around(images, threat=threat), budget=budget)
+    return activations.lower[-1], activations.upper[-1]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks.certified import BUDGETS, random_images, random_net
+from helpers.networks.certified import BUDGETS, logit_bounds, random_images, random_net
 from torch import nn
 
 from trainables.attacks.base import is_correct, run_attack
 from trainables.attacks.pgd import pgd
 from trainables.attacks.threat import Ascent, ThreatModel
-from trainables.certified.certificate import certify, interval_bounds
+from trainables.certified.certificate import certify
 from trainables.data.digits import digits
 from trainables.evaluation.lipschitz import local_lipschitz
 from trainables.models import build_model
@@ -65,7 +65,7 @@ def violations(seed: int, certificate, bounds) -> list[str]:
 def as_computed(budget: float):
     return (
         lambda model, x, y, threat: certify(model, x, y, threat=threat, budget=budget),
-        lambda model, x, threat: interval_bounds(model, x, epsilon=threat.epsilon, norm=threat.norm, budget=budget),
+        lambda model, x, threat: logit_bounds(model, x, threat, budget=budget),
     )
 
 
@@ -90,7 +90,7 @@ def test_the_check_finds_bounds_that_are_slightly_too_tight():
         return certify(model, x, y, threat=ThreatModel(threat.norm, threat.epsilon / 2))
 
     def bounds_at_half(model, x, threat):
-        return interval_bounds(model, x, epsilon=threat.epsilon / 2, norm=threat.norm)
+        return logit_bounds(model, x, ThreatModel(threat.norm, threat.epsilon / 2))
 
     tight = [kind for seed in range(40) for kind in violations(seed, shrunk, as_computed(1e8)[1])]
     assert {"search above the Lipschitz bound", "point above the Lipschitz bound", "margin below its bound"} <= {*tight}
@@ -112,7 +112,7 @@ def test_bounds_of_the_projects_networks_hold_and_are_finite(name, side, norm):
     searched = local_lipschitz(model, images, labels, ascent=Ascent(threat, steps=5, restarts=2), seed=0).raw
     assert (searched <= proved.lipschitz_upper).all()
     assert proved.lipschitz_upper.isfinite().all()
-    lower, upper = interval_bounds(model, images, epsilon=0.02, norm=norm, budget=1e7)
+    lower, upper = logit_bounds(model, images, threat, budget=1e7)
     for seed in range(3):
         logits = model(threat.random_start(images, generator=torch.Generator().manual_seed(seed)))
         assert ((lower <= logits) & (logits <= upper)).all()

@@ -7,12 +7,12 @@ import itertools
 
 import pytest
 import torch
-from helpers.networks.certified import BUDGETS, SHAPE, random_images, random_net, randomised
+from helpers.networks.certified import BUDGETS, SHAPE, logit_bounds, random_images, random_net, randomised
 from helpers.networks.toy_problems import linear
 from torch import nn
 
 from trainables.attacks.threat import ThreatModel
-from trainables.certified.certificate import certify, interval_bounds
+from trainables.certified.certificate import certify
 from trainables.certified.translation import UnsupportedModuleError
 from trainables.models import build_model
 from trainables.models.normalize import Normalize
@@ -97,7 +97,7 @@ def test_radius_zero_gives_the_logits_and_the_norm_of_the_jacobian(seed, norm):
     threat = ThreatModel(norm, 0.0)
     proved = certify(model, images, labels, threat=threat)
     assert proved.lipschitz_upper.tolist() == pytest.approx(expected, rel=1e-8)
-    lower, upper = interval_bounds(model, images, epsilon=0.0, norm=norm)
+    lower, upper = logit_bounds(model, images, threat)
     logits = model(images.double())
     assert ((lower <= logits) & (logits <= upper)).all()
     assert torch.allclose(lower, upper, atol=1e-3)
@@ -116,7 +116,7 @@ def test_bounds_grow_with_the_radius(seed, norm):
     for smaller, larger in itertools.pairwise(proved):
         # Rows go through the middle of each slope's range. As these are not nested, the bound is only roughly monotone.
         assert (smaller.lipschitz_upper <= 1.05 * larger.lipschitz_upper).all()
-    bounds = [interval_bounds(model, images, epsilon=e, norm=norm, budget=0.0) for e in (0.0, 0.01, 0.03, 0.1, 0.3)]
+    bounds = [logit_bounds(model, images, ThreatModel(norm, e), budget=0.0) for e in (0.0, 0.01, 0.03, 0.1, 0.3)]
     for (lower, upper), (wider_lower, wider_upper) in itertools.pairwise(bounds):
         assert (wider_lower <= lower).all()
         assert (upper <= wider_upper).all()
