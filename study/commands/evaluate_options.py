@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from study.commands.options import Norm
 from study.errors import UsageError
-
-
-class Normalise(StrEnum):
-    """What is put before a bare network."""
-
-    none = "none"
-    data = "data"
-
+from trainables.spec import Norm
 
 Study = Annotated[
     Path | None,
@@ -94,7 +85,7 @@ Address = Annotated[
     ),
 ]
 Normalize = Annotated[
-    Normalise | None,
+    Literal["none", "data"] | None,
     typer.Option(
         help="Checkpoint only: input of a network without its own normalisation layer: pixels in [0, 1] (none), or "
         "standardised with the training split's mean and deviation (data). [default: none]"

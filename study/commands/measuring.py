@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from study.commands import evaluate_options as given
-from study.commands.options import CAP, AsJson, DataRoot, Norm, StudyDir
+from study.commands.options import CAP, AsJson, DataRoot, StudyDir
 from study.errors import UsageError
+from trainables.spec import Norm
 
 app = typer.Typer()
 
@@ -77,7 +78,7 @@ def evaluate(
         from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
         common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
-        common |= {"norm": None if norm is None else norm.value, "epsilon": radius, "address": address}
+        common |= {"norm": norm, "epsilon": radius, "address": address}
         ask = EvaluationRequest(**common, steps=steps, restarts=restarts)
         evaluate_study(study_dir, ask, as_json=as_json)
     else:
@@ -86,8 +87,8 @@ def evaluate(
         from study.evaluation.checkpoint_input import CheckpointRequest
 
         common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)
-        common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": (norm or Norm.linf).value}
-        common |= {"normalisation": (normalize or given.Normalise.none).value, "examples": examples}
+        common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": norm or "linf"}
+        common |= {"normalisation": normalize or "none", "examples": examples}
         evaluate_checkpoint(CheckpointRequest(**common), as_json=as_json)
 
 
@@ -133,7 +134,7 @@ def separation(
             metavar="DATASET", help="Name of a data set (see `list datasets`), or a folder of Parquet files."
         ),
     ],
-    norm: Annotated[Norm, typer.Option(help="Norm of the distances.")] = Norm.linf,
+    norm: Annotated[Norm, typer.Option(help="Norm of the distances.")] = "linf",
     data_root: DataRoot = None,
     train_size: Annotated[
         int | None, typer.Option("--train", metavar="N", help="Use the first N training images. [default: all]")
@@ -159,7 +160,7 @@ def separation(
         raise UsageError("--device has been removed: distances are computed on the CPU; leave the option out")
     measure(
         dataset,
-        norm=norm.value,
+        norm=norm,
         data_root=data_root,
         train=train_size,
         test=test_size,
