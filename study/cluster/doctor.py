@@ -6,15 +6,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from study.cluster import findings, probes
 from study.cluster.findings import HERE, Finding
-from study.cluster.preflight import Start, findings_of
+from study.cluster.preflight import Start, findings_of, new_start
 from study.cluster.resources import Node, largest_bundle, slots
 from study.config.schema import StudyConfig
 from study.console import notes, results
+from study.directory.layout import CONFIG_FILE
 
 _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
@@ -22,33 +24,17 @@ _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space"
 def planned_start(
     source: str | None, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
 ) -> Start:
-    """Return the start of a study, which `report_findings` checks.
+    """Return the start of a study, which `report_findings` checks; the arguments are those of `new_start`.
 
-    Args:
-        source: YAML file, preset, or a study's folder; None for every key's default.
-        assignments: `key=value` replacements.
-        out: Folder in which a new study's folder would be created.
-        data_root: Replaces `dataset.root`.
-        address: Replaces `cluster.address`.
+    The source may also be a study's folder, or None for every key's default.
 
     Raises:
         UsageError: No such study or config, or an invalid one.
     """
-    from study.config.loading import load_config
-    from study.config.paths import resolved
-    from study.directory.layout import CONFIG_FILE
-
-    study_config = None if source is None else Path(source) / CONFIG_FILE
-    is_new = study_config is None or not study_config.is_file()
-    config = resolved(
-        load_config(
-            _DEFAULTS if source is None else source if is_new else str(study_config),
-            assignments=assignments,
-            data_root=None if data_root is None else str(data_root),
-            address=address,
-        )
-    )
-    return Start(config, out / config.name if is_new else Path(str(source)), is_new=is_new)
+    folder = None if source is None or not (Path(source) / CONFIG_FILE).is_file() else Path(source)
+    config = source or _DEFAULTS if folder is None else str(folder / CONFIG_FILE)
+    start = new_start(config, assignments=assignments, out=out, data_root=data_root, address=address)
+    return start if folder is None else replace(start, study_dir=folder, is_new=False)
 
 
 def report_findings(start: Start, /, *, as_json: bool) -> None:

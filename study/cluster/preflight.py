@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.cluster.connection import connected
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
@@ -19,7 +19,8 @@ from study.cluster.node_survey import study_packages, survey
 from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
 from study.config.changes import check_unchanged
-from study.config.paths import pools
+from study.config.loading import load_config
+from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory import disk
@@ -68,6 +69,31 @@ class Start:
             return ()
         answers = survey(self.config.cluster.address, study_packages(self.config))
         return tuple(node for node in answers.nodes if node.id in answers.facts)
+
+
+def new_start(
+    source: str | Mapping[str, Any],
+    /,
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
+) -> Start:
+    """Return the start of a new study, its paths, addresses and defaults resolved.
+
+    Args:
+        source: YAML file, preset, or the config itself as nested values.
+        assignments: `key=value` replacements.
+        out: Folder in which the study's folder would be created.
+        data_root: Replaces `dataset.root`.
+        address: Replaces `cluster.address`.
+
+    Raises:
+        UsageError: No such config, or an invalid one.
+    """
+    config = resolved(load_config(source, assignments=assignments, data_root=data_root, address=address))
+    return Start(config, out / config.name, is_new=True)
 
 
 def check_config(start: Start, /) -> Iterator[Finding]:

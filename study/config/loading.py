@@ -28,7 +28,7 @@ def load_config(
     /,
     *,
     assignments: Iterable[str] = (),
-    data_root: str | None = None,
+    data_root: Path | str | None = None,
     address: str | None = None,
 ) -> StudyConfig:
     """Read and check a study's config.
@@ -45,18 +45,6 @@ def load_config(
     tree = read_yaml(_find(source)) if isinstance(source, str) else dict(source)
     if not isinstance(tree, dict):
         raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
-    return config_of(tree, assignments=assignments, data_root=data_root, address=address)
-
-
-def config_of(
-    tree: dict[str, Any],
-    /,
-    *,
-    assignments: Iterable[str] = (),
-    data_root: str | None = None,
-    address: str | None = None,
-) -> StudyConfig:
-    """Check a config given as nested values, with the replacements of `load_config`."""
     tree = copy.deepcopy(tree)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -64,7 +52,7 @@ def config_of(
             raise UsageError(f"--set takes key=value, got {assignment!r}")
         _assign(tree, key.strip(), _parse(text, where=f"--set {key}"))
     if data_root is not None:
-        _assign(tree, "dataset.root", data_root)
+        _assign(tree, "dataset.root", str(data_root))
     if address is not None:
         _assign(tree, "cluster.address", address)
     return parse_config(with_numbers(tree))

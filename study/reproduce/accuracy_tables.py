@@ -76,7 +76,7 @@ def dry_run(request: TableRequest, /) -> None:
     Raises:
         UsageError: Invalid assignments.
     """
-    from study.lifecycle.launch import dry_run as estimate
+    from study.lifecycle.launch import launch
 
     console = results()
     console.print(f"{request.title}, in {request.home}")
@@ -86,22 +86,24 @@ def dry_run(request: TableRequest, /) -> None:
             console.print(each.problem or f"started: {each.done()} of {each.config.num_trials} trials are done")
             continue
         try:
-            estimate(
+            launch(
                 each.part.tree,
                 assignments=request.assignments,
                 out=request.home,
                 data_root=request.data_root,
                 address=request.address,
+                dry_run=True,
             )
         except UsageError as error:
             console.print(f"no estimate: {error}")
 
 
 def _plan(request: TableRequest) -> list[_Planned]:
-    root = None if request.data_root is None else str(request.data_root)
     planned = []
     for part in parts(request.table, request.scale):
-        config = load_config(part.tree, assignments=request.assignments, data_root=root, address=request.address)
+        config = load_config(
+            part.tree, assignments=request.assignments, data_root=request.data_root, address=request.address
+        )
         problem = None
         try:
             check_available(config.dataset)

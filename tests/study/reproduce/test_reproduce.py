@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from study.cli import main
-from study.config.loading import config_of
+from study.config.loading import load_config
 from study.reproduce.grids import RADII, SCALES, TABLES, parts, separations
 from trainables.data import DATASETS
 from trainables.models import build_model
 
 
 def configs(table: str, scale: str):
-    return [config_of(part.tree) for part in parts(table, scale)]
+    return [load_config(part.tree) for part in parts(table, scale)]
 
 
 def points(config) -> set[tuple[str, float | None, float]]:
