@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -81,9 +80,7 @@ class _Live:
                 self._bar.add_task(self._first, total=self._total, completed=self._done)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -125,9 +122,7 @@ class StudyProgress(_Live):
         self._printed = -math.inf
         self._failed, self._front_size, self._running = failed, front_size, 0
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         super().__exit__(kind, error, trace)
         if self._bar is None and self._done > self._before:
             self._console.print(self.line())
@@ -223,9 +218,7 @@ class PairProgress(_Live):
     def __init__(self) -> None:
         super().__init__(*Progress.get_default_columns(), total=None, first="reading", transient=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         super().__exit__(kind, error, trace)
         if error is None:
             self._console.print(f"compared all pairs in {duration(self._elapsed())}")

@@ -23,7 +23,7 @@ from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
 from study.directory.layout import checkpoint_root  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
-from study.directory.seed_plan import Plan, read_plan  # noqa: E402
+from study.directory.seed_plan import read_plan  # noqa: E402
 from study.driver.callbacks import HeartbeatCallback, TrialCallback  # noqa: E402
 from study.driver.checkpoint_retention import CheckpointRetention, Deletions, delete  # noqa: E402
 from study.driver.final_saves import FinalSaves  # noqa: E402
@@ -42,7 +42,7 @@ from study.search.optuna_study import (  # noqa: E402
 from study.search.searcher import StudySearcher  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
 from study.tracking.study_metadata import dataset_event, study_params, study_tags  # noqa: E402
-from study.tracking.tracker import Tracker  # noqa: E402
+from study.tracking.tracker import Tracker, open_tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -98,11 +98,10 @@ def run_study(
     result_writer = _result_writer(config, study_dir)
     optuna_study = open_search(config, study_dir)
     pending = unfinished(optuna_study, result_writer.rows, config.search)
-    plan = read_plan(study_dir)
-    for line in enqueue(optuna_study, config, plan=plan):
+    for line in enqueue(optuna_study, config, plan=read_plan(study_dir)):
         notes().print(line)
     budget = TimeBudget(optuna_study, limit=config.search.time_limit)
-    tracker = _open_tracker(config, study_dir, study=optuna_study, result_writer=result_writer, plan=plan)
+    tracker = _open_tracker(config, study_dir, study=optuna_study, result_writer=result_writer)
     missing = config.num_trials - result_writer.count
     fail_surplus(optuna_study, pending[max(0, missing) :])
     if missing <= 0 or (budget.is_over and not pending):
@@ -130,22 +129,13 @@ def run_study(
     return tracker
 
 
-def _open_tracker(
-    config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter, plan: Plan | None
-) -> Tracker:
+def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
     """Record the study's id and config in the Optuna study, and open the tracker."""
     if "study_id" not in study.user_attrs:
         study.set_user_attr("study_id", uuid.uuid4().hex)
     if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
         study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
-    tracker = Tracker(
-        study=config.name,
-        study_id=study.user_attrs["study_id"],
-        study_dir=study_dir,
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-        parent_study_id=None if plan is None else plan.parent_study_id,
-    )
+    tracker = open_tracker(config, study_dir, study_id=study.user_attrs["study_id"])
     tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(result_writer.read())
     return tracker

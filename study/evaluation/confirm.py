@@ -203,7 +203,6 @@ def _measure(
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
     from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
     from study.tracking.post_run import track_tested
-    from study.tracking.tracker import known_study_id
 
     folder = study_dir / FOLDER
     ask = EvaluationRequest(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
@@ -233,7 +232,7 @@ def _measure(
     if todo:
         known = evaluation_rows(study_dir)
         track_tested(config, study_dir, members, known)
-        track_tested(own, folder, rows, known, parent_study_id=known_study_id(study_dir))
+        track_tested(own, folder, rows, known)
     return problems
 
 
