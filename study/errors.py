@@ -1,4 +1,4 @@
-"""Errors in the user's input, which end a command with exit code 2."""
+"""Errors in the user's input, which end a command with exit code 2, and any error as one line."""
 
 from __future__ import annotations
 
@@ -9,3 +9,9 @@ class UsageError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def short(error: BaseException, /) -> str:
+    """Return an error as one line."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from study.cluster.ray_settings import quiet_ray
@@ -45,17 +46,6 @@ def connected(address: str, /, **options: Any) -> Iterator[None]:
     Raises:
         UsageError: No cluster answers there, or it runs another Python or Ray.
     """
-    connect(address, **options)
-    import ray
-
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def connect(address: str, /, **options: Any) -> None:
-    """Connect this process to the cluster at `address`; see `connected`."""
     if address != AUTO:
         check_answers(address)
     quiet_ray()
@@ -68,6 +58,10 @@ def connect(address: str, /, **options: Any) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"no Ray cluster can be used at {address}: {first}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def nodes() -> list[Node]:
@@ -144,8 +138,5 @@ def _with_unique_names(nodes: list[Node]) -> list[Node]:
     """Add the raylet's port to the names of nodes on the same machine."""
     names = [node.name for node in nodes]
     return [
-        Node(node.id, f"{node.name}:{node.manager_port}", node.resources, node.manager_port, node.object_port)
-        if names.count(node.name) > 1
-        else node
-        for node in nodes
+        replace(node, name=f"{node.name}:{node.manager_port}") if names.count(node.name) > 1 else node for node in nodes
     ]

@@ -119,11 +119,13 @@ def confirm(
     on test.
     Results are stored in STUDY_DIR/confirm; run the same command again to resume, or with more seeds to add them.
     """
-    from study.evaluation.confirm import ConfirmRequest
     from study.evaluation.confirm import confirm as start
+    from study.evaluation.study_trials import EvaluationRequest
 
-    order = ConfirmRequest(seeds=seeds, most=most, limit=limit, address=address, data_root=data_root)
-    start(study_dir, order, as_json=as_json)
+    ask = EvaluationRequest(
+        front=True, trials=(), most=most, attacks=(), limit=limit, address=address, data_root=data_root
+    )
+    start(study_dir, ask, seeds=seeds, as_json=as_json)
 
 
 @app.command()

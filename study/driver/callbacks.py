@@ -236,7 +236,7 @@ class TrialCallback(tune.Callback):
         self._tracker.trial_ended(row)
         self._tracker.study_reported(self._result_writer.count, self._result_writer.progress())
         self._tracker.front(self._result_writer.front)
-        self._progress.trial_ended(failed=row["status"] == "failed", front_size=self._result_writer.front_size)
+        self._progress.trial_ended(failed=row["status"] == "failed", front_size=len(self._result_writer.front))
         for by_tune_id in (self._outcomes, self._retries, self._lost_at_start, self._final_tracebacks):
             by_tune_id.pop(trial.trial_id, None)
 

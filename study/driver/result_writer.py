@@ -81,11 +81,6 @@ class ResultWriter:
         """Return the ids of the trials on the front so far."""
         return [trial_id for trial_id, _ in self._front]
 
-    @property
-    def front_size(self) -> int:
-        """Return the size of the front so far."""
-        return len(self._front)
-
     def has(self, trial_id: str) -> bool:
         """Return whether the trial's row is on disk."""
         return trial_id in self._ids
@@ -98,7 +93,7 @@ class ResultWriter:
             "trials_completed": self._statuses["completed"],
             "trials_stopped_early": self._statuses["stopped_early"],
             "trials_failed": self._statuses["failed"],
-            "front_size": self.front_size,
+            "front_size": len(front),
             "hypervolume": volume,
         }
 

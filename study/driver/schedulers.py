@@ -6,7 +6,6 @@ its own again, so that nothing else needs saving: a resumed study gives a new sc
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from abc import abstractmethod
@@ -129,27 +128,7 @@ class StudyScheduler(FIFOScheduler):
         """Forget a trial that ended with an error: it has no epochs on disk either."""
         self.forget(trial.config["trial_id"])
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Forget a trial that was removed before it ran."""
-        self.forget(trial.config["trial_id"])
-
-    def debug_string(self) -> str:
-        """Return one line for Tune's own output."""
-        return f"{type(self).__name__}: {len(self._reasons)} trials stopped"
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write the state to a file. Tune does not ask for it, and a study's own files hold the same."""
-        state = {"seen": self.seen, "excluded": sorted(self.excluded), "reasons": self._reasons}
-        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Replace the state by what `save` wrote."""
-        state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
-        self.seen = {
-            int(epoch): {trial: tuple(point) for trial, point in at_epoch.items()}
-            for epoch, at_epoch in state["seen"].items()
-        }
-        self.excluded, self._reasons = set(state["excluded"]), state["reasons"]
+    on_trial_remove = on_trial_error
 
     def _record(self, name: str, result: Mapping[str, Any]) -> bool:
         for row in result.get("earlier", ()):
@@ -251,11 +230,6 @@ class OnOneMetric(StudyScheduler):
         if excluded != (trial in self.excluded):
             self._inner = None
         super().set_excluded(trial, excluded=excluded)
-
-    def restore(self, checkpoint_path: str) -> None:
-        """See `StudyScheduler.restore`."""
-        super().restore(checkpoint_path)
-        self._inner = None
 
     def reason_to_stop(self, trial: str, epoch: int) -> str | None:
         """Return the value and the rule by which Ray's scheduler stops a trial; None for one that continues."""

@@ -61,16 +61,6 @@ class RunFailedError(Exception):
         self.tracker = tracker
 
 
-def _result_writer(config: StudyConfig, study_dir: Path) -> ResultWriter:
-    return ResultWriter(
-        study_dir,
-        study=config.name,
-        methods=config.search.methods,
-        constraints=config.search.constraints,
-        reference=config.front.reference,
-    )
-
-
 def run_study(
     config: StudyConfig,
     study_dir: Path,
@@ -95,12 +85,15 @@ def run_study(
     Raises:
         RunFailedError: Ray or a full disk failed the driver itself; rows written before are complete.
     """
-    result_writer = _result_writer(config, study_dir)
+    search, reference = config.search, config.front.reference
+    result_writer = ResultWriter(
+        study_dir, study=config.name, methods=search.methods, constraints=search.constraints, reference=reference
+    )
     optuna_study = open_search(config, study_dir)
-    pending = unfinished(optuna_study, result_writer.rows, config.search)
+    pending = unfinished(optuna_study, result_writer.rows, search)
     for line in enqueue(optuna_study, config, plan=read_plan(study_dir)):
         notes().print(line)
-    budget = TimeBudget(optuna_study, limit=config.search.time_limit)
+    budget = TimeBudget(optuna_study, limit=search.time_limit)
     tracker = _open_tracker(config, study_dir, study=optuna_study, result_writer=result_writer)
     missing = config.num_trials - result_writer.count
     fail_surplus(optuna_study, pending[max(0, missing) :])
@@ -160,7 +153,7 @@ class _Run:
             config.num_trials,
             done=result_writer.count,
             failed=result_writer.failed,
-            front_size=result_writer.front_size,
+            front_size=len(result_writer.front),
         )
         with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
@@ -196,14 +189,7 @@ class _Run:
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([resources])
             )
             try:
-                _fit(
-                    fitted,
-                    limiter=limiter,
-                    scheduler=scheduler,
-                    callbacks=[trial_callback, heartbeat],
-                    num_trials=missing,
-                    shared=shared,
-                )
+                _fit(fitted, limiter, scheduler, [trial_callback, heartbeat], num_trials=missing, shared=shared)
             finally:
                 final_saves.close()
 
@@ -273,11 +259,10 @@ class _Configure:
 
 def _fit(
     trainable: Any,
-    /,
-    *,
     limiter: ConcurrencyLimiter,
     scheduler: StudyScheduler,
     callbacks: list[tune.Callback],
+    *,
     num_trials: int,
     shared: Path | str | None,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from study.console import notes
 from study.directory.layout import checkpoint_root, open_config
 from study.directory.seed_plan import PLAN_FILE
-from study.errors import UsageError
+from study.errors import UsageError, short
 from trainables.checkpoints.files import is_url
 from trainables.registry import UnknownNameError
 from trainables.spec import DatasetSpec, Norm
@@ -173,9 +173,8 @@ def check_radius(epsilon: float, /, *, norm: Norm, data: ImageData) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    said = str(error).strip().splitlines()
-    told = isinstance(error, (RuntimeError, TypeError, ValueError)) and said
-    return said[0] if told else f"{type(error).__name__}{f': {said[0]}' if said else ''}"
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines and isinstance(error, (RuntimeError, TypeError, ValueError)) else short(error)
 
 
 def _check_logits(model: nn.Module, images: Tensor, *, classes: int, name: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.heldout.members import CONFIRM_FOLDER as FOLDER
 from study.config.early_stopping import SchedulerConfig
@@ -22,34 +22,18 @@ from study.evaluation.selection import chosen_members
 from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of
 from trainables.seeding import derive
 
-if TYPE_CHECKING:
-    from study.evaluation.jobs import MeasurementJob
 
-
-@dataclass(frozen=True, kw_only=True)
-class ConfirmRequest:
-    """What `confirm` is asked for.
-
-    Attributes:
-        seeds: New seeds for each member.
-        most: Most members of the front.
-        limit: The first so many test images; as many as on validation when None.
-        address: A Ray cluster; the study's own when None.
-        data_root: Where the data set's files lie here.
-    """
-
-    seeds: int
-    most: int
-    limit: int | None
-    address: str | None
-    data_root: Path | None
-
-
-def confirm(study_dir: Path, order: ConfirmRequest, /, *, as_json: bool) -> None:
+def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: bool) -> None:
     """Train chosen members with new seeds, measure those and the members themselves on test, and print both.
 
     Run again, it goes on where it was stopped, or adds what more seeds or members ask for. Exit code 1 when a seed
     or a measurement failed.
+
+    Args:
+        study_dir: The study's folder.
+        ask: The members, the test images, the data set's place here, and the Ray cluster; the study's own when None.
+        seeds: New seeds for each member.
+        as_json: Print one JSON object instead of a table.
 
     Raises:
         UsageError: No such study, no front, another process at work, data or cluster that are not there.
@@ -57,21 +41,21 @@ def confirm(study_dir: Path, order: ConfirmRequest, /, *, as_json: bool) -> None
     from study.directory.lock import only_driver
 
     config = open_config(study_dir)
-    members = chosen_members(study_dir, read_rows([study_dir]), most=order.most)
+    members = chosen_members(study_dir, read_rows([study_dir]), most=ask.most)
     folder = study_dir / FOLDER
     folder.mkdir(exist_ok=True)
     with only_driver(folder):
-        plan = _planned(config, study_dir, folder, members, seeds=order.seeds)
-        own = confirm_config(config, plan, order)
+        plan = _planned(config, study_dir, folder, members, seeds=seeds)
+        own = confirm_config(config, plan, ask)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
         _train(own, folder)
-    problems = _measure(study_dir, config, own, members, order)
+    problems = _measure(study_dir, config, own, members, ask)
     show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
 
 
-def confirm_config(config: StudyConfig, plan: Plan, order: ConfirmRequest, /) -> StudyConfig:
+def confirm_config(config: StudyConfig, plan: Plan, ask: EvaluationRequest, /) -> StudyConfig:
     """Return the config of the confirmation: the study's, with a plan in place of its search."""
     search: SearchConfig = config.search.model_copy(
         update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
@@ -83,10 +67,10 @@ def confirm_config(config: StudyConfig, plan: Plan, order: ConfirmRequest, /) ->
         # every network is still to be measured on test
         "storage": config.storage.model_copy(update={"keep": "all"}),
     }
-    if order.address is not None:
-        changes["cluster"] = config.cluster.model_copy(update={"address": order.address})
-    if order.data_root is not None:
-        changes["dataset"] = replace(config.dataset, root=str(order.data_root.expanduser().resolve()))
+    if ask.address is not None:
+        changes["cluster"] = config.cluster.model_copy(update={"address": ask.address})
+    if ask.data_root is not None:
+        changes["dataset"] = replace(config.dataset, root=str(ask.data_root.expanduser().resolve()))
     return config.model_copy(update=changes)
 
 
@@ -198,29 +182,24 @@ def _train(config: StudyConfig, folder: Path) -> None:
 
 
 def _measure(
-    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], order: ConfirmRequest
+    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], ask: EvaluationRequest
 ) -> list[str]:
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
-    from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
+    from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
     from study.tracking.post_run import track_tested
 
     folder = study_dir / FOLDER
-    ask = EvaluationRequest(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
     data = data_with_test(own, members)
     size = len(data.test or ())
-    examples = min(size, order.limit or config.evaluation.examples)
+    examples = min(size, ask.limit or config.evaluation.examples)
     known = evaluation_rows(study_dir)
     numbers = {row["number"] for row in members}
     replicas = read_rows([folder]).to_pylist()
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
-    jobs: list[MeasurementJob] = []
-    for row in members:
-        if not measured_enough(row, known, examples=examples):
-            options: dict[str, Any] = {"size": size, "chosen_by": "confirm", "thorough": False}
-            jobs.append(job_of(study_dir, config, row, ask, attack=COMPANION, **options))
-    for row in rows:
-        options = {"size": size, "chosen_by": "confirm", "thorough": False}
-        jobs.append(job_of(folder, own, row, ask, attack=COMPANION, **options))
+    options: dict[str, Any] = {"attack": COMPANION, "size": size, "chosen_by": "confirm", "thorough": False}
+    unmeasured = [row for row in members if not measured_enough(row, known, examples=examples)]
+    jobs = [job_of(study_dir, config, row, ask, **options) for row in unmeasured]
+    jobs += [job_of(folder, own, row, ask, **options) for row in rows]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
     notes().print(
@@ -228,7 +207,7 @@ def _measure(
         f"test images: {len(todo)} measurements to do"
     )
     with only_evaluation(study_dir):
-        problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address, occasion=now())
+        problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address)
     if todo:
         known = evaluation_rows(study_dir)
         track_tested(config, study_dir, members, known)

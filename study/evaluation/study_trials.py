@@ -73,14 +73,16 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
     Raises:
         UsageError: No such study or trial, no front, missing weights, or a data set that is not there.
     """
-    from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
+    from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
 
     config = open_config(study_dir)
     table = read_rows([study_dir])
     rows, chosen_by = _chosen(study_dir, table, ask)
     data = data_with_test(config, rows, data_root=ask.data_root)
     _check_threat(config, ask, data)
-    jobs = _jobs(study_dir, config, rows, ask, size=len(data.test or ()), chosen_by=chosen_by)
+    options: dict[str, Any] = {"size": len(data.test or ()), "chosen_by": chosen_by}
+    attacks = (COMPANION, *ask.attacks)
+    jobs = [job_of(study_dir, config, row, ask, attack=attack, **options) for row in rows for attack in attacks]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
     wanted = jobs[0].wanted
@@ -89,7 +91,7 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
         f"images: {len(jobs)} measurement{'s' * (len(jobs) != 1)}, {len(jobs) - len(todo)} already there"
     )
     with only_evaluation(study_dir):
-        problems = run_jobs(jobs, config=config, data=data, address=ask.address, occasion=now())
+        problems = run_jobs(jobs, config=config, data=data, address=ask.address)
     if todo:
         from study.tracking.post_run import track_tested
 
@@ -153,23 +155,6 @@ def _chosen(study_dir: Path, table: Any, ask: EvaluationRequest) -> tuple[list[d
                 "measure it nonetheless"
             )
     return named or members, "front"
-
-
-def _jobs(
-    study_dir: Path,
-    config: StudyConfig,
-    rows: Sequence[dict[str, Any]],
-    ask: EvaluationRequest,
-    *,
-    size: int,
-    chosen_by: str,
-) -> list[MeasurementJob]:
-    found = []
-    for row in rows:
-        found.append(job_of(study_dir, config, row, ask, attack=COMPANION, size=size, chosen_by=chosen_by))
-        for attack in ask.attacks:
-            found.append(job_of(study_dir, config, row, ask, attack=attack, size=size, chosen_by=chosen_by))
-    return found
 
 
 def job_of(

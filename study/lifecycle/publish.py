@@ -10,9 +10,9 @@ from analysis.fronts.front import front_of
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory.layout import CONFIG_FILE, REPORT_FILE, TRACKING_FOLDER
+from study.errors import short
 from study.lifecycle.front_members import publish_members
 from study.reports.report import report_page
-from study.tracking.client import short
 from study.tracking.export import write_csv
 from study.tracking.tracker import Tracker
 

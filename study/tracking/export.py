@@ -16,8 +16,8 @@ from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from study.config.values import absolute, unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
-from study.errors import UsageError
-from study.tracking.client import connect, short
+from study.errors import UsageError, short
+from study.tracking.client import connect
 from study.tracking.row_mapping import CONFIRMS_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs
 from analysis.data.schema import differing_columns
+from study.errors import short
 from study.tracking.artifacts import artifact_files, log_model
 from study.tracking.client import (
     OPEN,
@@ -24,7 +25,6 @@ from study.tracking.client import (
     parent_tags,
     points,
     runs_of,
-    short,
     tracked_run,
     user_name,
 )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from study.config.values import default_uri
 from study.directory.layout import TRACKING_FOLDER
 from study.directory.seed_plan import read_plan
-from study.tracking.client import DEFAULT_EXPERIMENT, short
+from study.errors import short
+from study.tracking.client import DEFAULT_EXPERIMENT
 from study.tracking.row_mapping import STUDY, params, tags, trial_times
 from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader

@@ -16,8 +16,8 @@ from typing import IO
 
 from study.config.values import default_uri, is_server, missing_file
 from study.console import notes, results
-from study.errors import UsageError
-from study.tracking.client import DEFAULT_EXPERIMENT, connect, short
+from study.errors import UsageError, short
+from study.tracking.client import DEFAULT_EXPERIMENT, connect
 from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.tracker import known_study_id
 

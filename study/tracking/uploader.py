@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from study.tracking.client import short
+from study.errors import short
 from study.tracking.spool import Spool
 
 if TYPE_CHECKING:

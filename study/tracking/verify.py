@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs, read_results
 from analysis.data.schema import EPOCH, RESULT, differing_columns
+from study.errors import short
 from study.tracking.artifacts import expected_artifacts
-from study.tracking.client import STATUS, runs_of, short, stored_row
+from study.tracking.client import STATUS, runs_of, stored_row
 from study.tracking.row_mapping import (
     ON_FRONT,
     OUTCOME_TAGS,
