@@ -117,11 +117,12 @@ def measured_share(
         measurement = next(earlier, None)
         if measurement is None:
             notes().print(f"measuring the GPU memory of {spec.method} ...")
-            result = measure(_shortened(spec), _sample(data, _PROBE_BATCHES * spec.training.batch_size))
+            sample = first_images(data, _PROBE_BATCHES * spec.training.batch_size)
+            result = measure(_shortened(spec), sample)
             peak = result["peak"]
             if peak is not None:
                 # the probe held a few images on the device; a trial holds all of them
-                peak += max(0, data.train.images.nbytes - _sample(data, _PROBE_BATCHES * key[2]).train.images.nbytes)
+                peak += max(0, data.train.images.nbytes - sample.train.images.nbytes)
             measurement = MemoryMeasurement(result["device"], *key, peak, result["total"], kind)
             measurements.append(measurement)
             cache.write_text(json.dumps([asdict(each) for each in measurements], indent=1) + "\n")
@@ -232,6 +233,7 @@ def _shortened(spec: TrialSpec) -> TrialSpec:
     return replace(spec, training=replace(spec.training, epochs=1), evaluation=evaluation)
 
 
-def _sample(data: ImageData, count: int) -> ImageData:
+def first_images(data: ImageData, count: int, /) -> ImageData:
+    """Return a data set with its first `count` training images alone."""
     train = data.train
     return replace(data, train=Split(train.images[:count], train.labels[:count], train.index[:count]))

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from study.console import results
 from study.errors import UsageError
-from trainables.registry import Registry, nearest
+from trainables.registry import nearest
 from trainables.settings import Setting
 
 KINDS = ("methods", "datasets", "models", "spaces", "attacks", "samplers", "schedulers", "presets", "templates")
@@ -112,7 +112,10 @@ def _schedulers() -> Table:
 
 
 def _named(kind: str) -> Table:
-    registry = _registry(kind)
+    from trainables.attacks import ATTACKS
+    from trainables.data import DATASETS
+
+    registry = {"datasets": DATASETS, "attacks": ATTACKS}[kind]
     table = Table(registry.kind, "about")
     for name in registry:
         table.add_row(name, _summary(registry.load(name)))
@@ -141,13 +144,6 @@ def _parameters(name: str) -> tuple[int, tuple[int, int, int]]:
                 model = MODELS.load(name)(image_shape=shape, num_classes=10, dropout=0.0)
                 return sum(parameter.numel() for parameter in model.parameters()), shape
     raise AssertionError(f"model {name} takes none of {IMAGES}")
-
-
-def _registry(kind: str) -> Registry:
-    from trainables.attacks import ATTACKS
-    from trainables.data import DATASETS
-
-    return {"datasets": DATASETS, "attacks": ATTACKS}[kind]
 
 
 def _summary(item: object) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from analysis.tables.front_table import front_table
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import REPORT_FILE
 from study.directory.rows import read_rows
 from study.lifecycle.publish import publish
 from study.reports.failures import causes, failure_table
-from study.reports.pareto import print_front, write_figures
 from study.search.optuna_study import out_of_time
 from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
@@ -42,7 +42,7 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     timeout = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
     problem = tracker.close(status, reason=reason, timeout=timeout)
     if table.num_rows:
-        print_front(table, console=console)
+        console.print(front_table(table))
     if written:
         console.print(
             f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
@@ -75,7 +75,9 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
 
 def _draw(table: Any, folder: Path) -> list[Path]:
     try:
-        return write_figures(table, folder)
+        from analysis.plots.trials.pareto import write_pareto
+
+        return write_pareto(table, folder)
     except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the results are on disk
         notes().print(
             f"the figures could not be drawn ({type(error).__name__}: {error}); draw them with: robust-study pareto"

@@ -83,7 +83,14 @@ def resume(
             data set is missing, or another driver runs it.
     """
     stored = open_config(study_dir)
-    _require_resumable(study_dir)
+    if read_plan(study_dir) is not None:
+        raise UsageError(
+            f"{study_dir} has the new seeds of another study: resume them with "
+            f"`robust-study confirm {study_dir.parent} --seeds K`"
+        )
+    other = living_driver(study_dir, print_line=notes().print)
+    if other is not None and other.pid != os.getpid():
+        raise refusal(study_dir, other)
     config = resolved(load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address))
     if add_trials:
         more = {"num_trials": config.search.num_trials + add_trials}
@@ -98,18 +105,6 @@ def resume(
         detach(study_dir)
     else:
         run(config, study_dir, data=start.data)
-
-
-def _require_resumable(study_dir: Path) -> None:
-    """Raise a UsageError where a folder is of another study's new seeds, or another driver runs its study."""
-    if read_plan(study_dir) is not None:
-        raise UsageError(
-            f"{study_dir} has the new seeds of another study: resume them with "
-            f"`robust-study confirm {study_dir.parent} --seeds K`"
-        )
-    other = living_driver(study_dir, print_line=notes().print)
-    if other is not None and other.pid != os.getpid():
-        raise refusal(study_dir, other)
 
 
 def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> None:

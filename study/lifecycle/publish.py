@@ -43,7 +43,10 @@ def publish(
         front = front_of(table)
         tracker.front(front["trial_id"].to_pylist())
         tracker.artifacts([study_dir / CONFIG_FILE], "config")
-        tracker.artifacts(_front_files(front, study_dir / TRACKING_FOLDER), "front")
+        front_files = [study_dir / TRACKING_FOLDER / name for name in ("front.parquet", "front.csv")]
+        write_table(front_files[0], front)
+        write_csv(front_files[1], front)
+        tracker.artifacts(front_files, "front")
         tracker.artifacts(sorted(path for path in (study_dir / FIGURES).glob("*") if path.is_file()), FIGURES)
         if not hurried:
             # before the report, which shows the members' curves
@@ -64,11 +67,3 @@ def _write_report(study_dir: Path) -> None:
         notes().print(
             f"the report could not be written ({short(error)}); write it with: robust-study report {study_dir}"
         )
-
-
-def _front_files(front: Any, folder: Path) -> list[Path]:
-    """Write the front's rows as Parquet and CSV."""
-    paths = [folder / "front.parquet", folder / "front.csv"]
-    write_table(paths[0], front)
-    write_csv(paths[1], front)
-    return paths

@@ -11,7 +11,6 @@ from study.directory.rows import read_rows
 from study.directory.seed_plan import read_plan
 from study.errors import UsageError
 from study.lifecycle.publish import publish
-from study.reports.pareto import write_figures
 from study.search.optuna_study import out_of_time
 from study.tracking.study_metadata import study_params, study_tags
 from study.tracking.tracker import FLUSH_SECONDS, known_study_id, open_tracker
@@ -39,7 +38,9 @@ def sync(study_dir: Path, /) -> None:
     tracker.start(study_params(config), study_tags(config))
     tracker.settle(table.to_pylist())
     if table.num_rows and plan is None:
-        write_figures(table, study_dir / "figures")
+        from analysis.plots.trials.pareto import write_pareto
+
+        write_pareto(table, study_dir / "figures")
         publish(config, study_dir, table, tracker=tracker)
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     problem = tracker.close(

@@ -70,7 +70,9 @@ def examples_of(sources: Mapping[str, Path], trials: Collection[str], /) -> Any:
         studies = by_study(read_examples(home, trials=ids))
         # an export may hold several studies, labelled by name, and by name and file if two have the same name
         parts += [
-            relabelled(rows, label) for name, rows in studies.items() if len(studies) == 1 or _is_label(label, name)
+            relabelled(rows, label)
+            for name, rows in studies.items()
+            if len(studies) == 1 or label == name or label.startswith(f"{name} (")
         ]
     return joined(parts)
 
@@ -78,7 +80,3 @@ def examples_of(sources: Mapping[str, Path], trials: Collection[str], /) -> Any:
 def _home(source: Path) -> Path:
     """Return where outcomes are: a study's folder, or the file that `export` writes beside its rows."""
     return source.with_suffix(".examples.parquet") if source.is_file() else source
-
-
-def _is_label(label: str, study: str) -> bool:
-    return label == study or label.startswith(f"{study} (")
