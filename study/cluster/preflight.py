@@ -26,7 +26,7 @@ from study.console import notes
 from study.directory import disk
 from study.directory.layout import CONFIG_FILE, free_folder
 from study.directory.rows import count_rows
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
 
@@ -117,12 +117,10 @@ def check_data(start: Start, /) -> Iterator[Finding]:
 
     config = start.config
     pool_names = pools(config)
-    try:
+    with usage_errors(ValueError):
         for pool in pool_names:
             check_images(pool, root=config.dataset.root)
         data = load_dataset(config.dataset).without_test()
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     evaluation, largest = config.evaluation, math.sqrt(math.prod(data.image_shape))
     if evaluation.norm == "l2" and evaluation.epsilon > largest:
         raise UsageError(
@@ -146,7 +144,7 @@ def check_model(start: Start, /) -> Iterator[Finding]:
     from trainables.seeding import seeded
 
     data, model = start.data, start.config.model
-    try:
+    with usage_errors(ValueError):
         with seeded(start.config.search.seed, "check"):
             network = build_model(
                 model.name,
@@ -156,8 +154,6 @@ def check_model(start: Start, /) -> Iterator[Finding]:
                 mean=data.mean,
                 std=data.std,
             )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     start.weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
 

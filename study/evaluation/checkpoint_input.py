@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from study.console import notes
 from study.directory.layout import checkpoint_root, open_config
 from study.directory.seed_plan import PLAN_FILE
-from study.errors import UsageError, short
+from study.errors import UsageError, short, usage_errors
 from trainables.checkpoints.files import is_url
 from trainables.registry import UnknownNameError
 from trainables.spec import DatasetSpec, Norm
@@ -74,15 +74,13 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     if request.examples is not None and not request.examples.parent.is_dir():
         raise UsageError(f"--examples: folder {request.examples.parent} does not exist")
     root = None if request.data_root is None else str(request.data_root)
-    try:
+    with usage_errors(CheckpointError, DataError, UnknownNameError):
         state, spec = read_weights(request.checkpoint)
         data = load_dataset(DatasetSpec(name=request.dataset, root=root))
         trained = None if spec is None else spec["model"]["name"]
         if trained not in (None, request.model):
             raise UsageError(f"{request.checkpoint} holds model {trained}, got --model {request.model}")
         model = _network(request, data, state)
-    except (CheckpointError, DataError, UnknownNameError) as error:
-        raise UsageError(str(error)) from error
     if data.test is None:
         raise UsageError(f"data set {data.name} has no test split")
     check_radius(request.epsilon, norm=request.norm, data=data)

@@ -17,7 +17,7 @@ from study.console import notes, results
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import evaluation_rows, read_rows
 from study.directory.seed_plan import Plan, Replica, read_plan
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.evaluation.selection import chosen_members
 from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of
 from trainables.seeding import derive
@@ -243,10 +243,8 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
 
     for problem in problems:
         notes().print(f"failed: {problem}")
-    try:
+    with usage_errors(ResultsError):
         found = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
-    except ResultsError as error:
-        raise UsageError(str(error)) from error
     if found is None:
         return
     if as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config.values import with_numbers
 from study.console import PairProgress, notes, results
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from trainables.spec import EvaluationSpec, Norm
 
 if TYPE_CHECKING:
@@ -185,10 +185,8 @@ def _load(dataset: str, data_root: Path | None) -> tuple[RawImages, str]:
     from trainables.data import DataError, load_raw
     from trainables.registry import UnknownNameError
 
-    try:
+    with usage_errors(DataError, UnknownNameError):
         return load_raw(dataset, root=None if data_root is None else str(data_root))
-    except (DataError, UnknownNameError) as error:
-        raise UsageError(str(error)) from error
 
 
 def _first(images: Any, labels: Any, count: int | None, option: str) -> tuple[Any, Any]:

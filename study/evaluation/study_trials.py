@@ -12,7 +12,7 @@ from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import open_config
 from study.directory.rows import evaluation_rows, read_rows
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.evaluation.bounds import bounds_table, certified_trials
 from study.evaluation.checkpoint_input import check_radius
 from study.evaluation.selection import chosen_members, named_trials
@@ -113,10 +113,8 @@ def data_with_test(
     from trainables.data import DataError, load_dataset
 
     dataset = config.dataset if data_root is None else replace(config.dataset, root=str(data_root))
-    try:
+    with usage_errors(DataError):
         data = load_dataset(dataset)
-    except DataError as error:
-        raise UsageError(str(error)) from error
     if data.test is None or not len(data.test):
         raise UsageError(f"data set {data.name} has no test split to measure on")
     for row in rows:

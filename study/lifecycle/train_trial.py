@@ -12,7 +12,7 @@ from study.console import duration, notes, results
 from study.directory.layout import open_config
 from study.directory.rows import read_rows
 from study.directory.seed_plan import read_plan
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from trainables.spec import TrialSpec
 
 
@@ -63,13 +63,11 @@ def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[st
             f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
         )
 
-    try:
+    with usage_errors(DataError, ValueError):
         trainer = trainer_for(spec)
         while not trainer.done and trainer.epoch != epochs:
             report(trainer.run_epoch())
         outcome = trainer.outcome()
-    except (DataError, ValueError) as error:
-        raise UsageError(str(error)) from error
     if save is not None:
         trainer.save(save)
         console.print(f"wrote {save}")

@@ -10,7 +10,7 @@ from study.config.loading import read_yaml
 from study.console import results
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import reference_of
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.reports.posterior import belief_of, examples_of
 from study.reports.sources import StudySources, gather_each
 
@@ -44,10 +44,8 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
         labels = [f"{label} ({source})" for label, source in zip(labels, sources, strict=True)]
     sides = [_checked_side(*each) for each in zip(sources, labels, studies, strict=True)]
     sides = [_with_config_and_outcomes(*each) for each in zip(sides, sources, studies, strict=True)]
-    try:
+    with usage_errors(ValueError):
         page = build_comparison(sides[0], sides[1], reference=reference_of(sources))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     file = out or Path(DEFAULT_FILE)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 
 from study.console import notes, results
 from study.directory.rows import reference_of
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.reports.sources import StudySources, gather, home_of
 
 FORMATS = ("png", "pdf", "svg", "html")
@@ -63,15 +63,13 @@ def draw(
     folder = out or home_of(study_dirs[0]) / "figures"
     target = None if prefer is None else _target(prefer, objectives)
     over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
-    try:
+    with usage_errors(ValueError):
         on_front(table, **over)  # raises before anything is written if the rows share no front
         belief = _belief(studies)
         drawn = formats if len(objectives) > 1 else ()
         written = write_pareto(table, folder, formats=drawn, belief=belief, **over)
         written += write_paper_table(table, folder, allow_mixed=allow_mixed)
         _print(table, target=target, belief=belief, reference=reference_of(study_dirs), **over)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     notes().print("\n".join(f"wrote {path}" for path in written))
     if not drawn:
         notes().print("one objective: a table and data, no figure")

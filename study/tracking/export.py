@@ -16,7 +16,7 @@ from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from study.config.values import absolute, unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
-from study.errors import UsageError, short
+from study.errors import UsageError, short, usage_errors
 from study.tracking.client import connect
 from study.tracking.row_mapping import CONFIRMS_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
@@ -51,7 +51,7 @@ def export(
     if study is not None and uri is None:
         raise UsageError("--study selects one of the studies in --mlflow; a STUDY_DIR holds only one")
     examples_out = out.with_suffix(".examples.parquet")
-    try:
+    with usage_errors(ResultsError, OSError):
         if study_dir is not None:
             open_config(study_dir)
             rows, examples = read_results(study_dir), read_examples(study_dir)
@@ -66,8 +66,6 @@ def export(
             write_table(out, rows)
         if examples.num_rows:
             write_table(examples_out, examples)
-    except (ResultsError, OSError) as error:
-        raise UsageError(str(error)) from error
     results().print(f"{rows.num_rows} rows: {out}", soft_wrap=True, highlight=False)
     if examples.num_rows:
         results().print(f"{examples.num_rows} per-example outcomes: {examples_out}", soft_wrap=True, highlight=False)
