@@ -75,7 +75,8 @@ Examples = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.npz",
-        help="Checkpoint only: write per-image outcomes and the points that attain the Lipschitz estimates here.",
+        help="Write per-image outcomes and the points that attain the Lipschitz estimates here. With a study: for one "
+        "--trial.",
     ),
 ]
 Address = Annotated[

@@ -71,9 +71,11 @@ def evaluate(
         attacks = parse_attacks(attack or ALL, always=ALWAYS)
     else:
         attacks = parse_attacks(attack or COMPANION, always=(COMPANION,))
-    common: dict[str, Any] = {"attacks": attacks, "limit": limit, "data_root": data_root}
+    if examples is not None and not examples.parent.is_dir():
+        raise UsageError(f"--examples: folder {examples.parent} does not exist")
+    common: dict[str, Any] = {"attacks": attacks, "limit": limit, "examples": examples, "data_root": data_root}
     if study_dir is not None:
-        own = {"model": model, "dataset": dataset, "normalize": normalize, "examples": examples}
+        own = {"model": model, "dataset": dataset, "normalize": normalize}
         given.refuse(own, f"{study_dir}: a study has its own")
         from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
@@ -88,7 +90,7 @@ def evaluate(
 
         common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)
         common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": norm or "linf"}
-        common |= {"normalisation": normalize or "none", "examples": examples}
+        common |= {"normalisation": normalize or "none"}
         evaluate_checkpoint(CheckpointRequest(**common), as_json=as_json)
 
 

@@ -71,8 +71,6 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     from trainables.data import DataError, load_dataset
     from trainables.models.inputs import memory_format, to_device, to_unit
 
-    if request.examples is not None and not request.examples.parent.is_dir():
-        raise UsageError(f"--examples: folder {request.examples.parent} does not exist")
     root = None if request.data_root is None else str(request.data_root)
     with usage_errors(CheckpointError, DataError, UnknownNameError):
         state, spec = read_weights(request.checkpoint)

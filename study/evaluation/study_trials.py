@@ -13,12 +13,13 @@ from study.console import notes, results
 from study.directory.layout import open_config
 from study.directory.rows import evaluation_rows, read_rows
 from study.errors import UsageError, usage_errors
-from study.evaluation.bounds import bounds_table, certified_trials
+from study.evaluation.bounds import bounds_table, certificates, certified_trials
 from study.evaluation.checkpoint_input import check_radius
 from study.evaluation.selection import chosen_members, named_trials
 
 if TYPE_CHECKING:
     from study.evaluation.jobs import MeasurementJob
+    from trainables.certified.certificate import Certificate
     from trainables.data.base import ImageData
     from trainables.spec import Norm
 
@@ -46,6 +47,7 @@ class EvaluationRequest:
         steps: Attack steps.
         restarts: Attack restarts.
         limit: The first so many test images; as many as on validation when None.
+        examples: Where each image's outcomes are written, of one trial named by the user; None for nowhere.
         address: A Ray cluster; None measures in this process.
         data_root: Where the data set's files lie here.
     """
@@ -60,6 +62,7 @@ class EvaluationRequest:
     steps: int | None = None
     restarts: int | None = None
     limit: int | None = None
+    examples: Path | None = None
     address: str | None = None
     data_root: Path | None = None
 
@@ -75,6 +78,8 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
     """
     from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
 
+    if ask.examples is not None and len(ask.trials) != 1:
+        raise UsageError(f"--examples has no use with {study_dir} --front or several trials: name one with --trial ID")
     config = open_config(study_dir)
     table = read_rows([study_dir])
     rows, chosen_by = _chosen(study_dir, table, ask)
@@ -96,8 +101,10 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
         from study.tracking.post_run import track_tested
 
         track_tested(config, study_dir, rows, evaluation_rows(study_dir))
-    bounds = certified_trials(jobs, data) if ask.trials else []
-    _print(study_dir, rows, bounds, problems, as_json=as_json)
+    proofs = certificates(jobs, data) if ask.trials else {}
+    if ask.examples is not None and not problems:
+        _write_examples(ask.examples, jobs, data, proofs.get(rows[0]["trial_id"]))
+    _print(study_dir, rows, certified_trials(jobs, proofs), problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
 
@@ -214,6 +221,29 @@ def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoi
         return str(noted)
     here = join(checkpoint_root(config, study_dir), row["trial_id"], name)
     return str(here if noted is None or exists(here) else noted)
+
+
+def _write_examples(
+    path: Path, jobs: Sequence[MeasurementJob], data: ImageData, certificate: Certificate | None
+) -> None:
+    """Write one trial's outcomes; the points of its Lipschitz estimate, which no row holds, are searched for again."""
+    from analysis.data.results import read_examples
+    from analysis.data.schema import ResultsError
+    from analysis.heldout.measurements import examples_file
+    from study.evaluation.checkpoint import write_examples
+    from trainables.checkpoints.format import CheckpointError
+    from trainables.evaluation.checkpoint import measure_checkpoint
+    from trainables.evaluation.lipschitz import LocalLipschitz
+
+    estimates: list[LocalLipschitz] = []
+    quick = replace(jobs[0].wanted, attack=SINGLE_STEP, steps=1, restarts=1, checks="cheap")
+    with usage_errors(ResultsError, CheckpointError, OSError):
+        outcomes = {job.wanted.attack: read_examples(examples_file(job.folder, job.key)) for job in jobs}
+        measure_checkpoint(quick, data, on_lipschitz=estimates.append)
+    columns = {"clean": outcomes[COMPANION]["clean_correct"]}
+    columns |= {attack: table["robust_correct"] for attack, table in outcomes.items()}
+    correct = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
+    write_examples(path, correct, estimates[0] if estimates else None, certificate)
 
 
 def _print(
