@@ -50,12 +50,7 @@ def duration(seconds: float) -> str:
 class _Live:
     """A progress bar on a terminal, otherwise a line at most every `PLAIN_SECONDS`; both on stderr.
 
-    Args:
-        columns: Columns of the bar.
-        total: The count of a full bar; None where it is not known yet, 0 for no bar.
-        done: The count at the start.
-        first: The first text beside the bar; when None, the bar appears with its first task.
-        transient: Whether the bar disappears at the end.
+    A `total` of None is not known yet, 0 is for no bar. When `first` is None, the bar appears with its first task.
     """
 
     def __init__(
@@ -88,13 +83,7 @@ class _Live:
         return time.monotonic() - self._started
 
     def _show(self, text: str, /, *, line: str | None = None, force: bool = False) -> None:
-        """Show the state.
-
-        Args:
-            text: Shown beside the bar.
-            line: Printed where there is no bar; `text` when None.
-            force: Print the line even if another was printed less than `PLAIN_SECONDS` ago.
-        """
+        """Show a text beside the bar; without a bar, print `line` or the text if it is time or `force` is true."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[-1], description=text, completed=self._done, total=self._total)
         elif force or time.monotonic() - self._printed >= PLAIN_SECONDS:

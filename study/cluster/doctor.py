@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,9 @@ def _machine(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
     from study.cluster.node_survey import here, study_packages
 
     facts = here(study_packages(config))
-    yield findings.versions(HERE, facts, facts)
     devices = probes.gpus() if config.resources.gpus else []
     machine = Node(HERE, HERE, {"CPU": os.cpu_count() or 1, "GPU": len(devices)})
-    yield findings.memory(HERE, facts, slots=_concurrent_trials(config, machine, [machine]))
-    if config.resources.gpus:
-        finding = findings.gpus(HERE, devices, declared=0, needed=True)
-        if finding is not None:
-            yield finding
-    yield findings.shared_memory(HERE, facts, store=0, data=data)
+    yield from _node(config, machine, [machine], facts, facts, devices, data=data)
 
 
 def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
@@ -106,20 +100,9 @@ def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
         with_gpus = [node for node in nodes if node.resources.get("GPU")]
         gpus = on_nodes(probes.gpus, with_gpus, fresh=True) if with_gpus else {}
         for node in nodes:
-            facts = answers.facts[node.id]
-            yield findings.versions(node.name, facts, local_facts)
-            yield findings.memory(node.name, facts, slots=_concurrent_trials(config, node, nodes))
             devices = gpus.get(node.id)
-            finding = findings.gpus(
-                node.name,
-                devices if isinstance(devices, list) else [],
-                declared=node.resources.get("GPU", 0),
-                needed=bool(config.resources.gpus),
-            )
-            if finding is not None:
-                yield finding
-            store = node.resources.get("object_store_memory", 0)
-            yield findings.shared_memory(node.name, facts, store=store, data=data)
+            devices = devices if isinstance(devices, list) else []
+            yield from _node(config, node, nodes, answers.facts[node.id], local_facts, devices, data=data)
             before = time.time()
             node_time = on_nodes(probes.clock, [node])[node.id]
             if isinstance(node_time, float):
@@ -133,6 +116,25 @@ def _concurrent_trials(config: StudyConfig, node: Node, nodes: Sequence[Node]) -
     """Return how many trials would run on a node at once, at most as many as the study runs on all of `nodes`."""
     fitting = slots(largest_bundle(config.resources, nodes), [node])
     return min(fitting, config.resources.max_concurrent or fitting)
+
+
+def _node(
+    config: StudyConfig,
+    node: Node,
+    nodes: Sequence[Node],
+    facts: Mapping[str, Any],
+    local_facts: Mapping[str, Any],
+    devices: list[dict[str, Any]],
+    *,
+    data: int | None,
+) -> Iterator[Finding]:
+    yield findings.versions(node.name, facts, local_facts)
+    yield findings.memory(node.name, facts, slots=_concurrent_trials(config, node, nodes))
+    gpus = findings.gpus(node.name, devices, declared=node.resources.get("GPU", 0), needed=bool(config.resources.gpus))
+    if gpus is not None:
+        yield gpus
+    store = node.resources.get("object_store_memory", 0)
+    yield findings.shared_memory(node.name, facts, store=store, data=data)
 
 
 def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterator[Finding]:

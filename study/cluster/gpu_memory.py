@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,7 @@ def gpus_per_trial(
         return gpus
     if not num_gpus:
         return 0.0
-
-    def measure(spec: TrialSpec, sample: ImageData) -> Mapping[str, Any]:
-        return _on_a_gpu(spec, sample, config=config, stopping=stopping)
-
+    measure = partial(_on_a_gpu, config=config, stopping=stopping)
     try:
         return measured_share(config, study_dir / CACHE_FILE, data=data, measure=measure)
     except MeasurementStoppedError:
@@ -179,11 +177,7 @@ def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
 def _on_a_gpu(
     spec: TrialSpec, data: ImageData, *, config: StudyConfig, stopping: Callable[[], bool]
 ) -> Mapping[str, Any]:
-    """Run a short trial on a whole GPU of a node that trials of the study may use.
-
-    Raises:
-        MeasurementStoppedError: The study is stopping.
-    """
+    """Run a short trial on a whole GPU of a node that trials of the study may use."""
     import ray
 
     resources = config.resources

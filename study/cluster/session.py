@@ -103,8 +103,3 @@ def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], 
     request = bundle(config.resources, gpus=gpus)
     check_satisfiable(request, live)
     return request, slots(request, live)
-
-
-def room(request: dict[str, float], /) -> int:
-    """Return how many trials that reserve `request` fit on the nodes that are alive now."""
-    return slots(request, nodes())

@@ -118,16 +118,3 @@ def required(**options: str | float | None) -> dict[str, str | float]:
                 "--front or --trial ID"
             )
     return {name: value for name, value in options.items() if value is not None}
-
-
-def weights(checkpoint: str | None, /) -> Literal["last", "best"]:
-    """Return which weights of a study's trials are meant.
-
-    Raises:
-        UsageError: A file, which is measured without a study.
-    """
-    if checkpoint in (None, "last"):
-        return "last"
-    if checkpoint == "best":
-        return "best"
-    raise UsageError(f"--checkpoint of a study's trials must be last or best, got {checkpoint!r}")

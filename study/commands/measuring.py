@@ -77,9 +77,11 @@ def evaluate(
     if study_dir is not None:
         own = {"model": model, "dataset": dataset, "normalize": normalize}
         given.refuse(own, f"{study_dir}: a study has its own")
+        if checkpoint not in (None, "last", "best"):
+            raise UsageError(f"--checkpoint of a study's trials must be last or best, got {checkpoint!r}")
         from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
-        common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
+        common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": checkpoint or "last"}
         common |= {"norm": norm, "epsilon": radius, "address": address}
         ask = EvaluationRequest(**common, steps=steps, restarts=restarts)
         evaluate_study(study_dir, ask, as_json=as_json)

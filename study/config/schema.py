@@ -300,17 +300,13 @@ def parse_config(tree: Any, /) -> StudyConfig:
         config = StudyConfig.model_validate(tree)
     except ValidationError as error:
         raise UsageError(*explain(error, StudyConfig)) from error
-    _check_space(config)
-    return config
-
-
-def _check_space(config: StudyConfig) -> None:
     space = config.space()
     with usage_errors(SpaceError):
         if config.search.sampler == "grid":
             space.grid()
         if config.search.start_from is not None:
             paper_points(space, epsilon=config.evaluation.epsilon)
+    return config
 
 
 def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -147,13 +147,10 @@ class TrialCallback(tune.Callback):
         return self._result_writer.rows.get(trial.config["number"])
 
     def _reopen(self, trial: Any) -> None:
-        """Leave a trial open that Tune ends although it has just put it back in its queue.
+        """Raise `StillOpenError` for a trial with attempts left that Tune ends right after requeueing it.
 
         A worker that dies while saving leaves two calls unanswered. The first puts the trial back in the queue; Tune
         takes the second for the end of a queued trial (2.60, `TuneController._process_trial_failure`).
-
-        Raises:
-            StillOpenError: It is such a trial, and has attempts left.
         """
         requeued = self._requeued - self._final_tracebacks.keys()
         if trial.trial_id in requeued and self._retry_counter(trial).count < MAX_FAILURES:

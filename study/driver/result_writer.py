@@ -49,7 +49,8 @@ class ResultWriter:
         self._dir = study_dir
         self._reference = reference_point(FRONT, fixed=reference)
         # every file has every method's columns, because many Parquet readers take the schema of the first file
-        self._params = dict.fromkeys(f"param.{name}" for method in methods for name in _numeric_settings(method))
+        settings = [setting for method in methods for setting in settings_of(METHODS.load(method)).values()]
+        self._params = dict.fromkeys(f"param.{setting.name}" for setting in settings if setting.low is not None)
         self._study = study
         self._constraints = constraints_text(constraints)
         self.rows: dict[int, dict[str, Any]] = {}
@@ -201,7 +202,3 @@ class ResultWriter:
 
 
 _KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints")
-
-
-def _numeric_settings(method: str) -> list[str]:
-    return [name for name, setting in settings_of(METHODS.load(method)).items() if setting.low is not None]

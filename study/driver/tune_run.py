@@ -17,8 +17,10 @@ quiet_ray()
 from ray import tune  # noqa: E402 - reads the variables that turn off its output when it is imported
 from ray.tune.search import ConcurrencyLimiter  # noqa: E402
 
+from study.cluster.connection import nodes  # noqa: E402
 from study.cluster.gpu_memory import gpus_per_trial  # noqa: E402
-from study.cluster.session import ray_session, reserved, room, sum_of  # noqa: E402
+from study.cluster.resources import slots  # noqa: E402
+from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
 from study.directory.layout import checkpoint_root  # noqa: E402
@@ -176,13 +178,13 @@ class _Run:
                 num_gpus=sum_of("GPU"),
                 stopping=lambda: interrupts.requested,
             )
-            resources, slots = reserved(config, gpus=gpus)
+            resources, at_once = reserved(config, gpus=gpus)
             fixed = config.resources.max_concurrent
-            limiter = ConcurrencyLimiter(self._searcher(trial_callback), max_concurrent=fixed or slots)
+            limiter = ConcurrencyLimiter(self._searcher(trial_callback), max_concurrent=fixed or at_once)
             heartbeat = HeartbeatCallback(
                 limiter,
                 beat=lambda: beat(self.study_dir),
-                room=(lambda: room(resources)) if fixed is None else None,
+                room=(lambda: slots(resources, nodes())) if fixed is None else None,
             )
             shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
             fitted = tune.with_resources(

@@ -257,7 +257,7 @@ def write_examples(
     arrays |= correct
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    notes().print(f"wrote {path}", soft_wrap=True)
+    notes().print(f"wrote {path}")
 
 
 def _print(request: CheckpointRequest, found: Evaluation) -> None:

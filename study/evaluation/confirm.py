@@ -39,13 +39,17 @@ def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: 
         UsageError: No such study, no front, another process at work, data or cluster that are not there.
     """
     from study.directory.lock import only_driver
+    from study.tracking.tracker import known_study_id
 
     config = open_config(study_dir)
     members = chosen_members(study_dir, read_rows([study_dir]), most=ask.most)
     folder = study_dir / FOLDER
     folder.mkdir(exist_ok=True)
     with only_driver(folder):
-        plan = _planned(config, study_dir, folder, members, seeds=seeds)
+        before = read_plan(folder) or Plan((), known_study_id(study_dir))
+        plan = extend_plan(before, config, study_dir, members, seeds=seeds)
+        if len(plan) > len(before):
+            plan.write(folder)  # before anything is trained
         own = confirm_config(config, plan, ask)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
         _train(own, folder)
@@ -72,19 +76,6 @@ def confirm_config(config: StudyConfig, plan: Plan, ask: EvaluationRequest, /) -
     if ask.data_root is not None:
         changes["dataset"] = replace(config.dataset, root=str(ask.data_root.expanduser().resolve()))
     return config.model_copy(update=changes)
-
-
-def _planned(
-    config: StudyConfig, study_dir: Path, folder: Path, members: Sequence[dict[str, Any]], *, seeds: int
-) -> Plan:
-    """Return the plan with what this order adds to it, written down before anything is trained."""
-    from study.tracking.tracker import known_study_id
-
-    before = read_plan(folder) or Plan((), known_study_id(study_dir))
-    plan = extend_plan(before, config, study_dir, members, seeds=seeds)
-    if len(plan) > len(before):
-        plan.write(folder)
-    return plan
 
 
 def extend_plan(
@@ -142,11 +133,7 @@ def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat
 
 
 def _train(config: StudyConfig, folder: Path) -> None:
-    """Train the seeds that are missing, as trials of a study of its own.
-
-    Raises:
-        SystemExit: 1 when the run failed, 130 or 143 when a signal ended it.
-    """
+    """Train the seeds that are missing, as trials of a study of its own; exit if the run failed or was stopped."""
     from study.cluster.preflight import Start, check_machines, require
     from study.cluster.ray_settings import listen_locally
     from study.driver.signals import StopSignals

@@ -14,7 +14,6 @@ from study.errors import UsageError, usage_errors
 from trainables.spec import EvaluationSpec, Norm
 
 if TYPE_CHECKING:
-    from trainables.data.base import RawImages
     from trainables.separation.distances import PairDistances, Separation
 
 _SHOWN = 10
@@ -64,13 +63,16 @@ def measured(
     dataset: str, /, *, norm: Norm, data_root: Path | None, train: int | None, test: int | None
 ) -> tuple[Separation, str]:
     """Return a data set's separation and its name; see `separation` for the arguments, and for what is raised."""
-    raw, name = _load(dataset, data_root)
+    from trainables.data import DataError, load_raw
+    from trainables.registry import UnknownNameError
+    from trainables.separation.distances import measure_separation
+
+    with usage_errors(DataError, UnknownNameError):
+        raw, name = load_raw(dataset, root=None if data_root is None else str(data_root))
     splits = {
         "train": _first(raw.train_images, raw.train_labels, train, "--train"),
         "test": _first(raw.test_images, raw.test_labels, test, "--test"),
     }
-    from trainables.separation.distances import measure_separation
-
     with PairProgress() as progress:
         found = measure_separation(splits, norm=norm, scale=raw.scale, on_progress=progress.update)
     return found, name
@@ -179,14 +181,6 @@ def _radius(text: str | None, norm: Norm) -> float:
     if not 0 <= number < math.inf:
         raise UsageError(f"--epsilon must be finite and at least 0, got {text}")
     return number
-
-
-def _load(dataset: str, data_root: Path | None) -> tuple[RawImages, str]:
-    from trainables.data import DataError, load_raw
-    from trainables.registry import UnknownNameError
-
-    with usage_errors(DataError, UnknownNameError):
-        return load_raw(dataset, root=None if data_root is None else str(data_root))
 
 
 def _first(images: Any, labels: Any, count: int | None, option: str) -> tuple[Any, Any]:

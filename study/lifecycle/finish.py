@@ -44,19 +44,16 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     if table.num_rows:
         console.print(front_table(table))
     if written:
-        console.print(
-            f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
-        )
+        console.print(f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}")
     if (study_dir / REPORT_FILE).exists():
-        console.print(f"report: {study_dir / REPORT_FILE}", soft_wrap=True, highlight=False)
+        console.print(f"report: {study_dir / REPORT_FILE}")
     failures = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
     if failures:
         console.print(failure_table(failures))
     if problem:
         remarks.print(
             f"MLflow is missing: {problem}. All results are in {study_dir}; upload them with: "
-            f"robust-study sync {study_dir}",
-            soft_wrap=True,
+            f"robust-study sync {study_dir}"
         )
     else:
         remarks.print("tracking verified")

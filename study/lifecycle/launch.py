@@ -88,7 +88,7 @@ def resume(
             f"{study_dir} has the new seeds of another study: resume them with "
             f"`robust-study confirm {study_dir.parent} --seeds K`"
         )
-    other = living_driver(study_dir, print_line=notes().print)
+    other = living_driver(study_dir)
     if other is not None and other.pid != os.getpid():
         raise refusal(study_dir, other)
     config = resolved(load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address))

@@ -49,8 +49,8 @@ def sync(study_dir: Path, /) -> None:
         timeout=FLUSH_SECONDS + SECONDS_A_TRIAL * table.num_rows,
     )
     if problem:
-        notes().print(f"MLflow at {tracker.uri} is still missing: {problem}", soft_wrap=True)
+        notes().print(f"MLflow at {tracker.uri} is still missing: {problem}")
         raise SystemExit(1)
-    results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}", soft_wrap=True)
+    results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}")
     if plan is None and read_plan(study_dir / CONFIRM_FOLDER) is not None:
         sync(study_dir / CONFIRM_FOLDER)

@@ -71,11 +71,7 @@ def _folder(part: DataPart, request: TableRequest) -> Path:
 
 
 def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
-    """Return the `separation.summary` of a data set's distances, which are measured only once.
-
-    Raises:
-        UsageError: The images are not available, or the folder holds something else.
-    """
+    """Return the `separation.summary` of a data set's distances, which are measured only once."""
     folder = _folder(part, request)
     path = folder / _SUMMARY
     taken = {"train": part.train, "test": part.test}

@@ -29,14 +29,12 @@ def _upload(config: StudyConfig, study_dir: Path, record: Callable[[Tracker], No
     try:
         tracker = open_tracker(config, study_dir, study_id=study_id)
     except UsageError as error:
-        notes().print(f"MLflow is missing {what}: {error}", soft_wrap=True)
+        notes().print(f"MLflow is missing {what}: {error}")
         return
     record(tracker)
     problem = tracker.close(None, timeout=FLUSH_SECONDS)
     if problem:
-        notes().print(
-            f"MLflow is missing {what}: {problem}; upload with: robust-study sync {study_dir}", soft_wrap=True
-        )
+        notes().print(f"MLflow is missing {what}: {problem}; upload with: robust-study sync {study_dir}")
 
 
 def add_files(study_dir: Path, paths: Iterable[Path], folder: str, /) -> None:

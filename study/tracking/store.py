@@ -296,12 +296,7 @@ class Store:
     def _store(self, what: str, action: Any) -> None:
         """Upload an artifact; if only the artifact store fails, everything else is still sent.
 
-        Args:
-            what: Name of a failed upload in `refused`; empty for artifacts that the read-back checks.
-            action: Uploads it.
-
-        Raises:
-            Exception: The store of the runs does not answer either.
+        A failed upload is listed in `refused` as `what`, which is empty for artifacts that the read-back checks.
         """
         if time.monotonic() >= self._artifacts_from:
             try:
