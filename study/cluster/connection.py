@@ -22,19 +22,6 @@ TASK_SECONDS = 180.0
 """The first task on a node waits for a new worker process, which can take tens of seconds."""
 
 
-def check_answers(address: str, /) -> None:
-    """Check that something listens at HOST:PORT; Ray itself would try for minutes.
-
-    Raises:
-        UsageError: Nothing listens there.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UsageError(f"no Ray head answers at {address} ({error}): start one with `ray start --head`") from error
-
-
 @contextmanager
 def connected(address: str, /, **options: Any) -> Iterator[None]:
     """Connect to the cluster at `address` for the length of a `with` block.
@@ -46,8 +33,14 @@ def connected(address: str, /, **options: Any) -> Iterator[None]:
     Raises:
         UsageError: No cluster answers there, or it runs another Python or Ray.
     """
-    if address != AUTO:
-        check_answers(address)
+    if address != AUTO:  # Ray itself would try for minutes
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise UsageError(
+                f"no Ray head answers at {address} ({error}): start one with `ray start --head`"
+            ) from error
     quiet_ray()
     import ray
 
@@ -90,7 +83,6 @@ def on_nodes(
     *,
     arguments: Callable[[Node], Mapping[str, Any]] = lambda node: {},
     fresh: bool = False,
-    timeout: float = TASK_SECONDS,
 ) -> dict[str, Any]:
     """Run a function once on each node, on all at the same time.
 
@@ -99,11 +91,12 @@ def on_nodes(
         nodes: Nodes to run it on.
         arguments: Keyword arguments for a node.
         fresh: End the worker process afterwards, which frees the GPU memory it held.
-        timeout: Longest wait for all nodes, in seconds.
 
     Returns:
         By node id, what the function returned, or the exception that it or Ray raised.
     """
+    if not nodes:
+        return {}
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -116,7 +109,7 @@ def on_nodes(
         ).remote(**arguments(node))
         for node in nodes
     }
-    end = time.monotonic() + timeout
+    end = time.monotonic() + TASK_SECONDS
     results: dict[str, Any] = {}
     for node_id, reference in references.items():
         try:
@@ -135,7 +128,6 @@ def by_value(module: Any, /) -> None:
 
 
 def _with_unique_names(nodes: list[Node]) -> list[Node]:
-    """Add the raylet's port to the names of nodes on the same machine."""
     names = [node.name for node in nodes]
     return [
         replace(node, name=f"{node.name}:{node.manager_port}") if names.count(node.name) > 1 else node for node in nodes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,7 +62,7 @@ def report_findings(start: Start, /, *, as_json: bool) -> None:
             {"check": finding.check, "node": finding.node, "ok": finding.ok, "said": finding.text}
             for finding in all_findings
         ]
-        console.print_json(json.dumps({"ok": not num_wrong, "checks": checks}))
+        console.print_json(data={"ok": not num_wrong, "checks": checks})
     else:
         console.print(f"{len(all_findings)} checks, {num_wrong or 'nothing'} wrong")
     if num_wrong:
@@ -98,7 +97,7 @@ def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
         for node_id, reason in answers.silent.items():
             yield findings.wrong("answers", answers.name(node_id), f"did not answer ({reason}): check its raylet")
         with_gpus = [node for node in nodes if node.resources.get("GPU")]
-        gpus = on_nodes(probes.gpus, with_gpus, fresh=True) if with_gpus else {}
+        gpus = on_nodes(probes.gpus, with_gpus, fresh=True)
         for node in nodes:
             devices = gpus.get(node.id)
             devices = devices if isinstance(devices, list) else []

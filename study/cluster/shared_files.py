@@ -29,15 +29,10 @@ def checkpoint_location(config: StudyConfig, study_dir: Path, /) -> str:
 
 def storage_findings(nodes: Sequence[Node], location: str, /) -> list[Finding]:
     """Have every node and this machine write a file to a location and read all files; return a finding for each."""
+    from study.cluster.connection import on_nodes
 
-    def ask(function: Callable[..., Any], arguments: Callable[[Node], dict[str, Any]]) -> dict[str, Any]:
-        if not nodes:
-            return {}
-        from study.cluster.connection import on_nodes
-
-        return on_nodes(function, nodes, arguments=arguments)
-
-    return exchange({node.id: node.name for node in nodes}, location, ask=ask)
+    names = {node.id: node.name for node in nodes}
+    return exchange(names, location, ask=lambda probe, arguments: on_nodes(probe, nodes, arguments=arguments))
 
 
 def exchange(

@@ -11,6 +11,11 @@ from study.commands.options import SkipDamaged, StudyDir
 
 app = typer.Typer()
 
+Studies = Annotated[
+    list[Path],
+    typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
+]
+
 
 @app.command()
 def ui(
@@ -80,10 +85,7 @@ def export(
 
 @app.command()
 def pareto(
-    study_dirs: Annotated[
-        list[Path],
-        typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
-    ],
+    study_dirs: Studies,
     split: Annotated[
         Literal["val", "test"], typer.Option(help="Split whose accuracies are drawn; members are always chosen on val.")
     ] = "val",
@@ -153,10 +155,7 @@ def figures(
 
 @app.command()
 def report(
-    study_dirs: Annotated[
-        list[Path],
-        typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
-    ],
+    study_dirs: Studies,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -198,7 +198,7 @@ class TrialCallback(tune.Callback):
             outcome,
             status=status,
             reason=reason,
-            run_id=self._run_id(trial),
+            run_id=self._tracker.run_id(trial.config["trial_id"]),
             attempts=self._retry_counter(trial).count,
         )
         self._ended[trial.trial_id] = trial, row
@@ -209,7 +209,7 @@ class TrialCallback(tune.Callback):
             trial.config,
             reason=reason or _last_line(traceback),
             traceback=traceback,
-            run_id=self._run_id(trial),
+            run_id=self._tracker.run_id(trial.config["trial_id"]),
             attempts=self._retry_counter(trial).count,
         )
         self._ended[trial.trial_id] = trial, row
@@ -217,9 +217,6 @@ class TrialCallback(tune.Callback):
 
     def _retry_counter(self, trial: Any) -> RetryCounter:
         return self._retries.setdefault(trial.trial_id, RetryCounter(trial.config.get("attempts", 0)))
-
-    def _run_id(self, trial: Any) -> str | None:
-        return self._tracker.run_id(trial.config["trial_id"])
 
     def after_tell(self, tune_id: str) -> None:
         """Report an ended trial to MLflow and on the progress line; delete checkpoints that are not to be kept."""
@@ -231,7 +228,7 @@ class TrialCallback(tune.Callback):
         if self._retention is not None:
             self._retention.ended(row)
         self._tracker.trial_ended(row)
-        self._tracker.study_reported(self._result_writer.count, self._result_writer.progress())
+        self._tracker.study_reported(len(self._result_writer.rows), self._result_writer.progress())
         self._tracker.front(self._result_writer.front)
         self._progress.trial_ended(failed=row["status"] == "failed", front_size=len(self._result_writer.front))
         for by_tune_id in (self._outcomes, self._retries, self._lost_at_start, self._final_tracebacks):

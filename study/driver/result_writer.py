@@ -68,11 +68,6 @@ class ResultWriter:
         return rows
 
     @property
-    def count(self) -> int:
-        """Return how many trials have a row."""
-        return len(self.rows)
-
-    @property
     def failed(self) -> int:
         """Return how many trials failed."""
         return self._statuses["failed"]

@@ -97,13 +97,13 @@ def run_study(
         notes().print(line)
     budget = TimeBudget(optuna_study, limit=search.time_limit)
     tracker = _open_tracker(config, study_dir, study=optuna_study, result_writer=result_writer)
-    missing = config.num_trials - result_writer.count
+    missing = config.num_trials - len(result_writer.rows)
     fail_surplus(optuna_study, pending[max(0, missing) :])
     if missing <= 0 or (budget.is_over and not pending):
         return tracker
-    if result_writer.count + len(pending):
+    if len(result_writer.rows) + len(pending):
         retry = min(missing, len(pending))
-        counts = f"{result_writer.count} trials finished ({result_writer.failed} failed)"
+        counts = f"{len(result_writer.rows)} trials finished ({result_writer.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
     run = _Run(
         config=config,
@@ -153,7 +153,7 @@ class _Run:
         config, result_writer, interrupts = self.config, self.result_writer, self.interrupts
         progress = StudyProgress(
             config.num_trials,
-            done=result_writer.count,
+            done=len(result_writer.rows),
             failed=result_writer.failed,
             front_size=len(result_writer.front),
         )

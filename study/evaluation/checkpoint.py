@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None
         correct |= {name: one.robust.cpu().numpy() for name, one in found.attacks.items()}
         write_examples(request.examples, correct, found.lipschitz, found.certificate)
     if as_json:
-        results().print_json(json.dumps(_as_dict(request, found)))
+        results().print_json(data=_as_dict(request, found))
     else:
         _print(request, found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -242,7 +241,7 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
             "uses": [vars(use) for use in uses_of_test(found.evaluations)],
             "failed": list(problems),
         }
-        results().print_json(json.dumps(tree))
+        results().print_json(data=tree)
         return
     console = results()
     console.print(confirmation_table(found.members, notes=curse_lines(found)))

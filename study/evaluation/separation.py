@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, astuple
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from study.errors import UsageError, usage_errors
 from trainables.spec import EvaluationSpec, Norm
 
 if TYPE_CHECKING:
-    from trainables.separation.distances import PairDistances, Separation
+    from trainables.separation.distances import Separation
 
 _SHOWN = 10
 
@@ -135,6 +136,9 @@ def columns(found: Separation, /, *, name: str) -> dict[str, Any]:
 
 def summary(found: Separation, /, *, name: str, epsilon: float) -> dict[str, Any]:
     """Return what the separation says in a few numbers, as JSON takes it; null where there is no such pair."""
+    from trainables.separation.distances import in_units
+
+    units = partial(in_units, norm=found.norm, scale=found.scale)
 
     def half(value: float | None) -> float | None:
         return None if value is None else value / 2
@@ -154,7 +158,7 @@ def summary(found: Separation, /, *, name: str, epsilon: float) -> dict[str, Any
                 "two_r": found.in_units(part.minimum),
                 "two_r_without_contradicting": found.in_units(part.consistent_minimum),
                 "closest": None if part.closest is None else [asdict(example) for example in part.closest],
-                "within_two_epsilon": _within(found, part, epsilon),
+                "within_two_epsilon": int((units(part.nearest.distance) <= 2 * epsilon).sum()),
             }
             for part in found.pairs
         },
@@ -235,12 +239,6 @@ def _remarks(found: Separation, facts: dict[str, Any]) -> list[str]:
         if count > _SHOWN:
             lines.append(f"  and {count - _SHOWN} more in contradicting_duplicates.csv")
     return lines
-
-
-def _within(found: Separation, part: PairDistances, epsilon: float) -> int:
-    from trainables.separation.distances import in_units
-
-    return int((in_units(part.nearest.distance, norm=found.norm, scale=found.scale) <= 2 * epsilon).sum())
 
 
 def _known(values: list[Any], known: list[bool]) -> list[Any]:

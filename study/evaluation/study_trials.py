@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -270,7 +269,7 @@ def _print(
             "uses": [vars(use) for use in uses_of_test(everything)],
             "failed": list(problems),
         }
-        results().print_json(json.dumps(tree))
+        results().print_json(data=tree)
         return
     console = results()
     if shown:

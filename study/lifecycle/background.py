@@ -92,7 +92,6 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
 
 
 def _end(driver: Driver, *, now: bool) -> bool:
-    """Stop a driver, and return whether it has ended."""
     _send(driver, signal.SIGTERM)
     if now:
         time.sleep(0.2)  # two signals that are pending at once may be delivered in either order

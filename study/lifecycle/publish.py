@@ -59,7 +59,6 @@ def publish(
 
 
 def _write_report(study_dir: Path) -> None:
-    """Write the report into the study's folder, replacing an earlier one."""
     notes().print("writing the report ...")
     try:
         (study_dir / REPORT_FILE).write_text(report_page(study_dir), encoding="utf-8")

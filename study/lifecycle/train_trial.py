@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,11 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
         UsageError: The study, trial or spec does not exist or is invalid.
         SystemExit: 1 when the row differs from the study's.
     """
-    if source.is_dir() and trial is None:
-        raise UsageError(f"--trial ID is required for a study folder: which trial of {source} to train")
     recorded: dict[str, Any] | None = None
     if source.is_dir():
-        spec, recorded = _trial_of_study(source, trial or "")
+        if trial is None:
+            raise UsageError(f"--trial ID is required for a study folder: which trial of {source} to train")
+        spec, recorded = _trial_of_study(source, trial)
     elif trial is not None:
         raise UsageError(f"--trial requires a study folder, got {source}")
     else:
@@ -43,7 +42,7 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
     stopped = recorded is not None and recorded["status"] == "stopped_early"
     row = _train(spec, save=save, epochs=recorded["epochs"] if recorded is not None and stopped else None)
     if as_json:
-        results().print_json(json.dumps(row))
+        results().print_json(data=row)
     else:
         _print_row(row)
     if recorded is not None:

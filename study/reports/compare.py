@@ -72,7 +72,6 @@ def _side(label: str, source: Path, study: StudySources) -> Side:
 
 
 def _outcomes(study: StudySources, trials: set[str]) -> Any:
-    """Return the validation outcomes of some trials of a study; None if there are none."""
     from analysis.data.schema import ResultsError
     from analysis.statistics.intervals import outcomes
 

@@ -53,7 +53,6 @@ def draw_all(
 
 
 def _note_missing(material: StudyMaterial, home: Path) -> None:
-    """Print which figures are missing or incomplete, and how to complete them."""
     from analysis.statistics.importance import LEAST
 
     if any(not curve.measured for curve in material.curves):

@@ -84,7 +84,6 @@ def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
 
 
 def _print(table: Any, /, *, target: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
-    """Print the front with its uncertainty, the member nearest to a target, and each method's front."""
     from analysis.tables.front_table import front_table, method_fronts_table
 
     console = results()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -59,7 +58,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "hypervolume_reference": list(volume.reference),
             "test_uses": len(uses),
         }
-        results().print_json(json.dumps(summary))
+        results().print_json(data=summary)
         return
     console = results()
     console.print(f"study {config.name}: {rows.num_rows} of {config.num_trials} trials done")

@@ -129,7 +129,6 @@ def _described(config: StudyConfig) -> str:
 
 
 def _complete(each: _Planned, request: TableRequest) -> None:
-    """Launch or resume a study in a separate process, unless all its trials are done."""
     if each.done() >= each.config.num_trials:
         notes().print(f"study {each.config.name}: all {each.config.num_trials} trials are done")
         return

@@ -228,7 +228,6 @@ class Store:
         self._terminate(self.parent, event["status"], ended=event["time"])
 
     def _child(self, trial_id: str, *, tags: Mapping[str, Any] | None = None, started: int) -> TrackedRun:
-        """Return a trial's run, created if there is none; its name shows the trial's id and method."""
         tags = tags or {}
         name = " ".join([trial_id, *filter(None, [tags.get("method")])])
         return self._open(trial_id, run_name=name, tags={**tags, PARENT_TAG: self.parent.run_id}, started=started)
