@@ -168,11 +168,7 @@ class StageProgress(_Live):
 
 
 class EvaluationProgress(_Live):
-    """Progress of several measurements: how many are done, and the stage of the running one.
-
-    Args:
-        total: Number of measurements.
-    """
+    """Progress of `total` measurements: how many are done, and the stage of the running one."""
 
     _total: int
 

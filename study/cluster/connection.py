@@ -73,7 +73,11 @@ def nodes() -> list[Node]:
         if record["Alive"]
     ]
     live.sort(key=lambda node: ("node:__internal_head__" not in node.resources, node.name, node.id))
-    return _with_unique_names(live)
+    names = [node.name for node in live]
+    # of nodes on the same machine the raylet's port is a part of the name
+    return [
+        replace(node, name=f"{node.name}:{node.manager_port}") if names.count(node.name) > 1 else node for node in live
+    ]
 
 
 def on_nodes(
@@ -125,10 +129,3 @@ def by_value(module: Any, /) -> None:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call] # Ray leaves it untyped
-
-
-def _with_unique_names(nodes: list[Node]) -> list[Node]:
-    names = [node.name for node in nodes]
-    return [
-        replace(node, name=f"{node.name}:{node.manager_port}") if names.count(node.name) > 1 else node for node in nodes
-    ]

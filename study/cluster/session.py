@@ -40,9 +40,6 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
 
     Code of the project or the user that is missing on the cluster's nodes is shipped to their workers.
 
-    Args:
-        config: The study's config.
-
     Raises:
         UsageError: No cluster answers there, or its nodes cannot run the study's code.
     """

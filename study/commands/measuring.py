@@ -67,10 +67,8 @@ def evaluate(
     from study.evaluation.study_trials import COMPANION
 
     radius = None if epsilon is None else parse_radius(epsilon)
-    if study_dir is None:
-        attacks = parse_attacks(attack or ALL, always=ALWAYS)
-    else:
-        attacks = parse_attacks(attack or COMPANION, always=(COMPANION,))
+    default, always = (ALL, ALWAYS) if study_dir is None else (COMPANION, (COMPANION,))
+    attacks = parse_attacks(attack or default, always=always)
     if examples is not None and not examples.parent.is_dir():
         raise UsageError(f"--examples: folder {examples.parent} does not exist")
     common: dict[str, Any] = {"attacks": attacks, "limit": limit, "examples": examples, "data_root": data_root}

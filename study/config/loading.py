@@ -42,10 +42,9 @@ def load_config(
     Raises:
         UsageError: The file or preset does not exist, is not valid YAML, or an assignment or the config is invalid.
     """
-    tree = read_yaml(_find(source)) if isinstance(source, str) else dict(source)
+    tree = read_yaml(_find(source)) if isinstance(source, str) else copy.deepcopy(dict(source))
     if not isinstance(tree, dict):
         raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
-    tree = copy.deepcopy(tree)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:

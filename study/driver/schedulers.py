@@ -79,12 +79,7 @@ class StudyScheduler(FIFOScheduler):
         (self.excluded.add if excluded else self.excluded.discard)(trial)
 
     def load_rows(self, rows: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]], /) -> None:
-        """Record what earlier drivers of the study wrote to disk.
-
-        Args:
-            rows: Result rows.
-            epochs: Epoch rows.
-        """
+        """Record what earlier drivers of the study wrote to disk: result rows and epoch rows."""
         for row in epochs:
             self.see(row["trial_id"], row)
         for row in rows:
@@ -274,13 +269,7 @@ class OnOneMetric(StudyScheduler):
 
 
 def resumed_scheduler(config: StudyConfig, study_dir: Path, rows: Iterable[Mapping[str, Any]], /) -> StudyScheduler:
-    """Return the scheduler of a study with the values on disk.
-
-    Args:
-        config: The study's config.
-        study_dir: Its folder.
-        rows: Its result rows.
-    """
+    """Return the scheduler of a study with the values on disk: its result rows, and the epoch rows in its folder."""
     scheduler = build_scheduler(config)
     if any((study_dir / EPOCH.folder).glob("*.parquet")):
         # without a damaged file's trials the rungs are less full, which is no reason not to resume the study

@@ -6,7 +6,6 @@ import tempfile
 import traceback
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,41 +86,23 @@ def run_study(
     Raises:
         RunFailedError: Ray or a full disk failed the driver itself; rows written before are complete.
     """
-    search, reference = config.search, config.front.reference
-    result_writer = ResultWriter(
-        study_dir, study=config.name, methods=search.methods, constraints=search.constraints, reference=reference
-    )
-    optuna_study = open_search(config, study_dir)
-    pending = unfinished(optuna_study, result_writer.rows, search)
-    for line in enqueue(optuna_study, config, plan=read_plan(study_dir)):
-        notes().print(line)
-    budget = TimeBudget(optuna_study, limit=search.time_limit)
-    tracker = _open_tracker(config, study_dir, study=optuna_study, result_writer=result_writer)
-    missing = config.num_trials - len(result_writer.rows)
-    fail_surplus(optuna_study, pending[max(0, missing) :])
-    if missing <= 0 or (budget.is_over and not pending):
-        return tracker
-    if len(result_writer.rows) + len(pending):
-        retry = min(missing, len(pending))
-        counts = f"{len(result_writer.rows)} trials finished ({result_writer.failed} failed)"
+    run = _Run(config, study_dir, interrupts or StopSignals())
+    done, pending = len(run.result_writer.rows), len(run.pending)
+    missing = config.num_trials - done
+    fail_surplus(run.study, run.pending[max(0, missing) :])
+    if missing <= 0 or (run.budget.is_over and not pending):
+        return run.tracker
+    if done + pending:
+        retry = min(missing, pending)
+        counts = f"{done} trials finished ({run.result_writer.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
-    run = _Run(
-        config=config,
-        study_dir=study_dir,
-        result_writer=result_writer,
-        tracker=tracker,
-        study=optuna_study,
-        pending=pending,
-        budget=budget,
-        interrupts=interrupts or StopSignals(),
-    )
     try:
         run.run(missing, data=data, trainable=trainable)
     except UsageError:
         raise
     except Exception as error:
-        raise RunFailedError(_write_error(error, study_dir), tracker=tracker) from error
-    return tracker
+        raise RunFailedError(_write_error(error, study_dir), tracker=run.tracker) from error
+    return run.tracker
 
 
 def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
@@ -136,18 +117,22 @@ def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_wr
     return tracker
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Run:
     """One driver's trials, from Ray's start to its end."""
 
-    config: StudyConfig
-    study_dir: Path
-    result_writer: ResultWriter
-    tracker: Tracker
-    study: Any
-    pending: list[int]
-    budget: TimeBudget
-    interrupts: StopSignals
+    def __init__(self, config: StudyConfig, study_dir: Path, interrupts: StopSignals) -> None:
+        self.config, self.study_dir, self.interrupts = config, study_dir, interrupts
+        search, reference = config.search, config.front.reference
+        self.result_writer = ResultWriter(
+            study_dir, study=config.name, methods=search.methods, constraints=search.constraints, reference=reference
+        )
+        self.study = open_search(config, study_dir)
+        self.pending = unfinished(self.study, self.result_writer.rows, search)
+        self.plan = read_plan(study_dir)
+        for line in enqueue(self.study, config, plan=self.plan):
+            notes().print(line)
+        self.budget = TimeBudget(self.study, limit=search.time_limit)
+        self.tracker = _open_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, result_writer, interrupts = self.config, self.result_writer, self.interrupts
@@ -200,13 +185,25 @@ class _Run:
             self.study,
             space=self.config.space(),
             search=self.config.search,
-            configure=_Configure(self.config, self.study_dir),
+            configure=self._configured,
             before_tell=trial_callback.before_tell,
             after_tell=trial_callback.after_tell,
             pending=self.pending,
             budget=self.budget,
             stop_requested=lambda: self.interrupts.requested,
         )
+
+    def _configured(self, number: int, proposal: Mapping[str, Any], kind: str) -> dict[str, Any]:
+        """Return a trial's Tune config, from the searcher's proposal or from the seed plan where there is one."""
+        if self.plan is not None:
+            tree = self.plan.trial(number)
+        else:
+            spec = self.config.trial_spec(proposal, number=number).to_dict()
+            tree = {"trial_id": trial_id(number), "number": number, "proposal": kind, "spec": spec}
+        return tree | {
+            "checkpoint_dir": str(join(checkpoint_root(self.config, self.study_dir), tree["trial_id"])),
+            "checkpoint_minutes": self.config.storage.checkpoint_minutes,
+        }
 
     def _retention(self, deletions: Deletions) -> CheckpointRetention:
         rows = self.result_writer.rows
@@ -237,26 +234,6 @@ def _write_error(error: BaseException, study_dir: Path) -> str:
     except OSError:
         return message
     return f"{message} ({path})"
-
-
-class _Configure:
-    """Makes a trial's Tune config from the searcher's proposal, or from the seed plan where there is one."""
-
-    def __init__(self, config: StudyConfig, study_dir: Path) -> None:
-        self._config = config
-        self._checkpoints = checkpoint_root(config, study_dir)
-        self._plan = read_plan(study_dir)
-
-    def __call__(self, number: int, proposal: Mapping[str, Any], kind: str) -> dict[str, Any]:
-        if self._plan is not None:
-            tree = self._plan.trial(number)
-        else:
-            spec = self._config.trial_spec(proposal, number=number).to_dict()
-            tree = {"trial_id": trial_id(number), "number": number, "proposal": kind, "spec": spec}
-        return tree | {
-            "checkpoint_dir": str(join(self._checkpoints, tree["trial_id"])),
-            "checkpoint_minutes": self._config.storage.checkpoint_minutes,
-        }
 
 
 def _fit(

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from trainables.data.base import ImageData
 
-Normalisation = Literal["none", "data"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRequest:
@@ -54,7 +52,7 @@ class CheckpointRequest:
     restarts: int
     limit: int | None
     examples: Path | None
-    normalisation: Normalisation
+    normalisation: Literal["none", "data"]
 
 
 def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:

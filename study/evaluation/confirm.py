@@ -18,7 +18,7 @@ from study.directory.rows import evaluation_rows, read_rows
 from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError, usage_errors
 from study.evaluation.selection import chosen_members
-from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of
+from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of, print_as_json
 from trainables.seeding import derive
 
 
@@ -223,7 +223,7 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
     """
     from analysis.data.schema import ResultsError
     from analysis.heldout.confirmation import as_tree
-    from analysis.heldout.measurements import uses_lines, uses_of_test
+    from analysis.heldout.measurements import uses_lines
     from analysis.heldout.members import curse_lines, read_on_test
     from analysis.tables.heldout_tables import confirmation_table
 
@@ -234,14 +234,8 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
     if found is None:
         return
     if as_json:
-        tree = {
-            "members": as_tree(found.members),
-            "winners_curse": {kind: vars(one) for kind, one in found.curse.items()},
-            "test_uses": len(found.evaluations),
-            "uses": [vars(use) for use in uses_of_test(found.evaluations)],
-            "failed": list(problems),
-        }
-        results().print_json(data=tree)
+        curse = {kind: vars(one) for kind, one in found.curse.items()}
+        print_as_json({"members": as_tree(found.members), "winners_curse": curse}, found.evaluations, problems)
         return
     console = results()
     console.print(confirmation_table(found.members, notes=curse_lines(found)))

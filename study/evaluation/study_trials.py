@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from analysis.heldout.measurements import uses_lines, uses_of_test
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import open_config
@@ -253,7 +254,6 @@ def _print(
     *,
     as_json: bool,
 ) -> None:
-    from analysis.heldout.measurements import uses_lines, uses_of_test
     from analysis.tables.heldout_tables import evaluation_table
 
     for problem in problems:
@@ -262,14 +262,7 @@ def _print(
     trials = {row["trial_id"] for row in rows}
     shown = [row for row in everything if row["trial_id"] in trials]
     if as_json:
-        tree = {
-            "evaluations": shown,
-            "certified": list(bounds),
-            "test_uses": len(everything),
-            "uses": [vars(use) for use in uses_of_test(everything)],
-            "failed": list(problems),
-        }
-        results().print_json(data=tree)
+        print_as_json({"evaluations": shown, "certified": list(bounds)}, everything, problems)
         return
     console = results()
     if shown:
@@ -278,3 +271,11 @@ def _print(
         console.print(bounds_table(bounds))
     for line in uses_lines(everything):
         console.print(line)
+
+
+def print_as_json(
+    tree: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], problems: Sequence[str], /
+) -> None:
+    """Print values on test as one JSON object, with all uses of test, from their evaluation rows, and what failed."""
+    uses = {"test_uses": len(evaluations), "uses": [vars(use) for use in uses_of_test(evaluations)]}
+    results().print_json(data={**tree, **uses, "failed": list(problems)})

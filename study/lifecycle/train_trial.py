@@ -55,17 +55,14 @@ def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[st
     from trainables.training.fit import trainer_for
 
     console = notes()
-
-    def report(row: dict[str, Any]) -> None:
-        console.print(
-            f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
-            f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
-        )
-
     with usage_errors(DataError, ValueError):
         trainer = trainer_for(spec)
         while not trainer.done and trainer.epoch != epochs:
-            report(trainer.run_epoch())
+            row = trainer.run_epoch()
+            console.print(
+                f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
+                f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
+            )
         outcome = trainer.outcome()
     if save is not None:
         trainer.save(save)

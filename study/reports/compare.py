@@ -16,8 +16,6 @@ from study.reports.sources import StudySources, gather_each
 if TYPE_CHECKING:
     from analysis.tables.comparison import Side
 
-DEFAULT_FILE = "comparison.html"
-
 
 def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: bool = False) -> None:
     """Write the page and print its path.
@@ -52,7 +50,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
     sides = [_side(*each) for each in zip(labels, sources, studies, strict=True)]
     with usage_errors(ValueError):
         page = build_comparison(sides[0], sides[1], reference=reference_of(sources))
-    file = out or Path(DEFAULT_FILE)
+    file = out or Path("comparison.html")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))

@@ -61,11 +61,7 @@ def track_tested(
 ) -> None:
     """Add trials' test values to their runs; what cannot be sent now waits in the study's spool.
 
-    Args:
-        config: The study's config.
-        study_dir: Its folder.
-        rows: Result rows of the trials.
-        evaluations: Evaluation rows.
+    The trials are given by their result rows, their values by evaluation rows.
     """
     by_trial = {row["trial_id"]: tracked_metrics(row, evaluations, study_dir=study_dir) for row in rows}
     metrics = {trial: values for trial, values in by_trial.items() if values}

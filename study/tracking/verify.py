@@ -55,7 +55,11 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collectio
     counts = Counter(run.data.tags.get(TRIAL_TAG) for run in all_runs)
     runs = {run.data.tags.get(TRIAL_TAG): run for run in reversed(all_runs)}
     problems: dict[str, str] = {} if STUDY in counts else {STUDY: "no parent run"}
-    epochs, files = epochs_on_disk(study_dir), expected_artifacts(study_dir)
+    epochs: dict[str, list[Row]] = {}  # ascending
+    if (study_dir / EPOCH.folder).is_dir():
+        for row in read_epochs(study_dir, skip_damaged=True).to_pylist():
+            epochs.setdefault(row["trial_id"], []).append(row)
+    files = expected_artifacts(study_dir)
     client, parent = store.client, store.parent.run_id
 
     def problem(row: Row) -> str | None:
@@ -79,15 +83,6 @@ def rows_on_disk(study_dir: Path, /) -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = read_results(study_dir, skip_damaged=True).to_pylist()
     return rows
-
-
-def epochs_on_disk(study_dir: Path, /) -> dict[str, list[dict[str, Any]]]:
-    """Return each trial's epoch rows, ascending."""
-    epochs: dict[str, list[dict[str, Any]]] = {}
-    if (study_dir / EPOCH.folder).is_dir():
-        for row in read_epochs(study_dir, skip_damaged=True).to_pylist():
-            epochs.setdefault(row["trial_id"], []).append(row)
-    return epochs
 
 
 def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Collection[str] | None) -> str | None:
