@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -51,12 +50,7 @@ def duration(seconds: float) -> str:
 class _Live:
     """A progress bar on a terminal, otherwise a line at most every `PLAIN_SECONDS`; both on stderr.
 
-    Args:
-        columns: Columns of the bar.
-        total: The count of a full bar; None where it is not known yet, 0 for no bar.
-        done: The count at the start.
-        first: The first text beside the bar; when None, the bar appears with its first task.
-        transient: Whether the bar disappears at the end.
+    A `total` of None is not known yet, 0 is for no bar. When `first` is None, the bar appears with its first task.
     """
 
     def __init__(
@@ -81,9 +75,7 @@ class _Live:
                 self._bar.add_task(self._first, total=self._total, completed=self._done)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -91,13 +83,7 @@ class _Live:
         return time.monotonic() - self._started
 
     def _show(self, text: str, /, *, line: str | None = None, force: bool = False) -> None:
-        """Show the state.
-
-        Args:
-            text: Shown beside the bar.
-            line: Printed where there is no bar; `text` when None.
-            force: Print the line even if another was printed less than `PLAIN_SECONDS` ago.
-        """
+        """Show a text beside the bar; without a bar, print `line` or the text if it is time or `force` is true."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[-1], description=text, completed=self._done, total=self._total)
         elif force or time.monotonic() - self._printed >= PLAIN_SECONDS:
@@ -125,9 +111,7 @@ class StudyProgress(_Live):
         self._printed = -math.inf
         self._failed, self._front_size, self._running = failed, front_size, 0
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         super().__exit__(kind, error, trace)
         if self._bar is None and self._done > self._before:
             self._console.print(self.line())
@@ -184,11 +168,7 @@ class StageProgress(_Live):
 
 
 class EvaluationProgress(_Live):
-    """Progress of several measurements: how many are done, and the stage of the running one.
-
-    Args:
-        total: Number of measurements.
-    """
+    """Progress of `total` measurements: how many are done, and the stage of the running one."""
 
     _total: int
 
@@ -223,9 +203,7 @@ class PairProgress(_Live):
     def __init__(self) -> None:
         super().__init__(*Progress.get_default_columns(), total=None, first="reading", transient=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         super().__exit__(kind, error, trace)
         if error is None:
             self._console.print(f"compared all pairs in {duration(self._elapsed())}")

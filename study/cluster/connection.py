@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from study.cluster.ray_settings import quiet_ray
@@ -19,19 +20,6 @@ from study.errors import UsageError
 CONNECT_SECONDS = 5.0
 TASK_SECONDS = 180.0
 """The first task on a node waits for a new worker process, which can take tens of seconds."""
-
-
-def check_answers(address: str, /) -> None:
-    """Check that something listens at HOST:PORT; Ray itself would try for minutes.
-
-    Raises:
-        UsageError: Nothing listens there.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UsageError(f"no Ray head answers at {address} ({error}): start one with `ray start --head`") from error
 
 
 @contextmanager
@@ -45,19 +33,14 @@ def connected(address: str, /, **options: Any) -> Iterator[None]:
     Raises:
         UsageError: No cluster answers there, or it runs another Python or Ray.
     """
-    connect(address, **options)
-    import ray
-
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def connect(address: str, /, **options: Any) -> None:
-    """Connect this process to the cluster at `address`; see `connected`."""
-    if address != AUTO:
-        check_answers(address)
+    if address != AUTO:  # Ray itself would try for minutes
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise UsageError(
+                f"no Ray head answers at {address} ({error}): start one with `ray start --head`"
+            ) from error
     quiet_ray()
     import ray
 
@@ -68,6 +51,10 @@ def connect(address: str, /, **options: Any) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"no Ray cluster can be used at {address}: {first}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def nodes() -> list[Node]:
@@ -86,7 +73,11 @@ def nodes() -> list[Node]:
         if record["Alive"]
     ]
     live.sort(key=lambda node: ("node:__internal_head__" not in node.resources, node.name, node.id))
-    return _with_unique_names(live)
+    names = [node.name for node in live]
+    # of nodes on the same machine the raylet's port is a part of the name
+    return [
+        replace(node, name=f"{node.name}:{node.manager_port}") if names.count(node.name) > 1 else node for node in live
+    ]
 
 
 def on_nodes(
@@ -96,7 +87,6 @@ def on_nodes(
     *,
     arguments: Callable[[Node], Mapping[str, Any]] = lambda node: {},
     fresh: bool = False,
-    timeout: float = TASK_SECONDS,
 ) -> dict[str, Any]:
     """Run a function once on each node, on all at the same time.
 
@@ -105,11 +95,12 @@ def on_nodes(
         nodes: Nodes to run it on.
         arguments: Keyword arguments for a node.
         fresh: End the worker process afterwards, which frees the GPU memory it held.
-        timeout: Longest wait for all nodes, in seconds.
 
     Returns:
         By node id, what the function returned, or the exception that it or Ray raised.
     """
+    if not nodes:
+        return {}
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -122,7 +113,7 @@ def on_nodes(
         ).remote(**arguments(node))
         for node in nodes
     }
-    end = time.monotonic() + timeout
+    end = time.monotonic() + TASK_SECONDS
     results: dict[str, Any] = {}
     for node_id, reference in references.items():
         try:
@@ -138,14 +129,3 @@ def by_value(module: Any, /) -> None:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call] # Ray leaves it untyped
-
-
-def _with_unique_names(nodes: list[Node]) -> list[Node]:
-    """Add the raylet's port to the names of nodes on the same machine."""
-    names = [node.name for node in nodes]
-    return [
-        Node(node.id, f"{node.name}:{node.manager_port}", node.resources, node.manager_port, node.object_port)
-        if names.count(node.name) > 1
-        else node
-        for node in nodes
-    ]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from study.cluster import findings, probes
 from study.cluster.findings import HERE, Finding
-from study.cluster.preflight import Start, findings_of
+from study.cluster.preflight import Start, findings_of, new_start
 from study.cluster.resources import Node, largest_bundle, slots
 from study.config.schema import StudyConfig
 from study.console import notes, results
+from study.directory.layout import CONFIG_FILE
 
 _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
@@ -22,33 +23,17 @@ _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space"
 def planned_start(
     source: str | None, /, *, assignments: Sequence[str], out: Path, data_root: Path | None, address: str | None
 ) -> Start:
-    """Return the start of a study, which `report_findings` checks.
+    """Return the start of a study, which `report_findings` checks; the arguments are those of `new_start`.
 
-    Args:
-        source: YAML file, preset, or a study's folder; None for every key's default.
-        assignments: `key=value` replacements.
-        out: Folder in which a new study's folder would be created.
-        data_root: Replaces `dataset.root`.
-        address: Replaces `cluster.address`.
+    The source may also be a study's folder, or None for every key's default.
 
     Raises:
         UsageError: No such study or config, or an invalid one.
     """
-    from study.config.loading import load_config
-    from study.config.paths import resolved
-    from study.directory.layout import CONFIG_FILE
-
-    study_config = None if source is None else Path(source) / CONFIG_FILE
-    is_new = study_config is None or not study_config.is_file()
-    config = resolved(
-        load_config(
-            _DEFAULTS if source is None else source if is_new else str(study_config),
-            assignments=assignments,
-            data_root=None if data_root is None else str(data_root),
-            address=address,
-        )
-    )
-    return Start(config, out / config.name if is_new else Path(str(source)), is_new=is_new)
+    folder = None if source is None or not (Path(source) / CONFIG_FILE).is_file() else Path(source)
+    config = source or _DEFAULTS if folder is None else str(folder / CONFIG_FILE)
+    start = new_start(config, assignments=assignments, out=out, data_root=data_root, address=address)
+    return start if folder is None else replace(start, study_dir=folder, is_new=False)
 
 
 def report_findings(start: Start, /, *, as_json: bool) -> None:
@@ -77,7 +62,7 @@ def report_findings(start: Start, /, *, as_json: bool) -> None:
             {"check": finding.check, "node": finding.node, "ok": finding.ok, "said": finding.text}
             for finding in all_findings
         ]
-        console.print_json(json.dumps({"ok": not num_wrong, "checks": checks}))
+        console.print_json(data={"ok": not num_wrong, "checks": checks})
     else:
         console.print(f"{len(all_findings)} checks, {num_wrong or 'nothing'} wrong")
     if num_wrong:
@@ -95,15 +80,9 @@ def _machine(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
     from study.cluster.node_survey import here, study_packages
 
     facts = here(study_packages(config))
-    yield findings.versions(HERE, facts, facts)
     devices = probes.gpus() if config.resources.gpus else []
     machine = Node(HERE, HERE, {"CPU": os.cpu_count() or 1, "GPU": len(devices)})
-    yield findings.memory(HERE, facts, slots=_concurrent_trials(config, machine, [machine]))
-    if config.resources.gpus:
-        finding = findings.gpus(HERE, devices, declared=0, needed=True)
-        if finding is not None:
-            yield finding
-    yield findings.shared_memory(HERE, facts, store=0, data=data)
+    yield from _node(config, machine, [machine], facts, facts, devices, data=data)
 
 
 def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
@@ -118,22 +97,11 @@ def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
         for node_id, reason in answers.silent.items():
             yield findings.wrong("answers", answers.name(node_id), f"did not answer ({reason}): check its raylet")
         with_gpus = [node for node in nodes if node.resources.get("GPU")]
-        gpus = on_nodes(probes.gpus, with_gpus, fresh=True) if with_gpus else {}
+        gpus = on_nodes(probes.gpus, with_gpus, fresh=True)
         for node in nodes:
-            facts = answers.facts[node.id]
-            yield findings.versions(node.name, facts, local_facts)
-            yield findings.memory(node.name, facts, slots=_concurrent_trials(config, node, nodes))
             devices = gpus.get(node.id)
-            finding = findings.gpus(
-                node.name,
-                devices if isinstance(devices, list) else [],
-                declared=node.resources.get("GPU", 0),
-                needed=bool(config.resources.gpus),
-            )
-            if finding is not None:
-                yield finding
-            store = node.resources.get("object_store_memory", 0)
-            yield findings.shared_memory(node.name, facts, store=store, data=data)
+            devices = devices if isinstance(devices, list) else []
+            yield from _node(config, node, nodes, answers.facts[node.id], local_facts, devices, data=data)
             before = time.time()
             node_time = on_nodes(probes.clock, [node])[node.id]
             if isinstance(node_time, float):
@@ -147,6 +115,25 @@ def _concurrent_trials(config: StudyConfig, node: Node, nodes: Sequence[Node]) -
     """Return how many trials would run on a node at once, at most as many as the study runs on all of `nodes`."""
     fitting = slots(largest_bundle(config.resources, nodes), [node])
     return min(fitting, config.resources.max_concurrent or fitting)
+
+
+def _node(
+    config: StudyConfig,
+    node: Node,
+    nodes: Sequence[Node],
+    facts: Mapping[str, Any],
+    local_facts: Mapping[str, Any],
+    devices: list[dict[str, Any]],
+    *,
+    data: int | None,
+) -> Iterator[Finding]:
+    yield findings.versions(node.name, facts, local_facts)
+    yield findings.memory(node.name, facts, slots=_concurrent_trials(config, node, nodes))
+    gpus = findings.gpus(node.name, devices, declared=node.resources.get("GPU", 0), needed=bool(config.resources.gpus))
+    if gpus is not None:
+        yield gpus
+    store = node.resources.get("object_store_memory", 0)
+    yield findings.shared_memory(node.name, facts, store=store, data=data)
 
 
 def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterator[Finding]:

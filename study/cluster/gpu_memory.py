@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,7 @@ def gpus_per_trial(
         return gpus
     if not num_gpus:
         return 0.0
-
-    def measure(spec: TrialSpec, sample: ImageData) -> Mapping[str, Any]:
-        return _on_a_gpu(spec, sample, config=config, stopping=stopping)
-
+    measure = partial(_on_a_gpu, config=config, stopping=stopping)
     try:
         return measured_share(config, study_dir / CACHE_FILE, data=data, measure=measure)
     except MeasurementStoppedError:
@@ -117,11 +115,12 @@ def measured_share(
         measurement = next(earlier, None)
         if measurement is None:
             notes().print(f"measuring the GPU memory of {spec.method} ...")
-            result = measure(_shortened(spec), _sample(data, _PROBE_BATCHES * spec.training.batch_size))
+            sample = first_images(data, _PROBE_BATCHES * spec.training.batch_size)
+            result = measure(_shortened(spec), sample)
             peak = result["peak"]
             if peak is not None:
                 # the probe held a few images on the device; a trial holds all of them
-                peak += max(0, data.train.images.nbytes - _sample(data, _PROBE_BATCHES * key[2]).train.images.nbytes)
+                peak += max(0, data.train.images.nbytes - sample.train.images.nbytes)
             measurement = MemoryMeasurement(result["device"], *key, peak, result["total"], kind)
             measurements.append(measurement)
             cache.write_text(json.dumps([asdict(each) for each in measurements], indent=1) + "\n")
@@ -178,11 +177,7 @@ def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
 def _on_a_gpu(
     spec: TrialSpec, data: ImageData, *, config: StudyConfig, stopping: Callable[[], bool]
 ) -> Mapping[str, Any]:
-    """Run a short trial on a whole GPU of a node that trials of the study may use.
-
-    Raises:
-        MeasurementStoppedError: The study is stopping.
-    """
+    """Run a short trial on a whole GPU of a node that trials of the study may use."""
     import ray
 
     resources = config.resources
@@ -232,6 +227,7 @@ def _shortened(spec: TrialSpec) -> TrialSpec:
     return replace(spec, training=replace(spec.training, epochs=1), evaluation=evaluation)
 
 
-def _sample(data: ImageData, count: int) -> ImageData:
+def first_images(data: ImageData, count: int, /) -> ImageData:
+    """Return a data set with its first `count` training images alone."""
     train = data.train
     return replace(data, train=Split(train.images[:count], train.labels[:count], train.index[:count]))

@@ -14,7 +14,7 @@ from study.cluster import probes
 from study.cluster.connection import by_value, connected, nodes, on_nodes
 from study.cluster.resources import Node
 from study.config.schema import StudyConfig
-from study.errors import UsageError
+from study.errors import UsageError, short
 
 OUR_PACKAGES = ("analysis", "search_spaces", "study", "trainables")
 LIBRARIES = ("ray", "torch", "numpy")
@@ -79,7 +79,7 @@ def ask(packages: tuple[str, ...], /) -> Survey:
     live = nodes()
     arguments = {"packages": packages, "libraries": LIBRARIES}
     answers = on_nodes(probes.facts, live, arguments=lambda node: arguments)
-    silent = {key: _first_line(answer) for key, answer in answers.items() if isinstance(answer, Exception)}
+    silent = {key: short(answer) for key, answer in answers.items() if isinstance(answer, Exception)}
     return Survey(tuple(live), {key: answer for key, answer in answers.items() if key not in silent}, silent)
 
 
@@ -151,8 +151,3 @@ def _installed(module: str) -> bool:
         return False
     homes = {Path(path).resolve() for path in (*site.getsitepackages(), sysconfig.get_path("stdlib"))}
     return any(home in location.parents for home in homes)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.cluster.connection import connected
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
@@ -19,13 +19,14 @@ from study.cluster.node_survey import study_packages, survey
 from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
 from study.config.changes import check_unchanged
-from study.config.paths import pools
+from study.config.loading import load_config
+from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory import disk
 from study.directory.layout import CONFIG_FILE, free_folder
 from study.directory.rows import count_rows
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
 
@@ -70,6 +71,31 @@ class Start:
         return tuple(node for node in answers.nodes if node.id in answers.facts)
 
 
+def new_start(
+    source: str | Mapping[str, Any],
+    /,
+    *,
+    assignments: Sequence[str],
+    out: Path,
+    data_root: Path | None,
+    address: str | None,
+) -> Start:
+    """Return the start of a new study, its paths, addresses and defaults resolved.
+
+    Args:
+        source: YAML file, preset, or the config itself as nested values.
+        assignments: `key=value` replacements.
+        out: Folder in which the study's folder would be created.
+        data_root: Replaces `dataset.root`.
+        address: Replaces `cluster.address`.
+
+    Raises:
+        UsageError: No such config, or an invalid one.
+    """
+    config = resolved(load_config(source, assignments=assignments, data_root=data_root, address=address))
+    return Start(config, out / config.name, is_new=True)
+
+
 def check_config(start: Start, /) -> Iterator[Finding]:
     """Check that a new study's folder is free, and that the trials of an existing one keep their meaning."""
     if start.is_new:
@@ -91,12 +117,10 @@ def check_data(start: Start, /) -> Iterator[Finding]:
 
     config = start.config
     pool_names = pools(config)
-    try:
+    with usage_errors(ValueError):
         for pool in pool_names:
             check_images(pool, root=config.dataset.root)
         data = load_dataset(config.dataset).without_test()
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     evaluation, largest = config.evaluation, math.sqrt(math.prod(data.image_shape))
     if evaluation.norm == "l2" and evaluation.epsilon > largest:
         raise UsageError(
@@ -120,7 +144,7 @@ def check_model(start: Start, /) -> Iterator[Finding]:
     from trainables.seeding import seeded
 
     data, model = start.data, start.config.model
-    try:
+    with usage_errors(ValueError):
         with seeded(start.config.search.seed, "check"):
             network = build_model(
                 model.name,
@@ -130,8 +154,6 @@ def check_model(start: Start, /) -> Iterator[Finding]:
                 mean=data.mean,
                 std=data.std,
             )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     start.weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
 

@@ -99,10 +99,6 @@ def _amounts(resources: dict[str, float]) -> str:
     parts += [
         name.removeprefix(ACCELERATOR) if name.startswith(ACCELERATOR) else f"{amount:g} {name}"
         for name, amount in sorted(resources.items())
-        if name not in names and not _is_internal(name)
+        if name not in names and not name.startswith(("node:", "memory", "object_store_memory"))
     ]
     return ", ".join(parts)
-
-
-def _is_internal(name: str) -> bool:
-    return name.startswith(("node:", "memory", "object_store_memory"))

@@ -40,9 +40,6 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
 
     Code of the project or the user that is missing on the cluster's nodes is shipped to their workers.
 
-    Args:
-        config: The study's config.
-
     Raises:
         UsageError: No cluster answers there, or its nodes cannot run the study's code.
     """
@@ -103,8 +100,3 @@ def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], 
     request = bundle(config.resources, gpus=gpus)
     check_satisfiable(request, live)
     return request, slots(request, live)
-
-
-def room(request: dict[str, float], /) -> int:
-    """Return how many trials that reserve `request` fit on the nodes that are alive now."""
-    return slots(request, nodes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from study.cluster.findings import HERE, Finding
 from study.cluster.resources import Node, largest_bundle, slots
 from study.config.paths import pools
 from study.config.schema import StudyConfig
+from study.directory.disk import existing
+from study.directory.layout import checkpoint_root
 
 
 def checkpoint_location(config: StudyConfig, study_dir: Path, /) -> str:
@@ -22,21 +23,16 @@ def checkpoint_location(config: StudyConfig, study_dir: Path, /) -> str:
         config: The study's config.
         study_dir: Its folder, or the one it would have.
     """
-    location = config.storage.checkpoints or str(study_dir / "checkpoints")
-    return location if "://" in location else str(_existing(Path(location).expanduser().resolve()))
+    root = checkpoint_root(config, study_dir)
+    return root if isinstance(root, str) else str(existing(root))
 
 
 def storage_findings(nodes: Sequence[Node], location: str, /) -> list[Finding]:
     """Have every node and this machine write a file to a location and read all files; return a finding for each."""
+    from study.cluster.connection import on_nodes
 
-    def ask(function: Callable[..., Any], arguments: Callable[[Node], dict[str, Any]]) -> dict[str, Any]:
-        if not nodes:
-            return {}
-        from study.cluster.connection import on_nodes
-
-        return on_nodes(function, nodes, arguments=arguments)
-
-    return exchange({node.id: node.name for node in nodes}, location, ask=ask)
+    names = {node.id: node.name for node in nodes}
+    return exchange(names, location, ask=lambda probe, arguments: on_nodes(probe, nodes, arguments=arguments))
 
 
 def exchange(
@@ -82,12 +78,6 @@ def _tried(function: Callable[..., Any], **arguments: Any) -> Any:
         return function(**arguments)
     except Exception as error:  # noqa: BLE001 - the error becomes a finding
         return error
-
-
-def _existing(path: Path) -> Path:
-    """Return the path or its nearest parent that exists, so that the check need not create a folder."""
-    # os.path.exists, not Path's: it is False, and raises nothing, below a folder that may not be read
-    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))
 
 
 def pool_findings(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Finding]:

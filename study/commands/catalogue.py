@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -12,10 +14,8 @@ from rich.table import Column, Table
 
 from study.console import results
 from study.errors import UsageError
-from trainables.registry import Registry, nearest
+from trainables.registry import nearest
 from trainables.settings import Setting
-
-KINDS = ("methods", "datasets", "models", "spaces", "attacks", "samplers", "schedulers", "presets", "templates")
 
 IMAGES = ((3, 32, 32), (1, 28, 28))
 """Shapes of images: a model's parameters are counted for the first that it takes, with ten classes."""
@@ -29,16 +29,7 @@ def show(kind: str, /) -> None:
     """
     if kind not in KINDS:
         raise UsageError(f"list takes one of {', '.join(KINDS)}, got {kind!r}{nearest(kind, list(KINDS))}")
-    own = {
-        "methods": _methods,
-        "spaces": _spaces,
-        "models": _models,
-        "samplers": _samplers,
-        "presets": _presets,
-        "schedulers": _schedulers,
-        "templates": _templates,
-    }
-    results().print(own.get(kind, lambda: _named(kind))())
+    results().print(KINDS[kind]())
 
 
 def _methods() -> Table:
@@ -112,7 +103,10 @@ def _schedulers() -> Table:
 
 
 def _named(kind: str) -> Table:
-    registry = _registry(kind)
+    from trainables.attacks import ATTACKS
+    from trainables.data import DATASETS
+
+    registry = {"datasets": DATASETS, "attacks": ATTACKS}[kind]
     table = Table(registry.kind, "about")
     for name in registry:
         table.add_row(name, _summary(registry.load(name)))
@@ -141,13 +135,6 @@ def _parameters(name: str) -> tuple[int, tuple[int, int, int]]:
                 model = MODELS.load(name)(image_shape=shape, num_classes=10, dropout=0.0)
                 return sum(parameter.numel() for parameter in model.parameters()), shape
     raise AssertionError(f"model {name} takes none of {IMAGES}")
-
-
-def _registry(kind: str) -> Registry:
-    from trainables.attacks import ATTACKS
-    from trainables.data import DATASETS
-
-    return {"datasets": DATASETS, "attacks": ATTACKS}[kind]
 
 
 def _summary(item: object) -> str:
@@ -181,3 +168,16 @@ def templates() -> dict[Path, str]:
 
 def _templates() -> str:
     return "\n".join(f"{path}\n    {said}" for path, said in templates().items())
+
+
+KINDS: dict[str, Callable[[], Table | str]] = {
+    "methods": _methods,
+    "datasets": partial(_named, "datasets"),
+    "models": _models,
+    "spaces": _spaces,
+    "attacks": partial(_named, "attacks"),
+    "samplers": _samplers,
+    "schedulers": _schedulers,
+    "presets": _presets,
+    "templates": _templates,
+}

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from study.commands.options import Norm
 from study.errors import UsageError
-
-
-class Normalise(StrEnum):
-    """What is put before a bare network."""
-
-    none = "none"
-    data = "data"
-
+from trainables.spec import Norm
 
 Study = Annotated[
     Path | None,
@@ -84,7 +75,8 @@ Examples = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.npz",
-        help="Checkpoint only: write per-image outcomes and the points that attain the Lipschitz estimates here.",
+        help="Write per-image outcomes and the points that attain the Lipschitz estimates here. With a study: for one "
+        "--trial.",
     ),
 ]
 Address = Annotated[
@@ -94,7 +86,7 @@ Address = Annotated[
     ),
 ]
 Normalize = Annotated[
-    Normalise | None,
+    Literal["none", "data"] | None,
     typer.Option(
         help="Checkpoint only: input of a network without its own normalisation layer: pixels in [0, 1] (none), or "
         "standardised with the training split's mean and deviation (data). [default: none]"
@@ -126,16 +118,3 @@ def required(**options: str | float | None) -> dict[str, str | float]:
                 "--front or --trial ID"
             )
     return {name: value for name, value in options.items() if value is not None}
-
-
-def weights(checkpoint: str | None, /) -> Literal["last", "best"]:
-    """Return which weights of a study's trials are meant.
-
-    Raises:
-        UsageError: A file, which is measured without a study.
-    """
-    if checkpoint in (None, "last"):
-        return "last"
-    if checkpoint == "best":
-        return "best"
-    raise UsageError(f"--checkpoint of a study's trials must be last or best, got {checkpoint!r}")

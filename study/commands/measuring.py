@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from study.commands import evaluate_options as given
-from study.commands.options import CAP, AsJson, DataRoot, Norm, StudyDir
+from study.commands.options import CAP, AsJson, DataRoot, StudyDir
 from study.errors import UsageError
+from trainables.spec import Norm
 
 app = typer.Typer()
 
@@ -66,18 +67,20 @@ def evaluate(
     from study.evaluation.study_trials import COMPANION
 
     radius = None if epsilon is None else parse_radius(epsilon)
-    if study_dir is None:
-        attacks = parse_attacks(attack or ALL, always=ALWAYS)
-    else:
-        attacks = parse_attacks(attack or COMPANION, always=(COMPANION,))
-    common: dict[str, Any] = {"attacks": attacks, "limit": limit, "data_root": data_root}
+    default, always = (ALL, ALWAYS) if study_dir is None else (COMPANION, (COMPANION,))
+    attacks = parse_attacks(attack or default, always=always)
+    if examples is not None and not examples.parent.is_dir():
+        raise UsageError(f"--examples: folder {examples.parent} does not exist")
+    common: dict[str, Any] = {"attacks": attacks, "limit": limit, "examples": examples, "data_root": data_root}
     if study_dir is not None:
-        own = {"model": model, "dataset": dataset, "normalize": normalize, "examples": examples}
+        own = {"model": model, "dataset": dataset, "normalize": normalize}
         given.refuse(own, f"{study_dir}: a study has its own")
+        if checkpoint not in (None, "last", "best"):
+            raise UsageError(f"--checkpoint of a study's trials must be last or best, got {checkpoint!r}")
         from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
-        common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": given.weights(checkpoint)}
-        common |= {"norm": None if norm is None else norm.value, "epsilon": radius, "address": address}
+        common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": checkpoint or "last"}
+        common |= {"norm": norm, "epsilon": radius, "address": address}
         ask = EvaluationRequest(**common, steps=steps, restarts=restarts)
         evaluate_study(study_dir, ask, as_json=as_json)
     else:
@@ -86,8 +89,8 @@ def evaluate(
         from study.evaluation.checkpoint_input import CheckpointRequest
 
         common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)
-        common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": (norm or Norm.linf).value}
-        common |= {"normalisation": (normalize or given.Normalise.none).value, "examples": examples}
+        common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": norm or "linf"}
+        common |= {"normalisation": normalize or "none"}
         evaluate_checkpoint(CheckpointRequest(**common), as_json=as_json)
 
 
@@ -118,11 +121,13 @@ def confirm(
     on test.
     Results are stored in STUDY_DIR/confirm; run the same command again to resume, or with more seeds to add them.
     """
-    from study.evaluation.confirm import ConfirmRequest
     from study.evaluation.confirm import confirm as start
+    from study.evaluation.study_trials import EvaluationRequest
 
-    order = ConfirmRequest(seeds=seeds, most=most, limit=limit, address=address, data_root=data_root)
-    start(study_dir, order, as_json=as_json)
+    ask = EvaluationRequest(
+        front=True, trials=(), most=most, attacks=(), limit=limit, address=address, data_root=data_root
+    )
+    start(study_dir, ask, seeds=seeds, as_json=as_json)
 
 
 @app.command()
@@ -133,7 +138,7 @@ def separation(
             metavar="DATASET", help="Name of a data set (see `list datasets`), or a folder of Parquet files."
         ),
     ],
-    norm: Annotated[Norm, typer.Option(help="Norm of the distances.")] = Norm.linf,
+    norm: Annotated[Norm, typer.Option(help="Norm of the distances.")] = "linf",
     data_root: DataRoot = None,
     train_size: Annotated[
         int | None, typer.Option("--train", metavar="N", help="Use the first N training images. [default: all]")
@@ -159,7 +164,7 @@ def separation(
         raise UsageError("--device has been removed: distances are computed on the CPU; leave the option out")
     measure(
         dataset,
-        norm=norm.value,
+        norm=norm,
         data_root=data_root,
         train=train_size,
         test=test_size,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +18,6 @@ DataRoot = Annotated[
 CAP = 10
 """Members of the front that commands spend compute on unless more are asked for."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-class Norm(StrEnum):
-    """Norms distances are measured in."""
-
-    linf = "linf"
-    l2 = "l2"
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
+]

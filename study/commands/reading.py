@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from study.commands.options import StudyDir
+from study.commands.options import SkipDamaged, StudyDir
 
 app = typer.Typer()
 
-
-class Split(StrEnum):
-    """Splits a front may be shown on."""
-
-    val = "val"
-    test = "test"
+Studies = Annotated[
+    list[Path],
+    typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
+]
 
 
 @app.command()
@@ -86,22 +83,12 @@ def export(
     write(study_dir, uri=mlflow, experiment=experiment, out=out, study=study)
 
 
-class Width(StrEnum):
-    """What a figure fills."""
-
-    column = "column"
-    page = "page"
-
-
 @app.command()
 def pareto(
-    study_dirs: Annotated[
-        list[Path],
-        typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
-    ],
+    study_dirs: Studies,
     split: Annotated[
-        Split, typer.Option(help="Split whose accuracies are drawn; members are always chosen on val.")
-    ] = Split.val,
+        Literal["val", "test"], typer.Option(help="Split whose accuracies are drawn; members are always chosen on val.")
+    ] = "val",
     objectives: Annotated[
         str, typer.Option(metavar="A,B[,C]", help="Objectives of the front, by column name.")
     ] = "val_clean_accuracy,val_robust_accuracy",
@@ -111,9 +98,7 @@ def pareto(
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Combine studies whose data set, threat model or attack differ.")
     ] = False,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
-    ] = False,
+    skip_damaged: SkipDamaged = False,
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="File formats, from png, pdf, svg, html.")
     ] = "png,pdf,svg,html",
@@ -131,7 +116,7 @@ def pareto(
 
     draw(
         study_dirs,
-        split=split.value,
+        split=split,
         objectives=objectives.split(","),
         prefer=prefer,
         allow_mixed=allow_mixed,
@@ -149,16 +134,15 @@ def figures(
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="File formats, from pdf, png, svg.")
     ] = "pdf,png,svg",
-    width: Annotated[Width, typer.Option(help="Width: a column of a two-column paper (3.4 in) or the page (7 in).")] = (
-        Width.column
-    ),
+    width: Annotated[
+        Literal["column", "page"],
+        typer.Option(help="Width: a column of a two-column paper (3.4 in) or the page (7 in)."),
+    ] = "column",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for the figures. [default: figures/ in the study's folder]"),
     ] = None,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
-    ] = False,
+    skip_damaged: SkipDamaged = False,
 ) -> None:
     """Draw every figure of a paper, each with its data.
 
@@ -166,15 +150,12 @@ def figures(
     """
     from study.reports.figures import draw_all
 
-    draw_all(study_dir, formats=formats.split(","), width=width.value, out=out, skip_damaged=skip_damaged)
+    draw_all(study_dir, formats=formats.split(","), width=width, out=out, skip_damaged=skip_damaged)
 
 
 @app.command()
 def report(
-    study_dirs: Annotated[
-        list[Path],
-        typer.Argument(metavar="STUDY_DIR", help="Folders of one or more studies, or exported .parquet files."),
-    ],
+    study_dirs: Studies,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -185,9 +166,7 @@ def report(
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Combine studies whose data set, threat model or attack differ.")
     ] = False,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
-    ] = False,
+    skip_damaged: SkipDamaged = False,
 ) -> None:
     """Write a study's report as one offline HTML page.
 
@@ -205,9 +184,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page. [default: comparison.html in the working folder]")
     ] = None,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
-    ] = False,
+    skip_damaged: SkipDamaged = False,
 ) -> None:
     """Compare two studies on one offline HTML page.
 

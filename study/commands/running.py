@@ -46,13 +46,17 @@ def launch(
     Everything is checked before Ray starts. Trials are searched, trained, measured and tracked in MLflow; then the
     front is printed and drawn.
     """
-    from study.lifecycle.launch import dry_run as estimate
     from study.lifecycle.launch import launch as start
 
-    if dry_run:
-        estimate(config, assignments=assignments or [], out=out, data_root=data_root, address=address)
-    else:
-        start(config, assignments=assignments or [], out=out, data_root=data_root, address=address, detached=detach)
+    start(
+        config,
+        assignments=assignments or [],
+        out=out,
+        data_root=data_root,
+        address=address,
+        dry_run=dry_run,
+        detached=detach,
+    )
 
 
 @app.command()

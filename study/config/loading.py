@@ -28,7 +28,7 @@ def load_config(
     /,
     *,
     assignments: Iterable[str] = (),
-    data_root: str | None = None,
+    data_root: Path | str | None = None,
     address: str | None = None,
 ) -> StudyConfig:
     """Read and check a study's config.
@@ -42,29 +42,16 @@ def load_config(
     Raises:
         UsageError: The file or preset does not exist, is not valid YAML, or an assignment or the config is invalid.
     """
-    tree = read_yaml(_find(source)) if isinstance(source, str) else dict(source)
+    tree = read_yaml(_find(source)) if isinstance(source, str) else copy.deepcopy(dict(source))
     if not isinstance(tree, dict):
         raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
-    return config_of(tree, assignments=assignments, data_root=data_root, address=address)
-
-
-def config_of(
-    tree: dict[str, Any],
-    /,
-    *,
-    assignments: Iterable[str] = (),
-    data_root: str | None = None,
-    address: str | None = None,
-) -> StudyConfig:
-    """Check a config given as nested values, with the replacements of `load_config`."""
-    tree = copy.deepcopy(tree)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise UsageError(f"--set takes key=value, got {assignment!r}")
         _assign(tree, key.strip(), _parse(text, where=f"--set {key}"))
     if data_root is not None:
-        _assign(tree, "dataset.root", data_root)
+        _assign(tree, "dataset.root", str(data_root))
     if address is not None:
         _assign(tree, "cluster.address", address)
     return parse_config(with_numbers(tree))

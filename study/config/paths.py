@@ -43,8 +43,6 @@ def _is_pool(key: str) -> bool:
 
 
 def _absolute_pools(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with absolute paths of pools."""
-
     def with_absolute_path(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: with_absolute_path(inner) for key, inner in value.items()}

@@ -18,7 +18,7 @@ from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.validation_messages import NAME_PATTERN, explain
 from study.config.values import check_address, check_location, parse_duration, storage_problem, uri_problem
 from study.console import notes
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from trainables.data import DATASETS
 from trainables.methods import METHODS
 from trainables.models import MODELS
@@ -240,7 +240,7 @@ class StudyConfig(_Section):
             UsageError: A range or fixed value does not fit the space.
         """
         search = self.search
-        try:
+        with usage_errors(SpaceError, UnknownNameError):
             _check_craft_modes(search)
             return build_space(
                 search.space,
@@ -249,8 +249,6 @@ class StudyConfig(_Section):
                 ranges=search.ranges,
                 fixed=search.fixed,
             )
-        except (SpaceError, UnknownNameError) as error:
-            raise UsageError(str(error)) from error
 
     def trial_spec(self, proposal: Mapping[str, Any], *, number: int) -> TrialSpec:
         """Return the spec of a trial: the study's settings, updated with the values of a proposal.
@@ -302,19 +300,13 @@ def parse_config(tree: Any, /) -> StudyConfig:
         config = StudyConfig.model_validate(tree)
     except ValidationError as error:
         raise UsageError(*explain(error, StudyConfig)) from error
-    _check_space(config)
-    return config
-
-
-def _check_space(config: StudyConfig) -> None:
     space = config.space()
-    try:
+    with usage_errors(SpaceError):
         if config.search.sampler == "grid":
             space.grid()
         if config.search.start_from is not None:
             paper_points(space, epsilon=config.evaluation.epsilon)
-    except SpaceError as error:
-        raise UsageError(str(error)) from error
+    return config
 
 
 def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
         elif problem.get("ctx", {}).get("pattern") in _PATTERNS:
             lines.append(f"`{where}` {_PATTERNS[problem['ctx']['pattern']]}, got {problem['input']!r}")
         else:
-            lines.append(f"`{where}`: {_plain(problem['msg'])}, got {problem['input']!r}")
+            message = problem["msg"]
+            lines.append(f"`{where}`: {message[:1].lower()}{message[1:]}, got {problem['input']!r}")
     return lines
 
 
@@ -63,7 +64,3 @@ def _keys_at(root: type, path: list[str]) -> list[str]:
     if isinstance(node, type) and (dataclasses.is_dataclass(node) or issubclass(node, BaseModel)):
         return [name for name in get_type_hints(node) if not name.startswith(("_", "model_config"))]
     return []
-
-
-def _plain(message: str) -> str:
-    return message[:1].lower() + message[1:]

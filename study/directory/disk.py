@@ -72,7 +72,7 @@ def check_disk(need: DiskNeed, config: StudyConfig, study_dir: Path, /) -> str |
     if isinstance(root, str):
         _require_room(need.rows, study_dir)
         return None
-    results, checkpoints = _existing(study_dir), _existing(root)
+    results, checkpoints = existing(study_dir), existing(root)
     rows = need.rows
     if _device(results) != _device(checkpoints):
         _require_room(rows, study_dir)
@@ -103,7 +103,7 @@ def size_text(count: float, /) -> str:
 
 
 def _require_room(rows: int, study_dir: Path) -> None:
-    free = shutil.disk_usage(_existing(study_dir)).free
+    free = shutil.disk_usage(existing(study_dir)).free
     if rows > free:
         raise UsageError(
             f"the study's results need about {size_text(rows)} in {study_dir}, but only {size_text(free)} are free: "
@@ -115,5 +115,7 @@ def _device(path: Path) -> int:
     return os.stat(path).st_dev
 
 
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.resolve().parents) if path.exists())
+def existing(path: Path, /) -> Path:
+    """Return a path or its nearest parent that exists."""
+    # os.path.exists, not Path's: it is False, and raises nothing, below a folder that may not be read
+    return next(folder for folder in (path, *path.resolve().parents) if os.path.exists(folder))

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from study.console import notes
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
 
@@ -65,20 +66,16 @@ def running_driver(study_dir: Path, /) -> Driver | None:
     return driver if alive else None
 
 
-def living_driver(study_dir: Path, /, *, print_line: Callable[[str], None]) -> Driver | None:
+def living_driver(study_dir: Path, /) -> Driver | None:
     """Return the driver of a study as `running_driver` does, but wait for the next beat of one on another host.
 
     Its machine may be gone, such as a replaced pod or a spot instance. The wait ends at the next beat, or when the
     driver has been silent for so long that it counts as dead.
-
-    Args:
-        study_dir: The study's folder.
-        print_line: Prints a line for the user.
     """
     driver, seen = running_driver(study_dir), last_beat(study_dir)
     if driver is None or driver.here:
         return driver
-    print_line(f"waiting up to {SILENT_SECONDS:.0f} s to see whether {driver} is still alive: {_heard(study_dir)}")
+    notes().print(f"waiting up to {SILENT_SECONDS:.0f} s to see whether {driver} is still alive: {_heard(study_dir)}")
     while (driver := running_driver(study_dir)) is not None and last_beat(study_dir) == seen:
         time.sleep(_POLL_SECONDS)
     return driver
@@ -125,7 +122,9 @@ def only_driver(study_dir: Path, /) -> Iterator[None]:
         pass  # a file system without locks: the record has to be enough
     record = study_dir / RECORD_FILE
     try:
-        _write(record)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        pid, host = os.getpid(), socket.gethostname()
+        write_text(record, json.dumps(asdict(Driver(pid=pid, host=host, begun=process_start(pid) or "", since=since))))
         yield
     finally:
         with suppress(OSError):
@@ -150,13 +149,6 @@ def process_start(pid: int, /) -> str | None:
         return None if state == "Z" else rest[18]
     ps = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return ps.stdout.strip() or None
-
-
-def _write(record: Path) -> None:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    pid = os.getpid()
-    driver = Driver(pid=pid, host=socket.gethostname(), begun=process_start(pid) or "", since=since)
-    write_text(record, json.dumps(asdict(driver)))
 
 
 def refusal(study_dir: Path, driver: Driver | None, /) -> UsageError:

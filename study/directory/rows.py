@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.data.schema import ResultsError
 from study.directory.layout import CONFIG_FILE, open_config
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 
 
 def evaluation_rows(study_dir: Path, /) -> list[Mapping[str, Any]]:
@@ -19,10 +19,8 @@ def evaluation_rows(study_dir: Path, /) -> list[Mapping[str, Any]]:
     """
     from analysis.heldout.members import read_uses
 
-    try:
+    with usage_errors(ResultsError):
         return read_uses(study_dir)
-    except ResultsError as error:
-        raise UsageError(str(error)) from error
 
 
 def count_rows(study_dir: Path, /) -> int:
@@ -91,7 +89,5 @@ def heldout_results(study_dir: Path, /, *, table: Any = None) -> Any:
 
     if study_dir.is_file():
         raise UsageError(f"{study_dir} has no results on test: name the study's folder")
-    try:
+    with usage_errors(ResultsError):
         return read_on_test(study_dir, read_rows([study_dir]) if table is None else table)
-    except ResultsError as error:
-        raise UsageError(str(error)) from error

@@ -147,13 +147,10 @@ class TrialCallback(tune.Callback):
         return self._result_writer.rows.get(trial.config["number"])
 
     def _reopen(self, trial: Any) -> None:
-        """Leave a trial open that Tune ends although it has just put it back in its queue.
+        """Raise `StillOpenError` for a trial with attempts left that Tune ends right after requeueing it.
 
         A worker that dies while saving leaves two calls unanswered. The first puts the trial back in the queue; Tune
         takes the second for the end of a queued trial (2.60, `TuneController._process_trial_failure`).
-
-        Raises:
-            StillOpenError: It is such a trial, and has attempts left.
         """
         requeued = self._requeued - self._final_tracebacks.keys()
         if trial.trial_id in requeued and self._retry_counter(trial).count < MAX_FAILURES:
@@ -201,7 +198,7 @@ class TrialCallback(tune.Callback):
             outcome,
             status=status,
             reason=reason,
-            run_id=self._run_id(trial),
+            run_id=self._tracker.run_id(trial.config["trial_id"]),
             attempts=self._retry_counter(trial).count,
         )
         self._ended[trial.trial_id] = trial, row
@@ -212,7 +209,7 @@ class TrialCallback(tune.Callback):
             trial.config,
             reason=reason or _last_line(traceback),
             traceback=traceback,
-            run_id=self._run_id(trial),
+            run_id=self._tracker.run_id(trial.config["trial_id"]),
             attempts=self._retry_counter(trial).count,
         )
         self._ended[trial.trial_id] = trial, row
@@ -220,9 +217,6 @@ class TrialCallback(tune.Callback):
 
     def _retry_counter(self, trial: Any) -> RetryCounter:
         return self._retries.setdefault(trial.trial_id, RetryCounter(trial.config.get("attempts", 0)))
-
-    def _run_id(self, trial: Any) -> str | None:
-        return self._tracker.run_id(trial.config["trial_id"])
 
     def after_tell(self, tune_id: str) -> None:
         """Report an ended trial to MLflow and on the progress line; delete checkpoints that are not to be kept."""
@@ -234,9 +228,9 @@ class TrialCallback(tune.Callback):
         if self._retention is not None:
             self._retention.ended(row)
         self._tracker.trial_ended(row)
-        self._tracker.study_reported(self._result_writer.count, self._result_writer.progress())
+        self._tracker.study_reported(len(self._result_writer.rows), self._result_writer.progress())
         self._tracker.front(self._result_writer.front)
-        self._progress.trial_ended(failed=row["status"] == "failed", front_size=self._result_writer.front_size)
+        self._progress.trial_ended(failed=row["status"] == "failed", front_size=len(self._result_writer.front))
         for by_tune_id in (self._outcomes, self._retries, self._lost_at_start, self._final_tracebacks):
             by_tune_id.pop(trial.trial_id, None)
 

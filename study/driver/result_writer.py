@@ -49,7 +49,8 @@ class ResultWriter:
         self._dir = study_dir
         self._reference = reference_point(FRONT, fixed=reference)
         # every file has every method's columns, because many Parquet readers take the schema of the first file
-        self._params = dict.fromkeys(f"param.{name}" for method in methods for name in _numeric_settings(method))
+        settings = [setting for method in methods for setting in settings_of(METHODS.load(method)).values()]
+        self._params = dict.fromkeys(f"param.{setting.name}" for setting in settings if setting.low is not None)
         self._study = study
         self._constraints = constraints_text(constraints)
         self.rows: dict[int, dict[str, Any]] = {}
@@ -67,11 +68,6 @@ class ResultWriter:
         return rows
 
     @property
-    def count(self) -> int:
-        """Return how many trials have a row."""
-        return len(self.rows)
-
-    @property
     def failed(self) -> int:
         """Return how many trials failed."""
         return self._statuses["failed"]
@@ -80,11 +76,6 @@ class ResultWriter:
     def front(self) -> list[str]:
         """Return the ids of the trials on the front so far."""
         return [trial_id for trial_id, _ in self._front]
-
-    @property
-    def front_size(self) -> int:
-        """Return the size of the front so far."""
-        return len(self._front)
 
     def has(self, trial_id: str) -> bool:
         """Return whether the trial's row is on disk."""
@@ -98,7 +89,7 @@ class ResultWriter:
             "trials_completed": self._statuses["completed"],
             "trials_stopped_early": self._statuses["stopped_early"],
             "trials_failed": self._statuses["failed"],
-            "front_size": self.front_size,
+            "front_size": len(front),
             "hypervolume": volume,
         }
 
@@ -206,7 +197,3 @@ class ResultWriter:
 
 
 _KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints")
-
-
-def _numeric_settings(method: str) -> list[str]:
-    return [name for name, setting in settings_of(METHODS.load(method)).items() if setting.low is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -16,7 +15,8 @@ MAX_LOSSES = 10
 """Nodes that a trial may lose without reporting an epoch in between; with more, it is taken to bring them down."""
 
 _NODE_LOST = ("node has died", "the actor's node was", "node was preempted", "NodeDiedError")
-_DETECTION_SECONDS = 4.0
+DETECTION_SECONDS = 4.0
+"""Longest wait for the cluster to detect the loss of a node."""
 
 
 class RetryCounter:
@@ -58,15 +58,7 @@ def lost_nodes() -> int:
     return sum(not node["Alive"] for node in nodes)
 
 
-def is_node_loss(
-    error: BaseException | None,
-    text: str,
-    /,
-    *,
-    lost_at_start: int,
-    lost: Callable[[], int] = lost_nodes,
-    patience: float = _DETECTION_SECONDS,
-) -> bool:
+def is_node_loss(error: BaseException | None, text: str, /, *, lost_at_start: int) -> bool:
     """Return whether an attempt failed because its node was drained, killed or frozen, through no fault of the trial.
 
     Where a worker cannot be reached, either it or its node has died. The two are distinguished by waiting for the
@@ -76,14 +68,12 @@ def is_node_loss(
         error: The exception that ended the attempt, where it could be loaded.
         text: Its traceback.
         lost_at_start: Number of nodes lost when the attempt started.
-        lost: Returns the number of nodes lost so far.
-        patience: Longest wait in seconds.
     """
     if getattr(error, "preempted", False) or any(phrase in text for phrase in _NODE_LOST):
         return True
     if not isinstance(error, RayActorError) and "ActorUnavailableError" not in text:
         return False
-    deadline = time.monotonic() + (patience if isinstance(error, ActorUnavailableError) else 0.0)
-    while not (node_lost := lost() > lost_at_start) and time.monotonic() < deadline:
+    deadline = time.monotonic() + (DETECTION_SECONDS if isinstance(error, ActorUnavailableError) else 0.0)
+    while not (node_lost := lost_nodes() > lost_at_start) and time.monotonic() < deadline:
         time.sleep(0.2)
     return node_lost

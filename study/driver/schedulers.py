@@ -6,7 +6,6 @@ its own again, so that nothing else needs saving: a resumed study gives a new sc
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from abc import abstractmethod
@@ -80,12 +79,7 @@ class StudyScheduler(FIFOScheduler):
         (self.excluded.add if excluded else self.excluded.discard)(trial)
 
     def load_rows(self, rows: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]], /) -> None:
-        """Record what earlier drivers of the study wrote to disk.
-
-        Args:
-            rows: Result rows.
-            epochs: Epoch rows.
-        """
+        """Record what earlier drivers of the study wrote to disk: result rows and epoch rows."""
         for row in epochs:
             self.see(row["trial_id"], row)
         for row in rows:
@@ -129,27 +123,7 @@ class StudyScheduler(FIFOScheduler):
         """Forget a trial that ended with an error: it has no epochs on disk either."""
         self.forget(trial.config["trial_id"])
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Forget a trial that was removed before it ran."""
-        self.forget(trial.config["trial_id"])
-
-    def debug_string(self) -> str:
-        """Return one line for Tune's own output."""
-        return f"{type(self).__name__}: {len(self._reasons)} trials stopped"
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write the state to a file. Tune does not ask for it, and a study's own files hold the same."""
-        state = {"seen": self.seen, "excluded": sorted(self.excluded), "reasons": self._reasons}
-        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Replace the state by what `save` wrote."""
-        state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
-        self.seen = {
-            int(epoch): {trial: tuple(point) for trial, point in at_epoch.items()}
-            for epoch, at_epoch in state["seen"].items()
-        }
-        self.excluded, self._reasons = set(state["excluded"]), state["reasons"]
+    on_trial_remove = on_trial_error
 
     def _record(self, name: str, result: Mapping[str, Any]) -> bool:
         for row in result.get("earlier", ()):
@@ -252,11 +226,6 @@ class OnOneMetric(StudyScheduler):
             self._inner = None
         super().set_excluded(trial, excluded=excluded)
 
-    def restore(self, checkpoint_path: str) -> None:
-        """See `StudyScheduler.restore`."""
-        super().restore(checkpoint_path)
-        self._inner = None
-
     def reason_to_stop(self, trial: str, epoch: int) -> str | None:
         """Return the value and the rule by which Ray's scheduler stops a trial; None for one that continues."""
         inner = self._updated(except_for=(trial, epoch))
@@ -300,13 +269,7 @@ class OnOneMetric(StudyScheduler):
 
 
 def resumed_scheduler(config: StudyConfig, study_dir: Path, rows: Iterable[Mapping[str, Any]], /) -> StudyScheduler:
-    """Return the scheduler of a study with the values on disk.
-
-    Args:
-        config: The study's config.
-        study_dir: Its folder.
-        rows: Its result rows.
-    """
+    """Return the scheduler of a study with the values on disk: its result rows, and the epoch rows in its folder."""
     scheduler = build_scheduler(config)
     if any((study_dir / EPOCH.folder).glob("*.parquet")):
         # without a damaged file's trials the rungs are less full, which is no reason not to resume the study

@@ -6,7 +6,6 @@ import tempfile
 import traceback
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,15 @@ quiet_ray()
 from ray import tune  # noqa: E402 - reads the variables that turn off its output when it is imported
 from ray.tune.search import ConcurrencyLimiter  # noqa: E402
 
+from study.cluster.connection import nodes  # noqa: E402
 from study.cluster.gpu_memory import gpus_per_trial  # noqa: E402
-from study.cluster.session import ray_session, reserved, room, sum_of  # noqa: E402
+from study.cluster.resources import slots  # noqa: E402
+from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
 from study.directory.layout import checkpoint_root  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
-from study.directory.seed_plan import Plan, read_plan  # noqa: E402
+from study.directory.seed_plan import read_plan  # noqa: E402
 from study.driver.callbacks import HeartbeatCallback, TrialCallback  # noqa: E402
 from study.driver.checkpoint_retention import CheckpointRetention, Deletions, delete  # noqa: E402
 from study.driver.final_saves import FinalSaves  # noqa: E402
@@ -42,7 +43,7 @@ from study.search.optuna_study import (  # noqa: E402
 from study.search.searcher import StudySearcher  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
 from study.tracking.study_metadata import dataset_event, study_params, study_tags  # noqa: E402
-from study.tracking.tracker import Tracker  # noqa: E402
+from study.tracking.tracker import Tracker, open_tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -59,16 +60,6 @@ class RunFailedError(Exception):
     def __init__(self, message: str, *, tracker: Tracker) -> None:
         super().__init__(message)
         self.tracker = tracker
-
-
-def _result_writer(config: StudyConfig, study_dir: Path) -> ResultWriter:
-    return ResultWriter(
-        study_dir,
-        study=config.name,
-        methods=config.search.methods,
-        constraints=config.search.constraints,
-        reference=config.front.reference,
-    )
 
 
 def run_study(
@@ -95,82 +86,61 @@ def run_study(
     Raises:
         RunFailedError: Ray or a full disk failed the driver itself; rows written before are complete.
     """
-    result_writer = _result_writer(config, study_dir)
-    optuna_study = open_search(config, study_dir)
-    pending = unfinished(optuna_study, result_writer.rows, config.search)
-    plan = read_plan(study_dir)
-    for line in enqueue(optuna_study, config, plan=plan):
-        notes().print(line)
-    budget = TimeBudget(optuna_study, limit=config.search.time_limit)
-    tracker = _open_tracker(config, study_dir, study=optuna_study, result_writer=result_writer, plan=plan)
-    missing = config.num_trials - result_writer.count
-    fail_surplus(optuna_study, pending[max(0, missing) :])
-    if missing <= 0 or (budget.is_over and not pending):
-        return tracker
-    if result_writer.count + len(pending):
-        retry = min(missing, len(pending))
-        counts = f"{result_writer.count} trials finished ({result_writer.failed} failed)"
+    run = _Run(config, study_dir, interrupts or StopSignals())
+    done, pending = len(run.result_writer.rows), len(run.pending)
+    missing = config.num_trials - done
+    fail_surplus(run.study, run.pending[max(0, missing) :])
+    if missing <= 0 or (run.budget.is_over and not pending):
+        return run.tracker
+    if done + pending:
+        retry = min(missing, pending)
+        counts = f"{done} trials finished ({run.result_writer.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
-    run = _Run(
-        config=config,
-        study_dir=study_dir,
-        result_writer=result_writer,
-        tracker=tracker,
-        study=optuna_study,
-        pending=pending,
-        budget=budget,
-        interrupts=interrupts or StopSignals(),
-    )
     try:
         run.run(missing, data=data, trainable=trainable)
     except UsageError:
         raise
     except Exception as error:
-        raise RunFailedError(_write_error(error, study_dir), tracker=tracker) from error
-    return tracker
+        raise RunFailedError(_write_error(error, study_dir), tracker=run.tracker) from error
+    return run.tracker
 
 
-def _open_tracker(
-    config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter, plan: Plan | None
-) -> Tracker:
+def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
     """Record the study's id and config in the Optuna study, and open the tracker."""
     if "study_id" not in study.user_attrs:
         study.set_user_attr("study_id", uuid.uuid4().hex)
     if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
         study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
-    tracker = Tracker(
-        study=config.name,
-        study_id=study.user_attrs["study_id"],
-        study_dir=study_dir,
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-        parent_study_id=None if plan is None else plan.parent_study_id,
-    )
+    tracker = open_tracker(config, study_dir, study_id=study.user_attrs["study_id"])
     tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(result_writer.read())
     return tracker
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Run:
     """One driver's trials, from Ray's start to its end."""
 
-    config: StudyConfig
-    study_dir: Path
-    result_writer: ResultWriter
-    tracker: Tracker
-    study: Any
-    pending: list[int]
-    budget: TimeBudget
-    interrupts: StopSignals
+    def __init__(self, config: StudyConfig, study_dir: Path, interrupts: StopSignals) -> None:
+        self.config, self.study_dir, self.interrupts = config, study_dir, interrupts
+        search, reference = config.search, config.front.reference
+        self.result_writer = ResultWriter(
+            study_dir, study=config.name, methods=search.methods, constraints=search.constraints, reference=reference
+        )
+        self.study = open_search(config, study_dir)
+        self.pending = unfinished(self.study, self.result_writer.rows, search)
+        self.plan = read_plan(study_dir)
+        for line in enqueue(self.study, config, plan=self.plan):
+            notes().print(line)
+        self.budget = TimeBudget(self.study, limit=search.time_limit)
+        self.tracker = _open_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, result_writer, interrupts = self.config, self.result_writer, self.interrupts
         progress = StudyProgress(
             config.num_trials,
-            done=result_writer.count,
+            done=len(result_writer.rows),
             failed=result_writer.failed,
-            front_size=result_writer.front_size,
+            front_size=len(result_writer.front),
         )
         with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
@@ -193,27 +163,20 @@ class _Run:
                 num_gpus=sum_of("GPU"),
                 stopping=lambda: interrupts.requested,
             )
-            resources, slots = reserved(config, gpus=gpus)
+            resources, at_once = reserved(config, gpus=gpus)
             fixed = config.resources.max_concurrent
-            limiter = ConcurrencyLimiter(self._searcher(trial_callback), max_concurrent=fixed or slots)
+            limiter = ConcurrencyLimiter(self._searcher(trial_callback), max_concurrent=fixed or at_once)
             heartbeat = HeartbeatCallback(
                 limiter,
                 beat=lambda: beat(self.study_dir),
-                room=(lambda: room(resources)) if fixed is None else None,
+                room=(lambda: slots(resources, nodes())) if fixed is None else None,
             )
             shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
             fitted = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([resources])
             )
             try:
-                _fit(
-                    fitted,
-                    limiter=limiter,
-                    scheduler=scheduler,
-                    callbacks=[trial_callback, heartbeat],
-                    num_trials=missing,
-                    shared=shared,
-                )
+                _fit(fitted, limiter, scheduler, [trial_callback, heartbeat], num_trials=missing, shared=shared)
             finally:
                 final_saves.close()
 
@@ -222,13 +185,25 @@ class _Run:
             self.study,
             space=self.config.space(),
             search=self.config.search,
-            configure=_Configure(self.config, self.study_dir),
+            configure=self._configured,
             before_tell=trial_callback.before_tell,
             after_tell=trial_callback.after_tell,
             pending=self.pending,
             budget=self.budget,
             stop_requested=lambda: self.interrupts.requested,
         )
+
+    def _configured(self, number: int, proposal: Mapping[str, Any], kind: str) -> dict[str, Any]:
+        """Return a trial's Tune config, from the searcher's proposal or from the seed plan where there is one."""
+        if self.plan is not None:
+            tree = self.plan.trial(number)
+        else:
+            spec = self.config.trial_spec(proposal, number=number).to_dict()
+            tree = {"trial_id": trial_id(number), "number": number, "proposal": kind, "spec": spec}
+        return tree | {
+            "checkpoint_dir": str(join(checkpoint_root(self.config, self.study_dir), tree["trial_id"])),
+            "checkpoint_minutes": self.config.storage.checkpoint_minutes,
+        }
 
     def _retention(self, deletions: Deletions) -> CheckpointRetention:
         rows = self.result_writer.rows
@@ -261,33 +236,12 @@ def _write_error(error: BaseException, study_dir: Path) -> str:
     return f"{message} ({path})"
 
 
-class _Configure:
-    """Makes a trial's Tune config from the searcher's proposal, or from the seed plan where there is one."""
-
-    def __init__(self, config: StudyConfig, study_dir: Path) -> None:
-        self._config = config
-        self._checkpoints = checkpoint_root(config, study_dir)
-        self._plan = read_plan(study_dir)
-
-    def __call__(self, number: int, proposal: Mapping[str, Any], kind: str) -> dict[str, Any]:
-        if self._plan is not None:
-            tree = self._plan.trial(number)
-        else:
-            spec = self._config.trial_spec(proposal, number=number).to_dict()
-            tree = {"trial_id": trial_id(number), "number": number, "proposal": kind, "spec": spec}
-        return tree | {
-            "checkpoint_dir": str(join(self._checkpoints, tree["trial_id"])),
-            "checkpoint_minutes": self._config.storage.checkpoint_minutes,
-        }
-
-
 def _fit(
     trainable: Any,
-    /,
-    *,
     limiter: ConcurrencyLimiter,
     scheduler: StudyScheduler,
     callbacks: list[tune.Callback],
+    *,
     num_trials: int,
     shared: Path | str | None,
 ) -> None:

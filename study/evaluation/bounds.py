@@ -47,8 +47,8 @@ def bracket(
     return values
 
 
-def certified_trials(jobs: Sequence[MeasurementJob], data: ImageData, /) -> list[dict[str, Any]]:
-    """Return the bounds of each trial that was measured, beside what its measurements found on the same images.
+def certificates(jobs: Sequence[MeasurementJob], data: ImageData, /) -> dict[str, Certificate]:
+    """Return the bounds of each trial that was measured, by its id.
 
     A trial whose network has layers without bounds, or whose files are gone, is named in a note and left out.
 
@@ -56,20 +56,60 @@ def certified_trials(jobs: Sequence[MeasurementJob], data: ImageData, /) -> list
         jobs: Measurements of trials at one norm and radius; of each trial the one with the Lipschitz estimate first.
         data: The data set with its test split.
     """
-    trials: dict[str, list[MeasurementJob]] = {}
-    for job in jobs:
-        trials.setdefault(job.row["trial_id"], []).append(job)
-    measured = [own for own in trials.values() if own[0].done]
-    found = []
+    from trainables.certified.translation import UnsupportedModuleError
+    from trainables.checkpoints.format import CheckpointError
+    from trainables.evaluation.checkpoint import certify_checkpoint
+
+    first = {job.row["trial_id"]: job for job in reversed(jobs)}
+    measured = {trial: first[trial].wanted for trial in reversed(first) if first[trial].done}
+    found = {}
     with StageProgress() as progress:
-        for own in measured:
-            count = min(CERTIFIED_EXAMPLES, own[0].wanted.examples)
-            stage = f"certify trial {own[0].row['trial_id']}"
-            progress.report(stage, 0, count)
-            values = _certified(own, data, count=count)
-            if values is not None:
-                found.append(values)
-            progress.report(stage, count, count)
+        for trial, wanted in measured.items():
+            count = min(CERTIFIED_EXAMPLES, wanted.examples)
+            progress.report(f"certify trial {trial}", 0, count)
+            try:
+                found[trial] = certify_checkpoint(replace(wanted, examples=count), data)
+            except (UnsupportedModuleError, CheckpointError, OSError) as error:
+                notes().print(f"no certified bounds of trial {trial}: {error}")
+            progress.report(f"certify trial {trial}", count, count)
+    return found
+
+
+def certified_trials(
+    jobs: Sequence[MeasurementJob], certificates: Mapping[str, Certificate], /
+) -> list[dict[str, Any]]:
+    """Return trials' bounds, as `certificates` gives them, beside what was found on the same images.
+
+    A trial whose outcomes cannot be read is named in a note and left out.
+    """
+    from analysis.data.results import read_examples
+    from analysis.data.schema import ResultsError
+    from analysis.heldout.measurements import examples_file
+
+    found = []
+    for trial, certificate in certificates.items():
+        done = [job for job in jobs if job.done and job.row["trial_id"] == trial]
+        wanted = done[0].wanted
+        try:
+            outcomes = [read_examples(examples_file(job.folder, job.key)) for job in done]
+        except (ResultsError, OSError) as error:
+            notes().print(f"no certified bounds of trial {trial}: {error}")
+            continue
+        robust = [table["robust_correct"].to_numpy(zero_copy_only=False) for table in outcomes]
+        estimated = wanted.lipschitz.examples if wanted.lipschitz is not None and wanted.epsilon > 0 else 0
+        lipschitz = outcomes[0]["lipschitz"].to_numpy(zero_copy_only=False)[:estimated]
+        values = bracket(certificate, robust=np.logical_and.reduce(robust), lipschitz=lipschitz)
+        found.append(
+            {
+                "trial_id": trial,
+                "checkpoint": done[0].checkpoint,
+                "norm": wanted.norm,
+                "epsilon": wanted.epsilon,
+                "attacks": [job.wanted.attack for job in done],
+                "certified_lipschitz_examples": min(values["certified_examples"], len(lipschitz)),
+                **values,
+            }
+        )
     return found
 
 
@@ -99,34 +139,3 @@ def bounds_table(found: Sequence[Mapping[str, Any]], /) -> TextTable:
             "certified values are printed only: no file of the study holds them",
         ),
     )
-
-
-def _certified(own: Sequence[MeasurementJob], data: ImageData, *, count: int) -> dict[str, Any] | None:
-    """Return one trial's bounds on its first `count` images; None, after a note, where there are none."""
-    from analysis.data.results import read_examples
-    from analysis.data.schema import ResultsError
-    from analysis.heldout.measurements import examples_file
-    from trainables.certified.translation import UnsupportedModuleError
-    from trainables.checkpoints.format import CheckpointError
-    from trainables.evaluation.checkpoint import certify_checkpoint
-
-    done = [job for job in own if job.done]
-    wanted = done[0].wanted
-    try:
-        certificate = certify_checkpoint(replace(wanted, examples=count), data)
-        outcomes = [read_examples(examples_file(job.folder, job.key)) for job in done]
-    except (UnsupportedModuleError, CheckpointError, ResultsError, OSError) as error:
-        notes().print(f"no certified bounds of trial {done[0].row['trial_id']}: {error}")
-        return None
-    robust = [table["robust_correct"].to_numpy(zero_copy_only=False) for table in outcomes]
-    estimated = wanted.lipschitz.examples if wanted.lipschitz is not None and wanted.epsilon > 0 else 0
-    lipschitz = outcomes[0]["lipschitz"].to_numpy(zero_copy_only=False)[:estimated]
-    return {
-        "trial_id": done[0].row["trial_id"],
-        "checkpoint": done[0].checkpoint,
-        "norm": wanted.norm,
-        "epsilon": wanted.epsilon,
-        "attacks": [job.wanted.attack for job in done],
-        "certified_lipschitz_examples": min(count, len(lipschitz)),
-        **bracket(certificate, robust=np.logical_and.reduce(robust), lipschitz=lipschitz),
-    }

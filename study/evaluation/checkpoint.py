@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,9 +62,11 @@ def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None
     model, images, labels = prepare(request)
     found = _measure(request, model, images, labels)
     if request.examples is not None:
-        write_examples(request.examples, found)
+        correct = {"clean": found.measures.clean_correct, "pgd": found.measures.robust_correct}
+        correct |= {name: one.robust.cpu().numpy() for name, one in found.attacks.items()}
+        write_examples(request.examples, correct, found.lipschitz, found.certificate)
     if as_json:
-        results().print_json(json.dumps(_as_dict(request, found)))
+        results().print_json(data=_as_dict(request, found))
     else:
         _print(request, found)
 
@@ -222,32 +223,33 @@ def _certified(found: Evaluation) -> dict[str, float]:
     return bracket(found.certificate, robust=found.standing, lipschitz=found.measures.lipschitz)
 
 
-def write_examples(path: Path, found: Evaluation, /) -> None:
+def write_examples(
+    path: Path,
+    correct: Mapping[str, NDArray[np.bool_]],
+    lipschitz: LocalLipschitz | None,
+    certificate: Certificate | None,
+    /,
+) -> None:
     """Write each image's outcomes as NumPy arrays: accuracies of n images, Lipschitzness of the first m, bounds of k.
 
     `clean`, `fgsm`, `pgd` and each other attack's name: correct, (n,) bool. `lipschitz`, `lipschitz_scale_free` (m,)
     and the points where they were found, `witness` and `witness_scale_free`, (m, c, h, w). `certified` (k,) bool and
     `certified_lipschitz` (k,).
     """
-    lipschitz, measures = found.lipschitz, found.measures
-    arrays: dict[str, Any] = {
-        "clean": measures.clean_correct,
-        "pgd": measures.robust_correct,
-        "lipschitz": measures.lipschitz,
-    }
-    arrays |= {name: one.robust.cpu().numpy() for name, one in found.attacks.items()}
-    arrays |= {
-        "witness": lipschitz.points.cpu().numpy(),
-        "witness_scale_free": lipschitz.points_scale_free.cpu().numpy(),
-    }
-    if lipschitz.scale_free is not None:
-        arrays["lipschitz_scale_free"] = lipschitz.scale_free.cpu().numpy()
-    if found.certificate is not None:
-        arrays["certified"] = found.certificate.certified_correct.cpu().numpy()
-        arrays["certified_lipschitz"] = found.certificate.lipschitz_upper.cpu().numpy()
+    tensors: dict[str, Tensor | None] = {}
+    if lipschitz is not None:
+        tensors |= {"lipschitz": lipschitz.raw, "lipschitz_scale_free": lipschitz.scale_free}
+        tensors |= {"witness": lipschitz.points, "witness_scale_free": lipschitz.points_scale_free}
+    if certificate is not None:
+        tensors |= {
+            "certified": certificate.certified_correct,
+            "certified_lipschitz": certificate.lipschitz_upper,
+        }
+    arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+    arrays |= correct
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    notes().print(f"wrote {path}", soft_wrap=True)
+    notes().print(f"wrote {path}")
 
 
 def _print(request: CheckpointRequest, found: Evaluation) -> None:

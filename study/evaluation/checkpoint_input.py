@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from study.console import notes
 from study.directory.layout import checkpoint_root, open_config
 from study.directory.seed_plan import PLAN_FILE
-from study.errors import UsageError
+from study.errors import UsageError, short, usage_errors
 from trainables.checkpoints.files import is_url
 from trainables.registry import UnknownNameError
 from trainables.spec import DatasetSpec, Norm
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainables.data.base import ImageData
-
-Normalisation = Literal["none", "data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +52,7 @@ class CheckpointRequest:
     restarts: int
     limit: int | None
     examples: Path | None
-    normalisation: Normalisation
+    normalisation: Literal["none", "data"]
 
 
 def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
@@ -71,18 +69,14 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     from trainables.data import DataError, load_dataset
     from trainables.models.inputs import memory_format, to_device, to_unit
 
-    if request.examples is not None and not request.examples.parent.is_dir():
-        raise UsageError(f"--examples: folder {request.examples.parent} does not exist")
     root = None if request.data_root is None else str(request.data_root)
-    try:
+    with usage_errors(CheckpointError, DataError, UnknownNameError):
         state, spec = read_weights(request.checkpoint)
         data = load_dataset(DatasetSpec(name=request.dataset, root=root))
         trained = None if spec is None else spec["model"]["name"]
         if trained not in (None, request.model):
             raise UsageError(f"{request.checkpoint} holds model {trained}, got --model {request.model}")
         model = _network(request, data, state)
-    except (CheckpointError, DataError, UnknownNameError) as error:
-        raise UsageError(str(error)) from error
     if data.test is None:
         raise UsageError(f"data set {data.name} has no test split")
     check_radius(request.epsilon, norm=request.norm, data=data)
@@ -173,9 +167,8 @@ def check_radius(epsilon: float, /, *, norm: Norm, data: ImageData) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    said = str(error).strip().splitlines()
-    told = isinstance(error, (RuntimeError, TypeError, ValueError)) and said
-    return said[0] if told else f"{type(error).__name__}{f': {said[0]}' if said else ''}"
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines and isinstance(error, (RuntimeError, TypeError, ValueError)) else short(error)
 
 
 def _check_logits(model: nn.Module, images: Tensor, *, classes: int, name: str) -> None:

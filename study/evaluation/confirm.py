@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.heldout.members import CONFIRM_FOLDER as FOLDER
 from study.config.early_stopping import SchedulerConfig
@@ -17,61 +16,49 @@ from study.console import notes, results
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import evaluation_rows, read_rows
 from study.directory.seed_plan import Plan, Replica, read_plan
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.evaluation.selection import chosen_members
-from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of
+from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of, print_as_json
 from trainables.seeding import derive
 
-if TYPE_CHECKING:
-    from study.evaluation.jobs import MeasurementJob
 
-
-@dataclass(frozen=True, kw_only=True)
-class ConfirmRequest:
-    """What `confirm` is asked for.
-
-    Attributes:
-        seeds: New seeds for each member.
-        most: Most members of the front.
-        limit: The first so many test images; as many as on validation when None.
-        address: A Ray cluster; the study's own when None.
-        data_root: Where the data set's files lie here.
-    """
-
-    seeds: int
-    most: int
-    limit: int | None
-    address: str | None
-    data_root: Path | None
-
-
-def confirm(study_dir: Path, order: ConfirmRequest, /, *, as_json: bool) -> None:
+def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: bool) -> None:
     """Train chosen members with new seeds, measure those and the members themselves on test, and print both.
 
     Run again, it goes on where it was stopped, or adds what more seeds or members ask for. Exit code 1 when a seed
     or a measurement failed.
 
+    Args:
+        study_dir: The study's folder.
+        ask: The members, the test images, the data set's place here, and the Ray cluster; the study's own when None.
+        seeds: New seeds for each member.
+        as_json: Print one JSON object instead of a table.
+
     Raises:
         UsageError: No such study, no front, another process at work, data or cluster that are not there.
     """
     from study.directory.lock import only_driver
+    from study.tracking.tracker import known_study_id
 
     config = open_config(study_dir)
-    members = chosen_members(study_dir, read_rows([study_dir]), most=order.most)
+    members = chosen_members(study_dir, read_rows([study_dir]), most=ask.most)
     folder = study_dir / FOLDER
     folder.mkdir(exist_ok=True)
     with only_driver(folder):
-        plan = _planned(config, study_dir, folder, members, seeds=order.seeds)
-        own = confirm_config(config, plan, order)
+        before = read_plan(folder) or Plan((), known_study_id(study_dir))
+        plan = extend_plan(before, config, study_dir, members, seeds=seeds)
+        if len(plan) > len(before):
+            plan.write(folder)  # before anything is trained
+        own = confirm_config(config, plan, ask)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
         _train(own, folder)
-    problems = _measure(study_dir, config, own, members, order)
+    problems = _measure(study_dir, config, own, members, ask)
     show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
 
 
-def confirm_config(config: StudyConfig, plan: Plan, order: ConfirmRequest, /) -> StudyConfig:
+def confirm_config(config: StudyConfig, plan: Plan, ask: EvaluationRequest, /) -> StudyConfig:
     """Return the config of the confirmation: the study's, with a plan in place of its search."""
     search: SearchConfig = config.search.model_copy(
         update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
@@ -83,24 +70,11 @@ def confirm_config(config: StudyConfig, plan: Plan, order: ConfirmRequest, /) ->
         # every network is still to be measured on test
         "storage": config.storage.model_copy(update={"keep": "all"}),
     }
-    if order.address is not None:
-        changes["cluster"] = config.cluster.model_copy(update={"address": order.address})
-    if order.data_root is not None:
-        changes["dataset"] = replace(config.dataset, root=str(order.data_root.expanduser().resolve()))
+    if ask.address is not None:
+        changes["cluster"] = config.cluster.model_copy(update={"address": ask.address})
+    if ask.data_root is not None:
+        changes["dataset"] = replace(config.dataset, root=str(ask.data_root.expanduser().resolve()))
     return config.model_copy(update=changes)
-
-
-def _planned(
-    config: StudyConfig, study_dir: Path, folder: Path, members: Sequence[dict[str, Any]], *, seeds: int
-) -> Plan:
-    """Return the plan with what this order adds to it, written down before anything is trained."""
-    from study.tracking.tracker import known_study_id
-
-    before = read_plan(folder) or Plan((), known_study_id(study_dir))
-    plan = extend_plan(before, config, study_dir, members, seeds=seeds)
-    if len(plan) > len(before):
-        plan.write(folder)
-    return plan
 
 
 def extend_plan(
@@ -158,11 +132,7 @@ def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat
 
 
 def _train(config: StudyConfig, folder: Path) -> None:
-    """Train the seeds that are missing, as trials of a study of its own.
-
-    Raises:
-        SystemExit: 1 when the run failed, 130 or 143 when a signal ended it.
-    """
+    """Train the seeds that are missing, as trials of a study of its own; exit if the run failed or was stopped."""
     from study.cluster.preflight import Start, check_machines, require
     from study.cluster.ray_settings import listen_locally
     from study.driver.signals import StopSignals
@@ -198,30 +168,24 @@ def _train(config: StudyConfig, folder: Path) -> None:
 
 
 def _measure(
-    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], order: ConfirmRequest
+    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], ask: EvaluationRequest
 ) -> list[str]:
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
-    from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
+    from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
     from study.tracking.post_run import track_tested
-    from study.tracking.tracker import known_study_id
 
     folder = study_dir / FOLDER
-    ask = EvaluationRequest(front=True, trials=(), most=order.most, attacks=(), limit=order.limit)
     data = data_with_test(own, members)
     size = len(data.test or ())
-    examples = min(size, order.limit or config.evaluation.examples)
+    examples = min(size, ask.limit or config.evaluation.examples)
     known = evaluation_rows(study_dir)
     numbers = {row["number"] for row in members}
     replicas = read_rows([folder]).to_pylist()
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
-    jobs: list[MeasurementJob] = []
-    for row in members:
-        if not measured_enough(row, known, examples=examples):
-            options: dict[str, Any] = {"size": size, "chosen_by": "confirm", "thorough": False}
-            jobs.append(job_of(study_dir, config, row, ask, attack=COMPANION, **options))
-    for row in rows:
-        options = {"size": size, "chosen_by": "confirm", "thorough": False}
-        jobs.append(job_of(folder, own, row, ask, attack=COMPANION, **options))
+    options: dict[str, Any] = {"attack": COMPANION, "size": size, "chosen_by": "confirm", "thorough": False}
+    unmeasured = [row for row in members if not measured_enough(row, known, examples=examples)]
+    jobs = [job_of(study_dir, config, row, ask, **options) for row in unmeasured]
+    jobs += [job_of(folder, own, row, ask, **options) for row in rows]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
     notes().print(
@@ -229,11 +193,11 @@ def _measure(
         f"test images: {len(todo)} measurements to do"
     )
     with only_evaluation(study_dir):
-        problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address, occasion=now())
+        problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address)
     if todo:
         known = evaluation_rows(study_dir)
         track_tested(config, study_dir, members, known)
-        track_tested(own, folder, rows, known, parent_study_id=known_study_id(study_dir))
+        track_tested(own, folder, rows, known)
     return problems
 
 
@@ -259,27 +223,19 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
     """
     from analysis.data.schema import ResultsError
     from analysis.heldout.confirmation import as_tree
-    from analysis.heldout.measurements import uses_lines, uses_of_test
+    from analysis.heldout.measurements import uses_lines
     from analysis.heldout.members import curse_lines, read_on_test
     from analysis.tables.heldout_tables import confirmation_table
 
     for problem in problems:
         notes().print(f"failed: {problem}")
-    try:
+    with usage_errors(ResultsError):
         found = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
-    except ResultsError as error:
-        raise UsageError(str(error)) from error
     if found is None:
         return
     if as_json:
-        tree = {
-            "members": as_tree(found.members),
-            "winners_curse": {kind: vars(one) for kind, one in found.curse.items()},
-            "test_uses": len(found.evaluations),
-            "uses": [vars(use) for use in uses_of_test(found.evaluations)],
-            "failed": list(problems),
-        }
-        results().print_json(json.dumps(tree))
+        curse = {kind: vars(one) for kind, one in found.curse.items()}
+        print_as_json({"members": as_tree(found.members), "winners_curse": curse}, found.evaluations, problems)
         return
     console = results()
     console.print(confirmation_table(found.members, notes=curse_lines(found)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from analysis.data.schema import EVALUATION, EXAMPLE
 from analysis.heldout.measurements import examples_file
 from study.config.schema import StudyConfig
 from study.console import EvaluationProgress, notes
-from study.errors import UsageError
+from study.errors import UsageError, short
 from trainables.checkpoints.files import exists
 from trainables.evaluation.checkpoint import SPLIT, CheckpointMeasurement, MeasurementSpec, measure_checkpoint
 from trainables.runtime import code_revision
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trainables.data.base import ImageData
 
 _KEY_LENGTH = 10
+_Measured = Iterator[tuple["MeasurementJob", CheckpointMeasurement | Exception]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def check_weights(jobs: Sequence[MeasurementJob], /) -> None:
 
 
 def run_jobs(
-    jobs: Sequence[MeasurementJob], /, *, config: StudyConfig, data: ImageData, address: str | None, occasion: str
+    jobs: Sequence[MeasurementJob], /, *, config: StudyConfig, data: ImageData, address: str | None
 ) -> list[str]:
     """Measure what is not measured yet, each written as soon as it is there.
 
@@ -94,31 +95,35 @@ def run_jobs(
         config: The study's config; what a task asks of a cluster is what a trial does.
         data: The data set with its test split.
         address: A Ray cluster; None measures in this process, one after another.
-        occasion: When the command began, which goes into each row.
 
     Returns:
         One line for each that failed.
     """
     todo = [job for job in jobs if not job.done]
+    occasion = datetime.now(UTC).isoformat(timespec="seconds")
     problems: list[str] = []
     with EvaluationProgress(len(todo)) as progress:
-
-        def finish(job: MeasurementJob, found: CheckpointMeasurement | Exception) -> None:
+        if address is None or not todo:
+            measured = _one_by_one(todo, data, progress)
+        else:
+            measured = _on_cluster(todo, data, config=config, address=address)
+        for job, found in measured:
             if isinstance(found, Exception):
-                problems.append(f"{job.key}: {type(found).__name__}: {str(found).strip().splitlines()[0]}")
+                problems.append(f"{job.key}: {short(found)}")
             else:
                 record(job, found, occasion=occasion)
             progress.ended(_name(job), failed=isinstance(found, Exception))
-
-        if address is None:
-            _one_by_one(todo, data=data, progress=progress, finish=finish)
-        elif todo:
-            _on_cluster(todo, config=config, data=data, address=address, finish=finish)
     return problems
 
 
 def record(job: MeasurementJob, found: CheckpointMeasurement, /, *, occasion: str) -> dict[str, Any]:
-    """Write a measurement's per-example outcomes and then its row; return the row."""
+    """Write a measurement's per-example outcomes and then its row, and return the row.
+
+    Args:
+        job: What was measured.
+        found: The measurement.
+        occasion: When the command's measurements began, UTC, ISO 8601.
+    """
     measures, wanted, trial = found.measures, job.wanted, job.row
     columns = example_columns(
         {SPLIT: measures.examples(found.index)},
@@ -179,30 +184,17 @@ def only_evaluation(study_dir: Path, /) -> Iterator[None]:
         lock.release()
 
 
-def _one_by_one(
-    jobs: Sequence[MeasurementJob],
-    *,
-    data: ImageData,
-    progress: EvaluationProgress,
-    finish: Callable[[MeasurementJob, CheckpointMeasurement | Exception], None],
-) -> None:
+def _one_by_one(jobs: Sequence[MeasurementJob], data: ImageData, progress: EvaluationProgress) -> _Measured:
     for job in jobs:
         progress.begin(_name(job))
         try:
             found: CheckpointMeasurement | Exception = measure_checkpoint(job.wanted, data, report=progress.report)
         except Exception as error:  # noqa: BLE001 - one network that cannot be measured costs no other its turn
             found = error
-        finish(job, found)
+        yield job, found
 
 
-def _on_cluster(
-    jobs: Sequence[MeasurementJob],
-    *,
-    config: StudyConfig,
-    data: ImageData,
-    address: str,
-    finish: Callable[[MeasurementJob, CheckpointMeasurement | Exception], None],
-) -> None:
+def _on_cluster(jobs: Sequence[MeasurementJob], data: ImageData, *, config: StudyConfig, address: str) -> _Measured:
     from study.cluster.session import ray_session, reserved, sum_of
 
     with ray_session(config.model_copy(update={"cluster": config.cluster.model_copy(update={"address": address})})):
@@ -225,13 +217,8 @@ def _on_cluster(
                 found: CheckpointMeasurement | Exception = ray.get(ready[0])
             except Exception as error:  # noqa: BLE001 - whatever a worker answers with is this measurement's end
                 found = getattr(error, "cause", None) or error
-            finish(job, found)
+            yield job, found
 
 
 def _name(job: MeasurementJob) -> str:
     return f"trial {job.row['trial_id']}, {job.checkpoint}, {job.wanted.attack}"
-
-
-def now() -> str:
-    """Return the time as rows hold it: UTC, ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())

@@ -16,7 +16,7 @@ from analysis.heldout.members import CHOICE_FILE
 from study.console import notes
 from study.directory.lock import running_driver
 from study.directory.seed_plan import PLAN_FILE
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from trainables.checkpoints.files import write_text
 
 
@@ -123,10 +123,8 @@ def _choose(study_dir: Path, table: Any) -> ChosenFront:
             f"{study_dir} is being run by {driver}, and its front may still change: wait until it ends, or name "
             "trials with --trial ID"
         )
-    try:
+    with usage_errors(MixedStudiesError):
         front = front_of(table)
-    except MixedStudiesError as error:
-        raise UsageError(str(error)) from error
     if not front.num_rows:
         raise UsageError(
             f"{study_dir} has no front yet ({why_no_front(table)}): run `robust-study resume {study_dir}` where trials "

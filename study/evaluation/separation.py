@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, astuple
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config.values import with_numbers
 from study.console import PairProgress, notes, results
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from trainables.spec import EvaluationSpec, Norm
 
 if TYPE_CHECKING:
-    from trainables.data.base import RawImages
-    from trainables.separation.distances import PairDistances, Separation
+    from trainables.separation.distances import Separation
 
 _SHOWN = 10
 
@@ -64,13 +64,16 @@ def measured(
     dataset: str, /, *, norm: Norm, data_root: Path | None, train: int | None, test: int | None
 ) -> tuple[Separation, str]:
     """Return a data set's separation and its name; see `separation` for the arguments, and for what is raised."""
-    raw, name = _load(dataset, data_root)
+    from trainables.data import DataError, load_raw
+    from trainables.registry import UnknownNameError
+    from trainables.separation.distances import measure_separation
+
+    with usage_errors(DataError, UnknownNameError):
+        raw, name = load_raw(dataset, root=None if data_root is None else str(data_root))
     splits = {
         "train": _first(raw.train_images, raw.train_labels, train, "--train"),
         "test": _first(raw.test_images, raw.test_labels, test, "--test"),
     }
-    from trainables.separation.distances import measure_separation
-
     with PairProgress() as progress:
         found = measure_separation(splits, norm=norm, scale=raw.scale, on_progress=progress.update)
     return found, name
@@ -133,6 +136,9 @@ def columns(found: Separation, /, *, name: str) -> dict[str, Any]:
 
 def summary(found: Separation, /, *, name: str, epsilon: float) -> dict[str, Any]:
     """Return what the separation says in a few numbers, as JSON takes it; null where there is no such pair."""
+    from trainables.separation.distances import in_units
+
+    units = partial(in_units, norm=found.norm, scale=found.scale)
 
     def half(value: float | None) -> float | None:
         return None if value is None else value / 2
@@ -152,7 +158,7 @@ def summary(found: Separation, /, *, name: str, epsilon: float) -> dict[str, Any
                 "two_r": found.in_units(part.minimum),
                 "two_r_without_contradicting": found.in_units(part.consistent_minimum),
                 "closest": None if part.closest is None else [asdict(example) for example in part.closest],
-                "within_two_epsilon": _within(found, part, epsilon),
+                "within_two_epsilon": int((units(part.nearest.distance) <= 2 * epsilon).sum()),
             }
             for part in found.pairs
         },
@@ -179,16 +185,6 @@ def _radius(text: str | None, norm: Norm) -> float:
     if not 0 <= number < math.inf:
         raise UsageError(f"--epsilon must be finite and at least 0, got {text}")
     return number
-
-
-def _load(dataset: str, data_root: Path | None) -> tuple[RawImages, str]:
-    from trainables.data import DataError, load_raw
-    from trainables.registry import UnknownNameError
-
-    try:
-        return load_raw(dataset, root=None if data_root is None else str(data_root))
-    except (DataError, UnknownNameError) as error:
-        raise UsageError(str(error)) from error
 
 
 def _first(images: Any, labels: Any, count: int | None, option: str) -> tuple[Any, Any]:
@@ -243,12 +239,6 @@ def _remarks(found: Separation, facts: dict[str, Any]) -> list[str]:
         if count > _SHOWN:
             lines.append(f"  and {count - _SHOWN} more in contradicting_duplicates.csv")
     return lines
-
-
-def _within(found: Separation, part: PairDistances, epsilon: float) -> int:
-    from trainables.separation.distances import in_units
-
-    return int((in_units(part.nearest.distance, norm=found.norm, scale=found.scale) <= 2 * epsilon).sum())
 
 
 def _known(values: list[Any], known: list[bool]) -> list[Any]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from analysis.heldout.measurements import uses_lines, uses_of_test
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import open_config
 from study.directory.rows import evaluation_rows, read_rows
-from study.errors import UsageError
-from study.evaluation.bounds import bounds_table, certified_trials
+from study.errors import UsageError, usage_errors
+from study.evaluation.bounds import bounds_table, certificates, certified_trials
 from study.evaluation.checkpoint_input import check_radius
 from study.evaluation.selection import chosen_members, named_trials
 
 if TYPE_CHECKING:
     from study.evaluation.jobs import MeasurementJob
+    from trainables.certified.certificate import Certificate
     from trainables.data.base import ImageData
     from trainables.spec import Norm
 
@@ -46,6 +47,7 @@ class EvaluationRequest:
         steps: Attack steps.
         restarts: Attack restarts.
         limit: The first so many test images; as many as on validation when None.
+        examples: Where each image's outcomes are written, of one trial named by the user; None for nowhere.
         address: A Ray cluster; None measures in this process.
         data_root: Where the data set's files lie here.
     """
@@ -60,6 +62,7 @@ class EvaluationRequest:
     steps: int | None = None
     restarts: int | None = None
     limit: int | None = None
+    examples: Path | None = None
     address: str | None = None
     data_root: Path | None = None
 
@@ -73,14 +76,18 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
     Raises:
         UsageError: No such study or trial, no front, missing weights, or a data set that is not there.
     """
-    from study.evaluation.jobs import check_weights, now, only_evaluation, run_jobs
+    from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
 
+    if ask.examples is not None and len(ask.trials) != 1:
+        raise UsageError(f"--examples has no use with {study_dir} --front or several trials: name one with --trial ID")
     config = open_config(study_dir)
     table = read_rows([study_dir])
     rows, chosen_by = _chosen(study_dir, table, ask)
     data = data_with_test(config, rows, data_root=ask.data_root)
     _check_threat(config, ask, data)
-    jobs = _jobs(study_dir, config, rows, ask, size=len(data.test or ()), chosen_by=chosen_by)
+    options: dict[str, Any] = {"size": len(data.test or ()), "chosen_by": chosen_by}
+    attacks = (COMPANION, *ask.attacks)
+    jobs = [job_of(study_dir, config, row, ask, attack=attack, **options) for row in rows for attack in attacks]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
     wanted = jobs[0].wanted
@@ -89,13 +96,15 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
         f"images: {len(jobs)} measurement{'s' * (len(jobs) != 1)}, {len(jobs) - len(todo)} already there"
     )
     with only_evaluation(study_dir):
-        problems = run_jobs(jobs, config=config, data=data, address=ask.address, occasion=now())
+        problems = run_jobs(jobs, config=config, data=data, address=ask.address)
     if todo:
         from study.tracking.post_run import track_tested
 
         track_tested(config, study_dir, rows, evaluation_rows(study_dir))
-    bounds = certified_trials(jobs, data) if ask.trials else []
-    _print(study_dir, rows, bounds, problems, as_json=as_json)
+    proofs = certificates(jobs, data) if ask.trials else {}
+    if ask.examples is not None and not problems:
+        _write_examples(ask.examples, jobs, data, proofs.get(rows[0]["trial_id"]))
+    _print(study_dir, rows, certified_trials(jobs, proofs), problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
 
@@ -111,10 +120,8 @@ def data_with_test(
     from trainables.data import DataError, load_dataset
 
     dataset = config.dataset if data_root is None else replace(config.dataset, root=str(data_root))
-    try:
+    with usage_errors(DataError):
         data = load_dataset(dataset)
-    except DataError as error:
-        raise UsageError(str(error)) from error
     if data.test is None or not len(data.test):
         raise UsageError(f"data set {data.name} has no test split to measure on")
     for row in rows:
@@ -153,23 +160,6 @@ def _chosen(study_dir: Path, table: Any, ask: EvaluationRequest) -> tuple[list[d
                 "measure it nonetheless"
             )
     return named or members, "front"
-
-
-def _jobs(
-    study_dir: Path,
-    config: StudyConfig,
-    rows: Sequence[dict[str, Any]],
-    ask: EvaluationRequest,
-    *,
-    size: int,
-    chosen_by: str,
-) -> list[MeasurementJob]:
-    found = []
-    for row in rows:
-        found.append(job_of(study_dir, config, row, ask, attack=COMPANION, size=size, chosen_by=chosen_by))
-        for attack in ask.attacks:
-            found.append(job_of(study_dir, config, row, ask, attack=attack, size=size, chosen_by=chosen_by))
-    return found
 
 
 def job_of(
@@ -233,6 +223,29 @@ def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoi
     return str(here if noted is None or exists(here) else noted)
 
 
+def _write_examples(
+    path: Path, jobs: Sequence[MeasurementJob], data: ImageData, certificate: Certificate | None
+) -> None:
+    """Write one trial's outcomes; the points of its Lipschitz estimate, which no row holds, are searched for again."""
+    from analysis.data.results import read_examples
+    from analysis.data.schema import ResultsError
+    from analysis.heldout.measurements import examples_file
+    from study.evaluation.checkpoint import write_examples
+    from trainables.checkpoints.format import CheckpointError
+    from trainables.evaluation.checkpoint import measure_checkpoint
+    from trainables.evaluation.lipschitz import LocalLipschitz
+
+    estimates: list[LocalLipschitz] = []
+    quick = replace(jobs[0].wanted, attack=SINGLE_STEP, steps=1, restarts=1, checks="cheap")
+    with usage_errors(ResultsError, CheckpointError, OSError):
+        outcomes = {job.wanted.attack: read_examples(examples_file(job.folder, job.key)) for job in jobs}
+        measure_checkpoint(quick, data, on_lipschitz=estimates.append)
+    columns = {"clean": outcomes[COMPANION]["clean_correct"]}
+    columns |= {attack: table["robust_correct"] for attack, table in outcomes.items()}
+    correct = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
+    write_examples(path, correct, estimates[0] if estimates else None, certificate)
+
+
 def _print(
     study_dir: Path,
     rows: Sequence[dict[str, Any]],
@@ -241,7 +254,6 @@ def _print(
     *,
     as_json: bool,
 ) -> None:
-    from analysis.heldout.measurements import uses_lines, uses_of_test
     from analysis.tables.heldout_tables import evaluation_table
 
     for problem in problems:
@@ -250,14 +262,7 @@ def _print(
     trials = {row["trial_id"] for row in rows}
     shown = [row for row in everything if row["trial_id"] in trials]
     if as_json:
-        tree = {
-            "evaluations": shown,
-            "certified": list(bounds),
-            "test_uses": len(everything),
-            "uses": [vars(use) for use in uses_of_test(everything)],
-            "failed": list(problems),
-        }
-        results().print_json(json.dumps(tree))
+        print_as_json({"evaluations": shown, "certified": list(bounds)}, everything, problems)
         return
     console = results()
     if shown:
@@ -266,3 +271,11 @@ def _print(
         console.print(bounds_table(bounds))
     for line in uses_lines(everything):
         console.print(line)
+
+
+def print_as_json(
+    tree: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], problems: Sequence[str], /
+) -> None:
+    """Print values on test as one JSON object, with all uses of test, from their evaluation rows, and what failed."""
+    uses = {"test_uses": len(evaluations), "uses": [vars(use) for use in uses_of_test(evaluations)]}
+    results().print_json(data={**tree, **uses, "failed": list(problems)})

@@ -12,6 +12,7 @@ from pathlib import Path
 from study.console import notes, results
 from study.directory.layout import open_config
 from study.directory.lock import LOG_FILE, Driver, process_start, remote_driver_hint, running_driver
+from study.directory.rows import count_rows
 from study.errors import UsageError
 
 START_SECONDS = 120.0
@@ -83,8 +84,6 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
             console.print(f"{driver} is still stopping: wait, or run `robust-study stop {study_dir} --now`")
             raise SystemExit(1)
         console.print(f"stopped {driver}")
-    from study.directory.rows import count_rows
-
     done = count_rows(study_dir)
     console.print(f"{done} of {config.num_trials} trials are done")
     if done < config.num_trials:
@@ -92,7 +91,6 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
 
 
 def _end(driver: Driver, *, now: bool) -> bool:
-    """Stop a driver, and return whether it has ended."""
     _send(driver, signal.SIGTERM)
     if now:
         time.sleep(0.2)  # two signals that are pending at once may be delivered in either order

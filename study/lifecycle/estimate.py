@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from study.cluster.gpu_memory import first_images
 from study.config.schema import StudyConfig
 from study.console import duration, notes, results
-from study.directory.disk import DiskNeed, disk_need, size_text
+from study.directory.disk import disk_need, size_text
 from study.directory.layout import checkpoint_root
-from trainables.data.base import ImageData, Split
+from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
 from trainables.training.fit import trainer_for
 
@@ -23,59 +24,29 @@ PROBE_EXAMPLES = 32
 PROBE_EPOCHS = 3
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """The time and disk space that a study needs.
+def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> None:
+    """Print what `launch` would do, and the time and disk space needed.
 
-    Attributes:
-        seconds_per_trial: Seconds of one trial on its own, by method.
-        concurrent: Number of trials that run at once.
-        seconds: Wall time of the whole study in seconds, without start-up.
-        disk: The disk space.
+    A few batches of each method are timed on this machine and scaled up to the study.
     """
-
-    seconds_per_trial: dict[str, float]
-    concurrent: int
-    seconds: float
-    disk: DiskNeed
-
-
-def estimate(config: StudyConfig, /, *, data: ImageData) -> Estimate:
-    """Time a few batches of each method on this machine and scale them up to the study.
-
-    Args:
-        config: The study's config.
-        data: Its data set.
-    """
-    seconds: dict[str, float] = {}
+    seconds_per_trial: dict[str, float] = {}
     size = 0
     for method in config.search.methods:
         notes().print(f"measuring {method} ...")
-        seconds[method], size = _probe(config, method, data=data)
+        seconds_per_trial[method], size = _probe(config, method, data=data)
     concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
     concurrent = min(concurrent, config.num_trials)
-    mean = sum(seconds.values()) / len(seconds)
-    need = disk_need(config, trials=config.num_trials, checkpoint=size, val_size=len(data.val))
-    return Estimate(
-        seconds_per_trial=seconds,
-        concurrent=concurrent,
-        seconds=mean * config.num_trials / concurrent,
-        disk=need,
-    )
-
-
-def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> None:
-    """Print what `launch` would do, and the time and disk space needed."""
-    needs = estimate(config, data=data)
+    mean = sum(seconds_per_trial.values()) / len(seconds_per_trial)
     console = results()
     console.print(f"study {config.name} would run {config.num_trials} trials in {folder}")
-    for method, seconds in needs.seconds_per_trial.items():
+    for method, seconds in seconds_per_trial.items():
         console.print(f"  {method}: about {duration(seconds)} per trial")
-    console.print(f"time: about {duration(needs.seconds)} on this machine, {needs.concurrent} trials at a time")
+    total = duration(mean * config.num_trials / concurrent)
+    console.print(f"time: about {total} on this machine, {concurrent} trials at a time")
     if config.scheduler.name != "none":
         console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
         console.print("  the time above does not include its savings")
-    disk = needs.disk
+    disk = disk_need(config, trials=config.num_trials, checkpoint=size, val_size=len(data.val))
     root = checkpoint_root(config, folder)
     console.print(f"disk: about {size_text(disk.rows)} of results; checkpoints in {root}:")
     console.print(
@@ -98,7 +69,7 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     spec = config.trial_spec(proposal, number=0)
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(PROBE_EXAMPLES, len(data.val))
-    trainer = trainer_for(_shortened(spec, measured), data=replace(data, train=_first(data.train, images)))
+    trainer = trainer_for(_shortened(spec, measured), data=first_images(data, images))
     trainer.run_epoch()  # the first epoch includes torch's one-off initialisation
     start = time.perf_counter()
     trainer.run_epoch()
@@ -120,7 +91,3 @@ def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:
     lipschitz = replace(spec.evaluation.lipschitz, examples=measured)
     evaluation = replace(spec.evaluation, every=PROBE_EPOCHS, examples=measured, lipschitz=lipschitz)
     return replace(spec, training=replace(spec.training, epochs=PROBE_EPOCHS), evaluation=evaluation)
-
-
-def _first(split: Split, count: int) -> Split:
-    return Split(split.images[:count], split.labels[:count], split.index[:count])

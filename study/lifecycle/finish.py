@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from analysis.tables.front_table import front_table
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import REPORT_FILE
 from study.directory.rows import read_rows
 from study.lifecycle.publish import publish
 from study.reports.failures import causes, failure_table
-from study.reports.pareto import print_front, write_figures
 from study.search.optuna_study import out_of_time
 from study.tracking.tracker import FLUSH_SECONDS, Tracker
 
@@ -42,21 +42,18 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     timeout = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
     problem = tracker.close(status, reason=reason, timeout=timeout)
     if table.num_rows:
-        print_front(table, console=console)
+        console.print(front_table(table))
     if written:
-        console.print(
-            f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}", soft_wrap=True, highlight=False
-        )
+        console.print(f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}")
     if (study_dir / REPORT_FILE).exists():
-        console.print(f"report: {study_dir / REPORT_FILE}", soft_wrap=True, highlight=False)
+        console.print(f"report: {study_dir / REPORT_FILE}")
     failures = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
     if failures:
         console.print(failure_table(failures))
     if problem:
         remarks.print(
             f"MLflow is missing: {problem}. All results are in {study_dir}; upload them with: "
-            f"robust-study sync {study_dir}",
-            soft_wrap=True,
+            f"robust-study sync {study_dir}"
         )
     else:
         remarks.print("tracking verified")
@@ -75,7 +72,9 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
 
 def _draw(table: Any, folder: Path) -> list[Path]:
     try:
-        return write_figures(table, folder)
+        from analysis.plots.trials.pareto import write_pareto
+
+        return write_pareto(table, folder)
     except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the results are on disk
         notes().print(
             f"the figures could not be drawn ({type(error).__name__}: {error}); draw them with: robust-study pareto"

@@ -15,8 +15,8 @@ from analysis.fronts.objectives import FRONT, values
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory.layout import member_folder
+from study.errors import short
 from study.reports.radius_curves import CURVE, write_curve
-from study.tracking.client import short
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

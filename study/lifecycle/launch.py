@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cluster.preflight import CHECKS, Start, check_config, require
+from study.cluster.preflight import CHECKS, Start, check_config, new_start, require
 from study.cluster.ray_settings import listen_locally
 from study.config.loading import load_config, write_yaml
 from study.config.paths import resolved
@@ -28,37 +28,6 @@ if TYPE_CHECKING:
 
 
 def launch(
-    source: str,
-    /,
-    *,
-    assignments: Sequence[str],
-    out: Path,
-    data_root: Path | None,
-    address: str | None,
-    detached: bool = False,
-) -> None:
-    """Run a new study and draw its front.
-
-    Args:
-        source: YAML file or preset.
-        assignments: `key=value` replacements.
-        out: Folder in which the study's folder is created.
-        data_root: Replaces `dataset.root`.
-        address: Replaces `cluster.address`.
-        detached: Run the study in the background, and return once its driver has started.
-
-    Raises:
-        UsageError: The input is invalid; nothing has been started or written.
-    """
-    start = require(_start(source, assignments=assignments, out=out, data_root=data_root, address=address))
-    folder = create(start.config, out)
-    if detached:
-        detach(folder)
-    else:
-        run(start.config, folder, data=start.data)
-
-
-def dry_run(
     source: str | Mapping[str, Any],
     /,
     *,
@@ -66,13 +35,29 @@ def dry_run(
     out: Path,
     data_root: Path | None,
     address: str | None,
+    dry_run: bool = False,
+    detached: bool = False,
 ) -> None:
-    """Run the checks of `launch` and print the time and disk space needed; see `launch` for the arguments."""
-    from study.lifecycle.estimate import print_estimate
+    """Run a new study, described by the arguments of `study.cluster.preflight.new_start`, and draw its front.
 
-    start = require(_start(source, assignments=assignments, out=out, data_root=data_root, address=address))
-    if start.data is not None:
-        print_estimate(start.config, start.study_dir, data=start.data)
+    With `dry_run`, only run the checks, and print the time and disk space needed. With `detached`, run the study in the
+    background, and return once its driver has started.
+
+    Raises:
+        UsageError: The input is invalid; nothing has been started or written.
+    """
+    start = require(new_start(source, assignments=assignments, out=out, data_root=data_root, address=address))
+    if dry_run:
+        from study.lifecycle.estimate import print_estimate
+
+        if start.data is not None:
+            print_estimate(start.config, start.study_dir, data=start.data)
+        return
+    folder = create(start.config, out)
+    if detached:
+        detach(folder)
+    else:
+        run(start.config, folder, data=start.data)
 
 
 def resume(
@@ -98,7 +83,14 @@ def resume(
             data set is missing, or another driver runs it.
     """
     stored = open_config(study_dir)
-    _require_resumable(study_dir)
+    if read_plan(study_dir) is not None:
+        raise UsageError(
+            f"{study_dir} has the new seeds of another study: resume them with "
+            f"`robust-study confirm {study_dir.parent} --seeds K`"
+        )
+    other = living_driver(study_dir)
+    if other is not None and other.pid != os.getpid():
+        raise refusal(study_dir, other)
     config = resolved(load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address))
     if add_trials:
         more = {"num_trials": config.search.num_trials + add_trials}
@@ -113,32 +105,6 @@ def resume(
         detach(study_dir)
     else:
         run(config, study_dir, data=start.data)
-
-
-def _require_resumable(study_dir: Path) -> None:
-    """Raise a UsageError where a folder is of another study's new seeds, or another driver runs its study."""
-    if read_plan(study_dir) is not None:
-        raise UsageError(
-            f"{study_dir} has the new seeds of another study: resume them with "
-            f"`robust-study confirm {study_dir.parent} --seeds K`"
-        )
-    other = living_driver(study_dir, print_line=notes().print)
-    if other is not None and other.pid != os.getpid():
-        raise refusal(study_dir, other)
-
-
-def _start(
-    source: str | Mapping[str, Any],
-    *,
-    assignments: Sequence[str],
-    out: Path,
-    data_root: Path | None,
-    address: str | None,
-) -> Start:
-    """Return the new study that a config describes, with paths, addresses and defaults resolved."""
-    root = None if data_root is None else str(data_root)
-    config = resolved(load_config(source, assignments=assignments, data_root=root, address=address))
-    return Start(config, out / config.name, is_new=True)
 
 
 def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> None:

@@ -10,9 +10,9 @@ from analysis.fronts.front import front_of
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory.layout import CONFIG_FILE, REPORT_FILE, TRACKING_FOLDER
+from study.errors import short
 from study.lifecycle.front_members import publish_members
 from study.reports.report import report_page
-from study.tracking.client import short
 from study.tracking.export import write_csv
 from study.tracking.tracker import Tracker
 
@@ -43,7 +43,10 @@ def publish(
         front = front_of(table)
         tracker.front(front["trial_id"].to_pylist())
         tracker.artifacts([study_dir / CONFIG_FILE], "config")
-        tracker.artifacts(_front_files(front, study_dir / TRACKING_FOLDER), "front")
+        front_files = [study_dir / TRACKING_FOLDER / name for name in ("front.parquet", "front.csv")]
+        write_table(front_files[0], front)
+        write_csv(front_files[1], front)
+        tracker.artifacts(front_files, "front")
         tracker.artifacts(sorted(path for path in (study_dir / FIGURES).glob("*") if path.is_file()), FIGURES)
         if not hurried:
             # before the report, which shows the members' curves
@@ -56,7 +59,6 @@ def publish(
 
 
 def _write_report(study_dir: Path) -> None:
-    """Write the report into the study's folder, replacing an earlier one."""
     notes().print("writing the report ...")
     try:
         (study_dir / REPORT_FILE).write_text(report_page(study_dir), encoding="utf-8")
@@ -64,11 +66,3 @@ def _write_report(study_dir: Path) -> None:
         notes().print(
             f"the report could not be written ({short(error)}); write it with: robust-study report {study_dir}"
         )
-
-
-def _front_files(front: Any, folder: Path) -> list[Path]:
-    """Write the front's rows as Parquet and CSV."""
-    paths = [folder / "front.parquet", folder / "front.csv"]
-    write_table(paths[0], front)
-    write_csv(paths[1], front)
-    return paths

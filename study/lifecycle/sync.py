@@ -11,10 +11,9 @@ from study.directory.rows import read_rows
 from study.directory.seed_plan import read_plan
 from study.errors import UsageError
 from study.lifecycle.publish import publish
-from study.reports.pareto import write_figures
 from study.search.optuna_study import out_of_time
 from study.tracking.study_metadata import study_params, study_tags
-from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
+from study.tracking.tracker import FLUSH_SECONDS, known_study_id, open_tracker
 
 SECONDS_A_TRIAL = 5.0
 """Time added per trial to the longest wait: models and figures of front members take long to upload."""
@@ -34,20 +33,14 @@ def sync(study_dir: Path, /) -> None:
     study_id = known_study_id(study_dir)
     if study_id is None:
         raise UsageError(f"{study_dir} has not been tracked yet: run `robust-study resume {study_dir}`")
-    tracking, plan = config.tracking, read_plan(study_dir)
-    tracker = Tracker(
-        study=config.name,
-        study_id=study_id,
-        study_dir=study_dir,
-        uri=tracking.uri,
-        experiment=tracking.experiment,
-        from_start=True,
-        parent_study_id=None if plan is None else plan.parent_study_id,
-    )
+    plan = read_plan(study_dir)
+    tracker = open_tracker(config, study_dir, study_id=study_id, from_start=True)
     tracker.start(study_params(config), study_tags(config))
     tracker.settle(table.to_pylist())
     if table.num_rows and plan is None:
-        write_figures(table, study_dir / "figures")
+        from analysis.plots.trials.pareto import write_pareto
+
+        write_pareto(table, study_dir / "figures")
         publish(config, study_dir, table, tracker=tracker)
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     problem = tracker.close(
@@ -56,8 +49,8 @@ def sync(study_dir: Path, /) -> None:
         timeout=FLUSH_SECONDS + SECONDS_A_TRIAL * table.num_rows,
     )
     if problem:
-        notes().print(f"MLflow at {tracker.uri} is still missing: {problem}", soft_wrap=True)
+        notes().print(f"MLflow at {tracker.uri} is still missing: {problem}")
         raise SystemExit(1)
-    results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}", soft_wrap=True)
+    results().print(f"tracking verified: {table.num_rows} trials in {tracker.uri}")
     if plan is None and read_plan(study_dir / CONFIRM_FOLDER) is not None:
         sync(study_dir / CONFIRM_FOLDER)

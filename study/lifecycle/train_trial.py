@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from study.console import duration, notes, results
 from study.directory.layout import open_config
 from study.directory.rows import read_rows
 from study.directory.seed_plan import read_plan
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from trainables.spec import TrialSpec
 
 
@@ -29,11 +28,11 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
         UsageError: The study, trial or spec does not exist or is invalid.
         SystemExit: 1 when the row differs from the study's.
     """
-    if source.is_dir() and trial is None:
-        raise UsageError(f"--trial ID is required for a study folder: which trial of {source} to train")
     recorded: dict[str, Any] | None = None
     if source.is_dir():
-        spec, recorded = _trial_of_study(source, trial or "")
+        if trial is None:
+            raise UsageError(f"--trial ID is required for a study folder: which trial of {source} to train")
+        spec, recorded = _trial_of_study(source, trial)
     elif trial is not None:
         raise UsageError(f"--trial requires a study folder, got {source}")
     else:
@@ -43,7 +42,7 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
     stopped = recorded is not None and recorded["status"] == "stopped_early"
     row = _train(spec, save=save, epochs=recorded["epochs"] if recorded is not None and stopped else None)
     if as_json:
-        results().print_json(json.dumps(row))
+        results().print_json(data=row)
     else:
         _print_row(row)
     if recorded is not None:
@@ -56,20 +55,15 @@ def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[st
     from trainables.training.fit import trainer_for
 
     console = notes()
-
-    def report(row: dict[str, Any]) -> None:
-        console.print(
-            f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
-            f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
-        )
-
-    try:
+    with usage_errors(DataError, ValueError):
         trainer = trainer_for(spec)
         while not trainer.done and trainer.epoch != epochs:
-            report(trainer.run_epoch())
+            row = trainer.run_epoch()
+            console.print(
+                f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
+                f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
+            )
         outcome = trainer.outcome()
-    except (DataError, ValueError) as error:
-        raise UsageError(str(error)) from error
     if save is not None:
         trainer.save(save)
         console.print(f"wrote {save}")

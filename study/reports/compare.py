@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +9,12 @@ from study.config.loading import read_yaml
 from study.console import results
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import reference_of
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.reports.posterior import belief_of, examples_of
 from study.reports.sources import StudySources, gather_each
 
 if TYPE_CHECKING:
     from analysis.tables.comparison import Side
-
-DEFAULT_FILE = "comparison.html"
 
 
 def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: bool = False) -> None:
@@ -33,6 +30,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
         UsageError: Results that are unreadable, empty or of different measurements within one study, or the same study
             twice.
     """
+    from analysis.fronts.front import require_like_for_like
     from analysis.report.comparison_page import build_comparison
 
     sources = (first, second)
@@ -42,39 +40,29 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
     labels = [", ".join(dict.fromkeys(study.table["study"].to_pylist())) for study in studies]
     if labels[0] == labels[1]:
         labels = [f"{label} ({source})" for label, source in zip(labels, sources, strict=True)]
-    sides = [_checked_side(*each) for each in zip(sources, labels, studies, strict=True)]
-    sides = [_with_config_and_outcomes(*each) for each in zip(sides, sources, studies, strict=True)]
-    try:
+    for source, study in zip(sources, studies, strict=True):
+        try:
+            require_like_for_like(study.table)
+        except ValueError as error:
+            raise UsageError(
+                f"{source}: {str(error).partition(', so they share')[0]}: each side must be of one measurement"
+            ) from error
+    sides = [_side(*each) for each in zip(labels, sources, studies, strict=True)]
+    with usage_errors(ValueError):
         page = build_comparison(sides[0], sides[1], reference=reference_of(sources))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    file = out or Path(DEFAULT_FILE)
+    file = out or Path("comparison.html")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     results().print(str(file))
 
 
-def _checked_side(source: Path, label: str, study: StudySources) -> Side:
-    from analysis.fronts.front import require_like_for_like
-    from analysis.tables.comparison import Side
-
-    side = Side(label=label, table=study.table)
-    try:
-        require_like_for_like(side.table)
-    except ValueError as error:
-        raise UsageError(
-            f"{source}: {str(error).partition(', so they share')[0]}: each side must be of one measurement"
-        ) from error
-    return side
-
-
-def _with_config_and_outcomes(side: Side, source: Path, study: StudySources) -> Side:
-    """Return a side with its study's config, front probabilities and per-example outcomes."""
-    from analysis.tables.comparison import best_of_methods
+def _side(label: str, source: Path, study: StudySources) -> Side:
+    from analysis.tables.comparison import Side, best_of_methods
 
     config = source / CONFIG_FILE
-    return replace(
-        side,
+    return Side(
+        label=label,
+        table=study.table,
         config=read_yaml(config) if config.is_file() else {},
         belief=belief_of(study.sources, study.table),
         outcomes=_outcomes(study, {row["trial_id"] for row in best_of_methods(study.table).values()}),
@@ -82,7 +70,6 @@ def _with_config_and_outcomes(side: Side, source: Path, study: StudySources) -> 
 
 
 def _outcomes(study: StudySources, trials: set[str]) -> Any:
-    """Return the validation outcomes of some trials of a study; None if there are none."""
     from analysis.data.schema import ResultsError
     from analysis.statistics.intervals import outcomes
 

@@ -54,13 +54,10 @@ def _recorded(name: str, norm: str, home: Path) -> Any:
         except ResultsError as error:
             notes().print(f"skipped: {error}")
             continue
-        if _same(distances["dataset"].to_pylist(), name) and set(distances["norm"].to_pylist()) == {norm}:
+        names, norms = (set(distances[column].to_pylist()) for column in ("dataset", "norm"))
+        if names in ({name}, {Path(name).name}) and norms == {norm}:
             return distances
     return None
-
-
-def _same(recorded: list[str], name: str) -> bool:
-    return set(recorded) in ({name}, {Path(name).name})
 
 
 def _measured(name: str, norm: str, home: Path) -> Any:

@@ -45,7 +45,7 @@ def draw_all(
     written = write_paper_figures(material, folder, formats=formats, width=WIDTHS[width])
     for path in written:
         notes().print(f"wrote {path}")
-    results().print(str(folder), soft_wrap=True, highlight=False)
+    results().print(str(folder))
     if out is None:
         from study.tracking.post_run import add_files
 
@@ -53,20 +53,17 @@ def draw_all(
 
 
 def _note_missing(material: StudyMaterial, home: Path) -> None:
-    """Print which figures are missing or incomplete, and how to complete them."""
     from analysis.statistics.importance import LEAST
 
     if any(not curve.measured for curve in material.curves):
         notes().print(
             f"accuracy against epsilon has only two radii for some members; robust-study resume {home} measures more "
-            "(for `tracking.models` members whose checkpoints are kept)",
-            soft_wrap=True,
+            "(for `tracking.models` members whose checkpoints are kept)"
         )
     if not material.importance:
         notes().print(f"no importance figure: fewer than {LEAST} sound trials, or nothing varies")
     if material.separation is None:
         notes().print(
             "the data set's separation is not measured, so no figure shows the theorem's radius; measure it with: "
-            f"{command_for(material.table, home)}",
-            soft_wrap=True,
+            f"{command_for(material.table, home)}"
         )

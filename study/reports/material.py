@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import reference_of
-from study.errors import UsageError
+from study.errors import usage_errors
 from study.reports.dataset_separation import distances_of
 from study.reports.posterior import belief_of
 from study.reports.radius_curves import front_curves
@@ -33,7 +33,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
 
     table = with_mixed_allowed(sources.table) if allow_mixed else sources.table
     folders = list(sources.sources.values())
-    try:
+    with usage_errors(ValueError):
         require_like_for_like(table)
         devices, unit = _hours(folders)
         objectives = objectives_shown(folders)
@@ -52,8 +52,6 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
             unit=unit,
             on_test=sources.on_test(),
         )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _hours(folders: list[Path]) -> tuple[float, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from study.console import notes, results
 from study.directory.rows import reference_of
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 from study.reports.sources import StudySources, gather, home_of
 
 FORMATS = ("png", "pdf", "svg", "html")
@@ -45,6 +45,7 @@ def draw(
     """
     from analysis.fronts.front import on_front
     from analysis.fronts.objectives import FRONT
+    from analysis.plots.trials.pareto import write_pareto
     from analysis.tables.paper_table import write_paper_table
 
     _check(formats, objectives)
@@ -62,15 +63,13 @@ def draw(
     folder = out or home_of(study_dirs[0]) / "figures"
     target = None if prefer is None else _target(prefer, objectives)
     over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
-    try:
+    with usage_errors(ValueError):
         on_front(table, **over)  # raises before anything is written if the rows share no front
         belief = _belief(studies)
         drawn = formats if len(objectives) > 1 else ()
-        written = write_figures(table, folder, formats=drawn, belief=belief, **over)
+        written = write_pareto(table, folder, formats=drawn, belief=belief, **over)
         written += write_paper_table(table, folder, allow_mixed=allow_mixed)
         _print(table, target=target, belief=belief, reference=reference_of(study_dirs), **over)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     notes().print("\n".join(f"wrote {path}" for path in written))
     if not drawn:
         notes().print("one objective: a table and data, no figure")
@@ -85,11 +84,10 @@ def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
 
 
 def _print(table: Any, /, *, target: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
-    """Print the front with its uncertainty, the member nearest to a target, and each method's front."""
-    from analysis.tables.front_table import method_fronts_table
+    from analysis.tables.front_table import front_table, method_fronts_table
 
     console = results()
-    print_front(table, console=console, intervals=True, belief=belief, reference=reference, **over)
+    console.print(front_table(table, intervals=True, belief=belief, reference=reference, **over))
     if target is not None:
         console.print(_nearest(table, target, **over))
     console.print(method_fronts_table(table, reference=reference, **over))
@@ -132,17 +130,3 @@ def _nearest(table: Any, target: Sequence[float], /, *, objectives: Sequence[str
     index = nearest_member(points, target, maximise=directions(objectives))
     preferred, nearest = (", ".join(f"{value:.4g}" for value in point) for point in (target, points[index]))
     return f"nearest to ({preferred}): trial {members['trial_id'][index]} at ({nearest})"
-
-
-def write_figures(table: Any, folder: Path, /, **options: Any) -> list[Path]:
-    """Write the front's figures and data to a folder; see `analysis.plots.trials.pareto.write_pareto`."""
-    from analysis.plots.trials.pareto import write_pareto
-
-    return write_pareto(table, folder, **options)
-
-
-def print_front(table: Any, /, *, console: Any, **options: Any) -> None:
-    """Print the front as a table, its hypervolume and the reference point."""
-    from analysis.tables.front_table import front_table
-
-    console.print(front_table(table, **options))

@@ -59,7 +59,11 @@ def examples_of(sources: Mapping[str, Path], trials: Collection[str], /) -> Any:
     from analysis.data.results import read_examples
     from analysis.data.schema import EXAMPLE, ResultsError
 
-    homes = {label: _home(source) for label, source in sources.items()}
+    # outcomes are in a study's folder, or in the file that `export` writes beside its rows
+    homes = {
+        label: source.with_suffix(".examples.parquet") if source.is_file() else source
+        for label, source in sources.items()
+    }
     if missing := [home for home in homes.values() if not (home.is_file() or (home / EXAMPLE.folder).is_dir())]:
         raise ResultsError(f"no per-example outcomes in {missing[0]}")
     if len(homes) == 1:
@@ -70,15 +74,8 @@ def examples_of(sources: Mapping[str, Path], trials: Collection[str], /) -> Any:
         studies = by_study(read_examples(home, trials=ids))
         # an export may hold several studies, labelled by name, and by name and file if two have the same name
         parts += [
-            relabelled(rows, label) for name, rows in studies.items() if len(studies) == 1 or _is_label(label, name)
+            relabelled(rows, label)
+            for name, rows in studies.items()
+            if len(studies) == 1 or label == name or label.startswith(f"{name} (")
         ]
     return joined(parts)
-
-
-def _home(source: Path) -> Path:
-    """Return where outcomes are: a study's folder, or the file that `export` writes beside its rows."""
-    return source.with_suffix(".examples.parquet") if source.is_file() else source
-
-
-def _is_label(label: str, study: str) -> bool:
-    return label == study or label.startswith(f"{study} (")

@@ -54,11 +54,7 @@ def _read(path: Path) -> Curve | None:
         return None
     first = rows[0]
     return Curve(
-        trial_id=first["trial_id"],
-        method=first["method"],
-        split=first["split"],
-        attack=first["attack"],
-        norm=first["norm"],
+        **{name: first[name] for name in ("trial_id", "method", "split", "attack", "norm")},
         examples=int(first["examples"]),
         radii=tuple(float(row["epsilon"]) for row in rows),
         accuracies=tuple(float(row["robust_accuracy"]) for row in rows),

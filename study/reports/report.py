@@ -8,7 +8,7 @@ from pathlib import Path
 from study.console import results
 from study.directory.layout import REPORT_FILE
 from study.reports.material import collect
-from study.reports.sources import StudySources, gather
+from study.reports.sources import gather
 
 
 def write_report(
@@ -26,7 +26,9 @@ def write_report(
         UsageError: Results that are unreadable, empty or of different measurements.
     """
     studies = gather(study_dirs, skip_damaged=skip_damaged)
-    page = _page(studies, allow_mixed=allow_mixed)
+    from analysis.report.page import build_report
+
+    page = build_report(collect(studies, allow_mixed=allow_mixed))
     file = out or (studies.home / REPORT_FILE if len(studies.sources) == 1 else Path(REPORT_FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
@@ -43,10 +45,6 @@ def report_page(study_dir: Path, /) -> str:
     Raises:
         UsageError: Results that are unreadable, empty or of different measurements.
     """
-    return _page(gather([study_dir]))
-
-
-def _page(studies: StudySources, /, *, allow_mixed: bool = False) -> str:
     from analysis.report.page import build_report
 
-    return build_report(collect(studies, allow_mixed=allow_mixed))
+    return build_report(collect(gather([study_dir])))

@@ -9,7 +9,7 @@ from typing import Any
 
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import heldout_results, read_rows
-from study.errors import UsageError
+from study.errors import UsageError, usage_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +110,6 @@ def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
     for source, table in tables.items():
         if not table.num_rows:
             raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
-    try:
+    with usage_errors(ResultsError):
         require_distinct({str(source): table for source, table in tables.items()})
-    except ResultsError as error:
-        raise UsageError(str(error)) from error
     return tables

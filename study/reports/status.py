@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -12,12 +11,12 @@ from rich.table import Table
 
 from analysis.fronts.front import front_hypervolume, front_of
 from analysis.heldout.measurements import uses_lines
+from analysis.tables.front_table import front_table
 from study.console import results
 from study.directory.layout import open_config
 from study.directory.lock import running_driver
 from study.directory.rows import evaluation_rows, read_rows
 from study.reports.failures import causes, failure_table
-from study.reports.pareto import print_front
 from study.search.optuna_study import out_of_time
 
 STATUSES = ("completed", "stopped_early", "failed")
@@ -59,7 +58,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             "hypervolume_reference": list(volume.reference),
             "test_uses": len(uses),
         }
-        results().print_json(json.dumps(summary))
+        results().print_json(data=summary)
         return
     console = results()
     console.print(f"study {config.name}: {rows.num_rows} of {config.num_trials} trials done")
@@ -74,7 +73,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
-        print_front(rows, console=console, reference=config.front.reference)
+        console.print(front_table(rows, reference=config.front.reference))
     for line in uses_lines(uses) if uses else ():
         console.print(line)
     if driver is not None:

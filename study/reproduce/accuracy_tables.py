@@ -16,11 +16,11 @@ from study.config.loading import load_config, write_yaml
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import CONFIG_FILE
-from study.directory.rows import evaluation_rows, read_rows
+from study.directory.rows import count_rows, evaluation_rows, read_rows
 from study.errors import UsageError
 from study.lifecycle.background import interpreter
-from study.reproduce.grids import Part, parts
-from study.reproduce.request import TableRequest, TableResult
+from study.reproduce.grids import Tree, parts
+from study.reproduce.request import TableFiles, TableRequest
 from trainables.data import DataError, check_available
 
 if TYPE_CHECKING:
@@ -29,16 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Planned:
-    """A study of the table.
+    """A study of the table: its config there and with all assignments, its folder, and why it cannot run."""
 
-    Attributes:
-        part: Its name and config in the table.
-        config: Its checked config.
-        folder: Its folder, or the one it will have.
-        problem: Why it cannot run; None if it can.
-    """
-
-    part: Part
+    tree: Tree
     config: StudyConfig
     folder: Path
     problem: str | None
@@ -49,10 +42,10 @@ class _Planned:
 
     def done(self) -> int:
         """Return how many trials have a result row."""
-        return int(read_rows([self.folder]).num_rows) if self.started else 0
+        return count_rows(self.folder) if self.started else 0
 
 
-def run(request: TableRequest, /) -> TableResult:
+def run(request: TableRequest, /) -> TableFiles:
     """Run every study of a table to completion, and write the table.
 
     Raises:
@@ -76,7 +69,7 @@ def dry_run(request: TableRequest, /) -> None:
     Raises:
         UsageError: Invalid assignments.
     """
-    from study.lifecycle.launch import dry_run as estimate
+    from study.lifecycle.launch import launch
 
     console = results()
     console.print(f"{request.title}, in {request.home}")
@@ -86,28 +79,30 @@ def dry_run(request: TableRequest, /) -> None:
             console.print(each.problem or f"started: {each.done()} of {each.config.num_trials} trials are done")
             continue
         try:
-            estimate(
-                each.part.tree,
+            launch(
+                each.tree,
                 assignments=request.assignments,
                 out=request.home,
                 data_root=request.data_root,
                 address=request.address,
+                dry_run=True,
             )
         except UsageError as error:
             console.print(f"no estimate: {error}")
 
 
 def _plan(request: TableRequest) -> list[_Planned]:
-    root = None if request.data_root is None else str(request.data_root)
     planned = []
-    for part in parts(request.table, request.scale):
-        config = load_config(part.tree, assignments=request.assignments, data_root=root, address=request.address)
+    for tree in parts(request.table, request.scale):
+        config = load_config(
+            tree, assignments=request.assignments, data_root=request.data_root, address=request.address
+        )
         problem = None
         try:
             check_available(config.dataset)
         except DataError as error:
             problem = str(error)
-        planned.append(_Planned(part=part, config=config, folder=request.home / config.name, problem=problem))
+        planned.append(_Planned(tree=tree, config=config, folder=request.home / config.name, problem=problem))
     names = [each.config.name for each in planned]
     if len(set(names)) < len(names):
         raise UsageError("--set name gives all studies of the table one name: leave it out")
@@ -134,7 +129,6 @@ def _described(config: StudyConfig) -> str:
 
 
 def _complete(each: _Planned, request: TableRequest) -> None:
-    """Launch or resume a study in a separate process, unless all its trials are done."""
     if each.done() >= each.config.num_trials:
         notes().print(f"study {each.config.name}: all {each.config.num_trials} trials are done")
         return
@@ -143,8 +137,8 @@ def _complete(each: _Planned, request: TableRequest) -> None:
     if each.started:
         words = ["resume", str(each.folder)]
     else:
-        source = request.home / f"{each.part.name}.yaml"
-        write_yaml(source, each.part.tree)
+        source = request.home / f"{each.tree['name']}.yaml"
+        write_yaml(source, each.tree)
         words = ["launch", str(source), "--out", str(request.home)]
         options += ["--data-root", str(request.data_root)] if request.data_root is not None else []
     code = call([*words, *options])
@@ -194,7 +188,7 @@ def call(words: Sequence[str], /) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Sequence[str]) -> TableResult:
+def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Sequence[str]) -> TableFiles:
     from analysis.tables.grid_table import UNMEASURED, grid_lines, write_grid_table
 
     started = [each for each in planned if each.started]
@@ -211,7 +205,7 @@ def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Se
     ]
     remarks = [request.remark, *(f"not in this table, {line}" for line in missing)]
     files = write_grid_table(request.title, grids, request.home, name=request.table, notes=remarks)
-    return TableResult(written=files, missing=[*missing, *failed, *unmeasured])
+    return files, [*missing, *failed, *unmeasured]
 
 
 def _grid(each: _Planned) -> Grid:

@@ -34,13 +34,12 @@ def reproduce(request: TableRequest, /, *, dry_run: bool) -> None:
         show(request)
         return
     request.home.mkdir(parents=True, exist_ok=True)
-    result = run(request)
-    for path in result.written:
+    written, missing = run(request)
+    for path in written:
         notes().print(f"wrote {path}")
-    if result.written:
-        results().print(result.written[0].read_text(encoding="utf-8"), end="")
-    for line in result.missing:
+    results().print(written[0].read_text(encoding="utf-8"), end="")
+    for line in missing:
         notes().print(f"missing: {line}")
-    if result.missing:
+    if missing:
         notes().print("the table is not complete: run the same command again once these are available")
         raise SystemExit(1)

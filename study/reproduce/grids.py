@@ -24,19 +24,6 @@ BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One study of a table.
-
-    Args:
-        name: The study's name.
-        tree: Its config, as nested values.
-    """
-
-    name: str
-    tree: Tree
-
-
-@dataclass(frozen=True, kw_only=True)
 class DataPart:
     """One line of table 1.
 
@@ -91,13 +78,8 @@ _MNIST_SUBSET: Tree = {
 }
 
 
-def separations(scale: str, /) -> tuple[DataPart, ...]:
-    """Return the data sets of table 1 at a scale."""
-    return SEPARATIONS[scale]
-
-
-def parts(table: str, scale: str, /) -> list[Part]:
-    """Return the studies of `table2`, `table3` or `table4` at a scale of `SCALES`.
+def parts(table: str, scale: str, /) -> list[Tree]:
+    """Return the configs, as nested values, of the studies of `table2`, `table3` or `table4` at a scale of `SCALES`.
 
     Each is the preset `paper` with the table's methods, strengths and dropout. The methods' own settings are the
     preset's at every scale; below `paper`, small data, networks and training stand in for the paper's.
@@ -105,7 +87,7 @@ def parts(table: str, scale: str, /) -> list[Part]:
     return {"table2": _table2, "table3": _table3, "table4": _table4}[table](scale)
 
 
-def _table2(scale: str) -> list[Part]:
+def _table2(scale: str) -> list[Tree]:
     """Return MNIST with two networks, all methods; both networks have dropout 0.5 in the paper's code."""
     networks = ("mlp", "cnn_small") if scale == "smoke" else ("cnn1", "cnn2")
     small = {"smoke": _DIGITS, "laptop": _MNIST_SUBSET}
@@ -121,7 +103,7 @@ def _table2(scale: str) -> list[Part]:
     ]
 
 
-def _table3(scale: str) -> list[Part]:
+def _table3(scale: str) -> list[Tree]:
     """Return CIFAR-10 with a wide network and Restricted ImageNet, the methods that attack, without dropout."""
     if scale != "paper":
         stand_in = _DIGITS if scale == "smoke" else _MNIST_SUBSET
@@ -152,7 +134,7 @@ def _table3(scale: str) -> list[Part]:
     ]
 
 
-def _table4(scale: str) -> list[Part]:
+def _table4(scale: str) -> list[Tree]:
     """Return dropout against none: SVHN at 0.5 and CIFAR-10 at 0.2."""
     common: Tree = {"methods": _ATTACKED, "strengths": _FEWER_STRENGTHS}
     if scale != "paper":
@@ -212,7 +194,7 @@ def _part(
     dropout: Sequence[float],
     strengths: Mapping[str, list[float]] | None = None,
     fixed: Mapping[str, Any] | None = None,
-) -> Part:
+) -> Tree:
     """Return the preset `paper` with a table's methods, strengths and dropout, and the given data and training."""
     preset: Tree = read_yaml(presets()["paper"])
     ranges = {key: form for key, form in preset["search"]["ranges"].items() if _owner(key) in methods}
@@ -229,7 +211,7 @@ def _part(
         "fixed": {**preset_fixed, "train_epsilon": tree["evaluation"]["epsilon"], **(fixed or {})},
     }
     tree["storage"] = {"keep": "all"}  # every trial is measured on test
-    return Part(name=name, tree=tree)
+    return tree
 
 
 def _owner(key: str) -> str:

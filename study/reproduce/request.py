@@ -1,4 +1,4 @@
-"""The request that `reproduce` takes, and its result."""
+"""The request that `reproduce` takes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ _SCALED = {
     "laptop": "10,000 training images of MNIST, networks for a CPU and few epochs stand in for the paper's",
     "paper": "the paper's data, networks and training",
 }
+
+TableFiles = tuple[list[Path], list[str]]
+"""The files of a table, the Markdown first, and what is missing from it and why, a line each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +68,3 @@ class TableRequest:
             f"scale {self.scale}: {_SCALED[self.scale]} ({_OF_THE_PAPER[self.table]}); docs/reproduce.md lists "
             "the differences"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableResult:
-    """The files of a table and what is missing from it.
-
-    Args:
-        written: Its files, the Markdown first; empty when nothing could be measured.
-        missing: What is missing and why, a line each.
-    """
-
-    written: Sequence[Path]
-    missing: Sequence[str]

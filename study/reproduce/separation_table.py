@@ -4,46 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.console import notes, results
 from study.errors import UsageError
 from study.evaluation.separation import measured, summary, write
-from study.reproduce.grids import DataPart, separations
-from study.reproduce.request import TableRequest, TableResult
+from study.reproduce.grids import SEPARATIONS, DataPart
+from study.reproduce.request import TableFiles, TableRequest
 from trainables.checkpoints.files import write_text
 
 _NAME = "table1"
 _SUMMARY = "summary.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """One data set's line; `facts` is None if its images are not available."""
-
-    part: DataPart
-    facts: dict[str, Any] | None
+Facts = dict[str, Any] | None
+"""The `separation.summary` of a line's data set; None if its images are not available."""
 
 
-def run(request: TableRequest, /) -> TableResult:
+def run(request: TableRequest, /) -> TableFiles:
     """Measure every available data set of the table that was not measured yet, and write the table.
 
     Raises:
         UsageError: None of the data sets is available, or options that table 1 does not take.
     """
     _check(request)
-    lines, missing = [], []
-    for part in separations(request.scale):
+    lines: list[Facts] = []
+    missing = []
+    for part in SEPARATIONS[request.scale]:
         try:
-            lines.append(_Line(part=part, facts=_facts(part, request)))
+            lines.append(_facts(part, request))
         except UsageError as error:
             missing.append(f"{part.dataset}: {error}")
-            lines.append(_Line(part=part, facts=None))
+            lines.append(None)
     if len(missing) == len(lines):
         raise UsageError(*missing)
-    return TableResult(written=_write_table(request, lines, missing), missing=missing)
+    return _write_table(request, lines, missing), missing
 
 
 def dry_run(request: TableRequest, /) -> None:
@@ -55,7 +51,7 @@ def dry_run(request: TableRequest, /) -> None:
     _check(request)
     console = results()
     console.print(f"{request.title}, in {request.home}")
-    for part in separations(request.scale):
+    for part in SEPARATIONS[request.scale]:
         amount = "all images" if part.train is None else f"{part.train} training and {part.test} test images"
         folder = _folder(part, request)
         state = "measured" if (folder / _SUMMARY).is_file() else "to be measured"
@@ -75,11 +71,7 @@ def _folder(part: DataPart, request: TableRequest) -> Path:
 
 
 def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
-    """Return the `separation.summary` of a data set's distances, which are measured only once.
-
-    Raises:
-        UsageError: The images are not available, or the folder holds something else.
-    """
+    """Return the `separation.summary` of a data set's distances, which are measured only once."""
     folder = _folder(part, request)
     path = folder / _SUMMARY
     taken = {"train": part.train, "test": part.test}
@@ -95,23 +87,22 @@ def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
     return facts
 
 
-def _write_table(request: TableRequest, lines: Sequence[_Line], missing: Sequence[str]) -> list[Path]:
+def _write_table(request: TableRequest, lines: Sequence[Facts], missing: Sequence[str]) -> list[Path]:
     from analysis.tables.text_table import TextTable, write_forms
 
+    parts = SEPARATIONS[request.scale]
     columns: dict[str, list[Any]] = {
-        "dataset": [line.part.dataset for line in lines],
+        "dataset": [part.dataset for part in parts],
         "train_images": [_of(line, "train-train", "examples") for line in lines],
         "test_images": [_of(line, "test-train", "examples") for line in lines],
-        "epsilon": [line.part.epsilon for line in lines],
+        "epsilon": [part.epsilon for part in parts],
         "train_train": [_of(line, "train-train", "two_r") for line in lines],
         "test_train": [_of(line, "test-train", "two_r") for line in lines],
         "train_train_consistent": [_of(line, "train-train", "two_r_without_contradicting") for line in lines],
         "test_train_consistent": [_of(line, "test-train", "two_r_without_contradicting") for line in lines],
-        "contradicting": [
-            None if line.facts is None else sum(map(len, line.facts["contradicting_duplicates"])) for line in lines
-        ],
+        "contradicting": [None if line is None else sum(map(len, line["contradicting_duplicates"])) for line in lines],
     }
-    columns["ratio"] = [_ratio(line) for line in lines]
+    columns["ratio"] = [_ratio(line, part.epsilon) for line, part in zip(lines, parts, strict=True)]
     headings = ("data set", "train images", "test images", "ε", "train-train 2r", "test-train 2r")
     shown = TextTable(
         title=request.title,
@@ -130,11 +121,11 @@ def _write_table(request: TableRequest, lines: Sequence[_Line], missing: Sequenc
     return write_forms(shown, columns, request.home, name=_NAME)
 
 
-def _of(line: _Line, pairs: str, name: str) -> Any:
-    return None if line.facts is None else line.facts["pairs"][pairs][name]
+def _of(line: Facts, pairs: str, name: str) -> Any:
+    return None if line is None else line["pairs"][pairs][name]
 
 
-def _ratio(line: _Line) -> float | None:
+def _ratio(line: Facts, epsilon: float) -> float | None:
     two_r = [_of(line, pairs, "two_r_without_contradicting") for pairs in ("train-train", "test-train")]
     smallest = min((value for value in two_r if value is not None), default=None)
-    return None if smallest is None else smallest / (2 * line.part.epsilon)
+    return None if smallest is None else smallest / (2 * epsilon)

@@ -48,17 +48,9 @@ def _tpe(seed: int, trials: int) -> BaseSampler:
         return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
-def _nsga2(seed: int, trials: int) -> BaseSampler:
-    return optuna.samplers.NSGAIISampler(population_size=_population(trials), seed=seed)
-
-
 def _nsga3(seed: int, trials: int) -> BaseSampler:
     with _no_warnings():
         return optuna.samplers.NSGAIIISampler(population_size=_population(trials), seed=seed)
-
-
-def _gp(seed: int, trials: int) -> BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
 
 
 def _population(trials: int) -> int:
@@ -77,7 +69,7 @@ SAMPLERS: dict[str, SamplerKind] = {
         limits="learns each method's own hyperparameters from that method's trials alone",
     ),
     "nsga2": SamplerKind(
-        build=_nsga2,
+        build=lambda seed, trials: optuna.samplers.NSGAIISampler(population_size=_population(trials), seed=seed),
         best_for="thousands of trials, where proposing one with tpe takes longer than running one",
         cost="at most 6 ms up to 2,000 trials",
         limits="worse than tpe for the first few hundred trials; its first population (a tenth of the trials, 10 to "
@@ -90,7 +82,7 @@ SAMPLERS: dict[str, SamplerKind] = {
         limits="as nsga2",
     ),
     "gp": SamplerKind(
-        build=_gp,
+        build=lambda seed, trials: optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False),
         best_for="few, expensive trials: at most about 100",
         cost="seconds, growing with the cube of the trials: 1 s at 50",
         limits="ignores failed and stopped trials; far slower than tpe beyond 100 trials",

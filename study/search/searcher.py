@@ -61,7 +61,8 @@ class StudySearcher(OptunaSearch):
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         # without a space, from which the parent would create a study of its own
-        super().__init__(space=None, metric=search.objectives, mode=[_mode(name) for name in search.objectives])
+        modes = ["max" if OBJECTIVES[name].maximise else "min" for name in search.objectives]
+        super().__init__(space=None, metric=search.objectives, mode=modes)
         self._study = study
         self._search = search
         self._ot_study = study  # type: ignore[assignment] # declared None there, set once a space is known
@@ -173,7 +174,3 @@ def _first_of_each(study: optuna.Study, space: SearchSpace) -> dict[str, int]:
 
 def _key(proposal: Mapping[str, Any]) -> str:
     return json.dumps(proposal, sort_keys=True, default=str)
-
-
-def _mode(objective: str) -> str:
-    return "max" if OBJECTIVES[objective].maximise else "min"

@@ -64,15 +64,11 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
     if kind is None:
         _require_local(study_dir)
         return optuna.storages.get_storage(study_url(study_dir))
-    if _is_file(kind):
+    if kind == JOURNAL or kind.startswith(f"{JOURNAL}:"):
         path = study_dir / "optuna.journal" if kind == JOURNAL else Path(kind.partition(":")[2])
         path.parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     return _open_server(kind)
-
-
-def _is_file(kind: str) -> bool:
-    return kind == JOURNAL or kind.startswith(f"{JOURNAL}:")
 
 
 def _require_local(study_dir: Path) -> None:

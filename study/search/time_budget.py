@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,15 +24,11 @@ class TimeBudget:
     Args:
         study: The study's Optuna study, which stores the sum.
         limit: Longest time in seconds; None for no limit, in which case nothing is stored.
-        clock: Returns monotonic seconds.
     """
 
-    def __init__(
-        self, study: optuna.Study, /, *, limit: float | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, study: optuna.Study, /, *, limit: float | None) -> None:
         self._study = study
         self._limit = limit
-        self._clock = clock
         self._before = spent(study)
         self._started: float | None = None
         self._saved = -SAVE_EVERY
@@ -41,7 +36,7 @@ class TimeBudget:
     @property
     def seconds(self) -> float:
         """Return the time used so far."""
-        return self._before + (0.0 if self._started is None else self._clock() - self._started)
+        return self._before + (0.0 if self._started is None else time.monotonic() - self._started)
 
     @property
     def is_over(self) -> bool:
@@ -52,7 +47,7 @@ class TimeBudget:
         """Add the time up to now, and store the sum if `save` is true or the last write is long ago."""
         if self._limit is None:
             return
-        now = self._clock()
+        now = time.monotonic()
         self._started = now if self._started is None else self._started
         if save or now - self._saved >= SAVE_EVERY:
             self._study.set_user_attr(SPENT, round(self.seconds, 3))

@@ -115,12 +115,6 @@ def is_refusal(error: Exception, /) -> bool:
     return isinstance(error, (ValueError, TypeError, LookupError, FileNotFoundError))
 
 
-def short(error: BaseException, /) -> str:
-    """Return an error as one line."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
-
-
 STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILED"}
 """MLflow's status of a trial's run."""
 

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from study.config.values import absolute, unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
-from study.errors import UsageError
-from study.tracking.client import connect, short
+from study.errors import UsageError, short, usage_errors
+from study.tracking.client import connect
 from study.tracking.row_mapping import CONFIRMS_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def export(
     if study is not None and uri is None:
         raise UsageError("--study selects one of the studies in --mlflow; a STUDY_DIR holds only one")
     examples_out = out.with_suffix(".examples.parquet")
-    try:
+    with usage_errors(ResultsError, OSError):
         if study_dir is not None:
             open_config(study_dir)
             rows, examples = read_results(study_dir), read_examples(study_dir)
@@ -66,11 +66,9 @@ def export(
             write_table(out, rows)
         if examples.num_rows:
             write_table(examples_out, examples)
-    except (ResultsError, OSError) as error:
-        raise UsageError(str(error)) from error
-    results().print(f"{rows.num_rows} rows: {out}", soft_wrap=True, highlight=False)
+    results().print(f"{rows.num_rows} rows: {out}")
     if examples.num_rows:
-        results().print(f"{examples.num_rows} per-example outcomes: {examples_out}", soft_wrap=True, highlight=False)
+        results().print(f"{examples.num_rows} per-example outcomes: {examples_out}")
 
 
 def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tuple[Any, Any]:
@@ -105,19 +103,12 @@ def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tu
     return rows, _examples(client, trials)
 
 
-def _trial_runs(runs: Iterable[Run], study: str | None) -> list[Run]:
+def _trial_runs(runs: Sequence[Run], study: str | None) -> list[Run]:
     """Return the trials' runs of the studies to export.
 
     A confirmation is exported only by name: its trials would enter the front of the study it confirms a second time.
-
-    Args:
-        runs: All runs of the experiment, oldest first.
-        study: As `from_mlflow` takes it.
-
-    Raises:
-        UsageError: The experiment has no such study.
+    The runs are all those of the experiment, oldest first.
     """
-    runs = list(runs)
     parents = {run.data.tags[STUDY_TAG]: run for run in runs if _trial(run) == STUDY}
     names = {study_id: str(run.data.tags.get("study")) for study_id, run in parents.items()}
     newest = {name: study_id for study_id, name in names.items()}
@@ -135,7 +126,7 @@ def _trial_runs(runs: Iterable[Run], study: str | None) -> list[Run]:
         if study_id not in selected and study in (None, name):
             original = names.get(confirmed.get(study_id, ""), name)
             what = f"the new seeds of {original}" if study_id in confirmed else f"an older study {name}"
-            notes().print(f"skipped: {what}; --study {study_id} exports it", soft_wrap=True)
+            notes().print(f"skipped: {what}; --study {study_id} exports it")
     # a study whose parent run was deleted has no name, so it is exported with the newest
     return [
         run
@@ -168,9 +159,7 @@ def _examples(client: MlflowClient, trials: Sequence[tuple[Run, Mapping[str, Any
             errors = [error for (_, row), error in answers if row["status"] != "failed"]  # failed trials have none
         missing = [error for error in errors if error]
         if missing:
-            notes().print(
-                f"no per-example outcomes for {len(missing)} of {len(errors)} trials: {missing[0]}", soft_wrap=True
-            )
+            notes().print(f"no per-example outcomes for {len(missing)} of {len(errors)} trials: {missing[0]}")
         # one file for each run: trials of two studies may have the same id
         tables = [read_examples(path) for path in sorted(Path(scratch).rglob("*.parquet"))]
         names = list(EXAMPLE.by_name)

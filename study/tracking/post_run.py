@@ -11,29 +11,12 @@ from study.config.schema import StudyConfig
 from study.config.values import default_uri, missing_file
 from study.console import notes
 from study.directory.layout import CONFIG_FILE, open_config
-from study.directory.seed_plan import read_plan
 from study.errors import UsageError
-from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id
+from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id, open_tracker
 
 
-def _upload(
-    config: StudyConfig,
-    study_dir: Path,
-    record: Callable[[Tracker], None],
-    /,
-    *,
-    what: str,
-    parent_study_id: str | None = None,
-) -> None:
-    """Add something to the runs of a tracked study; what cannot be sent now waits in the study's spool.
-
-    Args:
-        config: The study's config.
-        study_dir: Its folder.
-        record: Adds it to the tracker, ending with `Tracker.measured`, which leaves the runs closed.
-        what: What it is, for messages.
-        parent_study_id: Id of the study that this one confirms.
-    """
+def _upload(config: StudyConfig, study_dir: Path, record: Callable[[Tracker], None], /, *, what: str) -> None:
+    """Add something to the runs of a tracked study, which `record` leaves closed; what cannot be sent waits."""
     study_id = known_study_id(study_dir)
     if study_id is None:
         return
@@ -44,23 +27,14 @@ def _upload(
         )
         return
     try:
-        tracker = Tracker(
-            study=config.name,
-            study_id=study_id,
-            study_dir=study_dir,
-            uri=uri,
-            experiment=config.tracking.experiment,
-            parent_study_id=parent_study_id,
-        )
+        tracker = open_tracker(config, study_dir, study_id=study_id)
     except UsageError as error:
-        notes().print(f"MLflow is missing {what}: {error}", soft_wrap=True)
+        notes().print(f"MLflow is missing {what}: {error}")
         return
     record(tracker)
     problem = tracker.close(None, timeout=FLUSH_SECONDS)
     if problem:
-        notes().print(
-            f"MLflow is missing {what}: {problem}; upload with: robust-study sync {study_dir}", soft_wrap=True
-        )
+        notes().print(f"MLflow is missing {what}: {problem}; upload with: robust-study sync {study_dir}")
 
 
 def add_files(study_dir: Path, paths: Iterable[Path], folder: str, /) -> None:
@@ -73,47 +47,23 @@ def add_files(study_dir: Path, paths: Iterable[Path], folder: str, /) -> None:
     """
     if not (study_dir / CONFIG_FILE).is_file() or known_study_id(study_dir) is None:
         return
-    plan = read_plan(study_dir)
 
     def record(tracker: Tracker) -> None:
         tracker.artifacts(paths, folder)
         tracker.measured({})
 
     notes().print(f"adding the {folder} to the study's run in MLflow ...")
-    _upload(
-        open_config(study_dir),
-        study_dir,
-        record,
-        what=f"the {folder}",
-        parent_study_id=None if plan is None else plan.parent_study_id,
-    )
+    _upload(open_config(study_dir), study_dir, record, what=f"the {folder}")
 
 
 def track_tested(
-    config: StudyConfig,
-    study_dir: Path,
-    rows: Sequence[Mapping[str, Any]],
-    evaluations: Sequence[Mapping[str, Any]],
-    /,
-    *,
-    parent_study_id: str | None = None,
+    config: StudyConfig, study_dir: Path, rows: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]], /
 ) -> None:
     """Add trials' test values to their runs; what cannot be sent now waits in the study's spool.
 
-    Args:
-        config: The study's config.
-        study_dir: Its folder.
-        rows: Result rows of the trials.
-        evaluations: Evaluation rows.
-        parent_study_id: Id of the study that this one confirms.
+    The trials are given by their result rows, their values by evaluation rows.
     """
     by_trial = {row["trial_id"]: tracked_metrics(row, evaluations, study_dir=study_dir) for row in rows}
     metrics = {trial: values for trial, values in by_trial.items() if values}
     if metrics:
-        _upload(
-            config,
-            study_dir,
-            lambda tracker: tracker.measured(metrics),
-            what="the test values",
-            parent_study_id=parent_study_id,
-        )
+        _upload(config, study_dir, lambda tracker: tracker.measured(metrics), what="the test values")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs
 from analysis.data.schema import differing_columns
+from study.errors import short
 from study.tracking.artifacts import artifact_files, log_model
 from study.tracking.client import (
     OPEN,
@@ -24,7 +25,6 @@ from study.tracking.client import (
     parent_tags,
     points,
     runs_of,
-    short,
     tracked_run,
     user_name,
 )
@@ -228,7 +228,6 @@ class Store:
         self._terminate(self.parent, event["status"], ended=event["time"])
 
     def _child(self, trial_id: str, *, tags: Mapping[str, Any] | None = None, started: int) -> TrackedRun:
-        """Return a trial's run, created if there is none; its name shows the trial's id and method."""
         tags = tags or {}
         name = " ".join([trial_id, *filter(None, [tags.get("method")])])
         return self._open(trial_id, run_name=name, tags={**tags, PARENT_TAG: self.parent.run_id}, started=started)
@@ -296,12 +295,7 @@ class Store:
     def _store(self, what: str, action: Any) -> None:
         """Upload an artifact; if only the artifact store fails, everything else is still sent.
 
-        Args:
-            what: Name of a failed upload in `refused`; empty for artifacts that the read-back checks.
-            action: Uploads it.
-
-        Raises:
-            Exception: The store of the runs does not answer either.
+        A failed upload is listed in `refused` as `what`, which is empty for artifacts that the read-back checks.
         """
         if time.monotonic() >= self._artifacts_from:
             try:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from study.config.values import default_uri
 from study.directory.layout import TRACKING_FOLDER
-from study.tracking.client import DEFAULT_EXPERIMENT, short
+from study.directory.seed_plan import read_plan
+from study.errors import short
+from study.tracking.client import DEFAULT_EXPERIMENT
 from study.tracking.row_mapping import STUDY, params, tags, trial_times
 from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader
 
 if TYPE_CHECKING:
+    from study.config.schema import StudyConfig
     from study.tracking.store import Store
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,24 @@ def known_study_id(study_dir: Path, /) -> str | None:
         return (study_dir / TRACKING_FOLDER / ID_FILE).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
+
+
+def open_tracker(config: StudyConfig, study_dir: Path, /, *, study_id: str, from_start: bool = False) -> Tracker:
+    """Return the `Tracker` of a study; that of a confirmation is nested under the study it confirms.
+
+    Raises:
+        UsageError: Another process tracks this study, or its seed plan is damaged.
+    """
+    plan = read_plan(study_dir)
+    return Tracker(
+        study=config.name,
+        study_id=study_id,
+        study_dir=study_dir,
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        from_start=from_start,
+        parent_study_id=None if plan is None else plan.parent_study_id,
+    )
 
 
 class Tracker:
@@ -90,7 +111,9 @@ class Tracker:
 
     def run_id(self, trial_id: str) -> str | None:
         """Return the id of a trial's run; None until MLflow has assigned one."""
-        return self._run_id(trial_id)
+        store = self._uploader.store
+        run = None if store is None else store.runs.get(trial_id)
+        return None if run is None else run.run_id
 
     def start(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         """Start sending; create or reopen the parent run and log the study's settings."""
@@ -245,11 +268,6 @@ class Tracker:
         """Return a path relative to the study's folder, which may be moved before the upload."""
         path, root = path.resolve(), self._dir.resolve()
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-    def _run_id(self, trial_id: str) -> str | None:
-        store = self._uploader.store
-        run = None if store is None else store.runs.get(trial_id)
-        return None if run is None else run.run_id
 
     def _append(self, kind: str, **event: Any) -> None:
         try:

@@ -16,8 +16,8 @@ from typing import IO
 
 from study.config.values import default_uri, is_server, missing_file
 from study.console import notes, results
-from study.errors import UsageError
-from study.tracking.client import DEFAULT_EXPERIMENT, connect, short
+from study.errors import UsageError, short
+from study.tracking.client import DEFAULT_EXPERIMENT, connect
 from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.tracker import known_study_id
 
@@ -40,7 +40,7 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     """
     uri, page = _target(study_dir)
     if is_server(uri):
-        results().print(f"the study is tracked at {uri.rstrip('/')}{page}", soft_wrap=True)
+        results().print(f"the study is tracked at {uri.rstrip('/')}{page}")
         return
     _require_store(uri, study_dir)
     free = _free_port(port)
@@ -54,7 +54,7 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
         [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
     )
     # SIGINT too: a background job of a shell ignores it by default, so `kill -INT` would not stop it
-    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _wait_until_up(server, f"http://{HOST}:{free}/health", log=log)
         results().print(f"MLflow shows the study at http://{HOST}:{free}{page}")
@@ -124,10 +124,6 @@ def _wait_until_up(server: subprocess.Popen[bytes], url: str, *, log: IO[str]) -
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
     raise UsageError(f"MLflow did not answer within {START_SECONDS:g} s")
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

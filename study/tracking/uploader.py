@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from study.tracking.client import short
+from study.errors import short
 from study.tracking.spool import Spool
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class Uploader:
                 self.error = short(error)
                 failing_since = failing_since or time.monotonic()
                 if self._ending.is_set():
-                    if self._out_of_time(failing_since):
+                    now = time.monotonic()
+                    if now > self._deadline or now - max(failing_since, self._finish_called) > GIVE_UP_SECONDS:
                         return
                     time.sleep(FIRST_WAIT)
                 else:
@@ -123,7 +124,3 @@ class Uploader:
         self._spool.uploaded(position)
         self._limit = min(2 * self._limit, BATCH)
         return True
-
-    def _out_of_time(self, failing_since: float) -> bool:
-        now = time.monotonic()
-        return now > self._deadline or now - max(failing_since, self._finish_called) > GIVE_UP_SECONDS

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_epochs, read_results
 from analysis.data.schema import EPOCH, RESULT, differing_columns
+from study.errors import short
 from study.tracking.artifacts import expected_artifacts
-from study.tracking.client import STATUS, runs_of, short, stored_row
+from study.tracking.client import STATUS, runs_of, stored_row
 from study.tracking.row_mapping import (
     ON_FRONT,
     OUTCOME_TAGS,
@@ -55,14 +55,21 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collectio
     counts = Counter(run.data.tags.get(TRIAL_TAG) for run in all_runs)
     runs = {run.data.tags.get(TRIAL_TAG): run for run in reversed(all_runs)}
     problems: dict[str, str] = {} if STUDY in counts else {STUDY: "no parent run"}
-    epochs, files = epochs_on_disk(study_dir), expected_artifacts(study_dir)
-    reader = _Reader(client=store.client, parent=store.parent.run_id, front=front)
+    epochs: dict[str, list[Row]] = {}  # ascending
+    if (study_dir / EPOCH.folder).is_dir():
+        for row in read_epochs(study_dir, skip_damaged=True).to_pylist():
+            epochs.setdefault(row["trial_id"], []).append(row)
+    files = expected_artifacts(study_dir)
+    client, parent = store.client, store.parent.run_id
 
     def problem(row: Row) -> str | None:
         trial = row["trial_id"]
         if counts[trial] != 1:
             return f"{counts[trial]} runs" if counts[trial] else "no run"
-        return reader.problem(runs[trial], row, epochs=epochs.get(trial, []), files=files.get(trial, []))
+        run, steps = runs[trial], epochs.get(trial, [])
+        # what needs no request is compared first
+        problem = _in_run(run, row, steps, parent=parent, front=front) or _in_steps(client, run, steps)
+        return problem or _in_artifacts(client, run, files.get(trial, []))
 
     with ThreadPoolExecutor(READERS) as pool:
         rows = rows_on_disk(study_dir)
@@ -78,66 +85,41 @@ def rows_on_disk(study_dir: Path, /) -> list[dict[str, Any]]:
     return rows
 
 
-def epochs_on_disk(study_dir: Path, /) -> dict[str, list[dict[str, Any]]]:
-    """Return each trial's epoch rows, ascending."""
-    epochs: dict[str, list[dict[str, Any]]] = {}
-    if (study_dir / EPOCH.folder).is_dir():
-        for row in read_epochs(study_dir, skip_damaged=True).to_pylist():
-            epochs.setdefault(row["trial_id"], []).append(row)
-    return epochs
+def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Collection[str] | None) -> str | None:
+    data, stored = run.data, stored_row(run)
+    if stored is None:
+        return "its run has no complete result row"
+    if differing := differing_columns(stored, row, columns={*RESULT.by_name, *row}):
+        return f"differs in {', '.join(differing)}"
+    if wrong := differing_metrics(data.metrics, row, epochs):
+        name, value = next(iter(wrong.items()))
+        return f"the metric {name} is {data.metrics.get(name, 'missing')}, not {value}"
+    if names := differing_params(data.params, row):
+        return f"the parameter {names[0]} is {data.params.get(names[0], 'missing')}, not {row[names[0]]}"
+    expected: dict[str, str | None] = {**dict.fromkeys(OUTCOME_TAGS), **tags(row), PARENT_TAG: parent}
+    if front is not None:
+        expected[ON_FRONT] = "true" if row["trial_id"] in front else None
+    for name, text in expected.items():
+        if data.tags.get(name) != text:
+            return f"the tag {name} is {data.tags.get(name, 'missing')}, not {text or 'absent'}"
+    status = STATUS[row["status"]]
+    return None if run.info.status == status else f"its run is {run.info.status}, not {status}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Reader:
-    """Compares runs with what is on disk.
+def _in_steps(client: MlflowClient, run: Run, epochs: Sequence[Row]) -> str | None:
+    if not epochs:
+        return None
+    steps = sorted(point.step for point in client.get_metric_history(run.info.run_id, "epoch"))
+    if steps == [row["epoch"] for row in epochs]:
+        return None
+    return f"{len(steps)} steps up to {max(steps, default=0)}, {len(epochs)} on disk"
 
-    Attributes:
-        client: Of the store.
-        parent: Id of the parent run.
-        front: Ids of the front's trials; None if unknown.
-    """
 
-    client: MlflowClient
-    parent: str
-    front: Collection[str] | None
-
-    def problem(self, run: Run, row: Row, /, *, epochs: Sequence[Row], files: Sequence[str]) -> str | None:
-        """Return the first difference of a trial's run; what needs no request is compared first."""
-        return self._in_run(run, row, epochs) or self._in_steps(run, epochs) or self._in_artifacts(run, files)
-
-    def _in_run(self, run: Run, row: Row, epochs: Sequence[Row]) -> str | None:
-        data, stored = run.data, stored_row(run)
-        if stored is None:
-            return "its run has no complete result row"
-        if differing := differing_columns(stored, row, columns={*RESULT.by_name, *row}):
-            return f"differs in {', '.join(differing)}"
-        if wrong := differing_metrics(data.metrics, row, epochs):
-            name, value = next(iter(wrong.items()))
-            return f"the metric {name} is {data.metrics.get(name, 'missing')}, not {value}"
-        if names := differing_params(data.params, row):
-            return f"the parameter {names[0]} is {data.params.get(names[0], 'missing')}, not {row[names[0]]}"
-        expected: dict[str, str | None] = {**dict.fromkeys(OUTCOME_TAGS), **tags(row), PARENT_TAG: self.parent}
-        if self.front is not None:
-            expected[ON_FRONT] = "true" if row["trial_id"] in self.front else None
-        for name, text in expected.items():
-            if data.tags.get(name) != text:
-                return f"the tag {name} is {data.tags.get(name, 'missing')}, not {text or 'absent'}"
-        status = STATUS[row["status"]]
-        return None if run.info.status == status else f"its run is {run.info.status}, not {status}"
-
-    def _in_steps(self, run: Run, epochs: Sequence[Row]) -> str | None:
-        if not epochs:
-            return None
-        steps = sorted(point.step for point in self.client.get_metric_history(run.info.run_id, "epoch"))
-        if steps == [row["epoch"] for row in epochs]:
-            return None
-        return f"{len(steps)} steps up to {max(steps, default=0)}, {len(epochs)} on disk"
-
-    def _in_artifacts(self, run: Run, files: Sequence[str]) -> str | None:
-        try:
-            folders = {path.partition("/")[0] for path in files}
-            listed = {item.path for folder in folders for item in self.client.list_artifacts(run.info.run_id, folder)}
-        except Exception as error:  # noqa: BLE001 - each kind of artifact store raises its own
-            return f"{ARTIFACTS}cannot be listed: {short(error)}"
-        absent = sorted({*files} - listed)
-        return f"{ARTIFACTS}no {absent[0]}" if absent else None
+def _in_artifacts(client: MlflowClient, run: Run, files: Sequence[str]) -> str | None:
+    try:
+        folders = {path.partition("/")[0] for path in files}
+        listed = {item.path for folder in folders for item in client.list_artifacts(run.info.run_id, folder)}
+    except Exception as error:  # noqa: BLE001 - each kind of artifact store raises its own
+        return f"{ARTIFACTS}cannot be listed: {short(error)}"
+    absent = sorted({*files} - listed)
+    return f"{ARTIFACTS}no {absent[0]}" if absent else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from trainables.checkpoints.weights import load_weights, read_weights
 from trainables.data.base import ImageData
 from trainables.evaluation.evaluate import Measures, evaluate
 from trainables.evaluation.flags import Checks
+from trainables.evaluation.lipschitz import LocalLipschitz
 from trainables.evaluation.progress import Report
 from trainables.evaluation.trial import measured_part
 from trainables.models.network import network
@@ -78,7 +80,12 @@ class CheckpointMeasurement:
 
 
 def measure_checkpoint(
-    measurement: MeasurementSpec, data: ImageData, /, *, report: Report | None = None
+    measurement: MeasurementSpec,
+    data: ImageData,
+    /,
+    *,
+    report: Report | None = None,
+    on_lipschitz: Callable[[LocalLipschitz], None] | None = None,
 ) -> CheckpointMeasurement:
     """Measure a trial's checkpoint on the first test images.
 
@@ -86,6 +93,7 @@ def measure_checkpoint(
         measurement: The checkpoint, and how to measure it.
         data: The data set of the trial's spec, with its test split.
         report: Called with the progress.
+        on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
 
     Raises:
         CheckpointError: The file is missing, damaged, or of another trial.
@@ -105,6 +113,7 @@ def measure_checkpoint(
             seed=derive(spec.seed, "evaluate", SPLIT),
             checks=measurement.checks,
             report=report,
+            on_lipschitz=on_lipschitz,
         )
     return CheckpointMeasurement(
         measures=measures,

@@ -29,7 +29,6 @@ class Driver:
         config: The study's config.
         storage: Optuna's storage; pass the same to the driver that resumes the study.
         rows: Result rows by trial number, in place of files; also shared with the driver that resumes.
-        clock: The time budget's clock.
     """
 
     def __init__(
@@ -37,7 +36,6 @@ class Driver:
         config: StudyConfig,
         storage: optuna.storages.BaseStorage | None = None,
         rows: dict[int, Any] | None = None,
-        **clock: Any,
     ) -> None:
         self.storage = storage or optuna.storages.InMemoryStorage()
         self.rows = {} if rows is None else rows
@@ -53,7 +51,7 @@ class Driver:
             configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
             before_tell=lambda tune_id, *, error: self.rows.get(self.numbers[tune_id]),
             pending=self.pending,
-            budget=TimeBudget(self.study, limit=config.search.time_limit, **clock),
+            budget=TimeBudget(self.study, limit=config.search.time_limit),
         )
 
     def ask(self) -> Any:

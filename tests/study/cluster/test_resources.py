@@ -92,7 +92,7 @@ def test_auto_and_a_complete_address_are_accepted():
 def test_a_missing_cluster_is_reported_in_one_line(monkeypatch):
     import ray
 
-    from study.cluster.connection import connect
+    from study.cluster.connection import connected
 
     def init(**options):
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to.")
@@ -101,5 +101,6 @@ def test_a_missing_cluster_is_reported_in_one_line(monkeypatch):
     with pytest.raises(
         UsageError, match="no Ray cluster can be used at auto: Could not find any running Ray instance"
     ) as caught:
-        connect("auto")
+        with connected("auto"):
+            pass
     assert "\n" not in str(caught.value)

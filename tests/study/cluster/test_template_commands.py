@@ -22,7 +22,7 @@ from study.directory import mounts
 from study.driver.signals import GRACE_SECONDS
 from study.errors import UsageError
 from study.lifecycle.background import STOP_SECONDS
-from study.lifecycle.launch import dry_run
+from study.lifecycle.launch import launch
 from study.search.storage import check_storage
 
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
@@ -171,12 +171,13 @@ def test_on_a_network_file_system_launch_accepts_the_templates_storage(name, net
 def test_launch_warns_that_mlflows_file_may_be_lost_and_starts(network_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("study.lifecycle.estimate.print_estimate", lambda *arguments, **options: None)
     for folder, warned in ((network_folder, True), (tmp_path, False)):
-        dry_run(
+        launch(
             "quickstart",
             assignments=[f"tracking.uri=sqlite:///{folder}/mlflow.db"],
             out=tmp_path / "out",
             data_root=None,
             address=None,
+            dry_run=True,
         )
         assert ("a network mount (nfs4)" in capsys.readouterr().err) == warned
 

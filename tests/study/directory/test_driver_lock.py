@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,17 +101,18 @@ def test_a_driver_on_another_host_is_waited_for_until_it_beats_or_counts_as_dead
 
     monkeypatch.setattr(lock.time, "time", lambda: now[0])
     monkeypatch.setattr(lock.time, "sleep", sleep)
+    monkeypatch.setattr(lock, "notes", lambda: SimpleNamespace(print=printed.append))
     record(tmp_path, host="other", pid=7)
     os.utime(tmp_path / RECORD_FILE, (now[0] - 1, now[0] - 1))
     start = now[0]
-    assert living_driver(tmp_path, print_line=printed.append) is None
+    assert living_driver(tmp_path) is None
     assert now[0] - start == 120
     assert printed[0].startswith("waiting up to 120 s to see whether process 7 on other")
     monkeypatch.setattr(lock.time, "sleep", lambda seconds: os.utime(tmp_path / RECORD_FILE, (now[0], now[0] + 1)))
     os.utime(tmp_path / RECORD_FILE, (now[0], now[0]))
-    assert living_driver(tmp_path, print_line=printed.append).pid == 7
+    assert living_driver(tmp_path).pid == 7
     record(tmp_path)
-    assert living_driver(tmp_path, print_line=printed.append).here
+    assert living_driver(tmp_path).here
     assert len(printed) == 2
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
+from study.driver import retries
 from study.driver.callbacks import TrialCallback
 from study.driver.retries import MAX_FAILURES, MAX_LOSSES, RetryCounter, is_node_loss
 from study.search.searcher import StillOpenError
@@ -49,14 +50,17 @@ def test_a_trial_that_brings_down_node_after_node_fails_for_good():
         (ActorUnavailableError("rpc", None), "ActorUnavailableError: rpc", 1, True),
     ],
 )
-def test_node_losses_are_distinguished_from_failures(error, text, lost, expected):
-    assert is_node_loss(error, text, lost_at_start=0, lost=lambda: lost, patience=0.3) is expected
+def test_node_losses_are_distinguished_from_failures(error, text, lost, expected, monkeypatch):
+    monkeypatch.setattr(retries, "lost_nodes", lambda: lost)
+    monkeypatch.setattr(retries, "DETECTION_SECONDS", 0.3)
+    assert is_node_loss(error, text, lost_at_start=0) is expected
 
 
-def test_the_late_detection_of_a_lost_node_is_waited_for():
+def test_the_late_detection_of_a_lost_node_is_waited_for(monkeypatch):
     counts = iter([0, 0, 1])
+    monkeypatch.setattr(retries, "lost_nodes", lambda: next(counts))
     error = ActorUnavailableError("rpc", None)
-    assert is_node_loss(error, "", lost_at_start=0, lost=lambda: next(counts), patience=5)
+    assert is_node_loss(error, "", lost_at_start=0)
 
 
 @pytest.fixture

@@ -106,6 +106,34 @@ def test_a_trial_and_a_copy_of_its_file_outside_the_study_give_the_same_numbers(
     assert {name: certified[name] for name in proved} == pytest.approx(proved, rel=1e-5)
 
 
+def test_examples_of_a_trial_are_those_of_a_copy_of_its_file(command, study, monkeypatch):
+    monkeypatch.setattr(bounds, "CERTIFIED_EXAMPLES", 6)
+    monkeypatch.setattr(checkpoint, "CERTIFIED_EXAMPLES", 6)
+    options = ("--limit", 12, "--attack", "all")
+    inside, _ = evaluated(command, study, "--trial", "7", *options, "--examples", "inside.npz")
+    monkeypatch.setattr(checkpoint, "SEED", derive(inside["evaluations"][0]["seed"], "evaluate", "test"))
+    shutil.copy(study / "checkpoints/00007/last.pt", "copy.pt")
+    evaluated(command, "--checkpoint", "copy.pt", *OUTSIDE, *options, "--examples", "outside.npz")
+    with np.load("inside.npz") as own, np.load("outside.npz") as other:
+        assert set(own) == set(other) >= {"clean", "fgsm", "pgd", "multi_targeted", "witness", "certified"}
+        for name in other:
+            assert own[name].shape == other[name].shape
+            np.testing.assert_allclose(own[name], other[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    uses = len(read_uses(study))
+    evaluated(command, study, "--trial", "7", *options, "--examples", "again.npz")
+    assert len(read_uses(study)) == uses
+    with np.load("inside.npz") as own, np.load("again.npz") as again:
+        assert all(np.array_equal(own[name], again[name]) for name in own)
+
+
+@pytest.mark.parametrize("words", [("--front",), ("--trial", "7", "--trial", "8")])
+def test_examples_of_several_trials_are_refused_before_anything_is_chosen(command, study, words):
+    code, out, err = command("evaluate", study, *words, "--examples", "each.npz")
+    assert (code, out) == (2, "")
+    assert err.endswith("--examples has no use with studies/toy --front or several trials: name one with --trial ID\n")
+    assert not (study / "chosen.json").exists()
+
+
 def test_each_attack_on_a_trial_is_a_use_of_test_data_and_is_stored(command, study):
     found, err = evaluated(command, study, "--trial", "7", "--limit", IMAGES, "--attack", "multi_targeted")
     assert "2 measurements, 0 already there" in err

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from study.cli import main
-from study.config.loading import config_of
-from study.reproduce.grids import RADII, SCALES, TABLES, parts, separations
+from study.config.loading import load_config
+from study.reproduce.grids import RADII, SCALES, SEPARATIONS, TABLES, parts
 from trainables.data import DATASETS
 from trainables.models import build_model
 
 
 def configs(table: str, scale: str):
-    return [config_of(part.tree) for part in parts(table, scale)]
+    return [load_config(part) for part in parts(table, scale)]
 
 
 def points(config) -> set[tuple[str, float | None, float]]:
@@ -31,7 +31,7 @@ def points(config) -> set[tuple[str, float | None, float]]:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_grid_is_a_valid_study(table, scale):
     for part, config in zip(parts(table, scale), configs(table, scale), strict=True):
-        assert config.name == part.name
+        assert config.name == part["name"]
         assert config.search.sampler == "grid"
         assert config.storage.keep == "all"
         assert config.search.fixed["train_epsilon"] == config.evaluation.epsilon
@@ -89,8 +89,8 @@ def test_smoke_needs_no_files_and_its_networks_take_the_images():
         for config in configs(table, "smoke"):
             assert config.dataset.name == "digits"
             build_model(config.model.name, image_shape=(1, 8, 8), num_classes=10, dropout=0.5, mean=(0.5,), std=(0.3,))
-    assert {part.dataset for part in separations("smoke")} == {"digits", "synthetic_separated"}
-    assert {part.dataset: part.epsilon for part in separations("paper")} == RADII
+    assert {part.dataset for part in SEPARATIONS["smoke"]} == {"digits", "synthetic_separated"}
+    assert {part.dataset: part.epsilon for part in SEPARATIONS["paper"]} == RADII
     assert RADII.keys() <= set(DATASETS)
 
 

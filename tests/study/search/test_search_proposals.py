@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -15,6 +16,7 @@ from search_spaces.start_points import paper_points
 from study.config.schema import SearchConfig, parse_config
 from study.config.values import parse_duration
 from study.errors import UsageError
+from study.search import time_budget
 from study.search.samplers import SAMPLERS
 from study.search.time_budget import spent
 from trainables.methods import METHODS
@@ -249,10 +251,11 @@ def test_an_invalid_duration_is_one_clear_line(text):
         parse_config(tree)
 
 
-def test_no_trial_starts_after_the_time_budget_and_started_ones_are_finished():
+def test_no_trial_starts_after_the_time_budget_and_started_ones_are_finished(monkeypatch):
     now = [1000.0]
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
     config = study_config(time_budget="100s")
-    driver = Driver(config, clock=lambda: now[0])
+    driver = Driver(config)
     now[0] += 500  # before the first proposal nothing is counted
     first = driver.ask()
     now[0] += 60
@@ -260,7 +263,7 @@ def test_no_trial_starts_after_the_time_budget_and_started_ones_are_finished():
     assert spent(driver.study) == 60
     second = driver.ask()
     now[0] += 30  # the driver is killed; its last event was 30 s ago
-    resumed = Driver(config, driver.storage, driver.rows, clock=lambda: now[0])
+    resumed = Driver(config, driver.storage, driver.rows)
     assert resumed.ask() == again(second)
     now[0] += 39
     third = resumed.ask()
@@ -269,13 +272,14 @@ def test_no_trial_starts_after_the_time_budget_and_started_ones_are_finished():
     for proposed in (second, third):
         resumed.end(proposed["number"], GOOD)
     assert spent(resumed.study) == 100
-    assert Driver(config, driver.storage, driver.rows, clock=lambda: now[0]).ask() == "FINISHED"
+    assert Driver(config, driver.storage, driver.rows).ask() == "FINISHED"
     assert len(resumed.study.trials) == 3
 
 
-def test_the_time_of_long_epochs_counts_before_their_trial_ends():
+def test_the_time_of_long_epochs_counts_before_their_trial_ends(monkeypatch):
     now = [0.0]
-    driver = Driver(study_config(time_budget="1h"), clock=lambda: now[0])
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    driver = Driver(study_config(time_budget="1h"))
     driver.ask()
     for _ in range(5):
         now[0] += 20

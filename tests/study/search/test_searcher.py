@@ -114,7 +114,7 @@ def test_lowering_num_trials_leaves_no_trial_running(make, monkeypatch, tmp_path
     searcher.suggest("b")
     searcher.suggest("c")
     result_writer = SimpleNamespace(rows={0: GOOD}, count=1, failed=0)
-    monkeypatch.setattr(tune_run, "_result_writer", lambda config, study_dir: result_writer)
+    monkeypatch.setattr(tune_run, "ResultWriter", lambda study_dir, **options: result_writer)
     monkeypatch.setattr(tune_run, "open_search", lambda config, study_dir: study)
     monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")
     config = study_config(num_trials=1, start_from=None)
