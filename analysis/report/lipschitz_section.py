@@ -7,11 +7,11 @@ from analysis.material import StudyMaterial
 from analysis.plots.trials.trial_points import MOST_POINTS
 from analysis.report.html import paragraph, table_html
 from analysis.statistics.association import (
-    INDEPENDENT,
     LEAST,
     Association,
     AssociationRow,
     dropout_effects,
+    independent,
     lipschitz_associations,
     random_share,
 )
@@ -44,7 +44,7 @@ def lipschitz_section(material: StudyMaterial, /) -> list[str]:
 
 def _sample(table: Table, share: Table) -> str:
     """Describe the trials that the associations use, those missing, and the statistics."""
-    proposed = sum(proposal in INDEPENDENT for proposal in table["proposal"].to_pylist())
+    proposed = int(independent(table).sum())
     missing = (
         f" ({proposed - share.num_rows} more failed, were stopped or flagged, which may depend on the outcome)"
         if proposed > share.num_rows

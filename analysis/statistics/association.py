@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
+from analysis.fronts.objectives import completed_unflagged
 
 LIPSCHITZ = {"val_lipschitz_mean": "raw", "val_lipschitz_scale_free_mean": "scale-free"}
 """The measures of Lipschitzness, and their names in texts."""
@@ -80,9 +81,12 @@ def random_share(table: Table, /) -> Table:
         >>> rs.random_share(rs.read_studies([study_dir]))["trial_id"].to_pylist()
         ['t00001', 't00003']
     """
-    rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), table["proposal"].to_pylist(), strict=True)
-    chosen = [status == "completed" and not flags and proposal in INDEPENDENT for status, flags, proposal in rows]
-    return table.take(np.flatnonzero(chosen))
+    return table.filter(completed_unflagged(table) & independent(table))
+
+
+def independent(table: Table, /) -> np.ndarray:
+    """Mark the rows whose proposals did not depend on results, shape (n,)."""
+    return np.array([proposal in INDEPENDENT for proposal in table["proposal"].to_pylist()], dtype=bool)
 
 
 def lipschitz_associations(table: Table, /) -> list[AssociationRow]:

@@ -43,7 +43,6 @@ def front_table(
     *,
     objectives: Sequence[str] = FRONT,
     reference: Mapping[str, float] | None = None,
-    allow_mixed: bool = False,
     intervals: bool = False,
     belief: FrontPosterior | None = None,
 ) -> TextTable:
@@ -56,22 +55,21 @@ def front_table(
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
         reference: Reference values of the hypervolume by objective; the objective's own where not given.
-        allow_mixed: Compare rows even if they were measured differently.
         intervals: Show Wilson intervals of the accuracies.
         belief: Posterior of the front in clean and robust accuracy: members' probabilities of being truly on it, and
             its true hypervolume.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
+    members = front_of(table, objectives=objectives)
     told = all(row["trial_id"].startswith(f"{row['study']}/") for row in members.to_pylist())
     several = len(set(table["study"].to_pylist())) > 1 and not told
     known = belief if tuple(objectives) == FRONT else None
     columns: tuple[_Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
     columns += tuple(one for entry in _FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
     columns += _extra(objectives) + _chance_column(known)
-    volume = front_hypervolume(table, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+    volume = front_hypervolume(table, objectives=objectives, reference=reference)
     knee = knee_of(members, objectives=objectives)
     truly = f"; of the true accuracies {known.hypervolume(reference=volume.reference)}" if known else ""
     notes = [volume_note(volume, objectives) + truly + (f"; knee: trial {knee}" if knee else "")]
@@ -184,7 +182,6 @@ def pareto_csv(
     /,
     *,
     objectives: Sequence[str] = FRONT,
-    allow_mixed: bool = False,
     belief: FrontPosterior | None = None,
 ) -> str:
     """Return all rows of a result table as CSV, without times and machines.
@@ -193,7 +190,7 @@ def pareto_csv(
     `on_front_probability` if known, and the ends of the accuracies' Wilson intervals.
     """
     masks = {
-        "on_front": on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
+        "on_front": on_front(table, objectives=objectives).tolist(),
         "feasible": feasible(table).tolist(),
         "on_infeasible_front": on_infeasible_front(table, objectives=objectives).tolist(),
     }
@@ -222,7 +219,6 @@ def method_fronts_table(
     *,
     objectives: Sequence[str] = FRONT,
     reference: Mapping[str, float] | None = None,
-    allow_mixed: bool = False,
 ) -> TextTable:
     """Return the front of each method alone: its members, best in the first objective first, and its hypervolume.
 
@@ -230,16 +226,15 @@ def method_fronts_table(
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
         reference: Reference values of the hypervolume by objective; the objective's own where not given.
-        allow_mixed: Compare rows even if they were measured differently.
 
     Raises:
-        MixedStudiesError: A method's rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: A method's rows differ in what they measure; see `require_like_for_like`.
     """
-    fronts = fronts_by(table, "method", objectives=objectives, allow_mixed=allow_mixed)
+    fronts = fronts_by(table, "method", objectives=objectives)
     trials = table["method"].to_pylist()
     found: list[tuple[float, str, Table]] = []
     for method, members in fronts.items():
-        volume = front_hypervolume(members, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+        volume = front_hypervolume(members, objectives=objectives, reference=reference)
         found.append((volume.value, method, members))
     return TextTable(
         title="Fronts of each method alone",

@@ -29,21 +29,21 @@ _RING: dict[str, Any] = {"mode": "markers", "hoverinfo": "skip", "showlegend": F
 _UNMEASURED = "#999"
 
 
-def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> str:
+def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT) -> str:
     """Return a page that shows the front, with plotly's script inside, so that it opens without a network.
 
     Hover tells a trial's id, hyperparameters and measures; a click on a method in the legend hides or shows it.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    figure = pareto_plotly(table, objectives=objectives, allow_mixed=allow_mixed)
+    figure = pareto_plotly(table, objectives=objectives)
     return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
 
 
-def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> go.Figure:
+def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT) -> go.Figure:
     """Return the plotly figure of a result table; see `pareto_html`."""
-    view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
+    view = pareto_view(table, objectives=objectives)
     figure = front_chart(view)
     texts = hover_texts(table)
     for trace in figure.data:

@@ -92,11 +92,9 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     return handles
 
 
-def pareto_figure(
-    table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False, width: float = COLUMN_WIDTH
-) -> Figure:
+def pareto_figure(table: Table, /, *, objectives: Sequence[str] = FRONT, width: float = COLUMN_WIDTH) -> Figure:
     """Return the figure of a result table, so many inches wide; draw and save it inside `paper_style`."""
-    view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
+    view = pareto_view(table, objectives=objectives)
     figure = blank(width, 0.6 * width + 0.4 * COLUMN_WIDTH, legend=legend_handles(view))
     draw_pareto(view, figure.add_subplot())
     add_small_print(figure, view.small_print)
@@ -110,7 +108,6 @@ def write_pareto(
     *,
     formats: Sequence[str] = FORMATS,
     objectives: Sequence[str] = FRONT,
-    allow_mixed: bool = False,
     width: float = COLUMN_WIDTH,
     belief: FrontPosterior | None = None,
 ) -> list[Path]:
@@ -121,7 +118,6 @@ def write_pareto(
         out_dir: Made if missing.
         formats: Some of png (300 dpi), pdf, svg and html.
         objectives: The first two are the axes; of one alone there are only data.
-        allow_mixed: Draw rows together though they were measured differently.
         width: Of the printed formats, inches.
         belief: Gives the data each trial's probability to be truly on the front, and over clean and robust accuracy
             `pareto_dominance.csv`, the members' probabilities to dominate each other.
@@ -130,23 +126,23 @@ def write_pareto(
         The files written. The same table gives the same bytes, no file holds a time.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
         ValueError: Unknown format or objective.
     """
     formats = known_formats(formats, valid=FORMATS)
     folder = Path(out_dir)
-    data = pareto_csv(table, objectives=objectives, allow_mixed=allow_mixed, belief=belief)
+    data = pareto_csv(table, objectives=objectives, belief=belief)
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"pareto.{entry}" for entry in (*formats, "csv")]
     if printed := [path for path in written if path.suffix.removeprefix(".") in PRINTED]:
         with paper_style():
-            figure = pareto_figure(table, objectives=objectives, allow_mixed=allow_mixed, width=width)
+            figure = pareto_figure(table, objectives=objectives, width=width)
             for path in printed:
                 figure.savefig(path, metadata=no_date(path))
     if "html" in formats:
         from analysis.plots.trials.interactive import pareto_html
 
-        html = pareto_html(table, objectives=objectives, allow_mixed=allow_mixed)
+        html = pareto_html(table, objectives=objectives)
         (folder / "pareto.html").write_text(html, encoding="utf-8")
     (folder / "pareto.csv").write_text(data, encoding="utf-8")
     if belief is not None and set(objectives) == set(FRONT):

@@ -18,7 +18,7 @@ from analysis.fronts.front import feasible, on_front
 from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.screen import GREY, HOVER, numbers, say
 from analysis.plots.trials.front_view import why_hollow
-from analysis.statistics.association import INDEPENDENT
+from analysis.statistics.association import independent
 from analysis.tables.text_table import Cell
 from analysis.wording import provenance
 
@@ -84,20 +84,20 @@ class Trials:
         )
 
 
-def trials_of(table: Table, /, *, allow_mixed: bool = False) -> Trials:
+def trials_of(table: Table, /) -> Trials:
     """Work out what the figures of single trials need.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
     methods, sound = table["method"].to_pylist(), feasible(table)
     statuses = np.asarray(table["status"].to_pylist(), dtype=object)
     return Trials(
         table=table,
         methods=np.asarray(methods, dtype=object),
-        front=on_front(table, allow_mixed=allow_mixed),
+        front=on_front(table),
         sound=sound,
-        independent=np.asarray([kind in INDEPENDENT for kind in table["proposal"].to_pylist()], dtype=bool),
+        independent=independent(table),
         styles=styles_for(methods),
         hollow=why_hollow(table, ~sound & (statuses != "failed")) or "failed",
         small_print=provenance(table),

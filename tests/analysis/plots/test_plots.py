@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from analysis.fronts.front import MixedStudiesError, on_front
+from analysis.fronts.front import MixedStudiesError, on_front, with_mixed_allowed
 from analysis.method_styles import STYLES, styles_for
 from analysis.plots.figure import paper_style
 from analysis.plots.trials.front_view import ColourScale, pareto_view
@@ -103,7 +103,7 @@ def test_bad_format_and_mixed_studies_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown figure format 'jpg'; valid: png, pdf, svg, html"):
         write_pareto(mixed, tmp_path / "figures", formats=("jpg",))
     assert not (tmp_path / "figures").exists()
-    assert write_pareto(mixed, tmp_path / "figures", formats=("svg",), allow_mixed=True)
+    assert write_pareto(with_mixed_allowed(mixed), tmp_path / "figures", formats=("svg",))
 
 
 def drawn_offsets(ax: Any) -> np.ndarray:

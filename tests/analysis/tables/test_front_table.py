@@ -11,7 +11,7 @@ import pytest
 from helpers.studies.synthetic_results import as_table, result_row, study_rows
 from rich.console import Console
 
-from analysis.fronts.front import MixedStudiesError, front_of
+from analysis.fronts.front import MixedStudiesError, front_of, with_mixed_allowed
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import wilson_interval
 from analysis.tables.front_table import front_table, method_fronts_table, pareto_csv
@@ -184,7 +184,7 @@ def test_several_studies_are_told_apart_and_mixed_ones_refused() -> None:
     mixed = as_table([result_row(0), result_row(1, eval_epsilon=0.2)])
     with pytest.raises(MixedStudiesError, match=r"eval_epsilon \(0\.1, 0\.2\)"):
         front_table(mixed)
-    assert "ε = 0.1 | 0.2" in front_table(mixed, allow_mixed=True).plain()
+    assert "ε = 0.1 | 0.2" in front_table(with_mixed_allowed(mixed)).plain()
 
 
 def test_figure_data_has_every_trial_and_marks_the_front() -> None:
