@@ -77,6 +77,17 @@ def non_dominated(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> n
     return mask
 
 
+def outermost(points: ArrayLike, /, *, most: int) -> np.ndarray:
+    """Return indices of the `most` points nearest to the front by non-dominated layers; all if there are no more.
+
+    Args:
+        points: Larger is better, shape (n, k), finite.
+        most: Most points; of the layer that exceeds it, the earlier points are returned.
+    """
+    layers = moocore.pareto_rank(points, maximise=True)
+    return np.sort(np.argsort(layers, kind="stable")[:most])
+
+
 def feasible(table: Table, /) -> np.ndarray:
     """Mark the rows that may be on a front: completed, unflagged, and meeting their own study's constraints.
 

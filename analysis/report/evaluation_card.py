@@ -18,10 +18,9 @@ from analysis.heldout.measurements import (
 )
 from analysis.heldout.members import HeldoutResults
 from analysis.statistics.intervals import accuracy_estimate
-from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
+from analysis.wording import LOWER_BOUND, NORMS, own_parameters, radius
 
 State = Literal["answered", "doubt", "open"]
-_NORMS = {"linf": L_INF, "l2": L_2}
 _MARKS = {"answered": "✓", "doubt": "!", "open": "?"}
 
 
@@ -63,7 +62,7 @@ def card(
     return [
         Answer(
             "Which threat model?",
-            f"{_NORMS.get(row['norm'], row['norm'])} ball of radius {radius(row['eval_epsilon'])} in pixel units of "
+            f"{NORMS.get(row['norm'], row['norm'])} ball of radius {radius(row['eval_epsilon'])} in pixel units of "
             "[0, 1], cut with [0, 1]; the attacker knows the network",
         ),
         Answer(
@@ -171,10 +170,7 @@ def _other_attacks(row: Mapping[str, Any], on_test: HeldoutResults | None) -> st
 def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: HeldoutResults | None) -> Answer:
     again = None if on_test is None else _of(row, on_test)
     if again is not None and again.spread:
-        said = ", ".join(
-            f"{kind} {spread.mean:.3f}" + ("" if spread.sd is None else f" ± {spread.sd:.3f}")
-            for kind, spread in again.spread.items()
-        )
+        said = ", ".join(f"{kind} {spread}" for kind, spread in again.spread.items())
         count = next(iter(again.spread.values())).seeds
         failed = f"; {again.failed} more failed" if again.failed else ""
         lucky = _beyond_own(again)

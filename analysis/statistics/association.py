@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
 from analysis.fronts.objectives import completed_unflagged
+from analysis.statistics.intervals import Estimate, Z
 
 LIPSCHITZ = {"val_lipschitz_mean": "raw", "val_lipschitz_scale_free_mean": "scale-free"}
 """The measures of Lipschitzness, and their names in texts."""
@@ -35,24 +35,19 @@ INDEPENDENT = ("random", "grid")
 LEAST = 8
 """Fewest trials for which an association is reported."""
 
-_Z = NormalDist().inv_cdf(0.975)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Association:
-    """The association of two columns among n trials.
+class Association(Estimate):
+    """A rank correlation in [-1, 1], or a slope in units of the outcome, with its 95 % interval.
 
     Args:
-        value: A rank correlation in [-1, 1], or a slope in units of the outcome.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
         n: Number of trials.
     """
 
-    value: float
-    low: float
-    high: float
     n: int
+
+    def __str__(self) -> str:
+        return f"{self.signed(digits=2)} (n = {self.n})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +194,7 @@ def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) 
     if scale < 1e-9 * n:
         return None
     r = float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1))
-    half = _Z * math.sqrt((1 + r**2 / 2) / (n - extra_groups - 3))
+    half = Z * math.sqrt((1 + r**2 / 2) / (n - extra_groups - 3))
     # Ranks can agree by chance, so the interval shrinks perfect agreement by half a step of the scale.
     most = 1 - 6 / (n * (n**2 - 1))
     middle = math.atanh(np.clip(r, -most, most))

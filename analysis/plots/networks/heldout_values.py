@@ -9,17 +9,15 @@ from typing import Any
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.heldout.confirmation import KINDS, ConfirmedMember
 from analysis.heldout.measurements import settings_phrase
 from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import styles_for
-from analysis.plots.figure import COLUMN_WIDTH, paper_style
+from analysis.plots.figure import COLUMN_WIDTH, add_small_print, blank, lines, sample, write_files
 from analysis.plots.screen import offline_page
 from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import csv_text
-from analysis.wording import L_2, L_INF
 
 FORMATS = ("png", "pdf", "svg", "html")
 
@@ -66,9 +64,8 @@ def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
             ax.plot([clean.mean, there[0].value], [robust.mean, there[1].value], ":", color=style.colour, linewidth=0.8)
             ax.annotate(name, (clean.mean, robust.mean), color=style.colour, **_aside(seeds[name], -1))
     ax.set_xlabel("clean accuracy (test; hollow: val)")
-    ax.set_ylabel(_set_norms(_robust_label(members)))
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
+    ax.set_ylabel(lines(_robust_label(members), 60))
+    ax.grid(visible=True)
     return ax
 
 
@@ -103,19 +100,13 @@ def write_on_test(found: HeldoutResults, out_dir: str | Path, /, *, formats: Seq
     Returns:
         The files written.
     """
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"pareto_test.{entry}" for entry in (*formats, "csv")]
-    for path in written:
-        if path.suffix == ".csv":
-            path.write_text(_csv(found), encoding="utf-8")
-        elif path.suffix == ".html":
-            path.write_text(offline_page(_interactive(found), title=f"On test: {_study(found)}"), encoding="utf-8")
-        else:
-            with paper_style():
-                dated = {".png": "Software", ".pdf": "CreationDate", ".svg": "Date"}[path.suffix]
-                _figure(found).savefig(path, metadata={dated: None})
-    return written
+    return write_files(
+        Path(out_dir) / "pareto_test",
+        formats,
+        lambda: _figure(found),
+        data=_csv(found),
+        page=lambda: offline_page(_interactive(found), title=f"On test: {_study(found)}"),
+    )
 
 
 def _interactive(found: HeldoutResults) -> go.Figure:
@@ -189,32 +180,16 @@ def _small_print(found: HeldoutResults) -> str:
     return f"study {_study(found)} · {sets} · {count}"
 
 
-def _set_norms(text: str) -> str:
-    return text.replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
-
-
 def _figure(found: HeldoutResults) -> Figure:
-    figure = Figure(figsize=(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH), layout="constrained")
-    draw_on_test(found.members, figure.add_subplot())
     handles = [
-        Line2D([], [], linestyle="none", marker=style.marker, markersize=4.5, color=style.colour, label=style.label)
+        sample(style.marker, style.label, color=style.colour)
         for style in styles_for(one.result["method"] for one in found.members).values()
     ]
     if any(one.spread for one in found.members):
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker="+",
-                markersize=6,
-                color="0.35",
-                label="new seeds, mean ± sd",
-            )
-        )
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    small = f"{_small_print(found)}\n{_set_norms(_said(found))} · 95 % intervals of the examples"
-    figure.supxlabel(small, fontsize=5, color="0.35")
+        handles.append(sample("+", "new seeds, mean ± sd", color="0.35", markersize=6))
+    figure = blank(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH, legend=handles)
+    draw_on_test(found.members, figure.add_subplot())
+    add_small_print(figure, f"{_small_print(found)} · {_said(found)} · 95 % intervals of the examples")
     return figure
 
 

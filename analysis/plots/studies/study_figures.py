@@ -8,7 +8,7 @@ from pathlib import Path
 from analysis.data.results import Table
 from analysis.fronts.growth import hypervolume_growth
 from analysis.material import StudyMaterial
-from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, known_formats
+from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, check_formats
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
 from analysis.plots.studies.importance import importance_sheet, within_sheet
@@ -77,7 +77,7 @@ def write_paper_figures(
     """
     material = _material(study)
     table = material.table
-    formats = known_formats(formats)
+    check_formats(formats)
     written = write_pareto(table, out_dir, formats=formats, width=width, belief=material.belief)
     for sheet in paper_sheets(material, width=width):
         written += sheet.write(out_dir, formats=formats)
