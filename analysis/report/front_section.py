@@ -105,7 +105,8 @@ def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str
     table, chance = material.table, material.probabilities()
     ids = {row["trial_id"] for row in members}
     least = min([LIKELY, *(chance[trial] for trial in ids if trial in chance)])
-    likely = sorted((trial for trial in chance.keys() - ids if chance[trial] >= least), key=lambda one: -chance[one])
+    ranked = sorted(chance.items(), key=lambda found: -found[1])
+    likely = [trial for trial, probability in ranked if trial not in ids and probability >= least]
     rows = {row["trial_id"]: row for row in table.filter(feasible(table)).to_pylist()}
     beside = [rows[trial] for trial in likely[:SHOWN]]
     more = f" {len(likely) - SHOWN} more are not shown." if len(likely) > SHOWN else ""
