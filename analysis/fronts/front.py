@@ -81,11 +81,13 @@ def outermost(points: ArrayLike, /, *, most: int) -> np.ndarray:
     """Return indices of the `most` points nearest to the front by non-dominated layers; all if there are no more.
 
     Args:
-        points: Larger is better, shape (n, k), finite.
+        points: Larger is better, shape (n, k); those with NaN are left out.
         most: Most points; of the layer that exceeds it, the earlier points are returned.
     """
-    layers = moocore.pareto_rank(points, maximise=True)
-    return np.sort(np.argsort(layers, kind="stable")[:most])
+    array = np.asarray(points, dtype=np.float64)
+    complete = np.flatnonzero(~np.isnan(array).any(axis=1))
+    layers = moocore.pareto_rank(array[complete], maximise=True)
+    return np.sort(complete[np.argsort(layers, kind="stable")[:most]])
 
 
 def feasible(table: Table, /) -> np.ndarray:

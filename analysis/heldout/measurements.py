@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.data.results import read_examples, trial_file
 from analysis.data.schema import EVALUATION, EXAMPLE, ResultsError
-from analysis.statistics.intervals import Estimate, accuracy_estimate, difference
+from analysis.statistics.intervals import Estimate, accuracy_of, difference
 from analysis.wording import NORMS, radius
 
 Row = Mapping[str, Any]
@@ -212,10 +212,7 @@ def gap(result: Row, row: Row, kind: str, /) -> Estimate:
         row: Its like-for-like measurement on test.
         kind: `clean` or `robust`.
     """
-    return difference(
-        accuracy_estimate(result[f"val_{kind}_accuracy"], result["examples"]),
-        accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]),
-    )
+    return difference(accuracy_of(result, f"val_{kind}"), accuracy_of(row, kind))
 
 
 def _on_test(rows: Sequence[Row]) -> list[Row]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -191,6 +192,11 @@ def accuracy_estimate(share: float, examples: int, /) -> Estimate:
     """Return a measured accuracy with its Wilson interval."""
     low, high = wilson_interval(round(share * examples), examples)
     return Estimate(value=share, low=float(low), high=float(high))
+
+
+def accuracy_of(row: Mapping[str, Any], kind: str, /) -> Estimate:
+    """Return a row's `<kind>_accuracy` with its Wilson interval."""
+    return accuracy_estimate(row[f"{kind}_accuracy"], row["examples"])
 
 
 def difference(first: Estimate, second: Estimate, /) -> Estimate:

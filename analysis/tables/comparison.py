@@ -10,7 +10,7 @@ from typing import Any
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
 from analysis.statistics.front_posterior import FrontPosterior
-from analysis.statistics.intervals import Estimate, Outcomes, accuracy_estimate, difference, paired_difference_interval
+from analysis.statistics.intervals import Estimate, Outcomes, accuracy_of, difference, paired_difference_interval
 from analysis.tables.accuracy_lines import line_table
 from analysis.tables.paper_table import FORMATS, HEADINGS, dropout_levels, dropouts, paper_lines
 from analysis.tables.text_table import TextTable
@@ -119,7 +119,10 @@ def method_differences(first: Side, second: Side, /) -> list[MethodDifference]:
         rows = (best[0][method], best[1][method])
         trials = (rows[0]["trial_id"], rows[1]["trial_id"])
         pair = _paired(first.outcomes, second.outcomes, trials)
-        values = pair or tuple(_unpaired(rows, kind) for kind in ("clean", "robust"))
+        values = pair or [
+            difference(accuracy_of(rows[1], f"val_{kind}"), accuracy_of(rows[0], f"val_{kind}"))
+            for kind in ("clean", "robust")
+        ]
         found.append(
             MethodDifference(method=method, trials=trials, clean=values[0], robust=values[1], paired=pair is not None)
         )
@@ -167,11 +170,6 @@ def _paired(
         low, high = paired_difference_interval(gained, lost, n)
         found.append(Estimate(value=(gained - lost) / n, low=float(low), high=float(high)))
     return found[0], found[1]
-
-
-def _unpaired(rows: tuple[Mapping[str, Any], Mapping[str, Any]], kind: str) -> Estimate:
-    before, after = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for row in rows)
-    return difference(after, before)
 
 
 def _values(table: Table, name: str) -> set[Any]:

@@ -20,6 +20,7 @@ from analysis.plots.figure import (
     blank,
     lines,
     paper_style,
+    sample,
     say_nothing_is_there,
 )
 from analysis.plots.screen import empty_chart, say, set_text
@@ -83,7 +84,12 @@ def radii_sheet(
     """
     with paper_style():
         own = sorted(set(table["eval_epsilon"].to_pylist()))
-        legend = [*_methods(curves), *_marks(own, reach, curves)]
+        methods = styles_for(curve.method for curve in curves).values()
+        legend = [
+            sample(style.marker, style.label, color=style.colour, linestyle=style.line, markersize=3, linewidth=1)
+            for style in methods
+        ]
+        legend += _marks(own, reach, curves)
         figure = blank(width, 0.55 * width + 0.7, legend=legend)
         ax = figure.add_subplot()
         _draw(curves, ax, reach)
@@ -162,16 +168,6 @@ def _name(curves: Sequence[Curve], ax: Axes, *, offset: float) -> None:
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.4}
     for (_, at, trial), height in zip(points, heights, strict=True):
         ax.text(at + offset, float(height), trial, fontsize=5, va="center", color="0.3", bbox=ground)
-
-
-def _methods(curves: Sequence[Curve]) -> list[Line2D]:
-    return [
-        Line2D(
-            [], [], color=style.colour, linestyle=style.line, marker=style.marker, markersize=3, linewidth=1,
-            label=style.label,
-        )
-        for style in styles_for(curve.method for curve in curves).values()
-    ]  # fmt: skip
 
 
 def _marks(own: Sequence[float], reach: TheoremRadius | None, curves: Sequence[Curve]) -> list[Line2D]:

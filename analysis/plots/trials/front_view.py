@@ -71,14 +71,12 @@ class ParetoView:
     @property
     def drawn(self) -> np.ndarray:
         """Mark the points that have both coordinates, shape (n,)."""
-        drawn: np.ndarray = np.isfinite(self.points).all(axis=1)
-        return drawn
+        return np.asarray(np.isfinite(self.points).all(axis=1))
 
     @property
     def dominated(self) -> np.ndarray:
         """Mark the drawn points that are sound but not on the front, shape (n,)."""
-        dominated: np.ndarray = self.drawn & ~self.front & ~self.doubtful
-        return dominated
+        return np.asarray(self.drawn & ~self.front & ~self.doubtful)
 
     def staircase(self, low: Sequence[float], high: Sequence[float], /, *, of: np.ndarray | None = None) -> np.ndarray:
         """Return the boundary of the region that the front attains, as corners shape (m, 2).

@@ -224,7 +224,7 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     width = 1.5 * _PANEL if together else _PANEL * len(views)
     figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
     if together:
-        draw_together(views, figure.add_subplot())
+        _draw_together(views, figure.add_subplot())
         handles = [
             Line2D([], [], color=colour, linestyle=dash, label=f"front of {label}")
             for (label, _), colour, dash in zip(views, COLOURS, _DASHES, strict=True)
@@ -240,14 +240,8 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     return figure
 
 
-def draw_together(views: Sequence[tuple[str, ParetoView]], /, ax: Axes) -> Axes:
-    """Draw two fronts of like measurement into `ax`: colour is the study, shape the method.
-
-    Front members are filled, all other measured trials faint.
-
-    Returns:
-        `ax`.
-    """
+def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:
+    """Draw two fronts of like measurement: colour is the study, shape the method; all but members are faint."""
     limits = [[view.limits(axis) for _, view in views] for axis in (0, 1)]
     (low_x, high_x), (low_y, high_y) = ((min(low for low, _ in ends), max(high for _, high in ends)) for ends in limits)
     ax.set_xlim(low_x, high_x)
@@ -264,4 +258,3 @@ def draw_together(views: Sequence[tuple[str, ParetoView]], /, ax: Axes) -> Axes:
             for chosen, size, alpha in ((view.drawn & ~view.front & mine, 22, 0.4), (view.front & mine, 48, 1.0)):
                 x, y = view.points[chosen].T
                 ax.scatter(x, y, s=size, marker=style.marker, c=colour, alpha=alpha, linewidths=0.0, zorder=4)
-    return ax

@@ -17,7 +17,7 @@ from analysis.plots.screen import MOST_SVG, figure_json
 from analysis.plots.studies.progress import checkpoints_chart, checkpoints_sheet, growth_chart
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import front_chart, space_chart
-from analysis.plots.trials.parallel import drawn_rows, parallel_chart, scales_of
+from analysis.plots.trials.parallel import MOST_LINES, parallel_chart, scales_of
 from analysis.plots.trials.scatter import SLICED, lipschitz_chart, lipschitz_sheet, slice_chart, slice_sheet
 from analysis.plots.trials.trial_points import thinned, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES
@@ -139,7 +139,7 @@ def test_curves_over_the_radius_and_the_reach() -> None:
 def test_parallel_axes_have_the_printed_places_and_the_methods_first() -> None:
     (trace,) = parallel_chart(TRIALS).data
     method, *axes = trace.dimensions
-    rows = drawn_rows(TRIALS)
+    rows = np.flatnonzero(thinned(TRIALS.front, TRIALS.sound, most=MOST_LINES))
     assert [list(TRIALS.styles)[at] for at in method["values"]] == TRIALS.methods[rows].tolist()
     for axis, scale in zip(axes, scales_of(TRIALS), strict=True):
         np.testing.assert_allclose(axis["values"], scale.places()[rows], atol=1e-4)

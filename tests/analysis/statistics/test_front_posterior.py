@@ -44,6 +44,9 @@ def test_outermost_takes_layer_after_layer() -> None:
         assert len(set(chosen.tolist())) == min(most, 40)
     front = np.flatnonzero(non_dominated(points, maximise=True))
     assert set(front) <= set(outermost(points, most=len(front)).tolist())
+    assert outermost(np.full((3, 2), np.nan), most=2).tolist() == []
+    points[::2] = np.nan
+    assert set(outermost(points, most=40).tolist()) == set(range(1, 40, 2))
 
 
 def test_belief_of_a_front_names_its_trials_and_leaves_out_the_hopeless() -> None:
