@@ -95,20 +95,18 @@ def lipschitz_associations(table: Table, /) -> list[AssociationRow]:
         table: Result rows, of `random_share`.
     """
     methods, studies, levels = _groups(table)
+    everyone = np.ones(len(methods), dtype=bool)
+    samples = [("all methods", everyone, studies), ("within method", everyone, levels)]
+    samples += [(method, methods == method, studies) for method in sorted(set(methods))]
     rows = []
     for column, of in LIPSCHITZ.items():
         for outcome, label in OUTCOMES.items():
             x, y = measure(table, column), measure(table, outcome)
             complete = ~np.isnan(x + y)
-            for among, groups in (("all methods", studies), ("within method", levels)):
-                rho = spearman(x, y, groups=groups)
-                rows.append(AssociationRow(of=of, outcome=label, among=among, found=rho, n=int(complete.sum())))
-            for method in sorted(set(methods)):
-                members = methods == method
-                rho = spearman(x[members], y[members], groups=studies[members])
-                rows.append(
-                    AssociationRow(of=of, outcome=label, among=method, found=rho, n=int(complete[members].sum()))
-                )
+            for among, members, groups in samples:
+                rho = spearman(x[members], y[members], groups=groups[members])
+                n = int(complete[members].sum())
+                rows.append(AssociationRow(of=of, outcome=label, among=among, found=rho, n=n))
     return rows
 
 
@@ -227,13 +225,12 @@ def slope(
     n, width = design.shape
     if n - width < LEAST or np.linalg.matrix_rank(design) < width:
         return None
-    inverse = np.linalg.inv(design.T @ design)
-    coefficients = inverse @ design.T @ target[complete]
-    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+    inverse = np.linalg.pinv(design)
+    coefficients = inverse @ target[complete]
+    leverage = (design * inverse.T).sum(axis=1)
     residual = (target[complete] - design @ coefficients) / np.maximum(1 - leverage, 1e-9)
-    error = math.sqrt(float((inverse @ (design.T * residual**2) @ design @ inverse)[0, 0]))
     value = float(coefficients[0])
-    half = float(stats.t.ppf(0.975, n - width)) * error
+    half = float(stats.t.ppf(0.975, n - width) * np.linalg.norm(inverse[0] * residual))
     return Association(value=value, low=value - half, high=value + half, n=n)
 
 

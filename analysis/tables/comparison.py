@@ -42,25 +42,6 @@ class Side:
     outcomes: Outcomes | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodDifference:
-    """The difference on validation between a method's best trials of two studies.
-
-    Args:
-        method: The method.
-        trials: The two trials.
-        clean: Second minus first clean accuracy with its 95 % interval.
-        robust: The same of robust accuracy.
-        paired: Whether the interval uses the outcomes of each example.
-    """
-
-    method: str
-    trials: tuple[str, str]
-    clean: Estimate
-    robust: Estimate
-    paired: bool
-
-
 def unlike_columns(first: Side, second: Side, /) -> list[str]:
     """Return the columns in which the studies measured different things; empty if they can share a front."""
     return [
@@ -111,10 +92,14 @@ def paired_lines(first: Side, second: Side, /) -> TextTable:
     )
 
 
-def method_differences(first: Side, second: Side, /) -> list[MethodDifference]:
-    """Compare the most robust sound trials of each method of both studies, which must be measured alike."""
+def difference_table(first: Side, second: Side, /) -> TextTable:
+    """Compare on validation the most robust sound trials of each method of both studies, which must be measured alike.
+
+    Accuracies are the second's minus the first's with 95 % intervals, from the outcomes of
+    each example if both have them.
+    """
     best = [best_of_methods(side.table) for side in (first, second)]
-    found = []
+    cells = []
     for method in sorted(best[0].keys() & best[1].keys()):
         rows = (best[0][method], best[1][method])
         trials = (rows[0]["trial_id"], rows[1]["trial_id"])
@@ -123,23 +108,12 @@ def method_differences(first: Side, second: Side, /) -> list[MethodDifference]:
             difference(accuracy_of(rows[1], f"val_{kind}"), accuracy_of(rows[0], f"val_{kind}"))
             for kind in ("clean", "robust")
         ]
-        found.append(
-            MethodDifference(method=method, trials=trials, clean=values[0], robust=values[1], paired=pair is not None)
-        )
-    return found
-
-
-def difference_table(first: Side, second: Side, /) -> TextTable:
-    """Return `method_differences` as a table."""
-    rows = method_differences(first, second)
+        cells.append((method, *trials, *(value.signed() for value in values), "pairs" if pair else "shares"))
     return TextTable(
         title=f"{second.label} minus {first.label}, per method: each study's most robust sound trial",
         headings=("method", f"trial of {first.label}", f"trial of {second.label}", "clean (val)", "robust (val)", "by"),
         formats=("", "", "", "", "", ""),
-        rows=tuple(
-            (row.method, *row.trials, row.clean.signed(), row.robust.signed(), "pairs" if row.paired else "shares")
-            for row in rows
-        ),
+        rows=tuple(cells),
         notes=(
             "95 % intervals: by pairs, Tango's of the outcomes of the same examples; by shares, Newcombe's, which is "
             "wider. Examples' noise only: neither the seed's luck, nor that of the best of many trials, which is "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ LIKELY = 0.1
 
 MOST_NAMED = 5
 
-_Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
+Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
 
-_FRONT_COLUMNS: tuple[_Column, ...] = (
+FRONT_COLUMNS: tuple[Column, ...] = (
     ("trial", "", lambda row: row["trial_id"]),
     ("method", "", lambda row: row["method"]),
     ("dropout", ".3f", lambda row: row.get("param.dropout")),
@@ -35,6 +35,7 @@ _FRONT_COLUMNS: tuple[_Column, ...] = (
     ("robust (val)", ".4f", lambda row: row["val_robust_accuracy"]),
     ("Lipschitz (val)", ".4g", lambda row: row["val_lipschitz_mean"]),
 )
+"""Heading, format and reader of each column."""
 
 
 def front_table(
@@ -66,9 +67,12 @@ def front_table(
     told = all(row["trial_id"].startswith(f"{row['study']}/") for row in members.to_pylist())
     several = len(set(table["study"].to_pylist())) > 1 and not told
     known = belief if tuple(objectives) == FRONT else None
-    columns: tuple[_Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
-    columns += tuple(one for entry in _FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
-    columns += _extra(objectives) + _chance_column(known)
+    columns: tuple[Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
+    columns += tuple(one for entry in FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
+    columns += _extra(objectives)
+    if known:
+        probabilities = known.probabilities()
+        columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
     volume = front_hypervolume(table, objectives=objectives, reference=reference)
     knee = knee_of(members, objectives=objectives)
     truly = f"; of the true accuracies {known.hypervolume(reference=volume.reference)}" if known else ""
@@ -81,13 +85,21 @@ def front_table(
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []
     notes += [useless] if (useless := _smooth_but_useless(members, table)) else []
     size, trials = members.num_rows, table.num_rows
-    return TextTable(
-        title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {trials} trial{'s' * (trials != 1)}",
-        headings=tuple(heading for heading, _, _ in columns),
-        formats=tuple(spec for _, spec, _ in columns),
-        rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
-        notes=tuple(notes),
+    return column_table(
+        f"Front on validation{over}: {size} member{'s' * (size != 1)} of {trials} trial{'s' * (trials != 1)}",
+        columns,
+        members.to_pylist(),
+        notes=notes,
     )
+
+
+def column_table(
+    title: str, columns: Iterable[Column], rows: Iterable[Mapping[str, Any]], /, *, notes: Iterable[str]
+) -> TextTable:
+    """Return rows as a table, given each column's heading, format and how it is read from a row."""
+    headings, formats, readers = zip(*columns, strict=True)
+    cells = tuple(tuple(read(row) for read in readers) for row in rows)
+    return TextTable(title=title, headings=headings, formats=formats, rows=cells, notes=tuple(notes))
 
 
 def infeasible_note(table: Table, objectives: Sequence[str] = FRONT, /, *, most: int = 10) -> str:
@@ -111,7 +123,7 @@ def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
     return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
 
 
-def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
+def _with_interval(entry: Column, *, wanted: bool) -> tuple[Column, ...]:
     """Return a column, followed by its Wilson intervals if it is an accuracy."""
     kind = entry[0].partition(" ")[0]
     if not wanted or kind not in ("clean", "robust"):
@@ -122,13 +134,6 @@ def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
         return None if low is None else f"[{low:.3f}, {high:.3f}]"
 
     return (entry, (f"{kind} interval", "", read))
-
-
-def _chance_column(belief: FrontPosterior | None) -> tuple[_Column, ...]:
-    if belief is None:
-        return ()
-    probabilities = belief.probabilities()
-    return (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
 
 
 def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontPosterior | None) -> list[str]:
@@ -168,7 +173,7 @@ def _smooth_but_useless(members: Table, table: Table) -> str:
     )
 
 
-def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
+def _extra(objectives: Sequence[str]) -> tuple[Column, ...]:
     """Return a column of transformed values for each objective that is not an accuracy."""
     return tuple(
         (name, ".3f", lambda row, name=name: float(values(row, [name])[0]))

@@ -10,7 +10,7 @@ from analysis.heldout.confirmation import KINDS, ConfirmedMember
 from analysis.heldout.measurements import Row, attack_name, doubts_on_test, strongest
 from analysis.heldout.members import HeldoutResults, curse_lines
 from analysis.method_styles import styles_for
-from analysis.statistics.intervals import accuracy_estimate
+from analysis.statistics.intervals import accuracy_of
 from analysis.tables.text_table import TextTable
 from analysis.wording import LOWER_BOUND, own_parameters, radius
 
@@ -189,7 +189,7 @@ def _doubts(found: HeldoutResults) -> list[str]:
 
 
 def _value(row: Row | None, kind: str) -> str | None:
-    return None if row is None else str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
+    return None if row is None else str(accuracy_of(row, kind))
 
 
 def _seeds_lipschitz(values: Sequence[float]) -> str:

@@ -276,7 +276,7 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
             "members": as_tree(found.members),
             "winners_curse": {kind: vars(one) for kind, one in found.curse.items()},
             "test_uses": len(found.evaluations),
-            "uses": [vars(use) for use in uses_of_test(found.evaluations)],
+            "uses": uses_of_test(found.evaluations),
             "failed": list(problems),
         }
         results().print_json(json.dumps(tree))

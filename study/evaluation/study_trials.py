@@ -254,7 +254,7 @@ def _print(
             "evaluations": shown,
             "certified": list(bounds),
             "test_uses": len(everything),
-            "uses": [vars(use) for use in uses_of_test(everything)],
+            "uses": uses_of_test(everything),
             "failed": list(problems),
         }
         results().print_json(json.dumps(tree))

@@ -16,20 +16,17 @@ from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import styles_for
 from analysis.plots.figure import COLUMN_WIDTH, add_small_print, blank, lines, sample, write_files
 from analysis.plots.screen import offline_page
-from analysis.statistics.intervals import accuracy_estimate
+from analysis.statistics.intervals import accuracy_of
 from analysis.tables.text_table import csv_text
 
 FORMATS = ("png", "pdf", "svg", "html")
 
 
-def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
-    """Draw members measured on test into `ax`: hollow where validation saw them, filled with intervals on test.
+def _draw(members: Sequence[ConfirmedMember], ax: Axes) -> None:
+    """Draw members measured on test: hollow where validation saw them, filled with intervals on test.
 
     Each is named by its trial. New seeds are a cross of one standard deviation each way around their mean, in their
     member's colour, with a dotted line to it.
-
-    Returns:
-        `ax`.
     """
     styles = styles_for(one.result["method"] for one in members)
     sides, seeds = _sides(members)
@@ -38,7 +35,7 @@ def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
             continue
         style, test = styles[one.result["method"]], one.test
         val = [one.result[f"val_{kind}_accuracy"] for kind in KINDS]
-        there = [accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for kind in KINDS]
+        there = [accuracy_of(test, kind) for kind in KINDS]
         ax.annotate(
             "",
             xy=(there[0].value, there[1].value),
@@ -66,7 +63,6 @@ def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
     ax.set_xlabel("clean accuracy (test; hollow: val)")
     ax.set_ylabel(lines(_robust_label(members), 60))
     ax.grid(visible=True)
-    return ax
 
 
 def _sides(members: Sequence[ConfirmedMember]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
@@ -116,7 +112,7 @@ def _interactive(found: HeldoutResults) -> go.Figure:
     for method, style in styles_for(one.result["method"] for one, _ in members).items():
         mine = [(one, test) for one, test in members if one.result["method"] == method]
         val = [[one.result[f"val_{kind}_accuracy"] for one, _ in mine] for kind in KINDS]
-        there = [[accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for _, test in mine] for kind in KINDS]
+        there = [[accuracy_of(test, kind) for _, test in mine] for kind in KINDS]
         names = [f"trial {one.result['trial_id']} ({method})" for one, _ in mine]
         look = {"symbol": style.symbol, "size": 10, "color": style.colour, "line": {"width": 1.5}}
         figure.add_scatter(
@@ -188,7 +184,7 @@ def _figure(found: HeldoutResults) -> Figure:
     if any(one.spread for one in found.members):
         handles.append(sample("+", "new seeds, mean ± sd", color="0.35", markersize=6))
     figure = blank(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH, legend=handles)
-    draw_on_test(found.members, figure.add_subplot())
+    _draw(found.members, figure.add_subplot())
     add_small_print(figure, f"{_small_print(found)} · {_said(found)} · 95 % intervals of the examples")
     return figure
 
@@ -214,7 +210,7 @@ def _csv(found: HeldoutResults) -> str:
         cells.append(None if one.test is None else one.test["examples"])
         for kind in KINDS:
             spread = one.spread.get(kind)
-            at = None if one.test is None else accuracy_estimate(one.test[f"{kind}_accuracy"], one.test["examples"])
+            at = None if one.test is None else accuracy_of(one.test, kind)
             cells.append(row[f"val_{kind}_accuracy"])
             cells += [None] * 3 if at is None else [at.value, at.low, at.high]
             cells += [None] * 4 if spread is None else [spread.seeds, spread.mean, spread.sd, spread.sd_of_examples]

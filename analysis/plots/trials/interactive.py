@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, missed_constraints
 from analysis.method_styles import styles_for
-from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, offline_page, say, set_text
+from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, say, set_text
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
 from analysis.plots.trials.trial_points import thinned
 from analysis.wording import LOWER_BOUND
@@ -29,20 +29,14 @@ _RING: dict[str, Any] = {"mode": "markers", "hoverinfo": "skip", "showlegend": F
 _UNMEASURED = "#999"
 
 
-def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT) -> str:
-    """Return a page that shows the front, with plotly's script inside, so that it opens without a network.
+def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT) -> go.Figure:
+    """Return the plotly figure of a result table.
 
     Hover tells a trial's id, hyperparameters and measures; a click on a method in the legend hides or shows it.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    figure = pareto_plotly(table, objectives=objectives)
-    return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
-
-
-def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT) -> go.Figure:
-    """Return the plotly figure of a result table; see `pareto_html`."""
     view = pareto_view(table, objectives=objectives)
     figure = front_chart(view)
     texts = hover_texts(table)

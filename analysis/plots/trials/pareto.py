@@ -129,9 +129,11 @@ def write_pareto(
     check_formats(formats, valid=FORMATS)
 
     def page() -> str:
-        from analysis.plots.trials.interactive import pareto_html
+        from analysis.plots.screen import offline_page
+        from analysis.plots.trials.interactive import pareto_plotly
 
-        return pareto_html(table, objectives=objectives)
+        figure = pareto_plotly(table, objectives=objectives)
+        return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
 
     written = write_files(
         Path(out_dir) / "pareto",

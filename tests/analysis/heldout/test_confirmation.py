@@ -64,7 +64,7 @@ def test_every_measurement_is_a_use_and_uses_are_grouped_by_settings() -> None:
         evaluation_row("t00002", split="val"),
     ]
     uses = uses_of_test(rows)
-    assert [(use.trials, use.occasions) for use in uses] == [(("t00000", "t00001"), 2), (("t00000",), 1)]
+    assert [(use["trials"], use["occasions"]) for use in uses] == [(["t00000", "t00001"], 2), (["t00000"], 1)]
     lines = uses_lines(rows)
     assert lines[0] == "test data was used 3 times: 2 networks measured on 2 occasions"
     assert settings_phrase(rows[2]) in lines[2]
