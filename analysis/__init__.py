@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.fronts.front import feasible as feasible
     from analysis.fronts.front import front_hypervolume as front_hypervolume
     from analysis.fronts.front import front_of as front_of
+    from analysis.fronts.front import with_mixed_allowed as with_mixed_allowed
     from analysis.fronts.growth import hypervolume_growth as hypervolume_growth
     from analysis.fronts.member_choice import fronts_by as fronts_by
     from analysis.fronts.member_choice import knee_of as knee_of
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "data.combine": ("read_studies",),
     "data.results": ("read_evaluations", "read_examples"),
-    "fronts.front": ("feasible", "front_hypervolume", "front_of"),
+    "fronts.front": ("feasible", "front_hypervolume", "front_of", "with_mixed_allowed"),
     "fronts.growth": ("hypervolume_growth",),
     "fronts.member_choice": ("fronts_by", "knee_of", "nearest_member"),
     "fronts.objectives": ("FRONT", "directions", "values"),

@@ -52,8 +52,7 @@ class StudyMaterial:
 
     def probabilities(self) -> dict[str, float]:
         """Return the probabilities to be truly on the front by trial, empty without per-example outcomes."""
-        belief = self.belief
-        return {} if belief is None else dict(zip(belief.trials, belief.probability.tolist(), strict=True))
+        return {} if self.belief is None else self.belief.probabilities()
 
     def reach(self) -> TheoremRadius | None:
         """Return how far the theorem reaches for the data set, None where its separation is not known."""

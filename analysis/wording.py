@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.data.results import Table
-from analysis.fronts.objectives import FRONT, infeasible, missed_constraints, values
+from analysis.fronts.objectives import FRONT, completed_unflagged, infeasible, missed_constraints, values
 
 SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema")
 """Hyperparameters of every method; the other `param.*` columns belong to one method."""
@@ -54,20 +54,14 @@ class Counts:
 
 def count(table: Table, /) -> Counts:
     """Count the trials of a table, and those that cannot be on a front by reason; see `Counts`."""
-    statuses = table["status"].to_pylist()
-    flagged = [
-        bool(flags) and status == "completed"
-        for flags, status in zip(table["flags"].to_pylist(), statuses, strict=True)
-    ]
-    against = infeasible(table)
-    sound = np.asarray([status == "completed" for status in statuses], dtype=bool) & ~np.asarray(flagged, dtype=bool)
+    statuses, unflagged, against = table["status"].to_pylist(), completed_unflagged(table), infeasible(table)
     return Counts(
         trials=len(statuses),
         failed=statuses.count("failed"),
         stopped_early=statuses.count("stopped_early"),
-        flagged=sum(flagged),
+        flagged=statuses.count("completed") - int(unflagged.sum()),
         infeasible=int(against.sum()),
-        unmeasured=int((sound & ~against & np.isnan(values(table, FRONT)).any(axis=1)).sum()),
+        unmeasured=int((unflagged & ~against & np.isnan(values(table, FRONT)).any(axis=1)).sum()),
     )
 
 

@@ -95,11 +95,9 @@ def to_table(columns: Mapping[str, Any], schema: Schema, /, *, where: str = "row
         if schema.find(name) is None:
             raise SchemaError(f"{where}: unknown {schema.name} column {name!r}; declare it in analysis/data/schema.py")
     length = lengths.pop() if lengths else 0
-    declared = [*schema.columns, *(schema.find(name) for name in sorted(columns) if name not in schema.by_name)]
+    dynamic = (column for name in sorted(columns) if name not in schema.by_name and (column := schema.find(name)))
     arrays, fields = [], []
-    for column in declared:
-        if column is None:
-            continue
+    for column in (*schema.columns, *dynamic):
         arrays.append(_to_array(columns.get(column.name, [None] * length), column, where=where))
         fields.append(pa.field(column.name, TYPES[column.type], nullable=column.nullable))
     metadata = {KIND: schema.name.encode(), VERSION: str(schema.version).encode()}

@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike
 
 from analysis.data.results import Table
 from analysis.data.schema import RESULT, ResultsError
-from analysis.fronts.objectives import FRONT, directions, infeasible, keeps_constraints, objective, values
+from analysis.fronts.objectives import (
+    FRONT,
+    completed_unflagged,
+    directions,
+    infeasible,
+    keeps_constraints,
+    objective,
+    values,
+)
 
 _ALLOW_MIXED = b"robust_study.allow_mixed"
 
@@ -69,6 +77,19 @@ def non_dominated(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> n
     return mask
 
 
+def outermost(points: ArrayLike, /, *, most: int) -> np.ndarray:
+    """Return indices of the `most` points nearest to the front by non-dominated layers; all if there are no more.
+
+    Args:
+        points: Larger is better, shape (n, k); those with NaN are left out.
+        most: Most points; of the layer that exceeds it, the earlier points are returned.
+    """
+    array = np.asarray(points, dtype=np.float64)
+    complete = np.flatnonzero(~np.isnan(array).any(axis=1))
+    layers = moocore.pareto_rank(array[complete], maximise=True)
+    return np.sort(complete[np.argsort(layers, kind="stable")[:most]])
+
+
 def feasible(table: Table, /) -> np.ndarray:
     """Mark the rows that may be on a front: completed, unflagged, and meeting their own study's constraints.
 
@@ -79,32 +100,23 @@ def feasible(table: Table, /) -> np.ndarray:
         >>> rs.feasible(rs.read_studies([study_dir])).tolist()
         [True, True, True, True, False]
     """
-    completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
-    flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    return np.asarray(completed & (flags == 0) & keeps_constraints(table), dtype=bool)
+    return np.asarray(completed_unflagged(table) & keeps_constraints(table))
 
 
-def keeping_constraints(table: Table, /) -> np.ndarray:
-    """Mark the rows that meet their own study's constraints, flagged and failed ones too; shape (n,)."""
-    return keeps_constraints(table)
-
-
-def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> np.ndarray:
+def on_front(table: Table, /, *, objectives: Sequence[str] = FRONT) -> np.ndarray:
     """Mark the rows on the front: feasible, all objectives measured, and dominated by no such row.
 
     Args:
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
-        allow_mixed: Compare rows even if they were measured differently.
 
     Returns:
         Boolean mask, shape (n,).
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    if not allow_mixed:
-        require_like_for_like(table)
+    require_like_for_like(table)
     points = np.where(feasible(table)[:, None], values(table, objectives), np.nan)
     return non_dominated(points, maximise=directions(objectives))
 
@@ -115,7 +127,7 @@ def on_infeasible_front(table: Table, /, *, objectives: Sequence[str] = FRONT) -
     return non_dominated(points, maximise=directions(objectives))
 
 
-def front_of(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> Table:
+def front_of(table: Table, /, *, objectives: Sequence[str] = FRONT) -> Table:
     """Return the rows on the front, best in the first objective first; see `on_front`.
 
     Examples:
@@ -123,7 +135,7 @@ def front_of(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed:
         >>> front["trial_id"].to_pylist()
         ['t00000', 't00001', 't00002']
     """
-    members = np.flatnonzero(on_front(table, objectives=objectives, allow_mixed=allow_mixed))
+    members = np.flatnonzero(on_front(table, objectives=objectives))
     first = values(table, objectives[:1])[members, 0] * (-1 if directions(objectives)[0] else 1)
     return table.take(members[np.argsort(first, kind="stable")])
 
@@ -173,7 +185,6 @@ def front_hypervolume(
     *,
     objectives: Sequence[str] = FRONT,
     reference: Mapping[str, float] | None = None,
-    allow_mixed: bool = False,
 ) -> Hypervolume:
     """Return the hypervolume of a table's front.
 
@@ -181,14 +192,13 @@ def front_hypervolume(
         table: Result rows.
         objectives: Names from `OBJECTIVES`; Lipschitz ones enter as log10.
         reference: Reference values by objective, in its unit; the objective's own where not given.
-        allow_mixed: Compare rows even if they were measured differently.
 
     Examples:
         >>> volume = rs.front_hypervolume(rs.read_studies([study_dir]))
         >>> round(volume.value, 3), volume.reference
         (0.628, (0.0, 0.0))
     """
-    members = values(front_of(table, objectives=objectives, allow_mixed=allow_mixed), objectives)
+    members = values(front_of(table, objectives=objectives), objectives)
     origin = reference_point(objectives, fixed=reference)
     return hypervolume(members, reference=origin, maximise=directions(objectives))
 

@@ -40,7 +40,6 @@ def hypervolume_growth(
     objectives: Sequence[str] = FRONT,
     reference: Mapping[str, float] | None = None,
     devices: float = 1.0,
-    allow_mixed: bool = False,
 ) -> Growth:
     """Return the hypervolume of the front after each trial.
 
@@ -49,18 +48,16 @@ def hypervolume_growth(
         objectives: Names from `OBJECTIVES`.
         reference: Reference values by objective; the objective's own where not given.
         devices: Devices per running trial: 1 gives worker-hours, the share of a GPU gives GPU-hours.
-        allow_mixed: Compare rows even if they were measured differently.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
 
     Examples:
         >>> growth = rs.hypervolume_growth(rs.read_studies([study_dir]))
         >>> growth.volume.round(3).tolist()
         [0.098, 0.548, 0.628, 0.628, 0.628]
     """
-    if not allow_mixed:
-        require_like_for_like(table)
+    require_like_for_like(table)
     seconds = table["seconds"].to_numpy(zero_copy_only=False).astype(np.float64)
     order = _order_of_ending(table, seconds)
     senses = directions(objectives)

@@ -73,16 +73,13 @@ def nearest_member(points: ArrayLike, target: Sequence[float], /, *, maximise: b
     return int(np.argmin(short.max(axis=1) + _AUGMENTATION * short.sum(axis=1)))
 
 
-def fronts_by(
-    table: Table, column: str, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False
-) -> dict[str, Table]:
+def fronts_by(table: Table, column: str, /, *, objectives: Sequence[str] = FRONT) -> dict[str, Table]:
     """Return the front of each group of rows on its own, such as of each `method` or `study`.
 
     Args:
         table: Result rows.
         column: Column whose values define the groups.
         objectives: Names from `OBJECTIVES`.
-        allow_mixed: As in `on_front`, within each group.
 
     Returns:
         Fronts by the column's values, in order of first appearance; a group without a feasible row has no row.
@@ -94,7 +91,7 @@ def fronts_by(
     """
     names = np.asarray(table[column].to_pylist(), dtype=object)
     return {
-        str(name): front_of(table.take(np.flatnonzero(names == name)), objectives=objectives, allow_mixed=allow_mixed)
+        str(name): front_of(table.take(np.flatnonzero(names == name)), objectives=objectives)
         for name in dict.fromkeys(names)
     }
 

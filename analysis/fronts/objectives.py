@@ -117,17 +117,16 @@ class Constraint:
     def __str__(self) -> str:
         return f"{self.column} {self.op} {self.bound:g}"
 
-    def violation(self, row: Mapping[str, Any], /) -> float:
-        """Return by how much a row misses the bound, in the unit of the measure.
+    def violation(self, source: Table | Mapping[str, Any], /) -> np.ndarray:
+        """Return by how much each row of a table, shape (n,), or one row, shape (), misses the bound, in its unit.
 
         At most 0 where the bound is met; infinite where the measure is missing or NaN.
         """
         declared = OBJECTIVES.get(self.column)
-        measured = row.get(declared.column if declared else self.column)
-        if measured is None or math.isnan(measured):
-            return math.inf
-        value = float(declared.transform(measured)) if declared else float(measured)
-        return self.bound - value if self.op == ">=" else value - self.bound
+        measured = _column(source, declared.column if declared else self.column)
+        value = declared.transform(measured) if declared else measured
+        missed = self.bound - value if self.op == ">=" else value - self.bound
+        return np.where(np.isnan(missed), np.inf, missed)
 
 
 def parse_constraint(text: str, /) -> Constraint:
@@ -165,15 +164,19 @@ def keeps_constraints(table: Table, /) -> np.ndarray:
     for text in {text for text in texts if text}:
         rows = texts == text
         for constraint in _declared(text):
-            kept[rows] &= _violations(constraint, table)[rows] <= 0
+            kept[rows] &= constraint.violation(table)[rows] <= 0
     return kept
+
+
+def completed_unflagged(table: Table, /) -> np.ndarray:
+    """Mark the rows that completed without flags, shape (n,)."""
+    rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), strict=True)
+    return np.array([status == "completed" and not flags for status, flags in rows], dtype=bool)
 
 
 def infeasible(table: Table, /) -> np.ndarray:
     """Mark the completed, unflagged rows that miss one of their own study's constraints, shape (n,)."""
-    flags = table["flags"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    completed = np.asarray(table["status"].to_pylist(), dtype=object) == "completed"
-    return np.asarray(completed & (flags == 0) & ~keeps_constraints(table), dtype=bool)
+    return np.asarray(completed_unflagged(table) & ~keeps_constraints(table))
 
 
 def missed_constraints(row: Mapping[str, Any], /) -> list[str]:
@@ -191,16 +194,13 @@ def constraints_text(constraints: Sequence[str | Constraint], /) -> str | None:
     return json.dumps([str(constraint) for constraint in constraints]) if constraints else None
 
 
-def _violations(constraint: Constraint, table: Table) -> np.ndarray:
-    """Return `Constraint.violation` of every row, shape (n,)."""
-    if constraint.column in OBJECTIVES:
-        measured = values(table, [constraint.column])[:, 0]
-    elif constraint.column in table.column_names:
-        measured = table[constraint.column].to_numpy(zero_copy_only=False).astype(np.float64)
-    else:
-        measured = np.full(table.num_rows, np.nan)
-    missed = constraint.bound - measured if constraint.op == ">=" else measured - constraint.bound
-    return np.where(np.isnan(missed), np.inf, missed)
+def _column(source: Table | Mapping[str, Any], name: str) -> np.ndarray:
+    """Return a column of a table, shape (n,), or a row's value, shape (); NaN where there is none."""
+    if isinstance(source, Mapping):
+        return np.asarray(source.get(name), dtype=np.float64)
+    if name not in source.column_names:
+        return np.full(source.num_rows, np.nan)
+    return np.asarray(source[name].to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 @functools.cache
@@ -250,11 +250,7 @@ def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.nda
             raise ResultsError(
                 f"objective {each.name!r} needs the column {each.column!r}, which is missing from these results"
             )
-    if isinstance(source, Mapping):
-        measured = [np.nan if source[each.column] is None else source[each.column] for each in objectives]
-    else:
-        measured = [source[each.column].to_numpy(zero_copy_only=False) for each in objectives]
-    return np.stack([each.transform(numbers) for each, numbers in zip(objectives, measured, strict=True)], axis=-1)
+    return np.stack([each.transform(_column(source, each.column)) for each in objectives], axis=-1)
 
 
 def directions(names: Sequence[str], /) -> list[bool]:

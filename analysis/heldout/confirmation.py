@@ -34,6 +34,9 @@ class Spread:
     sd: float | None
     sd_of_examples: float | None
 
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" + ("" if self.sd is None else f" ± {self.sd:.3f}")
+
     @property
     def sd_of_seeds(self) -> float | None:
         """The standard deviation of the true accuracies between seeds, without the noise of the examples."""
@@ -91,8 +94,8 @@ def seed_spread(correct: ArrayLike, /) -> Spread:
     )
 
 
-def mean_curse(val: ArrayLike, test: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
-    """Return validation minus test accuracy, averaged over checkpoints, with its interval.
+def mean_curse(val: ArrayLike, test: ArrayLike, /) -> Estimate:
+    """Return validation minus test accuracy, averaged over checkpoints, with its 95 % interval.
 
     All checkpoints share the examples of either split, so the noise is that of each example's mean over checkpoints:
     Wilson's interval of each mean accuracy, with the number of independent examples that gives its variance, at least
@@ -102,7 +105,6 @@ def mean_curse(val: ArrayLike, test: ArrayLike, /, *, confidence: float = 0.95) 
     Args:
         val: Correct on validation, boolean, shape (m, n), n >= 1.
         test: Correct on test, boolean, shape (m, n').
-        confidence: Nominal coverage, in (0, 1).
 
     Source: Newcombe, Statistics in Medicine 17 (1998), method 10, for the difference; Korn and Graubard, Survey
     Methodology 24 (1998), for intervals of a proportion with an effective number of examples.
@@ -116,7 +118,7 @@ def mean_curse(val: ArrayLike, test: ArrayLike, /, *, confidence: float = 0.95) 
         ratio = mean * (1 - mean) / np.average((shares - mean) ** 2, weights=weights)
         effective = examples * np.clip(ratio, 1, checkpoints)
         value = float(correct.mean())
-        low, high = wilson_interval(value * effective, effective, confidence=confidence)
+        low, high = wilson_interval(value * effective, effective)
         estimates.append(Estimate(value=value, low=float(low), high=float(high)))
     return difference(estimates[0], estimates[1])
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.data.results import read_examples, trial_file
 from analysis.data.schema import EVALUATION, EXAMPLE, ResultsError
-from analysis.statistics.intervals import Estimate, accuracy_estimate, difference
+from analysis.statistics.intervals import Estimate, accuracy_of, difference
 from analysis.wording import NORMS, radius
 
 Row = Mapping[str, Any]
@@ -18,21 +17,6 @@ _STRENGTH = ("fgsm", "pgd", "multi_targeted", "autoattack")
 """Known attacks, weakest first; a user's own attack ranks between the second and the third."""
 
 _SETTINGS = ("checkpoint", "attack", "norm", "epsilon", "steps", "restarts", "examples", "checks")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Use:
-    """Measurements on test that share their settings.
-
-    Args:
-        settings: Description of the measurement.
-        trials: Ids of the trials, in order.
-        occasions: Number of commands that measured them.
-    """
-
-    settings: str
-    trials: tuple[str, ...]
-    occasions: int
 
 
 def examples_file(study_dir: str | Path, evaluation: str, /) -> Path:
@@ -52,23 +36,24 @@ def settings_phrase(row: Row, /) -> str:
     return f"{name}, {effort}, {norm}, ε = {radius(row['epsilon'])}, {row['examples']} images"
 
 
-def uses_of_test(rows: Sequence[Row], /) -> list[Use]:
+def uses_of_test(rows: Sequence[Row], /) -> list[dict[str, Any]]:
     """Group the uses of test data by their settings, in order of first use.
 
     Args:
         rows: Evaluation rows; each is one use.
+
+    Returns:
+        By name the `settings` in words, the ids of the `trials`, in order, and the number of commands, `occasions`.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in sorted(_on_test(rows), key=lambda row: (row["occasion"] or "", row["number"])):
         groups.setdefault(tuple(row[name] for name in _SETTINGS), []).append(row)
-    return [
-        Use(
-            settings=f"{settings_phrase(group[0])}, {group[0]['checkpoint']} checkpoint, {group[0]['checks']} checks",
-            trials=tuple(dict.fromkeys(row["trial_id"] for row in group)),
-            occasions=len({row["occasion"] for row in group}),
-        )
-        for group in groups.values()
-    ]
+    uses = []
+    for group in groups.values():
+        settings = f"{settings_phrase(group[0])}, {group[0]['checkpoint']} checkpoint, {group[0]['checks']} checks"
+        trials = list(dict.fromkeys(row["trial_id"] for row in group))
+        uses.append({"settings": settings, "trials": trials, "occasions": len({row["occasion"] for row in group})})
+    return uses
 
 
 def uses_lines(rows: Sequence[Row], /) -> list[str]:
@@ -76,12 +61,13 @@ def uses_lines(rows: Sequence[Row], /) -> list[str]:
     tested = _on_test(rows)
     if not tested:
         return ["test data was never used"]
-    trials, occasions = ({row[name] for row in tested} for name in ("trial_id", "occasion"))
+    networks, occasions = ({row[name] for row in tested} for name in ("trial_id", "occasion"))
     first = (
-        f"test data was used {_times(len(tested))}: {len(trials)} network{'s' * (len(trials) != 1)} measured on "
+        f"test data was used {_times(len(tested))}: {len(networks)} network{'s' * (len(networks) != 1)} measured on "
         f"{len(occasions)} occasion{'s' * (len(occasions) != 1)}"
     )
-    return [first, *(f"{len(use.trials)} x {use.settings}: {_listed(use.trials)}" for use in uses_of_test(rows))]
+    uses = ((use["settings"], use["trials"]) for use in uses_of_test(rows))
+    return [first, *(f"{len(trials)} x {settings}: {_listed(trials)}" for settings, trials in uses)]
 
 
 def like_for_like(result: Row, rows: Sequence[Row], /) -> Row | None:
@@ -212,10 +198,7 @@ def gap(result: Row, row: Row, kind: str, /) -> Estimate:
         row: Its like-for-like measurement on test.
         kind: `clean` or `robust`.
     """
-    return difference(
-        accuracy_estimate(result[f"val_{kind}_accuracy"], result["examples"]),
-        accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]),
-    )
+    return difference(accuracy_of(result, f"val_{kind}"), accuracy_of(row, kind))
 
 
 def _on_test(rows: Sequence[Row]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,28 +54,56 @@ class PaperFigure:
         Raises:
             ValueError: Unknown format.
         """
-        paths = [Path(out_dir) / f"{self.name}.{entry}" for entry in known_formats(formats)]
-        Path(out_dir).mkdir(parents=True, exist_ok=True)
-        with paper_style():
-            for path in paths:
-                self.figure.savefig(path, metadata=no_date(path))
-                # what was laid out once stays: each layout takes as long as a drawing
-                self.figure.set_layout_engine("none")
-        data = Path(out_dir) / f"{self.name}.csv"
-        data.write_text(csv_text(self.headings, self.rows), encoding="utf-8")
-        return [*paths, data]
+        return write_files(
+            Path(out_dir) / self.name, formats, lambda: self.figure, data=csv_text(self.headings, self.rows)
+        )
 
 
-def known_formats(formats: Iterable[str], /, *, valid: Sequence[str] = PRINTED) -> list[str]:
-    """Return the formats as a list.
+def check_formats(formats: Iterable[str], /, *, valid: Sequence[str] = PRINTED) -> None:
+    """Check that all formats are valid, else raise a ValueError."""
+    if unknown := [entry for entry in formats if entry not in valid]:
+        raise ValueError(f"unknown figure format {unknown[0]!r}; valid: {', '.join(valid)}")
+
+
+def write_files(
+    stem: Path,
+    formats: Iterable[str],
+    figure: Callable[[], Figure],
+    /,
+    *,
+    data: str,
+    page: Callable[[], str] | None = None,
+) -> list[Path]:
+    """Write a figure's file in each format, and its data as CSV; return the files.
+
+    Args:
+        stem: Their path without suffix; its folder is created if missing.
+        formats: Of `PRINTED`, and html if there is a page.
+        figure: Draws the printed figure, if it is to be written.
+        data: The CSV.
+        page: Makes the page for html.
 
     Raises:
-        ValueError: One of them is not valid.
+        ValueError: Unknown format.
     """
-    found = list(formats)
-    if unknown := [entry for entry in found if entry not in valid]:
-        raise ValueError(f"unknown figure format {unknown[0]!r}; valid: {', '.join(valid)}")
-    return found
+    paths = [stem.with_name(f"{stem.name}.{entry}") for entry in formats]
+    check_formats((path.suffix[1:] for path in paths), valid=PRINTED if page is None else (*PRINTED, "html"))
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    drawn = None
+    for path in paths:
+        if page is not None and path.suffix == ".html":
+            path.write_text(page(), encoding="utf-8")
+            continue
+        with paper_style():
+            drawn = drawn or figure()
+            # no file holds a date, so that the same table gives the same bytes
+            dated = {".png": "Software", ".pdf": "CreationDate", ".svg": "Date"}[path.suffix]
+            drawn.savefig(path, metadata={dated: None})
+            # what was laid out once stays: each layout takes as long as a drawing
+            drawn.set_layout_engine("none")
+    paths.append(stem.with_name(f"{stem.name}.csv"))
+    paths[-1].write_text(data, encoding="utf-8")
+    return paths
 
 
 def blank(width: float, height: float, /, *, legend: Sequence[Line2D] = ()) -> Figure:
@@ -105,6 +133,12 @@ def blank(width: float, height: float, /, *, legend: Sequence[Line2D] = ()) -> F
         columnspacing=0.9,
     )
     return figure
+
+
+def sample(marker: str, label: str, /, **look: Any) -> Line2D:
+    """Return a legend's entry for points: a marker without a line; `look` as in matplotlib's `Line2D`."""
+    style: dict[str, Any] = {"linestyle": "none", "markersize": 4.5, "markeredgewidth": 0.6}
+    return Line2D([], [], marker=marker, label=label, **style | look)
 
 
 def _span(lengths: Sequence[int], columns: int) -> int:
@@ -145,11 +179,6 @@ def lines(text: str, width: int, /) -> str:
     return broken.replace("$", r"\$").replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
 
 
-def no_date(path: Path, /) -> dict[str, None]:
-    """Return metadata without a date, so that the same table gives the same bytes."""
-    return {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
-
-
 COLUMN_WIDTH = 3.4
 """Width of a figure that fills one column of a two-column paper, inches."""
 
@@ -163,6 +192,9 @@ _PAPER: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.3,
+    "grid.color": "0.9",
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "xtick.major.width": 0.6,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs as get_plotlyjs
 from plotly.subplots import make_subplots
 
 from analysis.wording import L_2, L_INF
@@ -84,11 +85,6 @@ def say(figure: go.Figure, text: str, /, *, row: int = 1, column: int = 1) -> No
     figure.add_annotation(text=text, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain", showarrow=False)
 
 
-def figure_json(figure: go.Figure, /) -> str:
-    """Return a figure as JSON that can stand inside a script element."""
-    return inside_script(figure.to_json())
-
-
 def inside_script(text: str, /) -> str:
     """Return JSON in which nothing ends a script element, or opens a comment that hides its end."""
     return text.replace("</", "<\\/").replace("<!--", "\\u003c!--")
@@ -102,11 +98,3 @@ def offline_page(figure: go.Figure, /, *, title: str) -> str:
         include_plotlyjs=True, full_html=False, div_id="pareto", default_height="100%", config=config
     )
     return _PAGE.format(title=escape(title), chart=chart)
-
-
-def plotly_script() -> str:
-    """Return plotly's script, to be written once into a page that draws its own charts."""
-    from plotly.offline import get_plotlyjs
-
-    script: str = get_plotlyjs()
-    return script

@@ -11,7 +11,7 @@ from analysis.fronts.growth import hypervolume_growth
 from analysis.fronts.objectives import objective, values
 from analysis.material import StudyMaterial
 from analysis.plots.networks.radii import radii_chart
-from analysis.plots.screen import figure_json, inside_script, plotly_script
+from analysis.plots.screen import get_plotlyjs, inside_script
 from analysis.plots.studies.progress import checkpoints_chart, growth_chart
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import front_chart, hover_texts, space_chart
@@ -49,8 +49,8 @@ def chart_scripts(material: StudyMaterial, /) -> str:
     """
     labels = json.dumps(hover_texts(material.table, material.probabilities()), ensure_ascii=False)
     scripts = [_json("labels", inside_script(labels))]
-    scripts += [_json(f"figure-{name}", figure_json(figure)) for name, figure in page_charts(material)]
-    return "\n".join([*scripts, f"<script>{plotly_script()}</script>", f"<script>{asset('report.js')}</script>"])
+    scripts += [_json(f"figure-{name}", inside_script(figure.to_json())) for name, figure in page_charts(material)]
+    return "\n".join([*scripts, f"<script>{get_plotlyjs()}</script>", f"<script>{asset('report.js')}</script>"])
 
 
 def _json(name: str, text: str) -> str:

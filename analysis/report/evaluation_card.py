@@ -17,11 +17,10 @@ from analysis.heldout.measurements import (
     strongest,
 )
 from analysis.heldout.members import HeldoutResults
-from analysis.statistics.intervals import accuracy_estimate
-from analysis.wording import L_2, L_INF, LOWER_BOUND, own_parameters, radius
+from analysis.statistics.intervals import accuracy_of
+from analysis.wording import LOWER_BOUND, NORMS, own_parameters, radius
 
 State = Literal["answered", "doubt", "open"]
-_NORMS = {"linf": L_INF, "l2": L_2}
 _MARKS = {"answered": "✓", "doubt": "!", "open": "?"}
 
 
@@ -59,11 +58,11 @@ def card(
     Source: the questions follow Carlini et al., "On Evaluating Adversarial Robustness" (2019), sections 2-5.
     """
     tested = on_test if on_test is not None and _of(row, on_test) is not None else None
-    clean, robust = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for kind in ("clean", "robust"))
+    clean, robust = (accuracy_of(row, f"val_{kind}") for kind in ("clean", "robust"))
     return [
         Answer(
             "Which threat model?",
-            f"{_NORMS.get(row['norm'], row['norm'])} ball of radius {radius(row['eval_epsilon'])} in pixel units of "
+            f"{NORMS.get(row['norm'], row['norm'])} ball of radius {radius(row['eval_epsilon'])} in pixel units of "
             "[0, 1], cut with [0, 1]; the attacker knows the network",
         ),
         Answer(
@@ -143,12 +142,11 @@ def _strongest(row: Mapping[str, Any], on_test: HeldoutResults | None) -> Answer
     strong = None if on_test is None else strongest(row, on_test.evaluations)
     if on_test is None or strong is None:
         return Answer(question, "not measured: `robust-study evaluate --front --attack autoattack`", "open")
-    values = {kind: accuracy_estimate(strong[f"{kind}_accuracy"], strong["examples"]) for kind in ("clean", "robust")}
+    values = {kind: accuracy_of(strong, kind) for kind in ("clean", "robust")}
     text = f"test: clean {values['clean']}, robust {values['robust']} under {settings_phrase(strong)}"
     same = like_for_like(row, on_test.evaluations)
     if same is not None and same is not strong:
-        alike = accuracy_estimate(same["robust_accuracy"], same["examples"])
-        text += f"; {alike} under {settings_phrase(same)}"
+        text += f"; {accuracy_of(same, 'robust')} under {settings_phrase(same)}"
         if (there := on_test.same_images.get(str(row["trial_id"]))) is not None:
             text += f", {there:.3f} on the very {strong['examples']} images of the stronger attack"
             text += f", where clean accuracy is {strong['clean_accuracy']:.3f}"
@@ -171,10 +169,7 @@ def _other_attacks(row: Mapping[str, Any], on_test: HeldoutResults | None) -> st
 def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: HeldoutResults | None) -> Answer:
     again = None if on_test is None else _of(row, on_test)
     if again is not None and again.spread:
-        said = ", ".join(
-            f"{kind} {spread.mean:.3f}" + ("" if spread.sd is None else f" ± {spread.sd:.3f}")
-            for kind, spread in again.spread.items()
-        )
+        said = ", ".join(f"{kind} {spread}" for kind, spread in again.spread.items())
         count = next(iter(again.spread.values())).seeds
         failed = f"; {again.failed} more failed" if again.failed else ""
         lucky = _beyond_own(again)
@@ -199,7 +194,7 @@ def _beyond_own(again: ConfirmedMember) -> list[str]:
     """Return in which kinds of accuracy the new seeds' mean lies outside the network's own interval on test."""
     if again.test is None:
         return []
-    own = {kind: accuracy_estimate(again.test[f"{kind}_accuracy"], again.test["examples"]) for kind in again.spread}
+    own = {kind: accuracy_of(again.test, kind) for kind in again.spread}
     return [kind for kind, there in own.items() if not there.low <= again.spread[kind].mean <= there.high]
 
 

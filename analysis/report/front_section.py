@@ -11,15 +11,14 @@ import numpy as np
 
 from analysis.fronts.front import feasible, front_of, on_infeasible_front
 from analysis.fronts.objectives import FRONT, infeasible, values
+from analysis.heldout.confirmation import KINDS
 from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
 from analysis.plots.trials.front_view import pareto_view
 from analysis.report.html import table_html
-from analysis.statistics.intervals import accuracy_estimate
+from analysis.statistics.intervals import accuracy_of
 from analysis.tables.dominance import dominance_table
-from analysis.tables.front_table import infeasible_note
-from analysis.tables.text_table import TextTable
-from analysis.wording import own_parameters
+from analysis.tables.front_table import FRONT_COLUMNS, Column, column_table, infeasible_note
 
 LIKELY = 0.1
 """Least probability for which a dominated trial is shown; lower if a member's own is lower."""
@@ -93,19 +92,13 @@ def _outside(count: int) -> list[str]:
     return [f'<p id="outside" class="note">{note}</p>']
 
 
-_HEADINGS = (
-    "trial", "method", "dropout", "strength", "train ε", "clean (val)", "robust (val)", "Lipschitz (val)",
-    "truly on the front",
-)  # fmt: skip
-_FORMATS = ("", "", ".3f", "", ".4f", "", "", ".4g", ".2f")
-
-
 def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str]:
     """Return the front's members, the dominated trials that may be members, and the infeasible ones as tables."""
     table, chance = material.table, material.probabilities()
     ids = {row["trial_id"] for row in members}
     least = min([LIKELY, *(chance[trial] for trial in ids if trial in chance)])
-    likely = sorted((trial for trial in chance.keys() - ids if chance[trial] >= least), key=lambda one: -chance[one])
+    ranked = sorted(chance.items(), key=lambda found: -found[1])
+    likely = [trial for trial, probability in ranked if trial not in ids and probability >= least]
     rows = {row["trial_id"]: row for row in table.filter(feasible(table)).to_pylist()}
     beside = [rows[trial] for trial in likely[:SHOWN]]
     more = f" {len(likely) - SHOWN} more are not shown." if len(likely) > SHOWN else ""
@@ -131,19 +124,11 @@ def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str
 
 
 def _trials(title: str, rows: list[dict[str, Any]], chance: Mapping[str, float], note: str) -> str:
-    cells = tuple(
-        (
-            row["trial_id"],
-            row["method"],
-            row.get("param.dropout"),
-            own_parameters(row),
-            row["train_epsilon"],
-            str(accuracy_estimate(row["val_clean_accuracy"], row["examples"])),
-            str(accuracy_estimate(row["val_robust_accuracy"], row["examples"])),
-            row["val_lipschitz_mean"],
-            chance.get(row["trial_id"]),
-        )
-        for row in rows
-    )
-    shown = TextTable(title=title, headings=_HEADINGS, formats=_FORMATS, rows=cells, notes=(note,))
+    accuracies = {f"{kind} (val)": lambda row, kind=kind: str(accuracy_of(row, f"val_{kind}")) for kind in KINDS}
+    columns: list[Column] = [
+        (heading, "", accuracies[heading]) if heading in accuracies else (heading, spec, read)
+        for heading, spec, read in FRONT_COLUMNS
+    ]
+    columns.append(("truly on the front", ".2f", lambda row: chance.get(row["trial_id"])))
+    shown = column_table(title, columns, rows, notes=(note,))
     return table_html(shown, row_class=[str(row["method"]) for row in rows])

@@ -50,9 +50,7 @@ def tested_lines(material: StudyMaterial, /) -> list[str]:
 def _seeds(found: HeldoutResults) -> list[str]:
     """Compare the members' robust accuracy on test with that of their new seeds."""
     changes = [
-        f"{one.result['trial_id']} from {one.test['robust_accuracy']:.3f} to {again.mean:.3f}"
-        + ("" if again.sd is None else f" ± {again.sd:.3f}")
-        + f" (n = {again.seeds})"
+        f"{one.result['trial_id']} from {one.test['robust_accuracy']:.3f} to {again} (n = {again.seeds})"
         for one in found.members
         if one.test is not None and (again := one.spread.get("robust")) is not None
     ]

@@ -30,7 +30,10 @@ def document(title: str, small: str, sections: Mapping[str, tuple[str, str]], /,
         scripts: Script elements at the page's end.
     """
     links = "".join(f'<li><a href="#{name}">{escape(heading)}</a></li>' for name, (heading, _) in sections.items())
-    body = "\n".join(section(name, heading, inner) for name, (heading, inner) in sections.items())
+    body = "\n".join(
+        f'<section id="{name}"><h2>{escape(heading)}</h2>\n{inner}\n</section>'
+        for name, (heading, inner) in sections.items()
+    )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -68,11 +71,6 @@ def table_html(table: TextTable, /, *, caption: bool = True, row_class: Sequence
         f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>'
         f"</div>{notes}"
     )
-
-
-def section(name: str, title: str, /, *parts: str) -> str:
-    """Return a section with a heading that links reach."""
-    return f'<section id="{name}"><h2>{escape(title)}</h2>\n' + "\n".join(parts) + "\n</section>"
 
 
 def paragraph(text: str, /) -> str:

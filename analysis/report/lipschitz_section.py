@@ -7,11 +7,10 @@ from analysis.material import StudyMaterial
 from analysis.plots.trials.trial_points import MOST_POINTS
 from analysis.report.html import paragraph, table_html
 from analysis.statistics.association import (
-    INDEPENDENT,
     LEAST,
-    Association,
     AssociationRow,
     dropout_effects,
+    independent,
     lipschitz_associations,
     random_share,
 )
@@ -44,7 +43,7 @@ def lipschitz_section(material: StudyMaterial, /) -> list[str]:
 
 def _sample(table: Table, share: Table) -> str:
     """Describe the trials that the associations use, those missing, and the statistics."""
-    proposed = sum(proposal in INDEPENDENT for proposal in table["proposal"].to_pylist())
+    proposed = int(independent(table).sum())
     missing = (
         f" ({proposed - share.num_rows} more failed, were stopped or flagged, which may depend on the outcome)"
         if proposed > share.num_rows
@@ -59,11 +58,9 @@ def _sample(table: Table, share: Table) -> str:
 
 
 def _associations(title: str, rows: list[AssociationRow], unit: str) -> str:
-    def shown(found: Association | None) -> str:
-        return "" if found is None else f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-
     cells = tuple(
-        (row.of, row.outcome, row.among, shown(row.found), row.found.n if row.found else row.n) for row in rows
+        (row.of, row.outcome, row.among, row.found.signed() if row.found else None, row.found.n if row.found else row.n)
+        for row in rows
     )
     headings = ("of", "with", "among", unit, "n")
     missing = any(row.found is None for row in rows)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from analysis.data.reasons import failed_by_reason
 from analysis.data.results import Table
 from analysis.fronts.front import front_of
 from analysis.fronts.objectives import infeasible
@@ -26,7 +27,7 @@ _STATUSES = ("completed", "stopped_early", "failed")
 
 def failures(table: Table, /) -> list[str]:
     """Return the trials' ends by method, the reasons of failures, and the flags raised."""
-    rows = table.select(["method", "status", "reason", "flags"]).to_pylist()
+    rows = table.select(["trial_id", "method", "status", "reason", "flags"]).to_pylist()
     against = Counter(table.filter(infeasible(table))["method"].to_pylist())
     methods = sorted({row["method"] for row in rows})
     cells = tuple(
@@ -38,7 +39,8 @@ def failures(table: Table, /) -> list[str]:
         )
         for method in methods
     )
-    reasons = Counter(f"{row['method']}: {row['reason']}" for row in rows if row["status"] == "failed")
+    failed = failed_by_reason(rows).items()
+    reasons = Counter(f"{row['method']}: {reason}" for reason, same in failed for row in same)
     flags = Counter(flag for row in rows for flag in row["flags"])
     counts = TextTable(
         title="How trials ended",

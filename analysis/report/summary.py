@@ -10,7 +10,7 @@ from analysis.data.results import Table
 from analysis.fronts.front import front_hypervolume, front_of
 from analysis.fronts.member_choice import knee_of
 from analysis.fronts.objectives import FRONT
-from analysis.statistics.association import LEAST, Association, dropout_effects, lipschitz_associations, random_share
+from analysis.statistics.association import LEAST, dropout_effects, lipschitz_associations, random_share
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.front_table import infeasible_note, volume_note
 from analysis.wording import constraints_missed, count, measured_by, why_no_front
@@ -81,8 +81,8 @@ def association_lines(table: Table, /) -> list[str]:
     if overall is not None:
         lines.append(
             "Among trials proposed independently of results, the rank correlation of scale-free Lipschitzness with "
-            f"robust accuracy is {_association_text(overall)}"
-            + (f"; within method {_association_text(within)}" if within is not None else "")
+            f"robust accuracy is {overall}"
+            + (f"; within method {within}" if within is not None else "")
             + ". This is association, not cause."
         )
     effects = {(row.outcome, row.among): row.found for row in dropout_effects(share)}
@@ -105,7 +105,3 @@ def association_lines(table: Table, /) -> list[str]:
 
 def _describe(row: Mapping[str, Any]) -> str:
     return f"trial {row['trial_id']} ({row['method']}): {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust"
-
-
-def _association_text(found: Association) -> str:
-    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (n = {found.n})"

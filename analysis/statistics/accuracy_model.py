@@ -14,6 +14,7 @@ import numpy as np
 from numpy.polynomial import Legendre
 from numpy.typing import ArrayLike
 
+from analysis.fronts.front import non_dominated
 from analysis.statistics.shared_noise import Measured, measure
 
 CELLS = (0.25, 0.5)
@@ -51,7 +52,7 @@ class _Grid:
 
 def membership(drawn: np.ndarray, /) -> np.ndarray:
     """Return how often each trial is on the front of drawn accuracies, shape (draws, t, 2) to (t,)."""
-    return np.asarray(np.mean([_undominated(points) for points in drawn], axis=0))
+    return np.asarray(np.mean([non_dominated(points, maximise=True) for points in drawn], axis=0))
 
 
 def true_accuracies(
@@ -263,12 +264,3 @@ def _draw_weights(
 def _log_products(factors: np.ndarray) -> np.ndarray:
     """Return the log of each column's product, shape (t, c) to (c,); products of sixteen factors do not overflow."""
     return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, len(factors), 16), axis=0)).sum(axis=0))
-
-
-def _undominated(points: np.ndarray) -> np.ndarray:
-    """Mark the maximal points, shape (t,); draws are continuous, so there are no ties to keep."""
-    order = np.argsort(-points[:, 0])
-    height = points[order, 1]
-    mask = np.ones(len(points), dtype=bool)
-    mask[order[1:]] = height[1:] > np.maximum.accumulate(height)[:-1]
-    return mask

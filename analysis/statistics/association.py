@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
+from analysis.fronts.objectives import completed_unflagged
+from analysis.statistics.intervals import Estimate, Z
 
 LIPSCHITZ = {"val_lipschitz_mean": "raw", "val_lipschitz_scale_free_mean": "scale-free"}
 """The measures of Lipschitzness, and their names in texts."""
@@ -34,24 +35,19 @@ INDEPENDENT = ("random", "grid")
 LEAST = 8
 """Fewest trials for which an association is reported."""
 
-_Z = NormalDist().inv_cdf(0.975)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Association:
-    """The association of two columns among n trials.
+class Association(Estimate):
+    """A rank correlation in [-1, 1], or a slope in units of the outcome, with its 95 % interval.
 
     Args:
-        value: A rank correlation in [-1, 1], or a slope in units of the outcome.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
         n: Number of trials.
     """
 
-    value: float
-    low: float
-    high: float
     n: int
+
+    def __str__(self) -> str:
+        return f"{self.signed(digits=2)} (n = {self.n})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +76,12 @@ def random_share(table: Table, /) -> Table:
         >>> rs.random_share(rs.read_studies([study_dir]))["trial_id"].to_pylist()
         ['t00001', 't00003']
     """
-    rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), table["proposal"].to_pylist(), strict=True)
-    chosen = [status == "completed" and not flags and proposal in INDEPENDENT for status, flags, proposal in rows]
-    return table.take(np.flatnonzero(chosen))
+    return table.filter(completed_unflagged(table) & independent(table))
+
+
+def independent(table: Table, /) -> np.ndarray:
+    """Mark the rows whose proposals did not depend on results, shape (n,)."""
+    return np.array([proposal in INDEPENDENT for proposal in table["proposal"].to_pylist()], dtype=bool)
 
 
 def lipschitz_associations(table: Table, /) -> list[AssociationRow]:
@@ -96,20 +95,18 @@ def lipschitz_associations(table: Table, /) -> list[AssociationRow]:
         table: Result rows, of `random_share`.
     """
     methods, studies, levels = _groups(table)
+    everyone = np.ones(len(methods), dtype=bool)
+    samples = [("all methods", everyone, studies), ("within method", everyone, levels)]
+    samples += [(method, methods == method, studies) for method in sorted(set(methods))]
     rows = []
     for column, of in LIPSCHITZ.items():
         for outcome, label in OUTCOMES.items():
             x, y = measure(table, column), measure(table, outcome)
             complete = ~np.isnan(x + y)
-            for among, groups in (("all methods", studies), ("within method", levels)):
-                rho = spearman(x, y, groups=groups)
-                rows.append(AssociationRow(of=of, outcome=label, among=among, found=rho, n=int(complete.sum())))
-            for method in sorted(set(methods)):
-                members = methods == method
-                rho = spearman(x[members], y[members], groups=studies[members])
-                rows.append(
-                    AssociationRow(of=of, outcome=label, among=method, found=rho, n=int(complete[members].sum()))
-                )
+            for among, members, groups in samples:
+                rho = spearman(x[members], y[members], groups=groups[members])
+                n = int(complete[members].sum())
+                rows.append(AssociationRow(of=of, outcome=label, among=among, found=rho, n=n))
     return rows
 
 
@@ -195,7 +192,7 @@ def spearman(x: ArrayLike, y: ArrayLike, /, *, groups: ArrayLike | None = None) 
     if scale < 1e-9 * n:
         return None
     r = float(np.clip(ranks[0] @ ranks[1] / scale, -1, 1))
-    half = _Z * math.sqrt((1 + r**2 / 2) / (n - extra_groups - 3))
+    half = Z * math.sqrt((1 + r**2 / 2) / (n - extra_groups - 3))
     # Ranks can agree by chance, so the interval shrinks perfect agreement by half a step of the scale.
     most = 1 - 6 / (n * (n**2 - 1))
     middle = math.atanh(np.clip(r, -most, most))
@@ -228,13 +225,12 @@ def slope(
     n, width = design.shape
     if n - width < LEAST or np.linalg.matrix_rank(design) < width:
         return None
-    inverse = np.linalg.inv(design.T @ design)
-    coefficients = inverse @ design.T @ target[complete]
-    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+    inverse = np.linalg.pinv(design)
+    coefficients = inverse @ target[complete]
+    leverage = (design * inverse.T).sum(axis=1)
     residual = (target[complete] - design @ coefficients) / np.maximum(1 - leverage, 1e-9)
-    error = math.sqrt(float((inverse @ (design.T * residual**2) @ design @ inverse)[0, 0]))
     value = float(coefficients[0])
-    half = float(stats.t.ppf(0.975, n - width)) * error
+    half = float(stats.t.ppf(0.975, n - width) * np.linalg.norm(inverse[0] * residual))
     return Association(value=value, low=value - half, high=value + half, n=n)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.fronts.front import non_dominated
+from analysis.fronts.front import outermost
 from analysis.statistics.accuracy_model import membership, true_accuracies
 from analysis.statistics.intervals import Estimate, Outcomes, summary
 
@@ -39,9 +39,9 @@ class FrontPosterior:
     probability: np.ndarray
     left_out: int
 
-    def hypervolume(self, *, reference: Sequence[float] = (0.0, 0.0), confidence: float = 0.95) -> Estimate:
-        """Return the hypervolume of the true accuracies, with its interval; see `drawn_hypervolumes`."""
-        return summary(drawn_hypervolumes(self.drawn, reference=reference), confidence=confidence)
+    def hypervolume(self, *, reference: Sequence[float] = (0.0, 0.0)) -> Estimate:
+        """Return the hypervolume of the true accuracies, with its 95 % interval; see `drawn_hypervolumes`."""
+        return summary(drawn_hypervolumes(self.drawn, reference=reference))
 
     def probabilities(self) -> dict[str, float]:
         """Return the probabilities by trial."""
@@ -49,7 +49,8 @@ class FrontPosterior:
 
     def dominates(self, first: str, second: str, /) -> float:
         """Return the probability that one trial truly dominates another; both must be in the model."""
-        return dominance_probability(self.drawn, self.trials.index(first), self.trials.index(second))
+        better = self.drawn[:, self.trials.index(first)] > self.drawn[:, self.trials.index(second)]
+        return float(better.all(axis=1).mean())
 
 
 def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws: int = DRAWS) -> FrontPosterior:
@@ -75,25 +76,6 @@ def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws
     )
 
 
-def outermost(points: ArrayLike, /, *, most: int) -> np.ndarray:
-    """Return indices of the `most` points nearest to the front by non-dominated layers; all if there are no more.
-
-    Args:
-        points: Larger is better, shape (n, k).
-        most: Most points; of the layer that exceeds it, the earlier points are returned.
-    """
-    array = np.asarray(points, dtype=np.float64)
-    remaining = np.arange(len(array))
-    chosen: list[int] = []
-    while len(remaining) and len(chosen) < most:
-        layer = non_dominated(array[remaining], maximise=True)
-        if not layer.any():
-            break
-        chosen += remaining[layer].tolist()
-        remaining = remaining[~layer]
-    return np.sort(np.asarray(chosen[:most], dtype=np.intp))
-
-
 def drawn_hypervolumes(drawn: ArrayLike, /, *, reference: Sequence[float] = (0.0, 0.0)) -> np.ndarray:
     """Return the hypervolume of each draw of (clean, robust) accuracies, all draws at once.
 
@@ -114,8 +96,3 @@ def drawn_hypervolumes(drawn: ArrayLike, /, *, reference: Sequence[float] = (0.0
     height = np.maximum.accumulate(np.take_along_axis(gain[..., 1], order, axis=1), axis=1)
     steps = -np.diff(width, axis=1, append=0.0)
     return np.asarray((steps * height).sum(axis=1))
-
-
-def dominance_probability(drawn: np.ndarray, first: int, second: int, /) -> float:
-    """Return how often one trial is better than another in both accuracies, over draws of shape (draws, t, 2)."""
-    return float((drawn[:, first] > drawn[:, second]).all(axis=1).mean())

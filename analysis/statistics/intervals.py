@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
+
+Z = NormalDist().inv_cdf(0.975)
+"""Standard deviations that a 95 % interval reaches each way."""
 
 
 class Interval(NamedTuple):
@@ -92,7 +96,9 @@ def wilson_interval(successes: ArrayLike, examples: ArrayLike, /, *, confidence:
         >>> f"{low:.3f} to {high:.3f}"
         '0.712 to 0.766'
     """
-    z = _z(confidence)
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     count, n = np.broadcast_arrays(np.asarray(successes, dtype=float), np.asarray(examples, dtype=float))
     if (count < 0).any() or (count > n).any():
         raise ValueError("`successes` must be between 0 and `examples`")
@@ -104,22 +110,19 @@ def wilson_interval(successes: ArrayLike, examples: ArrayLike, /, *, confidence:
     return Interval(np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0))
 
 
-def mean_interval(values: ArrayLike, /, *, confidence: float = 0.95) -> Interval:
-    """Return the normal-approximation interval of a mean: the mean ± z standard errors.
+def mean_interval(values: ArrayLike, /) -> Interval:
+    """Return the normal-approximation 95 % interval of a mean: the mean ± z standard errors.
 
     Args:
         values: One per example, shape (n,), n >= 2, finite.
-        confidence: Nominal coverage, in (0, 1).
     """
     sample = np.asarray(values, dtype=np.float64)
-    half = _z(confidence) * sample.std(ddof=1) / np.sqrt(len(sample))
+    half = Z * sample.std(ddof=1) / np.sqrt(len(sample))
     return Interval(sample.mean() - half, sample.mean() + half)
 
 
-def paired_difference_interval(
-    only_first: ArrayLike, only_second: ArrayLike, examples: ArrayLike, /, *, confidence: float = 0.95
-) -> Interval:
-    """Return the score interval of accuracy(first) - accuracy(second), both measured on the same examples.
+def paired_difference_interval(only_first: ArrayLike, only_second: ArrayLike, examples: ArrayLike, /) -> Interval:
+    """Return the 95 % score interval of accuracy(first) - accuracy(second), both measured on the same examples.
 
     With b = only_first, c = only_second and a difference d, the test statistic is
     (b - c - n d) / sqrt(n (2 q + d (1 - d))), q being the maximum-likelihood proportion of only-second examples given
@@ -129,11 +132,9 @@ def paired_difference_interval(
         only_first: Examples that only the first classifies correctly, any shape.
         only_second: Examples that only the second classifies correctly.
         examples: Examples in all, at least 1.
-        confidence: Nominal coverage, in (0, 1).
 
     Source: Tango, Statistics in Medicine 17 (1998).
     """
-    z = _z(confidence)
     b, c, n = (np.asarray(a, dtype=float) for a in np.broadcast_arrays(only_first, only_second, examples))
     if (b < 0).any() or (c < 0).any() or (b + c > n).any() or (n < 1).any():
         raise ValueError("`only_first` and `only_second` must be counts whose sum is at most `examples`")
@@ -153,13 +154,7 @@ def paired_difference_interval(
             low, high = np.where(above, middle, low), np.where(above, high, middle)
         return np.asarray((low + high) / 2)
 
-    return Interval(crossing(z), crossing(-z))
-
-
-def _z(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+    return Interval(crossing(Z), crossing(-Z))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,16 +174,17 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-    def signed(self) -> str:
+    def signed(self, *, digits: int = 3) -> str:
         """Return the same with signs, for differences."""
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        value, low, high = (f"{number:+.{digits}f}" for number in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
 
-def summary(drawn: ArrayLike, /, *, confidence: float = 0.95) -> Estimate:
-    """Return the mean and the central interval of draws, shape (draws,)."""
+def summary(drawn: ArrayLike, /) -> Estimate:
+    """Return the mean and the central 95 % interval of draws, shape (draws,)."""
     array = np.asarray(drawn, dtype=np.float64)
     # A new draw lies below the k-th of m in k / (m + 1) of cases; numpy's default quantiles cover less than nominal.
-    low, high = np.quantile(array, [(1 - confidence) / 2, (1 + confidence) / 2], method="weibull")
+    low, high = np.quantile(array, [0.025, 0.975], method="weibull")
     return Estimate(value=float(array.mean()), low=float(low), high=float(high))
 
 
@@ -196,6 +192,11 @@ def accuracy_estimate(share: float, examples: int, /) -> Estimate:
     """Return a measured accuracy with its Wilson interval."""
     low, high = wilson_interval(round(share * examples), examples)
     return Estimate(value=share, low=float(low), high=float(high))
+
+
+def accuracy_of(row: Mapping[str, Any], kind: str, /) -> Estimate:
+    """Return a row's `<kind>_accuracy` with its Wilson interval."""
+    return accuracy_estimate(row[f"{kind}_accuracy"], row["examples"])
 
 
 def difference(first: Estimate, second: Estimate, /) -> Estimate:

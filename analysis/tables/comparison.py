@@ -10,7 +10,7 @@ from typing import Any
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
 from analysis.statistics.front_posterior import FrontPosterior
-from analysis.statistics.intervals import Estimate, Outcomes, accuracy_estimate, difference, paired_difference_interval
+from analysis.statistics.intervals import Estimate, Outcomes, accuracy_of, difference, paired_difference_interval
 from analysis.tables.accuracy_lines import line_table
 from analysis.tables.paper_table import FORMATS, HEADINGS, dropout_levels, dropouts, paper_lines
 from analysis.tables.text_table import TextTable
@@ -40,25 +40,6 @@ class Side:
     config: Mapping[str, Any] = field(default_factory=dict)
     belief: FrontPosterior | None = None
     outcomes: Outcomes | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodDifference:
-    """The difference on validation between a method's best trials of two studies.
-
-    Args:
-        method: The method.
-        trials: The two trials.
-        clean: Second minus first clean accuracy with its 95 % interval.
-        robust: The same of robust accuracy.
-        paired: Whether the interval uses the outcomes of each example.
-    """
-
-    method: str
-    trials: tuple[str, str]
-    clean: Estimate
-    robust: Estimate
-    paired: bool
 
 
 def unlike_columns(first: Side, second: Side, /) -> list[str]:
@@ -111,32 +92,28 @@ def paired_lines(first: Side, second: Side, /) -> TextTable:
     )
 
 
-def method_differences(first: Side, second: Side, /) -> list[MethodDifference]:
-    """Compare the most robust sound trials of each method of both studies, which must be measured alike."""
+def difference_table(first: Side, second: Side, /) -> TextTable:
+    """Compare on validation the most robust sound trials of each method of both studies, which must be measured alike.
+
+    Accuracies are the second's minus the first's with 95 % intervals, from the outcomes of
+    each example if both have them.
+    """
     best = [best_of_methods(side.table) for side in (first, second)]
-    found = []
+    cells = []
     for method in sorted(best[0].keys() & best[1].keys()):
         rows = (best[0][method], best[1][method])
         trials = (rows[0]["trial_id"], rows[1]["trial_id"])
         pair = _paired(first.outcomes, second.outcomes, trials)
-        values = pair or tuple(_unpaired(rows, kind) for kind in ("clean", "robust"))
-        found.append(
-            MethodDifference(method=method, trials=trials, clean=values[0], robust=values[1], paired=pair is not None)
-        )
-    return found
-
-
-def difference_table(first: Side, second: Side, /) -> TextTable:
-    """Return `method_differences` as a table."""
-    rows = method_differences(first, second)
+        values = pair or [
+            difference(accuracy_of(rows[1], f"val_{kind}"), accuracy_of(rows[0], f"val_{kind}"))
+            for kind in ("clean", "robust")
+        ]
+        cells.append((method, *trials, *(value.signed() for value in values), "pairs" if pair else "shares"))
     return TextTable(
         title=f"{second.label} minus {first.label}, per method: each study's most robust sound trial",
         headings=("method", f"trial of {first.label}", f"trial of {second.label}", "clean (val)", "robust (val)", "by"),
         formats=("", "", "", "", "", ""),
-        rows=tuple(
-            (row.method, *row.trials, row.clean.signed(), row.robust.signed(), "pairs" if row.paired else "shares")
-            for row in rows
-        ),
+        rows=tuple(cells),
         notes=(
             "95 % intervals: by pairs, Tango's of the outcomes of the same examples; by shares, Newcombe's, which is "
             "wider. Examples' noise only: neither the seed's luck, nor that of the best of many trials, which is "
@@ -167,11 +144,6 @@ def _paired(
         low, high = paired_difference_interval(gained, lost, n)
         found.append(Estimate(value=(gained - lost) / n, low=float(low), high=float(high)))
     return found[0], found[1]
-
-
-def _unpaired(rows: tuple[Mapping[str, Any], Mapping[str, Any]], kind: str) -> Estimate:
-    before, after = (accuracy_estimate(row[f"val_{kind}_accuracy"], row["examples"]) for row in rows)
-    return difference(after, before)
 
 
 def _values(table: Table, name: str) -> set[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ LIKELY = 0.1
 
 MOST_NAMED = 5
 
-_Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
+Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
 
-_FRONT_COLUMNS: tuple[_Column, ...] = (
+FRONT_COLUMNS: tuple[Column, ...] = (
     ("trial", "", lambda row: row["trial_id"]),
     ("method", "", lambda row: row["method"]),
     ("dropout", ".3f", lambda row: row.get("param.dropout")),
@@ -35,6 +35,7 @@ _FRONT_COLUMNS: tuple[_Column, ...] = (
     ("robust (val)", ".4f", lambda row: row["val_robust_accuracy"]),
     ("Lipschitz (val)", ".4g", lambda row: row["val_lipschitz_mean"]),
 )
+"""Heading, format and reader of each column."""
 
 
 def front_table(
@@ -43,7 +44,6 @@ def front_table(
     *,
     objectives: Sequence[str] = FRONT,
     reference: Mapping[str, float] | None = None,
-    allow_mixed: bool = False,
     intervals: bool = False,
     belief: FrontPosterior | None = None,
 ) -> TextTable:
@@ -56,22 +56,24 @@ def front_table(
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
         reference: Reference values of the hypervolume by objective; the objective's own where not given.
-        allow_mixed: Compare rows even if they were measured differently.
         intervals: Show Wilson intervals of the accuracies.
         belief: Posterior of the front in clean and robust accuracy: members' probabilities of being truly on it, and
             its true hypervolume.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
+    members = front_of(table, objectives=objectives)
     told = all(row["trial_id"].startswith(f"{row['study']}/") for row in members.to_pylist())
     several = len(set(table["study"].to_pylist())) > 1 and not told
     known = belief if tuple(objectives) == FRONT else None
-    columns: tuple[_Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
-    columns += tuple(one for entry in _FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
-    columns += _extra(objectives) + _chance_column(known)
-    volume = front_hypervolume(table, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+    columns: tuple[Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
+    columns += tuple(one for entry in FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
+    columns += _extra(objectives)
+    if known:
+        probabilities = known.probabilities()
+        columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
+    volume = front_hypervolume(table, objectives=objectives, reference=reference)
     knee = knee_of(members, objectives=objectives)
     truly = f"; of the true accuracies {known.hypervolume(reference=volume.reference)}" if known else ""
     notes = [volume_note(volume, objectives) + truly + (f"; knee: trial {knee}" if knee else "")]
@@ -83,13 +85,21 @@ def front_table(
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []
     notes += [useless] if (useless := _smooth_but_useless(members, table)) else []
     size, trials = members.num_rows, table.num_rows
-    return TextTable(
-        title=f"Front on validation{over}: {size} member{'s' * (size != 1)} of {trials} trial{'s' * (trials != 1)}",
-        headings=tuple(heading for heading, _, _ in columns),
-        formats=tuple(spec for _, spec, _ in columns),
-        rows=tuple(tuple(read(row) for _, _, read in columns) for row in members.to_pylist()),
-        notes=tuple(notes),
+    return column_table(
+        f"Front on validation{over}: {size} member{'s' * (size != 1)} of {trials} trial{'s' * (trials != 1)}",
+        columns,
+        members.to_pylist(),
+        notes=notes,
     )
+
+
+def column_table(
+    title: str, columns: Iterable[Column], rows: Iterable[Mapping[str, Any]], /, *, notes: Iterable[str]
+) -> TextTable:
+    """Return rows as a table, given each column's heading, format and how it is read from a row."""
+    headings, formats, readers = zip(*columns, strict=True)
+    cells = tuple(tuple(read(row) for read in readers) for row in rows)
+    return TextTable(title=title, headings=headings, formats=formats, rows=cells, notes=tuple(notes))
 
 
 def infeasible_note(table: Table, objectives: Sequence[str] = FRONT, /, *, most: int = 10) -> str:
@@ -113,7 +123,7 @@ def volume_note(volume: Hypervolume, objectives: Sequence[str], /) -> str:
     return f"hypervolume {volume.value:.4f} over ({over}), reference point ({reference}){beyond}"
 
 
-def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
+def _with_interval(entry: Column, *, wanted: bool) -> tuple[Column, ...]:
     """Return a column, followed by its Wilson intervals if it is an accuracy."""
     kind = entry[0].partition(" ")[0]
     if not wanted or kind not in ("clean", "robust"):
@@ -124,13 +134,6 @@ def _with_interval(entry: _Column, *, wanted: bool) -> tuple[_Column, ...]:
         return None if low is None else f"[{low:.3f}, {high:.3f}]"
 
     return (entry, (f"{kind} interval", "", read))
-
-
-def _chance_column(belief: FrontPosterior | None) -> tuple[_Column, ...]:
-    if belief is None:
-        return ()
-    probabilities = belief.probabilities()
-    return (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
 
 
 def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontPosterior | None) -> list[str]:
@@ -170,7 +173,7 @@ def _smooth_but_useless(members: Table, table: Table) -> str:
     )
 
 
-def _extra(objectives: Sequence[str]) -> tuple[_Column, ...]:
+def _extra(objectives: Sequence[str]) -> tuple[Column, ...]:
     """Return a column of transformed values for each objective that is not an accuracy."""
     return tuple(
         (name, ".3f", lambda row, name=name: float(values(row, [name])[0]))
@@ -184,7 +187,6 @@ def pareto_csv(
     /,
     *,
     objectives: Sequence[str] = FRONT,
-    allow_mixed: bool = False,
     belief: FrontPosterior | None = None,
 ) -> str:
     """Return all rows of a result table as CSV, without times and machines.
@@ -193,7 +195,7 @@ def pareto_csv(
     `on_front_probability` if known, and the ends of the accuracies' Wilson intervals.
     """
     masks = {
-        "on_front": on_front(table, objectives=objectives, allow_mixed=allow_mixed).tolist(),
+        "on_front": on_front(table, objectives=objectives).tolist(),
         "feasible": feasible(table).tolist(),
         "on_infeasible_front": on_infeasible_front(table, objectives=objectives).tolist(),
     }
@@ -222,7 +224,6 @@ def method_fronts_table(
     *,
     objectives: Sequence[str] = FRONT,
     reference: Mapping[str, float] | None = None,
-    allow_mixed: bool = False,
 ) -> TextTable:
     """Return the front of each method alone: its members, best in the first objective first, and its hypervolume.
 
@@ -230,16 +231,15 @@ def method_fronts_table(
         table: Result rows.
         objectives: Names from `OBJECTIVES`.
         reference: Reference values of the hypervolume by objective; the objective's own where not given.
-        allow_mixed: Compare rows even if they were measured differently.
 
     Raises:
-        MixedStudiesError: A method's rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: A method's rows differ in what they measure; see `require_like_for_like`.
     """
-    fronts = fronts_by(table, "method", objectives=objectives, allow_mixed=allow_mixed)
+    fronts = fronts_by(table, "method", objectives=objectives)
     trials = table["method"].to_pylist()
     found: list[tuple[float, str, Table]] = []
     for method, members in fronts.items():
-        volume = front_hypervolume(members, objectives=objectives, reference=reference, allow_mixed=allow_mixed)
+        volume = front_hypervolume(members, objectives=objectives, reference=reference)
         found.append((volume.value, method, members))
     return TextTable(
         title="Fronts of each method alone",

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.heldout.confirmation import KINDS, ConfirmedMember, Spread
+from analysis.heldout.confirmation import KINDS, ConfirmedMember
 from analysis.heldout.measurements import Row, attack_name, doubts_on_test, strongest
 from analysis.heldout.members import HeldoutResults, curse_lines
 from analysis.method_styles import styles_for
-from analysis.statistics.intervals import accuracy_estimate
+from analysis.statistics.intervals import accuracy_of
 from analysis.tables.text_table import TextTable
 from analysis.wording import LOWER_BOUND, own_parameters, radius
 
@@ -132,7 +132,7 @@ def on_test_table(found: HeldoutResults, /) -> TextTable:
                 _value(strong, "robust"),
                 _on_the_same(one, strong, found),
                 one.lipschitz,
-                *(_between_seeds(one.spread.get(kind)) for kind in KINDS),
+                *(f"{seeds} ({seeds.seeds})" if (seeds := one.spread.get(kind)) else "" for kind in KINDS),
                 _seeds_lipschitz(one.seeds_lipschitz),
                 "front" if row["trial_id"] in found.chosen else "by name",
             )
@@ -189,13 +189,7 @@ def _doubts(found: HeldoutResults) -> list[str]:
 
 
 def _value(row: Row | None, kind: str) -> str | None:
-    return None if row is None else str(accuracy_estimate(row[f"{kind}_accuracy"], row["examples"]))
-
-
-def _between_seeds(spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    return f"{spread.mean:.3f}" + (f" ± {spread.sd:.3f}" if spread.sd is not None else "") + f" ({spread.seeds})"
+    return None if row is None else str(accuracy_of(row, kind))
 
 
 def _seeds_lipschitz(values: Sequence[float]) -> str:

@@ -31,7 +31,7 @@ FORMATS = {"lipschitz": ".4g"} | dict.fromkeys(_COUNTS, "d")
 """Format specifications of the numeric columns."""
 
 
-def paper_lines(table: Table, /, *, allow_mixed: bool = False, levels: Sequence[str] | None = None) -> list[Line]:
+def paper_lines(table: Table, /, *, levels: Sequence[str] | None = None) -> list[Line]:
     """Return a line for each method and level (or band) of dropout that has trials.
 
     Its cells are `method`, `dropout` (level or band, in words), `trial` (the one shown: of those that may be on a front
@@ -41,14 +41,12 @@ def paper_lines(table: Table, /, *, allow_mixed: bool = False, levels: Sequence[
 
     Args:
         table: Result rows.
-        allow_mixed: Combine rows even if they were measured differently.
         levels: Each row's level of dropout as text; computed from its dropout rates when None.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    if not allow_mixed:
-        require_like_for_like(table)
+    require_like_for_like(table)
     levels = dropout_levels(dropouts(table)) if levels is None else levels
     groups: dict[tuple[str, str], list[int]] = {}
     for index, key in enumerate(zip(table["method"].to_pylist(), levels, strict=True)):
@@ -68,9 +66,9 @@ def _line(method: str, dropout: str, trials: Table) -> Line:
     return Line(cells=cells, measures=measures_of(best, on_validation(best)))
 
 
-def paper_table(table: Table, /, *, allow_mixed: bool = False) -> TextTable:
+def paper_table(table: Table, /) -> TextTable:
     """Return `paper_lines` as a table; 95 % intervals follow each number in brackets."""
-    lines = paper_lines(table, allow_mixed=allow_mixed)
+    lines = paper_lines(table)
     notes = (
         "validation, not test; 95 % intervals of the examples (Wilson; gaps by Newcombe's), not corrected "
         "for selection",
@@ -82,15 +80,15 @@ def paper_table(table: Table, /, *, allow_mixed: bool = False) -> TextTable:
     return line_table(title, lines, HEADINGS, formats=FORMATS, notes=notes if lines else ())
 
 
-def write_paper_table(table: Table, out_dir: str | Path, /, *, allow_mixed: bool = False) -> list[Path]:
+def write_paper_table(table: Table, out_dir: str | Path, /) -> list[Path]:
     """Write the table as `table.md`, `.tex`, `.csv` and `.parquet` (the last two with interval ends as columns).
 
     Returns:
         The files written.
     """
-    lines = paper_lines(table, allow_mixed=allow_mixed)
+    lines = paper_lines(table)
     columns = line_columns(lines, ("method", "dropout", "trial", *_COUNTS, "lipschitz", *MEASURES))
-    return write_forms(paper_table(table, allow_mixed=allow_mixed), columns, out_dir, name="table")
+    return write_forms(paper_table(table), columns, out_dir, name="table")
 
 
 def dropouts(table: Table, /) -> list[float | None]:

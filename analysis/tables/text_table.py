@@ -1,4 +1,4 @@
-"""One table in every form: terminal, plain text, Markdown, LaTeX, CSV.
+"""One table in every form: terminal, Markdown, LaTeX, CSV.
 
 On a terminal numbers are not broken, texts fold, and a table that is too wide is transposed.
 """
@@ -49,20 +49,6 @@ class TextTable:
         """Return the rows as formatted text."""
         return [[_shown(cell, spec) for cell, spec in zip(row, self.formats, strict=True)] for row in self.rows]
 
-    def plain(self) -> str:
-        """Return the table as aligned plain text, numbers to the right."""
-        lines = [list(self.headings), *self.cells()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "  ".join(
-                cell.rjust(width) if spec else cell.ljust(width)
-                for cell, width, spec in zip(line, widths, self.formats, strict=True)
-            ).rstrip()
-            for line in lines
-        ]
-        rule = "-" * max(map(len, aligned))
-        return "\n".join([self.title, aligned[0], rule, *aligned[1:], *self.notes]) + "\n"
-
     def markdown(self) -> str:
         """Return the table as Markdown, the notes as a paragraph below."""
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in [list(self.headings), *self.cells()]]
@@ -87,10 +73,6 @@ class TextTable:
             *notes,
         ]
         return "\n".join(lines) + "\n"
-
-    def csv(self) -> str:
-        """Return headings and rows as CSV: full precision, missing values empty, no notes."""
-        return csv_text(self.headings, self.rows)
 
     def __rich_console__(self, _: Any, options: Any) -> Iterator[Any]:
         yield for_terminal(self, options.max_width)

@@ -277,5 +277,5 @@ def print_as_json(
     tree: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], problems: Sequence[str], /
 ) -> None:
     """Print values on test as one JSON object, with all uses of test, from their evaluation rows, and what failed."""
-    uses = {"test_uses": len(evaluations), "uses": [vars(use) for use in uses_of_test(evaluations)]}
+    uses = {"test_uses": len(evaluations), "uses": uses_of_test(evaluations)}
     results().print_json(data={**tree, **uses, "failed": list(problems)})

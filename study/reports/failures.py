@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,10 @@ from typing import Any
 
 from rich.table import Table
 
-# reasons stored by earlier versions, and the same reasons today
-_FORMER = {
-    "the worker died without a word": "worker process died",
-    "stopped before anything was measured": "stopped before the first measurement",
-}
-_VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16,}\b|\d[\d.,]*", re.IGNORECASE)
+from analysis.data.reasons import failed_by_reason
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cause:
     """One cause of failed trials.
 
@@ -36,25 +30,17 @@ class Cause:
 
 
 def causes(rows: Iterable[Mapping[str, Any]], study_dir: Path, /) -> list[Cause]:
-    """Return the causes of failed trials, the most frequent first.
-
-    Reasons that differ only in numbers and addresses are one cause; so are a reason's former and present words.
+    """Return the causes of failed trials, the most frequent first; see `failed_by_reason`.
 
     Args:
         rows: Result rows with `trial_id`, `status` and `reason`.
         study_dir: The study's folder.
     """
-    by_pattern: dict[str, Cause] = {}
-    for row in sorted((row for row in rows if row["status"] == "failed"), key=lambda row: str(row["trial_id"])):
-        reason = _FORMER.get(row["reason"], row["reason"]) or "unknown"
-        pattern = _VARYING.sub("#", reason)
-        cause = by_pattern.get(pattern)
-        if cause is not None:
-            cause.count += 1
-            continue
-        path = study_dir / "errors" / f"{row['trial_id']}.txt"
-        by_pattern[pattern] = Cause(reason, 1, row["trial_id"], path if path.exists() else None)
-    return sorted(by_pattern.values(), key=lambda cause: -cause.count)
+    found = []
+    for reason, failed in failed_by_reason(rows).items():
+        path = study_dir / "errors" / f"{failed[0]['trial_id']}.txt"
+        found.append(Cause(reason, len(failed), failed[0]["trial_id"], path if path.exists() else None))
+    return sorted(found, key=lambda cause: -cause.count)
 
 
 def failure_table(failures: list[Cause], /) -> Table:

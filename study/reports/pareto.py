@@ -43,7 +43,7 @@ def draw(
         UsageError: Unknown objective or format, an invalid preference, studies that share no front, or unreadable
             results.
     """
-    from analysis.fronts.front import on_front
+    from analysis.fronts.front import on_front, with_mixed_allowed
     from analysis.fronts.objectives import FRONT
     from analysis.plots.trials.pareto import write_pareto
     from analysis.tables.paper_table import write_paper_table
@@ -59,17 +59,16 @@ def draw(
         show_on_test(study_dirs, formats=formats, out=out)
         return
     studies = gather(study_dirs, skip_damaged=skip_damaged)
-    table = studies.table
+    table = with_mixed_allowed(studies.table) if allow_mixed else studies.table
     folder = out or home_of(study_dirs[0]) / "figures"
     target = None if prefer is None else _target(prefer, objectives)
-    over: dict[str, Any] = {"objectives": objectives, "allow_mixed": allow_mixed}
     with usage_errors(ValueError):
-        on_front(table, **over)  # raises before anything is written if the rows share no front
+        on_front(table, objectives=objectives)  # raises before anything is written if the rows share no front
         belief = _belief(studies)
         drawn = formats if len(objectives) > 1 else ()
-        written = write_pareto(table, folder, formats=drawn, belief=belief, **over)
-        written += write_paper_table(table, folder, allow_mixed=allow_mixed)
-        _print(table, target=target, belief=belief, reference=reference_of(study_dirs), **over)
+        written = write_pareto(table, folder, formats=drawn, belief=belief, objectives=objectives)
+        written += write_paper_table(table, folder)
+        _print(table, target=target, belief=belief, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))
     if not drawn:
         notes().print("one objective: a table and data, no figure")
@@ -117,13 +116,13 @@ def _target(prefer: str, objectives: Sequence[str]) -> list[float]:
     return target
 
 
-def _nearest(table: Any, target: Sequence[float], /, *, objectives: Sequence[str], allow_mixed: bool) -> str:
+def _nearest(table: Any, target: Sequence[float], /, *, objectives: Sequence[str]) -> str:
     """Return a line with the front's member that is nearest to a target, and its values."""
     from analysis.fronts.front import front_of
     from analysis.fronts.member_choice import nearest_member
     from analysis.fronts.objectives import directions, values
 
-    members = front_of(table, objectives=objectives, allow_mixed=allow_mixed)
+    members = front_of(table, objectives=objectives)
     points = values(members, objectives)
     if not len(points):
         return "the front has no members"

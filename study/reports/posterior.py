@@ -27,9 +27,9 @@ def belief_of(sources: Mapping[str, Path], table: Any, /) -> Any:
     import numpy as np
 
     from analysis.data.schema import ResultsError
-    from analysis.fronts.front import feasible
+    from analysis.fronts.front import feasible, outermost
     from analysis.fronts.objectives import FRONT, values
-    from analysis.statistics.front_posterior import CANDIDATES, front_belief, outermost
+    from analysis.statistics.front_posterior import CANDIDATES, front_belief
     from analysis.statistics.intervals import outcomes
 
     measured = np.where(feasible(table)[:, None], values(table, FRONT), np.nan)

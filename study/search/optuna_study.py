@@ -148,7 +148,7 @@ def outcome_for_optuna(search: SearchConfig, row: Mapping[str, Any], /) -> Optun
     if row["status"] != "completed":
         return OptunaOutcome(TrialState.FAIL)
     objectives = [float(value) for value in values(row, search.objectives)]
-    violations = {text: parse_constraint(text).violation(row) for text in search.constraints}
+    violations = {text: float(parse_constraint(text).violation(row)) for text in search.constraints}
     if not all(map(math.isfinite, [*objectives, *violations.values()])):
         return OptunaOutcome(TrialState.FAIL)
     return OptunaOutcome(TrialState.COMPLETE, objectives, violations)

@@ -9,29 +9,24 @@ from typing import Any
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.heldout.confirmation import KINDS, ConfirmedMember
 from analysis.heldout.measurements import settings_phrase
 from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import styles_for
-from analysis.plots.figure import COLUMN_WIDTH, paper_style
+from analysis.plots.figure import COLUMN_WIDTH, add_small_print, blank, lines, sample, write_files
 from analysis.plots.screen import offline_page
-from analysis.statistics.intervals import accuracy_estimate
+from analysis.statistics.intervals import accuracy_of
 from analysis.tables.text_table import csv_text
-from analysis.wording import L_2, L_INF
 
 FORMATS = ("png", "pdf", "svg", "html")
 
 
-def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
-    """Draw members measured on test into `ax`: hollow where validation saw them, filled with intervals on test.
+def _draw(members: Sequence[ConfirmedMember], ax: Axes) -> None:
+    """Draw members measured on test: hollow where validation saw them, filled with intervals on test.
 
     Each is named by its trial. New seeds are a cross of one standard deviation each way around their mean, in their
     member's colour, with a dotted line to it.
-
-    Returns:
-        `ax`.
     """
     styles = styles_for(one.result["method"] for one in members)
     sides, seeds = _sides(members)
@@ -40,7 +35,7 @@ def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
             continue
         style, test = styles[one.result["method"]], one.test
         val = [one.result[f"val_{kind}_accuracy"] for kind in KINDS]
-        there = [accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for kind in KINDS]
+        there = [accuracy_of(test, kind) for kind in KINDS]
         ax.annotate(
             "",
             xy=(there[0].value, there[1].value),
@@ -66,10 +61,8 @@ def draw_on_test(members: Sequence[ConfirmedMember], /, ax: Axes) -> Axes:
             ax.plot([clean.mean, there[0].value], [robust.mean, there[1].value], ":", color=style.colour, linewidth=0.8)
             ax.annotate(name, (clean.mean, robust.mean), color=style.colour, **_aside(seeds[name], -1))
     ax.set_xlabel("clean accuracy (test; hollow: val)")
-    ax.set_ylabel(_set_norms(_robust_label(members)))
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
-    return ax
+    ax.set_ylabel(lines(_robust_label(members), 60))
+    ax.grid(visible=True)
 
 
 def _sides(members: Sequence[ConfirmedMember]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
@@ -103,19 +96,13 @@ def write_on_test(found: HeldoutResults, out_dir: str | Path, /, *, formats: Seq
     Returns:
         The files written.
     """
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"pareto_test.{entry}" for entry in (*formats, "csv")]
-    for path in written:
-        if path.suffix == ".csv":
-            path.write_text(_csv(found), encoding="utf-8")
-        elif path.suffix == ".html":
-            path.write_text(offline_page(_interactive(found), title=f"On test: {_study(found)}"), encoding="utf-8")
-        else:
-            with paper_style():
-                dated = {".png": "Software", ".pdf": "CreationDate", ".svg": "Date"}[path.suffix]
-                _figure(found).savefig(path, metadata={dated: None})
-    return written
+    return write_files(
+        Path(out_dir) / "pareto_test",
+        formats,
+        lambda: _figure(found),
+        data=_csv(found),
+        page=lambda: offline_page(_interactive(found), title=f"On test: {_study(found)}"),
+    )
 
 
 def _interactive(found: HeldoutResults) -> go.Figure:
@@ -125,7 +112,7 @@ def _interactive(found: HeldoutResults) -> go.Figure:
     for method, style in styles_for(one.result["method"] for one, _ in members).items():
         mine = [(one, test) for one, test in members if one.result["method"] == method]
         val = [[one.result[f"val_{kind}_accuracy"] for one, _ in mine] for kind in KINDS]
-        there = [[accuracy_estimate(test[f"{kind}_accuracy"], test["examples"]) for _, test in mine] for kind in KINDS]
+        there = [[accuracy_of(test, kind) for _, test in mine] for kind in KINDS]
         names = [f"trial {one.result['trial_id']} ({method})" for one, _ in mine]
         look = {"symbol": style.symbol, "size": 10, "color": style.colour, "line": {"width": 1.5}}
         figure.add_scatter(
@@ -189,32 +176,16 @@ def _small_print(found: HeldoutResults) -> str:
     return f"study {_study(found)} · {sets} · {count}"
 
 
-def _set_norms(text: str) -> str:
-    return text.replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
-
-
 def _figure(found: HeldoutResults) -> Figure:
-    figure = Figure(figsize=(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH), layout="constrained")
-    draw_on_test(found.members, figure.add_subplot())
     handles = [
-        Line2D([], [], linestyle="none", marker=style.marker, markersize=4.5, color=style.colour, label=style.label)
+        sample(style.marker, style.label, color=style.colour)
         for style in styles_for(one.result["method"] for one in found.members).values()
     ]
     if any(one.spread for one in found.members):
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker="+",
-                markersize=6,
-                color="0.35",
-                label="new seeds, mean ± sd",
-            )
-        )
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    small = f"{_small_print(found)}\n{_set_norms(_said(found))} · 95 % intervals of the examples"
-    figure.supxlabel(small, fontsize=5, color="0.35")
+        handles.append(sample("+", "new seeds, mean ± sd", color="0.35", markersize=6))
+    figure = blank(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH, legend=handles)
+    _draw(found.members, figure.add_subplot())
+    add_small_print(figure, f"{_small_print(found)} · {_said(found)} · 95 % intervals of the examples")
     return figure
 
 
@@ -239,7 +210,7 @@ def _csv(found: HeldoutResults) -> str:
         cells.append(None if one.test is None else one.test["examples"])
         for kind in KINDS:
             spread = one.spread.get(kind)
-            at = None if one.test is None else accuracy_estimate(one.test[f"{kind}_accuracy"], one.test["examples"])
+            at = None if one.test is None else accuracy_of(one.test, kind)
             cells.append(row[f"val_{kind}_accuracy"])
             cells += [None] * 3 if at is None else [at.value, at.low, at.high]
             cells += [None] * 4 if spread is None else [spread.seeds, spread.mean, spread.sd, spread.sd_of_examples]

@@ -105,16 +105,8 @@ def best_against_last(epochs: Sequence[Mapping[str, Any]], /, *, best_epoch: int
         marks = [(best_epoch, "best", "^"), (max(robust, default=None), "last", "s")]
         for epoch, name, marker in marks:
             if epoch is not None and epoch in robust:
-                ax.plot(
-                    [epoch],
-                    [robust[epoch]],
-                    marker=marker,
-                    linestyle="none",
-                    markersize=7,
-                    markerfacecolor="none",
-                    markeredgecolor=_WRONG,
-                    label=f"{name}: {robust[epoch]:.3f}",
-                )
+                label = f"{name}: {robust[epoch]:.3f}"
+                ax.plot(epoch, robust[epoch], marker, color=_WRONG, markersize=7, fillstyle="none", label=label)
         ax.set(xlabel="epochs trained", ylabel="accuracy (val)", ylim=(-0.02, 1.02))
         ax.legend(frameon=False, fontsize=6.5)
     return figure

@@ -20,17 +20,16 @@ from analysis.plots.figure import (
     blank,
     lines,
     paper_style,
+    sample,
     say_nothing_is_there,
 )
 from analysis.plots.screen import empty_chart, say, set_text
 from analysis.statistics.radius_curves import Curve
 from analysis.statistics.theorem_radius import TheoremRadius
 from analysis.tables.text_table import Cell
-from analysis.wording import L_2, L_INF, measured_by, provenance, radius
+from analysis.wording import NORMS, measured_by, provenance, radius
 
 HEADINGS = ("trial_id", "method", "split", "attack", "norm", "examples", "epsilon", "robust_accuracy")
-
-_NORMS = {"linf": L_INF, "l2": L_2}
 
 _GAP = 0.045
 
@@ -40,19 +39,7 @@ _UPRIGHT = (-0.02, 1.04)
 _TWO_POINTS: dict[str, Any] = {"linestyle": ":", "linewidth": 0.7}
 
 
-def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: TheoremRadius | None = None) -> Axes:
-    """Draw a line for each trial, its number at the end; shade the radii at which a perfect classifier exists.
-
-    A trial with two radii only is drawn as two points joined by dots: nothing was measured between them.
-
-    Args:
-        curves: What to draw.
-        ax: Where.
-        reach: Of the data set.
-
-    Returns:
-        `ax`.
-    """
+def _draw(curves: Sequence[Curve], ax: Axes, reach: TheoremRadius | None) -> None:
     styles = styles_for(curve.method for curve in curves)
     for curve in curves:
         style = styles[curve.method]
@@ -69,7 +56,6 @@ def draw_radii(curves: Sequence[Curve], /, ax: Axes, *, reach: TheoremRadius | N
     ax.set(xlim=(-0.02 * shown, 1.12 * shown), ylim=_UPRIGHT)
     if not curves:
         say_nothing_is_there(ax, "no front member")
-    return ax
 
 
 def _top(curves: Sequence[Curve]) -> float:
@@ -85,7 +71,10 @@ def _shown(curves: Sequence[Curve], reach: TheoremRadius | None) -> float:
 def radii_sheet(
     curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadius | None = None, width: float = COLUMN_WIDTH
 ) -> PaperFigure:
-    """Return the figure of front members.
+    """Return the figure of front members: a line for each trial, its number at the end.
+
+    The radii at which a perfect classifier exists are shaded. A trial with two radii only is drawn as two points joined
+    by dots: nothing was measured between them.
 
     Args:
         curves: Theirs.
@@ -95,10 +84,15 @@ def radii_sheet(
     """
     with paper_style():
         own = sorted(set(table["eval_epsilon"].to_pylist()))
-        legend = [*_methods(curves), *_marks(own, reach, curves)]
+        methods = styles_for(curve.method for curve in curves).values()
+        legend = [
+            sample(style.marker, style.label, color=style.colour, linestyle=style.line, markersize=3, linewidth=1)
+            for style in methods
+        ]
+        legend += _marks(own, reach, curves)
         figure = blank(width, 0.55 * width + 0.7, legend=legend)
         ax = figure.add_subplot()
-        draw_radii(curves, ax, reach=reach)
+        _draw(curves, ax, reach)
         for value in own:
             ax.axvline(value, color="0.35", linewidth=0.7, linestyle="--", zorder=1)
         across, up = _labels(curves, table)
@@ -143,7 +137,7 @@ def radii_chart(curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadiu
 
 
 def _labels(curves: Sequence[Curve], table: Table) -> tuple[str, str]:
-    norms = " | ".join(dict.fromkeys(_NORMS.get(norm, norm) for norm in table["norm"].to_pylist()))
+    norms = " | ".join(dict.fromkeys(NORMS.get(norm, norm) for norm in table["norm"].to_pylist()))
     splits = " | ".join(dict.fromkeys(curve.split for curve in curves)) or "val"
     attacks = " | ".join(dict.fromkeys(curve.attack for curve in curves))
     return f"radius ε of the attack ({norms}, pixel range [0, 1])", f"robust accuracy ({splits})\n{attacks}"
@@ -174,16 +168,6 @@ def _name(curves: Sequence[Curve], ax: Axes, *, offset: float) -> None:
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.4}
     for (_, at, trial), height in zip(points, heights, strict=True):
         ax.text(at + offset, float(height), trial, fontsize=5, va="center", color="0.3", bbox=ground)
-
-
-def _methods(curves: Sequence[Curve]) -> list[Line2D]:
-    return [
-        Line2D(
-            [], [], color=style.colour, linestyle=style.line, marker=style.marker, markersize=3, linewidth=1,
-            label=style.label,
-        )
-        for style in styles_for(curve.method for curve in curves).values()
-    ]  # fmt: skip
 
 
 def _marks(own: Sequence[float], reach: TheoremRadius | None, curves: Sequence[Curve]) -> list[Line2D]:

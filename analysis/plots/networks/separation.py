@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.data.results import Table
-from analysis.plots.figure import COLUMN_WIDTH, known_formats, no_date, paper_style
+from analysis.plots.figure import COLUMN_WIDTH, lines, write_files
+from analysis.statistics.association import measure
 from analysis.tables.text_table import csv_text
-from analysis.wording import radius
+from analysis.wording import NORMS, radius
 
 _COLOURS = {"train-train": "#0072B2", "test-train": "#D55E00", "test-test": "#009E73"}
 _BINS = 60
-_NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
 
 
 def histogram(table: Table, /) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -31,7 +31,7 @@ def histogram(table: Table, /) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         Edges (b + 1,) in pixel range and counts (b,) by kind, for the kinds the table has.
     """
     kinds = np.array(table["pairs"].to_pylist(), dtype=str)
-    values = _values(table, "distance")
+    values = measure(table, "distance")
     largest = max(values[~np.isnan(values)], default=0.0)
     if set(table["norm"].to_pylist()) == {"linf"}:
         scale = table["scale"][0].as_py()
@@ -49,7 +49,7 @@ def certified_accuracy(table: Table, /) -> tuple[np.ndarray, np.ndarray]:
 
     Between two radii the share is that of the larger one. Without test rows both are empty.
     """
-    certified = np.sort(_values(table, "certified_radius"))
+    certified = np.sort(measure(table, "certified_radius"))
     certified = certified[~np.isnan(certified)]
     if not certified.size:
         return certified, certified
@@ -70,7 +70,7 @@ def draw_distances(table: Table, /, ax: Axes, *, epsilon: float) -> Axes:
     ax.set_ylim(0, None)
     ax.set_xlim(0, None)
     ax.axvline(2 * epsilon, color="black", linewidth=0.9, linestyle="--", label=f"2ε, ε = {radius(epsilon)}")
-    values = _values(table, "distance")
+    values = measure(table, "distance")
     if not np.isnan(values).all():
         least = float(np.nanmin(values))
         ax.axvline(least, color="0.5", linewidth=0.9, linestyle=":", label=f"2r = {least:.4g}")
@@ -133,14 +133,6 @@ def write_separation(
     Raises:
         ValueError: Unknown format.
     """
-    formats = known_formats(formats)
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"separation.{entry}" for entry in formats]
-    with paper_style():
-        figure = separation_figure(table, epsilon=epsilon, width=width)
-        for path in written:
-            figure.savefig(path, metadata=no_date(path))
     edges, counts = histogram(table)
     bins = [
         (kind, float(low), float(high), int(count))
@@ -148,18 +140,16 @@ def write_separation(
         for low, high, count in zip(edges[:-1], edges[1:], heights, strict=True)
     ]
     curve = [(float(at), float(share)) for at, share in zip(*certified_accuracy(table), strict=True)]
-    for name, headings, rows in (
-        ("separation.csv", ("pairs", "distance_from", "distance_to", "examples"), bins),
-        ("certified_accuracy.csv", ("epsilon", "certified_test_accuracy"), curve),
-    ):
-        (folder / name).write_text(csv_text(headings, rows), encoding="utf-8")
-        written.append(folder / name)
+    written = write_files(
+        Path(out_dir) / "separation",
+        formats,
+        lambda: separation_figure(table, epsilon=epsilon, width=width),
+        data=csv_text(("pairs", "distance_from", "distance_to", "examples"), bins),
+    )
+    written.append(Path(out_dir) / "certified_accuracy.csv")
+    written[-1].write_text(csv_text(("epsilon", "certified_test_accuracy"), curve), encoding="utf-8")
     return written
 
 
-def _values(table: Table, column: str) -> np.ndarray:
-    return np.array(table[column].to_pylist(), dtype=float)
-
-
 def _norm(table: Table) -> str:
-    return " | ".join(_NORMS.get(norm, norm) for norm in sorted(set(table["norm"].to_pylist())))
+    return lines(" | ".join(NORMS.get(norm, norm) for norm in sorted(set(table["norm"].to_pylist()))), 60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
 
 from analysis.data.results import Table
 from analysis.fronts.growth import Growth
@@ -23,30 +22,6 @@ from analysis.statistics.association import measure
 from analysis.wording import attack_phrase, measured_by, provenance
 
 
-def draw_growth(growth: Growth, /, ax: Axes, *, over: str) -> Axes:
-    """Draw the hypervolume after each trial as a step line.
-
-    Args:
-        growth: What to draw.
-        ax: Where.
-        over: "trials" or "hours".
-
-    Returns:
-        `ax`.
-    """
-    x = growth.trials if over == "trials" else growth.hours
-    if np.isfinite(x).any():
-        ax.step(x, growth.volume, where="post", color="#0072B2", linewidth=1)
-        ax.set_xlim(0, None)
-        if ends := _late(growth):
-            ax.set_ylim(*ends)
-    else:
-        say_nothing_is_there(ax, "no trial yet" if not len(x) else "durations unknown")
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
-    return ax
-
-
 def _late(growth: Growth) -> tuple[float, float] | None:
     """Return ends of the upright axis, from a little below the median volume, so that late gains are seen."""
     grown = growth.volume[np.isfinite(growth.volume) & (growth.volume > 0)]
@@ -59,7 +34,7 @@ def _late(growth: Growth) -> tuple[float, float] | None:
 def growth_sheet(
     growth: Growth, table: Table, /, *, unit: str = "worker-hours", width: float = COLUMN_WIDTH
 ) -> PaperFigure:
-    """Return the figure: over trials on the left, over hours on the right.
+    """Return the figure of the hypervolume after each trial: over trials on the left, over hours on the right.
 
     Args:
         growth: The hypervolume of `table`.
@@ -70,8 +45,13 @@ def growth_sheet(
     with paper_style():
         figure = blank(width, 0.4 * width + 0.55)
         left, right = figure.subplots(1, 2, sharey=True)
-        draw_growth(growth, left, over="trials")
-        draw_growth(growth, right, over="hours")
+        for ax, x in ((left, growth.trials), (right, growth.hours)):
+            if np.isfinite(x).any():
+                ax.step(x, growth.volume, where="post", color="#0072B2", linewidth=1)
+                ax.set(xlim=(0, None), ylim=_late(growth))
+            else:
+                say_nothing_is_there(ax, "no trial yet" if not len(x) else "durations unknown")
+            ax.grid(visible=True)
         left.set_xlabel("trials ended")
         right.set_xlabel(f"{unit} of all trials")
         left.set_ylabel(lines(_volume_label(growth, table), 25), fontsize=6)
@@ -115,31 +95,6 @@ def _volume_label(growth: Growth, table: Table) -> str:
 KINDS = ("robust", "clean")
 
 
-def draw_best_against_last(trials: Trials, /, ax: Axes, *, kind: str) -> Axes:
-    """Draw an accuracy of each trial's best checkpoint over that of its last one; on the line both are the same.
-
-    Args:
-        trials: What to draw.
-        ax: Where.
-        kind: "robust", whose highest value chose the best checkpoint, or "clean".
-
-    Returns:
-        `ax`.
-    """
-    last, best = _last_and_best(trials, kind)
-    scatter(ax, last, best, trials)
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
-    if (ends := _both(last, best)) is None:
-        say_nothing_is_there(ax, "not measured")
-        return ax
-    ax.plot(ends, ends, color="0.6", linewidth=0.7, zorder=1)
-    ax.set(xlim=ends, ylim=ends, aspect="equal")
-    ax.set_title(_gain(last, best), fontsize=5.5, color="0.25", pad=2)
-    ax.locator_params(nbins=5)
-    return ax
-
-
 def _last_and_best(trials: Trials, kind: str) -> tuple[np.ndarray, np.ndarray]:
     return measure(trials.table, f"val_{kind}_accuracy"), measure(trials.table, f"best_val_{kind}_accuracy")
 
@@ -162,11 +117,20 @@ def _gain(last: np.ndarray, best: np.ndarray) -> str:
 
 
 def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
-    """Return the figure: robust accuracy on the left, clean accuracy on the right."""
+    """Return the figure of each trial's best checkpoint over its last one, which are the same on the line.
+
+    Robust accuracy, whose highest value chose the best checkpoint, is on the left, clean accuracy on the right.
+    """
     with paper_style():
         figure = blank(width, 0.5 * width + 0.8, legend=handles_of(trials))
         for ax, kind in zip(figure.subplots(1, 2), KINDS, strict=True):
-            draw_best_against_last(trials, ax, kind=kind)
+            last, best = _last_and_best(trials, kind)
+            if scatter(ax, last, best, trials):
+                ends = _both(last, best)
+                ax.plot(ends, ends, color="0.6", linewidth=0.7, zorder=1)
+                ax.set(xlim=ends, ylim=ends, aspect="equal")
+                ax.set_title(_gain(last, best), fontsize=5.5, color="0.25", pad=2)
+                ax.locator_params(nbins=5)
             across, up = _checkpoint_labels(trials, kind)
             ax.set_xlabel(lines(across, 34), fontsize=6.5)
             ax.set_ylabel(lines(up, 34), fontsize=6.5)

@@ -8,7 +8,7 @@ from pathlib import Path
 from analysis.data.results import Table
 from analysis.fronts.growth import hypervolume_growth
 from analysis.material import StudyMaterial
-from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, known_formats
+from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, check_formats
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
 from analysis.plots.studies.importance import importance_sheet, within_sheet
@@ -21,9 +21,7 @@ from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.importance import too_few
 
 
-def paper_sheets(
-    study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH, allow_mixed: bool = False
-) -> Iterator[PaperFigure]:
+def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH) -> Iterator[PaperFigure]:
     """Yield the figures of a study, all but the front and the separation, which have writers of their own.
 
     Lipschitzness, hypervolume, a slice for each setting that varies, parallel coordinates, importance, overall and
@@ -33,16 +31,15 @@ def paper_sheets(
         study: What is known of it, or its result rows alone; no rows, one row or only failed trials give figures that
             say so.
         width: Inches.
-        allow_mixed: Draw rows together though they were measured differently.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
     material = _material(study)
     table, reach = material.table, material.reach()
-    trials = trials_of(table, allow_mixed=allow_mixed)
+    trials = trials_of(table)
     yield lipschitz_sheet(trials, width=width)
-    growth = hypervolume_growth(table, reference=material.reference, devices=material.devices, allow_mixed=allow_mixed)
+    growth = hypervolume_growth(table, reference=material.reference, devices=material.devices)
     yield growth_sheet(growth, table, unit=material.unit, width=width)
     for setting in varying_settings(table):
         yield slice_sheet(trials, setting, reach=reach, width=width)
@@ -65,7 +62,6 @@ def write_paper_figures(
     *,
     formats: Sequence[str] = PRINTED,
     width: float = COLUMN_WIDTH,
-    allow_mixed: bool = False,
 ) -> list[Path]:
     """Write the front, all `paper_sheets`, and the separation where distances are known; return the files.
 
@@ -74,19 +70,16 @@ def write_paper_figures(
         out_dir: Made if missing.
         formats: Some of png (300 dpi), pdf and svg.
         width: Inches; `analysis.plots.figure.WIDTHS` has presets.
-        allow_mixed: Draw rows together though they were measured differently.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
         ValueError: Unknown format.
     """
     material = _material(study)
     table = material.table
-    formats = known_formats(formats)
-    written = write_pareto(
-        table, out_dir, formats=formats, allow_mixed=allow_mixed, width=width, belief=material.belief
-    )
-    for sheet in paper_sheets(material, width=width, allow_mixed=allow_mixed):
+    check_formats(formats)
+    written = write_pareto(table, out_dir, formats=formats, width=width, belief=material.belief)
+    for sheet in paper_sheets(material, width=width):
         written += sheet.write(out_dir, formats=formats)
     radii = sorted(set(table["eval_epsilon"].to_pylist()))
     if material.separation is not None and material.separation.num_rows and radii:

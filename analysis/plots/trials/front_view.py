@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.data.results import Table
-from analysis.fronts.front import feasible, keeping_constraints, on_front, on_infeasible_front
-from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, objective, values
+from analysis.fronts.front import feasible, on_front, on_infeasible_front
+from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, keeps_constraints, objective, values
 from analysis.statistics.intervals import wilson_interval
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
 
@@ -71,14 +71,12 @@ class ParetoView:
     @property
     def drawn(self) -> np.ndarray:
         """Mark the points that have both coordinates, shape (n,)."""
-        drawn: np.ndarray = np.isfinite(self.points).all(axis=1)
-        return drawn
+        return np.asarray(np.isfinite(self.points).all(axis=1))
 
     @property
     def dominated(self) -> np.ndarray:
         """Mark the drawn points that are sound but not on the front, shape (n,)."""
-        dominated: np.ndarray = self.drawn & ~self.front & ~self.doubtful
-        return dominated
+        return np.asarray(self.drawn & ~self.front & ~self.doubtful)
 
     def staircase(self, low: Sequence[float], high: Sequence[float], /, *, of: np.ndarray | None = None) -> np.ndarray:
         """Return the boundary of the region that the front attains, as corners shape (m, 2).
@@ -160,16 +158,15 @@ class ParetoView:
         return ColourScale(low=low, high=high) if high > low else ColourScale(low=0.9 * low, high=1.1 * high or 1.0)
 
 
-def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> ParetoView:
+def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT) -> ParetoView:
     """Work out what a Pareto figure of a result table shows.
 
     Args:
         table: Result rows.
         objectives: Names of those the front is taken over, at least two; the first two are the axes.
-        allow_mixed: Draw rows together though they were measured differently.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
         ValueError: Fewer than two objectives, or unknown ones.
     """
     if len(objectives) < 2:
@@ -184,7 +181,7 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mix
         methods=table["method"].to_pylist(),
         lipschitz=table["val_lipschitz_mean"].to_numpy(zero_copy_only=False),
         ends=np.stack([_ends(entry, points[:, axis], table) for axis, entry in enumerate(entries[:2])], axis=1),
-        front=on_front(table, objectives=objectives, allow_mixed=allow_mixed),
+        front=on_front(table, objectives=objectives),
         infeasible_front=on_infeasible_front(table, objectives=objectives),
         doubtful=measured & ~counted,
         hollow=why_hollow(table, measured & ~counted),
@@ -212,7 +209,7 @@ def _ends(entry: Objective, measured: np.ndarray, table: Table) -> np.ndarray:
 def why_hollow(table: Table, doubtful: np.ndarray, /) -> str:
     """Return why the marked rows may not be on a front, "flagged or stopped"; empty where none is marked."""
     rows = table.select(["status", "flags"]).take(np.flatnonzero(doubtful)).to_pylist()
-    infeasible = ~keeping_constraints(table)[doubtful]
+    infeasible = ~keeps_constraints(table)[doubtful]
     unsound = [bool(row["flags"]) or row["status"] != "completed" for row in rows]
     reasons = {
         "flagged": any(row["flags"] for row in rows),

@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, missed_constraints
-from analysis.method_styles import MethodStyle, styles_for
-from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, offline_page, say, set_text
+from analysis.method_styles import styles_for
+from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, say, set_text
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
 from analysis.plots.trials.trial_points import thinned
 from analysis.wording import LOWER_BOUND
@@ -29,21 +29,15 @@ _RING: dict[str, Any] = {"mode": "markers", "hoverinfo": "skip", "showlegend": F
 _UNMEASURED = "#999"
 
 
-def pareto_html(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> str:
-    """Return a page that shows the front, with plotly's script inside, so that it opens without a network.
+def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT) -> go.Figure:
+    """Return the plotly figure of a result table.
 
     Hover tells a trial's id, hyperparameters and measures; a click on a method in the legend hides or shows it.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    figure = pareto_plotly(table, objectives=objectives, allow_mixed=allow_mixed)
-    return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
-
-
-def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False) -> go.Figure:
-    """Return the plotly figure of a result table; see `pareto_html`."""
-    view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
+    view = pareto_view(table, objectives=objectives)
     figure = front_chart(view)
     texts = hover_texts(table)
     for trace in figure.data:
@@ -97,9 +91,8 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
     )
     figure.update_xaxes(title_text=set_text(view.x_label), range=view.limits(0))
     figure.update_yaxes(title_text=set_text(view.y_label), range=view.limits(1))
-    scale = view.colour_scale()
-    shown = scale is not None and colour == "lipschitz"
-    figure.update_layout(coloraxis=_colour_axis(view, scale) if scale and shown else {"showscale": False})
+    scale = view.colour_scale() if colour == "lipschitz" else None
+    figure.update_layout(coloraxis=_colour_axis(view, scale) if scale else {"showscale": False})
     return figure
 
 
@@ -148,8 +141,8 @@ def _looks(view: ParetoView, colour: Colour) -> Iterator[tuple[str, np.ndarray, 
 
     Plotly cannot mix numbers on a colour axis with fixed greys in one trace, so each way to colour has its own.
     """
-    methods, scale = np.asarray(view.methods), view.colour_scale()
-    coloured = np.isfinite(view.lipschitz) & (colour == "lipschitz") & (scale is not None)
+    methods, scale = np.asarray(view.methods), view.colour_scale() if colour == "lipschitz" else None
+    coloured = np.isfinite(view.lipschitz) & (scale is not None)
     for part, look in (
         (view.dominated, {"size": 7, "opacity": 0.45}),
         (view.doubtful, {"size": 7, "opacity": 0.9, "color": GREY, "line": {"width": 1.2, "color": GREY}}),
@@ -164,11 +157,8 @@ def _looks(view: ParetoView, colour: Colour) -> Iterator[tuple[str, np.ndarray, 
                 shades = {"color": numbers(_on_axis(view.lipschitz[on_axis], scale)), "coloraxis": "coloraxis"}
                 yield method, on_axis, {"symbol": style.symbol, **look, **shades}
             if (rest := mine & ~coloured).any():
-                yield method, rest, {"symbol": style.symbol, "color": _colour(style, colour), **look}
-
-
-def _colour(style: MethodStyle, colour: Colour) -> str:
-    return style.colour if colour == "method" else _UNMEASURED
+                plain = style.colour if colour == "method" else _UNMEASURED
+                yield method, rest, {"symbol": style.symbol, "color": plain, **look}
 
 
 def _on_axis(lipschitz: np.ndarray, scale: ColourScale) -> np.ndarray:
@@ -182,12 +172,8 @@ def _colour_axis(view: ParetoView, scale: ColourScale) -> dict[str, Any]:
         marks = scale.ticks()
         ticks = {"tickvals": np.log10(marks).tolist(), "ticktext": [f"{mark:g}" for mark in marks]}
     title = {"text": set_text(view.colour_label), "side": "right", "font": {"size": 12}}
-    return {
-        "colorscale": "cividis_r",
-        "cmin": low,
-        "cmax": high,
-        "colorbar": {"title": title, "thickness": 14, **ticks},
-    }
+    bar = {"title": title, "thickness": 14, **ticks}
+    return {"colorscale": "cividis_r", "cmin": low, "cmax": high, "colorbar": bar}
 
 
 def hover_texts(table: Table, /, probability: Mapping[str, float] | None = None) -> list[str]:

@@ -97,17 +97,8 @@ def scales_of(trials: Trials, /, *, most: int = MOST_SETTINGS) -> list[Scale]:
     ]
 
 
-def drawn_rows(trials: Trials, /, *, most: int = MOST_LINES) -> np.ndarray:
-    """Return which rows get a line: the whole front and evenly thinned the other sound trials, in the table's order."""
-    return np.flatnonzero(thinned(trials.front, trials.sound, most=most))
-
-
-def draw_parallel(trials: Trials, scales: list[Scale], rows: np.ndarray, /, ax: Axes) -> Axes:
-    """Draw a line for each row, the front's on top; a trial without a setting passes below that axis, at "none".
-
-    Returns:
-        `ax`.
-    """
+def _draw(trials: Trials, scales: list[Scale], rows: np.ndarray, ax: Axes) -> None:
+    """Draw a line for each row, the front's on top; a trial without a setting passes below that axis, at "none"."""
     x = np.arange(len(scales))
     places = np.stack([scale.places() for scale in scales], axis=1) if len(rows) else np.empty((0, len(scales)))
     for method, style in trials.styles.items():
@@ -132,12 +123,11 @@ def draw_parallel(trials: Trials, scales: list[Scale], rows: np.ndarray, /, ax: 
     ax.spines[:].set_visible(False)
     if not len(rows):
         say_nothing_is_there(ax, "no sound trial")
-    return ax
 
 
 def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
     """Return the figure."""
-    scales, rows = scales_of(trials), drawn_rows(trials)
+    scales, rows = scales_of(trials), np.flatnonzero(thinned(trials.front, trials.sound, most=MOST_LINES))
     # A strength's label names methods: broken to what stands between two axes.
     room = max(9, int(width / COLUMN_WIDTH * 62 / max(len(scales), 1)))
     scales = [Scale(name=s.name, label=lines(s.label, room), values=s.values, log=s.log) for s in scales]
@@ -150,7 +140,7 @@ def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFi
         if trials.front.any():
             handles.append(Line2D([], [], color="0.3", linewidth=1.2, label="strong: front"))
         figure = blank(width, 0.35 * width + 1.2, legend=handles)
-        draw_parallel(trials, scales, rows, figure.add_subplot())
+        _draw(trials, scales, rows, figure.add_subplot())
         left = int(trials.sound.sum()) - len(rows)
         more = f" · {left} more sound trials are not drawn" if left else ""
         add_small_print(figure, f"{trials.small_print}{more} · {measured_by(trials.table)}")
@@ -165,7 +155,7 @@ def parallel_chart(trials: Trials, /) -> go.Figure:
 
     On the screen an axis can be brushed and moved. The first axis has the methods in the order of `trials.styles`.
     """
-    rows = drawn_rows(trials, most=MOST_ON_SCREEN)
+    rows = np.flatnonzero(thinned(trials.front, trials.sound, most=MOST_ON_SCREEN))
     names = list(trials.styles)
     methods = {
         "label": "method",

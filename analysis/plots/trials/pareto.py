@@ -25,10 +25,12 @@ from analysis.plots.figure import (
     PRINTED,
     add_small_print,
     blank,
-    known_formats,
+    check_formats,
     lines,
-    no_date,
     paper_style,
+    sample,
+    say_nothing_is_there,
+    write_files,
 )
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
 from analysis.statistics.front_posterior import FrontPosterior
@@ -55,8 +57,7 @@ def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
     ax.set_xlabel(lines(view.x_label, 48))
     ax.set_ylabel(lines(view.y_label, 42))
     ax.locator_params(nbins=6)
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
+    ax.grid(visible=True)
     (low_x, high_x), (low_y, high_y) = ax.get_xlim(), ax.get_ylim()
     stairs = view.staircase((low_x, low_y), (high_x, high_y))
     ax.plot(stairs[:, 0], stairs[:, 1], color="0.25", linewidth=0.9, zorder=3)
@@ -68,17 +69,13 @@ def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
     if scale and colours:
         _add_colour_bar(view, ax, colours, scale)
     if not view.drawn.any():
-        ax.text(0.5, 0.5, "no measured trial", ha="center", va="center", transform=ax.transAxes, color="0.4")
+        say_nothing_is_there(ax, "no measured trial")
     return ax
 
 
 def legend_handles(view: ParetoView, /) -> list[Line2D]:
     """Return legend entries: each method's marker with its number of trials, the front, and hollow or grey points."""
     trials = Counter(view.methods)
-
-    def sample(marker: str, label: str, **look: Any) -> Line2D:
-        return Line2D([], [], linestyle="none", marker=marker, markersize=4.5, markeredgewidth=0.6, label=label, **look)
-
     handles = [
         sample(style.marker, f"{style.label} ({trials[method]})", markerfacecolor="0.75", markeredgecolor="black")
         for method, style in styles_for(view.methods).items()
@@ -92,11 +89,9 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     return handles
 
 
-def pareto_figure(
-    table: Table, /, *, objectives: Sequence[str] = FRONT, allow_mixed: bool = False, width: float = COLUMN_WIDTH
-) -> Figure:
+def pareto_figure(table: Table, /, *, objectives: Sequence[str] = FRONT, width: float = COLUMN_WIDTH) -> Figure:
     """Return the figure of a result table, so many inches wide; draw and save it inside `paper_style`."""
-    view = pareto_view(table, objectives=objectives, allow_mixed=allow_mixed)
+    view = pareto_view(table, objectives=objectives)
     figure = blank(width, 0.6 * width + 0.4 * COLUMN_WIDTH, legend=legend_handles(view))
     draw_pareto(view, figure.add_subplot())
     add_small_print(figure, view.small_print)
@@ -110,7 +105,6 @@ def write_pareto(
     *,
     formats: Sequence[str] = FORMATS,
     objectives: Sequence[str] = FRONT,
-    allow_mixed: bool = False,
     width: float = COLUMN_WIDTH,
     belief: FrontPosterior | None = None,
 ) -> list[Path]:
@@ -121,7 +115,6 @@ def write_pareto(
         out_dir: Made if missing.
         formats: Some of png (300 dpi), pdf, svg and html.
         objectives: The first two are the axes; of one alone there are only data.
-        allow_mixed: Draw rows together though they were measured differently.
         width: Of the printed formats, inches.
         belief: Gives the data each trial's probability to be truly on the front, and over clean and robust accuracy
             `pareto_dominance.csv`, the members' probabilities to dominate each other.
@@ -130,27 +123,27 @@ def write_pareto(
         The files written. The same table gives the same bytes, no file holds a time.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
         ValueError: Unknown format or objective.
     """
-    formats = known_formats(formats, valid=FORMATS)
-    folder = Path(out_dir)
-    data = pareto_csv(table, objectives=objectives, allow_mixed=allow_mixed, belief=belief)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"pareto.{entry}" for entry in (*formats, "csv")]
-    if printed := [path for path in written if path.suffix.removeprefix(".") in PRINTED]:
-        with paper_style():
-            figure = pareto_figure(table, objectives=objectives, allow_mixed=allow_mixed, width=width)
-            for path in printed:
-                figure.savefig(path, metadata=no_date(path))
-    if "html" in formats:
-        from analysis.plots.trials.interactive import pareto_html
+    check_formats(formats, valid=FORMATS)
 
-        html = pareto_html(table, objectives=objectives, allow_mixed=allow_mixed)
-        (folder / "pareto.html").write_text(html, encoding="utf-8")
-    (folder / "pareto.csv").write_text(data, encoding="utf-8")
+    def page() -> str:
+        from analysis.plots.screen import offline_page
+        from analysis.plots.trials.interactive import pareto_plotly
+
+        figure = pareto_plotly(table, objectives=objectives)
+        return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
+
+    written = write_files(
+        Path(out_dir) / "pareto",
+        formats,
+        lambda: pareto_figure(table, objectives=objectives, width=width),
+        data=pareto_csv(table, objectives=objectives, belief=belief),
+        page=page,
+    )
     if belief is not None and set(objectives) == set(FRONT):
-        written.append(folder / "pareto_dominance.csv")
+        written.append(Path(out_dir) / "pareto_dominance.csv")
         written[-1].write_text(dominance_csv(table, belief), encoding="utf-8")
     return written
 
@@ -233,12 +226,13 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     width = 1.5 * _PANEL if together else _PANEL * len(views)
     figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
     if together:
-        draw_together(views, figure.add_subplot())
+        _draw_together(views, figure.add_subplot())
         handles = [
             Line2D([], [], color=colour, linestyle=dash, label=f"front of {label}")
             for (label, _), colour, dash in zip(views, COLOURS, _DASHES, strict=True)
         ]
-        handles += _markers([view for _, view in views])
+        methods = [method for _, view in views for method in view.methods]
+        handles += [sample(style.marker, style.label, color="0.5") for style in styles_for(methods).values()]
         figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
         return figure
     for place, (label, view) in enumerate(views):
@@ -248,22 +242,15 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     return figure
 
 
-def draw_together(views: Sequence[tuple[str, ParetoView]], /, ax: Axes) -> Axes:
-    """Draw two fronts of like measurement into `ax`: colour is the study, shape the method.
-
-    Front members are filled, all other measured trials faint.
-
-    Returns:
-        `ax`.
-    """
+def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:
+    """Draw two fronts of like measurement: colour is the study, shape the method; all but members are faint."""
     limits = [[view.limits(axis) for _, view in views] for axis in (0, 1)]
     (low_x, high_x), (low_y, high_y) = ((min(low for low, _ in ends), max(high for _, high in ends)) for ends in limits)
     ax.set_xlim(low_x, high_x)
     ax.set_ylim(low_y, high_y)
     ax.set_xlabel(views[0][1].x_label)
     ax.set_ylabel(views[0][1].y_label.replace("$", r"\$"))
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
+    ax.grid(visible=True)
     for (_, view), colour, dash in zip(views, COLOURS, _DASHES, strict=True):
         stairs = view.staircase((low_x, low_y), (high_x, high_y))
         ax.plot(stairs[:, 0], stairs[:, 1], color=colour, linestyle=dash, linewidth=1.1, zorder=3)
@@ -273,12 +260,3 @@ def draw_together(views: Sequence[tuple[str, ParetoView]], /, ax: Axes) -> Axes:
             for chosen, size, alpha in ((view.drawn & ~view.front & mine, 22, 0.4), (view.front & mine, 48, 1.0)):
                 x, y = view.points[chosen].T
                 ax.scatter(x, y, s=size, marker=style.marker, c=colour, alpha=alpha, linewidths=0.0, zorder=4)
-    return ax
-
-
-def _markers(views: Sequence[ParetoView]) -> list[Line2D]:
-    methods = [method for view in views for method in view.methods]
-    return [
-        Line2D([], [], linestyle="none", marker=style.marker, color="0.5", markersize=4.5, label=style.label)
-        for style in styles_for(methods).values()
-    ]

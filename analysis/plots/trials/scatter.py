@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
 
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
 from analysis.plots.figure import (
@@ -17,7 +16,6 @@ from analysis.plots.figure import (
     lines,
     log_axis,
     paper_style,
-    say_nothing_is_there,
 )
 from analysis.plots.screen import LOG, empty_chart, set_text
 from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, scatter
@@ -40,33 +38,6 @@ _LINES = {"dash": "--", "dot": ":"}
 _ABOVE = "above: Spearman, 95 %, random proposals"
 
 
-def draw_against_lipschitz(trials: Trials, /, ax: Axes, *, of: str, outcome: str) -> Axes:
-    """Draw one outcome against one Lipschitz estimate on a logarithmic axis, the rank correlation above it.
-
-    Estimates below the floor (a constant network has 0) stand at it. The correlation is of the sound trials whose
-    proposals did not depend on results; without enough of them the title says so.
-
-    Args:
-        trials: What to draw.
-        ax: Where.
-        of: A key of `analysis.statistics.association.LIPSCHITZ`.
-        outcome: A key of `analysis.statistics.association.OUTCOMES`.
-
-    Returns:
-        `ax`.
-    """
-    x, y, correlation = _against_lipschitz(trials, of=of, outcome=outcome)
-    ax.set_xscale("log")
-    scatter(ax, x, y, trials)
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
-    if not (np.isfinite(x) & np.isfinite(y)).any():
-        say_nothing_is_there(ax, "not measured")
-        return ax
-    ax.set_title(correlation, fontsize=5.5, color="0.25", pad=2)
-    return ax
-
-
 def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.ndarray, np.ndarray, str]:
     """Return the estimates, not below the floor, the outcomes, and how they correlate, in words."""
     x, y = np.maximum(measure(trials.table, of), LIPSCHITZ_FLOOR), measure(trials.table, outcome)
@@ -74,17 +45,24 @@ def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.nda
     found = spearman(x[share], y[share])
     if found is None:
         return x, y, f"n = {int(share.sum())} random: too few to correlate"
-    return x, y, f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
+    return x, y, f"{found.signed(digits=2)}, n = {found.n}"
 
 
 def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
-    """Return the figure: a row for each outcome, a column for each form of the estimate."""
+    """Return the figure: a row for each outcome, a column for each form of the estimate, rank correlations above.
+
+    Estimates below the floor (a constant network has 0) stand at it. Correlations are of the sound trials whose
+    proposals did not depend on results; without enough of them the title says so.
+    """
     with paper_style():
         figure = blank(width, 1.1 * len(OUTCOMES) + 0.75, legend=handles_of(trials))
         axes = figure.subplots(len(OUTCOMES), len(LIPSCHITZ), sharex="col", sharey="row", squeeze=False)
         for row, (outcome, label) in enumerate(OUTCOMES.items()):
             for column, of in enumerate(LIPSCHITZ):
-                draw_against_lipschitz(trials, axes[row, column], of=of, outcome=outcome)
+                x, y, correlation = _against_lipschitz(trials, of=of, outcome=outcome)
+                axes[row, column].set_xscale("log")
+                if scatter(axes[row, column], x, y, trials):
+                    axes[row, column].set_title(correlation, fontsize=5.5, color="0.25", pad=2)
             axes[row, 0].set_ylabel(lines(_outcome_label(trials, outcome, label), 25), fontsize=6)
         for ax, form in zip(axes[-1], LIPSCHITZ.values(), strict=True):
             ax.set_xlabel(lines(_estimate_label(trials, form), 40), fontsize=6)
@@ -137,25 +115,6 @@ SLICED = {
 """What is drawn over a setting, and what its axis says."""
 
 
-def draw_slice(trials: Trials, /, ax: Axes, *, setting: Setting, outcome: str) -> Axes:
-    """Draw one outcome over one setting.
-
-    Returns:
-        `ax`.
-    """
-    y = _sliced(trials, outcome)
-    if "lipschitz" in outcome:
-        ax.set_yscale("log")
-    if setting.log:
-        ax.set_xscale("log")
-    scatter(ax, setting.values, y, trials)
-    if not (np.isfinite(setting.values) & np.isfinite(y)).any():
-        say_nothing_is_there(ax, "not measured")
-    ax.grid(visible=True, linewidth=0.3, color="0.9")
-    ax.set_axisbelow(True)
-    return ax
-
-
 def _sliced(trials: Trials, outcome: str) -> np.ndarray:
     y = measure(trials.table, outcome)
     return np.maximum(y, LIPSCHITZ_FLOOR) if "lipschitz" in outcome else y
@@ -172,7 +131,9 @@ def slice_sheet(
         figure = blank(width, 1.1 * len(SLICED) + 0.6, legend=handles_of(trials))
         axes = figure.subplots(len(SLICED), 1, sharex=True)
         for ax, outcome in zip(axes, SLICED, strict=True):
-            draw_slice(trials, ax, setting=setting, outcome=outcome)
+            ax.set_xscale("log" if setting.log else "linear")
+            ax.set_yscale("log" if "lipschitz" in outcome else "linear")
+            scatter(ax, setting.values, _sliced(trials, outcome), trials)
             ax.set_ylabel(lines(_sliced_label(trials, outcome), 25), fontsize=6)
             ax.tick_params(labelsize=6)
             if "lipschitz" in outcome:

@@ -16,9 +16,10 @@ from matplotlib.lines import Line2D
 from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front
 from analysis.method_styles import MethodStyle, styles_for
+from analysis.plots.figure import sample, say_nothing_is_there
 from analysis.plots.screen import GREY, HOVER, numbers, say
 from analysis.plots.trials.front_view import why_hollow
-from analysis.statistics.association import INDEPENDENT
+from analysis.statistics.association import independent
 from analysis.tables.text_table import Cell
 from analysis.wording import provenance
 
@@ -84,36 +85,40 @@ class Trials:
         )
 
 
-def trials_of(table: Table, /, *, allow_mixed: bool = False) -> Trials:
+def trials_of(table: Table, /) -> Trials:
     """Work out what the figures of single trials need.
 
     Raises:
-        MixedStudiesError: The rows differ in what they measure, and `allow_mixed` is not set.
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
     methods, sound = table["method"].to_pylist(), feasible(table)
     statuses = np.asarray(table["status"].to_pylist(), dtype=object)
     return Trials(
         table=table,
         methods=np.asarray(methods, dtype=object),
-        front=on_front(table, allow_mixed=allow_mixed),
+        front=on_front(table),
         sound=sound,
-        independent=np.asarray([kind in INDEPENDENT for kind in table["proposal"].to_pylist()], dtype=bool),
+        independent=independent(table),
         styles=styles_for(methods),
         hollow=why_hollow(table, ~sound & (statuses != "failed")) or "failed",
         small_print=provenance(table),
     )
 
 
-def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> Axes:
-    """Draw the trials whose x and y are finite, each once, and a ring around each front member.
+def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> bool:
+    """Draw the trials whose x and y are finite, each once, and a ring around each front member, over a grid.
 
     Shape and colour say the method. Proposals that did not depend on results are full, the sampler's own pale, those
     that may not be on a front hollow.
 
     Returns:
-        `ax`.
+        Whether there are any; the axes say so if not.
     """
+    ax.grid(visible=True)
     drawn = np.isfinite(x) & np.isfinite(y)
+    if not drawn.any():
+        say_nothing_is_there(ax, "not measured")
+        return False
     for method, style in trials.styles.items():
         mine = drawn & (trials.methods == method)
         size = 12 * min(1.0, (150 / max(int(mine.sum()), 1)) ** 0.25)
@@ -129,7 +134,7 @@ def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> Axes:
     if ringed.any():
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
         ax.scatter(x[ringed], y[ringed], s=34, marker="o", gid=_RINGS, **ring)
-    return ax
+    return True
 
 
 def add_trials(figure: go.Figure, x: np.ndarray, y: np.ndarray, trials: Trials, /, *, panel: Panel = (1, 1)) -> None:
@@ -188,17 +193,13 @@ def handles_of(trials: Trials, /) -> list[Line2D]:
     """Return legend entries: the methods with their trials, and what rings, paleness and hollowness mean."""
     counts = Counter(trials.methods.tolist())
     handles = [
-        _sample(style.marker, f"{style.label} ({counts[method]})", color=style.colour)
+        sample(style.marker, f"{style.label} ({counts[method]})", color=style.colour)
         for method, style in trials.styles.items()
     ]
     if trials.front.any():
-        handles.append(_sample("o", "front", size=6, markerfacecolor="none", markeredgecolor="black"))
+        handles.append(sample("o", "front", markersize=6, markerfacecolor="none", markeredgecolor="black"))
     if (trials.sound & ~trials.independent).any() and trials.independent.any():
-        handles.append(_sample("o", "pale: sampler's own", color="0.75"))
+        handles.append(sample("o", "pale: sampler's own", color="0.75"))
     if not trials.sound.all():
-        handles.append(_sample("o", f"hollow: {trials.hollow}", markerfacecolor="none", markeredgecolor="0.45"))
+        handles.append(sample("o", f"hollow: {trials.hollow}", markerfacecolor="none", markeredgecolor="0.45"))
     return handles
-
-
-def _sample(marker: str, label: str, *, size: float = 4, **look: Any) -> Line2D:
-    return Line2D([], [], linestyle="none", marker=marker, markersize=size, markeredgewidth=0.6, label=label, **look)

@@ -20,13 +20,13 @@ from analysis.fronts.front import (
     front_hypervolume,
     front_of,
     hypervolume,
-    keeping_constraints,
     non_dominated,
     on_front,
     require_like_for_like,
     spread_along,
+    with_mixed_allowed,
 )
-from analysis.fronts.objectives import FRONT, is_feasible, missed_constraints
+from analysis.fronts.objectives import FRONT, is_feasible, keeps_constraints, missed_constraints
 
 # Few distinct values, so that ties and duplicates are the rule; the specials include both zeros.
 COORDINATES = st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.25, 0.5, 1.0, math.inf, math.nan])
@@ -149,7 +149,7 @@ def test_front_leaves_out_trials_infeasible_by_their_own_study() -> None:
             result_row(3, constraints=floor, val_clean_accuracy=0.9, val_robust_accuracy=0.7, status="failed"),
         ]
     )
-    assert keeping_constraints(table).tolist() == [False, True, True, True]
+    assert keeps_constraints(table).tolist() == [False, True, True, True]
     assert feasible(table).tolist() == [False, True, True, False]
     assert front_of(table)["number"].to_pylist() == [1, 2]
 
@@ -167,7 +167,7 @@ def test_feasible_equals_is_feasible_of_each_row() -> None:
         for row in study_rows(120, seed=8)
     ]
     assert feasible(as_table(rows)).tolist() == [is_feasible(row) for row in rows]
-    assert keeping_constraints(as_table(rows)).tolist() == [not missed_constraints(row) for row in rows]
+    assert keeps_constraints(as_table(rows)).tolist() == [not missed_constraints(row) for row in rows]
     assert feasible(as_table([])).shape == (0,)
 
 
@@ -209,7 +209,7 @@ def test_rows_measured_differently_share_no_front(column: str) -> None:
     table = as_table([result_row(0), result_row(1, **{column: other})])
     with pytest.raises(MixedStudiesError, match=rf"differ in {column} \(.*--allow-mixed"):
         on_front(table)
-    assert on_front(table, allow_mixed=True).tolist() == [True, True]
+    assert on_front(with_mixed_allowed(table)).tolist() == [True, True]
 
 
 def test_nulls_and_other_models_are_like_for_like() -> None:

@@ -74,7 +74,7 @@ def test_the_front_names_them_and_its_data_marks_them() -> None:
     table = as_table(SOME)
     assert front_of(table)["trial_id"].to_pylist() == ["t00000"]
     note = "3 trials missed val_clean_accuracy >= 0.9; non-dominated among themselves: t00001, t00002"
-    assert note in front_table(table).plain()
+    assert note in front_table(table).markdown()
     rows = list(csv.DictReader(io.StringIO(pareto_csv(table))))
     assert [row["feasible"] for row in rows] == ["True", "False", "False", "False", "False"]
     assert [row["on_infeasible_front"] for row in rows] == ["False", "True", "True", "False", "False"]
@@ -93,7 +93,7 @@ def test_without_a_feasible_trial_the_constraint_is_named(tmp_path) -> None:
     assert "No trial completed" not in page
     with pytest.raises(UsageError, match=r"has no front yet \(2 trials completed without flags but missed"):
         chosen_members(tmp_path, table, most=3)
-    assert "infeasible, never on the front: 2 trials" in front_table(table).plain()
+    assert "infeasible, never on the front: 2 trials" in front_table(table).markdown()
     assert why_no_front(as_table([])) == "no trial completed without flags and with both accuracies measured"
 
 

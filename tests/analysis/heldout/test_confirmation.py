@@ -64,7 +64,7 @@ def test_every_measurement_is_a_use_and_uses_are_grouped_by_settings() -> None:
         evaluation_row("t00002", split="val"),
     ]
     uses = uses_of_test(rows)
-    assert [(use.trials, use.occasions) for use in uses] == [(("t00000", "t00001"), 2), (("t00000",), 1)]
+    assert [(use["trials"], use["occasions"]) for use in uses] == [(["t00000", "t00001"], 2), (["t00000"], 1)]
     lines = uses_lines(rows)
     assert lines[0] == "test data was used 3 times: 2 networks measured on 2 occasions"
     assert settings_phrase(rows[2]) in lines[2]
@@ -164,7 +164,7 @@ def test_members_replicas_and_failures_are_combined() -> None:
     assert (found.spread["robust"].seeds, found.spread["robust"].mean) == (2, pytest.approx(0.5))
     assert found.spread["robust"].sd == pytest.approx(np.sqrt(0.02))
     assert found.spread["robust"].sd_of_examples is None
-    assert "2 (1 failed)" in confirmation_table([found]).plain()
+    assert "2 (1 failed)" in confirmation_table([found]).markdown()
     lipschitz = confirmation_table([found]).rows[2]
     assert lipschitz[2:5] == ("Lipschitz", f"{member['val_lipschitz_mean']:.4g}", "9")
     # 8, 11: mean 9.5, standard deviation 3 / sqrt 2
@@ -222,10 +222,10 @@ def test_results_on_test_list_chosen_measured_and_waiting_members(tmp_path) -> N
     assert (found.chosen, found.waiting, len(found.evaluations)) == (("t00000",), ("t00002",), 1)
     difference = outcomes["val"]["robust_correct"].mean() - outcomes["test"]["robust_correct"].mean()
     assert found.curse["robust"].value == pytest.approx(difference)
-    shown = on_test_table(found).plain()
+    shown = on_test_table(found).markdown()
     assert "not measured on test: t00002" in shown
     assert "PGD-10, 60 images" in shown
-    assert "t00000" in evaluation_table([one.result for one in found.members], found.evaluations).plain()
+    assert "t00000" in evaluation_table([one.result for one in found.members], found.evaluations).markdown()
     assert read_evaluations(tmp_path).num_rows == 1
     seeds = Spread(seeds=3, examples=60, mean=0.8, sd=0.05, sd_of_examples=None)
     spread = {"clean": seeds, "robust": seeds}
@@ -265,14 +265,14 @@ def test_a_strong_attack_on_few_images_is_never_compared_with_a_weak_one_on_many
     assert "test_robust_accuracy_autoattack" not in shown
     known = read_on_test(tmp_path, as_table([result]))
     assert known.same_images == {"t00000": 1.0}
-    assert "t00000 1.0000 (20 images, clean accuracy 1.0000)" in " ".join(on_test_table(known).plain().split())
+    assert "t00000 1.0000 (20 images, clean accuracy 1.0000)" in " ".join(on_test_table(known).markdown().split())
     assert "clean 1.000, PGD-10 1.000" in on_test_table(known).rows[0]
     (answer,) = [one for one in card(result, on_test=known) if "AutoAttack" in one.question]
     assert "1.000 on the very 20 images of the stronger attack, where clean accuracy is 1.000" in answer.text
     examples_file(tmp_path, strong["evaluation"]).unlink()
     assert "test_robust_accuracy_pgd_first_20" not in tracked_metrics(result, rows, study_dir=tmp_path)
     known = read_on_test(tmp_path, as_table([result]))
-    assert "t00000 not known (20 images, clean accuracy 1.0000)" in " ".join(on_test_table(known).plain().split())
+    assert "t00000 not known (20 images, clean accuracy 1.0000)" in " ".join(on_test_table(known).markdown().split())
     (answer,) = [one for one in card(result, on_test=known) if "AutoAttack" in one.question]
     assert "not to be compared" in answer.text
 

@@ -13,11 +13,11 @@ from analysis.fronts.front import on_front
 from analysis.fronts.growth import hypervolume_growth
 from analysis.method_styles import styles_for
 from analysis.plots.networks.radii import radii_chart
-from analysis.plots.screen import MOST_SVG, figure_json
+from analysis.plots.screen import MOST_SVG, inside_script
 from analysis.plots.studies.progress import checkpoints_chart, checkpoints_sheet, growth_chart
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import front_chart, space_chart
-from analysis.plots.trials.parallel import drawn_rows, parallel_chart, scales_of
+from analysis.plots.trials.parallel import MOST_LINES, parallel_chart, scales_of
 from analysis.plots.trials.scatter import SLICED, lipschitz_chart, lipschitz_sheet, slice_chart, slice_sheet
 from analysis.plots.trials.trial_points import thinned, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES
@@ -139,7 +139,7 @@ def test_curves_over_the_radius_and_the_reach() -> None:
 def test_parallel_axes_have_the_printed_places_and_the_methods_first() -> None:
     (trace,) = parallel_chart(TRIALS).data
     method, *axes = trace.dimensions
-    rows = drawn_rows(TRIALS)
+    rows = np.flatnonzero(thinned(TRIALS.front, TRIALS.sound, most=MOST_LINES))
     assert [list(TRIALS.styles)[at] for at in method["values"]] == TRIALS.methods[rows].tolist()
     for axis, scale in zip(axes, scales_of(TRIALS), strict=True):
         np.testing.assert_allclose(axis["values"], scale.places()[rows], atol=1e-4)
@@ -212,7 +212,7 @@ def test_names_are_text_and_cannot_end_the_script_that_holds_them() -> None:
     trials, view = trials_of(as_table(rows)), pareto_view(as_table(rows))
     radii = radii_chart([curve_of(rows[0])], as_table(rows))
     for figure in (front_chart(view), parallel_chart(trials), radii, lipschitz_chart(trials)):
-        text = figure_json(figure)
+        text = inside_script(figure.to_json())
         assert "</" not in text
         assert "<!--" not in text
         assert "M<i>" not in text.replace('"meta":"<\\/script>\\u003c!--<script><b>:M<i>"', "")

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from analysis.fronts.front import MixedStudiesError, on_front
+from analysis.fronts.front import MixedStudiesError, on_front, with_mixed_allowed
 from analysis.method_styles import STYLES, styles_for
 from analysis.plots.figure import paper_style
 from analysis.plots.trials.front_view import ColourScale, pareto_view
-from analysis.plots.trials.interactive import pareto_html, pareto_plotly
+from analysis.plots.trials.interactive import pareto_plotly
 from analysis.plots.trials.pareto import FORMATS, draw_pareto, pareto_figure, write_pareto
 from analysis.statistics.intervals import wilson_interval
 
@@ -103,7 +103,7 @@ def test_bad_format_and_mixed_studies_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown figure format 'jpg'; valid: png, pdf, svg, html"):
         write_pareto(mixed, tmp_path / "figures", formats=("jpg",))
     assert not (tmp_path / "figures").exists()
-    assert write_pareto(mixed, tmp_path / "figures", formats=("svg",), allow_mixed=True)
+    assert write_pareto(with_mixed_allowed(mixed), tmp_path / "figures", formats=("svg",))
 
 
 def drawn_offsets(ax: Any) -> np.ndarray:
@@ -293,8 +293,9 @@ def test_hover_tells_trial_and_hyperparameters() -> None:
         assert part in trace.text[0]
 
 
-def test_page_loads_no_script_and_offers_no_upload() -> None:
-    page = pareto_html(as_table([result_row(0, study="<script>alert(1)</script>")]))
+def test_page_loads_no_script_and_offers_no_upload(tmp_path: Path) -> None:
+    write_pareto(as_table([result_row(0, study="<script>alert(1)</script>")]), tmp_path, formats=("html",))
+    page = (tmp_path / "pareto.html").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
     assert '"showSendToCloud": false' in page
     assert "<script>alert" not in page

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from helpers.studies.known_truth import calibration_table, synthetic_study
 
-from analysis.fronts.front import hypervolume, non_dominated
+from analysis.fronts.front import hypervolume, non_dominated, outermost
 from analysis.statistics.front_posterior import (
     CANDIDATES,
-    dominance_probability,
+    FrontPosterior,
     drawn_hypervolumes,
     front_belief,
-    outermost,
 )
 from analysis.statistics.intervals import Outcomes, summary
 
@@ -30,8 +29,9 @@ def test_hypervolumes_of_draws_are_the_hypervolume_of_each() -> None:
 
 def test_dominance_and_summary_count() -> None:
     drawn = np.array([[[0.9, 0.5], [0.8, 0.4]], [[0.9, 0.3], [0.8, 0.4]], [[0.7, 0.5], [0.8, 0.4]]])
-    assert dominance_probability(drawn, 0, 1) == pytest.approx(1 / 3)
-    assert dominance_probability(drawn, 1, 0) == 0.0
+    belief = FrontPosterior(trials=("a", "b"), drawn=drawn, probability=np.ones(2), left_out=0)
+    assert belief.dominates("a", "b") == pytest.approx(1 / 3)
+    assert belief.dominates("b", "a") == 0.0
     found = summary(np.arange(1, 1000))
     assert (found.value, found.low, found.high) == pytest.approx((500, 25, 975))
     assert str(found).startswith("500.000 [25")
@@ -45,6 +45,8 @@ def test_outermost_takes_layer_after_layer() -> None:
     front = np.flatnonzero(non_dominated(points, maximise=True))
     assert set(front) <= set(outermost(points, most=len(front)).tolist())
     assert outermost(np.full((3, 2), np.nan), most=2).tolist() == []
+    points[::2] = np.nan
+    assert set(outermost(points, most=40).tolist()) == set(range(1, 40, 2))
 
 
 def test_belief_of_a_front_names_its_trials_and_leaves_out_the_hopeless() -> None:

@@ -19,7 +19,6 @@ from analysis.tables.comparison import (
     best_of_methods,
     difference_table,
     differences,
-    method_differences,
     paired_lines,
     unlike_columns,
 )
@@ -66,11 +65,10 @@ def test_the_best_of_a_method_is_its_most_robust_sound_trial() -> None:
 def test_differences_without_outcomes_are_newcombes() -> None:
     first = Side(label="a", table=as_table([result_row(0, method="trades", val_clean_accuracy=0.9)]))
     second = Side(label="b", table=as_table([result_row(0, method="trades", val_clean_accuracy=0.8)]))
-    (found,) = method_differences(first, second)
     wanted = difference(accuracy_estimate(0.8, 1000), accuracy_estimate(0.9, 1000))
-    assert not found.paired
-    assert (found.clean.value, found.clean.low, found.clean.high) == (wanted.value, wanted.low, wanted.high)
-    assert found.robust.value == 0
+    same = difference(accuracy_estimate(0.5, 1000), accuracy_estimate(0.5, 1000))
+    rows = difference_table(first, second).rows
+    assert rows == (("trades", "t00000", "t00000", wanted.signed(), same.signed(), "shares"),)
 
 
 def outcomes_of(trial: str, correct: list[bool], *, start: int = 0) -> Outcomes:
@@ -83,13 +81,11 @@ def test_differences_go_by_pairs_where_the_examples_are_the_same(start) -> None:
     before, after = [True] * 40 + [False] * 10, [True] * 35 + [False] * 5 + [True] * 8 + [False] * 2
     first = Side(label="a", table=as_table([result_row(0)]), outcomes=outcomes_of("t00000", before))
     second = Side(label="b", table=as_table([result_row(0)]), outcomes=outcomes_of("t00000", after, start=start))
-    (found,) = method_differences(first, second)
-    assert found.paired == (start == 0)
+    (row,) = difference_table(first, second).rows
+    assert row[-1] == ("shares" if start else "pairs")
     if start == 0:
         low, high = paired_difference_interval(8, 5, 50)
-        assert (found.clean.value, found.clean.low, found.clean.high) == pytest.approx(
-            (3 / 50, float(low), float(high))
-        )
+        assert row[3] == f"{3 / 50:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def test_lines_of_one_method_stand_below_each_other_with_common_bands() -> None:
