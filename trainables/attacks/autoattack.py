@@ -1,4 +1,4 @@
-"""AutoAttack, from its authors' package, on the images that PGD does not fool.
+"""AutoAttack, from its authors' package, on the images that PGD does not fool; its targeted APGD also alone.
 
 Source: Croce & Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks" (arXiv 2003.01690); the package `pyautoattack`.
@@ -11,7 +11,7 @@ import importlib.util
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +47,15 @@ class MissingExtraError(ImportError):
     """An attack's package is not installed; the message names the extra that installs it."""
 
 
-def require_package() -> None:
-    """Check that `pyautoattack` is installed, without importing it.
+def require_package(attack: str, /) -> None:
+    """Check that `pyautoattack`, which `attack` needs, is installed, without importing it.
 
     Raises:
         MissingExtraError: It is not installed.
     """
     if importlib.util.find_spec("pyautoattack") is None:
         raise MissingExtraError(
-            "attack autoattack needs the package pyautoattack, which is not installed: "
+            f"attack {attack} needs the package pyautoattack, which is not installed: "
             "pip install 'robust-study[autoattack]'"
         )
 
@@ -79,34 +79,72 @@ def autoattack(
         MissingExtraError: `pyautoattack` is not installed.
         ValueError: Images without the dimensions channel, height and width, or too small ones.
     """
-    require_package()
-    if x.ndim != 4 or min(x.shape[2:]) < SMALLEST_SIDE:
-        smallest = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
-        raise ValueError(f"attack autoattack takes images (n, c, h, w) of {smallest} and up, got {tuple(x.shape)}")
+    _check("autoattack", x)
     points = pgd(model, x, y, ascent=ascent, generator=generator)
     with torch.no_grad():
-        remaining = is_correct(model(points), y).nonzero().squeeze(1)
+        logits = model(points)
+    remaining = is_correct(logits, y).nonzero().squeeze(1)
     if ascent.threat.epsilon == 0 or len(remaining) == 0:
         return FlaggedPoints(points, frozenset())
-    seed = int(torch.randint(2**31, (), generator=generator, device=x.device))
-    fooling, flags = _standard_set(model, x[remaining], y[remaining], threat=ascent.threat, seed=seed)
+    dlr = {2: [], 3: ["apgd-dlr"]}.get(logits.shape[1], ["apgd-t"])
+    attacks = ["apgd-ce", *dlr, "fab-t", "square"]
+    part = x[remaining], y[remaining]
+    fooling, flags = _run(model, *part, attacks, threat=ascent.threat, generator=generator)
     points = points.clone()
     points[remaining] = fooling
-    return FlaggedPoints(points, flags)
+    return FlaggedPoints(points, flags if len(dlr) and logits.shape[1] > 3 else flags | {"autoattack_reduced"})
 
 
-def _standard_set(
-    model: nn.Module, x: Tensor, y: Tensor, *, threat: ThreatModel, seed: int
+def apgd_t(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator) -> FlaggedPoints:
+    """Run AutoAttack's targeted APGD on DLR alone, towards the nine likeliest wrong classes.
+
+    See `Attack` for the arguments; steps and restarts are those towards each class.
+
+    Returns:
+        Points, and the package's own warnings as flags.
+
+    Raises:
+        MissingExtraError: `pyautoattack` is not installed.
+        ValueError: Fewer than 4 classes, on which targeted DLR is not defined, or images as in `autoattack`.
+    """
+    _check("apgd_t", x)
+    with torch.no_grad():
+        classes = model(x[:1]).shape[1]
+    if classes < 4:
+        raise ValueError(f"attack apgd_t needs at least 4 classes, got {classes}: use multi_targeted")
+    if ascent.threat.epsilon == 0:
+        return FlaggedPoints(x, frozenset())
+    effort = {"n_iter": ascent.steps, "n_restarts": ascent.restarts}
+    return FlaggedPoints(*_run(model, x, y, ["apgd-t"], threat=ascent.threat, generator=generator, apgd_t=effort))
+
+
+def _check(attack: str, x: Tensor) -> None:
+    require_package(attack)
+    if x.ndim != 4 or min(x.shape[2:]) < SMALLEST_SIDE:
+        smallest = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+        raise ValueError(f"attack {attack} takes images (n, c, h, w) of {smallest} and up, got {tuple(x.shape)}")
+
+
+def _run(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attacks: list[str],
+    *,
+    threat: ThreatModel,
+    generator: torch.Generator,
+    apgd_t: Mapping[str, int] | None = None,
 ) -> tuple[Tensor, frozenset[str]]:
+    """Run attacks of the package one after the other, each on what the earlier ones leave."""
     from pyautoattack import AutoAttack
 
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
-    dlr = {2: [], 3: ["apgd-dlr"]}.get(classes, ["apgd-t"])
+    seed = int(torch.randint(2**31, (), generator=generator, device=x.device))
     with _undisturbed(model, x.device), _warnings() as flags:
         attack = AutoAttack(
             _adapted(model),
-            attacks=["apgd-ce", *dlr, "fab-t", "square"],
+            attacks=attacks,
             device=x.device,
             eps=threat.epsilon,
             norm=_NORMS[threat.norm],
@@ -117,9 +155,8 @@ def _standard_set(
         attack.apgd.n_restarts = attack.apgd_targeted.n_restarts = attack.fab.n_restarts = 1
         attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(TARGET_CLASSES, classes - 1)
         attack.square.n_queries = SQUARE_QUERIES
+        vars(attack.apgd_targeted).update(apgd_t or {})
         points, _ = attack.run_standard_evaluation(x.contiguous(), y, batch_size=BATCH_SIZE)
-    if classes < 4:
-        flags.add("autoattack_reduced")
     return points, frozenset(flags)
 
 

@@ -20,6 +20,7 @@ from trainables.attacks.fgsm import full_step
 from trainables.attacks.losses import cross_entropy, cross_entropy_against
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.flags import (
+    MARGIN_ATTACKS,
     NOISE_DRAWS,
     ZERO_GRADIENT_SHARE,
     Checks,
@@ -27,6 +28,7 @@ from trainables.evaluation.flags import (
     gradient_flags,
     lipschitz_flags,
     look_like_probabilities,
+    margin_flags,
     strength_flags,
 )
 from trainables.evaluation.lipschitz import LocalLipschitz, local_lipschitz
@@ -212,6 +214,9 @@ def _attack_stage(
         draws=NOISE_DRAWS[checks],
         seed=derive(seed, "noise"),
     )
+    if attack not in MARGIN_ATTACKS:
+        check: dict[str, Any] = {"threat": ascent.threat, "checks": checks, "seed": derive(seed, "margin")}
+        flags |= margin_flags(model, images, labels, robust=robust, **check)
     if checks == "full":
         options: dict[str, Any] = {"ascent": ascent, "seed": derive(seed, "strength"), "report": report}
         flags |= strength_flags(ATTACKS.load(attack), model, images, labels, robust=robust, **options)

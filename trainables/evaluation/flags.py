@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import BATCH_SIZE, Attack, is_correct, run_attack
+from trainables.attacks.margin import margin
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.lipschitz import LocalLipschitz, local_lipschitz
 from trainables.evaluation.progress import Report, stage
@@ -31,6 +32,7 @@ FLAGS = {
     "robust_above_clean": "some images that the clean pass misclassifies count as correct under the attack",
     "noise_stronger": "random noise in the ball fools images that the attack does not, more than 0.5% of all",
     "fgsm_stronger": "FGSM's single step fools more images than the attack, by more than 0.5% of all",
+    "margin_stronger": "a short ascent on the margin fools images that the attack does not, more than 2% of all",
     "large_radius_survived": "accuracy stays above chance at a radius that reaches a plain grey image",
     "steps_not_converged": "doubling the attack steps fools more than another 2% of all images",
     "lipschitz_not_converged": "doubling the steps raises the mean Lipschitz estimate by more than 5%",
@@ -45,10 +47,20 @@ FLAGS = {
 ZERO_GRADIENT_SHARE = 0.01
 STRONGER_SHARE = 0.005
 STEPS_SHARE = 0.02
+MARGIN_SHARE = 0.02
 LIPSCHITZ_RISE = 0.05
 
 NOISE_DRAWS = {"cheap": 2, "full": 20}
 """Random points for each image that is correct under the attack."""
+
+MARGIN_STEPS = 5
+"""Steps of the ascent that attacks on other objectives than margins are checked with."""
+
+MARGIN_IMAGES = {"cheap": 256, "full": 10_000}
+"""Most images that it is tried on."""
+
+MARGIN_ATTACKS = frozenset({"margin", "reachable_targets", "multi_targeted", "apgd_t", "autoattack"})
+"""Attacks that climb margins themselves."""
 
 LARGE_RADIUS = 0.5
 """In linf; in l2 times the square root of the number of pixels. The grey image is this near to any point in the box."""
@@ -132,6 +144,35 @@ def _fooled_by_noise(
                 correct &= is_correct(model(threat.random_start(x, generator=source)), y)
             fooled += int((~correct).sum())
     return fooled
+
+
+def margin_flags(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    /,
+    *,
+    robust: Tensor,
+    threat: ThreatModel,
+    checks: Checks,
+    seed: int,
+) -> set[str]:
+    """Return `margin_stronger` if a short margin attack fools over 2% of the images that the attack does not.
+
+    Args:
+        model: Maps (n, ...) to logits (n, K).
+        images: (n, ...) in [0, 1].
+        labels: (n,) int64.
+        robust: Correct on the image and under the attack, (n,) bool.
+        threat: Ball and box.
+        checks: On how many of the images.
+        seed: Seed of the starts.
+    """
+    part = slice(MARGIN_IMAGES[checks])
+    x, y = images[part][robust[part]], labels[part][robust[part]]
+    left, _ = run_attack(margin, model, x, y, ascent=Ascent(threat, MARGIN_STEPS, 1), seed=seed)
+    fooled = noticeable(int((~left).sum()), len(robust[part]), share=MARGIN_SHARE)
+    return {"margin_stronger"} if fooled else set()
 
 
 def strength_flags(

@@ -8,9 +8,9 @@ import time
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks import ATTACKS
 from trainables.attacks.base import Attack, run_attack
 from trainables.attacks.fgsm import fgsm
-from trainables.attacks.pgd import pgd
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data.base import Split
 from trainables.evaluation.evaluate import Measures, evaluate
@@ -20,12 +20,12 @@ from trainables.seeding import derive
 from trainables.spec import EvaluationSpec, TrialSpec
 
 TRAINING_FLAGS = {
-    "catastrophic_overfitting": "accuracy under FGSM's single step exceeds that under PGD by more than 0.2",
+    "catastrophic_overfitting": "accuracy under FGSM's one step exceeds that under the trial's attack by more than 0.2",
 }
 """Flags of the training rather than the measurement, whose flags are `trainables.evaluation.flags.FLAGS`."""
 
 OVERFITTING_GAP = 0.2
-"""FGSM accuracy minus PGD accuracy above which adversarial training has overfitted to single steps."""
+"""FGSM accuracy minus the attack's, above which adversarial training has overfitted to single steps."""
 
 
 def measured_part(
@@ -55,7 +55,7 @@ def measure(
         model,
         images,
         labels,
-        attack=ATTACK,
+        attack=evaluation.attack,
         ascent=Ascent(ThreatModel(evaluation.norm, evaluation.epsilon), evaluation.steps, evaluation.restarts),
         lipschitz=evaluation.lipschitz,
         seed=seed,
@@ -91,18 +91,18 @@ def catastrophic_overfitting(
     robust_accuracy: float,
     seed: int,
 ) -> bool:
-    """Return whether training only protects against single steps: FGSM accuracy is far above PGD accuracy.
+    """Return whether training only protects against single steps: FGSM accuracy is far above the attack's.
 
     Compared at the smaller of the training and the evaluation radius: beyond its training radius any network is more
-    accurate under FGSM than under PGD.
+    accurate under FGSM than under an attack of many steps.
 
     Args:
         model: Network.
         images: (n, c, h, w) float32 in [0, 1].
         labels: (n,) int64.
-        evaluation: Norm, radius, steps and restarts of the measurement.
+        evaluation: Attack, norm, radius, steps and restarts of the measurement.
         train_epsilon: Radius of the training attack, positive.
-        robust_accuracy: PGD accuracy on these images at `evaluation.epsilon`.
+        robust_accuracy: Accuracy under the attack on these images at `evaluation.epsilon`.
         seed: Seed of the attacks.
 
     Source: Wong et al. 2020, "Fast is better than free" (arXiv 2001.03994), section 5.
@@ -115,11 +115,7 @@ def catastrophic_overfitting(
         return float(robust.double().mean())
 
     single = accuracy(fgsm)
-    # PGD at a smaller radius leaves no fewer images correct, so it runs only if that could change the answer.
+    # An attack at a smaller radius leaves no fewer images correct, so it runs only if that could change the answer.
     if single - robust_accuracy <= OVERFITTING_GAP or train_epsilon >= evaluation.epsilon:
         return single - robust_accuracy > OVERFITTING_GAP
-    return single - accuracy(pgd) > OVERFITTING_GAP
-
-
-ATTACK = "pgd"
-"""The attack that every trial is measured with; stronger ones are run on chosen trials afterwards."""
+    return single - accuracy(ATTACKS.load(evaluation.attack)) > OVERFITTING_GAP

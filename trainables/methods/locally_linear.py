@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainables.attacks.base import input_gradient
 from trainables.attacks.losses import cross_entropy, cross_entropy_against
-from trainables.attacks.pgd import step_length
+from trainables.attacks.pgd import constant_steps
 from trainables.attacks.threat import ThreatModel, per_example
 from trainables.methods.base import LossTerms, Step
 from trainables.models.modes import frozen_statistics
@@ -99,12 +99,12 @@ def _least_linear(step: Step, threat: ThreatModel) -> Tensor:
         with replayed():
             gradient, clean, _ = input_gradient(step.model, x, objective)
         points = threat.random_start(x, generator=step.generator)
-        for _ in range(step.attack_steps):
+        for length in constant_steps(threat, step.attack_steps):
             with replayed():
                 slope, moved, _ = input_gradient(step.model, points, objective)
             rising = (moved - clean - _dot(points - x, gradient)).sign()
             ascent = per_example(rising, x) * (slope - gradient)
-            points = threat.project(threat.ascend(points, ascent, step=step_length(threat, step.attack_steps)), x)
+            points = threat.project(threat.ascend(points, ascent, step=length), x)
     return points - x
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from trainables.data.base import ImageData
 from trainables.evaluation.evaluate import SUMMARIES, Measures
-from trainables.evaluation.trial import ATTACK
 from trainables.methods.base import Method
 from trainables.settings import values_of
 from trainables.spec import TrialSpec
@@ -86,7 +85,7 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
         "options": json.dumps(options, sort_keys=True, default=str) if options else None,
         "train_epsilon": spec.train_epsilon,
         "eval_epsilon": evaluation.epsilon,
-        "attack": ATTACK,
+        "attack": spec.evaluation.attack,
         "steps": evaluation.steps,
         "restarts": evaluation.restarts,
         "lipschitz_steps": evaluation.lipschitz.steps,
