@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 _KEY = "setting"
 
@@ -29,6 +29,7 @@ class Setting:
         choices: The legal values, if only some are.
         search: Range that a search draws from unless the study's config narrows it.
         log: Whether a search draws on a log scale.
+        before: The value that a record made before this setting existed means, or `dataclasses.MISSING`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Setting:
     choices: tuple[Any, ...] | None = None
     search: tuple[float, float] | None = None
     log: bool = False
+    before: Any = dataclasses.field(default_factory=lambda: dataclasses.MISSING)
 
     def problem(self, value: object) -> str | None:
         """Return an error message for `value`, or None if it is legal."""
@@ -81,10 +83,11 @@ def setting(
     choices: Sequence[Any] | None = None,
     search: tuple[float, float] | None = None,
     log: bool = False,
+    before: Any = dataclasses.MISSING,
     factory: Callable[[], Any] | None = None,
 ) -> Any:
     """Return a dataclass field that declares a `Setting`; see there for the arguments."""
-    declaration = {"doc": doc, "unit": unit, "low": low, "high": high, "search": search, "log": log}
+    declaration = {"doc": doc, "unit": unit, "low": low, "high": high, "search": search, "log": log, "before": before}
     declaration["choices"] = None if choices is None else tuple(choices)
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata={_KEY: declaration})
@@ -112,6 +115,26 @@ def settings_of(cls: type) -> dict[str, Setting]:
             name = field.name.rstrip("_")
             settings[name] = Setting(name=name, default=field.default, **field.metadata[_KEY])
     return settings
+
+
+def with_former_values(tree: Any, cls: type, /) -> Any:
+    """Return a recorded config or spec with the settings that it predates, at the values that it means.
+
+    Today's defaults are for what a user gives; a record keeps its meaning when a default changes.
+
+    Args:
+        tree: As recorded, nested by the sections of `cls`; returned as it is if it is no mapping.
+        cls: A dataclass of settings, or a class with such dataclasses as fields.
+    """
+    if not isinstance(tree, Mapping):
+        return tree
+    filled = dict(tree)
+    for name, section in get_type_hints(cls).items():
+        if isinstance(section, type) and dataclasses.is_dataclass(section):
+            filled |= {name: inner} if (inner := with_former_values(tree.get(name, {}), section)) else {}
+    declared = settings_of(cls) if dataclasses.is_dataclass(cls) else {}
+    former = {name: one.before for name, one in declared.items() if one.before is not dataclasses.MISSING}
+    return former | filled
 
 
 def values_of(instance: Any, /) -> dict[str, Any]:

@@ -117,6 +117,12 @@ class TrainingSpec(_Checked):
         low=0.0,
         high=0.99999,
     )
+    ema_warmup: bool = setting(
+        False,  # noqa: FBT003 - a default, not a flag passed by position
+        doc="shorter average in the first steps, at most (1 + t) / (10 + t), instead of one without bias at any length",
+        choices=(False, True),
+        before=True,
+    )
     precision: Literal["fp32", "bf16"] = setting(
         "fp32",
         doc="arithmetic of training; measurements, and methods that subtract two passes, stay in fp32",
@@ -148,6 +154,9 @@ class EvaluationSpec(_Checked):
 
     norm: Norm = setting("linf", doc="norm of the threat model", choices=("linf", "l2"))
     epsilon: float = radius(0.1, doc="radius of the threat model")
+    attack: str = setting(
+        "pgd", doc="attack of the measurement: a registered name or package.module:object", before="pgd"
+    )
     steps: int = setting(10, doc="PGD steps", unit="steps", low=1)
     restarts: int = setting(1, doc="PGD random restarts", low=1)
     examples: int = setting(1000, doc="examples measured per split, as many of train as of val", unit="images", low=1)
@@ -189,7 +198,9 @@ class TrialSpec:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], /) -> TrialSpec:
-        """Build a spec from nested dicts.
+        """Build a spec from nested dicts; keys that are left out have today's defaults.
+
+        A recorded spec is first filled by `trainables.settings.with_former_values`.
 
         Raises:
             ValueError: Unknown or missing keys, or values out of bounds; the message names the field.

@@ -15,7 +15,7 @@ from study.cluster.preflight import Start, findings_of, new_start
 from study.cluster.resources import Node, largest_bundle, slots
 from study.config.schema import StudyConfig
 from study.console import notes, results
-from study.directory.layout import CONFIG_FILE
+from study.directory.layout import CONFIG_FILE, open_config
 
 _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
@@ -31,7 +31,7 @@ def planned_start(
         UsageError: No such study or config, or an invalid one.
     """
     folder = None if source is None or not (Path(source) / CONFIG_FILE).is_file() else Path(source)
-    config = source or _DEFAULTS if folder is None else str(folder / CONFIG_FILE)
+    config = source or _DEFAULTS if folder is None else open_config(folder).to_dict()
     start = new_start(config, assignments=assignments, out=out, data_root=data_root, address=address)
     return start if folder is None else replace(start, study_dir=folder, is_new=False)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from study.config.schema import StudyConfig
 from study.errors import UsageError
+from trainables.settings import with_former_values
 
 HARMLESS = (
     "cluster",
@@ -57,9 +58,9 @@ def check_unchanged(
 
 
 def _filled(recorded: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the recorded config with the defaults of keys that a later version added."""
+    """Return the recorded config with the keys that a later version added."""
     try:
-        return StudyConfig.model_validate(recorded).to_dict()
+        return StudyConfig.model_validate(with_former_values(recorded, StudyConfig)).to_dict()
     except ValueError:
         return recorded
 

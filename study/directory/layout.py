@@ -8,6 +8,7 @@ from study.config.loading import read_yaml, write_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.errors import UsageError
 from trainables.checkpoints.files import is_url
+from trainables.settings import with_former_values
 
 CONFIG_FILE = "study.yaml"
 REPORT_FILE = "report.html"
@@ -55,7 +56,7 @@ def open_config(study_dir: Path, /) -> StudyConfig:
         raise UsageError(f"study folder {study_dir} does not exist")
     if not (study_dir / CONFIG_FILE).is_file():
         raise UsageError(f"{study_dir} is not a study folder: it has no {CONFIG_FILE}")
-    return parse_config(read_yaml(study_dir / CONFIG_FILE))
+    return parse_config(with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig))
 
 
 def checkpoint_root(config: StudyConfig, study_dir: Path, /) -> Path | str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
+from trainables.settings import with_former_values
+from trainables.spec import TrialSpec
 
 PLAN_FILE = "plan.json"
 
@@ -81,7 +83,9 @@ def read_plan(folder: Path, /) -> Plan | None:
         return None
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(tuple(Replica(**replica) for replica in tree["replicas"]), tree["beneath"])
+        specs = [with_former_values(replica["spec"], TrialSpec) for replica in tree["replicas"]]
+        replicas = [Replica(**replica | {"spec": spec}) for replica, spec in zip(tree["replicas"], specs, strict=True)]
+        return Plan(tuple(replicas), tree["beneath"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is damaged ({type(error).__name__}): move {folder} away and run `confirm` again"

@@ -77,6 +77,7 @@ def _write_member(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data
     from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
     from trainables.evaluation.trial import measured_part
     from trainables.models.network import network
+    from trainables.settings import with_former_values
     from trainables.spec import TrialSpec
     from trainables.training.loop import LAST
 
@@ -84,7 +85,7 @@ def _write_member(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data
     state, tree = read_weights(checkpoint)
     if tree is None:
         raise ValueError(f"{checkpoint} has no spec")
-    spec = TrialSpec.from_dict(tree)
+    spec = TrialSpec.from_dict(with_former_values(tree, TrialSpec))
     model, layout = network(spec, data, device=torch.device("cpu"))
     load_weights(model, state, source=checkpoint)
     model.eval()

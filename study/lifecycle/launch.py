@@ -91,7 +91,7 @@ def resume(
     other = living_driver(study_dir)
     if other is not None and other.pid != os.getpid():
         raise refusal(study_dir, other)
-    config = resolved(load_config(str(study_dir / CONFIG_FILE), assignments=assignments, address=address))
+    config = resolved(load_config(stored.to_dict(), assignments=assignments, address=address))
     if add_trials:
         more = {"num_trials": config.search.num_trials + add_trials}
         config = config.model_copy(update={"search": config.search.model_copy(update=more)})

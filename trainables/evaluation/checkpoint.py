@@ -24,6 +24,7 @@ from trainables.evaluation.trial import measured_part
 from trainables.models.network import network
 from trainables.runtime import computing, machine_columns
 from trainables.seeding import derive
+from trainables.settings import with_former_values
 from trainables.spec import LipschitzSpec, Norm, TrialSpec
 
 SPLIT = "test"
@@ -155,7 +156,7 @@ def _load(
         raise CheckpointError(
             f"{measurement.checkpoint} must be the checkpoint of seed {measurement.seed}, got {actual}"
         )
-    spec = TrialSpec.from_dict(tree)
+    spec = TrialSpec.from_dict(with_former_values(tree, TrialSpec))
     model, layout = network(spec, data, device=device)
     load_weights(model, state, source=measurement.checkpoint)
     images, labels = measured_part(data.test, measurement.examples, scale=data.scale, layout=layout, device=device)

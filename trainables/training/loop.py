@@ -24,6 +24,7 @@ from trainables.methods.base import LossTerms, build_method, check_radius
 from trainables.models.modes import has_batch_statistics
 from trainables.models.network import network
 from trainables.runtime import computing, machine_columns, peak_memory_mb
+from trainables.settings import with_former_values
 from trainables.spec import TrialSpec
 from trainables.training.batch_loss import MicroBatches, loss_terms
 from trainables.training.batches import Pool, TrainingBatches
@@ -91,7 +92,9 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(self.device)
         self.model, self._layout = network(spec, data, device=self.device)
         training = spec.training
-        self._average = None if training.ema is None else WeightAverage(self.model, decay=training.ema)
+        self._average: WeightAverage | None = None
+        if training.ema is not None:
+            self._average = WeightAverage(self.model, decay=training.ema, warmup=training.ema_warmup)
         self._trained = self.model
         if training.compile:
             self._trained = compiled(self.model, second_order=getattr(self.method, "second_order", False))
@@ -229,7 +232,8 @@ class Trainer:
             CheckpointError: The file is damaged or of another spec; the trainer is unchanged.
         """
         state = read_checkpoint(path, device=self.device)
-        check_spec(path, json.loads(state["spec"]), json.loads(self.spec.to_json()))
+        stored = with_former_values(json.loads(state["spec"]), TrialSpec)
+        check_spec(path, stored, json.loads(self.spec.to_json()))
         self.measured.load_state_dict(state["model"])
         if self._average is not None:
             self.model.load_state_dict(state["unaveraged"])

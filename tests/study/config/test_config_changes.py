@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
+from study.cluster.doctor import planned_start
 from study.config.changes import check_unchanged
-from study.config.loading import load_config
+from study.config.loading import load_config, write_yaml
+from study.directory.layout import CONFIG_FILE, open_config
 from study.errors import UsageError
 
 RECORDED = load_config("quickstart").to_dict()
@@ -54,6 +58,24 @@ def test_the_remedy_for_a_change_on_the_command_line_is_to_leave_it_out():
         )
     with pytest.raises(UsageError, match=r"restore the old values in here/study\.yaml"):
         check_unchanged(RECORDED, config, where="here/study.yaml", given=["training.lr"])
+
+
+def test_a_study_from_before_a_setting_keeps_its_former_meaning(tmp_path):
+    """The setting missing in its config is filled wherever that is read, and today's default is a refused change."""
+    recorded = copy.deepcopy(RECORDED)
+    recorded["training"]["ema"] = 0.99
+    del recorded["training"]["ema_warmup"], recorded["evaluation"]["attack"]
+    write_yaml(tmp_path / CONFIG_FILE, recorded)
+    stored = open_config(tmp_path)
+    assert (stored.training.ema_warmup, stored.evaluation.attack) == (True, "pgd")
+    assert stored.trial_spec({"method": "natural"}, number=0).training.ema_warmup
+    examined = planned_start(str(tmp_path), assignments=[], out=tmp_path, data_root=None, address=None).config
+    assert examined.training == stored.training
+    check_unchanged(recorded, stored, where="study.yaml")
+    today = load_config(str(tmp_path / CONFIG_FILE))
+    assert not today.training.ema_warmup
+    with pytest.raises(UsageError, match=r"`training\.ema_warmup` was True when the study started and is False now"):
+        check_unchanged(recorded, today, where="study.yaml")
 
 
 def test_keys_that_a_later_version_added_have_their_defaults():

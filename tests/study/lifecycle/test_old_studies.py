@@ -36,6 +36,8 @@ import pytest
 import torch
 import yaml
 
+from study.directory.seed_plan import read_plan
+
 pytestmark = pytest.mark.e2e
 
 ARCHIVES = Path(__file__).with_name("old_studies")
@@ -79,6 +81,11 @@ def lost(old: dict[Any, dict[str, Any]], new: dict[Any, dict[str, Any]], *, but:
 def equal(old: Any, new: Any) -> bool:
     both = isinstance(old, float) and isinstance(new, float)
     return old == new or (both and math.isnan(old) and math.isnan(new))
+
+
+def former(tree: dict[str, Any]) -> bool:
+    """Return whether a config or spec names what was done before there was a choice."""
+    return tree["training"].get("ema_warmup") is True and tree["evaluation"].get("attack") == "pgd"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -185,6 +192,9 @@ def test_the_front_is_shown_on_test_with_its_new_seeds(finished, command) -> Non
     with (finished / "figures/pareto_test.csv").open(newline="") as file:
         members = {row["trial_id"]: row for row in csv.DictReader(file)}
     assert list(members) == FRONT[FINISHED]
+    plan = read_plan(finished / "confirm")
+    assert plan is not None
+    assert all(former(plan.trial(number)["spec"]) for number in range(len(plan)))
     for trial, row in members.items():
         assert (row["chosen"], row["examples"], row["robust_seeds"]) == ("front", "100", "1")
         assert float(row["robust_test"]) == measured[trial, 100]["robust_accuracy"]
@@ -282,6 +292,11 @@ def test_a_killed_study_is_finished_from_its_old_rows_and_checkpoint(resuming, t
         row, params = rows[f"{number:05d}"], proposed[number].params
         assert (row["method"], row["param.dropout"]) == (params["method"], params["dropout"])
         assert (row["status"], row["train_epsilon"]) == ("completed", params["train_epsilon"])
-    trials = optuna.load_study(study_name=KILLED, storage=f"sqlite:///{study}/optuna.db").trials
+        spec = torch.load(study / f"checkpoints/{number:05d}/last.pt", weights_only=True)["spec"]
+        assert former(json.loads(spec))
+    assert not former(json.loads(half["spec"]))
+    resumed = optuna.load_study(study_name=KILLED, storage=f"sqlite:///{study}/optuna.db")
+    assert former(resumed.user_attrs["config"])
+    trials = resumed.trials
     assert [trial.number for trial in trials if not trial.state.is_finished()] == []
     assert len(trials) == 6

@@ -14,7 +14,7 @@ from torch import nn
 
 from trainables.attacks.fgsm import fgsm
 from trainables.attacks.threat import Ascent, ThreatModel
-from trainables.checkpoints.format import read_checkpoint
+from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
 from trainables.evaluation.evaluate import Measures, clean_measures
 from trainables.evaluation.trial import TRAINING_FLAGS, catastrophic_overfitting, measure
 from trainables.methods import METHODS
@@ -45,8 +45,10 @@ def assert_equal(a: nn.Module, b: nn.Module) -> None:
 class TestAverage:
     DECAY = 0.8
 
-    def test_equals_the_formula_and_does_not_change_training(self):
-        plain, averaged = (trainer(tiny_spec(epochs=3, ema=decay, every=9, steps=1)) for decay in (None, self.DECAY))
+    @pytest.mark.parametrize("warmup", [False, True])
+    def test_equals_the_formula_and_does_not_change_training(self, warmup):
+        averaging = [{}, {"ema": self.DECAY, "ema_warmup": warmup}]
+        plain, averaged = (trainer(tiny_spec(epochs=3, every=9, steps=1, **training)) for training in averaging)
         states = [{k: v.clone() for k, v in plain.model.state_dict().items()}]
         take_step = plain.optimizer.step
 
@@ -65,10 +67,15 @@ class TestAverage:
             if not first.is_floating_point():
                 assert torch.equal(average[name], states[-1][name])
                 continue
-            mean = first.double()
-            for step, state in enumerate(states[1:]):
-                decay = min(self.DECAY, (1 + step) / (10 + step))
-                mean = decay * mean + (1 - decay) * state[name].double()
+            if warmup:
+                mean = first.double()
+                for step, state in enumerate(states[1:]):
+                    decay = min(self.DECAY, (1 + step) / (10 + step))
+                    mean = decay * mean + (1 - decay) * state[name].double()
+            else:
+                shares = self.DECAY ** torch.arange(len(states) - 1, dtype=torch.float64).flip(0)
+                values = torch.stack([state[name].double() for state in states[1:]], -1)
+                mean = values @ (shares / shares.sum())
             assert torch.allclose(average[name].double(), mean, atol=1e-6), name
             learnt = not name.startswith("normalize")
             assert torch.equal(average[name], plain.model.state_dict()[name]) != learnt, name
@@ -83,9 +90,27 @@ class TestAverage:
         saved = read_checkpoint(tmp_path / LAST)["model"]
         assert all(torch.equal(value, saved[name]) for name, value in made.measured.state_dict().items())
 
-    @pytest.mark.parametrize("stop", [1, 2])
-    def test_resuming_changes_no_bit(self, stop, tmp_path):
-        spec = tiny_spec("trades", train_epsilon=0.1, epochs=3, ema=0.9, every=2)
+    def test_decays_differ_in_a_short_training_and_shares_sum_to_one(self):
+        weight = nn.Linear(1, 1, bias=False).requires_grad_(requires_grad=False)
+        averages = {decay: WeightAverage(weight, decay=decay, warmup=False) for decay in (0, 0.5, 0.9, 0.99, 0.999)}
+        means = {}
+        for step in range(66):
+            weight.weight.fill_(step + 1)
+            for decay, average in averages.items():
+                average.update(weight, step=step)
+                means[decay] = float(average.model.weight)
+                if step == 0:
+                    assert means[decay] == 1
+        assert means[0] == 66
+        # the mean of 1 to 66 with shares in proportion to powers of the decay, in closed form
+        for decay in (0.5, 0.9, 0.99, 0.999):
+            expected = 66 / (1 - decay**66) - decay / (1 - decay)
+            assert means[decay] == pytest.approx(expected, rel=1e-5)
+        assert np.diff(sorted(means.values())).min() > 0.5
+
+    @pytest.mark.parametrize(("stop", "warmup"), [(1, False), (2, False), (1, True)])
+    def test_resuming_changes_no_bit(self, stop, warmup, tmp_path):
+        spec = tiny_spec("trades", train_epsilon=0.1, epochs=3, ema=0.9, ema_warmup=warmup, every=2)
         uninterrupted, first = run(spec), trainer(spec)
         for _ in range(stop):
             first.run_epoch()
@@ -98,10 +123,27 @@ class TestAverage:
         assert_equal(uninterrupted.measured, second.measured)
         assert deterministic(uninterrupted.outcome().row) == deterministic(second.outcome().row)
 
-    def test_of_equal_weights_equals_them(self):
+    def test_a_checkpoint_from_before_the_setting_is_of_the_former_average(self, tmp_path):
+        spec = tiny_spec(epochs=2, ema=0.9, ema_warmup=True)
+        uninterrupted, first = run(spec), trainer(spec)
+        first.run_epoch()
+        first.save(tmp_path / LAST)
+        state = read_checkpoint(tmp_path / LAST)
+        tree = json.loads(state["spec"])
+        del tree["training"]["ema_warmup"], tree["evaluation"]["attack"]
+        write_checkpoint(tmp_path / LAST, {**state, "spec": json.dumps(tree)})
+        second = trainer(spec)
+        second.load(tmp_path / LAST)
+        second.run_epoch()
+        assert_equal(uninterrupted.measured, second.measured)
+        with pytest.raises(CheckpointError, match="belongs to another spec: `training`"):
+            trainer(tiny_spec(epochs=2, ema=0.9)).load(tmp_path / LAST)
+
+    @pytest.mark.parametrize("warmup", [False, True])
+    def test_of_equal_weights_equals_them(self, warmup):
         """They are equal bit for bit, so constants such as the normalisation's do not drift."""
         model = nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5))
-        average = WeightAverage(model, decay=0.99)
+        average = WeightAverage(model, decay=0.99, warmup=warmup)
         for step in range(50):
             average.update(model, step=step)
         assert_equal(model, average.model)

@@ -1,0 +1,45 @@
+"""Records made before a setting existed keep the meaning that they had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trainables.settings import setting, settings_of, with_former_values
+from trainables.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = setting(0.5, doc="declared from the start")
+    fast: bool = setting(True, doc="added later", before=False)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = setting(factory=Inner, doc="a section")
+    plain: int = 3
+    nothing: int | None = setting(3, doc="added later", before=None)
+    options: dict[str, int] = field(default_factory=dict)
+
+
+def test_missing_settings_have_the_values_from_before_them():
+    recorded = {"inner": {"rate": 0.1}, "options": {"fast": 1}}
+    assert with_former_values(recorded, Outer) == {**recorded, "inner": {"rate": 0.1, "fast": False}, "nothing": None}
+    assert recorded == {"inner": {"rate": 0.1}, "options": {"fast": 1}}
+    assert with_former_values({}, Outer) == {"inner": {"fast": False}, "nothing": None}
+    complete = {"inner": {"rate": 0.1, "fast": True}, "nothing": 4}
+    assert with_former_values(complete, Outer) == complete
+
+
+def test_what_is_no_section_is_left_to_the_checks():
+    for damaged in (None, [], "text"):
+        assert with_former_values(damaged, Outer) is damaged
+    assert with_former_values({"inner": "text"}, Outer)["inner"] == "text"
+
+
+def test_recorded_specs_have_the_former_averaging_and_attack_and_new_ones_do_not():
+    tree = {"dataset": {"name": "digits"}, "method": "natural"}
+    new, old = TrialSpec.from_dict(tree), TrialSpec.from_dict(with_former_values(tree, TrialSpec))
+    assert (new.training.ema_warmup, old.training.ema_warmup, old.evaluation.attack) == (False, True, "pgd")
+    assert with_former_values(new.to_dict(), TrialSpec) == new.to_dict()
+    assert not settings_of(Inner)["fast"].before
