@@ -155,10 +155,10 @@ class EvaluationSpec(_Checked):
     norm: Norm = setting("linf", doc="norm of the threat model", choices=("linf", "l2"))
     epsilon: float = radius(0.1, doc="radius of the threat model")
     attack: str = setting(
-        "pgd", doc="attack of the measurement: a registered name or package.module:object", before="pgd"
+        "reachable_targets", doc="attack of the measurement: a registered name or package.module:object", before="pgd"
     )
-    steps: int = setting(10, doc="PGD steps", unit="steps", low=1)
-    restarts: int = setting(1, doc="PGD random restarts", low=1)
+    steps: int = setting(10, doc="steps of the attack", unit="steps", low=1)
+    restarts: int = setting(1, doc="random restarts of the attack", low=1)
     examples: int = setting(1000, doc="examples measured per split, as many of train as of val", unit="images", low=1)
     every: int = setting(5, doc="epochs between measurements on validation", unit="epochs", low=1)
     lipschitz: LipschitzSpec = setting(factory=LipschitzSpec, doc="local Lipschitz estimate")

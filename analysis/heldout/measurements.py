@@ -13,8 +13,8 @@ from analysis.wording import NORMS, radius
 
 Row = Mapping[str, Any]
 
-_STRENGTH = ("fgsm", "pgd", "multi_targeted", "autoattack")
-"""Known attacks, weakest first; a user's own attack ranks between the second and the third."""
+_STRENGTH = ("fgsm", "square", "pgd", "margin", "reachable_targets", "multi_targeted", "apgd_t", "autoattack")
+"""Known attacks, weakest first; a user's own attack ranks after PGD."""
 
 _SETTINGS = ("checkpoint", "attack", "norm", "epsilon", "steps", "restarts", "examples", "checks")
 
@@ -120,7 +120,7 @@ def doubts_on_test(result: Row, rows: Sequence[Row], /) -> list[str]:
 def strongest(result: Row, rows: Sequence[Row], /) -> Row | None:
     """Return the measurement on test under the strongest attack, at the study's own radius, on a trial's checkpoint.
 
-    Stronger is the later of FGSM, PGD, multi-targeted, AutoAttack; then more steps and restarts; then more images.
+    Stronger is the later one in `_STRENGTH`; then more steps and restarts; then more images.
     """
     return max(on_own_checkpoint(result, rows), key=_strength, default=None)
 
@@ -207,7 +207,7 @@ def _on_test(rows: Sequence[Row]) -> list[Row]:
 
 def _strength(row: Row) -> tuple[Any, ...]:
     attack = row["attack"]
-    rank = _STRENGTH.index(attack) if attack in _STRENGTH else 1.5
+    rank = _STRENGTH.index(attack) if attack in _STRENGTH else _STRENGTH.index("pgd") + 0.5
     return rank, row["steps"] * row["restarts"], row["examples"], row["checks"] == "full"
 
 

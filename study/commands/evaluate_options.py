@@ -49,19 +49,17 @@ Attack = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Attack to run in addition to PGD: multi_targeted, autoattack, all, or pgd for none. With a study also "
-        "fgsm; without a study FGSM is always run. [default: all; pgd with a study]",
+        help="Attack to run in addition: a registered one (see `list attacks`), package.module:object, or all. Without "
+        "a study FGSM and PGD are always run, with one its own evaluation.attack. [default: all; with a study none]",
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Steps of PGD and multi_targeted. [default: 20; with a study the study's]"),
+    typer.Option(min=1, metavar="N", help="Steps of the attacks. [default: 20; with a study the study's]"),
 ]
 Restarts = Annotated[
     int | None,
-    typer.Option(
-        min=1, metavar="N", help="Random restarts of PGD and multi_targeted. [default: 1; with a study the study's]"
-    ),
+    typer.Option(min=1, metavar="N", help="Random restarts of the attacks. [default: 1; with a study the study's]"),
 ]
 Limit = Annotated[
     int | None,

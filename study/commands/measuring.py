@@ -64,11 +64,12 @@ def evaluate(
     clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
     from study.evaluation.checkpoint import ALL, ALWAYS, parse_attacks, parse_radius
-    from study.evaluation.study_trials import COMPANION
 
     radius = None if epsilon is None else parse_radius(epsilon)
-    default, always = (ALL, ALWAYS) if study_dir is None else (COMPANION, (COMPANION,))
-    attacks = parse_attacks(attack or default, always=always)
+    if study_dir is None:
+        attacks = parse_attacks(attack or ALL, always=ALWAYS)
+    else:
+        attacks = () if attack is None else parse_attacks(attack, always=())
     if examples is not None and not examples.parent.is_dir():
         raise UsageError(f"--examples: folder {examples.parent} does not exist")
     common: dict[str, Any] = {"attacks": attacks, "limit": limit, "examples": examples, "data_root": data_root}

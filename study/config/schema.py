@@ -19,6 +19,7 @@ from study.config.validation_messages import NAME_PATTERN, explain
 from study.config.values import check_address, check_location, parse_duration, storage_problem, uri_problem
 from study.console import notes
 from study.errors import UsageError, usage_errors
+from trainables.attacks import ATTACKS, MissingExtraError, require_package
 from trainables.data import DATASETS
 from trainables.methods import METHODS
 from trainables.models import MODELS
@@ -216,6 +217,11 @@ class StudyConfig(_Section):
         if not Path(self.dataset.name).expanduser().is_dir():
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
+        _check_names("evaluation.attack", [self.evaluation.attack], ATTACKS)
+        try:
+            require_package(self.evaluation.attack)
+        except MissingExtraError as error:
+            raise ValueError(f"`evaluation.attack`: {error}") from error
         check_stopping(self.scheduler, self.training, self.evaluation)
         if self.scheduler.name != "none":
             for place in ("ranges", "fixed"):

@@ -16,7 +16,7 @@ from study.console import StageProgress, duration, notes, results
 from study.errors import UsageError
 from study.evaluation.bounds import CERTIFIED_EXAMPLES, bracket
 from study.evaluation.checkpoint_input import CheckpointRequest, prepare
-from trainables.attacks import ATTACKS
+from trainables.attacks import ATTACKS, MissingExtraError, require_package
 from trainables.registry import UnknownNameError
 from trainables.spec import LipschitzSpec
 
@@ -81,21 +81,19 @@ def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
     Raises:
         UsageError: Unknown attack, or one whose package is missing.
     """
-    from trainables.attacks.autoattack import MissingExtraError, require_package
-
     try:
         wanted = tuple(ATTACKS) if name == ALL else (ATTACKS.check(name),)
     except UnknownNameError as error:
         raise UsageError(f"--attack: {error}, or {ALL}") from error
-    try:
-        if "autoattack" in wanted:
-            require_package()
-    except MissingExtraError as error:
-        if name != ALL:
-            raise UsageError(str(error)) from error
-        notes().print(f"left out: {error}")
-        wanted = tuple(attack for attack in wanted if attack != "autoattack")
     for attack in wanted:
+        try:
+            require_package(attack)
+        except MissingExtraError as error:
+            if name != ALL:
+                raise UsageError(str(error)) from error
+            notes().print(f"left out: {error}")
+            wanted = tuple(other for other in wanted if other != attack)
+            continue
         try:
             loaded = ATTACKS.load(attack)
         except UnknownNameError as error:
@@ -177,10 +175,15 @@ def _accuracies(found: Evaluation) -> dict[str, tuple[float, float]]:
 
 
 def _settings(request: CheckpointRequest, attack: str) -> str:
+    from trainables.attacks.square import QUERIES
+
     budget = f"{request.steps} steps x {request.restarts} restarts"
     known = {
         "fgsm": "1 step from the image",
+        "reachable_targets": f"{budget} towards each class within reach",
         "multi_targeted": f"{budget} towards each wrong class",
+        "square": f"{QUERIES} queries x {request.restarts} restarts, without gradients",
+        "apgd_t": f"{budget} towards each of the likeliest wrong classes",
         "autoattack": f"standard set on what PGD ({budget}) leaves",
     }
     return known.get(attack, budget)

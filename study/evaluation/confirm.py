@@ -18,7 +18,7 @@ from study.directory.rows import evaluation_rows, read_rows
 from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError, usage_errors
 from study.evaluation.selection import chosen_members
-from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_with_test, job_of, print_as_json
+from study.evaluation.study_trials import EvaluationRequest, data_with_test, job_of, print_as_json
 from trainables.seeding import derive
 
 
@@ -182,7 +182,12 @@ def _measure(
     numbers = {row["number"] for row in members}
     replicas = read_rows([folder]).to_pylist()
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
-    options: dict[str, Any] = {"attack": COMPANION, "size": size, "chosen_by": "confirm", "thorough": False}
+    options: dict[str, Any] = {
+        "attack": config.evaluation.attack,
+        "size": size,
+        "chosen_by": "confirm",
+        "thorough": False,
+    }
     unmeasured = [row for row in members if not measured_enough(row, known, examples=examples)]
     jobs = [job_of(study_dir, config, row, ask, **options) for row in unmeasured]
     jobs += [job_of(folder, own, row, ask, **options) for row in rows]

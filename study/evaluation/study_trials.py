@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 Weights = Literal["last", "best"]
 
-COMPANION = "pgd"
-"""Measured beside every other attack, with all checks and the Lipschitz estimate."""
-
 SINGLE_STEP = "fgsm"
 """Takes one step from the image, whatever steps and restarts are asked for."""
 
@@ -40,7 +37,7 @@ class EvaluationRequest:
         front: The members of the front that validation chose.
         trials: Ids named by the user; with `front`, they have to be members of it.
         most: Most members of the front.
-        attacks: Attacks beside PGD.
+        attacks: Attacks beside the study's own.
         checkpoint: Which weights.
         norm: Of the threat model; another one than the study's needs a radius too.
         epsilon: Radius.
@@ -86,7 +83,8 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
     data = data_with_test(config, rows, data_root=ask.data_root)
     _check_threat(config, ask, data)
     options: dict[str, Any] = {"size": len(data.test or ()), "chosen_by": chosen_by}
-    attacks = (COMPANION, *ask.attacks)
+    own = config.evaluation.attack
+    attacks = (own, *(attack for attack in ask.attacks if attack != own))
     jobs = [job_of(study_dir, config, row, ask, attack=attack, **options) for row in rows for attack in attacks]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
@@ -184,13 +182,14 @@ def job_of(
         attack: The attack.
         size: Images of the test split.
         chosen_by: What goes into the row.
-        thorough: Whether PGD is run with all checks; the other attacks never are. The Lipschitz estimate is PGD's.
+        thorough: Whether the study's own attack is run with all checks; others never are. The Lipschitz estimate is
+            measured with it.
     """
     from study.evaluation.jobs import MeasurementJob
     from trainables.evaluation.checkpoint import MeasurementSpec
 
     evaluation = config.evaluation
-    companion = attack == COMPANION
+    own = attack == evaluation.attack
     single = attack == SINGLE_STEP
     examples = min(size, ask.limit or evaluation.examples)
     lipschitz = evaluation.lipschitz
@@ -203,8 +202,8 @@ def job_of(
         steps=1 if single else ask.steps or evaluation.steps,
         restarts=1 if single else ask.restarts or evaluation.restarts,
         examples=examples,
-        checks="full" if thorough and companion else "cheap",
-        lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if companion else None,
+        checks="full" if thorough and own else "cheap",
+        lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if own else None,
     )
     return MeasurementJob(folder=study_dir, row=row, checkpoint=ask.checkpoint, chosen_by=chosen_by, wanted=wanted)
 
@@ -240,7 +239,7 @@ def _write_examples(
     with usage_errors(ResultsError, CheckpointError, OSError):
         outcomes = {job.wanted.attack: read_examples(examples_file(job.folder, job.key)) for job in jobs}
         measure_checkpoint(quick, data, on_lipschitz=estimates.append)
-    columns = {"clean": outcomes[COMPANION]["clean_correct"]}
+    columns = {"clean": outcomes[jobs[0].wanted.attack]["clean_correct"]}
     columns |= {attack: table["robust_correct"] for attack, table in outcomes.items()}
     correct = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
     write_examples(path, correct, estimates[0] if estimates else None, certificate)

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.data.results import read_epochs
 from analysis.fronts.front import spread_along
 from analysis.fronts.objectives import FRONT, values
+from analysis.wording import attack_name
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory.layout import member_folder
@@ -115,13 +116,13 @@ def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Ten
     accuracies = [clean_measures(model, images, labels)[0]]
     for radius in radii[1:]:
         ascent = Ascent(ThreatModel(row["norm"], radius), row["steps"], row["restarts"])
-        outcome = attack_images(model, images, labels, attack="pgd", ascent=ascent, seed=SEED)
+        outcome = attack_images(model, images, labels, attack=row["attack"], ascent=ascent, seed=SEED)
         accuracies.append(float(outcome.robust.double().mean()))
     return Curve(
         trial_id=row["trial_id"],
         method=row["method"],
         split="val",
-        attack=f"PGD-{row['steps']}",
+        attack=attack_name(row["attack"], row["steps"]),
         norm=row["norm"],
         examples=len(images),
         radii=tuple(radii),
@@ -134,12 +135,12 @@ def _grid(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tens
     import torch
 
     from analysis.plots.networks.member import attacked_images
+    from trainables.attacks import ATTACKS
     from trainables.attacks.base import run_attack
-    from trainables.attacks.pgd import pgd
     from trainables.attacks.threat import Ascent, ThreatModel
 
     ascent = Ascent(ThreatModel(row["norm"], row["eval_epsilon"]), row["steps"], row["restarts"])
-    _, points = run_attack(pgd, model, images, labels, ascent=ascent, seed=SEED)
+    _, points = run_attack(ATTACKS.load(row["attack"]), model, images, labels, ascent=ascent, seed=SEED)
 
     def names(classes: Tensor) -> list[str]:
         return [data.class_names[number] for number in classes.tolist()]

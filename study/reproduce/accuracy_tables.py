@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from analysis.wording import attack_name
 from study.config.loading import load_config, write_yaml
 from study.config.schema import StudyConfig
 from study.console import notes, results
@@ -120,7 +121,7 @@ def _described(config: StudyConfig) -> str:
             f"  {training.epochs} epochs of batches of {training.batch_size}, {training.optimizer} at {training.lr:g} "
             f"({training.schedule}), augmentation {training.augment}",
             f"  {evaluation.norm} radius {evaluation.epsilon:g} in training and measurement, "
-            f"PGD of {evaluation.steps} steps",
+            f"attack {attack_name(evaluation.attack, evaluation.steps)}",
             f"  methods {', '.join(config.search.methods)}",
             *(f"  {key} {json.dumps(form)}" for key, form in config.search.ranges.items()),
             *(f"  {key} {json.dumps(value)}" for key, value in fixed.items()),

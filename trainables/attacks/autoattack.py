@@ -7,7 +7,6 @@ attacks" (arXiv 2003.01690); the package `pyautoattack`.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks import require_package
 from trainables.attacks.base import BATCH_SIZE, FlaggedPoints, is_correct
 from trainables.attacks.pgd import pgd
 from trainables.attacks.threat import Ascent, ThreatModel
@@ -41,23 +41,6 @@ _FLAGS = {
     "classes it is not possible": "autoattack_reduced",
 }
 """Words in the package's own warnings, and the flag that each becomes."""
-
-
-class MissingExtraError(ImportError):
-    """An attack's package is not installed; the message names the extra that installs it."""
-
-
-def require_package(attack: str, /) -> None:
-    """Check that `pyautoattack`, which `attack` needs, is installed, without importing it.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    if importlib.util.find_spec("pyautoattack") is None:
-        raise MissingExtraError(
-            f"attack {attack} needs the package pyautoattack, which is not installed: "
-            "pip install 'robust-study[autoattack]'"
-        )
 
 
 def autoattack(

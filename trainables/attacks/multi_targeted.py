@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks.base import BATCH_SIZE
 from trainables.attacks.pgd import WorstPoints, decaying_steps, worst_points
 from trainables.attacks.threat import Ascent
 
@@ -43,10 +44,10 @@ def reachable_targets(
     """Return the worst points of the multi-targeted attack without the ascents that have no prospect.
 
     The ascent towards the likeliest wrong class shows how much of a margin an image's ball can gain. The other classes
-    are tried, likeliest first, where `REACH` times the largest gain so far exceeds the gap that they have to close;
-    gains and gaps are compared with each other, so the scale of the logits has no influence. Images that end near
-    misclassification (`NEAR`) get one ascent more, of twice the steps, towards the class that came nearest. So the
-    effort goes to images that are in doubt: about half more than one ascent on every image.
+    are tried, the second likeliest before the rest, where `REACH` times the largest gain so far exceeds the gap that
+    they have to close; gains and gaps are compared with each other, so the scale of the logits has no influence. Images
+    that end near misclassification (`NEAR`) get one ascent more, of twice the steps, towards the class that came
+    nearest. So the effort goes to images that are in doubt.
 
     See `Attack` for the arguments; `ascent.steps` are those towards each class, and each restart repeats everything.
     """
@@ -59,12 +60,20 @@ def reachable_targets(
     worst = WorstPoints(model, x, y, threat=threat, generator=generator)
     gain, nearest = torch.zeros_like(worst.values), ranked[:, 0].clone()
     for _ in range(ascent.restarts):
-        for rank, targets in enumerate(ranked.unbind(1)):
-            best_before, objective = worst.values.clone(), partial(target_margin, y, targets)
-            which = None if rank == 0 else REACH * gain > gaps[:, rank]
-            reached = worst.ascend(objective, decaying_steps(threat, ascent.steps), which=which)
-            gain = torch.maximum(gain, reached + gaps[:, rank])
-            nearest = torch.where(reached > best_before, targets, nearest)
+        for ranks in torch.arange(ranked.shape[1], device=x.device).tensor_split((1, 2)):
+            within = REACH * gain[:, None] > gaps[:, ranks] if ranks.sum() else torch.ones_like(gaps[:, ranks]) > 0
+            image, rank = (within & ~worst.fooled[:, None]).nonzero(as_tuple=True)
+            # pairs of image and class are ascended together, in batches of the usual size
+            for images, classes in zip(*(torch.split(pair, BATCH_SIZE) for pair in (image, ranks[rank])), strict=True):
+                targets = ranked[images, classes]
+                pairs = WorstPoints(model, x[images], y[images], threat=threat, generator=generator)
+                pairs.ascend(partial(target_margin, y[images], targets), decaying_steps(threat, ascent.steps))
+                for each in classes.unique():
+                    part = classes == each
+                    owner = images[part]
+                    nearer = worst.take(owner, pairs.points[part], pairs.values[part], pairs.fooled[part])
+                    nearest[owner[nearer]] = targets[part][nearer]
+                    gain[owner] = torch.maximum(gain[owner], pairs.values[part] + gaps[owner, each])
         last = partial(target_margin, y, nearest)
         worst.ascend(last, decaying_steps(threat, 2 * ascent.steps), which=worst.values + NEAR * gain > 0)
     return worst.points

@@ -101,7 +101,22 @@ class WorstPoints:
         self.values = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
         self.fooled = torch.zeros(len(x), device=x.device, dtype=torch.bool)
 
-    def ascend(self, objective: Objective, lengths: Sequence[float], /, *, which: Tensor | None = None) -> Tensor:
+    def take(self, which: Tensor, points: Tensor, values: Tensor, fooled: Tensor, /) -> Tensor:
+        """Take in a point for some of the images, and return at which it is the worst so far, (m,) bool.
+
+        Args:
+            which: Positions of m images, each once, (m,) int64; those that are fooled already keep their point.
+            points: (m, ...).
+            values: The objective there, (m,).
+            fooled: Whether they are misclassified, (m,) bool.
+        """
+        better = (fooled | (values > self.values[which])) & ~self.fooled[which]
+        self.points[which[better]] = points[better]
+        self.values[which[better]] = values[better]
+        self.fooled[which] |= fooled
+        return better
+
+    def ascend(self, objective: Objective, lengths: Sequence[float], /, *, which: Tensor | None = None) -> None:
         """Ascend from random starts on images that are not fooled yet.
 
         Starts are drawn for all images, so that no start depends on which other images are fooled.
@@ -110,11 +125,7 @@ class WorstPoints:
             objective: What to maximise.
             lengths: Of the steps, in input units.
             which: Marks the images to ascend on, (n,) bool; None means all.
-
-        Returns:
-            The highest objective of this ascent, (n,); -inf for images that it left out.
         """
-        reached = torch.full_like(self.values, -torch.inf)
         start = self._threat.random_start(self._x, generator=self._generator)
         remaining = (~self.fooled if which is None else which & ~self.fooled).nonzero().squeeze(1)
         points = start[remaining]
@@ -127,16 +138,11 @@ class WorstPoints:
             else:
                 gradient, values, logits = input_gradient(self._model, points, values_of)
             fooled = ~is_correct(logits, self._y[remaining])
-            better = fooled | (values > self.values[remaining])
-            self.points[remaining[better]] = points[better]
-            self.values[remaining[better]] = values[better]
-            self.fooled[remaining] = fooled
-            reached[remaining] = torch.maximum(reached[remaining], values)
+            self.take(remaining, points, values, fooled)
             if length is not None:
                 moved = self._threat.ascend(points, gradient, step=length)
                 points = self._threat.project(moved, self._x[remaining])[~fooled]
             remaining = remaining[~fooled]
-        return reached
 
 
 def pgd(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator) -> Tensor:

@@ -137,7 +137,8 @@ def _bump(side: int, like: Tensor) -> Tensor:
     bump = 1 / (1 + torch.maximum(away[:, None], away[None, :])) ** 2
     if side > 1:
         bump[: side // 2] *= -1
-    return bump / torch.linalg.vector_norm(bump)
+    norm: Tensor = torch.linalg.vector_norm(bump)
+    return bump / norm
 
 
 def _scaled(patterns: Tensor, length: float) -> Tensor:

@@ -38,7 +38,9 @@ class ThreatModel:
             noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype).mul_(2).sub_(1)
             return self.project(x + self.epsilon * noise, x)
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        share = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) ** (1 / max(1, x[0].numel()))
+        share = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) ** (
+            1 / max(1, x.shape[1:].numel())
+        )
         return self.project(x + per_example(self.epsilon * share, x) * _unit(noise), x)
 
     def ascend(self, points: Tensor, gradient: Tensor, /, *, step: float | Tensor) -> Tensor:

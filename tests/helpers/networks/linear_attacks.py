@@ -10,7 +10,7 @@ from trainables.attacks.threat import ThreatModel
 
 LINEAR_SHAPE = (1, 3, 4)
 DUAL = {"linf": 1, "l2": 2}
-# Share of the radius by which an attack of normalised steps may fall short on a linear model: see `pgd.step_length`.
+# Share of the radius by which an attack of normalised steps may fall short on a linear model: see `pgd.constant_steps`.
 SHORT = {"linf": 0, "l2": 0.002}
 
 

@@ -12,7 +12,7 @@ from helpers.networks.trained import trained_digits
 
 from trainables.attacks.base import is_correct
 from trainables.attacks.losses import cross_entropy_against
-from trainables.attacks.pgd import craft, step_length
+from trainables.attacks.pgd import constant_steps, craft
 from trainables.attacks.threat import ThreatModel
 
 foolbox = pytest.importorskip("foolbox", reason="foolbox is not installed")
@@ -39,7 +39,7 @@ def last_iterates(robust: bool, norm: str, epsilon: float, *, seeds: list[int | 
     for seed in seeds:
         draws = None if seed is None else torch.Generator().manual_seed(seed)
         mine = craft(model, x, cross_entropy_against(y), threat=threat, steps=STEPS, generator=draws)
-        attack = kind(abs_stepsize=step_length(threat, STEPS), steps=STEPS, random_start=seed is not None)
+        attack = kind(abs_stepsize=constant_steps(threat, STEPS)[0], steps=STEPS, random_start=seed is not None)
         with torch.random.fork_rng():
             # A different stream, as both would otherwise start at the same points.
             torch.manual_seed(1000 + (seed or 0))

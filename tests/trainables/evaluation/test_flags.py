@@ -170,6 +170,19 @@ def test_large_radius_survived_in_both_norms(norm):
     assert "large_radius_survived" in measure(Rewired(net, flipped_gradient), x, y, threat=threat, checks="full").flags
 
 
+@pytest.mark.parametrize("checks", ["cheap", "full"])
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_margin_stronger(scale, checks):
+    """Cross-entropy of logits of such a size attacks many classes at once, or saturates."""
+    model, images, labels = trained_digits(robust=False)
+    scaled = Rewired(model, lambda net, x: scale * net(x))
+    measures = measure(scaled, images[:200], labels[:200], threat=ThreatModel("linf", 0.1), checks=checks)
+    assert "margin_stronger" in measures.flags
+    fair = measure(scaled, images[:200], labels[:200], threat=ThreatModel("linf", 0.1), attack="reachable_targets")
+    assert "margin_stronger" not in fair.flags
+    assert fair.robust_correct.mean() < measures.robust_correct.mean() - 0.02
+
+
 def test_fgsm_stronger(problem):
     model, x, _ = problem
     x = (16 * x).round() / 16
