@@ -61,14 +61,14 @@ def certificates(jobs: Sequence[MeasurementJob], data: ImageData, /) -> dict[str
     from trainables.evaluation.checkpoint import certify_checkpoint
 
     first = {job.row["trial_id"]: job for job in reversed(jobs)}
-    measured = {trial: first[trial].wanted for trial in reversed(first) if first[trial].done}
+    measured = {trial: first[trial].spec for trial in reversed(first) if first[trial].done}
     found = {}
     with StageProgress() as progress:
-        for trial, wanted in measured.items():
-            count = min(CERTIFIED_EXAMPLES, wanted.examples)
+        for trial, spec in measured.items():
+            count = min(CERTIFIED_EXAMPLES, spec.examples)
             progress.report(f"certify trial {trial}", 0, count)
             try:
-                found[trial] = certify_checkpoint(replace(wanted, examples=count), data)
+                found[trial] = certify_checkpoint(replace(spec, examples=count), data)
             except (UnsupportedModuleError, CheckpointError, OSError) as error:
                 notes().print(f"no certified bounds of trial {trial}: {error}")
             progress.report(f"certify trial {trial}", count, count)
@@ -89,23 +89,23 @@ def certified_trials(
     found = []
     for trial, certificate in certificates.items():
         done = [job for job in jobs if job.done and job.row["trial_id"] == trial]
-        wanted = done[0].wanted
+        spec = done[0].spec
         try:
             outcomes = [read_examples(examples_file(job.folder, job.key)) for job in done]
         except (ResultsError, OSError) as error:
             notes().print(f"no certified bounds of trial {trial}: {error}")
             continue
         robust = [table["robust_correct"].to_numpy(zero_copy_only=False) for table in outcomes]
-        estimated = wanted.lipschitz.examples if wanted.lipschitz is not None and wanted.epsilon > 0 else 0
+        estimated = spec.lipschitz.examples if spec.lipschitz is not None and spec.epsilon > 0 else 0
         lipschitz = outcomes[0]["lipschitz"].to_numpy(zero_copy_only=False)[:estimated]
         values = bracket(certificate, robust=np.logical_and.reduce(robust), lipschitz=lipschitz)
         found.append(
             {
                 "trial_id": trial,
                 "checkpoint": done[0].checkpoint,
-                "norm": wanted.norm,
-                "epsilon": wanted.epsilon,
-                "attacks": [job.wanted.attack for job in done],
+                "norm": spec.norm,
+                "epsilon": spec.epsilon,
+                "attacks": [job.spec.attack for job in done],
                 "certified_lipschitz_examples": min(values["certified_examples"], len(lipschitz)),
                 **values,
             }

@@ -84,25 +84,25 @@ def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
     from trainables.attacks.autoattack import MissingExtraError, require_package
 
     try:
-        wanted = tuple(ATTACKS) if name == ALL else (ATTACKS.check(name),)
+        attacks = tuple(ATTACKS) if name == ALL else (ATTACKS.check(name),)
     except UnknownNameError as error:
         raise UsageError(f"--attack: {error}, or {ALL}") from error
     try:
-        if "autoattack" in wanted:
+        if "autoattack" in attacks:
             require_package()
     except MissingExtraError as error:
         if name != ALL:
             raise UsageError(str(error)) from error
         notes().print(f"left out: {error}")
-        wanted = tuple(attack for attack in wanted if attack != "autoattack")
-    for attack in wanted:
+        attacks = tuple(attack for attack in attacks if attack != "autoattack")
+    for attack in attacks:
         try:
             loaded = ATTACKS.load(attack)
         except UnknownNameError as error:
             raise UsageError(f"--attack: {error}") from error
         if not callable(loaded):
             raise UsageError(f"--attack {attack} must be a function, got {type(loaded).__name__}")
-    return tuple(attack for attack in wanted if attack not in always)
+    return tuple(attack for attack in attacks if attack not in always)
 
 
 def parse_radius(text: str, /) -> float:

@@ -22,7 +22,7 @@ from study.evaluation.study_trials import COMPANION, EvaluationRequest, data_wit
 from trainables.seeding import derive
 
 
-def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: bool) -> None:
+def confirm(study_dir: Path, request: EvaluationRequest, /, *, seeds: int, as_json: bool) -> None:
     """Train chosen members with new seeds, measure those and the members themselves on test, and print both.
 
     Run again, it goes on where it was stopped, or adds what more seeds or members ask for. Exit code 1 when a seed
@@ -30,7 +30,7 @@ def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: 
 
     Args:
         study_dir: The study's folder.
-        ask: The members, the test images, the data set's place here, and the Ray cluster; the study's own when None.
+        request: The members, the test images, the data set's place here, the Ray cluster; the study's own when None.
         seeds: New seeds for each member.
         as_json: Print one JSON object instead of a table.
 
@@ -41,7 +41,7 @@ def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: 
     from study.tracking.tracker import known_study_id
 
     config = open_config(study_dir)
-    members = chosen_members(study_dir, read_rows([study_dir]), most=ask.most)
+    members = chosen_members(study_dir, read_rows([study_dir]), most=request.most)
     folder = study_dir / FOLDER
     folder.mkdir(exist_ok=True)
     with only_driver(folder):
@@ -49,16 +49,16 @@ def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: 
         plan = extend_plan(before, config, study_dir, members, seeds=seeds)
         if len(plan) > len(before):
             plan.write(folder)  # before anything is trained
-        own = confirm_config(config, plan, ask)
+        own = confirm_config(config, plan, request)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
         _train(own, folder)
-    problems = _measure(study_dir, config, own, members, ask)
+    problems = _measure(study_dir, config, own, members, request)
     show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
 
 
-def confirm_config(config: StudyConfig, plan: Plan, ask: EvaluationRequest, /) -> StudyConfig:
+def confirm_config(config: StudyConfig, plan: Plan, request: EvaluationRequest, /) -> StudyConfig:
     """Return the config of the confirmation: the study's, with a plan in place of its search."""
     search: SearchConfig = config.search.model_copy(
         update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
@@ -70,17 +70,17 @@ def confirm_config(config: StudyConfig, plan: Plan, ask: EvaluationRequest, /) -
         # every network is still to be measured on test
         "storage": config.storage.model_copy(update={"keep": "all"}),
     }
-    if ask.address is not None:
-        changes["cluster"] = config.cluster.model_copy(update={"address": ask.address})
-    if ask.data_root is not None:
-        changes["dataset"] = replace(config.dataset, root=str(ask.data_root.expanduser().resolve()))
+    if request.address is not None:
+        changes["cluster"] = config.cluster.model_copy(update={"address": request.address})
+    if request.data_root is not None:
+        changes["dataset"] = replace(config.dataset, root=str(request.data_root.expanduser().resolve()))
     return config.model_copy(update=changes)
 
 
 def extend_plan(
     plan: Plan, config: StudyConfig, study_dir: Path, members: Sequence[Mapping[str, Any]], /, *, seeds: int
 ) -> Plan:
-    """Return the plan with whatever it lacks of so many seeds for each member; nothing is taken out or changed.
+    """Return the plan with the missing seeds of each member added; nothing is taken out or changed.
 
     The first new seed of every member comes before anyone's second, so that a plan cut short is a balanced one.
 
@@ -93,10 +93,10 @@ def extend_plan(
     """
     from study.search.optuna_study import open_search
 
-    known = {replica.trial_id for replica in plan.replicas}
+    planned = {replica.trial_id for replica in plan.replicas}
     taken = {row["seed"] for row in members}
-    wanted = [(row, repeat) for repeat in range(1, seeds + 1) for row in members]
-    missing = [(row, repeat) for row, repeat in wanted if _replica_id(row, repeat) not in known]
+    pairs = [(row, repeat) for repeat in range(1, seeds + 1) for row in members]
+    missing = [(row, repeat) for row, repeat in pairs if _replica_id(row, repeat) not in planned]
     search = open_search(config, study_dir) if missing else None
     added = [_replica(config, search, row, repeat=repeat, taken=taken) for row, repeat in missing]
     return Plan((*plan.replicas, *added), plan.parent_study_id)
@@ -168,7 +168,11 @@ def _train(config: StudyConfig, folder: Path) -> None:
 
 
 def _measure(
-    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], ask: EvaluationRequest
+    study_dir: Path,
+    config: StudyConfig,
+    own: StudyConfig,
+    members: Sequence[dict[str, Any]],
+    request: EvaluationRequest,
 ) -> list[str]:
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
     from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
@@ -177,15 +181,15 @@ def _measure(
     folder = study_dir / FOLDER
     data = data_with_test(own, members)
     size = len(data.test or ())
-    examples = min(size, ask.limit or config.evaluation.examples)
+    examples = min(size, request.limit or config.evaluation.examples)
     known = evaluation_rows(study_dir)
     numbers = {row["number"] for row in members}
     replicas = read_rows([folder]).to_pylist()
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
     options: dict[str, Any] = {"attack": COMPANION, "size": size, "chosen_by": "confirm", "thorough": False}
     unmeasured = [row for row in members if not measured_enough(row, known, examples=examples)]
-    jobs = [job_of(study_dir, config, row, ask, **options) for row in unmeasured]
-    jobs += [job_of(folder, own, row, ask, **options) for row in rows]
+    jobs = [job_of(study_dir, config, row, request, **options) for row in unmeasured]
+    jobs += [job_of(folder, own, row, request, **options) for row in rows]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
     notes().print(
