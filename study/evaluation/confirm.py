@@ -182,12 +182,12 @@ def _measure(
     data = data_with_test(own, members)
     size = len(data.test or ())
     examples = min(size, request.limit or config.evaluation.examples)
-    known = evaluation_rows(study_dir)
+    measured = evaluation_rows(study_dir)
     numbers = {row["number"] for row in members}
     replicas = read_rows([folder]).to_pylist()
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
     options: dict[str, Any] = {"attack": COMPANION, "size": size, "chosen_by": "confirm", "thorough": False}
-    unmeasured = [row for row in members if not measured_enough(row, known, examples=examples)]
+    unmeasured = [row for row in members if not measured_enough(row, measured, examples=examples)]
     jobs = [job_of(study_dir, config, row, request, **options) for row in unmeasured]
     jobs += [job_of(folder, own, row, request, **options) for row in rows]
     todo = [job for job in jobs if not job.done]
@@ -199,24 +199,24 @@ def _measure(
     with only_evaluation(study_dir):
         problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address)
     if todo:
-        known = evaluation_rows(study_dir)
-        track_tested(config, study_dir, members, known)
-        track_tested(own, folder, rows, known)
+        measured = evaluation_rows(study_dir)
+        track_tested(config, study_dir, members, measured)
+        track_tested(own, folder, rows, measured)
     return problems
 
 
-def measured_enough(row: Mapping[str, Any], known: Sequence[Mapping[str, Any]], /, *, examples: int) -> bool:
+def measured_enough(row: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], /, *, examples: int) -> bool:
     """Return whether a member has its like-for-like measurement on so many test images, and a Lipschitz estimate there.
 
     Args:
         row: Its result row.
-        known: Evaluation rows.
+        evaluations: Evaluation rows.
         examples: Test images asked for.
     """
     from analysis.heldout.measurements import like_for_like, lipschitz_on_test
 
-    before = like_for_like(row, known)
-    return before is not None and before["examples"] >= examples and lipschitz_on_test(row, known) is not None
+    before = like_for_like(row, evaluations)
+    return before is not None and before["examples"] >= examples and lipschitz_on_test(row, evaluations) is not None
 
 
 def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], as_json: bool) -> None:
@@ -234,14 +234,14 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
     for problem in problems:
         notes().print(f"failed: {problem}")
     with usage_errors(ResultsError):
-        found = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
-    if found is None:
+        on_test = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
+    if on_test is None:
         return
     if as_json:
-        curse = {kind: vars(one) for kind, one in found.curse.items()}
-        print_as_json({"members": as_tree(found.members), "winners_curse": curse}, found.evaluations, problems)
+        curse = {kind: vars(one) for kind, one in on_test.curse.items()}
+        print_as_json({"members": as_tree(on_test.members), "winners_curse": curse}, on_test.evaluations, problems)
         return
     console = results()
-    console.print(confirmation_table(found.members, notes=curse_lines(found)))
-    for line in uses_lines(found.evaluations):
+    console.print(confirmation_table(on_test.members, notes=curse_lines(on_test)))
+    for line in uses_lines(on_test.evaluations):
         console.print(line)

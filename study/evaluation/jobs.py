@@ -109,26 +109,26 @@ def run_jobs(
             measured = _on_cluster(todo, data, config=config, address=address)
         # closed also when a row cannot be written, so that the session on a cluster ends here
         with closing(measured):
-            for job, found in measured:
-                if isinstance(found, Exception):
-                    problems.append(f"{job.key}: {short(found)}")
+            for job, result in measured:
+                if isinstance(result, Exception):
+                    problems.append(f"{job.key}: {short(result)}")
                 else:
-                    record(job, found, occasion=occasion)
-                progress.ended(_name(job), failed=isinstance(found, Exception))
+                    record(job, result, occasion=occasion)
+                progress.ended(_name(job), failed=isinstance(result, Exception))
     return problems
 
 
-def record(job: MeasurementJob, found: CheckpointMeasurement, /, *, occasion: str) -> dict[str, Any]:
+def record(job: MeasurementJob, measurement: CheckpointMeasurement, /, *, occasion: str) -> dict[str, Any]:
     """Write a measurement's per-example outcomes and then its row, and return the row.
 
     Args:
         job: What was measured.
-        found: The measurement.
+        measurement: The measurement.
         occasion: When the command's measurements began, UTC, ISO 8601.
     """
-    measures, spec, trial = found.measures, job.spec, job.row
+    measures, spec, trial = measurement.measures, job.spec, job.row
     columns = example_columns(
-        {SPLIT: measures.examples(found.index)},
+        {SPLIT: measures.examples(measurement.index)},
         study=trial["study"],
         trial_id=trial["trial_id"],
         checkpoint=job.checkpoint,
@@ -145,18 +145,18 @@ def record(job: MeasurementJob, found: CheckpointMeasurement, /, *, occasion: st
         "chosen_by": job.chosen_by,
         "checkpoint": job.checkpoint,
         "split": SPLIT,
-        "examples": len(found.index),
+        "examples": len(measurement.index),
         "lipschitz_steps": None if lipschitz is None else lipschitz.steps,
         "lipschitz_restarts": None if lipschitz is None else lipschitz.restarts,
         "lipschitz_examples": None if lipschitz is None else len(measures.lipschitz),
         "flags": list(measures.flags),
-        "threads": found.threads,
+        "threads": measurement.threads,
         "occasion": occasion,
-        "seconds": found.seconds,
+        "seconds": measurement.seconds,
         "seconds_attack": measures.seconds_attack,
         "seconds_lipschitz": measures.seconds_lipschitz,
-        "device": found.device,
-        **found.machine,
+        "device": measurement.device,
+        **measurement.machine,
         "code_revision": code_revision(),
         "checkpoint_path": spec.checkpoint,
     }
@@ -190,10 +190,10 @@ def _one_by_one(jobs: Sequence[MeasurementJob], data: ImageData, progress: Evalu
     for job in jobs:
         progress.begin(_name(job))
         try:
-            found: CheckpointMeasurement | Exception = measure_checkpoint(job.spec, data, report=progress.report)
+            measurement: CheckpointMeasurement | Exception = measure_checkpoint(job.spec, data, report=progress.report)
         except Exception as error:  # noqa: BLE001 - one network that cannot be measured costs no other its turn
-            found = error
-        yield job, found
+            measurement = error
+        yield job, measurement
 
 
 def _on_cluster(jobs: Sequence[MeasurementJob], data: ImageData, *, config: StudyConfig, address: str) -> _Measured:
@@ -216,10 +216,10 @@ def _on_cluster(jobs: Sequence[MeasurementJob], data: ImageData, *, config: Stud
             ready, _ = ray.wait(list(running), num_returns=1)
             job = running.pop(ready[0])
             try:
-                found: CheckpointMeasurement | Exception = ray.get(ready[0])
+                measurement: CheckpointMeasurement | Exception = ray.get(ready[0])
             except Exception as error:  # noqa: BLE001 - any error of a worker ends this measurement alone
-                found = getattr(error, "cause", None) or error
-            yield job, found
+                measurement = getattr(error, "cause", None) or error
+            yield job, measurement
 
 
 def _name(job: MeasurementJob) -> str:

@@ -98,7 +98,7 @@ def named_trials(study_dir: Path, table: Any, ids: Sequence[str], /) -> list[dic
         UsageError: No such trial, or one that failed.
     """
     rows = {row["trial_id"]: row for row in table.to_pylist()}
-    found: dict[str, dict[str, Any]] = {}
+    named: dict[str, dict[str, Any]] = {}
     for given in ids:
         trial_id = given if given in rows else given.zfill(len(next(iter(rows), "")))
         if trial_id not in rows:
@@ -109,8 +109,8 @@ def named_trials(study_dir: Path, table: Any, ids: Sequence[str], /) -> list[dic
             raise UsageError(
                 f"trial {trial_id} failed ({row['reason']}), so there is no network to measure: name another"
             )
-        found[trial_id] = row
-    return list(found.values())
+        named[trial_id] = row
+    return list(named.values())
 
 
 def _choose(study_dir: Path, table: Any) -> ChosenFront:
