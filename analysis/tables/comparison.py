@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from analysis.data.nested import flat
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
 from analysis.statistics.front_posterior import FrontPosterior
@@ -58,9 +59,8 @@ def differences(first: Side, second: Side, /) -> TextTable:
         for name in columns
         if _values(first.table, name) != _values(second.table, name)
     ]
-    versions = [_versions(side.table) for side in (first, second)]
-    rows += [("versions", *line) for line in _changed(*versions)]
-    configs = [_flat({key: value for key, value in side.config.items() if key not in _OWN}) for side in (first, second)]
+    rows += [("versions", *line) for line in _changed(_versions(first.table), _versions(second.table))]
+    configs = [_settings(side) for side in (first, second)]
     if all(configs):
         rows += [("config", *line) for line in _changed(*configs)]
     return TextTable(
@@ -162,20 +162,14 @@ def _versions(table: Table) -> dict[str, str]:
     return {name: ", ".join(sorted(versions)) for name, versions in versions_of.items()}
 
 
-def _flat(tree: Mapping[str, Any], *, above: str = "") -> dict[str, str]:
-    values: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            values |= _flat(value, above=f"{above}{key}.")
-        else:
-            values[f"{above}{key}"] = json.dumps(value)
-    return values
+def _settings(side: Side) -> dict[str, str]:
+    tree = {key: value for key, value in side.config.items() if key not in _OWN}
+    return {key: json.dumps(value) for key, value in flat(tree).items() if value != {}}
 
 
 def _changed(first: Mapping[str, str], second: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    names = dict.fromkeys([*first, *second])
     return [
         (name, first.get(name, MISSING), second.get(name, MISSING))
-        for name in names
+        for name in dict.fromkeys([*first, *second])
         if first.get(name, MISSING) != second.get(name, MISSING)
     ]

@@ -182,13 +182,7 @@ def _extra(objectives: Sequence[str]) -> tuple[Column, ...]:
     )
 
 
-def pareto_csv(
-    table: Table,
-    /,
-    *,
-    objectives: Sequence[str] = FRONT,
-    belief: FrontPosterior | None = None,
-) -> str:
+def pareto_csv(table: Table, /, *, objectives: Sequence[str] = FRONT, belief: FrontPosterior | None = None) -> str:
     """Return all rows of a result table as CSV, without times and machines.
 
     First come `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),

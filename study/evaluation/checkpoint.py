@@ -241,10 +241,7 @@ def write_examples(
         tensors |= {"lipschitz": lipschitz.raw, "lipschitz_scale_free": lipschitz.scale_free}
         tensors |= {"witness": lipschitz.points, "witness_scale_free": lipschitz.points_scale_free}
     if certificate is not None:
-        tensors |= {
-            "certified": certificate.certified_correct,
-            "certified_lipschitz": certificate.lipschitz_upper,
-        }
+        tensors |= {"certified": certificate.certified_correct, "certified_lipschitz": certificate.lipschitz_upper}
     arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
     arrays |= correct
     with path.open("wb") as file:

@@ -95,8 +95,7 @@ def extend_plan(
 
     planned = {replica.trial_id for replica in plan.replicas}
     taken = {row["seed"] for row in members}
-    pairs = [(row, repeat) for repeat in range(1, seeds + 1) for row in members]
-    missing = [(row, repeat) for row, repeat in pairs if _replica_id(row, repeat) not in planned]
+    missing = [(row, n) for n in range(1, seeds + 1) for row in members if _replica_id(row, n) not in planned]
     search = open_search(config, study_dir) if missing else None
     added = [_replica(config, search, row, repeat=repeat, taken=taken) for row, repeat in missing]
     return Plan((*plan.replicas, *added), plan.parent_study_id)

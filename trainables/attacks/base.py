@@ -144,9 +144,7 @@ def _budget(attack: Attack, ascent: Ascent) -> dict[str, Any]:
         names = set(inspect.signature(attack).parameters)
     except (TypeError, ValueError):
         names = set()
-    if "threat" in names and "ascent" not in names:
-        return {"threat": ascent.threat, "steps": ascent.steps, "restarts": ascent.restarts}
-    return {"ascent": ascent}
+    return vars(ascent) if "threat" in names and "ascent" not in names else {"ascent": ascent}
 
 
 def _legal(result: Tensor | FlaggedPoints, x: Tensor, *, threat: ThreatModel, flags: set[str]) -> Tensor:
