@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from study.commands import measuring, reading, running
 from study.errors import UsageError
@@ -19,6 +20,20 @@ PANELS = {
     "Test": ("evaluate", "confirm", "separation"),
 }
 """The groups of `--help`, each with its commands in the order in which they are shown."""
+
+
+class Command(TyperCommand):
+    """Shows arguments without the braces and Python types that Typer adds."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line."""
+        return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and the options with their help."""
+        write, typed = formatter.write_dl, re.compile("^([A-Z].*) <.*>$")
+        formatter.write_dl = lambda rows: write([(typed.sub(r"\1", name), text) for name, text in rows])
+        super().format_options(ctx, formatter)
 
 
 class Panels(TyperGroup):
@@ -52,6 +67,8 @@ _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR
 """What the system says of a path that a user gave and that cannot be written or read."""
 
 for _group in (running, measuring, reading):
+    for _command in _group.app.registered_commands:
+        _command.cls = Command
     app.add_typer(_group.app)
 
 

@@ -166,13 +166,40 @@ VIOLATIONS = {
         "tests/study:1",
     ),
     "a package without a docstring": (invalid_inits, {"study/x/__init__.py": ""}, "study/x/__init__.py:1"),
+    "a package of two sentences": (
+        invalid_inits,
+        {"study/x/__init__.py": '"""X. It is light."""\n'},
+        "study/x/__init__.py:1",
+    ),
+    "a package of two lines": (
+        invalid_inits,
+        {"study/x/__init__.py": '"""X and\ny."""\n'},
+        "study/x/__init__.py:1",
+    ),
     "code in a package": (invalid_inits, {"study/x/__init__.py": '"""X."""\nX = 1\n'}, "study/x/__init__.py:1"),
     "one name twice": (ambiguous_names, {"study/x/a.py": "", "study/y/a.py": ""}, "study/y/a.py:1"),
     "a source named like a test": (ambiguous_names, {"study/on_test.py": ""}, "study/on_test.py:1"),
     "one name of two tests": (
         misplaced_tests,
-        {"tests/study/test_a.py": "", "tests/test_a.py": ""},
+        {"tests/study/test_a.py": "import study\n", "tests/test_a.py": ""},
         "tests/test_a.py:1",
+    ),
+    "a test of another folder": (
+        misplaced_tests,
+        {
+            "study/search/a.py": "",
+            "study/searching.py": "",
+            "tests/study/search/test_a.py": "import study.searching\nfrom analysis import x\n",
+        },
+        "tests/study/search/test_a.py:1",
+    ),
+    "a command in the tests of the library": (
+        misplaced_tests,
+        {
+            "analysis/data/a.py": "",
+            "tests/analysis/data/test_a.py": "def test_a(command):\n    from study import cli\n",
+        },
+        "tests/analysis/data/test_a.py:1",
     ),
     "a test folder without code": (misplaced_tests, {"tests/study/gone/test_a.py": ""}, "tests/study/gone/test_a.py:1"),
     "ray in a method": (
@@ -243,7 +270,11 @@ def test_rules_find_nothing_in_an_allowed_tree(tmp_path: Path) -> None:
         "trainables/spec.py": "",
         "study/tracking/x.py": "import mlflow\nimport study.errors\n",
         "study/errors.py": "",
-        "tests/study/tracking/test_x.py": "",
+        "tests/study/tracking/test_x.py": "def f():\n    from study.tracking.x import y\n",
+        "tests/study/tracking/test_y.py": "from study.tracking import x\n",
+        "tests/study/tracking/test_z.py": "def test_z(x, command):\n    command(x)\n",
+        "tests/study/tracking/test_v.py": "from helpers.studies.small import Small\n",
+        "tests/helpers/studies/small.py": 'LINE = ["python", "-m", "study"]\n',
         "tests/test_all.py": "",
     }
     root = tree(tmp_path, allowed)

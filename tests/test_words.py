@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,8 +35,8 @@ BANNED = (
 )
 PATTERN = re.compile(r"\b(" + "|".join(BANNED).replace(" ", r"\s+") + r")\b", re.IGNORECASE)
 
-# Packages whose messages are held to the list.
-HELD_MESSAGES = PACKAGES
+# Keys of stored files, and a reason in rows of earlier versions.
+STORED = ("begun", "beneath", "the worker died without a word")
 
 Text = tuple[str, int, str]
 """The file that a text is in, its first line there, and the text."""
@@ -66,31 +68,40 @@ def texts_of_help() -> Iterator[Text]:
         yield f"robust-study {name}", 1, "\n".join([command.help, *(one.help or "" for one in command.params)])
 
 
-def texts_of_messages(root: Path = ROOT, packages: tuple[str, ...] = HELD_MESSAGES) -> Iterator[Text]:
-    """The string literals of every `raise`, and of every call that prints or makes a `UsageError`."""
+def texts_of_strings(root: Path = ROOT, packages: tuple[str, ...] = PACKAGES) -> Iterator[Text]:
+    """The string literals of the code, except docstrings and `STORED`."""
+    for place, text in texts_of_files(root, packages):
+        tree = ast.parse(text)
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                if node.value not in STORED:
+                    yield place, node.lineno, node.value
+
+
+def texts_of_docstrings(root: Path = ROOT, packages: tuple[str, ...] = PACKAGES) -> Iterator[Text]:
+    """The docstrings of the code, without the names of arguments and attributes, and its comments."""
+    for place, text in texts_of_files(root, packages):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                yield place, node.lineno, re.sub(r"^ +\w+:", "", str(node.value.value), flags=re.MULTILINE)
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                yield place, token.start[0], token.string
+
+
+def texts_of_files(root: Path, packages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
-            seen = set()
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if not isinstance(node, ast.Raise) and not (isinstance(node, ast.Call) and speaks(node.func)):
-                    continue
-                for one in ast.walk(node):
-                    if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in seen:
-                        seen.add(id(one))
-                        yield path.relative_to(root).as_posix(), one.lineno, one.value
-
-
-def speaks(called: ast.expr) -> bool:
-    """Whether a call puts its words before a user: print, console.print, progress.say, notes, UsageError."""
-    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-    return name in {"print", "say", "notes", "UsageError"}
+            yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
 
 
 SOURCES = {
     "pages": texts_of_pages,
     "Makefile": texts_of_makefile,
     "help": texts_of_help,
-    "messages": texts_of_messages,
+    "strings": texts_of_strings,
+    "docstrings and comments": texts_of_docstrings,
 }
 
 
@@ -103,7 +114,8 @@ def test_each_source_is_read() -> None:
     assert len(list(texts_of_pages())) > 15
     assert len(list(texts_of_makefile())) > 8
     assert len(list(texts_of_help())) > 15
-    assert len(list(texts_of_messages(packages=PACKAGES))) > 100
+    assert len(list(texts_of_strings())) > 3000
+    assert len(list(texts_of_docstrings())) > 1000
 
 
 def test_an_offence_is_found_with_its_line() -> None:
@@ -111,18 +123,23 @@ def test_an_offence_is_found_with_its_line() -> None:
     assert offences(iter([("page.md", 1, text)])) == ["page.md:2: is\nsaid", "page.md:3: nobody"]
 
 
-def test_messages_are_what_a_user_reads(tmp_path: Path) -> None:
+def test_strings_are_distinguished_from_docstrings_and_comments(tmp_path: Path) -> None:
     package = tmp_path / "study"
     package.mkdir()
     (package / "module.py").write_text(
         '"""Nobody reads this docstring as a message."""\n'
-        'NAME = "whatever"\n'
+        'KEYS = ("begun", "beneath")\n'
         "def f(console, x):\n"
-        '    """Nor this: begun."""\n'
-        '    console.print(f"trial {x} was begun")\n'
-        '    raise ValueError("a" + "file lacks a row")\n'
+        '    """Nor this.\n\n    Args:\n        begun: It stands.\n    """\n'
+        '    console.print(f"trial {x} was begun")  # whatever it is\n'
+        '    findings.wrong("a" + "file lacks a row")\n'
     )
-    assert sorted(offences(texts_of_messages(tmp_path, ("study",)))) == [
-        "study/module.py:5: begun",
-        "study/module.py:6: lacks",
+    assert sorted(offences(texts_of_strings(tmp_path, ("study",)))) == [
+        "study/module.py:10: lacks",
+        "study/module.py:9: begun",
+    ]
+    assert sorted(offences(texts_of_docstrings(tmp_path, ("study",)))) == [
+        "study/module.py:1: Nobody",
+        "study/module.py:7: stands",
+        "study/module.py:9: whatever",
     ]

@@ -1,1 +1,1 @@
-"""Figures: functions that draw into an axes and return it, and writers that make files."""
+"""Figures: their data, their drawing, and the writers that make files."""

@@ -23,7 +23,7 @@ PRINTED = ("png", "pdf", "svg")
 """Formats of figures for papers; png has 300 dpi."""
 
 _LETTERS = 60
-"""Letters of a legend that stand side by side in a column."""
+"""Letters of a legend that fit side by side in a column."""
 
 _SAMPLE = 5
 """Letters that an entry's sample and gap take."""
@@ -112,7 +112,7 @@ def blank(width: float, height: float, /, *, legend: Sequence[Line2D] = ()) -> F
     Args:
         width: Inches.
         height: Inches, without the legend, which adds its own.
-        legend: Its entries; they stand in as many columns as the width takes.
+        legend: Its entries; they take as many columns as the width takes.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     if not legend:

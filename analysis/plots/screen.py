@@ -46,7 +46,7 @@ def empty_chart(
         height: Pixels.
         rows: Panels below one another.
         columns: Panels side by side.
-        titles: What stands above each panel, row by row; escaped here.
+        titles: The title of each panel, row by row; escaped here.
         more: What else `plotly.subplots.make_subplots` takes.
     """
     figure = make_subplots(rows, columns, subplot_titles=[set_text(title) for title in titles] or None, **more)

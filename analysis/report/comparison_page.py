@@ -45,7 +45,7 @@ def build_comparison(first: Side, second: Side, /, *, reference: Mapping[str, fl
 def _differs(first: Side, second: Side, unlike: list[str]) -> str:
     if unlike:
         verdict = (
-            f"These studies measured different things ({', '.join(unlike)}): their numbers stand beside each other, "
+            f"These studies measured different things ({', '.join(unlike)}): their numbers are shown side by side, "
             "never on one front, and no difference between them is computed."
         )
     else:
@@ -59,16 +59,16 @@ def _differs(first: Side, second: Side, unlike: list[str]) -> str:
 def _fronts(sides: tuple[Side, Side], *, together: bool) -> str:
     figure = fronts_svg([(side.label, side.table) for side in sides], together=together)
     if together:
-        said = "Colour and dashes are the study, shape is the method; large: its front, faint: its other trials."
+        caption = "Colour and dashes are the study, shape is the method; large: its front, faint: its other trials."
     else:
-        said = (
+        caption = (
             "Each study has its own plane, axes and colours. Large, outlined: its front; faint: dominated; hollow: "
             "flagged, stopped early or infeasible."
         )
     ends = [line for side in sides for line in _ends(side)]
     label = "Both fronts on one plane" if together else "The two fronts, each on its own plane"
     shown = f'<figure class="fronts" role="img" aria-label="{escape(label)}">{figure}</figure>'
-    return shown + paragraph(said) + bullets(ends)
+    return shown + paragraph(caption) + bullets(ends)
 
 
 def _ends(side: Side) -> list[str]:
@@ -77,27 +77,27 @@ def _ends(side: Side) -> list[str]:
         return [f"{side.label}: {why_no_front(side.table)}, so no front"]
     rows = front.select(["trial_id", "method", *FRONT]).to_pylist()
     ends = [rows[0], rows[-1]] if len(rows) > 1 else rows
-    said = "; ".join(
+    outermost = "; ".join(
         f"trial {row['trial_id']} ({row['method']}): {row[FRONT[0]]:.3f} clean, {row[FRONT[1]]:.3f} robust"
         for row in ends
     )
-    return [f"{side.label}: {len(rows)} member{'s' * (len(rows) != 1)}, from {said} (val)"]
+    return [f"{side.label}: {len(rows)} member{'s' * (len(rows) != 1)}, from {outermost} (val)"]
 
 
 def _volumes(sides: tuple[Side, Side], reference: Mapping[str, float] | None, unlike: list[str]) -> str:
-    rows, said = [], []
+    rows, notes = [], []
     for side in sides:
         found = front_hypervolume(side.table, reference=reference)
         believed = "" if side.belief is None else str(side.belief.hypervolume(reference=found.reference))
         rows.append((side.label, side.table.num_rows, found.points, found.value, believed))
-        said.append(f"{side.label}: {volume_note(found, FRONT)}")
+        notes.append(f"{side.label}: {volume_note(found, FRONT)}")
     table = TextTable(
         title="Hypervolume over clean and robust accuracy, on validation",
         headings=("study", "trials", "front", "as measured", "of the true accuracies"),
         formats=("", "d", "d", ".4f", ""),
         rows=tuple(rows),
         notes=(
-            *said,
+            *notes,
             "of the true accuracies: with its 95 % interval, the luck of the best estimates taken out; empty without "
             "per-example outcomes. More trials give a larger hypervolume by themselves",
             *(("The two volumes do not compare: the studies measured different things",) if unlike else ()),

@@ -169,14 +169,14 @@ def _other_attacks(row: Mapping[str, Any], on_test: HeldoutResults | None) -> st
 def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_test: HeldoutResults | None) -> Answer:
     again = None if on_test is None else _of(row, on_test)
     if again is not None and again.spread:
-        said = ", ".join(f"{kind} {spread}" for kind, spread in again.spread.items())
+        spreads = ", ".join(f"{kind} {spread}" for kind, spread in again.spread.items())
         count = next(iter(again.spread.values())).seeds
         failed = f"; {again.failed} more failed" if again.failed else ""
         lucky = _beyond_own(again)
         beyond = f"; outside this network's own interval: {', '.join(lucky)}" if lucky else ""
         return Answer(
             "How much is the seed's luck?",
-            f"{count} new seed{'s' * (count != 1)} of these settings on test: {said} (mean ± standard deviation)"
+            f"{count} new seed{'s' * (count != 1)} of these settings on test: {spreads} (mean ± standard deviation)"
             f"{failed}{beyond}",
             "doubt" if lucky else "answered" if count > 1 else "open",
         )

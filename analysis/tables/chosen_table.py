@@ -38,26 +38,26 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def chosen_lines(found: HeldoutResults, /) -> list[Line]:
+def chosen_lines(on_test: HeldoutResults, /) -> list[Line]:
     """Return a line for each member, in the members' order, gaps being train minus test.
 
     The Lipschitz estimate is the one with most images, of the member's own checkpoint at the study's radius.
     """
-    styles = styles_for(one.result["method"] for one in found.members)
-    return [_line(one, found, label=styles[one.result["method"]].label) for one in found.members]
+    styles = styles_for(one.result["method"] for one in on_test.members)
+    return [_line(one, on_test, label=styles[one.result["method"]].label) for one in on_test.members]
 
 
-def _line(one: ConfirmedMember, found: HeldoutResults, *, label: str) -> Line:
+def _line(one: ConfirmedMember, on_test: HeldoutResults, *, label: str) -> Line:
     row, test, epsilon = one.result, one.test, one.result["train_epsilon"]
-    interval, source = found.lipschitz.get(row["trial_id"]), lipschitz_row(row, found.evaluations)
+    interval, source = on_test.lipschitz.get(row["trial_id"]), lipschitz_row(row, on_test.evaluations)
     ends = "" if interval is None else f" [{interval.low:.4g}, {interval.high:.4g}]"
-    remarks = flag_remarks(row, doubts_on_test(row, found.evaluations))
+    remarks = flag_remarks(row, doubts_on_test(row, on_test.evaluations))
     return Line(
         cells=trial_cells(row, label=label)
         | {
             "train_epsilon": epsilon,
             "radius": None if epsilon is None else radius(epsilon),
-            "chosen": "front" if row["trial_id"] in found.chosen else "by name",
+            "chosen": "front" if row["trial_id"] in on_test.chosen else "by name",
             "split": "test",
             "examples": None if test is None else test["examples"],
             "lipschitz": one.lipschitz,
@@ -71,39 +71,39 @@ def _line(one: ConfirmedMember, found: HeldoutResults, *, label: str) -> Line:
     )
 
 
-def chosen_table(found: HeldoutResults, /) -> TextTable:
+def chosen_table(on_test: HeldoutResults, /) -> TextTable:
     """Return the members in the paper's columns on test; the choice is not changed."""
     return line_table(
         "Chosen on validation, in the paper's columns on test",
-        chosen_lines(found),
+        chosen_lines(on_test),
         _HEADINGS,
         formats={"dropout": ".3g"},
         notes=(
             "fractions with 95 % intervals of the examples (Wilson; gaps by Newcombe's, Lipschitz mean ± 1.96 standard "
             "errors); gap: train - test; adv. gap: adv. train - adv. test",
-            f"adv.: {_measured(found)}; Lipschitz: mean, {LOWER_BOUND}",
-            *curse_lines(found),
-            *([f"chosen on validation too, not measured on test: {', '.join(found.waiting)}"] if found.waiting else []),
-            _provenance(found),
+            f"adv.: {_measured(on_test)}; Lipschitz: mean, {LOWER_BOUND}",
+            *curse_lines(on_test),
+            *[f"chosen on validation too, not measured on test: {', '.join(on_test.waiting)}"] * bool(on_test.waiting),
+            _provenance(on_test),
         ),
     )
 
 
-def write_chosen_table(found: HeldoutResults, out_dir: str | Path, /) -> list[Path]:
+def write_chosen_table(on_test: HeldoutResults, out_dir: str | Path, /) -> list[Path]:
     """Write the table as `table_test.md`, `.tex`, `.csv` and `.parquet`, the last two with interval ends as columns.
 
     Returns:
         The files written.
     """
-    return write_forms(chosen_table(found), line_columns(chosen_lines(found), _COLUMNS), out_dir, name=NAME)
+    return write_forms(chosen_table(on_test), line_columns(chosen_lines(on_test), _COLUMNS), out_dir, name=NAME)
 
 
-def _measured(found: HeldoutResults) -> str:
-    tests = [one.test for one in found.members if one.test is not None]
+def _measured(on_test: HeldoutResults) -> str:
+    tests = [one.test for one in on_test.members if one.test is not None]
     return " | ".join(dict.fromkeys(map(settings_phrase, tests))) or _OTHERWISE
 
 
-def _provenance(found: HeldoutResults) -> str:
-    rows = [one.result for one in found.members]
+def _provenance(on_test: HeldoutResults) -> str:
+    rows = [one.result for one in on_test.members]
     parts = [", ".join(dict.fromkeys(str(row[name]) for row in rows)) for name in ("study", "dataset", "model")]
-    return f"study {parts[0]} · {parts[1]} · {parts[2]} · {uses_lines(found.evaluations)[0]}"
+    return f"study {parts[0]} · {parts[1]} · {parts[2]} · {uses_lines(on_test.evaluations)[0]}"

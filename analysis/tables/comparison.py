@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from analysis.data.nested import flat
 from analysis.data.results import Table
 from analysis.data.schema import RESULT
 from analysis.statistics.front_posterior import FrontPosterior
@@ -58,9 +59,8 @@ def differences(first: Side, second: Side, /) -> TextTable:
         for name in columns
         if _values(first.table, name) != _values(second.table, name)
     ]
-    versions = [_versions(side.table) for side in (first, second)]
-    rows += [("versions", *line) for line in _changed(*versions)]
-    configs = [_flat({key: value for key, value in side.config.items() if key not in _OWN}) for side in (first, second)]
+    rows += [("versions", *line) for line in _changed(_versions(first.table), _versions(second.table))]
+    configs = [_settings(side) for side in (first, second)]
     if all(configs):
         rows += [("config", *line) for line in _changed(*configs)]
     return TextTable(
@@ -80,8 +80,8 @@ def paired_lines(first: Side, second: Side, /) -> TextTable:
     parts = (levels[:cut], levels[cut:])
     lines = [
         replace(line, cells={**line.cells, "study": side.label})
-        for side, mine in zip(sides, parts, strict=True)
-        for line in paper_lines(side.table, levels=mine)
+        for side, own_levels in zip(sides, parts, strict=True)
+        for line in paper_lines(side.table, levels=own_levels)
     ]
     return line_table(
         "Per method and dropout: each study's trial with the highest validation robust accuracy",
@@ -137,13 +137,13 @@ def _paired(
     if len(first.index) != len(second.index) or (first.index != second.index).any():
         return None
     places = (first.trials.index(trials[0]), second.trials.index(trials[1]))
-    found = []
+    differences = []
     for old, new in ((first.clean, second.clean), (first.robust, second.robust)):
         before, after = old[places[0]], new[places[1]]
         gained, lost, n = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
         low, high = paired_difference_interval(gained, lost, n)
-        found.append(Estimate(value=(gained - lost) / n, low=float(low), high=float(high)))
-    return found[0], found[1]
+        differences.append(Estimate(value=(gained - lost) / n, low=float(low), high=float(high)))
+    return differences[0], differences[1]
 
 
 def _values(table: Table, name: str) -> set[Any]:
@@ -155,27 +155,21 @@ def _shown(table: Table, name: str) -> str:
 
 
 def _versions(table: Table) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
+    versions_of: dict[str, set[str]] = {}
     for text in _values(table, "versions"):
         for name, version in json.loads(text).items():
-            found.setdefault(name, set()).add(str(version))
-    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
+            versions_of.setdefault(name, set()).add(str(version))
+    return {name: ", ".join(sorted(versions)) for name, versions in versions_of.items()}
 
 
-def _flat(tree: Mapping[str, Any], *, above: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, above=f"{above}{key}.")
-        else:
-            found[f"{above}{key}"] = json.dumps(value)
-    return found
+def _settings(side: Side) -> dict[str, str]:
+    tree = {key: value for key, value in side.config.items() if key not in _OWN}
+    return {key: json.dumps(value) for key, value in flat(tree).items() if value != {}}
 
 
 def _changed(first: Mapping[str, str], second: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    names = dict.fromkeys([*first, *second])
     return [
         (name, first.get(name, MISSING), second.get(name, MISSING))
-        for name in names
+        for name in dict.fromkeys([*first, *second])
         if first.get(name, MISSING) != second.get(name, MISSING)
     ]

@@ -64,20 +64,20 @@ def front_table(
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
     members = front_of(table, objectives=objectives)
-    told = all(row["trial_id"].startswith(f"{row['study']}/") for row in members.to_pylist())
-    several = len(set(table["study"].to_pylist())) > 1 and not told
-    known = belief if tuple(objectives) == FRONT else None
+    prefixed = all(row["trial_id"].startswith(f"{row['study']}/") for row in members.to_pylist())
+    several = len(set(table["study"].to_pylist())) > 1 and not prefixed
+    posterior = belief if tuple(objectives) == FRONT else None
     columns: tuple[Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
     columns += tuple(one for entry in FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
     columns += _extra(objectives)
-    if known:
-        probabilities = known.probabilities()
+    if posterior:
+        probabilities = posterior.probabilities()
         columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
     volume = front_hypervolume(table, objectives=objectives, reference=reference)
     knee = knee_of(members, objectives=objectives)
-    truly = f"; of the true accuracies {known.hypervolume(reference=volume.reference)}" if known else ""
+    truly = f"; of the true accuracies {posterior.hypervolume(reference=volume.reference)}" if posterior else ""
     notes = [volume_note(volume, objectives) + truly + (f"; knee: trial {knee}" if knee else "")]
-    notes += _uncertainty_notes(members, intervals=intervals, belief=known)
+    notes += _uncertainty_notes(members, intervals=intervals, belief=posterior)
     if table.num_rows:
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
@@ -145,7 +145,7 @@ def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontPosterio
         )
         off = {
             trial: chance
-            for trial, chance in sorted(belief.probabilities().items(), key=lambda found: -found[1])
+            for trial, chance in sorted(belief.probabilities().items(), key=lambda entry: -entry[1])
             if chance >= LIKELY and trial not in members["trial_id"].to_pylist()
         }
         named = [f"{trial} ({chance:.2f})" for trial, chance in list(off.items())[:MOST_NAMED]]
@@ -182,13 +182,7 @@ def _extra(objectives: Sequence[str]) -> tuple[Column, ...]:
     )
 
 
-def pareto_csv(
-    table: Table,
-    /,
-    *,
-    objectives: Sequence[str] = FRONT,
-    belief: FrontPosterior | None = None,
-) -> str:
+def pareto_csv(table: Table, /, *, objectives: Sequence[str] = FRONT, belief: FrontPosterior | None = None) -> str:
     """Return all rows of a result table as CSV, without times and machines.
 
     First come `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
@@ -214,8 +208,8 @@ def _ends(accuracy: float | None, examples: int | None) -> tuple[float | None, f
     """Return the ends of an accuracy's 95 % Wilson interval, None where it is not known."""
     if accuracy is None or not math.isfinite(accuracy) or not examples:
         return None, None
-    found = accuracy_estimate(accuracy, examples)
-    return found.low, found.high
+    estimate = accuracy_estimate(accuracy, examples)
+    return estimate.low, estimate.high
 
 
 def method_fronts_table(
@@ -237,16 +231,16 @@ def method_fronts_table(
     """
     fronts = fronts_by(table, "method", objectives=objectives)
     trials = table["method"].to_pylist()
-    found: list[tuple[float, str, Table]] = []
+    measured: list[tuple[float, str, Table]] = []
     for method, members in fronts.items():
         volume = front_hypervolume(members, objectives=objectives, reference=reference)
-        found.append((volume.value, method, members))
+        measured.append((volume.value, method, members))
     return TextTable(
         title="Fronts of each method alone",
         headings=("method", "trials", "members", "hypervolume"),
         formats=("", "d", "", ".4f"),
         rows=tuple(
             (method, trials.count(method), ", ".join(members["trial_id"].to_pylist()), volume)
-            for volume, method, members in sorted(found, key=lambda one: -one[0])
+            for volume, method, members in sorted(measured, key=lambda one: -one[0])
         ),
     )

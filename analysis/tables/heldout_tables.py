@@ -15,13 +15,13 @@ from analysis.tables.text_table import TextTable
 from analysis.wording import LOWER_BOUND, own_parameters, radius
 
 
-def confirmation_table(found: Sequence[ConfirmedMember], /, *, notes: Sequence[str] = ()) -> TextTable:
+def confirmation_table(members: Sequence[ConfirmedMember], /, *, notes: Sequence[str] = ()) -> TextTable:
     """Return validation, test, winner's curse and spread between seeds.
 
     Three lines per member: clean and robust accuracy, and the mean local Lipschitz estimate.
     """
     cells = []
-    for one in found:
+    for one in members:
         row, test = one.result, one.test
         for kind in KINDS:
             spread, curse = one.spread.get(kind), one.curse.get(kind)
@@ -115,12 +115,12 @@ def _radius(row: Row, trial: Row) -> str:
     return radius(row["epsilon"]) + (f" in {norm}" if norm != trial.get("norm", norm) else "")
 
 
-def on_test_table(found: HeldoutResults, /) -> TextTable:
+def on_test_table(on_test: HeldoutResults, /) -> TextTable:
     """Return the members' validation and test values, a line each; the choice is not changed."""
-    styles = styles_for(one.result["method"] for one in found.members)
+    styles = styles_for(one.result["method"] for one in on_test.members)
     cells = []
-    for one in found.members:
-        row, test, strong = one.result, one.test, strongest(one.result, found.evaluations)
+    for one in on_test.members:
+        row, test, strong = one.result, one.test, strongest(one.result, on_test.evaluations)
         cells.append(
             (
                 row["trial_id"],
@@ -130,11 +130,11 @@ def on_test_table(found: HeldoutResults, /) -> TextTable:
                 *(cell for kind in KINDS for cell in (row[f"val_{kind}_accuracy"], _value(test, kind))),
                 "" if strong is None else f"{attack_name(strong)}, {strong['examples']} images",
                 _value(strong, "robust"),
-                _on_the_same(one, strong, found),
+                _on_the_same(one, strong, on_test),
                 one.lipschitz,
                 *(f"{seeds} ({seeds.seeds})" if (seeds := one.spread.get(kind)) else "" for kind in KINDS),
                 _seeds_lipschitz(one.seeds_lipschitz),
-                "front" if row["trial_id"] in found.chosen else "by name",
+                "front" if row["trial_id"] in on_test.chosen else "by name",
             )
         )
     headings = ("trial", "method", "dropout", "strength", "clean (val)", "clean (test)", "robust (val)")
@@ -147,21 +147,21 @@ def on_test_table(found: HeldoutResults, /) -> TextTable:
         notes=(
             "95 % Wilson intervals of the examples; robust (val) and (test) are of one checkpoint under one attack",
             "seeds: mean ± standard deviation of n new seeds of the same settings, on test",
-            *curse_lines(found),
-            *_fewer_images(found),
-            *_doubts(found),
-            *([f"chosen on validation too, not measured on test: {', '.join(found.waiting)}"] if found.waiting else []),
+            *curse_lines(on_test),
+            *_fewer_images(on_test),
+            *_doubts(on_test),
+            *[f"chosen on validation too, not measured on test: {', '.join(on_test.waiting)}"] * bool(on_test.waiting),
         ),
     )
 
 
-def _fewer_images(found: HeldoutResults) -> list[str]:
+def _fewer_images(on_test: HeldoutResults) -> list[str]:
     """Describe the accuracy under the like-for-like attack on the images of stronger attacks, if those differ."""
     accuracies = []
-    for one in found.members:
+    for one in on_test.members:
         trial = one.result["trial_id"]
-        if trial in found.same_images and one.test is not None:
-            like_for_like, strong = found.same_images[trial], strongest(one.result, found.evaluations)
+        if trial in on_test.same_images and one.test is not None:
+            like_for_like, strong = on_test.same_images[trial], strongest(one.result, on_test.evaluations)
             accuracy = "not known" if like_for_like is None else f"{like_for_like:.4f}"
             if strong is not None:
                 clean = f"clean accuracy {strong['clean_accuracy']:.4f}"
@@ -172,18 +172,18 @@ def _fewer_images(found: HeldoutResults) -> list[str]:
     return [f"robust (test, strongest) is on other images than robust (test), whose attack gives on those: {listed}"]
 
 
-def _on_the_same(one: ConfirmedMember, strong: Row | None, found: HeldoutResults) -> str:
+def _on_the_same(one: ConfirmedMember, strong: Row | None, on_test: HeldoutResults) -> str:
     """Return clean and like-for-like robust accuracy on the strongest attack's images, if those differ."""
     trial = one.result["trial_id"]
-    if strong is None or (one.test is not None and trial not in found.same_images):
+    if strong is None or (one.test is not None and trial not in on_test.same_images):
         return ""
-    like_for_like = found.same_images.get(trial)
+    like_for_like = on_test.same_images.get(trial)
     attack = "" if like_for_like is None or one.test is None else f", {attack_name(one.test)} {like_for_like:.3f}"
     return f"clean {strong['clean_accuracy']:.3f}{attack}"
 
 
-def _doubts(found: HeldoutResults) -> list[str]:
-    flagged = {one.result["trial_id"]: doubts_on_test(one.result, found.evaluations) for one in found.members}
+def _doubts(on_test: HeldoutResults) -> list[str]:
+    flagged = {one.result["trial_id"]: doubts_on_test(one.result, on_test.evaluations) for one in on_test.members}
     named = [f"{trial}: {', '.join(flags)}" for trial, flags in flagged.items() if flags]
     return [f"flagged on test: {'; '.join(named)}"] if named else []
 

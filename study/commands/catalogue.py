@@ -159,15 +159,15 @@ def _with_unit(doc: str, unit: str) -> str:
 def templates() -> dict[Path, str]:
     """Return the files that start a cluster, to be copied and filled in, each with what it is."""
     folder = Path(str(resources.files("study") / "cluster" / "templates"))
-    found = {}
+    comments_of = {}
     for path in sorted(folder.iterdir()):
         comments = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
-        found[path] = next(comments).removeprefix("# ")
-    return found
+        comments_of[path] = next(comments).removeprefix("# ")
+    return comments_of
 
 
 def _templates() -> str:
-    return "\n".join(f"{path}\n    {said}" for path, said in templates().items())
+    return "\n".join(f"{path}\n    {comment}" for path, comment in templates().items())
 
 
 KINDS: dict[str, Callable[[], Table | str]] = {

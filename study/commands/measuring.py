@@ -82,8 +82,8 @@ def evaluate(
 
         common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": checkpoint or "last"}
         common |= {"norm": norm, "epsilon": radius, "address": address}
-        ask = EvaluationRequest(**common, steps=steps, restarts=restarts)
-        evaluate_study(study_dir, ask, as_json=as_json)
+        request = EvaluationRequest(**common, steps=steps, restarts=restarts)
+        evaluate_study(study_dir, request, as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
         from study.evaluation.checkpoint import evaluate_checkpoint
@@ -125,10 +125,10 @@ def confirm(
     from study.evaluation.confirm import confirm as start
     from study.evaluation.study_trials import EvaluationRequest
 
-    ask = EvaluationRequest(
+    request = EvaluationRequest(
         front=True, trials=(), most=most, attacks=(), limit=limit, address=address, data_root=data_root
     )
-    start(study_dir, ask, seeds=seeds, as_json=as_json)
+    start(study_dir, request, seeds=seeds, as_json=as_json)
 
 
 @app.command()

@@ -179,8 +179,8 @@ def report(
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's folder, or an exported .parquet file.")],
-    second: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="The study to compare it with.")],
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A study's folder, or an exported .parquet file.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="The study to compare it with, likewise.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page. [default: comparison.html in the working folder]")
     ] = None,

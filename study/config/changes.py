@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from analysis.data.nested import flat
 from study.config.schema import StudyConfig
 from study.errors import UsageError
 from trainables.settings import with_former_values
@@ -22,14 +23,6 @@ HARMLESS = (
     "tracking",
 )
 """Keys, and sections of keys, that set how much is run and where, not what is measured or proposed."""
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "", /) -> dict[str, Any]:
-    """Return nested values by their dotted keys."""
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return values
 
 
 def check_unchanged(

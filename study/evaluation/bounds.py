@@ -61,18 +61,18 @@ def certificates(jobs: Sequence[MeasurementJob], data: ImageData, /) -> dict[str
     from trainables.evaluation.checkpoint import certify_checkpoint
 
     first = {job.row["trial_id"]: job for job in reversed(jobs)}
-    measured = {trial: first[trial].wanted for trial in reversed(first) if first[trial].done}
-    found = {}
+    measured = {trial: first[trial].spec for trial in reversed(first) if first[trial].done}
+    proofs = {}
     with StageProgress() as progress:
-        for trial, wanted in measured.items():
-            count = min(CERTIFIED_EXAMPLES, wanted.examples)
+        for trial, spec in measured.items():
+            count = min(CERTIFIED_EXAMPLES, spec.examples)
             progress.report(f"certify trial {trial}", 0, count)
             try:
-                found[trial] = certify_checkpoint(replace(wanted, examples=count), data)
+                proofs[trial] = certify_checkpoint(replace(spec, examples=count), data)
             except (UnsupportedModuleError, CheckpointError, OSError) as error:
                 notes().print(f"no certified bounds of trial {trial}: {error}")
             progress.report(f"certify trial {trial}", count, count)
-    return found
+    return proofs
 
 
 def certified_trials(
@@ -86,34 +86,34 @@ def certified_trials(
     from analysis.data.schema import ResultsError
     from analysis.heldout.measurements import examples_file
 
-    found = []
+    trials = []
     for trial, certificate in certificates.items():
         done = [job for job in jobs if job.done and job.row["trial_id"] == trial]
-        wanted = done[0].wanted
+        spec = done[0].spec
         try:
             outcomes = [read_examples(examples_file(job.folder, job.key)) for job in done]
         except (ResultsError, OSError) as error:
             notes().print(f"no certified bounds of trial {trial}: {error}")
             continue
         robust = [table["robust_correct"].to_numpy(zero_copy_only=False) for table in outcomes]
-        estimated = wanted.lipschitz.examples if wanted.lipschitz is not None and wanted.epsilon > 0 else 0
+        estimated = spec.lipschitz.examples if spec.lipschitz is not None and spec.epsilon > 0 else 0
         lipschitz = outcomes[0]["lipschitz"].to_numpy(zero_copy_only=False)[:estimated]
         values = bracket(certificate, robust=np.logical_and.reduce(robust), lipschitz=lipschitz)
-        found.append(
+        trials.append(
             {
                 "trial_id": trial,
                 "checkpoint": done[0].checkpoint,
-                "norm": wanted.norm,
-                "epsilon": wanted.epsilon,
-                "attacks": [job.wanted.attack for job in done],
+                "norm": spec.norm,
+                "epsilon": spec.epsilon,
+                "attacks": [job.spec.attack for job in done],
                 "certified_lipschitz_examples": min(values["certified_examples"], len(lipschitz)),
                 **values,
             }
         )
-    return found
+    return trials
 
 
-def bounds_table(found: Sequence[Mapping[str, Any]], /) -> TextTable:
+def bounds_table(trials: Sequence[Mapping[str, Any]], /) -> TextTable:
     """Return the bounds of trials, as `certified_trials` gives them, as a table."""
     from analysis.tables.text_table import TextTable
     from analysis.wording import LOWER_BOUND
@@ -124,10 +124,10 @@ def bounds_table(found: Sequence[Mapping[str, Any]], /) -> TextTable:
             one["robust_accuracy_worst_case_of_these"], one["certified_lipschitz_examples"],
             one.get("lipschitz_mean_of_these"), one.get("certified_lipschitz_mean"), ", ".join(one["attacks"]),
         )
-        for one in found
+        for one in trials
     ]  # fmt: skip
     headings = ("trial", "weights", "images", "robust, certified", "robust, found")
-    first = found[0]
+    first = trials[0]
     return TextTable(
         title=f"Certified on test, within {first['epsilon']:.6g} in {first['norm']}",
         headings=(*headings, "Lipschitz images", "Lipschitz, found", "Lipschitz, certified", "attacks"),

@@ -48,7 +48,7 @@ class Evaluation:
     @property
     def standing(self) -> NDArray[np.bool_]:
         """Images that are correct under every attack, (n,)."""
-        standing = [found.robust.cpu().numpy() for found in self.attacks.values()]
+        standing = [attack.robust.cpu().numpy() for attack in self.attacks.values()]
         under_all: NDArray[np.bool_] = np.logical_and.reduce([self.measures.robust_correct, *standing])
         return under_all
 
@@ -60,15 +60,15 @@ def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None
         UsageError: A study's own checkpoint; no such checkpoint, model or data set, or ones that do not fit each other.
     """
     model, images, labels = prepare(request)
-    found = _measure(request, model, images, labels)
+    evaluation = _measure(request, model, images, labels)
     if request.examples is not None:
-        correct = {"clean": found.measures.clean_correct, "pgd": found.measures.robust_correct}
-        correct |= {name: one.robust.cpu().numpy() for name, one in found.attacks.items()}
-        write_examples(request.examples, correct, found.lipschitz, found.certificate)
+        correct = {"clean": evaluation.measures.clean_correct, "pgd": evaluation.measures.robust_correct}
+        correct |= {name: one.robust.cpu().numpy() for name, one in evaluation.attacks.items()}
+        write_examples(request.examples, correct, evaluation.lipschitz, evaluation.certificate)
     if as_json:
-        results().print_json(data=_as_dict(request, found))
+        results().print_json(data=_as_dict(request, evaluation))
     else:
-        _print(request, found)
+        _print(request, evaluation)
 
 
 def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
@@ -82,17 +82,17 @@ def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
         UsageError: Unknown attack, or one whose package is missing.
     """
     try:
-        wanted = tuple(ATTACKS) if name == ALL else (ATTACKS.check(name),)
+        attacks = tuple(ATTACKS) if name == ALL else (ATTACKS.check(name),)
     except UnknownNameError as error:
         raise UsageError(f"--attack: {error}, or {ALL}") from error
-    for attack in wanted:
+    for attack in attacks:
         try:
             require_package(attack)
         except MissingExtraError as error:
             if name != ALL:
                 raise UsageError(str(error)) from error
             notes().print(f"left out: {error}")
-            wanted = tuple(other for other in wanted if other != attack)
+            attacks = tuple(other for other in attacks if other != attack)
             continue
         try:
             loaded = ATTACKS.load(attack)
@@ -100,7 +100,7 @@ def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
             raise UsageError(f"--attack: {error}") from error
         if not callable(loaded):
             raise UsageError(f"--attack {attack} must be a function, got {type(loaded).__name__}")
-    return tuple(attack for attack in wanted if attack not in always)
+    return tuple(attack for attack in attacks if attack not in always)
 
 
 def parse_radius(text: str, /) -> float:
@@ -144,7 +144,7 @@ def _measure(request: CheckpointRequest, model: nn.Module, images: Tensor, label
             for name in request.attacks
         }
         certificate = _certificate(request, model, images, labels, report=report)
-    flags = set(measures.flags).union(*(found.flags for found in others.values()))
+    flags = set(measures.flags).union(*(attack.flags for attack in others.values()))
     return Evaluation(measures, estimates[0], certificate, {"fgsm": fgsm, **others}, tuple(sorted(flags)))
 
 
@@ -159,18 +159,18 @@ def _certificate(
     count = min(CERTIFIED_EXAMPLES, len(images))
     report("certify", 0, count)
     try:
-        found = certify(model, images[:count], labels[:count], threat=ThreatModel(request.norm, request.epsilon))
+        certificate = certify(model, images[:count], labels[:count], threat=ThreatModel(request.norm, request.epsilon))
     except UnsupportedModuleError as error:
         notes().print(f"no certified bounds: {error}")
         return None
     report("certify", count, count)
-    return found
+    return certificate
 
 
-def _accuracies(found: Evaluation) -> dict[str, tuple[float, float]]:
+def _accuracies(evaluation: Evaluation) -> dict[str, tuple[float, float]]:
     """Return each attack's robust accuracy and the seconds it took, weakest attack first."""
-    values = {name: (float(one.robust.double().mean()), one.seconds) for name, one in found.attacks.items()}
-    pgd = (float(found.measures.robust_correct.mean()), found.measures.seconds_attack)
+    values = {name: (float(one.robust.double().mean()), one.seconds) for name, one in evaluation.attacks.items()}
+    pgd = (float(evaluation.measures.robust_correct.mean()), evaluation.measures.seconds_attack)
     return {"fgsm": values.pop("fgsm"), "pgd": pgd, **values}
 
 
@@ -178,7 +178,7 @@ def _settings(request: CheckpointRequest, attack: str) -> str:
     from trainables.attacks.square import QUERIES
 
     budget = f"{request.steps} steps x {request.restarts} restarts"
-    known = {
+    budgets = {
         "fgsm": "1 step from the image",
         "reachable_targets": f"{budget} towards each class within reach",
         "multi_targeted": f"{budget} towards each wrong class",
@@ -186,20 +186,20 @@ def _settings(request: CheckpointRequest, attack: str) -> str:
         "apgd_t": f"{budget} towards each of the likeliest wrong classes",
         "autoattack": f"standard set on what PGD ({budget}) leaves",
     }
-    return known.get(attack, budget)
+    return budgets.get(attack, budget)
 
 
-def _as_dict(request: CheckpointRequest, found: Evaluation) -> dict[str, Any]:
+def _as_dict(request: CheckpointRequest, evaluation: Evaluation) -> dict[str, Any]:
     from trainables.evaluation.flags import FLAGS
 
-    summary, lipschitz = found.measures.summary(), LipschitzSpec()
-    accuracies = _accuracies(found)
+    summary, lipschitz = evaluation.measures.summary(), LipschitzSpec()
+    accuracies = _accuracies(evaluation)
     return {
         "checkpoint": str(request.checkpoint),
         "model": request.model,
         "dataset": request.dataset,
         "split": "test",
-        "examples": len(found.measures.clean_correct),
+        "examples": len(evaluation.measures.clean_correct),
         "norm": request.norm,
         "epsilon": request.epsilon,
         "seed": SEED,
@@ -208,22 +208,22 @@ def _as_dict(request: CheckpointRequest, found: Evaluation) -> dict[str, Any]:
         "clean_accuracy": summary["clean_accuracy"],
         "loss": summary["loss"],
         "robust_accuracy": {name: accuracy for name, (accuracy, _) in accuracies.items()},
-        "robust_accuracy_worst_case": float(found.standing.mean()),
+        "robust_accuracy_worst_case": float(evaluation.standing.mean()),
         "seconds": {name: seconds for name, (_, seconds) in accuracies.items()},
-        "lipschitz_examples": len(found.measures.lipschitz),
+        "lipschitz_examples": len(evaluation.measures.lipschitz),
         "lipschitz_steps": lipschitz.steps,
         "lipschitz_restarts": lipschitz.restarts,
         **{name: value for name, value in summary.items() if name.startswith("lipschitz")},
-        **_certified(found),
-        "flags": {flag: FLAGS[flag] for flag in found.flags},
+        **_certified(evaluation),
+        "flags": {flag: FLAGS[flag] for flag in evaluation.flags},
     }
 
 
-def _certified(found: Evaluation) -> dict[str, float]:
+def _certified(evaluation: Evaluation) -> dict[str, float]:
     """Return what is proved of the first images, beside what was found on the same ones; empty where nothing is."""
-    if found.certificate is None:
+    if evaluation.certificate is None:
         return {}
-    return bracket(found.certificate, robust=found.standing, lipschitz=found.measures.lipschitz)
+    return bracket(evaluation.certificate, robust=evaluation.standing, lipschitz=evaluation.measures.lipschitz)
 
 
 def write_examples(
@@ -244,10 +244,7 @@ def write_examples(
         tensors |= {"lipschitz": lipschitz.raw, "lipschitz_scale_free": lipschitz.scale_free}
         tensors |= {"witness": lipschitz.points, "witness_scale_free": lipschitz.points_scale_free}
     if certificate is not None:
-        tensors |= {
-            "certified": certificate.certified_correct,
-            "certified_lipschitz": certificate.lipschitz_upper,
-        }
+        tensors |= {"certified": certificate.certified_correct, "certified_lipschitz": certificate.lipschitz_upper}
     arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
     arrays |= correct
     with path.open("wb") as file:
@@ -255,31 +252,31 @@ def write_examples(
     notes().print(f"wrote {path}")
 
 
-def _print(request: CheckpointRequest, found: Evaluation) -> None:
+def _print(request: CheckpointRequest, evaluation: Evaluation) -> None:
     from trainables.evaluation.flags import FLAGS
 
-    console, summary, lipschitz = results(), found.measures.summary(), LipschitzSpec()
-    images = len(found.measures.clean_correct)
+    console, summary, lipschitz = results(), evaluation.measures.summary(), LipschitzSpec()
+    images = len(evaluation.measures.clean_correct)
     console.print(f"{request.checkpoint}: {request.model} on {request.dataset}, the first {images} test images")
     console.print(f"within {request.epsilon:.6g} in {request.norm}")
     table = Table("measure", "value", "how")
     table.add_row("clean accuracy", f"{summary['clean_accuracy']:.4f}", "")
-    for name, (accuracy, seconds) in _accuracies(found).items():
+    for name, (accuracy, seconds) in _accuracies(evaluation).items():
         table.add_row(f"under {name}", f"{accuracy:.4f}", f"{_settings(request, name)} · {duration(seconds)}")
     table.add_row(
-        "under all of them", f"{found.standing.mean():.4f}", "each image counts as its worst attack leaves it"
+        "under all of them", f"{evaluation.standing.mean():.4f}", "each image counts as its worst attack leaves it"
     )
-    budget = f"{len(found.measures.lipschitz)} images, {lipschitz.steps} steps x {lipschitz.restarts} restarts"
+    budget = f"{len(evaluation.measures.lipschitz)} images, {lipschitz.steps} steps x {lipschitz.restarts} restarts"
     for name, value in summary.items():
         if name.startswith("lipschitz"):
             shown = "undefined" if value is None else f"{value:.5g}"
             table.add_row(name.replace("_", " "), shown, f"empirical lower bound · {budget}")
-    certified = _certified(found)
+    certified = _certified(evaluation)
     first = f"first {certified.pop('certified_examples', 0):g} images"
     for name, value in certified.items():
         how = f"found on the {first}" if name.endswith("of_these") else f"proved bound · {first}"
         table.add_row(name.replace("_", " ").replace("of these", "there"), f"{value:.5g}", how)
     console.print(table)
-    console.print("no flags" if not found.flags else "flags:")
-    for flag in found.flags:
+    console.print("no flags" if not evaluation.flags else "flags:")
+    for flag in evaluation.flags:
         console.print(f"  {flag}: {FLAGS[flag]}")

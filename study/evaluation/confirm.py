@@ -22,7 +22,7 @@ from study.evaluation.study_trials import EvaluationRequest, data_with_test, job
 from trainables.seeding import derive
 
 
-def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: bool) -> None:
+def confirm(study_dir: Path, request: EvaluationRequest, /, *, seeds: int, as_json: bool) -> None:
     """Train chosen members with new seeds, measure those and the members themselves on test, and print both.
 
     Run again, it goes on where it was stopped, or adds what more seeds or members ask for. Exit code 1 when a seed
@@ -30,7 +30,7 @@ def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: 
 
     Args:
         study_dir: The study's folder.
-        ask: The members, the test images, the data set's place here, and the Ray cluster; the study's own when None.
+        request: The members, the test images, the data set's place here, the Ray cluster; the study's own when None.
         seeds: New seeds for each member.
         as_json: Print one JSON object instead of a table.
 
@@ -41,7 +41,7 @@ def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: 
     from study.tracking.tracker import known_study_id
 
     config = open_config(study_dir)
-    members = chosen_members(study_dir, read_rows([study_dir]), most=ask.most)
+    members = chosen_members(study_dir, read_rows([study_dir]), most=request.most)
     folder = study_dir / FOLDER
     folder.mkdir(exist_ok=True)
     with only_driver(folder):
@@ -49,16 +49,16 @@ def confirm(study_dir: Path, ask: EvaluationRequest, /, *, seeds: int, as_json: 
         plan = extend_plan(before, config, study_dir, members, seeds=seeds)
         if len(plan) > len(before):
             plan.write(folder)  # before anything is trained
-        own = confirm_config(config, plan, ask)
+        own = confirm_config(config, plan, request)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
         _train(own, folder)
-    problems = _measure(study_dir, config, own, members, ask)
+    problems = _measure(study_dir, config, own, members, request)
     show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
 
 
-def confirm_config(config: StudyConfig, plan: Plan, ask: EvaluationRequest, /) -> StudyConfig:
+def confirm_config(config: StudyConfig, plan: Plan, request: EvaluationRequest, /) -> StudyConfig:
     """Return the config of the confirmation: the study's, with a plan in place of its search."""
     search: SearchConfig = config.search.model_copy(
         update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
@@ -70,17 +70,17 @@ def confirm_config(config: StudyConfig, plan: Plan, ask: EvaluationRequest, /) -
         # every network is still to be measured on test
         "storage": config.storage.model_copy(update={"keep": "all"}),
     }
-    if ask.address is not None:
-        changes["cluster"] = config.cluster.model_copy(update={"address": ask.address})
-    if ask.data_root is not None:
-        changes["dataset"] = replace(config.dataset, root=str(ask.data_root.expanduser().resolve()))
+    if request.address is not None:
+        changes["cluster"] = config.cluster.model_copy(update={"address": request.address})
+    if request.data_root is not None:
+        changes["dataset"] = replace(config.dataset, root=str(request.data_root.expanduser().resolve()))
     return config.model_copy(update=changes)
 
 
 def extend_plan(
     plan: Plan, config: StudyConfig, study_dir: Path, members: Sequence[Mapping[str, Any]], /, *, seeds: int
 ) -> Plan:
-    """Return the plan with whatever it lacks of so many seeds for each member; nothing is taken out or changed.
+    """Return the plan with the missing seeds of each member added; nothing is taken out or changed.
 
     The first new seed of every member comes before anyone's second, so that a plan cut short is a balanced one.
 
@@ -93,10 +93,9 @@ def extend_plan(
     """
     from study.search.optuna_study import open_search
 
-    known = {replica.trial_id for replica in plan.replicas}
+    planned = {replica.trial_id for replica in plan.replicas}
     taken = {row["seed"] for row in members}
-    wanted = [(row, repeat) for repeat in range(1, seeds + 1) for row in members]
-    missing = [(row, repeat) for row, repeat in wanted if _replica_id(row, repeat) not in known]
+    missing = [(row, n) for n in range(1, seeds + 1) for row in members if _replica_id(row, n) not in planned]
     search = open_search(config, study_dir) if missing else None
     added = [_replica(config, search, row, repeat=repeat, taken=taken) for row, repeat in missing]
     return Plan((*plan.replicas, *added), plan.parent_study_id)
@@ -168,7 +167,11 @@ def _train(config: StudyConfig, folder: Path) -> None:
 
 
 def _measure(
-    study_dir: Path, config: StudyConfig, own: StudyConfig, members: Sequence[dict[str, Any]], ask: EvaluationRequest
+    study_dir: Path,
+    config: StudyConfig,
+    own: StudyConfig,
+    members: Sequence[dict[str, Any]],
+    request: EvaluationRequest,
 ) -> list[str]:
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
     from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
@@ -177,8 +180,8 @@ def _measure(
     folder = study_dir / FOLDER
     data = data_with_test(own, members)
     size = len(data.test or ())
-    examples = min(size, ask.limit or config.evaluation.examples)
-    known = evaluation_rows(study_dir)
+    examples = min(size, request.limit or config.evaluation.examples)
+    measured = evaluation_rows(study_dir)
     numbers = {row["number"] for row in members}
     replicas = read_rows([folder]).to_pylist()
     rows = [row for row in replicas if row["status"] != "failed" and row["replicate_of"] in numbers]
@@ -188,9 +191,9 @@ def _measure(
         "chosen_by": "confirm",
         "thorough": False,
     }
-    unmeasured = [row for row in members if not measured_enough(row, known, examples=examples)]
-    jobs = [job_of(study_dir, config, row, ask, **options) for row in unmeasured]
-    jobs += [job_of(folder, own, row, ask, **options) for row in rows]
+    unmeasured = [row for row in members if not measured_enough(row, measured, examples=examples)]
+    jobs = [job_of(study_dir, config, row, request, **options) for row in unmeasured]
+    jobs += [job_of(folder, own, row, request, **options) for row in rows]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
     notes().print(
@@ -200,24 +203,24 @@ def _measure(
     with only_evaluation(study_dir):
         problems = run_jobs(jobs, config=own, data=data, address=own.cluster.address)
     if todo:
-        known = evaluation_rows(study_dir)
-        track_tested(config, study_dir, members, known)
-        track_tested(own, folder, rows, known)
+        measured = evaluation_rows(study_dir)
+        track_tested(config, study_dir, members, measured)
+        track_tested(own, folder, rows, measured)
     return problems
 
 
-def measured_enough(row: Mapping[str, Any], known: Sequence[Mapping[str, Any]], /, *, examples: int) -> bool:
+def measured_enough(row: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], /, *, examples: int) -> bool:
     """Return whether a member has its like-for-like measurement on so many test images, and a Lipschitz estimate there.
 
     Args:
         row: Its result row.
-        known: Evaluation rows.
+        evaluations: Evaluation rows.
         examples: Test images asked for.
     """
     from analysis.heldout.measurements import like_for_like, lipschitz_on_test
 
-    before = like_for_like(row, known)
-    return before is not None and before["examples"] >= examples and lipschitz_on_test(row, known) is not None
+    before = like_for_like(row, evaluations)
+    return before is not None and before["examples"] >= examples and lipschitz_on_test(row, evaluations) is not None
 
 
 def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], as_json: bool) -> None:
@@ -235,14 +238,14 @@ def show(study_dir: Path, trials: Sequence[str], /, *, problems: Sequence[str], 
     for problem in problems:
         notes().print(f"failed: {problem}")
     with usage_errors(ResultsError):
-        found = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
-    if found is None:
+        on_test = read_on_test(study_dir, read_rows([study_dir]), trials=trials)
+    if on_test is None:
         return
     if as_json:
-        curse = {kind: vars(one) for kind, one in found.curse.items()}
-        print_as_json({"members": as_tree(found.members), "winners_curse": curse}, found.evaluations, problems)
+        curse = {kind: vars(one) for kind, one in on_test.curse.items()}
+        print_as_json({"members": as_tree(on_test.members), "winners_curse": curse}, on_test.evaluations, problems)
         return
     console = results()
-    console.print(confirmation_table(found.members, notes=curse_lines(found)))
-    for line in uses_lines(found.evaluations):
+    console.print(confirmation_table(on_test.members, notes=curse_lines(on_test)))
+    for line in uses_lines(on_test.evaluations):
         console.print(line)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trainables.data.base import ImageData
 
 _KEY_LENGTH = 10
-_Measured = Iterator[tuple["MeasurementJob", CheckpointMeasurement | Exception]]
+_Measured = Generator[tuple["MeasurementJob", CheckpointMeasurement | Exception], None, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +39,19 @@ class MeasurementJob:
         row: The trial's result row.
         checkpoint: `last` or `best`.
         chosen_by: `front`, `trial` or `confirm`.
-        wanted: What to measure.
+        spec: What to measure.
     """
 
     folder: Path
     row: Mapping[str, Any]
     checkpoint: str
     chosen_by: str
-    wanted: MeasurementSpec
+    spec: MeasurementSpec
 
     @property
     def key(self) -> str:
         """What names the measurement's files: the trial, and a digest of everything that the result depends on."""
-        tree = asdict(self.wanted) | {"checkpoint": self.checkpoint, "split": SPLIT}
+        tree = asdict(self.spec) | {"checkpoint": self.checkpoint, "split": SPLIT}
         digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
         return f"{self.row['trial_id']}-{self.checkpoint}-{digest[:_KEY_LENGTH]}"
 
@@ -72,7 +72,7 @@ def check_weights(jobs: Sequence[MeasurementJob], /) -> None:
     Raises:
         UsageError: A line for each that is not, with what brings it back.
     """
-    lost = {(job.row["trial_id"], job.wanted.checkpoint): job for job in jobs if not exists(job.wanted.checkpoint)}
+    lost = {(job.row["trial_id"], job.spec.checkpoint): job for job in jobs if not exists(job.spec.checkpoint)}
     problems = []
     for (trial, path), job in lost.items():
         again = f"train it again with `robust-study train {job.folder} --trial {trial} --save {path}`"
@@ -107,56 +107,58 @@ def run_jobs(
             measured = _one_by_one(todo, data, progress)
         else:
             measured = _on_cluster(todo, data, config=config, address=address)
-        for job, found in measured:
-            if isinstance(found, Exception):
-                problems.append(f"{job.key}: {short(found)}")
-            else:
-                record(job, found, occasion=occasion)
-            progress.ended(_name(job), failed=isinstance(found, Exception))
+        # closed also when a row cannot be written, so that the session on a cluster ends here
+        with closing(measured):
+            for job, result in measured:
+                if isinstance(result, Exception):
+                    problems.append(f"{job.key}: {short(result)}")
+                else:
+                    record(job, result, occasion=occasion)
+                progress.ended(_name(job), failed=isinstance(result, Exception))
     return problems
 
 
-def record(job: MeasurementJob, found: CheckpointMeasurement, /, *, occasion: str) -> dict[str, Any]:
+def record(job: MeasurementJob, measurement: CheckpointMeasurement, /, *, occasion: str) -> dict[str, Any]:
     """Write a measurement's per-example outcomes and then its row, and return the row.
 
     Args:
         job: What was measured.
-        found: The measurement.
+        measurement: The measurement.
         occasion: When the command's measurements began, UTC, ISO 8601.
     """
-    measures, wanted, trial = found.measures, job.wanted, job.row
+    measures, spec, trial = measurement.measures, job.spec, job.row
     columns = example_columns(
-        {SPLIT: measures.examples(found.index)},
+        {SPLIT: measures.examples(measurement.index)},
         study=trial["study"],
         trial_id=trial["trial_id"],
         checkpoint=job.checkpoint,
-        attack=wanted.attack,
-        epsilon=wanted.epsilon,
+        attack=spec.attack,
+        epsilon=spec.epsilon,
     )
     write_columns(examples_file(job.folder, job.key), columns, EXAMPLE, replace=True)
-    lipschitz = None if wanted.lipschitz is None or not len(measures.lipschitz) else wanted.lipschitz
+    lipschitz = None if spec.lipschitz is None or not len(measures.lipschitz) else spec.lipschitz
     row = {name: trial[name] for name in ("study", "trial_id", "number", "method", "seed", "dataset", "model")}
-    row |= {name: getattr(wanted, name) for name in ("norm", "epsilon", "attack", "steps", "restarts", "checks")}
+    row |= {name: getattr(spec, name) for name in ("norm", "epsilon", "attack", "steps", "restarts", "checks")}
     row |= measures.summary() | {
         "split_hash": trial["split_hash"],
         "evaluation": job.key,
         "chosen_by": job.chosen_by,
         "checkpoint": job.checkpoint,
         "split": SPLIT,
-        "examples": len(found.index),
+        "examples": len(measurement.index),
         "lipschitz_steps": None if lipschitz is None else lipschitz.steps,
         "lipschitz_restarts": None if lipschitz is None else lipschitz.restarts,
         "lipschitz_examples": None if lipschitz is None else len(measures.lipschitz),
         "flags": list(measures.flags),
-        "threads": found.threads,
+        "threads": measurement.threads,
         "occasion": occasion,
-        "seconds": found.seconds,
+        "seconds": measurement.seconds,
         "seconds_attack": measures.seconds_attack,
         "seconds_lipschitz": measures.seconds_lipschitz,
-        "device": found.device,
-        **found.machine,
+        "device": measurement.device,
+        **measurement.machine,
         "code_revision": code_revision(),
-        "checkpoint_path": wanted.checkpoint,
+        "checkpoint_path": spec.checkpoint,
     }
     write_rows(job.path, [row], EVALUATION)
     return row
@@ -188,10 +190,10 @@ def _one_by_one(jobs: Sequence[MeasurementJob], data: ImageData, progress: Evalu
     for job in jobs:
         progress.begin(_name(job))
         try:
-            found: CheckpointMeasurement | Exception = measure_checkpoint(job.wanted, data, report=progress.report)
+            measurement: CheckpointMeasurement | Exception = measure_checkpoint(job.spec, data, report=progress.report)
         except Exception as error:  # noqa: BLE001 - one network that cannot be measured costs no other its turn
-            found = error
-        yield job, found
+            measurement = error
+        yield job, measurement
 
 
 def _on_cluster(jobs: Sequence[MeasurementJob], data: ImageData, *, config: StudyConfig, address: str) -> _Measured:
@@ -202,23 +204,23 @@ def _on_cluster(jobs: Sequence[MeasurementJob], data: ImageData, *, config: Stud
 
         gpus = config.resources.gpus
         needed = min(1.0, sum_of("GPU")) if gpus == "auto" else float(gpus)
-        wanted, slots = reserved(config, gpus=needed)
-        others = {name: amount for name, amount in wanted.items() if name not in ("CPU", "GPU")}
+        reservation, slots = reserved(config, gpus=needed)
+        others = {name: amount for name, amount in reservation.items() if name not in ("CPU", "GPU")}
         notes().print(f"{len(jobs)} measurements on the cluster at {address}, {min(slots, len(jobs))} at once")
         task = ray.remote(measure_checkpoint).options(
-            num_cpus=wanted.get("CPU", 0), num_gpus=wanted.get("GPU", 0), resources=others, max_retries=3
+            num_cpus=reservation.get("CPU", 0), num_gpus=reservation.get("GPU", 0), resources=others, max_retries=3
         )
         shared = ray.put(data)
-        running = {task.remote(job.wanted, shared): job for job in jobs}
+        running = {task.remote(job.spec, shared): job for job in jobs}
         while running:
             ready, _ = ray.wait(list(running), num_returns=1)
             job = running.pop(ready[0])
             try:
-                found: CheckpointMeasurement | Exception = ray.get(ready[0])
-            except Exception as error:  # noqa: BLE001 - whatever a worker answers with is this measurement's end
-                found = getattr(error, "cause", None) or error
-            yield job, found
+                measurement: CheckpointMeasurement | Exception = ray.get(ready[0])
+            except Exception as error:  # noqa: BLE001 - any error of a worker ends this measurement alone
+                measurement = getattr(error, "cause", None) or error
+            yield job, measurement
 
 
 def _name(job: MeasurementJob) -> str:
-    return f"trial {job.row['trial_id']}, {job.checkpoint}, {job.wanted.attack}"
+    return f"trial {job.row['trial_id']}, {job.checkpoint}, {job.spec.attack}"

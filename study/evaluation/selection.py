@@ -98,19 +98,19 @@ def named_trials(study_dir: Path, table: Any, ids: Sequence[str], /) -> list[dic
         UsageError: No such trial, or one that failed.
     """
     rows = {row["trial_id"]: row for row in table.to_pylist()}
-    found: dict[str, dict[str, Any]] = {}
+    named: dict[str, dict[str, Any]] = {}
     for given in ids:
-        wanted = given if given in rows else given.zfill(len(next(iter(rows), "")))
-        if wanted not in rows:
+        trial_id = given if given in rows else given.zfill(len(next(iter(rows), "")))
+        if trial_id not in rows:
             known = f"{min(rows)} to {max(rows)}" if rows else "none yet"
             raise UsageError(f"{study_dir} has no result of trial {given!r}; it has: {known}")
-        row = rows[wanted]
+        row = rows[trial_id]
         if row["status"] == "failed":
             raise UsageError(
-                f"trial {wanted} failed ({row['reason']}), so there is no network to measure: name another"
+                f"trial {trial_id} failed ({row['reason']}), so there is no network to measure: name another"
             )
-        found[wanted] = row
-    return list(found.values())
+        named[trial_id] = row
+    return list(named.values())
 
 
 def _choose(study_dir: Path, table: Any) -> ChosenFront:

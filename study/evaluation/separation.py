@@ -48,14 +48,14 @@ def separation(
         UsageError: Unknown data set, no files, counts or radius out of range, or other results in the folder.
     """
     radius = _radius(epsilon, norm)
-    found, name = measured(dataset, norm=norm, data_root=data_root, train=train, test=test)
+    distances, name = measured(dataset, norm=norm, data_root=data_root, train=train, test=test)
     cuts = "".join(f"-{split}{count}" for split, count in (("train", train), ("test", test)) if count is not None)
-    files = write(found, out / f"{name.replace(':', '.')}-{norm}{cuts}", name=name, epsilon=radius)
+    files = write(distances, out / f"{name.replace(':', '.')}-{norm}{cuts}", name=name, epsilon=radius)
     if as_json:
-        facts = summary(found, name=name, epsilon=radius) | {"files": [str(path) for path in files]}
+        facts = summary(distances, name=name, epsilon=radius) | {"files": [str(path) for path in files]}
         results().print(json.dumps(facts, indent=2))
         return
-    results().print(_table(found, name=name, epsilon=radius))
+    results().print(_table(distances, name=name, epsilon=radius))
     for path in files:
         notes().print(f"wrote {path}")
 
@@ -75,11 +75,11 @@ def measured(
         "test": _first(raw.test_images, raw.test_labels, test, "--test"),
     }
     with PairProgress() as progress:
-        found = measure_separation(splits, norm=norm, scale=raw.scale, on_progress=progress.update)
-    return found, name
+        distances = measure_separation(splits, norm=norm, scale=raw.scale, on_progress=progress.update)
+    return distances, name
 
 
-def write(found: Separation, folder: Path, /, *, name: str, epsilon: float) -> list[Path]:
+def write(distances: Separation, folder: Path, /, *, name: str, epsilon: float) -> list[Path]:
     """Write the per-example distances, the figure with its data, and the contradicting duplicates.
 
     Raises:
@@ -92,31 +92,31 @@ def write(found: Separation, folder: Path, /, *, name: str, epsilon: float) -> l
 
     path = folder / "distances.parquet"
     try:
-        write_columns(path, columns(found, name=name), SEPARATION)
+        write_columns(path, columns(distances, name=name), SEPARATION)
     except ResultsError as error:
         raise UsageError(f"{path} holds other distances; move it away, or choose another folder with --out") from error
     duplicates = folder / "contradicting_duplicates.csv"
-    rows = [(number, *astuple(example)) for number, group in enumerate(found.contradicting) for example in group]
+    rows = [(number, *astuple(example)) for number, group in enumerate(distances.contradicting) for example in group]
     duplicates.write_text(csv_text(("group", "split", "index", "label"), rows), encoding="utf-8")
     return [path, duplicates, *write_separation(read_separation(path), folder, epsilon=epsilon)]
 
 
-def columns(found: Separation, /, *, name: str) -> dict[str, Any]:
+def columns(distances: Separation, /, *, name: str) -> dict[str, Any]:
     """Return the per-example distances as columns of the separation schema."""
     from trainables.separation.distances import PAIRS, in_units
 
-    contradicting = {(example.split, example.index) for group in found.contradicting for example in group}
+    contradicting = {(example.split, example.index) for group in distances.contradicting for example in group}
     built: dict[str, list[Any]] = {}
-    for part in found.pairs:
+    for part in distances.pairs:
         split, count = PAIRS[part.pairs][0], len(part.labels)
         known = part.nearest.found.tolist()
-        distance = in_units(part.nearest.distance, norm=found.norm, scale=found.scale)
+        distance = in_units(part.nearest.distance, norm=distances.norm, scale=distances.scale)
         certified = part.pairs == "test-train"
-        own = [value if math.isfinite(value) else None for value in found.certificate.own.tolist()]
+        own = [value if math.isfinite(value) else None for value in distances.certificate.own.tolist()]
         rows: dict[str, list[Any]] = {
             "dataset": [name] * count,
-            "norm": [found.norm] * count,
-            "scale": [found.scale] * count,
+            "norm": [distances.norm] * count,
+            "scale": [distances.scale] * count,
             "pairs": [part.pairs] * count,
             "split": [split] * count,
             "index": list(range(count)),
@@ -127,45 +127,45 @@ def columns(found: Separation, /, *, name: str) -> dict[str, Any]:
             "nearest_label": _known(part.nearest_labels.tolist(), known),
             "contradicting": [(split, index) in contradicting for index in range(count)],
             "own_distance": own if certified else [None] * count,
-            "certified_radius": found.certificate.radius.tolist() if certified else [None] * count,
+            "certified_radius": distances.certificate.radius.tolist() if certified else [None] * count,
         }
         for column, values in rows.items():
             built.setdefault(column, []).extend(values)
     return built
 
 
-def summary(found: Separation, /, *, name: str, epsilon: float) -> dict[str, Any]:
+def summary(distances: Separation, /, *, name: str, epsilon: float) -> dict[str, Any]:
     """Return what the separation says in a few numbers, as JSON takes it; null where there is no such pair."""
     from trainables.separation.distances import in_units
 
-    units = partial(in_units, norm=found.norm, scale=found.scale)
+    units = partial(in_units, norm=distances.norm, scale=distances.scale)
 
     def half(value: float | None) -> float | None:
         return None if value is None else value / 2
 
     return {
         "dataset": name,
-        "norm": found.norm,
-        "scale": found.scale,
-        "two_r": found.two_r,
-        "r": half(found.two_r),
-        "two_r_without_contradicting": found.consistent_two_r,
-        "r_without_contradicting": half(found.consistent_two_r),
+        "norm": distances.norm,
+        "scale": distances.scale,
+        "two_r": distances.two_r,
+        "r": half(distances.two_r),
+        "two_r_without_contradicting": distances.consistent_two_r,
+        "r_without_contradicting": half(distances.consistent_two_r),
         "epsilon": epsilon,
         "pairs": {
             part.pairs: {
                 "examples": len(part.labels),
-                "two_r": found.in_units(part.minimum),
-                "two_r_without_contradicting": found.in_units(part.consistent_minimum),
+                "two_r": distances.in_units(part.minimum),
+                "two_r_without_contradicting": distances.in_units(part.consistent_minimum),
                 "closest": None if part.closest is None else [asdict(example) for example in part.closest],
                 "within_two_epsilon": int((units(part.nearest.distance) <= 2 * epsilon).sum()),
             }
-            for part in found.pairs
+            for part in distances.pairs
         },
-        "contradicting_duplicates": [[asdict(example) for example in group] for group in found.contradicting],
+        "contradicting_duplicates": [[asdict(example) for example in group] for group in distances.contradicting],
         "separated_data_classifier": {
-            "test_accuracy": found.certificate.accuracy(0.0),
-            "certified_test_accuracy_at_epsilon": found.certificate.accuracy(epsilon),
+            "test_accuracy": distances.certificate.accuracy(0.0),
+            "certified_test_accuracy_at_epsilon": distances.certificate.accuracy(epsilon),
         },
     }
 
@@ -193,12 +193,12 @@ def _first(images: Any, labels: Any, count: int | None, option: str) -> tuple[An
     return images[:count], labels[:count]
 
 
-def _table(found: Separation, *, name: str, epsilon: float) -> Any:
+def _table(distances: Separation, *, name: str, epsilon: float) -> Any:
     from analysis.tables.text_table import TextTable
 
-    facts = summary(found, name=name, epsilon=epsilon)
+    facts = summary(distances, name=name, epsilon=epsilon)
     rows = []
-    for part in found.pairs:
+    for part in distances.pairs:
         numbers = facts["pairs"][part.pairs]
         closest = " - ".join(f"{one.split} {one.index} ({one.label})" for one in part.closest or ())
         rows.append((
@@ -206,20 +206,20 @@ def _table(found: Separation, *, name: str, epsilon: float) -> Any:
             numbers["within_two_epsilon"],
         ))  # fmt: skip
     return TextTable(
-        title=f"Separation of {name} in {found.norm}: nearest examples of another label, exact, in [0, 1] units",
+        title=f"Separation of {name} in {distances.norm}: nearest examples of another label, exact, in [0, 1] units",
         headings=("pairs", "examples", "2r", "2r without contradicting", "closest (label)", "at most 2ε"),
         formats=("", ",d", ".6g", ".6g", "", ",d"),
         rows=tuple(rows),
-        notes=tuple(_remarks(found, facts)),
+        notes=tuple(_remarks(distances, facts)),
     )
 
 
-def _remarks(found: Separation, facts: dict[str, Any]) -> list[str]:
+def _remarks(distances: Separation, facts: dict[str, Any]) -> list[str]:
     epsilon, classifier = facts["epsilon"], facts["separated_data_classifier"]
     lines = []
     for key, of in (("r", "all images"), ("r_without_contradicting", "images that contradict none")):
         value = facts[key]
-        if value is not None and (key == "r" or found.contradicting):
+        if value is not None and (key == "r" or distances.contradicting):
             above = f"above ε = {epsilon:.6g}: some classifier is right everywhere within ε of each of them"
             below = f"not above ε = {epsilon:.6g}: the theorem promises no robust classifier of them"
             lines.append(f"r = {value:.6g} over {of}, {above if value > epsilon else below}")
@@ -229,12 +229,12 @@ def _remarks(found: Separation, facts: dict[str, Any]) -> list[str]:
         f"separated-data classifier on test: accuracy {classifier['test_accuracy']:.4f}, "
         f"certified {classifier['certified_test_accuracy_at_epsilon']:.4f} at ε = {epsilon:.6g}"
     )
-    if found.contradicting:
-        count = len(found.contradicting)
+    if distances.contradicting:
+        count = len(distances.contradicting)
         lines.append(f"{count} group{'s' * (count != 1)} of identical images with different labels:")
         lines += [
             "  " + " = ".join(f"{one.split} {one.index} ({one.label})" for one in group)
-            for group in found.contradicting[:_SHOWN]
+            for group in distances.contradicting[:_SHOWN]
         ]
         if count > _SHOWN:
             lines.append(f"  and {count - _SHOWN} more in contradicting_duplicates.csv")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.heldout.measurements import uses_lines, uses_of_test
 from study.config.schema import StudyConfig
-from study.console import notes, results
+from study.console import StageProgress, notes, results
 from study.directory.layout import open_config
 from study.directory.rows import evaluation_rows, read_rows
 from study.errors import UsageError, usage_errors
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Weights = Literal["last", "best"]
 
 SINGLE_STEP = "fgsm"
-"""Takes one step from the image, whatever steps and restarts are asked for."""
+"""Takes one step from the image, also where more steps and restarts are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class EvaluationRequest:
     data_root: Path | None = None
 
 
-def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool) -> None:
+def evaluate_study(study_dir: Path, request: EvaluationRequest, /, *, as_json: bool) -> None:
     """Measure chosen trials on test, and print what is known of them there and how often test was used.
 
     What was measured before is not measured again. Trials named by the user get certified bounds too, which no row
@@ -75,33 +75,33 @@ def evaluate_study(study_dir: Path, ask: EvaluationRequest, /, *, as_json: bool)
     """
     from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
 
-    if ask.examples is not None and len(ask.trials) != 1:
+    if request.examples is not None and len(request.trials) != 1:
         raise UsageError(f"--examples has no use with {study_dir} --front or several trials: name one with --trial ID")
     config = open_config(study_dir)
     table = read_rows([study_dir])
-    rows, chosen_by = _chosen(study_dir, table, ask)
-    data = data_with_test(config, rows, data_root=ask.data_root)
-    _check_threat(config, ask, data)
+    rows, chosen_by = _chosen(study_dir, table, request)
+    data = data_with_test(config, rows, data_root=request.data_root)
+    _check_threat(config, request, data)
     options: dict[str, Any] = {"size": len(data.test or ()), "chosen_by": chosen_by}
     own = config.evaluation.attack
-    attacks = (own, *(attack for attack in ask.attacks if attack != own))
-    jobs = [job_of(study_dir, config, row, ask, attack=attack, **options) for row in rows for attack in attacks]
+    attacks = (own, *(attack for attack in request.attacks if attack != own))
+    jobs = [job_of(study_dir, config, row, request, attack=attack, **options) for row in rows for attack in attacks]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)
-    wanted = jobs[0].wanted
+    spec = jobs[0].spec
     notes().print(
-        f"{len(rows)} trial{'s' * (len(rows) != 1)} on the first {wanted.examples} of {len(data.test or ())} test "
+        f"{len(rows)} trial{'s' * (len(rows) != 1)} on the first {spec.examples} of {len(data.test or ())} test "
         f"images: {len(jobs)} measurement{'s' * (len(jobs) != 1)}, {len(jobs) - len(todo)} already there"
     )
     with only_evaluation(study_dir):
-        problems = run_jobs(jobs, config=config, data=data, address=ask.address)
+        problems = run_jobs(jobs, config=config, data=data, address=request.address)
     if todo:
         from study.tracking.post_run import track_tested
 
         track_tested(config, study_dir, rows, evaluation_rows(study_dir))
-    proofs = certificates(jobs, data) if ask.trials else {}
-    if ask.examples is not None and not problems:
-        _write_examples(ask.examples, jobs, data, proofs.get(rows[0]["trial_id"]))
+    proofs = certificates(jobs, data) if request.trials else {}
+    if request.examples is not None and not problems:
+        _write_examples(request.examples, jobs, data, proofs.get(rows[0]["trial_id"]))
     _print(study_dir, rows, certified_trials(jobs, proofs), problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
@@ -131,24 +131,24 @@ def data_with_test(
     return data
 
 
-def _check_threat(config: StudyConfig, ask: EvaluationRequest, data: ImageData) -> None:
+def _check_threat(config: StudyConfig, request: EvaluationRequest, data: ImageData) -> None:
     own = config.evaluation
-    norm = ask.norm or own.norm
-    if ask.epsilon is not None:
-        check_radius(ask.epsilon, norm=norm, data=data)
+    norm = request.norm or own.norm
+    if request.epsilon is not None:
+        check_radius(request.epsilon, norm=norm, data=data)
     elif norm != own.norm:
         raise UsageError(
             f"--norm {norm} needs --epsilon: the study's own radius {own.epsilon:g} is meant in {own.norm}"
         )
 
 
-def _chosen(study_dir: Path, table: Any, ask: EvaluationRequest) -> tuple[list[dict[str, Any]], str]:
-    if not ask.front and not ask.trials:
+def _chosen(study_dir: Path, table: Any, request: EvaluationRequest) -> tuple[list[dict[str, Any]], str]:
+    if not request.front and not request.trials:
         raise UsageError("evaluate STUDY_DIR needs --front, or --trial ID (which may be given more than once)")
-    named = named_trials(study_dir, table, ask.trials)
-    if not ask.front:
+    named = named_trials(study_dir, table, request.trials)
+    if not request.front:
         return named, "trial"
-    most = max(ask.most, table.num_rows) if named else ask.most
+    most = max(request.most, table.num_rows) if named else request.most
     members = chosen_members(study_dir, table, most=most)
     ids = [row["trial_id"] for row in members]
     for row in named:
@@ -164,7 +164,7 @@ def job_of(
     study_dir: Path,
     config: StudyConfig,
     row: dict[str, Any],
-    ask: EvaluationRequest,
+    request: EvaluationRequest,
     /,
     *,
     attack: str,
@@ -178,7 +178,7 @@ def job_of(
         study_dir: The study's folder.
         config: Its config.
         row: The trial's result row.
-        ask: Weights, radius and effort.
+        request: Weights, radius and effort.
         attack: The attack.
         size: Images of the test split.
         chosen_by: What goes into the row.
@@ -191,21 +191,21 @@ def job_of(
     evaluation = config.evaluation
     own = attack == evaluation.attack
     single = attack == SINGLE_STEP
-    examples = min(size, ask.limit or evaluation.examples)
+    examples = min(size, request.limit or evaluation.examples)
     lipschitz = evaluation.lipschitz
-    wanted = MeasurementSpec(
-        checkpoint=_weights(study_dir, config, row, ask.checkpoint),
+    spec = MeasurementSpec(
+        checkpoint=_weights(study_dir, config, row, request.checkpoint),
         seed=row["seed"],
         attack=attack,
-        norm=ask.norm or evaluation.norm,
-        epsilon=evaluation.epsilon if ask.epsilon is None else ask.epsilon,
-        steps=1 if single else ask.steps or evaluation.steps,
-        restarts=1 if single else ask.restarts or evaluation.restarts,
+        norm=request.norm or evaluation.norm,
+        epsilon=evaluation.epsilon if request.epsilon is None else request.epsilon,
+        steps=1 if single else request.steps or evaluation.steps,
+        restarts=1 if single else request.restarts or evaluation.restarts,
         examples=examples,
         checks="full" if thorough and own else "cheap",
         lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if own else None,
     )
-    return MeasurementJob(folder=study_dir, row=row, checkpoint=ask.checkpoint, chosen_by=chosen_by, wanted=wanted)
+    return MeasurementJob(folder=study_dir, row=row, checkpoint=request.checkpoint, chosen_by=chosen_by, spec=spec)
 
 
 def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoint: Weights) -> str:
@@ -235,11 +235,12 @@ def _write_examples(
     from trainables.evaluation.lipschitz import LocalLipschitz
 
     estimates: list[LocalLipschitz] = []
-    quick = replace(jobs[0].wanted, attack=SINGLE_STEP, steps=1, restarts=1, checks="cheap")
+    quick = replace(jobs[0].spec, attack=SINGLE_STEP, steps=1, restarts=1, checks="cheap")
     with usage_errors(ResultsError, CheckpointError, OSError):
-        outcomes = {job.wanted.attack: read_examples(examples_file(job.folder, job.key)) for job in jobs}
-        measure_checkpoint(quick, data, on_lipschitz=estimates.append)
-    columns = {"clean": outcomes[jobs[0].wanted.attack]["clean_correct"]}
+        outcomes = {job.spec.attack: read_examples(examples_file(job.folder, job.key)) for job in jobs}
+        with StageProgress() as progress:
+            measure_checkpoint(quick, data, report=progress.report, on_lipschitz=estimates.append)
+    columns = {"clean": outcomes[jobs[0].spec.attack]["clean_correct"]}
     columns |= {attack: table["robust_correct"] for attack, table in outcomes.items()}
     correct = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
     write_examples(path, correct, estimates[0] if estimates else None, certificate)

@@ -36,11 +36,11 @@ def causes(rows: Iterable[Mapping[str, Any]], study_dir: Path, /) -> list[Cause]
         rows: Result rows with `trial_id`, `status` and `reason`.
         study_dir: The study's folder.
     """
-    found = []
+    causes = []
     for reason, failed in failed_by_reason(rows).items():
         path = study_dir / "errors" / f"{failed[0]['trial_id']}.txt"
-        found.append(Cause(reason, len(failed), failed[0]["trial_id"], path if path.exists() else None))
-    return sorted(found, key=lambda cause: -cause.count)
+        causes.append(Cause(reason, len(failed), failed[0]["trial_id"], path if path.exists() else None))
+    return sorted(causes, key=lambda cause: -cause.count)
 
 
 def failure_table(failures: list[Cause], /) -> Table:

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Planned:
-    """A study of the table: its config there and with all assignments, its folder, and why it cannot run."""
+    """A study of the table.
+
+    Its config as nested values, the same checked with `--set`, its folder, and why it cannot run (None if it can).
+    """
 
     tree: Tree
     config: StudyConfig

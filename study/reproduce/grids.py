@@ -92,7 +92,7 @@ def _table2(scale: str) -> list[Tree]:
     networks = ("mlp", "cnn_small") if scale == "smoke" else ("cnn1", "cnn2")
     small = {"smoke": _DIGITS, "laptop": _MNIST_SUBSET}
     return [
-        _part(
+        _config(
             f"table2-{scale}-{network}",
             small[scale] if scale in small else _paper("mnist", epochs=160, lr=1e-4 * BATCH, momentum=0.9, gpus="auto"),
             {"model": {"name": network}},
@@ -108,7 +108,7 @@ def _table3(scale: str) -> list[Tree]:
     if scale != "paper":
         stand_in = _DIGITS if scale == "smoke" else _MNIST_SUBSET
         augment = {} if scale == "smoke" else {"training": {"augment": "crop"}}
-        return [_part(f"table3-{scale}", stand_in, augment, methods=_ATTACKED, dropout=[0.0])]
+        return [_config(f"table3-{scale}", stand_in, augment, methods=_ATTACKED, dropout=[0.0])]
     wide = {"model": {"name": "wrn_40_10"}, "training": {"augment": "crop_flip"}}
     deep = {
         "model": {"name": "resnet50"},
@@ -116,7 +116,7 @@ def _table3(scale: str) -> list[Tree]:
     }
     slower = dict.fromkeys(("adversarial_training.lr", "robust_self_training.lr"), 1e-3 * BATCH)
     return [
-        _part(
+        _config(
             "table3-paper-cifar10",
             _paper("cifar10", epochs=120, lr=1e-2 * BATCH),
             wide,
@@ -124,7 +124,7 @@ def _table3(scale: str) -> list[Tree]:
             dropout=[0.0],
             fixed=slower,
         ),
-        _part(
+        _config(
             "table3-paper-restricted_imagenet",
             _paper("restricted_imagenet", epochs=70, lr=1e-2),
             deep,
@@ -139,11 +139,11 @@ def _table4(scale: str) -> list[Tree]:
     common: Tree = {"methods": _ATTACKED, "strengths": _FEWER_STRENGTHS}
     if scale != "paper":
         stand_in = _DIGITS if scale == "smoke" else _MNIST_SUBSET
-        return [_part(f"table4-{scale}", stand_in, {}, dropout=[0.0, 0.2, 0.5], **common)]
+        return [_config(f"table4-{scale}", stand_in, {}, dropout=[0.0, 0.2, 0.5], **common)]
     wide = {"model": {"name": "wrn_40_10"}}
     slow = 1e-3 * BATCH
     return [
-        _part(
+        _config(
             "table4-paper-svhn",
             _paper("svhn", epochs=60, lr=1e-2 * BATCH),
             wide,
@@ -151,7 +151,7 @@ def _table4(scale: str) -> list[Tree]:
             fixed={"adversarial_training.lr": slow, "robust_self_training.lr": slow},
             **common,
         ),
-        _part(
+        _config(
             "table4-paper-cifar10",
             _paper("cifar10", epochs=120, lr=1e-2 * BATCH),
             {**wide, "training": {"augment": "crop_flip"}},
@@ -184,7 +184,7 @@ def _paper(dataset: str, *, epochs: int, lr: float, momentum: float = 0.0, gpus:
     }
 
 
-def _part(
+def _config(
     name: str,
     base: Tree,
     changes: Tree,

@@ -17,7 +17,6 @@ from trainables.checkpoints.files import write_text
 _NAME = "table1"
 _SUMMARY = "summary.json"
 
-
 Facts = dict[str, Any] | None
 """The `separation.summary` of a line's data set; None if its images are not available."""
 

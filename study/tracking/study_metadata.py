@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from study.config.changes import flat
+from analysis.data.nested import flat
 from study.config.schema import StudyConfig
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ def run_attack(
     only. Images that are misclassified without an attack are not attacked.
 
     Args:
-        attack: See `Attack`.
+        attack: See `Attack`; one that takes `threat`, `steps` and `restarts` in place of `ascent` is called with those.
         model: Maps (n, ...) to logits (n, K).
         images: (n, ...) in [0, 1].
         labels: (n,) int64.
@@ -118,6 +119,7 @@ def run_attack(
     robust = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     points = images.clone()
     flags = set() if flags is None else flags
+    budget = _budget(attack, ascent)
     with mode(model):
         for batch, begin in enumerate(range(0, len(images), BATCH_SIZE)):
             x, y = images[begin : begin + BATCH_SIZE], labels[begin : begin + BATCH_SIZE]
@@ -126,7 +128,7 @@ def run_attack(
             if len(correct):
                 x, y = x[correct], y[correct]
                 draws = generator(seed, "attack", batch, device=x.device)
-                result = attack(model, x, y, ascent=ascent, generator=draws)
+                result = attack(model, x, y, **budget, generator=draws)
                 worst = _legal(result, x, threat=ascent.threat, flags=flags)
                 with torch.no_grad():
                     robust[begin + correct] = is_correct(model(worst), y)
@@ -134,6 +136,15 @@ def run_attack(
             if progress is not None:
                 progress(min(begin + BATCH_SIZE, len(images)))
     return robust, points
+
+
+def _budget(attack: Attack, ascent: Ascent) -> dict[str, Any]:
+    """Return the keywords that tell an attack about its ascent; the former signature takes its three parts."""
+    try:
+        names = set(inspect.signature(attack).parameters)
+    except (TypeError, ValueError):
+        names = set()
+    return vars(ascent) if "threat" in names and "ascent" not in names else {"ascent": ascent}
 
 
 def _legal(result: Tensor | FlaggedPoints, x: Tensor, *, threat: ThreatModel, flags: set[str]) -> Tensor:

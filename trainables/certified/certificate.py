@@ -73,7 +73,7 @@ def certify(
     smaller one, for which it holds too; only bounds on activations with a budget of 0 are monotone by construction.
 
     Args:
-        model: See `layers_of`; bounded in eval mode, whatever mode it is in.
+        model: See `layers_of`; bounded in eval mode, also while it is in train mode.
         images: (n, ...) in [0, 1].
         labels: (n,) int64.
         threat: Ball and box. At radius 0: correctness at x, and the norm of the Jacobian there.

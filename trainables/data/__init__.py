@@ -1,4 +1,4 @@
-"""Data sets as whole uint8 arrays with fixed splits. Importing this loads no array library."""
+"""Data sets as whole uint8 arrays with fixed splits; importing this loads no array library."""
 
 from __future__ import annotations
 

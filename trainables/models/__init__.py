@@ -1,4 +1,4 @@
-"""Networks by name. Importing this package does not import torch."""
+"""Networks by name; importing this package does not import torch."""
 
 from __future__ import annotations
 

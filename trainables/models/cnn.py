@@ -12,6 +12,9 @@ def cnn_small(image_shape: tuple[int, int, int], num_classes: int, dropout: floa
 
     Dropout acts on the 256 averages. About 26,000 weights for any image size, at least 8x8; torch's default
     initialisation. See `MODELS` for the arguments.
+
+    Raises:
+        ValueError: The images are too small.
     """
     require_side("cnn_small", image_shape, 8)
     channels, height, width = image_shape
@@ -37,6 +40,9 @@ def cnn1(image_shape: tuple[int, int, int], num_classes: int, dropout: float) ->
     which is ordinary dropout, as here. As in the paper no ReLU follows the second convolution. Images are 28x28;
     torch's default initialisation. See `MODELS` for the arguments.
 
+    Raises:
+        ValueError: The images are not 28x28.
+
     Source: Yang et al. 2020, CNN001 in the published code.
     """
     require_side("cnn1", image_shape, 28, exactly=True)
@@ -60,6 +66,9 @@ def cnn2(image_shape: tuple[int, int, int], num_classes: int, dropout: float) ->
     Dropout (0.5 in the paper) acts once, after the first linear layer. As in the source, convolutions start from
     Kaiming's normal distribution and the last layer from zero, so an untrained network has the same logits for all
     images. Images are 28x28. See `MODELS` for the arguments.
+
+    Raises:
+        ValueError: The images are not 28x28.
 
     Source: Zhang et al. 2019 (TRADES), SmallCNN; Yang et al. 2020, CNN002.
     """

@@ -92,6 +92,9 @@ def wrn_40_10(image_shape: tuple[int, int, int], num_classes: int, dropout: floa
 
     Dropout acts between the two convolutions of every block. Images are at least 8x8. See `MODELS` for the arguments.
 
+    Raises:
+        ValueError: The images are too small.
+
     Source: Zagoruyko & Komodakis 2016; Yang et al. 2020, WRN_40_10.
     """
     require_side("wrn_40_10", image_shape, 8)
@@ -99,7 +102,13 @@ def wrn_40_10(image_shape: tuple[int, int, int], num_classes: int, dropout: floa
 
 
 def wrn_28_10(image_shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Module:
-    """Build the Wide ResNet of depth 28 and width 10; see `wrn_40_10`."""
+    """Build the Wide ResNet of depth 28 and width 10; see `wrn_40_10`.
+
+    Raises:
+        ValueError: The images are too small.
+
+    Source: Zagoruyko & Komodakis 2016.
+    """
     require_side("wrn_28_10", image_shape, 8)
     return PreactResNet(image_shape, num_classes, stem=16, widths=(160, 320, 640), blocks=4, dropout=dropout)
 
@@ -109,6 +118,9 @@ def preact_resnet18(image_shape: tuple[int, int, int], num_classes: int, dropout
 
     Its source has no dropout; here it acts as in Wide ResNets, between the two convolutions of every block. Images are
     at least 8x8. See `MODELS` for the arguments.
+
+    Raises:
+        ValueError: The images are too small.
 
     Source: He et al. 2016, Identity Mappings in Deep Residual Networks; final batch norm as in Rice et al. 2020.
     """

@@ -41,6 +41,9 @@ def resnet50(image_shape: tuple[int, int, int], num_classes: int, dropout: float
     of each stage: the paper's code passes its rate to those blocks only. Initialisation and the state dict's keys are
     torchvision's. See `MODELS` for the arguments.
 
+    Raises:
+        ValueError: The images are too small.
+
     Source: He et al. 2015; Yang et al. 2020, ResNet50 and its _drop20 and _drop50.
     """
     require_side("resnet50", image_shape, 8)

@@ -66,7 +66,7 @@ def _draw(members: Sequence[ConfirmedMember], ax: Axes) -> None:
 
 
 def _sides(members: Sequence[ConfirmedMember]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """Return on which side of its marker each member's name stands, and its seeds': neighbours take different ones.
+    """Return on which side of its marker each member's name is drawn, and its seeds': neighbours take different ones.
 
     Returns:
         By trial -1 or 1: across and up for a member, the lowest below, the next above to the left, and so on; across
@@ -85,11 +85,11 @@ def _aside(across: int, up: int) -> dict[str, Any]:
     return {"xytext": (3 * across, 3 * up), "textcoords": "offset points", "fontsize": 5, **aligned}
 
 
-def write_on_test(found: HeldoutResults, out_dir: str | Path, /, *, formats: Sequence[str] = FORMATS) -> list[Path]:
+def write_on_test(on_test: HeldoutResults, out_dir: str | Path, /, *, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write `pareto_test.<format>` for each format, and the data beside it as `pareto_test.csv`.
 
     Args:
-        found: What is known on test.
+        on_test: What is known on test.
         out_dir: Made if missing.
         formats: Some of png (300 dpi), pdf, svg and html.
 
@@ -99,21 +99,21 @@ def write_on_test(found: HeldoutResults, out_dir: str | Path, /, *, formats: Seq
     return write_files(
         Path(out_dir) / "pareto_test",
         formats,
-        lambda: _figure(found),
-        data=_csv(found),
-        page=lambda: offline_page(_interactive(found), title=f"On test: {_study(found)}"),
+        lambda: _figure(on_test),
+        data=_csv(on_test),
+        page=lambda: offline_page(_interactive(on_test), title=f"On test: {_study(on_test)}"),
     )
 
 
-def _interactive(found: HeldoutResults) -> go.Figure:
+def _interactive(on_test: HeldoutResults) -> go.Figure:
     """Return the figure for the screen: hover tells a member's values; hollow on validation, filled on test."""
     figure = go.Figure()
-    members = [(one, one.test) for one in found.members if one.test is not None]
+    members = [(one, one.test) for one in on_test.members if one.test is not None]
     for method, style in styles_for(one.result["method"] for one, _ in members).items():
-        mine = [(one, test) for one, test in members if one.result["method"] == method]
-        val = [[one.result[f"val_{kind}_accuracy"] for one, _ in mine] for kind in KINDS]
-        there = [[accuracy_of(test, kind) for _, test in mine] for kind in KINDS]
-        names = [f"trial {one.result['trial_id']} ({method})" for one, _ in mine]
+        of_method = [(one, test) for one, test in members if one.result["method"] == method]
+        val = [[one.result[f"val_{kind}_accuracy"] for one, _ in of_method] for kind in KINDS]
+        there = [[accuracy_of(test, kind) for _, test in of_method] for kind in KINDS]
+        names = [f"trial {one.result['trial_id']} ({method})" for one, _ in of_method]
         look = {"symbol": style.symbol, "size": 10, "color": style.colour, "line": {"width": 1.5}}
         figure.add_scatter(
             x=val[0], y=val[1], mode="markers", marker=look | {"symbol": f"{style.symbol}-open"}, text=names,
@@ -134,13 +134,13 @@ def _interactive(found: HeldoutResults) -> go.Figure:
                 x=[x, to_x.value], y=[y, to_y.value], mode="lines", line={"color": "grey", "width": 1},
                 hoverinfo="skip", showlegend=False, legendgroup=method,
             )  # fmt: skip
-        for one, point in zip((one for one, _ in mine), zip(*there, strict=True), strict=True):
+        for one, point in zip((one for one, _ in of_method), zip(*there, strict=True), strict=True):
             if one.spread:
                 _add_seeds(figure, one, at=(point[0].value, point[1].value), colour=style.colour)
     figure.update_xaxes(title="clean accuracy (test; hollow: val)")
-    figure.update_yaxes(title=_robust_label(found.members).replace("\n", "<br>"))
-    small = f"{_small_print(found)}<br>{_said(found)}"
-    figure.update_layout(template="plotly_white", title=f"On test: {_study(found)}<br><sub>{small}</sub>")
+    figure.update_yaxes(title=_robust_label(on_test.members).replace("\n", "<br>"))
+    small = f"{_small_print(on_test)}<br>{_effort(on_test)}"
+    figure.update_layout(template="plotly_white", title=f"On test: {_study(on_test)}<br><sub>{small}</sub>")
     return figure
 
 
@@ -164,49 +164,49 @@ def _add_seeds(figure: go.Figure, one: ConfirmedMember, *, at: tuple[float, floa
 def _robust_label(members: Sequence[ConfirmedMember]) -> str:
     """Return the label of the robust axis with attack, norm and radius."""
     tests = [one.test for one in members if one.test is not None]
-    said = dict.fromkeys(settings_phrase(test).rpartition(", ")[0] for test in tests)
-    return "\n".join(["robust accuracy (test; hollow: val)", " | ".join(said)]).strip()
+    phrases = dict.fromkeys(settings_phrase(test).rpartition(", ")[0] for test in tests)
+    return "\n".join(["robust accuracy (test; hollow: val)", " | ".join(phrases)]).strip()
 
 
-def _small_print(found: HeldoutResults) -> str:
-    sets = ", ".join(dict.fromkeys(str(one.result["dataset"]) for one in found.members))
-    measured = sum(one.test is not None for one in found.members)
+def _small_print(on_test: HeldoutResults) -> str:
+    sets = ", ".join(dict.fromkeys(str(one.result["dataset"]) for one in on_test.members))
+    measured = sum(one.test is not None for one in on_test.members)
     plural = "s" * (measured != 1)
-    count = f"n = {measured} trial{plural} on test, {len(found.chosen)} chosen on validation"
-    return f"study {_study(found)} · {sets} · {count}"
+    count = f"n = {measured} trial{plural} on test, {len(on_test.chosen)} chosen on validation"
+    return f"study {_study(on_test)} · {sets} · {count}"
 
 
-def _figure(found: HeldoutResults) -> Figure:
+def _figure(on_test: HeldoutResults) -> Figure:
     handles = [
         sample(style.marker, style.label, color=style.colour)
-        for style in styles_for(one.result["method"] for one in found.members).values()
+        for style in styles_for(one.result["method"] for one in on_test.members).values()
     ]
-    if any(one.spread for one in found.members):
+    if any(one.spread for one in on_test.members):
         handles.append(sample("+", "new seeds, mean ± sd", color="0.35", markersize=6))
     figure = blank(COLUMN_WIDTH, 1.05 * COLUMN_WIDTH, legend=handles)
-    _draw(found.members, figure.add_subplot())
-    add_small_print(figure, f"{_small_print(found)} · {_said(found)} · 95 % intervals of the examples")
+    _draw(on_test.members, figure.add_subplot())
+    add_small_print(figure, f"{_small_print(on_test)} · {_effort(on_test)} · 95 % intervals of the examples")
     return figure
 
 
-def _said(found: HeldoutResults) -> str:
+def _effort(on_test: HeldoutResults) -> str:
     """Return how the members were measured as on validation, in words."""
-    tests = [one.test for one in found.members if one.test is not None]
+    tests = [one.test for one in on_test.members if one.test is not None]
     return " | ".join(dict.fromkeys(map(settings_phrase, tests))) or "nothing was measured as on validation"
 
 
-def _study(found: HeldoutResults) -> str:
-    return ", ".join(dict.fromkeys(str(one.result["study"]) for one in found.members))
+def _study(on_test: HeldoutResults) -> str:
+    return ", ".join(dict.fromkeys(str(one.result["study"]) for one in on_test.members))
 
 
-def _csv(found: HeldoutResults) -> str:
+def _csv(on_test: HeldoutResults) -> str:
     headings = ["trial_id", "method", "chosen", "examples"]
     columns = ("val", "test", "low", "high", "seeds", "seeds_mean", "seeds_sd", "sd_of_examples")
     headings += [f"{kind}_{name}" for kind in KINDS for name in columns]
     rows = []
-    for one in found.members:
+    for one in on_test.members:
         row = one.result
-        cells = [row["trial_id"], row["method"], "front" if row["trial_id"] in found.chosen else "by name"]
+        cells = [row["trial_id"], row["method"], "front" if row["trial_id"] in on_test.chosen else "by name"]
         cells.append(None if one.test is None else one.test["examples"])
         for kind in KINDS:
             spread = one.spread.get(kind)

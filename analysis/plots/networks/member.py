@@ -36,8 +36,7 @@ def accuracy_against_epsilon(curve: Curve, /, *, eval_epsilon: float) -> Figure:
         ax.annotate(f" {eval_epsilon:g}", (eval_epsilon, 1.0), fontsize=6.5, color="0.4", va="top")
         label = f"attack radius ({curve.norm}, pixel range)"
         ax.set(xlabel=label, ylabel=f"robust accuracy ({curve.split})", ylim=(-0.02, 1.02))
-        said = f"{curve.attack}, n = {curve.examples} validation images"
-        ax.set_title(said, fontsize=6.5, color="0.35")
+        ax.set_title(f"{curve.attack}, n = {curve.examples} validation images", fontsize=6.5, color="0.35")
     return figure
 
 

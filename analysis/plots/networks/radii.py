@@ -121,9 +121,9 @@ def radii_chart(curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadiu
         )  # fmt: skip
     if reach is not None:
         figure.add_vrect(0, min(reach.radius, 1.12 * shown), fillcolor="#eee", line_width=0, layer="below")
-        said = set_text(f"grey: {reach_said(reach)}".replace("\n", " "))
+        caption = set_text(f"grey: {reach_caption(reach)}".replace("\n", " "))
         above = {"x": 0, "xref": "x", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom"}
-        figure.add_annotation(text=said, showarrow=False, font={"size": 12}, **above)
+        figure.add_annotation(text=caption, showarrow=False, font={"size": 12}, **above)
         figure.update_layout(margin={"t": 30})
     for value in sorted(set(table["eval_epsilon"].to_pylist())):
         figure.add_vline(value, line={"color": "#555", "dash": "dash", "width": 1})
@@ -152,7 +152,7 @@ def curve_rows(curves: Sequence[Curve], /) -> tuple[tuple[Cell, ...], ...]:
     )
 
 
-def reach_said(reach: TheoremRadius, /) -> str:
+def reach_caption(reach: TheoremRadius, /) -> str:
     """Return what the theorem promises for a data set, in one phrase."""
     of = "images" if not reach.contradicting else "images that contradict none"
     return f"ε < r = {reach.radius:.4g}: an accurate and robust\nclassifier of these {of} exists"
@@ -171,10 +171,10 @@ def _name(curves: Sequence[Curve], ax: Axes, *, offset: float) -> None:
 
 
 def _marks(own: Sequence[float], reach: TheoremRadius | None, curves: Sequence[Curve]) -> list[Line2D]:
-    said = " | ".join(map(radius, own))
-    marks = [Line2D([], [], color="0.35", linewidth=0.7, linestyle="--", label=f"the study's ε = {said}")] * bool(own)
+    text = " | ".join(map(radius, own))
+    marks = [Line2D([], [], color="0.35", linewidth=0.7, linestyle="--", label=f"the study's ε = {text}")] * bool(own)
     if any(not curve.measured for curve in curves):
         marks.append(Line2D([], [], color="0.35", linewidth=0.7, linestyle=":", label="two radii measured"))
     if reach is not None:
-        marks.append(Line2D([], [], color="0.88", linewidth=5, label=reach_said(reach)))
+        marks.append(Line2D([], [], color="0.88", linewidth=5, label=reach_caption(reach)))
     return marks

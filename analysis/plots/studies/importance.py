@@ -32,22 +32,23 @@ def draw_importance(shares: Mapping[str, float], /, ax: Axes) -> Axes:
 
 
 def importance_sheet(
-    found: Mapping[str, Mapping[str, float]], table: Table, /, *, sample: str = "", width: float = COLUMN_WIDTH
+    shares_of: Mapping[str, Mapping[str, float]], table: Table, /, *, sample: str = "", width: float = COLUMN_WIDTH
 ) -> PaperFigure | None:
     """Return the figure, a panel for each objective; None where no importance is known.
 
     Args:
-        found: Shares of variance by objective and hyperparameter.
+        shares_of: Shares of variance by objective and hyperparameter.
         table: The result rows they are of.
         sample: Which of them the shares rest on, in words.
         width: Inches.
     """
-    if not found:
+    if not shares_of:
         return None
     with paper_style():
-        longest = max(len(shares) for shares in found.values())
-        figure = blank(width, len(found) * (0.17 * longest + 0.45) + 0.3)
-        for ax, (name, shares) in zip(figure.subplots(len(found), 1, squeeze=False)[:, 0], found.items(), strict=True):
+        longest = max(len(shares) for shares in shares_of.values())
+        figure = blank(width, len(shares_of) * (0.17 * longest + 0.45) + 0.3)
+        axes = figure.subplots(len(shares_of), 1, squeeze=False)[:, 0]
+        for ax, (name, shares) in zip(axes, shares_of.items(), strict=True):
             draw_importance(shares, ax)
             entry = objective(name)
             ax.set_xlabel(
@@ -56,21 +57,21 @@ def importance_sheet(
         add_small_print(
             figure, f"{provenance(table)} · {measured_by(table)} · fANOVA" + (f" · {sample}" if sample else "")
         )
-    rows = tuple((name, parameter, share) for name, shares in found.items() for parameter, share in shares.items())
+    rows = tuple((name, parameter, share) for name, shares in shares_of.items() for parameter, share in shares.items())
     return PaperFigure(name="importance", figure=figure, headings=("objective", "hyperparameter", "share"), rows=rows)
 
 
 def within_sheet(
-    found: Sequence[MethodImportance], table: Table, /, *, width: float = COLUMN_WIDTH
+    importances: Sequence[MethodImportance], table: Table, /, *, width: float = COLUMN_WIDTH
 ) -> PaperFigure | None:
     """Return the figure of what matters within each method: methods below one another, objectives side by side.
 
     Args:
-        found: Importances within methods; None is returned where no method has any.
+        importances: Importances within methods; None is returned where no method has any.
         table: The result rows they are of.
         width: Inches.
     """
-    shown, names = [one for one in found if one.shares], objectives_within(found)
+    shown, names = [one for one in importances if one.shares], objectives_within(importances)
     if not shown:
         return None
     styles = styles_for(one.method for one in shown)
@@ -93,7 +94,7 @@ def within_sheet(
         for ax, name in zip(grid[-1], names, strict=True):
             entry = objective(name)
             ax.set_xlabel(lines(f"{entry.label} ({entry.split})", round(64 / len(names))), fontsize=6)
-        few = too_few(found)
+        few = too_few(importances)
         figure_print = f"{provenance(table)} · {measured_by(table)} · fANOVA: main effect, share of a forest's variance"
         add_small_print(figure, figure_print + (f" · {few}" if few else ""))
     rows = tuple(

@@ -217,7 +217,7 @@ def why_hollow(table: Table, doubtful: np.ndarray, /) -> str:
         "infeasible": bool(infeasible.any()),
         "lacking an objective": not all(known or missed for known, missed in zip(unsound, infeasible, strict=True)),
     }
-    return " or ".join(reason for reason, found in reasons.items() if found)
+    return " or ".join(reason for reason, occurs in reasons.items() if occurs)
 
 
 def _axis_label(entry: Objective, table: Table) -> str:

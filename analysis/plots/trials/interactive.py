@@ -67,7 +67,7 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
 
     Args:
         view: What is shown.
-        colour: What colour stands for.
+        colour: What the colours mean.
     """
     figure = empty_chart(520)
     limits = np.transpose([view.limits(0), view.limits(1)])
@@ -149,14 +149,14 @@ def _looks(view: ParetoView, colour: Colour) -> Iterator[tuple[str, np.ndarray, 
         (view.front, {"size": 12, "line": _EDGE}),
     ):
         for method, style in styles_for(view.methods).items():
-            mine = part & view.drawn & (methods == method)
-            if part is view.doubtful and mine.any():
-                yield method, mine, {"symbol": f"{style.symbol}-open", **look}
+            of_method = part & view.drawn & (methods == method)
+            if part is view.doubtful and of_method.any():
+                yield method, of_method, {"symbol": f"{style.symbol}-open", **look}
                 continue
-            if scale and (on_axis := mine & coloured).any():
+            if scale and (on_axis := of_method & coloured).any():
                 shades = {"color": numbers(_on_axis(view.lipschitz[on_axis], scale)), "coloraxis": "coloraxis"}
                 yield method, on_axis, {"symbol": style.symbol, **look, **shades}
-            if (rest := mine & ~coloured).any():
+            if (rest := of_method & ~coloured).any():
                 plain = style.colour if colour == "method" else _UNMEASURED
                 yield method, rest, {"symbol": style.symbol, "color": plain, **look}
 

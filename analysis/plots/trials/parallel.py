@@ -48,7 +48,7 @@ class Scale:
 
     Args:
         name: Column of the data.
-        label: What stands below it.
+        label: The text below it.
         values: Shape (n,); NaN where a trial has none.
         log: Whether it is logarithmic.
     """
@@ -59,7 +59,7 @@ class Scale:
     log: bool = False
 
     def places(self) -> np.ndarray:
-        """Return where the values stand: 0 at the lowest, 1 at the highest, below 0 where there is none."""
+        """Return the places of the values: 0 at the lowest, 1 at the highest, below 0 where there is none."""
         shown = np.log10(self.values) if self.log else self.values
         known = np.isfinite(shown)
         if not known.any():
@@ -103,10 +103,10 @@ def _draw(trials: Trials, scales: list[Scale], rows: np.ndarray, ax: Axes) -> No
     places = np.stack([scale.places() for scale in scales], axis=1) if len(rows) else np.empty((0, len(scales)))
     for method, style in trials.styles.items():
         for front in (False, True):
-            mine = rows[(trials.methods[rows] == method) & (trials.front[rows] == front)]
-            if len(mine):
+            of_method = rows[(trials.methods[rows] == method) & (trials.front[rows] == front)]
+            if len(of_method):
                 look = {"color": style.colour, "linewidths": 1.2} if front else {"color": style.pale, "linewidths": 0.4}
-                segments = [np.column_stack([x, places[row]]) for row in mine]
+                segments = [np.column_stack([x, places[row]]) for row in of_method]
                 ax.add_collection(
                     LineCollection(segments, linestyles=style.line, zorder=3 if front else 2, gid=method, **look)
                 )
@@ -128,7 +128,7 @@ def _draw(trials: Trials, scales: list[Scale], rows: np.ndarray, ax: Axes) -> No
 def parallel_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
     """Return the figure."""
     scales, rows = scales_of(trials), np.flatnonzero(thinned(trials.front, trials.sound, most=MOST_LINES))
-    # A strength's label names methods: broken to what stands between two axes.
+    # A strength's label names methods: broken to the width between two axes.
     room = max(9, int(width / COLUMN_WIDTH * 62 / max(len(scales), 1)))
     scales = [Scale(name=s.name, label=lines(s.label, room), values=s.values, log=s.log) for s in scales]
     with paper_style():

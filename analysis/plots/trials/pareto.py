@@ -149,19 +149,19 @@ def write_pareto(
 
 
 def _draw_method(
-    view: ParetoView, ax: Axes, mine: np.ndarray, style: MethodStyle, colours: ScalarMappable | None
+    view: ParetoView, ax: Axes, mask: np.ndarray, style: MethodStyle, colours: ScalarMappable | None
 ) -> None:
-    crowd = min(1.0, (150 / max(len(mine), 1)) ** 0.25)
+    crowd = min(1.0, (150 / max(len(mask), 1)) ** 0.25)
 
     def scatter(chosen: np.ndarray, **look: Any) -> None:
         ax.scatter(view.points[chosen, 0], view.points[chosen, 1], marker=style.marker, **look)
 
-    for x, y, (across, up) in zip(*view.points[view.front & mine].T, view.ends[view.front & mine], strict=True):
+    for x, y, (across, up) in zip(*view.points[view.front & mask].T, view.ends[view.front & mask], strict=True):
         # a Lipschitz estimate has no interval
         bars: dict[str, Any] = {"color": "0.55", "linewidth": 0.6, "zorder": 2.8, "solid_capstyle": "butt"}
         ax.plot(across, [y, y], **bars)
         ax.plot([x, x], up, **bars)
-    dominated, front, doubtful = view.dominated & mine, view.front & mine, view.doubtful & mine
+    dominated, front, doubtful = view.dominated & mask, view.front & mask, view.doubtful & mask
     scatter(dominated, s=16 * crowd, c=_faces(view.lipschitz[dominated], colours), alpha=0.6, linewidths=0.0, zorder=2)
     scatter(doubtful, s=16 * crowd, facecolors="none", edgecolors="0.45", linewidths=0.6, zorder=2.5)
     scatter(front, s=26, c=_faces(view.lipschitz[front], colours), edgecolors="black", linewidths=0.6, zorder=4)
@@ -203,7 +203,7 @@ _PANEL = 4.2
 
 
 def fronts_svg(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> str:
-    """Return the figure of two studies' fronts as an SVG element, ready to stand in a page.
+    """Return the figure of two studies' fronts as an SVG element, ready for a page.
 
     Args:
         tables: Label and result rows of each study.
@@ -256,7 +256,7 @@ def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:
         ax.plot(stairs[:, 0], stairs[:, 1], color=colour, linestyle=dash, linewidth=1.1, zorder=3)
         methods = np.asarray(view.methods)
         for method, style in styles_for(view.methods).items():
-            mine = methods == method
-            for chosen, size, alpha in ((view.drawn & ~view.front & mine, 22, 0.4), (view.front & mine, 48, 1.0)):
+            mask = methods == method
+            for chosen, size, alpha in ((view.drawn & ~view.front & mask, 22, 0.4), (view.front & mask, 48, 1.0)):
                 x, y = view.points[chosen].T
                 ax.scatter(x, y, s=size, marker=style.marker, c=colour, alpha=alpha, linewidths=0.0, zorder=4)

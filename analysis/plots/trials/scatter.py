@@ -51,7 +51,7 @@ def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.nda
 def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
     """Return the figure: a row for each outcome, a column for each form of the estimate, rank correlations above.
 
-    Estimates below the floor (a constant network has 0) stand at it. Correlations are of the sound trials whose
+    Estimates below the floor (a constant network has 0) are drawn at it. Correlations are of the sound trials whose
     proposals did not depend on results; without enough of them the title says so.
     """
     with paper_style():
@@ -140,11 +140,11 @@ def slice_sheet(
                 log_axis(ax.yaxis)
         if setting.log:
             log_axis(axes[-1].xaxis)
-        for at, style, said in _radii(trials, setting, reach):
+        for at, style, text in _radii(trials, setting, reach):
             for ax in axes:
                 ax.axvline(at, color="0.35", linewidth=0.7, linestyle=_LINES[style], zorder=1)
             above = axes[0].get_xaxis_transform()
-            axes[0].text(at, 1.01, said, fontsize=5.5, ha="center", transform=above)
+            axes[0].text(at, 1.01, text, fontsize=5.5, ha="center", transform=above)
         without = int((~np.isfinite(setting.values)).sum())
         more = f" · {without} without this setting are not drawn" if without else ""
         axes[-1].set_xlabel(lines(setting.label, 64 if width == COLUMN_WIDTH else 130))
@@ -166,9 +166,9 @@ def slice_chart(trials: Trials, setting: Setting, /, *, reach: TheoremRadius | N
     if setting.log:
         figure.update_xaxes(**LOG)
     figure.update_xaxes(title_text=set_text(setting.label), row=len(SLICED))
-    for at, style, said in _radii(trials, setting, reach):
+    for at, style, text in _radii(trials, setting, reach):
         figure.add_vline(at, line={"color": "#555", "width": 1, "dash": style}, layer="below")
-        words = {"text": set_text(said), "x": at, "y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom"}
+        words = {"text": set_text(text), "x": at, "y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom"}
         figure.add_annotation(words, showarrow=False, font={"size": 11})
     return figure
 

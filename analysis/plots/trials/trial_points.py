@@ -58,12 +58,12 @@ class Trials:
     hollow: str
     small_print: str
 
-    def kinds(self, mine: np.ndarray, /) -> dict[str, np.ndarray]:
+    def kinds(self, of_method: np.ndarray, /) -> dict[str, np.ndarray]:
         """Part marked trials, shape (n,), into those drawn hollow, pale (the sampler's own proposals) and full."""
         return {
-            "hollow": mine & ~self.sound,
-            "pale": mine & self.sound & ~self.independent,
-            "full": mine & self.sound & self.independent,
+            "hollow": of_method & ~self.sound,
+            "pale": of_method & self.sound & ~self.independent,
+            "full": of_method & self.sound & self.independent,
         }
 
     def rows(self, columns: Mapping[str, np.ndarray], /) -> tuple[tuple[Cell, ...], ...]:
@@ -120,14 +120,14 @@ def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> bool:
         say_nothing_is_there(ax, "not measured")
         return False
     for method, style in trials.styles.items():
-        mine = drawn & (trials.methods == method)
-        size = 12 * min(1.0, (150 / max(int(mine.sum()), 1)) ** 0.25)
+        of_method = drawn & (trials.methods == method)
+        size = 12 * min(1.0, (150 / max(int(of_method.sum()), 1)) ** 0.25)
         looks: dict[str, dict[str, Any]] = {
             "hollow": {"facecolors": "none", "edgecolors": "0.45", "linewidths": 0.5, "zorder": 2},
             "pale": {"color": style.pale, "linewidths": 0, "zorder": 2.2},
             "full": {"color": style.colour, "linewidths": 0, "zorder": 2.4},
         }
-        for kind, chosen in trials.kinds(mine).items():
+        for kind, chosen in trials.kinds(of_method).items():
             if chosen.any():
                 ax.scatter(x[chosen], y[chosen], s=size, marker=style.marker, **looks[kind])
     ringed = drawn & trials.front
@@ -154,15 +154,15 @@ def add_trials(figure: go.Figure, x: np.ndarray, y: np.ndarray, trials: Trials, 
         say(figure, "not measured", row=panel[0], column=panel[1])
     for kind, chosen in trials.kinds(drawn).items():
         for method, style in trials.styles.items():
-            mine = chosen & (trials.methods == method)
+            of_method = chosen & (trials.methods == method)
             looks: dict[str, dict[str, Any]] = {
                 "hollow": {"symbol": f"{style.symbol}-open", "color": GREY, "size": 7},
                 "pale": {"symbol": style.symbol, "color": style.pale, "size": 7},
                 "full": {"symbol": style.symbol, "color": style.colour, "size": 7},
             }
-            if mine.any():
-                label = {"customdata": np.flatnonzero(mine).tolist(), "hovertemplate": HOVER}
-                figure.add_trace(_points(x, y, mine, method, looks[kind], **label), *panel)
+            if of_method.any():
+                label = {"customdata": np.flatnonzero(of_method).tolist(), "hovertemplate": HOVER}
+                figure.add_trace(_points(x, y, of_method, method, looks[kind], **label), *panel)
     ring = {"symbol": "circle-open", "color": "black", "size": 14, "line": {"width": 1.5}}
     for method in trials.styles:
         if (ringed := drawn & trials.front & (trials.methods == method)).any():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 
 import numpy as np
 import pytest
-from helpers.studies.synthetic_results import as_table, result_row
+from helpers.studies.synthetic_results import as_table, result_row, study_rows
 from rich.console import Console
 
 from analysis.fronts.front import MixedStudiesError, front_of, with_mixed_allowed
@@ -91,6 +92,18 @@ def test_flagged_trials_are_named_below_the_front() -> None:
     assert any(note.startswith("flagged, never on the front: t00001 (zero_gradient), t00002 (") for note in notes)
     assert any(note.endswith(" and 2 more") for note in notes)
     assert not any("never" in note for note in front_table(as_table(TRADE_OFF)).notes)
+
+
+def test_columns_line_up_in_a_terminal() -> None:
+    table = front_table(as_table(study_rows(24, seed=3)))
+    lines = printed_at(200, table)
+    rule = next(place for place, line in enumerate(lines) if line.startswith("─"))
+    rows = lines[rule + 1 : rule + 1 + len(table.rows)]
+    for cells, line in zip(table.cells(), rows, strict=True):
+        assert line.split() == " ".join(cells).split()
+    ends = [[match.end() for match in re.finditer(r"\S+", line)][-4:] for line in rows]
+    assert ends == [ends[0]] * len(rows)
+    assert len({line.index(cells[1]) for cells, line in zip(table.cells(), rows, strict=True)}) == 1
 
 
 def test_csv_keeps_full_precision_and_leaves_the_missing_empty() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.threat import ThreatModel
-from trainables.certified.activations import ball_around, bound_activations
+from trainables.certified.activations import ball_around, bound_activations, cost_of, lower_bounds
 from trainables.certified.certificate import BUDGET
 from trainables.certified.translation import layers_of
 from trainables.models.normalize import Normalize
@@ -59,7 +59,12 @@ def random_net(seed: int) -> nn.Sequential:
 def logit_bounds(
     model: nn.Module, images: Tensor, threat: ThreatModel, *, budget: float = BUDGET
 ) -> tuple[Tensor, Tensor]:
-    """Return the bounds on the last activations, the logits, (n, K) each."""
-    layers = layers_of(model, tuple(images.shape[1:]), device=images.device)
-    activations = bound_activations(layers, ball_around(images, threat=threat), budget=budget)
-    return activations.lower[-1], activations.upper[-1]
+    """Return the bounds on the logits, (n, K) each: those on the last activations, tightened as the budget allows."""
+    layers, ball = layers_of(model, tuple(images.shape[1:]), device=images.device), ball_around(images, threat=threat)
+    activations = bound_activations(layers, ball, budget=budget)
+    lower, upper = activations.lower[-1], activations.upper[-1]
+    if 2 * lower.shape[1] * cost_of(layers) <= budget:
+        rows = torch.eye(lower.shape[1]).to(lower).expand(len(lower), -1, -1)
+        lower = torch.maximum(lower, lower_bounds(rows, layers, activations, ball))
+        upper = torch.minimum(upper, -lower_bounds(-rows, layers, activations, ball))
+    return lower, upper

@@ -31,6 +31,9 @@ FOLDER_ORDER = {
     " > settings registry seeding runtime checkpoints",
 }
 
+# How a test runs the command line: by the fixture `command`, or in a process of its own.
+COMMAND = re.compile(r"^def test_\w+\([^)]*\bcommand\b|\"-m\", \"study\"", re.MULTILINE)
+
 MAX_ENTRIES = 14
 # File names that may occur in several folders: the interface of a folder; the numbers, table and plot of one topic.
 SHARED_NAMES = {"__init__", "base", "importance"}
@@ -148,17 +151,22 @@ def crowded_folders(root: Path) -> list[str]:
 
 
 def invalid_inits(root: Path) -> list[str]:
-    """Find `__init__.py` without a docstring, or with code although it is neither a registry nor the library's API."""
+    """Find `__init__.py` without a docstring of one sentence on one line, or with code but no registry.
+
+    The library's API, analysis/__init__.py, may have both: a longer docstring and code.
+    """
     violations = []
     for file in modules(root, PACKAGES).values():
         if file.name != "__init__.py":
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         place = f"{file.relative_to(root)}:1"
-        if not ast.get_docstring(tree):
+        docstring, is_api = ast.get_docstring(tree), place.startswith("analysis/__init__")
+        if not docstring:
             violations.append(f"{place}: has no docstring")
-        allowed = place.startswith("analysis/__init__") or file.relative_to(root).as_posix() in registries(root)
-        if len(tree.body) > 1 and not allowed:
+        elif not is_api and (not re.fullmatch(r"[^\n]*[.]", docstring) or re.search(r"[.!?]\s+[A-Z`]", docstring)):
+            violations.append(f"{place}: its docstring must be one sentence on one line")
+        if len(tree.body) > 1 and not is_api and file.relative_to(root).as_posix() not in registries(root):
             violations.append(f"{place}: has code, but is not a registry")
     return violations
 
@@ -179,7 +187,7 @@ def ambiguous_names(root: Path) -> list[str]:
 
 
 def misplaced_tests(root: Path) -> list[str]:
-    """Find test files with the same name as another, or in a folder that does not mirror one of the code."""
+    """Find test files with the same name as another, or in a folder whose code they neither import nor run."""
     violations, files = [], dict[str, Path]()
     for file in sorted((root / "tests").rglob("test_*.py")):
         place = f"{file.relative_to(root)}:1"
@@ -187,9 +195,24 @@ def misplaced_tests(root: Path) -> list[str]:
             violations.append(f"{place}: {file.name} is also the name of {files[file.name].relative_to(root)}")
         files.setdefault(file.name, file)
         folder = file.parent.relative_to(root / "tests")
-        if folder.parts and folder.parts[0] != "chaos" and not (root / folder).is_dir():
+        if not folder.parts or folder.parts[0] == "chaos":
+            continue
+        if not (root / folder).is_dir():
             violations.append(f"{place}: the code has no folder {folder}")
+        elif not mirrors(file, folder, root):
+            violations.append(f"{place}: imports nothing from {folder}")
     return violations
+
+
+def mirrors(file: Path, folder: Path, root: Path) -> bool:
+    """Return whether a test imports a module of the folder; in tests/study it may run the command line instead."""
+    targets = {line.target for line in imports(file, root=root, packages=PACKAGES)}
+    if any(f"{target}.".startswith(f"{'.'.join(folder.parts)}.") for target in targets):
+        return True
+    helpers = [root / "tests" / f"{target.replace('.', '/')}.py" for target in targets if target.startswith("helpers.")]
+    texts = [one.read_text(encoding="utf-8") for one in [file, *helpers] if one.is_file()]
+    runs = "study.cli" in targets or any(COMMAND.search(text) for text in texts)
+    return folder.parts[0] == "study" and runs
 
 
 def registries(root: Path) -> set[str]:

@@ -71,6 +71,16 @@ def test_a_commands_help_explains_everything_and_fits(help_of, name) -> None:
         assert parameter.hidden or re.match(r"\w.*\.", parameter.help), parameter.name
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_arguments_have_names_of_their_own_without_types_and_braces(help_of, name) -> None:
+    usage, _, rest = help_of(name).partition("\n\n")
+    assert not set("{}<>") & set(usage)
+    section = re.search(r"^Arguments:\n((?:  .+\n)+)", rest, re.MULTILINE)
+    shown = re.findall(r"^  (\S.*?)(?:  .*)?$", section[1] if section else "", re.MULTILINE)
+    assert shown == [param.metavar for param in COMMANDS[name].params if param.param_type_name == "argument"]
+    assert len(set(shown)) == len(shown)
+
+
 def test_list_names_every_kind_that_it_takes(help_of) -> None:
     text = help_of("list")
     assert [kind for kind in KINDS if not re.search(rf"\b{kind}\b", text)] == []

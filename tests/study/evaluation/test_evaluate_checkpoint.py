@@ -47,6 +47,12 @@ def breaks():
 def flat():
     return nn.Sequential(nn.BatchNorm1d(64))
 
+def former(model, x, y, /, *, threat, steps, restarts, generator):
+    from trainables.attacks.pgd import pgd
+    from trainables.attacks.threat import Ascent
+
+    return pgd(model, x, y, ascent=Ascent(threat, steps, restarts), generator=generator)
+
 number = 3
 """
 
@@ -158,6 +164,14 @@ def test_network_of_the_users_own_in_l2(command, tmp_path):
     images, labels = trained_digits()[1:]
     expected = (net(images[:30]).argmax(1) == labels[:30]).double().mean().item()
     assert found["clean_accuracy"] == pytest.approx(expected)
+
+
+def test_attack_of_the_users_own_with_the_former_signature(command, network):
+    torch.save(network.state_dict(), "net.pt")
+    own = ("--attack", "users_own_networks:former")
+    found, _ = measured(command, "--checkpoint", "net.pt", "--model", "mlp", options=[*FEW[:-2], *own])
+    robust = found["robust_accuracy"]
+    assert robust["users_own_networks:former"] == robust["pgd"] <= found["clean_accuracy"]
 
 
 def test_radius_as_a_fraction(command, network):

@@ -36,6 +36,14 @@ CONFIG = {
     "search": {"space": "core", "num_trials": 8, "methods": ["natural"]},
 }
 
+OWN_ATTACK = """
+from trainables.attacks.pgd import pgd
+from trainables.attacks.threat import Ascent
+
+def former(model, x, y, /, *, threat, steps, restarts, generator):
+    return pgd(model, x, y, ascent=Ascent(threat, steps, restarts), generator=generator)
+"""
+
 OUTSIDE = ("--model", "mlp", "--dataset", "digits", "--epsilon", RADIUS, "--steps", STEPS, "--restarts", 1)
 
 
@@ -149,6 +157,14 @@ def test_each_attack_on_a_trial_is_a_use_of_test_data_and_is_stored(command, stu
     again, err = evaluated(command, study, "--trial", "7", "--limit", IMAGES, "--attack", "multi_targeted")
     assert "2 measurements, 2 already there" in err
     assert again == found
+
+
+def test_own_attack_of_the_former_signature_on_a_trial(command, study, monkeypatch):
+    Path("users_own_attack.py").write_text(OWN_ATTACK)
+    monkeypatch.syspath_prepend(".")
+    words = (study, "--trial", "7", "--limit", IMAGES, "--attack", "users_own_attack:former")
+    rows = {row["attack"]: row for row in evaluated(command, *words)[0]["evaluations"]}
+    assert rows["users_own_attack:former"]["robust_accuracy"] == rows["pgd"]["robust_accuracy"]
 
 
 def test_one_step_from_the_image_depends_on_no_steps_and_is_measured_once(command, study):

@@ -96,6 +96,20 @@ def test_wrapper_projects_illegal_points_and_classifies_again(trained):
     assert torch.equal(robust, is_correct(model(points), y) & is_correct(model(x), y))
 
 
+def test_attack_of_the_former_signature_gets_the_three_parts_of_the_ascent(trained):
+    def former(model, x, y, /, *, threat, steps, restarts, generator):
+        return pgd(model, x, y, ascent=Ascent(threat, steps=steps, restarts=restarts), generator=generator)
+
+    class Rest:
+        def __call__(self, model, x, y, /, *, threat, generator, **rest):
+            return former(model, x, y, threat=threat, generator=generator, **rest)
+
+    ascent = Ascent(ThreatModel("linf", 0.1), steps=3, restarts=2)
+    _, expected = run_attack(pgd, *trained, ascent=ascent, seed=0)
+    for attack in (former, Rest()):
+        assert torch.equal(run_attack(attack, *trained, ascent=ascent, seed=0)[1], expected)
+
+
 def test_misclassified_images_are_not_attacked(trained):
     model, x, _ = trained
     wrong = (model(x).argmax(1) + 1) % 3

@@ -1,0 +1,63 @@
+"""Measurements of one command: a failure of one is a line, and what measures them is closed with the command."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+
+from study.config.loading import load_config
+from study.evaluation import jobs
+from study.evaluation.jobs import MeasurementJob, run_jobs
+from trainables.evaluation.checkpoint import MeasurementSpec
+
+CONFIG = load_config({"name": "toy", "dataset": {"name": "digits"}, "search": {"space": "core", "num_trials": 8}})
+SPEC = MeasurementSpec(
+    checkpoint="last.pt", seed=0, attack="pgd", norm="linf", epsilon=0.1, steps=1, restarts=1, examples=4,
+    checks="cheap", lipschitz=None,
+)  # fmt: skip
+
+
+@pytest.fixture
+def two(tmp_path):
+    return [
+        MeasurementJob(folder=tmp_path, row={"trial_id": trial}, checkpoint="last", chosen_by="trial", spec=SPEC)
+        for trial in ("00000", "00001")
+    ]
+
+
+def test_an_error_without_a_text_is_named_by_its_kind_and_stops_no_other_measurement(two, monkeypatch):
+    def fail(*_, **__):
+        raise next(errors)
+
+    errors = iter([AssertionError(), ValueError("no such layer")])
+    monkeypatch.setattr(jobs, "measure_checkpoint", fail)
+    problems = run_jobs(two, config=CONFIG, data=None, address=None)
+    assert problems == [f"{two[0].key}: AssertionError", f"{two[1].key}: ValueError: no such layer"]
+
+
+def test_the_session_on_a_cluster_ends_when_a_row_cannot_be_written(two, monkeypatch):
+    events = []
+
+    @contextmanager
+    def session():
+        try:
+            yield
+        finally:
+            events.append("closed")
+
+    def on_cluster(todo, data, **_):
+        with session():
+            for job in todo:
+                yield job, object()
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(jobs, "_on_cluster", on_cluster)
+    monkeypatch.setattr(jobs, "record", full)
+    with pytest.raises(OSError, match="no space left") as caught:
+        run_jobs(two, config=CONFIG, data=None, address="auto")
+    assert events == ["closed"]
+    # the error's frames still hold the generator, so it was not closed by being collected
+    assert "measured" in caught.traceback[1].frame.f_locals
