@@ -84,7 +84,12 @@ def test_the_members_curve_is_read_back(published):
     table = read_results(folder)
     measured, gone = front_curves(table, folder)
     stored = table.to_pylist()[0]
-    assert (measured.trial_id, measured.attack, measured.measured, gone.measured) == ("00000", "PGD-2", True, False)
+    assert (measured.trial_id, measured.attack, measured.measured, gone.measured) == (
+        "00000",
+        "reachable_targets-2",
+        True,
+        False,
+    )
     assert measured.radii == pytest.approx([0.1 * share for share in RADII])
     assert measured.examples == 144  # the whole validation split, below the limit of 200
     assert list(measured.accuracies) == sorted(measured.accuracies, reverse=True)

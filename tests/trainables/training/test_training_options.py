@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -125,6 +126,7 @@ class TestAverage:
 
     def test_a_checkpoint_from_before_the_setting_is_of_the_former_average(self, tmp_path):
         spec = tiny_spec(epochs=2, ema=0.9, ema_warmup=True)
+        spec = replace(spec, evaluation=replace(spec.evaluation, attack="pgd"))
         uninterrupted, first = run(spec), trainer(spec)
         first.run_epoch()
         first.save(tmp_path / LAST)
