@@ -59,7 +59,7 @@ def random_net(seed: int) -> nn.Sequential:
 def logit_bounds(
     model: nn.Module, images: Tensor, threat: ThreatModel, *, budget: float = BUDGET
 ) -> tuple[Tensor, Tensor]:
-    """Return the bounds on the logits, (n, K) each: those on the last activations, tightened as the budget allows."""
+    """Return the bounds on the logits, (n, K) each: of the last activations, tightened if the budget allows it."""
     layers, ball = layers_of(model, tuple(images.shape[1:]), device=images.device), ball_around(images, threat=threat)
     activations = bound_activations(layers, ball, budget=budget)
     lower, upper = activations.lower[-1], activations.upper[-1]

@@ -244,10 +244,12 @@ def test_trials_far_behind_the_front_are_in_space_on_request_too(tmp_path) -> No
         page.goto(f"file://{tmp_path}/report.html")
         page.locator("#solid").scroll_into_view_if_needed()
         page.wait_for_function("drawn.has('solid')")
-        lowest = "document.getElementById('solid')._fullLayout.scene.xaxis.range[0]"
-        for extent, inside in (("near", False), ("all", True)):
+        counts = """([low, high]) => document.getElementById('solid').data.reduce(([all, inside], {x}) =>
+            [all + x.length, inside + x.filter(at => low <= at && at <= high).length], [0, 0])"""
+        ends = "document.getElementById('solid')._fullLayout.scene.xaxis.range"
+        for extent, inside in (("near", len(near)), ("all", len(near) + len(far))):
             page.select_option("#extent", extent)
-            assert (page.evaluate(lowest) <= 0.1) == inside
+            assert page.evaluate(counts, page.evaluate(ends)) == [len(near) + len(far), inside]
 
 
 @pytest.mark.browser
