@@ -21,6 +21,8 @@ LOWER_BOUND = "empirical local Lipschitz, lower bound"
 L_INF, L_2 = "\u2113∞", "\u21132"
 """The norms in texts; figures set the subscript."""
 
+_ATTACKS = {"pgd": "PGD", "fgsm": "FGSM", "apgd_t": "APGD-T", "reachable_targets": "reachable targets"}
+
 NORMS = {"linf": L_INF, "l2": L_2}
 
 
@@ -94,7 +96,7 @@ def radius(epsilon: float, /) -> str:
 def measured_by(table: Table, /) -> str:
     """Return attack, effort, norm and radius in one phrase, "PGD, 10 steps, 1 restart, norm, ε = 0.1"."""
     parts = [
-        _each(table, "attack", lambda attack: attack.upper() if attack == "pgd" else attack),
+        _each(table, "attack", shown_attack),
         _each(table, "steps", lambda steps: f"{steps} step{'s' * (steps != 1)}"),
         _each(table, "restarts", lambda restarts: f"{restarts} restart{'s' * (restarts != 1)}"),
         _each(table, "norm", lambda norm: NORMS.get(norm, norm)),
@@ -103,9 +105,14 @@ def measured_by(table: Table, /) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def shown_attack(attack: str, /) -> str:
+    """Return an attack's name as figures and tables show it, "PGD"."""
+    return _ATTACKS.get(attack, attack)
+
+
 def attack_name(attack: str, steps: int, /) -> str:
     """Return an attack and its steps in one word, "PGD-10"."""
-    return f"{attack.upper() if attack == 'pgd' else attack}-{steps}"
+    return f"{shown_attack(attack)}-{steps}"
 
 
 def attack_phrase(table: Table, /) -> str:

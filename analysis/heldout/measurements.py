@@ -9,7 +9,7 @@ from typing import Any
 from analysis.data.results import read_examples, trial_file
 from analysis.data.schema import EVALUATION, EXAMPLE, ResultsError
 from analysis.statistics.intervals import Estimate, accuracy_of, difference
-from analysis.wording import NORMS, radius
+from analysis.wording import NORMS, radius, shown_attack
 
 Row = Mapping[str, Any]
 
@@ -32,8 +32,7 @@ def settings_phrase(row: Row, /) -> str:
     if attack == "autoattack":
         effort = f"standard set after PGD ({effort})"
     norm = NORMS.get(row["norm"], row["norm"])
-    name = attack.upper() if attack in ("pgd", "fgsm") else attack
-    return f"{name}, {effort}, {norm}, ε = {radius(row['epsilon'])}, {row['examples']} images"
+    return f"{shown_attack(attack)}, {effort}, {norm}, ε = {radius(row['epsilon'])}, {row['examples']} images"
 
 
 def uses_of_test(rows: Sequence[Row], /) -> list[dict[str, Any]]:
@@ -130,8 +129,7 @@ def attack_name(row: Row, /) -> str:
     attack = str(row["attack"])
     if attack == "autoattack":
         return attack
-    name = attack.upper() if attack in ("pgd", "fgsm") else attack
-    return f"{name}-{row['steps']}" + (f"x{row['restarts']}" if row["restarts"] != 1 else "")
+    return f"{shown_attack(attack)}-{row['steps']}" + (f"x{row['restarts']}" if row["restarts"] != 1 else "")
 
 
 def on_images_of(study_dir: str | Path, row: Row, other: Row, /) -> float | None:

@@ -86,7 +86,7 @@ def test_the_members_curve_is_read_back(published):
     stored = table.to_pylist()[0]
     assert (measured.trial_id, measured.attack, measured.measured, gone.measured) == (
         "00000",
-        "reachable_targets-2",
+        "reachable targets-2",
         True,
         False,
     )
