@@ -130,7 +130,7 @@ class TrainingSpec(_Checked):
     )
     compile: bool = setting(
         False,  # noqa: FBT003 - a default, not a flag passed by position
-        doc="train with torch.compile; falls back to plain execution if it fails",
+        doc="train with torch.compile; a CPU needs g++ and Python's headers; falls back to plain execution",
         choices=(False, True),
     )
     craft_mode: CraftMode = setting(factory=CraftMode, doc="model's mode while a training attack is crafted")

@@ -30,8 +30,8 @@ distance, so round-off changes the ratio in the search by a thousandth; at much 
 the search. Reported values are computed in float64 and do not depend on it.
 """
 
-LINEARISED_RESTARTS = 2
-"""Restarts from the linearisation's best point: one in the whole ball, one in the shrinking ball."""
+FAR_POINTS = 4
+"""Random points at the full radius that may replace the linearisation's best point as the first start."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def local_lipschitz(
     alternate between the whole ball and one that shrinks towards x during the ascent: at a given distance the
     ratio grows with the numerator, so this searches the ratio at every scale, whereas ascent on the ratio itself
     stalls at the distance it starts from. The first restart of each kind starts from the best point of the network's
-    linearisation at x (see `steepest_points`), because linf has too many local maxima for a random start to find it.
-    All others start at random, and so do all restarts where the linearisation gives no direction: at a zero Jacobian,
-    or with more than 12 classes. Logits centred per example are searched separately, so that their form is not
+    linearisation at x (see `steepest_points`), because linf has too many local maxima for a random start to find it; in
+    the whole ball a few random points far from x compete with it, and win where the network is far from linear. All
+    others start at random. Logits centred per example are searched separately, so that their form is not
     affected by x-dependent shifts of all logits. Values are those of the witnesses in float64.
 
     Args:
@@ -122,15 +122,19 @@ def _search(model: nn.Module, x: Tensor, *, ascent: Ascent, draws: torch.Generat
     smallest = min(MIN_DISTANCE, threat.epsilon / 10)
     witness = torch.cat([threat.random_start(x, generator=draws)] * 2)
     best = torch.full((len(centres),), -torch.inf).to(x)
-    sides = steepest_points(model, x, threat=threat)
-    rises = [values_at(model, side, climb)[0] for side in sides]
-    steepest = torch.where(per_example(rises[0] >= rises[1], x), *sides)
-    moves = threat.distance(steepest, centres) >= smallest
+    candidates = [*steepest_points(model, x, threat=threat, draws=draws)]
+    for _ in range(FAR_POINTS):
+        drawn = torch.cat([threat.random_start(x, generator=draws)] * 2)
+        candidates.append(threat.project(threat.ascend(drawn, drawn - centres, step=threat.epsilon), centres))
+    rises = torch.stack([values_at(model, points, climb)[0] for points in candidates])
+    examples = torch.arange(len(centres), device=x.device)
+    starts = [torch.stack(candidates)[rises[:compete].argmax(0), examples] for compete in (len(candidates), 2)]
     for restart in range(ascent.restarts):
         balls = _balls(threat, smallest, steps, shrinking=restart % 2 == 1)
         points = torch.cat([threat.random_start(x, generator=draws)] * 2)
-        if restart < LINEARISED_RESTARTS:
-            points = torch.where(per_example(moves, x), steepest, points)
+        if restart < len(starts):
+            moves = threat.distance(starts[restart], centres) >= smallest
+            points = torch.where(per_example(moves, x), starts[restart], points)
         for taken, ball in enumerate(balls):
             if taken < steps:
                 gradient, rise, _ = input_gradient(model, points, climb)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
+
+_REMEDIES = {
+    "No working C++ compiler": "install g++",
+    "Python.h": "install Python's headers (python3-dev, python3-devel)",
+    "omp.h": "install OpenMP's headers (libgomp comes with gcc, libomp-dev with clang)",
+}
+"""What to install where an error names what is missing."""
 
 
 class Compiled(nn.Module):
@@ -37,12 +45,21 @@ class Compiled(nn.Module):
                 logits = self._run(x)
             except Exception as error:  # noqa: BLE001 - compilers' errors have no common class
                 self.compiles = False
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                logger.warning("`training.compile`: torch.compile failed, training continues without it: %s", reason)
+                logger.warning(
+                    "`training.compile`: torch.compile failed, training continues without it: %s", _reason(error)
+                )
             else:
                 return logits
         plain: Tensor = self.model(x)
         return plain
+
+
+def _reason(error: Exception) -> str:
+    """Return the C++ compiler's own first error, or else the first line, and what to install where that is known."""
+    text = str(error).strip() or type(error).__name__
+    own = re.search(r"\berror: (.+)", text)
+    remedies = [remedy for missing, remedy in _REMEDIES.items() if missing in text]
+    return "; ".join([own[1] if own else text.splitlines()[0], *remedies[:1]])
 
 
 def compiled(model: nn.Module, /, *, second_order: bool) -> nn.Module:

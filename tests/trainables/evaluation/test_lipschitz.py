@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -10,6 +11,7 @@ from helpers.networks.toy_problems import linear
 from torch import nn
 
 from trainables.attacks.threat import Ascent, ThreatModel
+from trainables.evaluation import lipschitz
 from trainables.evaluation.lipschitz import MIN_DISTANCE, local_lipschitz
 from trainables.models.modes import mode
 
@@ -47,16 +49,47 @@ def estimate(model, x=None, *, threat=LINF, steps=20, restarts=2, seed=0, labels
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=lambda t: t.norm)
-@pytest.mark.parametrize(("classes", "restarts"), [(2, 1), (3, 1), (6, 1), (12, 1), (14, 96)])
+@pytest.mark.parametrize("classes", [2, 3, 6, 12, 14])
 @pytest.mark.parametrize("seed", range(2))
-def test_linear_closed_form_is_reached_and_never_exceeded(threat, classes, restarts, seed):
-    """One restart of 5 steps suffices up to 12 classes; beyond that, random starts must avoid the local maxima."""
+def test_linear_closed_form_is_reached_and_never_exceeded(threat, classes, seed):
     matrix = weights(classes, seed)
     constant = exact(matrix, threat.norm)
-    found = estimate(linear(matrix), images(8), threat=threat, steps=5 if restarts == 1 else 20, restarts=restarts)
+    found = estimate(linear(matrix), images(8), threat=threat, steps=5, restarts=1)
     # Values at the fp32 witnesses are computed in float64, so the closed form holds up to its round-off.
     assert (found.raw <= constant * (1 + 1e-12)).all()
     assert (found.raw >= constant * (1 - 1e-3)).all()
+
+
+def curved_net(seed: int) -> nn.Module:
+    """Return a ReLU network of two pixels with many kinks."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, (2, 3, 5, 10)[seed % 4])]
+        for layer, scale in zip(layers[::2], (4.5, 1.5, 1.5), strict=True):
+            nn.init.normal_(layer.weight, std=scale / layer.in_features**0.5)
+            nn.init.normal_(layer.bias, std=0.5)
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+def test_far_points_find_most_of_what_the_linearisation_misses(monkeypatch):
+    """In two dimensions the largest ratio is known from a fine grid of the ball; few estimates are below 0.9 of it."""
+    axis = torch.linspace(-1, 1, 41, dtype=torch.float64)
+    moves = LINF.epsilon * torch.cartesian_prod(axis, axis)
+    moves = moves[moves.abs().amax(1) >= MIN_DISTANCE]
+    shares = {0: [], lipschitz.FAR_POINTS: []}
+    for seed in range(8):
+        model, x = curved_net(seed), torch.rand(40, 1, 1, 2, generator=torch.Generator().manual_seed(seed))
+        exact_model, centres = copy.deepcopy(model).double(), x.double().flatten(1)[:, None]
+        near = (centres + moves).clamp(0, 1)
+        with torch.no_grad():
+            changes = (exact_model(near.flatten(0, 1)).unflatten(0, (40, -1)) - exact_model(centres)[:, None]).abs()
+        truth = (changes.sum(2) / (near - centres).abs().amax(2).clamp_min(MIN_DISTANCE)).amax(1)
+        for far_points, values in shares.items():
+            monkeypatch.setattr(lipschitz, "FAR_POINTS", far_points)
+            values.append(estimate(model, x, seed=seed).raw / truth)
+    without, few = (torch.cat(values) for values in shares.values())
+    assert (few < 0.9).double().mean() < 0.8 * (without < 0.9).double().mean()
+    assert few.mean() > without.mean() > 0.9
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=lambda t: t.norm)
@@ -138,8 +171,8 @@ def test_constant_logits_with_a_margin_are_zero_in_both_forms():
 
 def test_more_restarts_never_lower_the_estimate():
     """The first restarts are the same for any number of them; the tolerance is for witnesses selected in fp32."""
-    many_maxima = linear(weights(14))
-    few, many = estimate(many_maxima, restarts=2), estimate(many_maxima, restarts=6)
+    x = torch.rand(40, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    few, many = (estimate(curved_net(0), x, threat=ThreatModel("linf", 0.3), restarts=restarts) for restarts in (2, 6))
     assert (many.raw >= few.raw * (1 - 1e-4)).all()
     assert (many.raw > few.raw).any()
 

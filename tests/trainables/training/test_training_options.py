@@ -1,9 +1,8 @@
-"""Training options: averaged weights, mixed precision, compilation, best and last checkpoints, overfitting."""
+"""Training options: averaged weights, mixed precision, best and last checkpoints, overfitting."""
 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from itertools import accumulate
 
@@ -20,7 +19,6 @@ from trainables.evaluation.evaluate import Measures, clean_measures
 from trainables.evaluation.trial import TRAINING_FLAGS, catastrophic_overfitting, measure
 from trainables.methods import METHODS
 from trainables.spec import EvaluationSpec, TrialSpec
-from trainables.training.compiling import Compiled
 from trainables.training.fit import fit
 from trainables.training.loop import BEST, LAST, Trainer
 from trainables.training.outcome import Best
@@ -168,49 +166,6 @@ class TestPrecision:
         radius = 0.1 if method == "locally_linear" else None
         coarse, fine = (run(tiny_spec(method, train_epsilon=radius, precision=p, epochs=1)) for p in ("bf16", "fp32"))
         assert_equal(coarse.model, fine.model)
-
-
-class TestCompile:
-    @pytest.fixture(autouse=True)
-    def no_compiler(self, monkeypatch):
-        """Do not reset the compiler, which would import it and take seconds."""
-        monkeypatch.setattr(torch.compiler, "reset", lambda: None)
-
-    def test_falls_back_with_one_message(self, monkeypatch, caplog):
-        def broken(model, **_):
-            def call(x):
-                raise RuntimeError("no compiler here\nwith a long trace")
-
-            return call
-
-        monkeypatch.setattr(torch, "compile", broken)
-        with caplog.at_level(logging.WARNING):
-            fallback = run(tiny_spec(epochs=1, compile=True))
-        assert_equal(fallback.model, run(tiny_spec(epochs=1)).model)
-        assert [record.getMessage() for record in caplog.records] == [
-            "`training.compile`: torch.compile failed, training continues without it: no compiler here"
-        ]
-
-    def test_the_compiled_network_is_trained(self, monkeypatch):
-        calls = []
-        monkeypatch.setattr(torch, "compile", lambda model, **_: lambda x: calls.append(1) or model(x))
-        made = run(tiny_spec("adversarial_training", train_epsilon=0.1, epochs=1, compile=True))
-        assert_equal(made.model, run(tiny_spec("adversarial_training", train_epsilon=0.1, epochs=1)).model)
-        assert len(calls) == 6 * (3 + 1)
-
-    def test_training_works_on_platforms_without_it(self, monkeypatch, caplog):
-        def refused(*_, **__):
-            raise RuntimeError("torch.compile is not supported here")
-
-        monkeypatch.setattr(torch, "compile", refused)
-        assert run(tiny_spec(epochs=1, compile=True)).done
-        assert "not supported here" in caplog.text
-
-    def test_second_order_methods_ignore_it(self, caplog):
-        with caplog.at_level(logging.WARNING):
-            made = trainer(tiny_spec("locally_linear", train_epsilon=0.1, compile=True))
-        assert "differentiates gradients" in caplog.text
-        assert not isinstance(made._trained, Compiled)
 
 
 class TestBest:
