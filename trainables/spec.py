@@ -162,6 +162,12 @@ class EvaluationSpec(_Checked):
     examples: int = setting(1000, doc="examples measured per split, as many of train as of val", unit="images", low=1)
     every: int = setting(5, doc="epochs between measurements on validation", unit="epochs", low=1)
     lipschitz: LipschitzSpec = setting(factory=LipschitzSpec, doc="local Lipschitz estimate")
+    margin_check: bool = setting(
+        True,  # noqa: FBT003 - a default, not a flag passed by position
+        doc="check attacks that do not climb margins by one that does; flag margin_stronger",
+        choices=(False, True),
+        before=False,
+    )
     checks: Literal["cheap", "full"] = setting(
         "cheap",
         doc="checks of finished trials' measurements; full ones cost three to four times the measurement",

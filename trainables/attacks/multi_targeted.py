@@ -21,6 +21,11 @@ TARGETS = 9
 REACH = 1.7
 """A class is within reach if this multiple of the largest gain of earlier ascents closes its gap to the right one."""
 
+CLOSED = 0.75
+"""Where an ascent raised a margin by this share of the likeliest class's gap, `LIKELIEST` classes are tried anyway."""
+
+LIKELIEST = 5
+
 NEAR = 0.2
 """An image is nearly fooled if this multiple of its largest gain would close the gap that is left."""
 
@@ -45,9 +50,10 @@ def reachable_targets(
 
     The ascent towards the likeliest wrong class shows how much of a margin an image's ball can gain. The other classes
     are tried, the second likeliest before the rest, where `REACH` times the largest gain so far exceeds the gap that
-    they have to close; gains and gaps are compared with each other, so the scale of the logits has no influence. Images
-    that end near misclassification (`NEAR`) get one ascent more, of twice the steps, towards the class that came
-    nearest. So the effort goes to images that are in doubt.
+    they have to close, or where it nearly closed the first gap (`CLOSED`), as margins may bend; gains and gaps are
+    compared with each other, so the scale of the logits has no influence. Images that end near misclassification
+    (`NEAR`) get one ascent more, of twice the steps, towards the class that came nearest. So the effort goes to images
+    that are in doubt.
 
     See `Attack` for the arguments; `ascent.steps` are those towards each class, and each restart repeats everything.
     """
@@ -62,6 +68,7 @@ def reachable_targets(
     for _ in range(ascent.restarts):
         for ranks in torch.arange(ranked.shape[1], device=x.device).tensor_split((1, 2)):
             within = REACH * gain[:, None] > gaps[:, ranks] if ranks.sum() else torch.ones_like(gaps[:, ranks]) > 0
+            within |= (gain > CLOSED * gaps[:, 0])[:, None] & (ranks < LIKELIEST)
             image, rank = (within & ~worst.fooled[:, None]).nonzero(as_tuple=True)
             # pairs of image and class are ascended together, in batches of the usual size
             for images, classes in zip(*(torch.split(pair, BATCH_SIZE) for pair in (image, ranks[rank])), strict=True):

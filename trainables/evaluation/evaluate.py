@@ -106,6 +106,7 @@ def evaluate(
     seed: int,
     attack: str = "pgd",
     checks: Checks = "cheap",
+    margin_check: bool = True,
     report: Report | None = None,
     on_lipschitz: Callable[[LocalLipschitz], None] | None = None,
 ) -> Measures:
@@ -122,6 +123,7 @@ def evaluate(
         seed: The result depends on it and the other arguments only.
         attack: Registered attack or `package.module:object`.
         checks: `cheap` ones cost a few per cent, `full` ones three to four times the measurement itself.
+        margin_check: Whether an attack that does not climb margins is checked by one that does, see `margin_flags`.
         report: Called with the progress of each stage.
         on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
     """
@@ -129,6 +131,9 @@ def evaluate(
     started = time.perf_counter()
     options: dict[str, Any] = {"seed": seed, "checks": checks, "report": report}
     robust, flags = _attack_stage(model, images, labels, clean, attack=attack, ascent=ascent, **options)
+    if margin_check and attack not in MARGIN_ATTACKS and ascent.threat.epsilon > 0:
+        check: dict[str, Any] = {"threat": ascent.threat, "checks": checks, "seed": derive(seed, "margin")}
+        flags |= margin_flags(model, images, labels, robust=robust, **check)
     seconds_attack = time.perf_counter() - started
     started = time.perf_counter()
     estimate = None
@@ -214,9 +219,6 @@ def _attack_stage(
         draws=NOISE_DRAWS[checks],
         seed=derive(seed, "noise"),
     )
-    if attack not in MARGIN_ATTACKS:
-        check: dict[str, Any] = {"threat": ascent.threat, "checks": checks, "seed": derive(seed, "margin")}
-        flags |= margin_flags(model, images, labels, robust=robust, **check)
     if checks == "full":
         options: dict[str, Any] = {"ascent": ascent, "seed": derive(seed, "strength"), "report": report}
         flags |= strength_flags(ATTACKS.load(attack), model, images, labels, robust=robust, **options)

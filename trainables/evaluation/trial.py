@@ -60,6 +60,7 @@ def measure(
         lipschitz=evaluation.lipschitz,
         seed=seed,
         checks=checks,
+        margin_check=evaluation.margin_check,
     )
     if split != "val" or not spec.train_epsilon or not evaluation.epsilon:
         return measures

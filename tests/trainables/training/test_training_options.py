@@ -124,7 +124,8 @@ class TestAverage:
 
     def test_a_checkpoint_from_before_the_setting_is_of_the_former_average(self, tmp_path):
         spec = tiny_spec(epochs=2, ema=0.9, ema_warmup=True)
-        spec = replace(spec, evaluation=replace(spec.evaluation, attack="pgd"))
+        by_pgd = replace(spec.evaluation, attack="pgd")
+        spec = replace(spec, evaluation=by_pgd)
         uninterrupted, first = run(spec), trainer(spec)
         first.run_epoch()
         first.save(tmp_path / LAST)
@@ -137,7 +138,7 @@ class TestAverage:
         second.run_epoch()
         assert_equal(uninterrupted.measured, second.measured)
         with pytest.raises(CheckpointError, match="belongs to another spec: `training`"):
-            trainer(tiny_spec(epochs=2, ema=0.9)).load(tmp_path / LAST)
+            trainer(replace(tiny_spec(epochs=2, ema=0.9), evaluation=by_pgd)).load(tmp_path / LAST)
 
     @pytest.mark.parametrize("warmup", [False, True])
     def test_of_equal_weights_equals_them(self, warmup):
