@@ -173,7 +173,12 @@ def test_the_front_is_measured_once_and_again_only_where_something_is_new(comman
     rows = read_evaluations(study).to_pylist()
     assert {row["trial_id"] for row in rows} == set(front)
     for row in rows:
-        assert (row["split"], row["examples"], row["attack"], row["checks"]) == ("test", 40, "pgd", "full")
+        assert (row["split"], row["examples"], row["attack"], row["checks"]) == (
+            "test",
+            40,
+            "reachable_targets",
+            "full",
+        )
         outcomes = read_examples(examples_file(study, row["evaluation"]))
         assert outcomes["split"].to_pylist() == ["test"] * 40
         assert outcomes["index"].to_pylist() == list(range(40))

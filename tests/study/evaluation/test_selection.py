@@ -88,7 +88,7 @@ def test_new_seeds_are_not_chosen_among(tmp_path) -> None:
     replica = Replica(
         trial_id="00000-s1", parent="00000", parent_number=0, repeat=1, seed=5, proposal="random",
         params={"dropout": 0.1, "method": "trades"},
-        spec={"seed": 5, "training": {"ema_warmup": False}, "evaluation": {"attack": "margin"}},
+        spec={"seed": 5, "training": {"ema_warmup": False}, "evaluation": {"attack": "margin", "margin_check": True}},
     )  # fmt: skip
     Plan((replica,), "id").write(tmp_path)
     assert read_plan(tmp_path) == Plan((replica,), "id")
