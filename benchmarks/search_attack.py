@@ -1,6 +1,6 @@
 """Bias and cost of the attacks that could measure a search's trials, against the union of strong attacks.
 
-python benchmarks/search_attack.py OUT [--dataset mnist --data-root FOLDER] [--seeds 0 1 2]
+python benchmarks/search_attack.py [OUT] [--dataset mnist --data-root FOLDER] [--seeds 0 1 2]
 
 Networks and reference outcomes are files below OUT; what is there is not computed again, so a run that was ended goes
 on. The reference counts an image as robust if AutoAttack, multi-targeted ascents of 20 steps and two margin ascents of
@@ -74,7 +74,9 @@ CANDIDATES = (
 def main() -> None:
     """Train what is missing, measure, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=Path, help="folder of networks, reference outcomes and results")
+    parser.add_argument(
+        "out", type=Path, nargs="?", default=Path("search_attack"), help="folder of networks and results"
+    )
     parser.add_argument("--dataset", choices=list(MODELS), default="digits", help="data set")
     parser.add_argument("--data-root", help="folder of MNIST's files")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of every network")
