@@ -176,8 +176,8 @@ def _drawn(
         first, second = divmod(int(pair), len(along.shapes))
         across, place = beside.shapes[first][beside.near], along.shapes[second][along.near]
         chosen = _picked(across * (likelihood @ place[:, :, None])[..., 0], generator)
-        columns = chosen, _picked(likelihood[every, chosen] * place, generator)
-        for i, (grid, column) in enumerate(zip((beside, along), columns, strict=True)):
+        second = _picked(likelihood[every, chosen] * place, generator)
+        for i, (grid, column) in enumerate(((beside, chosen), (along, second))):
             kept[draw, :, i] = values[:, i] + grid.away[every, column] + (generator.random(trials) - 0.5) * grid.width
     kept[..., 0] += curve(kept[..., 1])
     return kept
