@@ -8,9 +8,7 @@ the true scatter of the trials from the study, and shrinks what noise explains.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.polynomial import Legendre
@@ -25,46 +23,31 @@ CELLS = (0.25, 0.5)
 _CLEAR = 6.0
 _REACH = 3.5
 _DEGREE = 4
-_GROUPS = 5
-
-_Curve: TypeAlias = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _TradeOff:
-    """Clean angle as a function of the robust one: a polynomial or, between ascending cuts, constants.
-
-    `free` counts its coefficients beside the level: the polynomial's degree, or the number of cuts.
-    """
-
-    free: int
-    cuts: np.ndarray
-
-    def fitted(self, angles: np.ndarray) -> tuple[_Curve, _Curve]:
-        """Return the function fitted to (clean, robust) angles (m, 2) by least squares, and its derivative."""
-        clean, robust = angles.T
-        if not self.cuts.size:
-            curve = Legendre.fit(robust, clean, self.free, domain=[robust.min() - 1e-6, robust.max() + 1e-6])
-            return curve, curve.deriv()
-        group = np.searchsorted(self.cuts, robust)
-        levels = np.bincount(group, weights=clean) / np.bincount(group)
-        return lambda where: np.asarray(levels[np.searchsorted(self.cuts, where)]), np.zeros_like
+_LEAST_WEIGHT = 0.05
+_MASSES = np.geomspace(0.1, 100, 20)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Grid:
-    """One coordinate of the trials, in cells of equal width.
+    """One coordinate of the trials in cells of equal width.
 
-    For each trial, the cells `near` (t, w) are within reach of its measured value, their centres `away` (t, w) from it.
-    Candidates for the distribution of true values over all cells are `shapes` (b, cells), with the logarithms of their
-    `prior` weights (b,).
+    Args:
+        low: Lower edge of the first cell.
+        width: Width of a cell.
+        near: Cells within reach of each trial's measured value, shape (t, w).
+        bases: Candidates for the expected distribution over all cells, shape (cells, b).
+        scale: Logarithm of the product of mass + earlier trials, over all trials, for each of `_MASSES`.
     """
 
+    low: float
     width: float
     near: np.ndarray
-    away: np.ndarray
-    shapes: np.ndarray
-    prior: np.ndarray
+    bases: np.ndarray
+    scale: np.ndarray
+
+    def away(self, measured: np.ndarray) -> np.ndarray:
+        """Return the distances of the near cells' centres from measured values (t,), shape (t, w)."""
+        return np.asarray(self.low + (self.near + 0.5) * self.width - measured[:, None])
 
 
 def membership(drawn: np.ndarray, /) -> np.ndarray:
@@ -73,7 +56,13 @@ def membership(drawn: np.ndarray, /) -> np.ndarray:
 
 
 def true_accuracies(
-    clean: ArrayLike, robust: ArrayLike, /, *, generator: np.random.Generator, draws: int = 1000
+    clean: ArrayLike,
+    robust: ArrayLike,
+    /,
+    *,
+    generator: np.random.Generator,
+    draws: int = 1000,
+    burn_in: int = 200,
 ) -> np.ndarray:
     """Draw the trials' true (clean, robust) accuracies from their joint posterior.
 
@@ -84,23 +73,22 @@ def true_accuracies(
     noise, such as a collapsed one, is modelled on its own: its angles are as measured, with their noise. For the
     others:
 
-    The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, or as a
-    constant in each of 2 to 5 groups of like robust angle, within which no trade-off is assumed. Each of them has the
-    share of draws that its BIC weight gives, and is refitted to draws of true angles, as noise in the robust one
-    flattens it. This leaves for each trial its distance beside the trade-off and its place along it. Distances are
-    exponential below an edge or, half as likely, normal, of unknown level (within 3 standard errors) and scale (flat
-    from a tenth of the noise to twice the measured spread, or three times the noise). A scale far below the noise puts
-    all trials on the front; a prior flat in the scale, unlike one flat in its logarithm, does not favour it. Scales are
-    weighted by the restricted likelihood, as fitting a curve takes away some of the scatter. Places are uniform between
-    unknown ends, up to 3.5 noise deviations beyond or within the outermost trials (without ends, the outermost would
-    never be shrunk), then moved to where the trials are by five rounds of expectation maximisation: fewer than would
-    follow the noise. All pairs of candidates are compared over cells narrower than the noise; draws are independent.
+    The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, each with
+    the share of draws that its BIC weight gives; refitted to draws of true angles, as noise in the robust one flattens
+    it. This leaves for each trial its distance beside the trade-off and its place along it. Each of the two has an
+    unknown distribution over trials, with a Dirichlet process as its prior. Its expected shape is uniform along the
+    trade-off, between unknown ends (within 3.5 noise deviations of the outermost trials: without ends, the outermost
+    would never be shrunk); beside it, normal or exponential below an edge, of unknown level (within 3 standard errors)
+    and scale (log-uniform from a tenth of the noise). The process's mass is log-uniform from 0.1 (trials alike) to 100
+    (the expected shape). So no form is imposed on how trials concentrate at an end or an edge, which determines how far
+    luck moves the best of them. Drawn by Gibbs sampling over cells narrower than the noise.
 
     Args:
         clean: Classified correctly, boolean, shape (t, n): t trials on the same n examples.
         robust: Still correct under the attack, boolean, shape (t, n).
         generator: Source of the draws.
-        draws: Posterior draws.
+        draws: Posterior draws kept.
+        burn_in: Draws dropped before them.
 
     Returns:
         Shape (draws, t, 2).
@@ -108,9 +96,8 @@ def true_accuracies(
     Raises:
         ValueError: Shapes differ, or there is no example.
 
-    Source: Morris, JASA 78 (1983), for priors estimated from the trials; Gelman, Bayesian Analysis 1 (2006), for the
-    flat scale; Patterson and Thompson, Biometrika 58 (1971), for the restricted likelihood; Raftery, Sociological
-    Methodology 25 (1995), for BIC weights; Vardi, Shepp and Kaufman, JASA 80 (1985), for a few rounds.
+    Source: Escobar, JASA 89 (1994), normal means under a Dirichlet process prior; Escobar and West, JASA 90 (1995),
+    for learning its mass; Raftery, Sociological Methodology 25 (1995), for BIC weights.
     """
     outcomes = np.stack([np.asarray(clean, dtype=bool), np.asarray(robust, dtype=bool)], axis=1)
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
@@ -119,7 +106,7 @@ def true_accuracies(
     drawn = np.empty((draws, len(outcomes), 2))
     for chosen, draw in ((near, _together), (~near, _apart)):
         if chosen.any():
-            drawn[:, chosen] = draw(measure(outcomes[chosen]), generator, draws=draws)
+            drawn[:, chosen] = draw(measure(outcomes[chosen]), generator, draws=draws, burn_in=burn_in)
     # The squared sine reflects angles below 0 and above pi / 2 at the border.
     return np.asarray(np.sin(drawn) ** 2)
 
@@ -131,54 +118,59 @@ def _contenders(outcomes: np.ndarray) -> np.ndarray:
     return np.asarray(~(angles[:, None] + margin < angles[None]).all(axis=2).any(axis=1))
 
 
-def _apart(measured: Measured, generator: np.random.Generator, *, draws: int) -> np.ndarray:
+def _apart(measured: Measured, generator: np.random.Generator, *, draws: int, **_: int) -> np.ndarray:
     """Draw true angles of trials modelled independently, shape (draws, t, 2)."""
     root = np.linalg.cholesky(measured.own + measured.shared @ measured.shared.transpose(0, 2, 1))
     return np.asarray(measured.angles + (root @ generator.standard_normal((draws, len(root), 2, 1)))[..., 0])
 
 
-def _together(measured: Measured, generator: np.random.Generator, *, draws: int) -> np.ndarray:
+def _together(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
     """Draw true angles of trials modelled jointly, moved together by shared noise, shape (draws, t, 2)."""
     if len(measured.angles) < 2:
         return _apart(measured, generator, draws=draws)
-    kept = []
-    for trade_off, share in _trade_offs(measured, draws=draws):
-        angles = measured.angles
-        if trade_off.free:
-            # Noise in the robust angle flattens a curve fitted to measured angles, but not one fitted to drawn ones.
-            drawn = _drawn(measured, trade_off, angles, generator, draws=100)
-            angles = np.concatenate([angles, drawn.reshape(-1, 2)])
-        kept.append(_drawn(measured, trade_off, angles, generator, draws=share))
+    angles = _angles(measured, generator, draws=draws, burn_in=burn_in)
     factors = generator.standard_normal((draws, measured.shared.shape[2]))
-    return np.asarray(np.concatenate(kept) - np.einsum("tik,dk->dti", measured.shared, factors))
+    return np.asarray(angles - np.einsum("tik,dk->dti", measured.shared, factors))
 
 
-def _drawn(
-    measured: Measured, trade_off: _TradeOff, angles: np.ndarray, generator: np.random.Generator, *, draws: int
-) -> np.ndarray:
-    """Draw true angles, up to shared noise, beside and along a trade-off fitted to angles (m, 2): (draws, t, 2)."""
-    curve, slope = trade_off.fitted(angles)
-    trials, every = len(measured.angles), np.arange(len(measured.angles))
-    turn = np.tile(np.eye(2), (trials, 1, 1))
-    turn[:, 0, 1] = -slope(measured.angles[:, 1])
+def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
+    """Draw true angles, up to shared noise, shape (draws, t, 2), some of them under each plausible trade-off."""
+    kept = []
+    for curve, share in _trade_offs(measured, draws=draws):
+        for part in (share // 2, share - share // 2):
+            fitted = curve
+            if curve.degree():
+                # Noise in the robust angle flattens a curve fitted to measured angles, but not one fitted to drawn
+                # ones. The fit depends on the draws, so each half of them has its own.
+                drawn = _sweep(measured, curve, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
+                fitted = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
+            kept.append(_sweep(measured, fitted, generator, sweeps=burn_in + part)[burn_in:])
+    return np.concatenate(kept)
+
+
+def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, *, sweeps: int) -> np.ndarray:
+    """Draw true angles beside and along one curve, shape (sweeps, t, 2), starting from the measured ones."""
+    turn = np.tile(np.eye(2), (len(measured.angles), 1, 1))
+    turn[:, 0, 1] = -curve.deriv()(measured.angles[:, 1])
     noise = turn @ measured.own @ turn.transpose(0, 2, 1)
-    values = measured.angles - np.stack([curve(measured.angles[:, 1]), np.zeros(trials)], axis=1)
-    deviations = np.sqrt(noise[:, [0, 1], [0, 1]])
-    beside = _grid(values[:, 0], deviations[:, 0], cell=CELLS[0], free=trade_off.free)
-    along = _grid(values[:, 1], deviations[:, 1], cell=CELLS[1], free=None)
-    likelihood = _likelihood([beside.away, along.away], noise)
-    fits = beside.prior[:, None] + along.prior
-    for trial, density in enumerate(likelihood):
-        fits += np.log(beside.shapes[:, beside.near[trial]] @ density @ along.shapes[:, along.near[trial]].T)
-    weights = np.exp(fits - fits.max()).ravel()
-    kept = np.empty((draws, trials, 2))
-    for draw, pair in enumerate(generator.choice(len(weights), size=draws, p=weights / weights.sum())):
-        first, second = divmod(int(pair), len(along.shapes))
-        across, place = beside.shapes[first][beside.near], along.shapes[second][along.near]
-        chosen = _picked(across * (likelihood @ place[:, :, None])[..., 0], generator)
-        second = _picked(likelihood[every, chosen] * place, generator)
-        for i, (grid, column) in enumerate(((beside, chosen), (along, second))):
-            kept[draw, :, i] = values[:, i] + grid.away[every, column] + (generator.random(trials) - 0.5) * grid.width
+    values = measured.angles - np.stack([curve(measured.angles[:, 1]), np.zeros(len(noise))], axis=1)
+    grids = [_grid(values[:, i], np.sqrt(noise[:, i, i]), cell=CELLS[i], beside=i == 0) for i in range(2)]
+    likelihood = _likelihood([grid.away(values[:, i]) for i, grid in enumerate(grids)], noise)
+    trials = len(likelihood)
+    every = np.arange(trials)
+    cells = [grid.near[:, grid.near.shape[1] // 2] for grid in grids]
+    weights, mass = [grid.bases[:, 0] for grid in grids], [1.0, 1.0]
+    kept = np.empty((sweeps, trials, 2))
+    for step in range(sweeps):
+        for i, grid in enumerate(grids):
+            weights[i], mass[i] = _draw_weights(grid, cells[i], mass[i], generator)
+        beside, along = (weights[i][grid.near] for i, grid in enumerate(grids))
+        first = _picked(beside * (likelihood @ along[:, :, None])[..., 0], generator)
+        second = _picked(likelihood[every, first] * along, generator)
+        cells = [grid.near[every, place] for grid, place in zip(grids, (first, second), strict=True)]
+        inside = generator.random((2, trials))
+        for i, grid in enumerate(grids):
+            kept[step, :, i] = grid.low + (cells[i] + inside[i]) * grid.width
     kept[..., 0] += curve(kept[..., 1])
     return kept
 
@@ -190,73 +182,53 @@ def _picked(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.asarray(np.minimum(picked, weights.shape[1] - 1))
 
 
-def _trade_offs(measured: Measured, *, draws: int) -> list[tuple[_TradeOff, int]]:
-    """Return the plausible forms of the trade-off, with the draws that their BIC weights give each.
+def _trade_offs(measured: Measured, *, draws: int) -> list[tuple[Legendre, int]]:
+    """Return the clean angle as polynomials in the robust one, with the draws that BIC weights give each degree.
 
     Robust angles that differ by no more than their noise show no slope: only a constant is returned then.
     """
     angles, trials = measured.angles, len(measured.angles)
+    window = [angles[:, 1].min() - 1e-6, angles[:, 1].max() + 1e-6]
     flat = angles[:, 1].var() <= np.median(measured.own[:, 1, 1])
-    degrees, most = (0, 1) if flat else (min(_DEGREE, (trials - 1) // 4), min(_GROUPS, trials // 3))
-    forms = [_TradeOff(free=free, cuts=np.empty(0)) for free in range(degrees + 1)]
-    for groups in range(2, most + 1):
-        cuts = _cuts(angles[:, 1], groups)
-        if np.bincount(np.searchsorted(cuts, angles[:, 1]), minlength=groups).min() > 1:
-            forms.append(_TradeOff(free=groups - 1, cuts=cuts))
-    errors = [np.mean((angles[:, 0] - form.fitted(angles)[0](angles[:, 1])) ** 2) for form in forms]
-    scores = trials * np.log(np.array(errors) + 1e-9) + np.array([form.free for form in forms]) * math.log(trials)
+    degrees = 0 if flat else min(_DEGREE, (trials - 1) // 4)
+    fits = [Legendre.fit(angles[:, 1], angles[:, 0], degree, domain=window) for degree in range(degrees + 1)]
+    errors = np.array([np.mean((angles[:, 0] - fit(angles[:, 1])) ** 2) for fit in fits]) + 1e-9
+    scores = trials * np.log(errors) + np.arange(len(fits)) * math.log(trials)
     weights = np.exp(-0.5 * (scores - scores.min()))
-    weights[weights < 0.05] = 0.0
+    weights[weights < _LEAST_WEIGHT] = 0.0
     shares = np.diff(np.rint(draws * np.cumsum(weights) / weights.sum()).astype(int), prepend=0)
-    return [(form, share) for form, share in zip(forms, shares.tolist(), strict=True) if share]
+    return [(fit, share) for fit, share in zip(fits, shares.tolist(), strict=True) if share]
 
 
-def _cuts(values: np.ndarray, groups: int) -> np.ndarray:
-    """Return the cuts between groups of values around their nearest mean (k-means from quantiles), ascending."""
-    means = np.quantile(values, (np.arange(groups) + 0.5) / groups)
-    for _ in range(30):
-        group = np.searchsorted((means[1:] + means[:-1]) / 2, values)
-        count = np.bincount(group, minlength=groups)
-        means = np.where(count, np.bincount(group, weights=values, minlength=groups) / np.maximum(count, 1), means)
-    return np.asarray((means[1:] + means[:-1]) / 2)
-
-
-def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, free: int | None) -> _Grid:
-    """Cut the range of values (t,), noise sds (t,), into cells, and give the candidate distributions over them.
-
-    `free` counts the coefficients of the trade-off beside which values lie; it is None for values along it.
-    """
+def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -> _Grid:
+    """Cut the range of values (t,), noise sds (t,), into cells, and give the expected shapes over them."""
     usual = float(np.median(noise))
     width = cell * usual
     half = math.ceil(_REACH * float(noise.max()) / width)
     low = float(values.min()) - (half + 0.5) * width
     cells = np.floor((values - low) / width).astype(np.intp)
-    centres = low + (np.arange(int(cells.max()) + half + 1) + 0.5) * width
-    if free is None:
-        beyond = np.linspace(-_REACH, _REACH, 15)[:, None] * usual
-        shapes = ((centres >= values.min() - beyond) & (centres <= values.max() + beyond)).astype(np.float64)
-        shapes = shapes[shapes.any(axis=1)]
-        prior = np.zeros(len(shapes))
-    else:
+    size = int(cells.max()) + half + 1
+    centres = low + (np.arange(size) + 0.5) * width
+    if beside:
         spread = float(values.std())
         levels = np.linspace(-3, 3, 9) * spread / math.sqrt(len(values))
-        scales = np.linspace(0.1 * usual, max(2 * spread, 3 * usual), 30)
+        scales = np.geomspace(0.1 * usual, max(2 * spread, 3 * usual), 15)
         apart = (centres - levels[:, None, None]) / scales[:, None]
+        normal_shape = np.exp(-0.5 * apart**2)
         below_edge = np.where(apart <= 1, np.exp(np.minimum(apart, 1) - 1), 0.0)
-        shapes = np.concatenate([np.exp(-0.5 * apart**2), below_edge]).reshape(-1, len(centres))
-        restricted = np.tile(0.5 * free * np.log(usual**2 + scales**2), len(levels))
-        prior = np.concatenate([restricted, restricted + math.log(2)])
+        bases = np.concatenate([normal_shape, below_edge]).reshape(-1, size)
+    else:
+        ends = np.linspace(-_REACH, _REACH, 15) * usual
+        first, last = values.min() + ends[:, None, None], values.max() + ends[:, None]
+        inside = (centres >= first) & (centres <= last)
+        bases = inside.reshape(-1, size).astype(np.float64)
+        bases = bases[bases.any(axis=1)]
     # Far cells keep a small weight, so that every trial stays within reach of a narrow shape.
-    shapes += 1e-9
-    shapes /= shapes.sum(axis=1, keepdims=True)
+    bases += 1e-9
+    bases /= bases.sum(axis=1, keepdims=True)
     near = cells[:, None] + np.arange(-half, half + 1)
-    away = centres[near] - values[:, None]
-    if free is None:
-        density = np.zeros((len(values), len(centres)))
-        np.put_along_axis(density, near, np.exp(-0.5 * (away / noise[:, None]) ** 2), axis=1)
-        for _ in range(5):
-            shapes *= (1 / (shapes @ density.T)) @ density / len(values)
-    return _Grid(width=width, near=near, away=away, shapes=shapes, prior=prior)
+    scale = _log_products(_MASSES + np.arange(len(cells))[:, None])
+    return _Grid(low=low, width=width, near=near, bases=np.ascontiguousarray(bases.T), scale=scale)
 
 
 def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
@@ -265,3 +237,30 @@ def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
     first, second = away[0][:, :, None], away[1][:, None, :]
     quadratic = precision[:, 0, 0] * first**2 + 2 * precision[:, 0, 1] * first * second + precision[:, 1, 1] * second**2
     return np.asarray(np.exp(-0.5 * quadratic))
+
+
+def _draw_weights(
+    grid: _Grid, cells: np.ndarray, mass: float, generator: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Draw the expected shape and the process's mass given the trials' cells (t,), then the weights of all cells.
+
+    Trials that come one after the other fall into cell c with probability (mass * base_c + earlier trials in c) /
+    (mass + earlier trials), which gives the likelihood of base and mass.
+    """
+    filled = np.sort(cells)
+    earlier = (np.arange(len(cells)) - np.searchsorted(filled, filled)).astype(np.float64)[:, None]
+    # The largest of log probabilities plus Gumbel noise is a draw from them.
+    factors = grid.bases.take(filled, axis=0)
+    factors *= mass
+    factors += earlier
+    fits = _log_products(factors)
+    base = grid.bases[:, np.argmax(fits + generator.gumbel(size=len(fits)))]
+    fits = _log_products(base[filled, None] * _MASSES + earlier) - grid.scale
+    mass = float(_MASSES[np.argmax(fits + generator.gumbel(size=len(fits)))])
+    count = np.bincount(cells, minlength=len(base))
+    return np.maximum(generator.standard_gamma(count + mass * base), 1e-300), mass
+
+
+def _log_products(factors: np.ndarray) -> np.ndarray:
+    """Return the log of each column's product, shape (t, c) to (c,); products of sixteen factors do not overflow."""
+    return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, len(factors), 16), axis=0)).sum(axis=0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.studies.known_truth import (
-    DEPTHS,
     DESIGNS,
     HEADER,
     UNDECIDABLE,
@@ -30,13 +29,12 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     """The project's bounds: calibration error at most 0.05, 95 % intervals cover 0.93 to 0.97.
 
     Eight studies of a design are some 250 probabilities: perfectly calibrated ones show an error of the column `noise`
-    at that number, and a design may exceed the bound by that much; all designs pooled may not exceed it. Near one,
-    edges are sharper than the model's, too few members are expected, and the bound is 0.1. Coverage is that of all 128
-    studies, whose standard error is 0.019; two of them are allowed, and two of 0.026 for `spread`, which is 0.5 for
-    intervals of the right width, 0.57 for such as are a fifth too narrow, 0.43 a fourth too wide.
+    at that number, and a design may exceed the bound by that much; all designs pooled may not exceed it. Coverage is
+    that of all 128 studies, whose standard error is 0.019; two of them are allowed, and two of 0.026 for `spread`,
+    which is 0.5 for intervals of the right width, 0.57 for such as are a fifth too narrow, 0.43 a fourth too wide.
     """
     records = {
-        name: evaluate_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=200)
+        name: evaluate_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=200, burn_in=60)
         for number, (name, make) in enumerate(DESIGNS.items())
     }
     every = pooled(list(records.values()))
@@ -45,21 +43,11 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     print("\n".join(lines), f"\non the front, all designs: calibration error {error:.3f}\n{table}")  # noqa: T201
     assert error <= 0.05
     for name, record in records.items():
-        assert record.error() <= (0.1 if name == "near one" else 0.05) + record.noise(), name
+        assert record.error() <= 0.05 + record.noise(), name
     tolerance = 2 * np.sqrt(0.95 * 0.05 / len(every.covered))
     assert 0.93 - tolerance <= every.covered.mean() <= 0.97 + tolerance
     assert every.spread() == pytest.approx(0.5, abs=2 * 0.289 / np.sqrt(len(every.rank)))
     assert abs(every.bias.mean()) < 0.25 * every.measured.mean()
-
-
-@pytest.mark.parametrize("kind", DEPTHS)
-def test_depths_of_any_distribution_give_the_right_number_of_members(kind: str) -> None:
-    """Within 10 % and two standard errors of 24 studies, which are 0.05 each; 200 are in `docs/analysis.md`."""
-    record = evaluate_design(DEPTHS[kind], generator=np.random.default_rng(3), studies=24, draws=200)
-    print(f"{HEADER}\n{record.line(kind)}")  # noqa: T201
-    assert record.predicted.sum() == pytest.approx(record.true.sum(), rel=0.1 + 2 * 0.05)
-    assert record.error() <= 0.06 + record.noise()
-    assert record.covered.mean() >= 0.79
 
 
 def test_resampling_alone_is_neither_calibrated_nor_free_of_bias() -> None:
@@ -85,7 +73,9 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
     What the model says lies between; the hypervolume, which depends little on who is on the front, stays right.
     """
     name = "clusters below the noise"
-    record = evaluate_design(UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200)
+    record = evaluate_design(
+        UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60
+    )
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
     assert record.true.mean() < record.predicted.mean() < 0.7
     assert record.covered.mean() >= 0.75
@@ -94,7 +84,9 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:
     """Clean accuracies that fall by less than an image look equal: too few trials are put on the front."""
     name = "a trade-off below the noise"
-    record = evaluate_design(UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200)
+    record = evaluate_design(
+        UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60
+    )
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
     assert 0.1 < record.predicted.mean() < record.true.mean()
     assert record.covered.mean() >= 0.75
