@@ -11,6 +11,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,16 +67,16 @@ def autoattack(
     points = pgd(model, x, y, ascent=ascent, generator=generator)
     with torch.no_grad():
         logits = model(points)
-    remaining = is_correct(logits, y).nonzero().squeeze(1)
+    remaining, classes = is_correct(logits, y).nonzero().squeeze(1), logits.shape[1]
     if ascent.threat.epsilon == 0 or len(remaining) == 0:
         return FlaggedPoints(points, frozenset())
-    dlr = {2: [], 3: ["apgd-dlr"]}.get(logits.shape[1], ["apgd-t"])
+    dlr = {2: [], 3: ["apgd-dlr"]}.get(classes, ["apgd-t"])
     attacks = ["apgd-ce", *dlr, "fab-t", "square"]
-    part = x[remaining], y[remaining]
-    fooling, flags = _run(model, *part, attacks, threat=ascent.threat, generator=generator)
+    options: dict[str, Any] = {"classes": classes, "threat": ascent.threat, "generator": generator}
+    fooling, flags = _run(model, x[remaining], y[remaining], attacks, **options)
     points = points.clone()
     points[remaining] = fooling
-    return FlaggedPoints(points, flags if len(dlr) and logits.shape[1] > 3 else flags | {"autoattack_reduced"})
+    return FlaggedPoints(points, flags | {"autoattack_reduced"} if classes < 4 else flags)
 
 
 def apgd_t(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator) -> FlaggedPoints:
@@ -97,8 +98,9 @@ def apgd_t(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generat
         raise ValueError(f"attack apgd_t needs at least 4 classes, got {classes}: use multi_targeted")
     if ascent.threat.epsilon == 0:
         return FlaggedPoints(x, frozenset())
+    options: dict[str, Any] = {"classes": classes, "threat": ascent.threat, "generator": generator}
     effort = {"n_iter": ascent.steps, "n_restarts": ascent.restarts}
-    return FlaggedPoints(*_run(model, x, y, ["apgd-t"], threat=ascent.threat, generator=generator, apgd_t=effort))
+    return FlaggedPoints(*_run(model, x, y, ["apgd-t"], **options, apgd_t=effort))
 
 
 def _check(attack: str, x: Tensor) -> None:
@@ -114,6 +116,7 @@ def _run(
     y: Tensor,
     attacks: list[str],
     *,
+    classes: int,
     threat: ThreatModel,
     generator: torch.Generator,
     apgd_t: Mapping[str, int] | None = None,
@@ -121,8 +124,6 @@ def _run(
     """Run attacks of the package one after the other, each on what the earlier ones leave."""
     from pyautoattack import AutoAttack
 
-    with torch.no_grad():
-        classes = model(x[:1]).shape[1]
     seed = int(torch.randint(2**31, (), generator=generator, device=x.device))
     with _undisturbed(model, x.device), _warnings() as flags:
         attack = AutoAttack(

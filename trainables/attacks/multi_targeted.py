@@ -67,7 +67,7 @@ def reachable_targets(
     gain, nearest = torch.zeros_like(worst.values), ranked[:, 0].clone()
     for _ in range(ascent.restarts):
         for ranks in torch.arange(ranked.shape[1], device=x.device).tensor_split((1, 2)):
-            within = REACH * gain[:, None] > gaps[:, ranks] if ranks.sum() else torch.ones_like(gaps[:, ranks]) > 0
+            within = (ranks == 0) | (REACH * gain[:, None] > gaps[:, ranks])
             within |= (gain > CLOSED * gaps[:, 0])[:, None] & (ranks < LIKELIEST)
             image, rank = (within & ~worst.fooled[:, None]).nonzero(as_tuple=True)
             # pairs of image and class are ascended together, in batches of the usual size

@@ -157,16 +157,9 @@ def margin_flags(
     checks: Checks,
     seed: int,
 ) -> set[str]:
-    """Return `margin_stronger` if a short margin attack fools over 2% of the images that the attack does not.
+    """Return `margin_stronger` if a short margin attack fools images that the attack does not, over 2% of all.
 
-    Args:
-        model: Maps (n, ...) to logits (n, K).
-        images: (n, ...) in [0, 1].
-        labels: (n,) int64.
-        robust: Correct on the image and under the attack, (n,) bool.
-        threat: Ball and box.
-        checks: On how many of the images.
-        seed: Seed of the starts.
+    See `strength_flags` for the arguments; `checks` says on how many of the images it is tried.
     """
     part = slice(MARGIN_IMAGES[checks])
     x, y = images[part][robust[part]], labels[part][robust[part]]

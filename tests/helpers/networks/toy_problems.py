@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainables.data.base import ImageData, Split
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
+from trainables.training.loop import Trainer
 
 IMAGE_SHAPE = (1, 8, 8)
 
@@ -68,3 +69,22 @@ def tiny_spec(method: str = "natural", *, train_epsilon: float | None = None, **
 def deterministic(row: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that two runs of one spec must share."""
     return {name: value for name, value in row.items() if name not in NONDETERMINISTIC}
+
+
+def trainer(spec: TrialSpec, **data: Any) -> Trainer:
+    """Return a trial's trainer on `blobs`."""
+    return Trainer(spec, data=blobs(**data), device="cpu")
+
+
+def run(spec: TrialSpec, **data: Any) -> Trainer:
+    """Return a trial's trainer after all epochs on `blobs`."""
+    trained = trainer(spec, **data)
+    while not trained.done:
+        trained.run_epoch()
+    return trained
+
+
+def assert_equal(a: nn.Module, b: nn.Module) -> None:
+    """Check that the states of two networks are equal bit for bit."""
+    for name, value in a.state_dict().items():
+        assert torch.equal(value, b.state_dict()[name]), name

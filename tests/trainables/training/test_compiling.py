@@ -9,28 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks.toy_problems import blobs, tiny_spec
-from torch import nn
+from helpers.networks.toy_problems import assert_equal, run, tiny_spec, trainer
 
-from trainables.spec import TrialSpec
 from trainables.training.compiling import Compiled
-from trainables.training.loop import Trainer
-
-
-def trainer(spec: TrialSpec) -> Trainer:
-    return Trainer(spec, data=blobs(), device="cpu")
-
-
-def run(spec: TrialSpec) -> Trainer:
-    trained = trainer(spec)
-    while not trained.done:
-        trained.run_epoch()
-    return trained
-
-
-def assert_equal(a: nn.Module, b: nn.Module) -> None:
-    for name, value in a.state_dict().items():
-        assert torch.equal(value, b.state_dict()[name]), name
 
 
 class TestCompile:

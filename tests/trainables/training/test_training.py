@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.networks.toy_problems import blobs, deterministic, tiny_spec
+from helpers.networks.toy_problems import blobs, deterministic, run, tiny_spec, trainer
 
 from trainables.checkpoints.format import CheckpointError
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
-from trainables.spec import CraftMode, TrialSpec
+from trainables.spec import CraftMode
 from trainables.training.fit import fit
 from trainables.training.loop import Trainer
 
@@ -25,17 +25,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def default_radius(method: str, epsilon: float = 0.1) -> float | None:
     return epsilon if build_method(method, {}).attacks else None
-
-
-def trainer(spec: TrialSpec, **data) -> Trainer:
-    return Trainer(spec, data=blobs(**data), device="cpu")
-
-
-def run(spec: TrialSpec, **data) -> Trainer:
-    trained = trainer(spec, **data)
-    while not trained.done:
-        trained.run_epoch()
-    return trained
 
 
 def assert_same_state(a: Trainer, b: Trainer) -> None:

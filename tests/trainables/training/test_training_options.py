@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 import pytest
 import torch
-from helpers.networks.toy_problems import blobs, deterministic, linear, tiny_spec
+from helpers.networks.toy_problems import assert_equal, blobs, deterministic, linear, run, tiny_spec, trainer
 from torch import nn
 
 from trainables.attacks.fgsm import fgsm
@@ -18,27 +18,11 @@ from trainables.checkpoints.format import CheckpointError, read_checkpoint, writ
 from trainables.evaluation.evaluate import Measures, clean_measures
 from trainables.evaluation.trial import TRAINING_FLAGS, catastrophic_overfitting, measure
 from trainables.methods import METHODS
-from trainables.spec import EvaluationSpec, TrialSpec
+from trainables.spec import EvaluationSpec
 from trainables.training.fit import fit
-from trainables.training.loop import BEST, LAST, Trainer
+from trainables.training.loop import BEST, LAST
 from trainables.training.outcome import Best
 from trainables.training.weight_average import WeightAverage
-
-
-def trainer(spec: TrialSpec, **data) -> Trainer:
-    return Trainer(spec, data=blobs(**data), device="cpu")
-
-
-def run(spec: TrialSpec, **data) -> Trainer:
-    trained = trainer(spec, **data)
-    while not trained.done:
-        trained.run_epoch()
-    return trained
-
-
-def assert_equal(a: nn.Module, b: nn.Module) -> None:
-    for name, value in a.state_dict().items():
-        assert torch.equal(value, b.state_dict()[name]), name
 
 
 class TestAverage:
