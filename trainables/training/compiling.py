@@ -15,8 +15,10 @@ _REMEDIES = {
     "No working C++ compiler": "install g++",
     "Python.h": "install Python's headers (python3-dev, python3-devel)",
     "omp.h": "install OpenMP's headers (libgomp comes with gcc, libomp-dev with clang)",
+    # torch passes its folder to the linker without quotes
+    "cannot find -ltorch": "torch lies in a folder with a space in its path: make the environment in another",
 }
-"""What to install where an error names what is missing."""
+"""What to do where an error names what is missing."""
 
 
 class Compiled(nn.Module):
@@ -55,7 +57,7 @@ class Compiled(nn.Module):
 
 
 def _reason(error: Exception) -> str:
-    """Return the C++ compiler's own first error, or else the first line, and what to install where that is known."""
+    """Return the C++ compiler's own first error, or else the first line, and what to do where that is known."""
     text = str(error).strip() or type(error).__name__
     own = re.search(r"\berror: (.+)", text)
     remedies = [remedy for missing, remedy in _REMEDIES.items() if missing in text]
