@@ -194,7 +194,7 @@ def job_of(
     examples = min(size, request.limit or evaluation.examples)
     lipschitz = evaluation.lipschitz
     spec = MeasurementSpec(
-        checkpoint=_weights(study_dir, config, row, request.checkpoint),
+        checkpoint=weights_file(study_dir, config, row, request.checkpoint),
         seed=row["seed"],
         attack=attack,
         norm=request.norm or evaluation.norm,
@@ -208,7 +208,7 @@ def job_of(
     return MeasurementJob(folder=study_dir, row=row, checkpoint=request.checkpoint, chosen_by=chosen_by, spec=spec)
 
 
-def _weights(study_dir: Path, config: StudyConfig, row: dict[str, Any], checkpoint: Weights) -> str:
+def weights_file(study_dir: Path, config: StudyConfig, row: Mapping[str, Any], checkpoint: Weights) -> str:
     """Return the file of a trial's weights: where its row says, or where they would lie if the folder was moved."""
     from study.directory.layout import checkpoint_root
     from trainables.checkpoints.files import exists, join
@@ -226,9 +226,8 @@ def _write_examples(
     path: Path, jobs: Sequence[MeasurementJob], data: ImageData, certificate: Certificate | None
 ) -> None:
     """Write one trial's outcomes; the points of its Lipschitz estimate, which no row holds, are searched for again."""
-    from analysis.data.results import read_examples
+    from analysis.data.results import examples_file, read_examples
     from analysis.data.schema import ResultsError
-    from analysis.heldout.measurements import examples_file
     from study.evaluation.checkpoint import write_examples
     from trainables.checkpoints.format import CheckpointError
     from trainables.evaluation.checkpoint import measure_checkpoint

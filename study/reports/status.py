@@ -15,7 +15,7 @@ from analysis.tables.front_table import front_table
 from study.console import results
 from study.directory.layout import open_config
 from study.directory.lock import running_driver
-from study.directory.rows import evaluation_rows, read_rows
+from study.directory.rows import evaluation_rows, read_rows, strong_results
 from study.reports.failures import causes, failure_table
 from study.search.optuna_study import out_of_time
 
@@ -73,7 +73,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
-        console.print(front_table(rows, reference=config.front.reference))
+        console.print(front_table(rows, reference=config.front.reference, strong=strong_results(study_dir, rows)))
     for line in uses_lines(uses) if uses else ():
         console.print(line)
     if driver is not None:
