@@ -12,7 +12,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from study.commands import measuring, reading, running
+from study.config.trust import rules
 from study.errors import UsageError
+from trainables.registry import CodeRefusedError
 
 PANELS = {
     "Run": ("launch", "resume", "stop", "status", "train", "reproduce", "doctor"),
@@ -22,8 +24,17 @@ PANELS = {
 """The groups of `--help`, each with its commands in the order in which they are shown."""
 
 
+READS = {"status", "stop", "pareto", "figures", "report", "compare", "export", "ui"}
+"""The commands that import nothing that a study names."""
+
+
 class Command(TyperCommand):
-    """Shows arguments without the braces and Python types that Typer adds."""
+    """Runs by the rules of trust; shows arguments without the braces and Python types that Typer adds."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command under the rules of `study.config.trust`."""
+        with rules(reading=self.name in READS, allowed=ctx.params.get("allow_code", False)):
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line."""
@@ -77,6 +88,9 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a user's own package.module:object lies in the working folder
     try:
         app()
+    except CodeRefusedError as error:
+        print(f"robust-study: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        sys.exit(2)
     except UsageError as error:
         for problem in error.problems:
             print(f"robust-study: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own voice

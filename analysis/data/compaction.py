@@ -68,7 +68,8 @@ def _write(path: Path, sources: list[Path], schema: Schema) -> int:
     unified = pa.unify_schemas(schemas).with_metadata(schemas[0].metadata)
     seen: set[tuple[str, str]] = set()
     rows = 0
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:  # a link in its place is not followed
         with pq.ParquetWriter(file, unified, compression="zstd") as writer:
             for source in sources:
                 for group in _groups(source, schema):

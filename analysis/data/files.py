@@ -41,6 +41,13 @@ def trial_files(folder: Path, /) -> list[Path]:
     return [folder / name for name in sorted(complete, key=lambda name: (name != COMPACTED, name))]
 
 
+def unlinked(path: Path, /) -> Path:
+    """Return a path to write to, after deleting a link in its place, which could lead to any file."""
+    if path.is_symlink():
+        path.unlink()
+    return path
+
+
 def sync_folder(folder: Path, /) -> None:
     """Have the disk hold which files a folder has now."""
     handle = os.open(folder, os.O_RDONLY)

@@ -254,7 +254,8 @@ def write_table(path: str | Path, table: Table, /) -> None:
     # Dictionaries and compression make the thousands of one-row files larger and slower to read.
     large = table.num_rows > _SMALL
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # a link in its place is not followed
             pq.write_table(table, file, compression="zstd" if large else "none", use_dictionary=large)
             file.flush()
             os.fsync(file.fileno())

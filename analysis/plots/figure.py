@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from analysis.data.files import unlinked
 from analysis.tables.text_table import Cell, csv_text
 from analysis.wording import L_2, L_INF
 
@@ -90,7 +91,7 @@ def write_files(
     check_formats((path.suffix[1:] for path in paths), valid=PRINTED if page is None else (*PRINTED, "html"))
     stem.parent.mkdir(parents=True, exist_ok=True)
     drawn = None
-    for path in paths:
+    for path in map(unlinked, paths):
         if page is not None and path.suffix == ".html":
             path.write_text(page(), encoding="utf-8")
             continue
@@ -102,7 +103,7 @@ def write_files(
             # what was laid out once stays: each layout takes as long as a drawing
             drawn.set_layout_engine("none")
     paths.append(stem.with_name(f"{stem.name}.csv"))
-    paths[-1].write_text(data, encoding="utf-8")
+    unlinked(paths[-1]).write_text(data, encoding="utf-8")
     return paths
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.data.files import unlinked
 from analysis.data.results import write_plain
 from analysis.wording import L_2, L_INF
 
@@ -118,7 +119,7 @@ def write_forms(shown: TextTable, columns: Mapping[str, list[Any]], out_dir: str
     numbers = csv_text(list(columns), list(zip(*columns.values(), strict=True)))
     forms = {"md": shown.markdown(), "tex": shown.latex(), "csv": numbers}
     for suffix, text in forms.items():
-        (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+        unlinked(folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
     write_plain(folder / f"{name}.parquet", columns)
     return [folder / f"{name}.{suffix}" for suffix in (*forms, "parquet")]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from study.commands import evaluate_options as given
-from study.commands.options import CAP, AsJson, DataRoot, StudyDir
+from study.commands.options import CAP, AllowCode, AsJson, DataRoot, StudyDir
 from study.errors import UsageError
 from trainables.spec import Norm
 
@@ -23,6 +23,7 @@ def train(
     trial: Annotated[str | None, typer.Option(metavar="ID", help="Trial of the study to train again.")] = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the trained network.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the row as JSON.")] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Train one trial without Ray and print its row.
 
@@ -53,6 +54,7 @@ def evaluate(
     data_root: DataRoot = None,
     normalize: given.Normalize = None,
     as_json: AsJson = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Measure a study's trials or a checkpoint on test.
 
@@ -114,6 +116,7 @@ def confirm(
     ] = None,
     data_root: DataRoot = None,
     as_json: AsJson = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Retrain the front with new seeds; measure on test.
 

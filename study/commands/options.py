@@ -21,3 +21,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="Skip unreadable result files and list them on stderr.")
 ]
+
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code", help="Import code that a file from outside the working folder names, in no installed package."
+    ),
+]
+"""Read by `study.cli.Command`, before the command runs."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from study.commands.options import SkipDamaged, StudyDir
+from study.commands.options import AllowCode, SkipDamaged, StudyDir
 
 app = typer.Typer()
 
@@ -40,7 +40,7 @@ def ui(
 
 
 @app.command()
-def sync(study_dir: StudyDir) -> None:
+def sync(study_dir: StudyDir, allow_code: AllowCode = False) -> None:
     """Upload missing runs to MLflow and verify them.
 
     Runs are uploaded from the study's folder, then read back and compared with its result files.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from study.commands.options import AsJson, DataRoot, StudyDir
+from study.commands.options import AllowCode, AsJson, DataRoot, StudyDir
 
 app = typer.Typer()
 
@@ -40,6 +40,7 @@ def launch(
         bool, typer.Option("--dry-run", help="Check everything and estimate time and disk; start nothing.")
     ] = False,
     detach: Detach = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Run a new study and draw its Pareto front.
 
@@ -103,6 +104,7 @@ def resume(
     assignments: Assignments = None,
     address: Address = None,
     detach: Detach = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Resume an interrupted study, or add trials to it.
 
@@ -167,6 +169,7 @@ def doctor(
     ] = Path("studies"),
     data_root: DataRoot = None,
     as_json: AsJson = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Check every machine that a study would use.
 

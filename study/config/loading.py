@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from study.config.schema import StudyConfig, parse_config
+from study.config.trust import accept_host, named_by
 from study.config.values import with_numbers
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
@@ -42,10 +43,17 @@ def load_config(
     Raises:
         UsageError: The file or preset does not exist, is not valid YAML, or an assignment or the config is invalid.
     """
-    tree = read_yaml(_find(source)) if isinstance(source, str) else copy.deepcopy(dict(source))
+    if isinstance(source, str):
+        path = _find(source)
+        if source not in presets():
+            named_by(path)
+        tree = read_yaml(path)
+    else:
+        tree = copy.deepcopy(dict(source))
     if not isinstance(tree, dict):
         raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
-    for assignment in assignments:
+    given = list(assignments)
+    for assignment in given:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise UsageError(f"--set takes key=value, got {assignment!r}")
@@ -54,7 +62,11 @@ def load_config(
         _assign(tree, "dataset.root", str(data_root))
     if address is not None:
         _assign(tree, "cluster.address", address)
-    return parse_config(with_numbers(tree))
+    config = parse_config(with_numbers(tree))
+    # what a study's own folder names is given as values, and is no word of the user's
+    if isinstance(source, str) or any(assignment.startswith("tracking.uri=") for assignment in given):
+        accept_host(config.tracking.uri)
+    return config
 
 
 def read_yaml(path: Path, /) -> Any:

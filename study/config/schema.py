@@ -15,6 +15,7 @@ from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
 from search_spaces.start_points import paper_points
 from study.config.early_stopping import SchedulerConfig, check_stopping
+from study.config.trust import own_code, reading
 from study.config.validation_messages import NAME_PATTERN, explain
 from study.config.values import check_address, check_location, parse_duration, storage_problem, uri_problem
 from study.console import notes
@@ -241,7 +242,9 @@ class StudyConfig(_Section):
     def num_trials(self) -> int:
         """Return how many trials the complete study has: `search.num_trials`, or the size of a smaller grid."""
         trials = self.search.num_trials
-        return min(trials, len(self.space().grid())) if self.search.sampler == "grid" else trials
+        if self.search.sampler != "grid" or (reading() and own_code(self.search.model_dump())):
+            return trials
+        return min(trials, len(self.space().grid()))
 
     def space(self) -> SearchSpace:
         """Return the study's search space.
@@ -310,6 +313,8 @@ def parse_config(tree: Any, /) -> StudyConfig:
         config = StudyConfig.model_validate(tree)
     except ValidationError as error:
         raise UsageError(*explain(error, StudyConfig)) from error
+    if reading():  # it was checked when the study was launched, and the space may be code
+        return config
     space = config.space()
     with usage_errors(SpaceError):
         if config.search.sampler == "grid":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from study.config.loading import read_yaml, write_yaml
 from study.config.schema import StudyConfig, parse_config
+from study.config.trust import named_by
 from study.errors import UsageError
 from trainables.checkpoints.files import is_url
 from trainables.settings import with_former_values
@@ -56,6 +57,7 @@ def open_config(study_dir: Path, /) -> StudyConfig:
         raise UsageError(f"study folder {study_dir} does not exist")
     if not (study_dir / CONFIG_FILE).is_file():
         raise UsageError(f"{study_dir} is not a study folder: it has no {CONFIG_FILE}")
+    named_by(study_dir)
     return parse_config(with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig))
 
 

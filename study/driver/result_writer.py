@@ -11,6 +11,7 @@ from analysis.data.results import example_columns, read_results, trial_file, wri
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT
 from analysis.fronts.front import hypervolume, non_dominated, reference_point
 from analysis.fronts.objectives import FRONT, constraints_text, directions, is_feasible, values
+from trainables.checkpoints.files import write_text
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
 from trainables.runtime import code_revision
@@ -171,7 +172,7 @@ class ResultWriter:
         if traceback:
             path = self._dir / "errors" / f"{row['trial_id']}.txt"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(traceback, encoding="utf-8")
+            write_text(path, traceback)
         return self._write(row)
 
     def _write(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from study.search.searcher import StudySearcher  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
 from study.tracking.study_metadata import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker, open_tracker  # noqa: E402
-from trainables.checkpoints.files import StoreDownError, join  # noqa: E402
+from trainables.checkpoints.files import StoreDownError, join, write_text  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
 from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
@@ -230,7 +230,7 @@ def _write_error(error: BaseException, study_dir: Path) -> str:
     path = study_dir / "errors" / "driver.txt"
     try:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError:
         return message
     return f"{message} ({path})"

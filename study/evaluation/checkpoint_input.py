@@ -12,7 +12,7 @@ from study.directory.layout import checkpoint_root, open_config
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, short, usage_errors
 from trainables.checkpoints.files import is_url
-from trainables.registry import UnknownNameError
+from trainables.registry import UnknownNameError, takes
 from trainables.spec import DatasetSpec, Norm
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _network(request: CheckpointRequest, data: ImageData, state: dict[str, Tenso
             shapes = {"image_shape": data.image_shape, "num_classes": data.num_classes}
             model = build_model(request.model, dropout=0.0, mean=mean, std=std, **shapes)  # type: ignore[arg-type]
         else:
-            model = MODELS.load(request.model)()
+            model = MODELS.load(request.model, check=takes(0))()
             if not isinstance(model, nn.Module):
                 raise UsageError(f"--model {request.model} must return a torch.nn.Module, got {type(model).__name__}")
             if request.normalisation == "data":
@@ -147,10 +147,10 @@ def _network(request: CheckpointRequest, data: ImageData, state: dict[str, Tenso
         raise UsageError(f"--model {request.model} cannot be built: {_first_line(error)}") from error
     child = load_weights(model, state, source=request.checkpoint)
     if child is not None:
-        takes = (
+        expects = (
             "the training split's mean and deviation" if request.normalisation == "data" else "none: pixels in [0, 1]"
         )
-        notes().print(f"{request.checkpoint} is a bare network; normalisation before it: {takes} (--normalize)")
+        notes().print(f"{request.checkpoint} is a bare network; normalisation before it: {expects} (--normalize)")
     return model
 
 

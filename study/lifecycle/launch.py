@@ -13,6 +13,7 @@ from study.cluster.ray_settings import listen_locally
 from study.config.loading import load_config, write_yaml
 from study.config.paths import resolved
 from study.config.schema import StudyConfig
+from study.config.trust import own_code, remember
 from study.console import notes
 from study.directory.layout import CONFIG_FILE, create, open_config
 from study.directory.lock import living_driver, only_driver, refusal
@@ -54,6 +55,7 @@ def launch(
             print_estimate(start.config, start.study_dir, data=start.data)
         return
     folder = create(start.config, out)
+    remember(folder, own_code(start.config.to_dict()))
     if detached:
         detach(folder)
     else:

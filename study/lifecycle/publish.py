@@ -16,6 +16,7 @@ from study.lifecycle.front_members import publish_members
 from study.reports.report import report_page
 from study.tracking.export import write_csv
 from study.tracking.tracker import Tracker
+from trainables.checkpoints.files import write_text
 
 FIGURES = "figures"
 
@@ -63,7 +64,7 @@ def publish(
 def _write_report(study_dir: Path) -> None:
     notes().print("writing the report ...")
     try:
-        (study_dir / REPORT_FILE).write_text(report_page(study_dir), encoding="utf-8")
+        write_text(study_dir / REPORT_FILE, report_page(study_dir))
     except Exception as error:  # noqa: BLE001 - it can be written again, and the results are on disk
         notes().print(
             f"the report could not be written ({short(error)}); write it with: robust-study report {study_dir}"

@@ -13,6 +13,7 @@ from study.directory.rows import reference_of
 from study.errors import UsageError, usage_errors
 from study.reports.posterior import belief_of, examples_of
 from study.reports.sources import StudySources, gather_each
+from trainables.checkpoints.files import write_text
 from trainables.settings import with_former_values
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def compare(first: Path, second: Path, /, *, out: Path | None, skip_damaged: boo
         page = build_comparison(sides[0], sides[1], reference=reference_of(sources))
     file = out or Path("comparison.html")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    write_text(file, page)
     results().print(str(file))
 
 

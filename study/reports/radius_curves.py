@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.data.files import unlinked
 from study.directory.layout import member_folder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def write_curve(path: Path, curve: Curve, /) -> None:
     from analysis.plots.networks.radii import HEADINGS, curve_rows
     from analysis.tables.text_table import csv_text
 
-    path.write_text(csv_text(HEADINGS, curve_rows([curve])), encoding="utf-8")
+    unlinked(path).write_text(csv_text(HEADINGS, curve_rows([curve])), encoding="utf-8")
 
 
 def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:

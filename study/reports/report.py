@@ -9,6 +9,7 @@ from study.console import results
 from study.directory.layout import REPORT_FILE
 from study.reports.material import collect
 from study.reports.sources import gather
+from trainables.checkpoints.files import write_text
 
 
 def write_report(
@@ -31,7 +32,7 @@ def write_report(
     page = build_report(collect(studies, allow_mixed=allow_mixed))
     file = out or (studies.home / REPORT_FILE if len(studies.sources) == 1 else Path(REPORT_FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    write_text(file, page)
     results().print(str(file))
     if out is None and len(studies.sources) == 1:
         from study.tracking.post_run import add_files

@@ -38,7 +38,20 @@ def artifact_files(study_dir: Path, trial_id: str, /) -> Iterator[list[tuple[Pat
                 write_table(examples, table)
         traceback = study_dir / ERRORS / f"{trial_id}.txt"
         pairs = ((examples, EXAMPLE.folder), (traceback, ERROR_FOLDER))
-        yield [(path, folder) for path, folder in pairs if path.exists()]
+        # a link could lead to any file
+        yield [(path, folder) for path, folder in pairs if path.is_file() and not path.is_symlink()]
+
+
+def own_file(study_dir: Path, path: str, /, *, refused: list[str]) -> Path:
+    """Return the place of an artifact that the spool names, in the study's folder.
+
+    One elsewhere, which only a forged line names, is listed in `refused`; then no file is at the returned path.
+    """
+    place = (study_dir / path).resolve()
+    if place.is_relative_to(study_dir.resolve()):
+        return place
+    refused.append(f"{path}: artifacts are taken from the study's own folder only")
+    return study_dir / "nowhere"
 
 
 def expected_artifacts(study_dir: Path, /) -> dict[str, list[str]]:

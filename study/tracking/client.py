@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.config.trust import require_host
 from study.errors import UsageError
 from study.tracking.row_mapping import CONFIRMS_TAG, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
@@ -46,7 +47,11 @@ def connect(uri: str, /) -> MlflowClient:
 
     MLflow itself reads a server's user name and password, or token, with every request from
     `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
+
+    Raises:
+        UsageError: Only a study's folder names this server, and there are credentials to send.
     """
+    require_host(uri)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.data.files import unlinked
 from analysis.data.results import read_examples, read_results, to_table, write_table
 from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from analysis.tables.text_table import inert
+from study.config.trust import accept_host
 from study.config.values import absolute, unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
@@ -86,6 +88,7 @@ def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tu
 
     if (problem := unreadable(uri)) is not None:
         raise UsageError(f"--mlflow {problem}")
+    accept_host(uri)
     try:
         client = connect(absolute(uri))
         stored = client.get_experiment_by_name(experiment)
@@ -199,7 +202,7 @@ def _examples(client: MlflowClient, trials: Sequence[tuple[Run, Mapping[str, Any
 
 def write_csv(path: Path, table: Any, /) -> None:
     """Write a table as CSV: numbers with all digits, null as an empty cell, lists as JSON, text inert, inf and nan."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with unlinked(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(map(inert, table.column_names))
         for row in table.to_pylist():

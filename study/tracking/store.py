@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.data.results import read_epochs
 from analysis.data.schema import differing_columns
 from study.errors import short
-from study.tracking.artifacts import artifact_files, log_model
+from study.tracking.artifacts import artifact_files, log_model, own_file
 from study.tracking.client import (
     OPEN,
     STATUS,
@@ -207,13 +207,13 @@ class Store:
             self._guarded("front", lambda run=run, front_tag=front_tag: self._log(run, tags=front_tag))
 
     def _on_artifact(self, event: Mapping[str, Any]) -> None:
-        path, run = self._dir / event["path"], self.runs[event["trial"]]
+        path, run = own_file(self._dir, event["path"], refused=self.refused), self.runs[event["trial"]]
         if path.exists():  # a file that was deleted since is written and uploaded again by `publish`
             what = f"{event['folder']}/{path.name}"
             self._store(what, lambda: self.client.log_artifact(run.run_id, str(path), event["folder"]))
 
     def _on_model(self, event: Mapping[str, Any]) -> None:
-        run, folder = self.runs[event["trial"]], self._dir / event["path"]
+        run, folder = self.runs[event["trial"]], own_file(self._dir, event["path"], refused=self.refused)
         if folder.exists():
             ids = {"run_id": run.run_id, "experiment_id": self.experiment_id}
             self._store(f"model of {event['trial']}", lambda: log_model(self.client, folder, **ids))

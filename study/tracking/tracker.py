@@ -17,6 +17,7 @@ from study.tracking.client import DEFAULT_EXPERIMENT
 from study.tracking.row_mapping import STUDY, params, tags, trial_times
 from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader
+from trainables.checkpoints.files import write_text
 
 if TYPE_CHECKING:
     from analysis.fronts.strong_attacks import StrongResult
@@ -100,7 +101,7 @@ class Tracker:
         store_changed = self._store_changed()
         if from_start or store_changed:
             self._spool.uploaded(0)
-        (study_dir / TRACKING_FOLDER / ID_FILE).write_text(study_id, encoding="ascii")
+        write_text(study_dir / TRACKING_FOLDER / ID_FILE, study_id)
         self._uploader = Uploader(self._spool, open_store=self._open_store)
         self._steps: dict[str, int] = {}
         self._ended: set[str] = set()
@@ -256,7 +257,7 @@ class Tracker:
         digest = hashlib.sha256(f"{self.uri}\n{self.experiment}".encode()).hexdigest()
         file = self._dir / TRACKING_FOLDER / STORE_FILE
         before = file.read_text(encoding="ascii") if file.exists() else digest
-        file.write_text(digest, encoding="ascii")
+        write_text(file, digest)
         return before != digest
 
     def _replay(self) -> None:

@@ -1,8 +1,16 @@
 """Attacks by name: `(model, x, y, /, *, ascent, generator) -> points`."""
 
 import importlib.util
+from typing import Any
 
-from trainables.registry import Registry
+from trainables.registry import Registry, takes
+
+
+def _check(attack: Any) -> str | None:
+    """Return what is wrong with the signature of a user's own attack; the former one is accepted too."""
+    former = takes(3, "threat", "steps", "restarts", "generator")
+    return former(attack) and takes(3, "ascent", "generator")(attack)
+
 
 ATTACKS = Registry(
     "attack",
@@ -16,6 +24,7 @@ ATTACKS = Registry(
         "apgd_t": "trainables.attacks.autoattack:apgd_t",
         "autoattack": "trainables.attacks.autoattack:autoattack",
     },
+    check=_check,
 )
 
 _PACKAGED = ("apgd_t", "autoattack")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, data_root
-from trainables.registry import Registry
+from trainables.registry import Registry, takes
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData, Loader, RawImages
@@ -26,6 +26,7 @@ DATASETS = Registry(
         "restricted_imagenet": "trainables.data.restricted_imagenet:restricted_imagenet",
         "synthetic_separated": "trainables.data.synthetic:synthetic_separated",
     },
+    check=takes(1),
 )
 
 

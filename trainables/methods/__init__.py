@@ -1,6 +1,20 @@
 """Training methods by name; each is one file of this package."""
 
+import dataclasses
+from typing import Any
+
 from trainables.registry import Registry
+
+
+def _check(method: Any) -> str | None:
+    """Return what is missing in a user's own method of `trainables.methods.base.Method`."""
+    if not isinstance(method, type) or not dataclasses.is_dataclass(method):
+        return "must be a dataclass of its hyperparameters"
+    # every class has a `__call__` of its metaclass
+    inherited = {name for base in method.__mro__ for name in vars(base)}
+    missing = [name for name in ("attacks", "__call__") if name not in inherited]
+    return f"must have {' and '.join(f'`{name}`' for name in missing)}" if missing else None
+
 
 METHODS = Registry(
     "method",
@@ -12,4 +26,5 @@ METHODS = Registry(
         "robust_self_training": "trainables.methods.robust_self_training:RobustSelfTraining",
         "trades": "trainables.methods.trades:Trades",
     },
+    check=_check,
 )

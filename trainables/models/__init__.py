@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trainables.registry import Registry
+from trainables.registry import Registry, takes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,7 @@ MODELS = Registry(
         "wrn_28_10": "trainables.models.preact:wrn_28_10",
         "wrn_40_10": "trainables.models.preact:wrn_40_10",
     },
+    check=takes(0, "image_shape", "num_classes", "dropout"),
 )
 """Functions of `image_shape` (c, h, w), `num_classes` K and a `dropout` rate in [0, 1), of which 0 switches it off.
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.data.files import unlinked
 from analysis.data.results import Table
 from analysis.plots.figure import COLUMN_WIDTH, lines, write_files
 from analysis.statistics.association import measure
@@ -147,7 +148,7 @@ def write_separation(
         data=csv_text(("pairs", "distance_from", "distance_to", "examples"), bins),
     )
     written.append(Path(out_dir) / "certified_accuracy.csv")
-    written[-1].write_text(csv_text(("epsilon", "certified_test_accuracy"), curve), encoding="utf-8")
+    unlinked(written[-1]).write_text(csv_text(("epsilon", "certified_test_accuracy"), curve), encoding="utf-8")
     return written
 
 

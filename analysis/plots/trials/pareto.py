@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
+from analysis.data.files import unlinked
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT
 from analysis.fronts.strong_attacks import StrongResult
@@ -160,7 +161,7 @@ def write_pareto(
     )
     if belief is not None and set(objectives) == set(FRONT):
         written.append(Path(out_dir) / "pareto_dominance.csv")
-        written[-1].write_text(dominance_csv(table, belief), encoding="utf-8")
+        unlinked(written[-1]).write_text(dominance_csv(table, belief), encoding="utf-8")
     return written
 
 

@@ -1,0 +1,231 @@
+"""Somebody else's study or config: what it names is not imported, sent to, uploaded or written through."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.studies.synthetic_results import result_row
+from helpers.studies.tracked import close, row, run_trial, runs, tracker
+from mlflow import MlflowClient
+
+from analysis.data.compaction import compact
+from analysis.data.results import trial_file, write_rows
+from analysis.data.schema import RESULT
+from study.cli import main
+from study.config.loading import load_config, write_yaml
+from study.config.trust import require_host, rules
+from study.directory.layout import open_config
+from study.errors import UsageError
+from trainables.attacks import ATTACKS
+from trainables.data import DATASETS
+from trainables.methods import METHODS
+from trainables.models import MODELS
+from trainables.registry import CodeRefusedError, UnknownNameError
+
+EVIL = "from pathlib import Path\nPath('ran').touch()\n\n\ndef thing(*a, **k):\n    return []\n"
+CONFIG = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "evil:thing", "num_trials": 2}}
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Return a function that runs a command in a working folder and returns its exit code and what it printed."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def run(*words, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.syspath_prepend(str(cwd))
+        monkeypatch.setattr("sys.argv", ["robust-study", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study from somebody else: its folder holds the code that its config names."""
+    folder = tmp_path / "theirs/s"
+    rows = [
+        result_row(n, study="s", val_clean_accuracy=0.9 - 0.1 * n, val_robust_accuracy=0.5 + 0.1 * n) for n in (0, 1)
+    ]
+    for each in rows:
+        write_rows(trial_file(folder, each["trial_id"]), [each], RESULT)
+    write_yaml(folder / "study.yaml", CONFIG)
+    (folder / "evil.py").write_text(EVIL)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "."), ("pareto", ".", "--format", "png"), ("report", "."), ("export", ".", "--out", "rows.csv"),
+        ("compare", ".", "."), ("figures", ".", "--format", "png"), ("stop", "."),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_a_command_that_reads_imports_nothing(command, study, words):
+    code, _, err = command(*words, cwd=study)
+    assert not (study / "ran").exists()
+    assert code == 0 or words[0] == "compare", err
+
+
+@pytest.mark.parametrize("words", [("resume", "."), ("launch", "study.yaml", "--dry-run")], ids=lambda words: words[0])
+def test_nothing_is_imported_from_a_studys_output_folder_even_inside_it(command, study, words):
+    code, _, err = command(*words, cwd=study)
+    assert (code, (study / "ran").exists()) == (2, False)
+    assert "in the output folder of study" in err
+    assert err.count("\n") == 1
+
+
+def test_code_of_the_working_folder_named_from_outside_it_needs_the_flag(command, study, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.move(study / "evil.py", mine / "evil.py")
+    code, _, err = command("resume", study, cwd=mine)
+    assert (code, (mine / "ran").exists()) == (2, False)
+    assert "then add --allow-code" in err
+    code, _, err = command("resume", study, "--allow-code", cwd=mine)
+    assert (mine / "ran").exists()
+    assert f"code: search space evil:thing from {mine / 'evil.py'}" in err
+
+
+def test_code_of_the_working_folder_named_inside_it_needs_none(command, tmp_path):
+    write_yaml(tmp_path / "study.yaml", CONFIG)
+    (tmp_path / "evil.py").write_text(EVIL)
+    command("launch", "study.yaml", "--dry-run", cwd=tmp_path)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "problem"),
+    [
+        (DATASETS, "os:system", "is of Python's standard library"),
+        (DATASETS, "builtins:exec", "is of Python's standard library"),
+        (MODELS, "torch:relu", "must be a Python function or class"),
+        (MODELS, "torch.nn:Linear", "must take image_shape, num_classes, dropout"),
+        (DATASETS, "helpers.networks.masked:_before", "must take one positional argument"),
+        (ATTACKS, "helpers.networks.masked:_before", "must take"),
+        (METHODS, "helpers.networks.masked:_before", "must be a dataclass"),
+        (METHODS, "trainables.spec:ModelSpec", "must have `attacks` and `__call__`"),
+    ],
+)
+def test_what_is_loaded_is_checked_before_it_is_called(registry, name, problem):
+    with pytest.raises(UnknownNameError, match=problem):
+        registry.load(name)
+
+
+def test_a_data_set_of_the_standard_library_runs_no_command_even_in_a_dry_run(command, tmp_path):
+    tree = {**CONFIG, "dataset": {"name": "os:system", "root": "."}, "search": {"space": "core"}}
+    write_yaml(tmp_path / "study.yaml", tree)
+    code, _, err = command("launch", "study.yaml", "--dry-run", cwd=tmp_path)
+    assert (code, (tmp_path / "ran").exists()) == (2, False)
+    assert "is of Python's standard library" in err
+
+
+def test_resume_does_not_ask_again_for_what_launch_accepted(tmp_path, monkeypatch):
+    from study.config.trust import own_code, remember
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    study, mine = tmp_path / "elsewhere/s", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "own_model.py").write_text("def net(*, image_shape, num_classes, dropout):\n    return None\n")
+    tree = {**CONFIG, "search": {"space": "core"}, "model": {"name": "own_model:net"}}
+    write_yaml(study / "study.yaml", tree)
+    monkeypatch.chdir(mine)
+    monkeypatch.syspath_prepend(str(mine))
+    with rules(reading=False):
+        open_config(study)
+        with pytest.raises(CodeRefusedError):
+            MODELS.load("own_model:net")
+    with rules(reading=False):
+        remember(study, own_code(tree))
+    with rules(reading=False):
+        open_config(study)
+        assert MODELS.load("own_model:net").__name__ == "net"
+    assert (tmp_path / "state/robust-study/accepted.jsonl").stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def credentials(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_credentials_go_to_no_host_that_only_a_studys_folder_names(credentials, monkeypatch, capsys, tmp_path):
+    uri = "https://evil.example/mlflow"
+    tree = {**CONFIG, "search": {"space": "core"}, "tracking": {"uri": uri}}
+    write_yaml(tmp_path / "s/study.yaml", tree)
+    with rules(reading=False):
+        stored = open_config(tmp_path / "s")
+        load_config(stored.to_dict())  # as `resume` does
+        with pytest.raises(UsageError, match=r"evil.example, and no credentials .* --set tracking.uri=https://evil"):
+            require_host(uri)
+        load_config(stored.to_dict(), assignments=[f"tracking.uri={uri}"])
+        require_host(uri)
+    with rules(reading=False):
+        load_config(str(tmp_path / "s/study.yaml"))  # a config given to `launch` names its host
+        require_host(uri)
+    with rules(reading=False):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://evil.example")
+        require_host(uri)
+        assert capsys.readouterr().err == ""
+        require_host("http://evil.example:5000")
+        require_host("http://127.0.0.1:5000")
+    assert capsys.readouterr().err.count("without encryption (http)") == 1
+
+
+def test_without_credentials_there_is_nothing_to_send(credentials, monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with rules(reading=False):
+        require_host("https://evil.example")
+
+
+def test_a_forged_line_of_the_spool_and_a_link_upload_no_other_file(tmp_path):
+    secret, folder, uri = tmp_path / "id_rsa", tmp_path / "study", f"sqlite:///{tmp_path / 'mlflow.db'}"
+    secret.write_text("private")
+    folder.mkdir()
+    tracking = tracker(folder, uri)
+    tracking.start({}, {"study": "s"})
+    run_trial(tracking, folder, row(0))
+    tracking._append("artifact", trial="study", path=str(secret), folder="config")
+    tracking._append("artifact", trial="study", path="../id_rsa", folder="config")
+    (folder / "errors").mkdir(exist_ok=True)
+    (folder / "errors/00001.txt").symlink_to(secret)
+    run_trial(tracking, folder, row(1, status="failed", reason="x"))
+    problem = close(tracking)
+    assert "artifacts are taken from the study's own folder only" in problem
+    client, found = MlflowClient(tracking_uri=uri), runs(uri)[0]
+    uploaded = [item.path for run in found.values() for item in client.list_artifacts(run.info.run_id, "config")]
+    assert uploaded == []
+    assert client.list_artifacts(found["00001"].info.run_id, "error") == []
+
+
+def test_no_file_is_written_through_a_link(command, study, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    names = ("report.html", "figures/pareto.csv", "figures/pareto.png", "results/.compacted.parquet.tmp")
+    (study / "figures").mkdir()
+    for name in names:
+        (study / name).symlink_to(victim)
+    assert command("report", study, cwd=tmp_path)[0] == 0
+    assert command("pareto", study, "--format", "png", cwd=tmp_path)[0] == 0
+    compact(study)
+    assert victim.read_text() == "mine"
+    assert Path(study / "report.html").read_text().startswith("<!doctype html>")
+    temporary = trial_file(tmp_path / "new", "00000").with_name(".00000.parquet.tmp")
+    temporary.parent.mkdir(parents=True)
+    temporary.symlink_to(victim)
+    write_rows(trial_file(tmp_path / "new", "00000"), [result_row(0)], RESULT)
+    assert victim.read_text() == "mine"
+    assert os.listdir(temporary.parent) == ["00000.parquet"]
