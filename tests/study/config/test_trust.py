@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def command(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def run(*words, cwd):
+        sys.modules.pop("evil", None)
         monkeypatch.chdir(cwd)
         monkeypatch.syspath_prepend(str(cwd))
         monkeypatch.setattr("sys.argv", ["robust-study", *map(str, words)])
