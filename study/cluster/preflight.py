@@ -25,7 +25,7 @@ from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory import disk
 from study.directory.layout import CONFIG_FILE, free_folder
-from study.directory.rows import count_rows
+from study.directory.rows import count_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
@@ -111,7 +111,10 @@ def check_config(start: Start, /) -> Iterator[Finding]:
 
 
 def check_data(start: Start, /) -> Iterator[Finding]:
-    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images."""
+    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images.
+
+    An existing study must find the images that its trials were run on.
+    """
     from trainables.data import load_dataset
     from trainables.data.unlabelled import check_images
 
@@ -121,6 +124,9 @@ def check_data(start: Start, /) -> Iterator[Finding]:
         for pool in pool_names:
             check_images(pool, root=config.dataset.root)
         data = load_dataset(config.dataset).without_test()
+    if not start.is_new:
+        rows = read_rows([start.study_dir]).select(["trial_id", "split_hash"]).to_pylist()
+        require_same_images(rows, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
     evaluation, largest = config.evaluation, math.sqrt(math.prod(data.image_shape))
     if evaluation.norm == "l2" and evaluation.epsilon > largest:
         raise UsageError(

@@ -33,8 +33,8 @@ class ResultWriter:
         reference: Reference values of the hypervolume that the config fixes, by objective.
 
     Attributes:
-        rows: Part of each result row by trial number: status, reason, flags and validation values. The driver of a
-            study of many trials keeps no more of them in memory.
+        rows: Part of each result row by trial number: status, reason, flags, the data's digest, the code's revision
+            and validation values. The driver of a study of many trials keeps no more of them in memory.
     """
 
     def __init__(
@@ -196,4 +196,4 @@ class ResultWriter:
             self._front = [candidate for candidate, is_on in zip(candidates, on_front, strict=True) if is_on]
 
 
-_KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints")
+_KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints", "split_hash", "code_revision")

@@ -24,6 +24,7 @@ from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
 from study.directory.layout import checkpoint_root  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
+from study.directory.rows import require_same_images  # noqa: E402
 from study.directory.seed_plan import read_plan  # noqa: E402
 from study.driver.callbacks import HeartbeatCallback, TrialCallback  # noqa: E402
 from study.driver.checkpoint_retention import CheckpointRetention, Deletions, delete  # noqa: E402
@@ -34,6 +35,7 @@ from study.driver.signals import StopSignals  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.search.optuna_study import (  # noqa: E402
     CONFIG_ATTRIBUTE,
+    SPLIT_ATTRIBUTE,
     enqueue,
     fail_surplus,
     open_search,
@@ -47,6 +49,7 @@ from study.tracking.tracker import Tracker, open_tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.runtime import code_revision  # noqa: E402
 from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
 
 
@@ -85,6 +88,7 @@ def run_study(
 
     Raises:
         RunFailedError: Ray or a full disk failed the driver itself; rows written before are complete.
+        UsageError: The data set holds other images than when the study's trials were run.
     """
     run = _Run(config, study_dir, interrupts or StopSignals())
     done, pending = len(run.result_writer.rows), len(run.pending)
@@ -96,6 +100,9 @@ def run_study(
         retry = min(missing, pending)
         counts = f"{done} trials finished ({run.result_writer.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
+    earlier = {row["code_revision"] for row in run.result_writer.rows.values()} - {None, code_revision()}
+    if earlier:
+        notes().print(f"the code is at revision {code_revision()}; earlier trials ran at {', '.join(sorted(earlier))}")
     try:
         run.run(missing, data=data, trainable=trainable)
     except UsageError:
@@ -145,6 +152,7 @@ class _Run:
         with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
             data = data or load_dataset(config.dataset).without_test()
+            self._require_same_images(data)
             self.tracker.dataset(**dataset_event(data))
             scheduler = resumed_scheduler(config, self.study_dir, result_writer.read())
             final_saves = FinalSaves(interrupts, print_line=progress.print)
@@ -179,6 +187,14 @@ class _Run:
                 _fit(fitted, limiter, scheduler, [trial_callback, heartbeat], num_trials=missing, shared=shared)
             finally:
                 final_saves.close()
+
+    def _require_same_images(self, data: ImageData) -> None:
+        """Check that the data set is that of the study's trials, also of trials that have no row yet."""
+        started = {"trial_id": trial_id(0), "split_hash": self.study.user_attrs.get(SPLIT_ATTRIBUTE)}
+        rows = [started, *self.result_writer.rows.values()]
+        require_same_images(rows, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
+        if started["split_hash"] is None:
+            self.study.set_user_attr(SPLIT_ATTRIBUTE, data.split_hash)
 
     def _searcher(self, trial_callback: TrialCallback) -> StudySearcher:
         return StudySearcher(

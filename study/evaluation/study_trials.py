@@ -11,7 +11,7 @@ from analysis.heldout.measurements import uses_lines, uses_of_test
 from study.config.schema import StudyConfig
 from study.console import StageProgress, notes, results
 from study.directory.layout import open_config
-from study.directory.rows import evaluation_rows, read_rows
+from study.directory.rows import evaluation_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
 from study.evaluation.bounds import bounds_table, certificates, certified_trials
 from study.evaluation.checkpoint_input import check_radius
@@ -122,12 +122,7 @@ def data_with_test(
         data = load_dataset(dataset)
     if data.test is None or not len(data.test):
         raise UsageError(f"data set {data.name} has no test split to measure on")
-    for row in rows:
-        if row["split_hash"] not in (None, data.split_hash):
-            raise UsageError(
-                f"data set {data.name} holds other images than when trial {row['trial_id']} was run (split hash "
-                f"{data.split_hash} here, {row['split_hash']} then): name the folder of the same files by --data-root"
-            )
+    require_same_images(rows, data.split_hash, name=data.name, remedy="--data-root")
     return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from analysis.fronts.front import mixed_line
 from analysis.tables.front_table import front_table
 from study.config.schema import StudyConfig
 from study.console import notes, results
@@ -42,7 +43,7 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     timeout = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
     problem = tracker.close(status, reason=reason, timeout=timeout)
     if table.num_rows:
-        console.print(front_table(table))
+        console.print(mixed_line(table) or front_table(table))
     if written:
         console.print(f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}")
     if (study_dir / REPORT_FILE).exists():

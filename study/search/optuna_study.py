@@ -37,6 +37,9 @@ ID_DIGITS = 5
 CONFIG_ATTRIBUTE = "config"
 """Attribute of the Optuna study that holds the config it was launched with."""
 
+SPLIT_ATTRIBUTE = "split_hash"
+"""Attribute of the Optuna study that holds the digest of the data set that its first trial was run on."""
+
 
 def trial_id(number: int) -> str:
     """Return a trial's id, which depends on its Optuna number only and stays the same when the trial runs again."""
