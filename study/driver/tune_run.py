@@ -22,7 +22,7 @@ from study.cluster.resources import slots  # noqa: E402
 from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
-from study.directory.layout import checkpoint_root  # noqa: E402
+from study.directory.checkpoint_folder import claim, owner_of  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
 from study.directory.rows import require_same_images  # noqa: E402
 from study.directory.seed_plan import read_plan  # noqa: E402
@@ -44,8 +44,9 @@ from study.search.optuna_study import (  # noqa: E402
 )
 from study.search.searcher import StudySearcher  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
+from study.search.trial_specs import specs_of  # noqa: E402
 from study.tracking.study_metadata import dataset_event, study_params, study_tags  # noqa: E402
-from study.tracking.tracker import Tracker, open_tracker  # noqa: E402
+from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -115,13 +116,19 @@ def run_study(
 def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
     """Record the study's id and config in the Optuna study, and open the tracker."""
     if "study_id" not in study.user_attrs:
-        study.set_user_attr("study_id", uuid.uuid4().hex)
+        study.set_user_attr("study_id", _study_id(study_dir))
     if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
         study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
     tracker = open_tracker(config, study_dir, study_id=study.user_attrs["study_id"])
     tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(result_writer.read())
     return tracker
+
+
+def _study_id(study_dir: Path) -> str:
+    """Return the id of a study that its Optuna study does not have: as tracked before, or its own, or a new one."""
+    own = None if read_plan(study_dir) is not None else owner_of(study_dir)
+    return known_study_id(study_dir) or (uuid.uuid4().hex if own is None else own.id)
 
 
 class _Run:
@@ -149,7 +156,13 @@ class _Run:
             failed=result_writer.failed,
             front_size=len(result_writer.front),
         )
-        with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
+        self.checkpoints = claim(
+            config,
+            self.study_dir,
+            study_id=self.study.user_attrs["study_id"],
+            specs=lambda: specs_of(config, self.study_dir, self.study),
+        )
+        with progress, Deletions(self.checkpoints) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
             data = data or load_dataset(config.dataset).without_test()
             self._require_same_images(data)
@@ -179,7 +192,7 @@ class _Run:
                 beat=lambda: beat(self.study_dir),
                 room=(lambda: slots(resources, nodes())) if fixed is None else None,
             )
-            shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
+            shared = None if config.cluster.address is None else self.checkpoints
             fitted = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([resources])
             )
@@ -217,7 +230,7 @@ class _Run:
             spec = self.config.trial_spec(proposal, number=number).to_dict()
             tree = {"trial_id": trial_id(number), "number": number, "proposal": kind, "spec": spec}
         return tree | {
-            "checkpoint_dir": str(join(checkpoint_root(self.config, self.study_dir), tree["trial_id"])),
+            "checkpoint_dir": str(join(self.checkpoints, tree["trial_id"])),
             "checkpoint_minutes": self.config.storage.checkpoint_minutes,
         }
 

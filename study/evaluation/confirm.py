@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ def confirm(study_dir: Path, request: EvaluationRequest, /, *, seeds: int, as_js
         plan = extend_plan(before, config, study_dir, members, seeds=seeds)
         if len(plan) > len(before):
             plan.write(folder)  # before anything is trained
+        _claim(config, study_dir)
         own = confirm_config(config, plan, request)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
         _train(own, folder, data=data.without_test())
@@ -132,6 +134,18 @@ def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat
         params=search.get_trials(deepcopy=False)[number].params,
         spec=spec | {"seed": seed},
     )
+
+
+def _claim(config: StudyConfig, study_dir: Path) -> None:
+    """Make sure that the new seeds' checkpoints go to a folder of their study's own; see `claim`."""
+    from study.directory.checkpoint_folder import claim
+    from study.search.optuna_study import open_search
+    from study.search.trial_specs import specs_of
+
+    if config.storage.checkpoints is not None:
+        search = open_search(config, study_dir)
+        study_id = search.user_attrs.get("study_id") or uuid.uuid4().hex
+        claim(config, study_dir, study_id=study_id, specs=lambda: specs_of(config, study_dir, search))
 
 
 def _train(config: StudyConfig, folder: Path, *, data: ImageData) -> None:
