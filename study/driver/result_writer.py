@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.data.results import example_columns, read_results, trial_file, write_columns, write_rows
+from analysis.data.results import (
+    ExistingRowsError,
+    example_columns,
+    read_results,
+    trial_file,
+    write_columns,
+    write_rows,
+)
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT
 from analysis.fronts.front import hypervolume, non_dominated, reference_point
 from analysis.fronts.objectives import FRONT, constraints_text, directions, is_feasible, values
@@ -128,9 +135,13 @@ class ResultWriter:
 
         Returns:
             The result row. It is written last: where it exists, the trial's other files do too.
+
+        Raises:
+            ExistingRowsError: The trial has a row; its files are unchanged.
         """
         identity = self._identity(config)
         trial = identity["trial_id"]
+        self._require_new(trial)
         row = identity | outcome.row
         row |= {
             "status": status,
@@ -166,6 +177,7 @@ class ResultWriter:
     ) -> dict[str, Any]:
         """Write the row of a trial that ended without an outcome, and its traceback beside the results."""
         row = self.spec_columns_of(config)
+        self._require_new(row["trial_id"])
         row |= {"status": "failed", "reason": reason, "flags": [], "epochs": 0, "mlflow_run_id": run_id}
         row |= {"code_revision": code_revision(), "attempts": attempts}
         if traceback:
@@ -173,6 +185,11 @@ class ResultWriter:
             path.parent.mkdir(exist_ok=True)
             path.write_text(traceback, encoding="utf-8")
         return self._write(row)
+
+    def _require_new(self, trial: str) -> None:
+        """Check, before any file of a trial is written, that it has no row."""
+        if self.has(trial) or trial_file(self._dir, trial).exists():
+            raise ExistingRowsError(f"trial {trial} has a row in {self._dir / RESULT.folder}; it was not changed")
 
     def _write(self, row: dict[str, Any]) -> dict[str, Any]:
         row = self._params | row

@@ -22,7 +22,7 @@ from study.cluster.resources import slots  # noqa: E402
 from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
-from study.directory.checkpoint_folder import claim, owner_of  # noqa: E402
+from study.directory.checkpoint_folder import checkpoint_root, claim, owner_of  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
 from study.directory.rows import require_same_images  # noqa: E402
 from study.directory.seed_plan import read_plan  # noqa: E402
@@ -42,9 +42,11 @@ from study.search.optuna_study import (  # noqa: E402
     trial_id,
     unfinished,
 )
+from study.search.restored_trials import restore  # noqa: E402
 from study.search.searcher import StudySearcher  # noqa: E402
+from study.search.storage import restoring  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
-from study.search.trial_specs import specs_of  # noqa: E402
+from study.search.trial_specs import specs_of, unrecorded_trials  # noqa: E402
 from study.tracking.study_metadata import dataset_event, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join  # noqa: E402
@@ -141,12 +143,22 @@ class _Run:
             study_dir, study=config.name, methods=search.methods, constraints=search.constraints, reference=reference
         )
         self.study = open_search(config, study_dir)
-        self.pending = unfinished(self.study, self.result_writer.rows, search)
         self.plan = read_plan(study_dir)
-        for line in enqueue(self.study, config, plan=self.plan):
+        lines = restore(self.study, config, self._recorded(), plan=self.plan, remedy=restoring(config, study_dir))
+        self.pending = unfinished(self.study, self.result_writer.rows, search)
+        for line in (*lines, *enqueue(self.study, config, plan=self.plan)):
             notes().print(line)
         self.budget = TimeBudget(self.study, limit=search.time_limit)
         self.tracker = _open_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        """Return the study's rows, and what its checkpoints hold of trials that only they know."""
+        rows = self.result_writer.read()
+        if self.plan is not None or owner_of(self.study_dir) is None:
+            return rows
+        numbers = {*self.result_writer.rows, *range(len(self.study.get_trials(deepcopy=False)))}
+        root = checkpoint_root(self.config, self.study_dir)
+        return rows + unrecorded_trials(self.config, self.study_dir, root, recorded=numbers)
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, result_writer, interrupts = self.config, self.result_writer, self.interrupts

@@ -65,10 +65,26 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
         _require_local(study_dir)
         return optuna.storages.get_storage(study_url(study_dir))
     if kind == JOURNAL or kind.startswith(f"{JOURNAL}:"):
-        path = study_dir / "optuna.journal" if kind == JOURNAL else Path(kind.partition(":")[2])
+        path = _journal(kind, study_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     return _open_server(kind)
+
+
+def restoring(config: StudyConfig, study_dir: Path, /) -> str:
+    """Return what to do about a storage that contradicts a study's rows."""
+    kind = config.storage.optuna
+    if kind is None:
+        place = f"move {study_dir / 'optuna.db'} away"
+    elif "://" in kind:
+        place = f"delete study {config.name} there (`optuna delete-study --study-name {config.name} --storage {kind}`)"
+    else:
+        place = f"move {_journal(kind, study_dir)} away"
+    return f"Optuna's storage is not the one of these rows: put that one back, or {place} and resume from the rows"
+
+
+def _journal(kind: str, study_dir: Path) -> Path:
+    return study_dir / "optuna.journal" if kind == JOURNAL else Path(kind.partition(":")[2])
 
 
 def _require_local(study_dir: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from search_spaces.dimensions import Dimension
 from search_spaces.space import SearchSpace
 from study.config.schema import StudyConfig
 from study.directory.seed_plan import read_plan
-from study.errors import usage_errors
+from study.errors import UsageError, usage_errors
 from study.search.optuna_study import open_search, proposal_of, trial_id
+from trainables.checkpoints.files import folders, join
+from trainables.settings import with_former_values
 from trainables.spec import CraftMode, TrialSpec
 
 
@@ -89,3 +91,38 @@ def specs_of(config: StudyConfig, study_dir: Path, study: optuna.Study, /) -> di
     plan = read_plan(study_dir / CONFIRM_FOLDER)
     replicas = {} if plan is None else {replica.trial_id: replica.spec for replica in plan.replicas}
     return {name: json.loads(spec.to_json()) for name, spec in specs.items()} | replicas
+
+
+def unrecorded_trials(
+    config: StudyConfig, study_dir: Path, root: Path | str, /, *, recorded: Collection[int]
+) -> list[dict[str, Any]]:
+    """Return the columns that repeat the settings of trials of which only checkpoints are left, one row a trial.
+
+    Args:
+        config: The study's config.
+        study_dir: Its folder.
+        root: Its own folder of checkpoints.
+        recorded: Numbers of the trials that have a row or are in Optuna's storage.
+    """
+    from trainables.checkpoints.format import CheckpointError, check_spec, read_spec
+    from trainables.methods.base import build_method
+    from trainables.training.loop import LAST, PARTIAL
+    from trainables.training.outcome import spec_columns
+
+    rows = []
+    for name in folders(root):
+        if not name.isdecimal() or int(name) in recorded:
+            continue
+        stored = read_spec(join(root, name, LAST)) or read_spec(join(root, name, PARTIAL))
+        if stored is None:
+            continue
+        tree = with_former_values(stored, TrialSpec)
+        spec = TrialSpec.from_dict(tree)
+        row = {"study": config.name, "trial_id": name, "number": int(name)}
+        row |= spec_columns(spec, build_method(spec.method, spec.params))
+        try:
+            check_spec(name, tree, json.loads(spec_of(config, study_dir, row).to_json()))
+        except (CheckpointError, UsageError):
+            continue
+        rows.append(row)
+    return rows

@@ -21,7 +21,7 @@ DATA = SimpleNamespace(name="digits", split_hash="4567")
 
 def study_of(folder, *rows):
     for row in rows:
-        write_rows(trial_file(folder, row["trial_id"]), [row | {"param.epochs": 5}], RESULT)
+        write_rows(trial_file(folder, row["trial_id"]), [row | {"study": "quickstart", "param.epochs": 5}], RESULT)
     write_yaml(folder / "study.yaml", study_config().to_dict())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.studies.searching import study_config
+from helpers.studies.searching import row_of, study_config
 
 from study.config.loading import load_config
 from study.config.schema import StudyConfig
@@ -12,8 +12,6 @@ from study.reproduce.grids import parts
 from study.search.optuna_study import open_search
 from study.search.trial_specs import params_of, spec_of
 from trainables.methods import METHODS
-from trainables.methods.base import build_method
-from trainables.training.outcome import spec_columns
 
 EVERY_METHOD = {"methods": sorted(METHODS), "ranges": {}, "sampler": "random", "start_from": None, "num_trials": 30}
 LISTED = {
@@ -26,13 +24,13 @@ LISTED = {
 }
 
 
-def proposed(config: StudyConfig, folder, count=12):
+def proposed(config: StudyConfig, folder):
     """Yield the row, the spec and the parameters of trials that the config's search proposes."""
     search = open_search(config, folder)
-    for number in range(min(count, config.num_trials)):
+    for number in range(min(12, config.num_trials)):
         trial = search.ask()
         spec = config.trial_spec(config.space().draw(trial), number=number)
-        yield {"number": number, **spec_columns(spec, build_method(spec.method, spec.params))}, spec, trial.params
+        yield row_of(config, spec, number=number), spec, trial.params
 
 
 def configs():
