@@ -24,7 +24,7 @@ from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory import disk
-from study.directory.layout import CONFIG_FILE, free_folder
+from study.directory.layout import CONFIG_FILE, free_folder, open_config
 from study.directory.rows import count_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
 from study.search import storage
@@ -103,10 +103,9 @@ def check_config(start: Start, /) -> Iterator[Finding]:
         return
     from study.search.optuna_study import recorded_config
 
-    recorded = recorded_config(start.config, start.study_dir)
-    if recorded is not None:
-        where = str(start.study_dir / CONFIG_FILE)
-        check_unchanged(recorded, start.config, where=where, given=start.given)
+    # a lost storage knows nothing, and study.yaml is as it was before the command line's changes
+    recorded = recorded_config(start.config, start.study_dir) or open_config(start.study_dir).to_dict()
+    check_unchanged(recorded, start.config, where=str(start.study_dir / CONFIG_FILE), given=start.given)
     yield fine("config", HERE, f"{start.study_dir} holds the study, and its config still describes its trials")
 
 

@@ -109,7 +109,10 @@ def enqueue(study: optuna.Study, config: StudyConfig, /, *, plan: Plan | None = 
 
 
 def recorded_config(config: StudyConfig, study_dir: Path, /) -> dict[str, Any] | None:
-    """Return the config that a study was launched with, None when its storage has none yet."""
+    """Return the config that a study was launched with, None when its storage has no such study or config yet."""
+    storage = open_storage(config, study_dir)
+    if config.name not in optuna.get_all_study_names(storage):
+        return None
     recorded: dict[str, Any] | None = open_search(config, study_dir).user_attrs.get(CONFIG_ATTRIBUTE)
     return recorded
 

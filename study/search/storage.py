@@ -71,6 +71,31 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
     return _open_server(kind)
 
 
+def move_trials(config: StudyConfig, study_dir: Path, /, *, to: StudyConfig) -> None:
+    """Copy a study's trials, with their states and attributes, to another storage; the former one is unchanged.
+
+    Args:
+        config: The study's config, with the former storage.
+        study_dir: Its folder.
+        to: The same config with the new storage.
+
+    Raises:
+        UsageError: The former storage has no such study, the new one has one, or one of them cannot be used.
+    """
+    import optuna
+
+    source, target = open_storage(config, study_dir), open_storage(to, study_dir)
+    if config.name not in optuna.get_all_study_names(source):
+        raise UsageError(f"the storage of {study_dir} has no study {config.name!r}: leave out --move-storage")
+    if config.name in optuna.get_all_study_names(target):
+        raise UsageError(
+            f"{to.storage.optuna} has a study {config.name!r} already, perhaps of a copy that was interrupted: "
+            "delete it there, or name another place"
+        )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.copy_study(from_study_name=config.name, from_storage=source, to_storage=target)
+
+
 def restoring(config: StudyConfig, study_dir: Path, /) -> str:
     """Return what to do about a storage that contradicts a study's rows."""
     kind = config.storage.optuna
