@@ -168,6 +168,8 @@ class _Run:
             failed=result_writer.failed,
             front_size=len(result_writer.front),
         )
+        data = data or load_dataset(config.dataset).without_test()
+        self._require_same_images(data)
         self.checkpoints = claim(
             config,
             self.study_dir,
@@ -176,8 +178,6 @@ class _Run:
         )
         with progress, Deletions(self.checkpoints) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
-            data = data or load_dataset(config.dataset).without_test()
-            self._require_same_images(data)
             self.tracker.dataset(**dataset_event(data))
             scheduler = resumed_scheduler(config, self.study_dir, result_writer.read())
             final_saves = FinalSaves(interrupts, print_line=progress.print)

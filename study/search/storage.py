@@ -6,6 +6,8 @@ A URL must not hold a password: libpq reads `PGPASSWORD` or `~/.pgpass` itself.
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +57,7 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
     """Open a study's storage, creating it on first use.
 
     Raises:
-        UsageError: SQLite on a network mount, or a server that cannot be used; the message says why.
+        UsageError: SQLite on a network mount, a damaged file, or a server that cannot be used; the message says why.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -63,6 +65,7 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
     kind = config.storage.optuna
     if kind is None:
         _require_local(study_dir)
+        _require_whole(study_dir / "optuna.db")
         return optuna.storages.get_storage(study_url(study_dir))
     if kind == JOURNAL or kind.startswith(f"{JOURNAL}:"):
         path = _journal(kind, study_dir)
@@ -118,6 +121,24 @@ def _require_local(study_dir: Path) -> None:
         raise UsageError(
             f"{study_dir} is on {mount[0]}, a network mount ({mount[1]}), where SQLite loses or damages data: choose "
             "--out on a local disk, --set storage.optuna=journal, or PostgreSQL"
+        )
+
+
+def _require_whole(path: Path) -> None:
+    """Check that an SQLite file is no torn copy, such as one made while the study ran."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return  # locked by the driver that writes to it
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise UsageError(
+            f"{path} is damaged ({verdict.splitlines()[-1]}): put a backup back, or move the file away and resume: "
+            "its trials are then put back from the study's rows"
         )
 
 

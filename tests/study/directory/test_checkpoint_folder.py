@@ -15,6 +15,7 @@ from study.driver.checkpoint_retention import Deletions
 from study.errors import UsageError
 from study.evaluation import confirm
 from study.evaluation.trial_weights import weights_of
+from study.lifecycle.front_members import publish_members
 from study.search.optuna_study import open_search
 from study.search.trial_specs import specs_of
 
@@ -108,3 +109,6 @@ def test_a_checkpoint_is_measured_only_with_the_spec_of_the_row(command, tmp_pat
     assert code == 1
     assert "00000/last.pt belongs to another spec: `model.dropout` is 0.3" in err
     assert not list(first.glob("evaluations/*.parquet"))
+    publish_members(open_config(first), first, read_results(first), tracker=None)
+    _, _, err = command("status", first.name)
+    assert "MLflow gets no model of it: CheckpointError: " in err

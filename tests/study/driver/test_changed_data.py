@@ -14,6 +14,7 @@ from analysis.data.schema import RESULT
 from study.config.loading import write_yaml
 from study.driver import tune_run
 from study.errors import UsageError
+from study.search.optuna_study import open_search
 
 MIXED = "these results differ in split_hash (0123abcd, 4567), so they share no front"
 DATA = SimpleNamespace(name="digits", split_hash="4567")
@@ -33,18 +34,23 @@ def test_resume_compares_the_data_set_with_the_rows_before_the_first_trial(comma
     assert err.rstrip().endswith(", 0123abcd then): name the folder of the same files by --set dataset.root=FOLDER")
 
 
-@pytest.mark.parametrize("started", [None, "0123abcd"])
-def test_the_driver_compares_it_also_with_trials_that_have_no_row(started):
-    attributes = {} if started is None else {"split_hash": started}
-    search = SimpleNamespace(user_attrs=attributes, set_user_attr=attributes.__setitem__)
-    rows = {} if started else {3: result_row(3)}
-    run = SimpleNamespace(study=search, result_writer=SimpleNamespace(rows=rows))
-    with pytest.raises(UsageError, match=f"other images than when trial {'00000' if started else 't00003'} was run"):
-        tune_run._Run._require_same_images(run, DATA)
-    run.result_writer.rows.clear()
-    attributes.clear()
+def test_the_driver_compares_it_also_with_trials_that_have_no_row(tmp_path, monkeypatch):
+    study_of(tmp_path)
+    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")
+    monkeypatch.setattr(tune_run, "claim", lambda *words, **options: pytest.skip("all that follows needs Ray"))
+    search = open_search(study_config(), tmp_path)
+    search.set_user_attr("study_id", "1f3c")
+    search.set_user_attr("split_hash", "0123abcd")
+    search.ask()
+    with pytest.raises(UsageError, match="other images than when trial 00000 was run"):
+        tune_run.run_study(study_config(), tmp_path, data=DATA)
+
+
+def test_the_first_start_records_the_data_set(tmp_path):
+    search = open_search(study_config(), tmp_path)
+    run = SimpleNamespace(study=search, result_writer=SimpleNamespace(rows={}))
     tune_run._Run._require_same_images(run, DATA)
-    assert attributes == {"split_hash": "4567"}
+    assert search.user_attrs["split_hash"] == DATA.split_hash
 
 
 def test_a_mixed_study_is_shown_and_resumed_with_a_line(command, tmp_path, uri, monkeypatch):
