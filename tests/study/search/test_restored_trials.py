@@ -103,7 +103,9 @@ def test_a_row_that_is_not_enough_is_refused(tmp_path):
 
 
 def test_start_points_put_back_are_not_queued_again(tmp_path):
-    config = study_config(**{**CONFIG.search.model_dump(), "start_from": "paper"})
+    # the paper has no dropout, so that it is drawn beside each point
+    changes = {"start_from": "paper", "ranges": {"dropout": [0.1, 0.4]}}
+    config = study_config(**{**CONFIG.search.model_dump(), **changes})
     search, rows = proposed(tmp_path, config, count=2)
     queued = len(search.trials)
     assert {row["proposal"] for row in rows} == {"start_point"}
