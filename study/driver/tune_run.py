@@ -154,7 +154,7 @@ class _Run:
     def _recorded(self) -> list[dict[str, Any]]:
         """Return the study's rows, and what its checkpoints hold of trials that only they know."""
         rows = self.result_writer.read()
-        if self.plan is not None or owner_of(self.study_dir) is None:
+        if self.plan is not None or owner_of(self.study_dir) is None or len(rows) >= self.config.num_trials:
             return rows
         numbers = {*self.result_writer.rows, *range(len(self.study.get_trials(deepcopy=False)))}
         root = checkpoint_root(self.config, self.study_dir)
