@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.data.results import Table
+from analysis.fronts.strong_attacks import StrongResult
 from analysis.heldout.members import HeldoutResults
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.importance import MethodImportance
@@ -29,6 +30,7 @@ class StudyMaterial:
         curves: Accuracy against the radius, of front members.
         devices: What a trial holds while it runs, so that hours count `unit`.
         unit: "worker-hours", or "GPU-hours".
+        strong: Members' values under strong attacks, by trial.
         on_test: What is known on test, None where nothing was measured.
     """
 
@@ -43,6 +45,7 @@ class StudyMaterial:
     curves: Sequence[Curve] = ()
     devices: float = 1.0
     unit: str = "worker-hours"
+    strong: Mapping[str, StrongResult] = field(default_factory=dict)
     on_test: HeldoutResults | None = None
 
     @property

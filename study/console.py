@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -18,21 +19,36 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 _PIPE_WIDTH = 140
 PLAIN_SECONDS = 15.0
 """Shortest time between two progress lines where there is no terminal."""
 
 
+class _PlainConsole(Console):
+    """A console that prints no control characters of the texts given to it.
+
+    Reasons of failures, names and paths come from files, and a terminal obeys what they contain.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(_CONTROLS.sub("", text), **options)
+
+
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Whole escape sequences, and what is left of others; not tabs and line ends."""
+
+
 def results() -> Console:
     """Return the console for results, which scripts may read."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=width, soft_wrap=True, highlight=False, markup=False)
+    return _PlainConsole(width=width, soft_wrap=True, highlight=False, markup=False)
 
 
 def notes() -> Console:
     """Return the console for progress and notes."""
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    return _PlainConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def duration(seconds: float) -> str:

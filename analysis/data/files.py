@@ -75,7 +75,17 @@ def checked_schema(path: Path, schema: Schema, /) -> Any:
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     _check_schema(path, columns, schema)
+    _check_size(path)
     return columns
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file whose rows do not fit in memory: however often a value is repeated, a file holds it once."""
+    metadata = pq.read_metadata(path)
+    rows, columns = metadata.num_rows, metadata.num_columns
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 8 * rows * columns > memory:
+        raise ResultsError(f"{path} holds {rows:,} rows of {columns} columns, more than fits in memory; move it away")
 
 
 def _damaged(path: Path, error: Exception) -> ResultsError:

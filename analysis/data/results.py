@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.data.files import COMPACTED, KIND, TYPES, VERSION, read_file, sync_folder, trial_files
@@ -40,6 +41,12 @@ def trial_file(study_dir: str | Path, trial_id: str, /, *, schema: Schema = RESU
     if not trial_id or trial_id.startswith(".") or set(trial_id) & set("/\\"):
         raise ResultsError(f"`trial_id` must be usable as a file name, got {trial_id!r}")
     return Path(study_dir) / schema.folder / f"{trial_id}.parquet"
+
+
+def examples_file(study_dir: str | Path, evaluation: str, /) -> Path:
+    """Return the path of a measurement's per-example outcomes, given its row's `evaluation`."""
+    file = trial_file(study_dir, evaluation, schema=EVALUATION)
+    return file.parent / EXAMPLE.folder / file.name
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], schema: Schema, *, replace: bool = False) -> bool:
@@ -186,9 +193,10 @@ def read_separation(source: str | Path, /) -> Table:
     return _read(Path(source), SEPARATION, skip_damaged=False)
 
 
-def read_evaluations(source: str | Path, /, *, skip_damaged: bool = False) -> Table:
-    """Return what `robust-study evaluate` measured in a study folder, sorted by trial; see `read_results`."""
-    return _read(Path(source), EVALUATION, skip_damaged=skip_damaged)
+def read_evaluations(source: str | Path, /, *, split: str = "test", skip_damaged: bool = False) -> Table:
+    """Return a study's measurements of kept networks on one split, sorted by trial; see `read_results`."""
+    table = _read(Path(source), EVALUATION, skip_damaged=skip_damaged)
+    return table.filter(pc.equal(table["split"], split))
 
 
 _PLAIN: dict[str, Callable[[Any], bool]] = {

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.data.results import read_examples, trial_file
-from analysis.data.schema import EVALUATION, EXAMPLE, ResultsError
+from analysis.data.results import examples_file, read_examples
+from analysis.data.schema import ResultsError
 from analysis.statistics.intervals import Estimate, accuracy_of, difference
 from analysis.wording import NORMS, radius, shown_attack
 
@@ -17,12 +17,6 @@ _STRENGTH = ("fgsm", "square", "pgd", "margin", "reachable_targets", "multi_targ
 """Known attacks, weakest first; a user's own attack ranks after PGD."""
 
 _SETTINGS = ("checkpoint", "attack", "norm", "epsilon", "steps", "restarts", "examples", "checks")
-
-
-def examples_file(study_dir: str | Path, evaluation: str, /) -> Path:
-    """Return the path of a measurement's per-example outcomes, given its row's `evaluation`."""
-    file = trial_file(study_dir, evaluation, schema=EVALUATION)
-    return file.parent / EXAMPLE.folder / file.name
 
 
 def settings_phrase(row: Row, /) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.results import Table, read_evaluations, read_examples, read_results
+from analysis.data.results import Table, examples_file, read_evaluations, read_examples, read_results
 from analysis.data.schema import RESULT, ResultsError
 from analysis.heldout.confirmation import KINDS, ConfirmedMember, confirmed, mean_curse
-from analysis.heldout.measurements import alike, examples_file, like_for_like, lipschitz_row, on_images_of, strongest
+from analysis.heldout.measurements import alike, like_for_like, lipschitz_row, on_images_of, strongest
 from analysis.statistics.intervals import Estimate, mean_interval, outcomes
 
 CHOICE_FILE = "chosen.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -86,8 +87,8 @@ def say(figure: go.Figure, text: str, /, *, row: int = 1, column: int = 1) -> No
 
 
 def inside_script(text: str, /) -> str:
-    """Return JSON in which nothing ends a script element, or opens a comment that hides its end."""
-    return text.replace("</", "<\\/").replace("<!--", "\\u003c!--")
+    """Return JSON in which nothing ends a script element, opens another, or opens a comment that hides its end."""
+    return re.sub("<(?=[/!sS])", r"\\u003c", text)
 
 
 def offline_page(figure: go.Figure, /, *, title: str) -> str:

@@ -28,7 +28,7 @@ LIPSCHITZ = "val_lipschitz_scale_free_log10"
 def page_charts(material: StudyMaterial, /) -> Iterator[tuple[str, Any]]:
     """Yield the page's figures by the names of their charts; of a chart with a menu, by the menu's values."""
     table, reach = material.table, material.reach()
-    view, trials = pareto_view(table), trials_of(table)
+    view, trials = pareto_view(table, strong=material.strong), trials_of(table)
     yield "flat-method", front_chart(view, colour="method")
     yield "flat-lipschitz", front_chart(view)
     yield "solid", space_chart(view, values(table, [LIPSCHITZ])[:, 0], objective(LIPSCHITZ).label)
@@ -47,7 +47,9 @@ def chart_scripts(material: StudyMaterial, /) -> str:
 
     The labels are there once, by row, and not in each figure that shows their trials.
     """
-    labels = json.dumps(hover_texts(material.table, material.probabilities()), ensure_ascii=False)
+    labels = json.dumps(
+        hover_texts(material.table, material.probabilities(), strong=material.strong), ensure_ascii=False
+    )
     scripts = [_json("labels", inside_script(labels))]
     scripts += [_json(f"figure-{name}", inside_script(figure.to_json())) for name, figure in page_charts(material)]
     return "\n".join([*scripts, f"<script>{get_plotlyjs()}</script>", f"<script>{asset('report.js')}</script>"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
+from analysis.fronts.strong_attacks import StrongResult
 from analysis.heldout.confirmation import ConfirmedMember
 from analysis.heldout.measurements import (
     attack_name,
@@ -45,6 +46,7 @@ def card(
     *,
     replicates: Sequence[Mapping[str, Any]] = (),
     probability: float | None = None,
+    strong: StrongResult | None = None,
     on_test: HeldoutResults | None = None,
 ) -> list[Answer]:
     """Return the checklist's answers for one trial.
@@ -53,6 +55,7 @@ def card(
         row: Its result row.
         replicates: Rows of the same settings with other seeds.
         probability: That it is truly on the front, where known.
+        strong: What strong attacks on validation leave of it, where they were run.
         on_test: What is known on test, of this trial too.
 
     Source: the questions follow Carlini et al., "On Evaluating Adversarial Robustness" (2019), sections 2-5.
@@ -75,8 +78,9 @@ def card(
             f"{row['attack']}, {row['steps']} steps of 2ε/steps, {row['restarts']} restart(s), random start",
             "answered" if row["steps"] * row["restarts"] >= 50 else "doubt",
         ),
+        _strong(strong),
         _strongest(row, tested),
-        _flags(row, tested),
+        _flags(row, tested, strong),
         Answer(
             "Smooth by measurement?",
             "not measured"
@@ -94,7 +98,7 @@ def card(
         Answer("Trained how?", _training(row)),
         Answer("Can it be had?", _where(row), "answered" if row["checkpoint_path"] else "open"),
         Answer("An attack adapted to this very defence?", "no row can know; a person must try", "open"),
-        Answer("Transferred and gradient-free attacks?", _other_attacks(row, tested), "open"),
+        Answer("Transferred and gradient-free attacks?", _other_attacks(row, tested, strong), "open"),
     ]
 
 
@@ -117,15 +121,31 @@ def card_html(row: Mapping[str, Any], answers: Sequence[Answer], /) -> str:
     )
 
 
-def _flags(row: Mapping[str, Any], on_test: HeldoutResults | None) -> Answer:
-    """Return what the checks found; only the full ones, which `evaluate` runs on test, answer the question."""
+def _strong(strong: StrongResult | None) -> Answer:
+    """Return what strong attacks on validation left, and what the search's own did on the same images."""
+    question = "Does its robust accuracy hold under strong attacks?"
+    if strong is None:
+        return Answer(question, "not attacked: `front.strong_images` above 0 and `robust-study resume`", "open")
+    text = (
+        f"{strong.robust:.3f} on the first {strong.images} validation images, {strong.searched:.3f} under the search's "
+        f"own attack there; {', '.join(strong.attacks)}"
+    )
+    return Answer(question, "; ".join([text, *strong.doubts]), "doubt" if strong.doubts else "answered")
+
+
+def _flags(row: Mapping[str, Any], on_test: HeldoutResults | None, strong: StrongResult | None) -> Answer:
+    """Return what the checks found; only the full ones, on a front's members and on test, answer the question."""
     question = "Signs of masked gradients?"
     if row["flags"]:
         return Answer(question, f"flags: {', '.join(row['flags'])}", "doubt")
+    if strong is not None and strong.flags:
+        return Answer(question, f"flags under all checks: {', '.join(strong.flags)}", "doubt")
     rows = [] if on_test is None else on_own_checkpoint(row, on_test.evaluations)
     if flags := doubts_on_test(row, rows):
         return Answer(question, f"flags on test: {', '.join(flags)}", "doubt")
     full = max((one for one in rows if one["checks"] == "full"), key=lambda one: one["examples"], default=None)
+    if full is None and strong is not None:
+        return Answer(question, f"the full checks on {strong.images} validation images raised no flag")
     if full is None:
         text = "the cheap checks raised no flag; `robust-study evaluate` runs the full ones"
         return Answer(question, text, "open")
@@ -159,10 +179,11 @@ def _strongest(row: Mapping[str, Any], on_test: HeldoutResults | None) -> Answer
     return Answer(question, text)
 
 
-def _other_attacks(row: Mapping[str, Any], on_test: HeldoutResults | None) -> str:
+def _other_attacks(row: Mapping[str, Any], on_test: HeldoutResults | None, strong: StrongResult | None) -> str:
     rows = [] if on_test is None else on_own_checkpoint(row, on_test.evaluations)
     images = max((one["examples"] for one in rows if one["attack"] == "autoattack"), default=None)
-    square = "not run here" if images is None else f"AutoAttack's Square, on {images} test images"
+    on_val = "not run here" if strong is None else f"Square, on {strong.images} validation images"
+    square = on_val if images is None else f"AutoAttack's Square, on {images} test images"
     return f"transferred: not run here; gradient-free: {square}"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.fronts.front import feasible, front_of, on_infeasible_front
 from analysis.fronts.objectives import FRONT, infeasible, values
+from analysis.fronts.strong_attacks import StrongResult, strong_notes
 from analysis.heldout.confirmation import KINDS
 from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
@@ -66,7 +67,8 @@ def front_section(material: StudyMaterial, /) -> list[str]:
         '<div id="chosen" aria-live="polite"><p>Point at a trial, choose a front member, or move along the '
         "front with the arrow keys: it is marked in both charts.</p></div>",
         '<p class="note">Large, outlined: the front; faint: dominated; hollow: flagged, stopped early or infeasible, '
-        "never on the front. The line bounds what the front attains"
+        "never on the front; red: what strong attacks leave of a member, with a cross where they cast doubt on it. "
+        "The line bounds what the front attains"
         f"{', the dotted one the front of infeasible trials' if infeasible(table).any() else ''}; in space "
         "triangles are drawn as ◆, distinguished by colour.</p>",
         *_members(material, members),
@@ -110,6 +112,7 @@ def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str
             chance,
             "95 % Wilson intervals of the examples. Last column: probability that no other trial truly dominates "
             "it, given the per-example outcomes (± 0.02 from sampling); empty without them.",
+            strong=material.strong,
         )
     ]
     if (against := dominance_table(table, material.belief)) is not None:
@@ -123,12 +126,22 @@ def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str
     return parts
 
 
-def _trials(title: str, rows: list[dict[str, Any]], chance: Mapping[str, float], note: str) -> str:
+def _trials(
+    title: str,
+    rows: list[dict[str, Any]],
+    chance: Mapping[str, float],
+    note: str,
+    *,
+    strong: Mapping[str, StrongResult] | None = None,
+) -> str:
     accuracies = {f"{kind} (val)": lambda row, kind=kind: str(accuracy_of(row, f"val_{kind}")) for kind in KINDS}
     columns: list[Column] = [
         (heading, "", accuracies[heading]) if heading in accuracies else (heading, spec, read)
         for heading, spec, read in FRONT_COLUMNS
     ]
+    attacked = strong_notes(strong or {}, [row["trial_id"] for row in rows])
+    if strong and attacked:
+        columns.append(("robust (strong)", "", lambda row: str(strong.get(row["trial_id"], ""))))
     columns.append(("truly on the front", ".2f", lambda row: chance.get(row["trial_id"])))
-    shown = column_table(title, columns, rows, notes=(note,))
+    shown = column_table(title, columns, rows, notes=(note, *attacked))
     return table_html(shown, row_class=[str(row["method"]) for row in rows])

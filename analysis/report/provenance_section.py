@@ -70,7 +70,8 @@ def cards_section(material: StudyMaterial, /) -> list[str]:
     cards = []
     for row in members[:CARDS]:
         others = [other for other in seeds.get(_settings_of(row), []) if other["trial_id"] != row["trial_id"]]
-        answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), on_test=material.on_test)
+        known: dict[str, Any] = {"strong": material.strong.get(row["trial_id"]), "on_test": material.on_test}
+        answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), **known)
         cards.append(card_html(row, answers))
     more = [paragraph(f"{len(members) - CARDS} more members have no card.")] if len(members) > CARDS else []
     return [

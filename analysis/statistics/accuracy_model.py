@@ -11,43 +11,56 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial import Legendre
 from numpy.typing import ArrayLike
 
 from analysis.fronts.front import non_dominated
 from analysis.statistics.shared_noise import Measured, measure
+from analysis.statistics.trade_offs import Curve, TradeOff, trade_offs
 
 CELLS = (0.25, 0.5)
 """Width of the cells of the two priors, beside and along the trade-off, in standard deviations of a trial's noise."""
 
 _CLEAR = 6.0
 _REACH = 3.5
-_DEGREE = 4
-_LEAST_WEIGHT = 0.05
-_MASSES = np.geomspace(0.1, 100, 20)
+_CURVES = 6
+_LEVELS = 7
+_SCALES = 20
+_ROUND = 2.5
+_GROWTH = (-0.3, 1.0)
+# The last two are not known from elsewhere. They were chosen on simulated studies, where a few dozen trials with
+# scatter near the noise do not show its shape, so that errors with round depths and with sharp edges are alike.
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Grid:
-    """One coordinate of the trials in cells of equal width.
+    """One coordinate of the trials, in cells of equal width.
 
-    Args:
-        low: Lower edge of the first cell.
-        width: Width of a cell.
-        near: Cells within reach of each trial's measured value, shape (t, w).
-        bases: Candidates for the expected distribution over all cells, shape (cells, b).
-        scale: Logarithm of the product of mass + earlier trials, over all trials, for each of `_MASSES`.
+    For each trial, the cells `near` (t, w) are within reach of its measured value, their centres `away` (t, w) from it.
+    Candidates for the distribution of true values over all cells are `shapes` (b, cells), with the logarithms of their
+    `prior` weights (b,).
     """
 
-    low: float
     width: float
     near: np.ndarray
-    bases: np.ndarray
-    scale: np.ndarray
+    away: np.ndarray
+    shapes: np.ndarray
+    prior: np.ndarray
 
-    def away(self, measured: np.ndarray) -> np.ndarray:
-        """Return the distances of the near cells' centres from measured values (t,), shape (t, w)."""
-        return np.asarray(self.low + (self.near + 0.5) * self.width - measured[:, None])
+
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """True angles beside and along one curve, given measured angles less the curve, `values` (t, 2).
+
+    `likelihood` (t, v, w) is that of the cells near each trial, `evidence` (b, c) the logarithm of that of all trials
+    times the prior, for each pair of shapes beside and along.
+    """
+
+    curve: Curve
+    values: np.ndarray
+    beside: _Grid
+    along: _Grid
+    likelihood: np.ndarray
+    evidence: np.ndarray
 
 
 def membership(drawn: np.ndarray, /) -> np.ndarray:
@@ -56,13 +69,7 @@ def membership(drawn: np.ndarray, /) -> np.ndarray:
 
 
 def true_accuracies(
-    clean: ArrayLike,
-    robust: ArrayLike,
-    /,
-    *,
-    generator: np.random.Generator,
-    draws: int = 1000,
-    burn_in: int = 200,
+    clean: ArrayLike, robust: ArrayLike, /, *, generator: np.random.Generator, draws: int = 1000
 ) -> np.ndarray:
     """Draw the trials' true (clean, robust) accuracies from their joint posterior.
 
@@ -73,22 +80,25 @@ def true_accuracies(
     noise, such as a collapsed one, is modelled on its own: its angles are as measured, with their noise. For the
     others:
 
-    The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, each with
-    the share of draws that its BIC weight gives; refitted to draws of true angles, as noise in the robust one flattens
-    it. This leaves for each trial its distance beside the trade-off and its place along it. Each of the two has an
-    unknown distribution over trials, with a Dirichlet process as its prior. Its expected shape is uniform along the
-    trade-off, between unknown ends (within 3.5 noise deviations of the outermost trials: without ends, the outermost
-    would never be shrunk); beside it, normal or exponential below an edge, of unknown level (within 3 standard errors)
-    and scale (log-uniform from a tenth of the noise). The process's mass is log-uniform from 0.1 (trials alike) to 100
-    (the expected shape). So no form is imposed on how trials concentrate at an end or an edge, which determines how far
-    luck moves the best of them. Drawn by Gibbs sampling over cells narrower than the noise.
+    The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, or as a
+    constant in each of 2 to 5 groups of like robust angle, within which no trade-off is assumed. Each of them has the
+    share of draws that its BIC weight gives; a constant counts a fifth, and groups at most as much as robust angles
+    are likelier to come from them than from a uniform distribution. It is refitted to draws of true angles, as noise in
+    the robust one flattens it, and drawn several times with the error of such a fit. This leaves for each trial its
+    distance beside the trade-off and its place along it. Distances are exponential below an edge, or normal in the
+    logarithm of the angle that an accuracy of one leaves, which is normal far from one and skewed near it; of unknown
+    level (within 3 standard errors) and scale (from a tenth of the noise to twice the measured spread, or three times
+    the noise). The prior's density falls with the scale if normal, as scale ** -0.3, and grows with an exponential one.
+    Places are uniform between unknown ends, each up to 3.5 noise deviations beyond or within the outermost trial
+    (without ends, the outermost would never be shrunk), then moved to where the trials are by one round of expectation
+    maximisation: more would follow the noise. All pairs of candidates are compared over cells narrower than the noise;
+    draws are independent.
 
     Args:
         clean: Classified correctly, boolean, shape (t, n): t trials on the same n examples.
         robust: Still correct under the attack, boolean, shape (t, n).
         generator: Source of the draws.
-        draws: Posterior draws kept.
-        burn_in: Draws dropped before them.
+        draws: Posterior draws.
 
     Returns:
         Shape (draws, t, 2).
@@ -96,8 +106,9 @@ def true_accuracies(
     Raises:
         ValueError: Shapes differ, or there is no example.
 
-    Source: Escobar, JASA 89 (1994), normal means under a Dirichlet process prior; Escobar and West, JASA 90 (1995),
-    for learning its mass; Raftery, Sociological Methodology 25 (1995), for BIC weights.
+    Source: Morris, JASA 78 (1983), for priors estimated from the trials; Aigner, Lovell and Schmidt, Journal of
+    Econometrics 6 (1977), for exponential depths below a front; Raftery, Sociological Methodology 25 (1995), for BIC
+    weights; Vardi, Shepp and Kaufman, JASA 80 (1985), for the round.
     """
     outcomes = np.stack([np.asarray(clean, dtype=bool), np.asarray(robust, dtype=bool)], axis=1)
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
@@ -106,7 +117,7 @@ def true_accuracies(
     drawn = np.empty((draws, len(outcomes), 2))
     for chosen, draw in ((near, _together), (~near, _apart)):
         if chosen.any():
-            drawn[:, chosen] = draw(measure(outcomes[chosen]), generator, draws=draws, burn_in=burn_in)
+            drawn[:, chosen] = draw(measure(outcomes[chosen]), generator, draws=draws)
     # The squared sine reflects angles below 0 and above pi / 2 at the border.
     return np.asarray(np.sin(drawn) ** 2)
 
@@ -118,60 +129,90 @@ def _contenders(outcomes: np.ndarray) -> np.ndarray:
     return np.asarray(~(angles[:, None] + margin < angles[None]).all(axis=2).any(axis=1))
 
 
-def _apart(measured: Measured, generator: np.random.Generator, *, draws: int, **_: int) -> np.ndarray:
+def _apart(measured: Measured, generator: np.random.Generator, *, draws: int) -> np.ndarray:
     """Draw true angles of trials modelled independently, shape (draws, t, 2)."""
     root = np.linalg.cholesky(measured.own + measured.shared @ measured.shared.transpose(0, 2, 1))
     return np.asarray(measured.angles + (root @ generator.standard_normal((draws, len(root), 2, 1)))[..., 0])
 
 
-def _together(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
+def _together(measured: Measured, generator: np.random.Generator, *, draws: int) -> np.ndarray:
     """Draw true angles of trials modelled jointly, moved together by shared noise, shape (draws, t, 2)."""
     if len(measured.angles) < 2:
         return _apart(measured, generator, draws=draws)
-    angles = _angles(measured, generator, draws=draws, burn_in=burn_in)
-    factors = generator.standard_normal((draws, measured.shared.shape[2]))
-    return np.asarray(angles - np.einsum("tik,dk->dti", measured.shared, factors))
-
-
-def _angles(measured: Measured, generator: np.random.Generator, *, draws: int, burn_in: int) -> np.ndarray:
-    """Draw true angles, up to shared noise, shape (draws, t, 2), some of them under each plausible trade-off."""
     kept = []
-    for curve, share in _trade_offs(measured, draws=draws):
-        for part in (share // 2, share - share // 2):
-            fitted = curve
-            if curve.degree():
-                # Noise in the robust angle flattens a curve fitted to measured angles, but not one fitted to drawn
-                # ones. The fit depends on the draws, so each half of them has its own.
-                drawn = _sweep(measured, curve, generator, sweeps=burn_in)[burn_in // 2 :].reshape(-1, 2)
-                fitted = Legendre.fit(drawn[:, 1], drawn[:, 0], curve.degree(), domain=curve.domain)
-            kept.append(_sweep(measured, fitted, generator, sweeps=burn_in + part)[burn_in:])
-    return np.concatenate(kept)
+    for trade_off, share in trade_offs(measured, draws=draws):
+        angles = measured.angles
+        if trade_off.free:
+            # Noise in the robust angle flattens a curve fitted to measured angles, but not one fitted to drawn ones.
+            drawn = _drawn([_fit(measured, *trade_off.fitted(angles))], generator, draws=100)
+            angles = np.concatenate([angles, drawn.reshape(-1, 2)])
+        fits = _fits_about(measured, trade_off, *trade_off.fitted(angles), generator)
+        kept.append(_drawn(fits, generator, draws=share))
+    factors = generator.standard_normal((draws, measured.shared.shape[2]))
+    return np.asarray(np.concatenate(kept) - np.einsum("tik,dk->dti", measured.shared, factors))
 
 
-def _sweep(measured: Measured, curve: Legendre, generator: np.random.Generator, *, sweeps: int) -> np.ndarray:
-    """Draw true angles beside and along one curve, shape (sweeps, t, 2), starting from the measured ones."""
-    turn = np.tile(np.eye(2), (len(measured.angles), 1, 1))
-    turn[:, 0, 1] = -curve.deriv()(measured.angles[:, 1])
+def _fits_about(
+    measured: Measured, trade_off: TradeOff, curve: Curve, slope: Curve, generator: np.random.Generator
+) -> list[_Fit]:
+    """Fit curves that differ from the given one as fits to other trials would.
+
+    A fit is linear in clean angles: one to noise as large as the scatter is its error. Curves drawn in this way are
+    weighted by their evidence over their density, so that each counts as under a flat prior.
+    """
+    if not trade_off.free:
+        return [_fit(measured, curve, slope)]
+    clean, robust = measured.angles.T
+    left = max(len(clean) - trade_off.free - 1, 1)
+    scatter = float((clean - curve(robust)).std()) * math.sqrt(len(clean) / left) + 1e-9
+    fits = []
+    for _ in range(_CURVES):
+        noise = scatter * generator.standard_normal(len(clean))
+        error, tilt = trade_off.fitted(np.stack([noise, robust], axis=1))
+        apart = error(robust) - error(robust).mean()
+        density = -0.5 * float(apart @ apart) / scatter**2
+        fits.append(_fit(measured, _sum(curve, error), _sum(slope, tilt), prior=-density))
+    return fits
+
+
+def _sum(first: Curve, second: Curve) -> Curve:
+    return lambda where: first(where) + second(where)
+
+
+def _fit(measured: Measured, curve: Curve, slope: Curve, *, prior: float = 0.0) -> _Fit:
+    """Compare all pairs of shapes beside and along a curve; `prior` is added to the logarithm of their evidence."""
+    clean, robust = measured.angles.T
+    turn = np.tile(np.eye(2), (len(clean), 1, 1))
+    turn[:, 0, 1] = -slope(robust)
     noise = turn @ measured.own @ turn.transpose(0, 2, 1)
-    values = measured.angles - np.stack([curve(measured.angles[:, 1]), np.zeros(len(noise))], axis=1)
-    grids = [_grid(values[:, i], np.sqrt(noise[:, i, i]), cell=CELLS[i], beside=i == 0) for i in range(2)]
-    likelihood = _likelihood([grid.away(values[:, i]) for i, grid in enumerate(grids)], noise)
-    trials = len(likelihood)
+    values = np.stack([clean - curve(robust), robust], axis=1)
+    deviations = np.sqrt(noise[:, [0, 1], [0, 1]])
+    beside = _beside(values[:, 0], deviations[:, 0], room=float(np.median(math.pi / 2 - clean)))
+    along = _along(robust, deviations[:, 1])
+    likelihood = _likelihood([beside.away, along.away], noise)
+    evidence = prior + beside.prior[:, None] + along.prior
+    for trial, density in enumerate(likelihood):
+        evidence += np.log(beside.shapes[:, beside.near[trial]] @ density @ along.shapes[:, along.near[trial]].T)
+    return _Fit(curve=curve, values=values, beside=beside, along=along, likelihood=likelihood, evidence=evidence)
+
+
+def _drawn(fits: list[_Fit], generator: np.random.Generator, *, draws: int) -> np.ndarray:
+    """Draw true angles, up to shared noise, from fits as their evidence weighs them, shape (draws, t, 2)."""
+    evidence = np.stack([fit.evidence for fit in fits])
+    weights = np.exp(evidence - evidence.max()).ravel()
+    trials = len(fits[0].values)
     every = np.arange(trials)
-    cells = [grid.near[:, grid.near.shape[1] // 2] for grid in grids]
-    weights, mass = [grid.bases[:, 0] for grid in grids], [1.0, 1.0]
-    kept = np.empty((sweeps, trials, 2))
-    for step in range(sweeps):
-        for i, grid in enumerate(grids):
-            weights[i], mass[i] = _draw_weights(grid, cells[i], mass[i], generator)
-        beside, along = (weights[i][grid.near] for i, grid in enumerate(grids))
-        first = _picked(beside * (likelihood @ along[:, :, None])[..., 0], generator)
-        second = _picked(likelihood[every, first] * along, generator)
-        cells = [grid.near[every, place] for grid, place in zip(grids, (first, second), strict=True)]
-        inside = generator.random((2, trials))
-        for i, grid in enumerate(grids):
-            kept[step, :, i] = grid.low + (cells[i] + inside[i]) * grid.width
-    kept[..., 0] += curve(kept[..., 1])
+    kept = np.empty((draws, trials, 2))
+    for draw, number in enumerate(generator.choice(len(weights), size=draws, p=weights / weights.sum())):
+        which, first, second = np.unravel_index(number, evidence.shape)
+        fit = fits[which]
+        across, place = fit.beside.shapes[first][fit.beside.near], fit.along.shapes[second][fit.along.near]
+        chosen = _picked(across * (fit.likelihood @ place[:, :, None])[..., 0], generator)
+        columns = chosen, _picked(fit.likelihood[every, chosen] * place, generator)
+        for i, (grid, column) in enumerate(zip((fit.beside, fit.along), columns, strict=True)):
+            inside = (generator.random(trials) - 0.5) * grid.width
+            kept[draw, :, i] = fit.values[:, i] + grid.away[every, column] + inside
+        kept[draw, :, 0] += fit.curve(kept[draw, :, 1])
     return kept
 
 
@@ -182,53 +223,56 @@ def _picked(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.asarray(np.minimum(picked, weights.shape[1] - 1))
 
 
-def _trade_offs(measured: Measured, *, draws: int) -> list[tuple[Legendre, int]]:
-    """Return the clean angle as polynomials in the robust one, with the draws that BIC weights give each degree.
-
-    Robust angles that differ by no more than their noise show no slope: only a constant is returned then.
-    """
-    angles, trials = measured.angles, len(measured.angles)
-    window = [angles[:, 1].min() - 1e-6, angles[:, 1].max() + 1e-6]
-    flat = angles[:, 1].var() <= np.median(measured.own[:, 1, 1])
-    degrees = 0 if flat else min(_DEGREE, (trials - 1) // 4)
-    fits = [Legendre.fit(angles[:, 1], angles[:, 0], degree, domain=window) for degree in range(degrees + 1)]
-    errors = np.array([np.mean((angles[:, 0] - fit(angles[:, 1])) ** 2) for fit in fits]) + 1e-9
-    scores = trials * np.log(errors) + np.arange(len(fits)) * math.log(trials)
-    weights = np.exp(-0.5 * (scores - scores.min()))
-    weights[weights < _LEAST_WEIGHT] = 0.0
-    shares = np.diff(np.rint(draws * np.cumsum(weights) / weights.sum()).astype(int), prepend=0)
-    return [(fit, share) for fit, share in zip(fits, shares.tolist(), strict=True) if share]
-
-
-def _grid(values: np.ndarray, noise: np.ndarray, *, cell: float, beside: bool) -> _Grid:
-    """Cut the range of values (t,), noise sds (t,), into cells, and give the expected shapes over them."""
-    usual = float(np.median(noise))
-    width = cell * usual
+def _cells(values: np.ndarray, noise: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the range of values (t,), noise sds (t,), into cells: their centres, and those near each value (t, w)."""
     half = math.ceil(_REACH * float(noise.max()) / width)
     low = float(values.min()) - (half + 0.5) * width
     cells = np.floor((values - low) / width).astype(np.intp)
-    size = int(cells.max()) + half + 1
-    centres = low + (np.arange(size) + 0.5) * width
-    if beside:
-        spread = float(values.std())
-        levels = np.linspace(-3, 3, 9) * spread / math.sqrt(len(values))
-        scales = np.geomspace(0.1 * usual, max(2 * spread, 3 * usual), 15)
-        apart = (centres - levels[:, None, None]) / scales[:, None]
-        normal_shape = np.exp(-0.5 * apart**2)
-        below_edge = np.where(apart <= 1, np.exp(np.minimum(apart, 1) - 1), 0.0)
-        bases = np.concatenate([normal_shape, below_edge]).reshape(-1, size)
-    else:
-        ends = np.linspace(-_REACH, _REACH, 15) * usual
-        first, last = values.min() + ends[:, None, None], values.max() + ends[:, None]
-        inside = (centres >= first) & (centres <= last)
-        bases = inside.reshape(-1, size).astype(np.float64)
-        bases = bases[bases.any(axis=1)]
-    # Far cells keep a small weight, so that every trial stays within reach of a narrow shape.
-    bases += 1e-9
-    bases /= bases.sum(axis=1, keepdims=True)
-    near = cells[:, None] + np.arange(-half, half + 1)
-    scale = _log_products(_MASSES + np.arange(len(cells))[:, None])
-    return _Grid(low=low, width=width, near=near, bases=np.ascontiguousarray(bases.T), scale=scale)
+    centres = low + (np.arange(int(cells.max()) + half + 1) + 0.5) * width
+    return centres, cells[:, None] + np.arange(-half, half + 1)
+
+
+def _shares(shapes: np.ndarray) -> np.ndarray:
+    """Scale densities (b, cells) to sum to one; far cells keep a little, so that a trial reaches a narrow shape."""
+    return np.asarray((shapes + 1e-9) / (shapes + 1e-9).sum(axis=1, keepdims=True))
+
+
+def _beside(values: np.ndarray, noise: np.ndarray, *, room: float) -> _Grid:
+    """Return the candidates for the distribution of distances (t,) beside the trade-off, noise sds (t,).
+
+    `room` is the usual distance from the trade-off to an accuracy of one.
+    """
+    usual, spread = float(np.median(noise)), float(values.std())
+    width = CELLS[0] * usual
+    centres, near = _cells(values, noise, width)
+    levels = np.linspace(-3, 3, _LEVELS)[:, None] * spread / math.sqrt(len(values))
+    scales = np.linspace(0.1 * usual, max(2 * spread, 3 * usual), _SCALES)
+    above = (centres - levels)[:, None]
+    apart = above / scales[:, None]
+    below_edge = np.where(apart <= 1, np.exp(np.minimum(apart, 1) - 1), 0.0)
+    room = max(room, 5 * usual, 3 * spread)
+    left = np.maximum(1 - above / room, 1e-3)
+    rounded = np.exp(-0.5 * (np.log(left) * room / scales[:, None]) ** 2) / left
+    shapes = _shares(np.concatenate([rounded, below_edge]).reshape(-1, len(centres)))
+    size = np.tile(np.log(scales / usual), len(levels))
+    prior = np.concatenate([math.log(_ROUND) + _GROWTH[0] * size, _GROWTH[1] * size])
+    return _Grid(width=width, near=near, away=centres[near] - values[:, None], shapes=shapes, prior=prior)
+
+
+def _along(values: np.ndarray, noise: np.ndarray) -> _Grid:
+    """Return the candidates for the distribution of places (t,) along the trade-off, noise sds (t,)."""
+    usual = float(np.median(noise))
+    width = CELLS[1] * usual
+    centres, near = _cells(values, noise, width)
+    away = centres[near] - values[:, None]
+    beyond = np.linspace(-_REACH, _REACH, 7)[:, None] * usual
+    inside = (centres >= values.min() - beyond)[:, None] & (centres <= values.max() + beyond)
+    inside = inside.reshape(-1, len(centres))
+    shapes = _shares(inside[inside.any(axis=1)].astype(np.float64))
+    density = np.zeros((len(values), len(centres)))
+    np.put_along_axis(density, near, np.exp(-0.5 * (away / noise[:, None]) ** 2), axis=1)
+    shapes *= (1 / (shapes @ density.T)) @ density / len(values)
+    return _Grid(width=width, near=near, away=away, shapes=shapes, prior=np.zeros(len(shapes)))
 
 
 def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
@@ -237,30 +281,3 @@ def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
     first, second = away[0][:, :, None], away[1][:, None, :]
     quadratic = precision[:, 0, 0] * first**2 + 2 * precision[:, 0, 1] * first * second + precision[:, 1, 1] * second**2
     return np.asarray(np.exp(-0.5 * quadratic))
-
-
-def _draw_weights(
-    grid: _Grid, cells: np.ndarray, mass: float, generator: np.random.Generator
-) -> tuple[np.ndarray, float]:
-    """Draw the expected shape and the process's mass given the trials' cells (t,), then the weights of all cells.
-
-    Trials that come one after the other fall into cell c with probability (mass * base_c + earlier trials in c) /
-    (mass + earlier trials), which gives the likelihood of base and mass.
-    """
-    filled = np.sort(cells)
-    earlier = (np.arange(len(cells)) - np.searchsorted(filled, filled)).astype(np.float64)[:, None]
-    # The largest of log probabilities plus Gumbel noise is a draw from them.
-    factors = grid.bases.take(filled, axis=0)
-    factors *= mass
-    factors += earlier
-    fits = _log_products(factors)
-    base = grid.bases[:, np.argmax(fits + generator.gumbel(size=len(fits)))]
-    fits = _log_products(base[filled, None] * _MASSES + earlier) - grid.scale
-    mass = float(_MASSES[np.argmax(fits + generator.gumbel(size=len(fits)))])
-    count = np.bincount(cells, minlength=len(base))
-    return np.maximum(generator.standard_gamma(count + mass * base), 1e-300), mass
-
-
-def _log_products(factors: np.ndarray) -> np.ndarray:
-    """Return the log of each column's product, shape (t, c) to (c,); products of sixteen factors do not overflow."""
-    return np.asarray(np.log(np.multiply.reduceat(factors, np.arange(0, len(factors), 16), axis=0)).sum(axis=0))

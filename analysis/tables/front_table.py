@@ -13,6 +13,7 @@ from analysis.data.schema import RESULT
 from analysis.fronts.front import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
 from analysis.fronts.member_choice import fronts_by, knee_of
 from analysis.fronts.objectives import FRONT, infeasible, objective, values
+from analysis.fronts.strong_attacks import StrongResult, strong_notes
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import Cell, TextTable, csv_text
@@ -46,6 +47,7 @@ def front_table(
     reference: Mapping[str, float] | None = None,
     intervals: bool = False,
     belief: FrontPosterior | None = None,
+    strong: Mapping[str, StrongResult] | None = None,
 ) -> TextTable:
     """Return the front of a result table: one line per member, best in the first objective first.
 
@@ -59,6 +61,7 @@ def front_table(
         intervals: Show Wilson intervals of the accuracies.
         belief: Posterior of the front in clean and robust accuracy: members' probabilities of being truly on it, and
             its true hypervolume.
+        strong: Members' values under strong attacks, by trial.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
@@ -70,6 +73,9 @@ def front_table(
     columns: tuple[Column, ...] = (("study", "", lambda row: row["study"]),) if several else ()
     columns += tuple(one for entry in FRONT_COLUMNS for one in _with_interval(entry, wanted=intervals))
     columns += _extra(objectives)
+    known, trials_shown = strong or {}, members["trial_id"].to_pylist()
+    if attacked := strong_notes(known, trials_shown):
+        columns += (("robust (strong)", "", lambda row: str(known.get(row["trial_id"], ""))),)
     if posterior:
         probabilities = posterior.probabilities()
         columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
@@ -80,6 +86,7 @@ def front_table(
     notes += _uncertainty_notes(members, intervals=intervals, belief=posterior)
     if table.num_rows:
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
+    notes += attacked
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []
@@ -182,11 +189,19 @@ def _extra(objectives: Sequence[str]) -> tuple[Column, ...]:
     )
 
 
-def pareto_csv(table: Table, /, *, objectives: Sequence[str] = FRONT, belief: FrontPosterior | None = None) -> str:
+def pareto_csv(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    belief: FrontPosterior | None = None,
+    strong: Mapping[str, StrongResult] | None = None,
+) -> str:
     """Return all rows of a result table as CSV, without times and machines.
 
     First come `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
-    `on_front_probability` if known, and the ends of the accuracies' Wilson intervals.
+    `on_front_probability` if known, what `strong` tells of front members (robust accuracy, the change on the same
+    images, their number, the attacks, doubts), and the ends of the accuracies' Wilson intervals.
     """
     masks = {
         "on_front": on_front(table, objectives=objectives).tolist(),
@@ -199,9 +214,20 @@ def pareto_csv(table: Table, /, *, objectives: Sequence[str] = FRONT, belief: Fr
     for *marks, row in zip(*masks.values(), table.to_pylist(), strict=True):
         ends = [_ends(row[name], row["examples"]) for name in FRONT]
         values_ = (" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names)
-        cells.append([*marks, probabilities.get(row["trial_id"]), *(end for pair in ends for end in pair), *values_])
+        chance, attacked = probabilities.get(row["trial_id"]), _strong_cells((strong or {}).get(row["trial_id"]))
+        cells.append([*marks, chance, *attacked, *(end for pair in ends for end in pair), *values_])
     added = [f"{name}_{end}" for name in FRONT for end in ("low", "high")]
-    return csv_text([*masks, "on_front_probability", *added, *names], cells)
+    return csv_text([*masks, "on_front_probability", *_STRONG, *added, *names], cells)
+
+
+_STRONG = ("strong_robust_accuracy", "strong_change", "strong_images", "strong_attacks", "strong_doubts")
+
+
+def _strong_cells(result: StrongResult | None) -> tuple[Cell, ...]:
+    """Return the values of the columns `_STRONG`."""
+    if result is None:
+        return (None,) * len(_STRONG)
+    return (result.robust, 0.0 - result.fall, result.images, "; ".join(result.attacks), "; ".join(result.doubts))
 
 
 def _ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:

@@ -79,12 +79,26 @@ class TextTable:
 
 
 def csv_text(headings: Sequence[str], rows: Sequence[Sequence[Cell]], /) -> str:
-    """Return CSV with Unix line ends; floats as the shortest text that reads back the same, None empty."""
+    """Return CSV with Unix line ends; floats as the shortest text that reads back the same, None empty.
+
+    Text that a spreadsheet would run as a formula is preceded by an apostrophe, see `inert`.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows(rows)
+    writer.writerow(map(inert, headings))
+    writer.writerows([inert(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return buffer.getvalue()
+
+
+def inert(text: str, /) -> str:
+    """Return text with an apostrophe before it if a spreadsheet would take it for a formula; numbers are unchanged."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def write_forms(shown: TextTable, columns: Mapping[str, list[Any]], out_dir: str | Path, /, *, name: str) -> list[Path]:

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import warnings
+from pathlib import Path
+
+from study.console import notes
+from study.errors import UsageError
 
 _SETTINGS = {
     # Tune's tables would break the study's progress display
@@ -42,6 +47,37 @@ def quiet_ray() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # it repeats which trials failed, without the reason
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+
+
+def keep_token_private() -> None:
+    """Make the token of a Ray on this machine readable by its owner alone; must be called before Ray starts.
+
+    Ray itself creates it readable by everyone, and whoever has it can have the study's processes run any code.
+
+    Raises:
+        UsageError: Others can read a token that is not ours to change.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(given) if given else Path.home() / ".ray/auth_token"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        if not path.stat().st_mode & 0o077:
+            return
+        try:
+            path.chmod(0o600)
+        except OSError as error:
+            raise UsageError(
+                f"others can read Ray's token {path}, and so run code in this study ({error.strerror}): have its owner "
+                f"run `chmod 600 {path}`, or name another one by RAY_AUTH_TOKEN_PATH"
+            ) from error
+        notes().print(
+            f"others could read Ray's token {path}; now only you can (delete it while no Ray runs to have a new one)"
+        )
 
 
 def listen_locally() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from study.cluster.ray_settings import quiet_ray
+from study.cluster.ray_settings import keep_token_private, quiet_ray
 
 quiet_ray()
 
@@ -56,6 +56,7 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
     # Ray starts workers through a shell and does not quote this path
     if shlex.quote(sys.executable) != sys.executable:
         options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
+    keep_token_private()
     _start(options)
     try:
         yield

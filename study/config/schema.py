@@ -86,9 +86,13 @@ class SearchConfig(_Section):
 
 
 class FrontConfig(_Section):
-    """The hypervolume's reference point: a value per objective, which replaces the objective's default."""
+    """The hypervolume's reference point, and how many validation images of its members are attacked at the study's end.
+
+    A value of `reference` replaces its objective's default; `strong_images` of 0 turns the strong attacks off.
+    """
 
     reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    strong_images: Annotated[int, Field(ge=0)] = 200
 
     @model_validator(mode="after")
     def _names_exist(self) -> FrontConfig:

@@ -7,13 +7,28 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 AUTO = "auto"
 
 OBJECT_STORES = ("s3", "gs")
 
-_SECRET = re.compile(r"(^|&)(access_key|secret_key|session_token|access_token|password)=", re.IGNORECASE)
+_CREDENTIAL = re.compile(
+    r"pass(word|wd)?$|pwd|token|secret|access_?key|api_?key|credential|signature|^(key|sig|auth.*)$", re.IGNORECASE
+)
+"""Names in a query whose values open something; `passfile` and `sslkey` name files, and are none."""
+
+
+def holds_secret(url: str, /) -> bool:
+    """Return whether a URL holds a password, a fragment, or a value in its query that is named like a credential.
+
+    What comes before the last @ is the user, with a password after a colon, even if it has a slash, where parsers end
+    the host and take the rest for a path.
+    """
+    rest = url.partition("://")[2]
+    user, _, place = rest.rpartition("@")
+    names = (part.partition("=")[0] for text in (user, place) for part in re.split(r"[?&;#]", text)[1:])
+    return ":" in user or "#" in rest or any(_CREDENTIAL.search(name) for name in names)
 
 
 def check_address(address: str | None, /) -> None:
@@ -46,27 +61,23 @@ def check_location(location: str | None, /) -> None:
     if location is None or "://" not in location:
         return
     url = urlsplit(location)
-    if url.scheme not in OBJECT_STORES or not url.hostname:
+    # the rest of a URL that may hold a secret is not repeated
+    if url.scheme not in OBJECT_STORES:
         raise ValueError(
-            f"`checkpoints` must be a path, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, got {_bare(location)!r}"
+            f"`checkpoints` must be a path, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, got '{url.scheme}://...'"
         )
-    if "@" in url.netloc or _SECRET.search(url.query):
+    if "@" in url.netloc or holds_secret(location):
         raise ValueError(
-            f"`checkpoints` must hold no credentials, got some in {_bare(location)!r}: give them to the workers "
+            f"`checkpoints` must hold no credentials, got some in '{url.scheme}://...': give them to the workers "
             "through their environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS) or role"
         )
-
-
-def _bare(location: str) -> str:
-    url = urlsplit(location)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    if not url.hostname:
+        raise ValueError(f"`checkpoints` must name a bucket, such as {url.scheme}://BUCKET/PREFIX, got {location!r}")
 
 
 SERVERS = ("http", "https")
 
 _SCHEMES = (*SERVERS, "sqlite", "postgresql", "mysql")
-
-_SECRETS = ("pass", "pwd", "token", "secret")
 
 _FROM_ENVIRONMENT = (
     "the config is stored with the results: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
@@ -118,9 +129,8 @@ def uri_problem(uri: str, /) -> str | None:
     if scheme not in _SCHEMES:
         schemes = ", ".join(f"{name}://" for name in _SCHEMES)
         return f"must begin with one of {schemes}, got {parts.scheme or 'none'}; for a file use sqlite:///PATH"
-    if parts.password is not None or (scheme in SERVERS and (parts.username is not None or parts.query)):
-        return f"must not hold a user name, password or token; {_FROM_ENVIRONMENT}"
-    if any(word in name.lower() for name, _ in parse_qsl(parts.query) for word in _SECRETS):
+    secret = scheme != "sqlite" and holds_secret(uri)
+    if secret or (scheme in SERVERS and (parts.username is not None or parts.query)):
         return f"must not hold a user name, password or token; {_FROM_ENVIRONMENT}"
     if scheme in SERVERS and not parts.hostname:
         return "must name a host, such as http://tracking.example:5000"
@@ -173,14 +183,13 @@ def default_uri() -> str:
 
 def storage_problem(storage: str, /) -> str | None:
     """Return what is wrong with `storage.optuna`, or None; the message never includes a password."""
-    scheme, separator, rest = storage.partition("://")
+    scheme, separator, _ = storage.partition("://")
     if not separator:
         if storage == "journal" or (storage.startswith("journal:") and storage != "journal:"):
             return None
-        got = storage
+        got = "..." if "@" in storage else storage
     elif scheme in ("postgresql", "postgresql+psycopg"):
-        user, at, _ = rest.partition("/")[0].rpartition("@")
-        if (at and ":" in user) or "password=" in rest:
+        if holds_secret(storage):
             return "must not hold a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass"
         return None
     else:

@@ -94,6 +94,23 @@ def reference_of(sources: Sequence[Path], /) -> dict[str, float]:
     return fixed
 
 
+def strong_results(study_dir: Path, table: Any, /) -> dict[str, Any]:
+    """Return the `analysis.fronts.strong_attacks.StrongResult` of each attacked member by trial id.
+
+    Args:
+        study_dir: The study's folder, or an exported file, which has none.
+        table: Its result rows.
+
+    Raises:
+        UsageError: Files are damaged.
+    """
+    from analysis.data.schema import ResultsError
+    from analysis.fronts.strong_attacks import read_strong
+
+    with usage_errors(ResultsError):
+        return read_strong(study_dir, table)
+
+
 def heldout_results(study_dir: Path, /, *, table: Any = None) -> Any:
     """Return a study's results on test, a `members.HeldoutResults`; None where nothing was measured.
 

@@ -82,9 +82,8 @@ def certified_trials(
 
     A trial whose outcomes cannot be read is named in a note and left out.
     """
-    from analysis.data.results import read_examples
+    from analysis.data.results import examples_file, read_examples
     from analysis.data.schema import ResultsError
-    from analysis.heldout.measurements import examples_file
 
     trials = []
     for trial, certificate in certificates.items():

@@ -1,10 +1,10 @@
-"""Measurements of kept networks on test: each done once, written whole, here one by one or as tasks of a cluster."""
+"""Measurements of kept networks: each done once, written whole, here one by one or as tasks of a cluster."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from analysis.data.results import example_columns, trial_file, write_columns, write_rows
+from analysis.data.results import example_columns, examples_file, trial_file, write_columns, write_rows
 from analysis.data.schema import EVALUATION, EXAMPLE
-from analysis.heldout.measurements import examples_file
 from study.config.schema import StudyConfig
 from study.console import EvaluationProgress, notes
 from study.errors import UsageError, short
 from trainables.checkpoints.files import exists
-from trainables.evaluation.checkpoint import SPLIT, CheckpointMeasurement, MeasurementSpec, measure_checkpoint
+from trainables.evaluation.checkpoint import CheckpointMeasurement, MeasurementSpec, measure_checkpoint
 from trainables.runtime import code_revision
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class MeasurementJob:
     @property
     def key(self) -> str:
         """What names the measurement's files: the trial, and a digest of everything that the result depends on."""
-        tree = asdict(self.spec) | {"checkpoint": self.checkpoint, "split": SPLIT}
+        tree = asdict(self.spec) | {"checkpoint": self.checkpoint}
         tree["seed"] = tree.pop("trial")["seed"]
         digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
         return f"{self.row['trial_id']}-{self.checkpoint}-{digest[:_KEY_LENGTH]}"
@@ -87,15 +86,22 @@ def check_weights(jobs: Sequence[MeasurementJob], /) -> None:
 
 
 def run_jobs(
-    jobs: Sequence[MeasurementJob], /, *, config: StudyConfig, data: ImageData, address: str | None
+    jobs: Sequence[MeasurementJob],
+    /,
+    *,
+    config: StudyConfig,
+    data: ImageData,
+    address: str | None,
+    ended: Callable[[], bool] = bool,
 ) -> list[str]:
     """Measure what is not measured yet, each written as soon as it is there.
 
     Args:
         jobs: What to measure.
         config: The study's config; what a task asks of a cluster is what a trial does.
-        data: The data set with its test split.
+        data: The data set with the splits that are measured.
         address: A Ray cluster; None measures in this process, one after another.
+        ended: Asked after each measurement; once it is true, no other is waited for.
 
     Returns:
         One line for each that failed.
@@ -116,6 +122,8 @@ def run_jobs(
                 else:
                     record(job, result, occasion=occasion)
                 progress.ended(_name(job), failed=isinstance(result, Exception))
+                if ended():
+                    break
     return problems
 
 
@@ -129,7 +137,7 @@ def record(job: MeasurementJob, measurement: CheckpointMeasurement, /, *, occasi
     """
     measures, spec, trial = measurement.measures, job.spec, job.row
     columns = example_columns(
-        {SPLIT: measures.examples(measurement.index)},
+        {spec.split: measures.examples(measurement.index)},
         study=trial["study"],
         trial_id=trial["trial_id"],
         checkpoint=job.checkpoint,
@@ -145,7 +153,7 @@ def record(job: MeasurementJob, measurement: CheckpointMeasurement, /, *, occasi
         "evaluation": job.key,
         "chosen_by": job.chosen_by,
         "checkpoint": job.checkpoint,
-        "split": SPLIT,
+        "split": spec.split,
         "examples": len(measurement.index),
         "lipschitz_steps": None if lipschitz is None else lipschitz.steps,
         "lipschitz_restarts": None if lipschitz is None else lipschitz.restarts,
@@ -167,7 +175,7 @@ def record(job: MeasurementJob, measurement: CheckpointMeasurement, /, *, occasi
 
 @contextmanager
 def only_evaluation(study_dir: Path, /) -> Iterator[None]:
-    """Be the one command that measures a study's trials on test, for the length of the block.
+    """Be the one command that measures a study's trials, for the length of the block.
 
     Raises:
         UsageError: Another one does.
@@ -178,7 +186,7 @@ def only_evaluation(study_dir: Path, /) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"another command measures {study_dir} on test now: wait for its end") from None
+        raise UsageError(f"another command measures networks of {study_dir} now: wait for its end") from None
     except NotImplementedError:
         pass  # a file system without locks; a measurement done twice gives the same file
     try:

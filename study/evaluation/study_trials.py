@@ -207,9 +207,8 @@ def _write_examples(
     path: Path, jobs: Sequence[MeasurementJob], data: ImageData, certificate: Certificate | None
 ) -> None:
     """Write one trial's outcomes; the points of its Lipschitz estimate, which no row holds, are searched for again."""
-    from analysis.data.results import read_examples
+    from analysis.data.results import examples_file, read_examples
     from analysis.data.schema import ResultsError
-    from analysis.heldout.measurements import examples_file
     from study.evaluation.checkpoint import write_examples
     from trainables.checkpoints.format import CheckpointError
     from trainables.evaluation.checkpoint import measure_checkpoint

@@ -8,11 +8,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from study.cluster.gpu_memory import first_images
 from study.config.schema import StudyConfig
 from study.console import duration, notes, results
 from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.disk import disk_need, size_text
+from study.evaluation.strong_attacks import MEMBERS, strong_passes
 from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
 from trainables.training.fit import trainer_for
@@ -30,10 +34,11 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     A few batches of each method are timed on this machine and scaled up to the study.
     """
     seconds_per_trial: dict[str, float] = {}
-    size = 0
+    size, slowest = 0, 0.0
     for method in config.search.methods:
         notes().print(f"measuring {method} ...")
-        seconds_per_trial[method], size = _probe(config, method, data=data)
+        seconds_per_trial[method], strong, size = _probe(config, method, data=data)
+        slowest = max(slowest, strong)
     concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
     concurrent = min(concurrent, config.num_trials)
     mean = sum(seconds_per_trial.values()) / len(seconds_per_trial)
@@ -46,6 +51,12 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     if config.scheduler.name != "none":
         console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
         console.print("  the time above does not include its savings")
+    if slowest:
+        members = min(MEMBERS, config.num_trials)
+        console.print(
+            f"strong attacks on the front at the end: at most {duration(slowest)} a member, {members} members at most "
+            "(front.strong_images: 0 turns them off)"
+        )
     disk = disk_need(config, trials=config.num_trials, checkpoint=size, val_size=len(data.val))
     root = checkpoint_root(config, folder)
     console.print(f"disk: about {size_text(disk.rows)} of results; checkpoints in {root}:")
@@ -56,8 +67,8 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     console.print("nothing was started")
 
 
-def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float, int]:
-    """Return the seconds of one trial of a method, and its checkpoint's size in bytes."""
+def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float, float, int]:
+    """Return the seconds of one trial of a method, those of strong attacks on it, and its checkpoint's bytes."""
     from trainables.methods import METHODS
 
     radius = config.evaluation.epsilon if METHODS.load(method).attacks else None
@@ -84,7 +95,27 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     lipschitz = row["seconds_lipschitz"] / 2 * min(spec.evaluation.lipschitz.examples, examples) / measured * times
     with tempfile.TemporaryDirectory() as folder:
         trainer.save_checkpoints(folder)
-        return training + attack + lipschitz, sum(path.stat().st_size for path in Path(folder).iterdir())
+        size = sum(path.stat().st_size for path in Path(folder).iterdir())
+    return training + attack + lipschitz, _strong_seconds(config, trainer.model, data), size
+
+
+def _strong_seconds(config: StudyConfig, model: nn.Module, data: ImageData) -> float:
+    """Return the seconds of strong attacks on a network that they do not fool, from the time of one gradient."""
+    from trainables.attacks.base import input_gradient
+    from trainables.attacks.losses import cross_entropy_against
+    from trainables.evaluation.trial import measured_part
+
+    count = min(config.front.strong_images, config.evaluation.examples, len(data.val))
+    if not count or not config.evaluation.epsilon:
+        return 0.0
+    device = next(model.parameters()).device
+    images, labels = measured_part(data.val, count, scale=data.scale, layout=torch.contiguous_format, device=device)
+    input_gradient(model, images, cross_entropy_against(labels))
+    start = time.perf_counter()
+    input_gradient(model, images, cross_entropy_against(labels))
+    one = (time.perf_counter() - start) / count
+    passes = strong_passes(config.evaluation.steps * config.evaluation.restarts, images=count, classes=data.num_classes)
+    return one * passes
 
 
 def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import REPORT_FILE
 from study.directory.rows import read_rows
+from study.evaluation.strong_attacks import attack_members
 from study.lifecycle.publish import publish
 from study.reports.failures import causes, failure_table
 from study.search.optuna_study import out_of_time
@@ -20,30 +22,34 @@ HURRIED_SECONDS = 10.0
 """Longest wait for uploads after a stop signal, whose sender may end the process soon."""
 
 
-def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried: bool = False) -> bool:
-    """Draw a study's figures, log them to its parent run and close it.
+def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped: Callable[[], bool] = bool) -> bool:
+    """Attack a complete study's front, draw its figures, log them to its parent run and close it.
 
     Args:
         config: The study's config.
         study_dir: Its folder.
         tracker: Its open tracker.
-        hurried: Wait for uploads for a few seconds only.
+        stopped: Whether the study was told to stop; then uploads are waited for for a few seconds only.
 
     Returns:
         Whether all trials are done, or the time budget is used up, and at least one trial completed.
     """
     remarks, console = notes(), results()
+    hurried = stopped()
     table = read_rows([study_dir])
+    strong: Mapping[str, Any] = {}
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     written: list[Path] = []
     if table.num_rows:
-        written = _draw(table, study_dir / "figures")
+        if complete and not hurried:
+            strong = attack_members(config, study_dir, table, ended=stopped)
+        written = _draw(table, study_dir / "figures", strong=strong)
         publish(config, study_dir, table, tracker=tracker, hurried=hurried)
     status, reason = ("FINISHED", None) if complete else ("KILLED", "stopped before all trials were done")
     timeout = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
     problem = tracker.close(status, reason=reason, timeout=timeout)
     if table.num_rows:
-        console.print(mixed_line(table) or front_table(table))
+        console.print(mixed_line(table) or front_table(table, strong=strong))
     if written:
         console.print(f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}")
     if (study_dir / REPORT_FILE).exists():
@@ -71,11 +77,11 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, hurried
     return "completed" in table["status"].to_pylist()
 
 
-def _draw(table: Any, folder: Path) -> list[Path]:
+def _draw(table: Any, folder: Path, *, strong: Mapping[str, Any]) -> list[Path]:
     try:
         from analysis.plots.trials.pareto import write_pareto
 
-        return write_pareto(table, folder)
+        return write_pareto(table, folder, strong=strong)
     except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the results are on disk
         notes().print(
             f"the figures could not be drawn ({type(error).__name__}: {error}); draw them with: robust-study pareto"

@@ -157,7 +157,7 @@ def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = Non
         except RunFailedError as error:
             console.print(f"the run failed: {error}")
             tracker = error.tracker
-        if not finish(config, study_dir, tracker=tracker, hurried=interrupts.requested):
+        if not finish(config, study_dir, tracker=tracker, stopped=lambda: interrupts.requested):
             sys.exit(interrupts.exit_code or 1)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.data.results import write_table
 from analysis.fronts.front import front_of
+from analysis.fronts.strong_attacks import read_strong
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory.layout import CONFIG_FILE, REPORT_FILE, TRACKING_FOLDER
@@ -42,6 +43,7 @@ def publish(
     try:
         front = front_of(table)
         tracker.front(front["trial_id"].to_pylist())
+        tracker.attacked(read_strong(study_dir, table))
         tracker.artifacts([study_dir / CONFIG_FILE], "config")
         front_files = [study_dir / TRACKING_FOLDER / name for name in ("front.parquet", "front.csv")]
         write_table(front_files[0], front)

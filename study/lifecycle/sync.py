@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.heldout.members import CONFIRM_FOLDER
 from study.console import notes, results
 from study.directory.layout import open_config
-from study.directory.rows import read_rows
+from study.directory.rows import read_rows, strong_results
 from study.directory.seed_plan import read_plan
 from study.errors import UsageError
 from study.lifecycle.publish import publish
@@ -40,7 +40,7 @@ def sync(study_dir: Path, /) -> None:
     if table.num_rows and plan is None:
         from analysis.plots.trials.pareto import write_pareto
 
-        write_pareto(table, study_dir / "figures")
+        write_pareto(table, study_dir / "figures", strong=strong_results(study_dir, table))
         publish(config, study_dir, table, tracker=tracker)
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     problem = tracker.close(

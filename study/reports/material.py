@@ -50,6 +50,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
             curves=front_curves(table, sources.home),
             devices=devices,
             unit=unit,
+            strong=sources.strong(),
             on_test=sources.on_test(),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,11 @@ def draw(
     target = None if prefer is None else _target(prefer, objectives)
     with usage_errors(ValueError):
         on_front(table, objectives=objectives)  # raises before anything is written if the rows share no front
-        belief = _belief(studies)
+        known = {"belief": _belief(studies), "strong": studies.strong()}
         drawn = formats if len(objectives) > 1 else ()
-        written = write_pareto(table, folder, formats=drawn, belief=belief, objectives=objectives)
+        written = write_pareto(table, folder, formats=drawn, objectives=objectives, **known)
         written += write_paper_table(table, folder)
-        _print(table, target=target, belief=belief, reference=reference_of(study_dirs), objectives=objectives)
+        _print(table, target=target, known=known, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))
     if not drawn:
         notes().print("one objective: a table and data, no figure")
@@ -82,11 +82,20 @@ def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
         raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
 
 
-def _print(table: Any, /, *, target: Sequence[float] | None, belief: Any, reference: Any, **over: Any) -> None:
+def _print(
+    table: Any,
+    /,
+    *,
+    target: Sequence[float] | None,
+    known: Mapping[str, Any],
+    reference: Any,
+    objectives: Sequence[str],
+) -> None:
     from analysis.tables.front_table import front_table, method_fronts_table
 
     console = results()
-    console.print(front_table(table, intervals=True, belief=belief, reference=reference, **over))
+    over: dict[str, Any] = {"objectives": objectives}
+    console.print(front_table(table, intervals=True, reference=reference, **known, **over))
     if target is not None:
         console.print(_nearest(table, target, **over))
     console.print(method_fronts_table(table, reference=reference, **over))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.directory.layout import CONFIG_FILE
-from study.directory.rows import heldout_results, read_rows
+from study.directory.rows import heldout_results, read_rows, strong_results
 from study.errors import UsageError, usage_errors
 
 
@@ -41,6 +41,17 @@ class StudySources:
         if len(self.sources) == 1:
             return "".join(configs.values())
         return "\n".join(f"# {label}\n{text}" for label, text in configs.items())
+
+    def strong(self) -> dict[str, Any]:
+        """Return the `StrongResult` of each trial that strong attacks were run on, by its id in the table.
+
+        Raises:
+            UsageError: Damaged files.
+        """
+        found = {label: strong_results(source, self.rows[label]) for label, source in self.sources.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return {f"{label}/{trial}": result for label, results in found.items() for trial, result in results.items()}
 
     def on_test(self) -> Any:
         """Return the studies' `HeldoutResults`; None if nothing was measured on test.

@@ -14,10 +14,11 @@ from analysis.fronts.front import front_hypervolume, front_of, mixed_line, refer
 from analysis.fronts.objectives import FRONT
 from analysis.heldout.measurements import uses_lines
 from analysis.tables.front_table import front_table
+from analysis.tables.text_table import TextTable
 from study.console import results
 from study.directory.layout import open_config
 from study.directory.lock import running_driver
-from study.directory.rows import evaluation_rows, read_rows
+from study.directory.rows import evaluation_rows, read_rows, strong_results
 from study.reports.failures import causes, failure_table
 from study.search.optuna_study import out_of_time
 
@@ -72,7 +73,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
-        console.print(mixed_line(rows) or front_table(rows, reference=config.front.reference))
+        console.print(mixed_line(rows) or _front_table(study_dir, rows, config.front.reference))
     for line in uses_lines(uses) if uses else ():
         console.print(line)
     if driver is not None:
@@ -81,6 +82,10 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"the time budget of {config.search.time_budget} is spent")
     elif rows.num_rows < config.num_trials:
         console.print(f"resume with: robust-study resume {study_dir}")
+
+
+def _front_table(study_dir: Path, rows: Any, reference: Mapping[str, float]) -> TextTable:
+    return front_table(rows, reference=reference, strong=strong_results(study_dir, rows))
 
 
 def _front(rows: Any, reference: Mapping[str, float]) -> dict[str, Any]:

@@ -211,6 +211,7 @@ def _config(
         "fixed": {**preset_fixed, "train_epsilon": tree["evaluation"]["epsilon"], **(fixed or {})},
     }
     tree["storage"] = {"keep": "all"}  # every trial is measured on test
+    tree["front"] = {"strong_images": 0}  # the tables show all trials, and no front
     return tree
 
 

@@ -149,7 +149,7 @@ def _open_server(url: str) -> optuna.storages.BaseStorage:
         import psycopg
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"`storage.optuna` {url} needs the extra `postgres`: pip install robust-study[postgres]"
+            f"`storage.optuna` {url} needs the extra `postgres`: in this project's clone, pip install '.[postgres]'"
         ) from error
     rest = url.partition("://")[2]
     try:

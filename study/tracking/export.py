@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.results import read_examples, read_results, to_table, write_table
 from analysis.data.schema import EXAMPLE, RESULT, ResultsError
+from analysis.tables.text_table import inert
 from study.config.values import absolute, unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
@@ -96,11 +97,33 @@ def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tu
         raise
     except Exception as error:  # MLflow has no common class for errors of a store that cannot be reached
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
-    trials = [(run, row) for run in _trial_runs(runs, study) if (row := row_from_tags(run.data.tags)) is not None]
+    trials = _rows(_trial_runs(runs, study))
     columns = dict.fromkeys(column for _, row in trials for column in row)
     rows = to_table({column: [row.get(column) for _, row in trials] for column in columns}, RESULT, where=uri)
     rows = rows.sort_by([(name, "ascending") for name in RESULT.order])
     return rows, _examples(client, trials)
+
+
+def _rows(runs: Sequence[Run]) -> list[tuple[Run, dict[str, Any]]]:
+    """Return the runs that hold a result row, with it; a note names each whose row is damaged.
+
+    Raises:
+        ResultsError: No row can be read, as when another version of this project wrote them.
+    """
+    found, damaged = [], []
+    for run in runs:
+        try:
+            row = row_from_tags(run.data.tags)
+            if row is not None:
+                to_table({name: [value] for name, value in row.items()}, RESULT, where="its row")
+                found.append((run, row))
+        except ValueError as error:
+            damaged.append(f"trial {_trial(run)}, run {run.info.run_id}: {error}")
+    if damaged and not found:
+        raise ResultsError(damaged[0])
+    for problem in damaged:
+        notes().print(f"left out {problem}")
+    return found
 
 
 def _trial_runs(runs: Sequence[Run], study: str | None) -> list[Run]:
@@ -161,17 +184,24 @@ def _examples(client: MlflowClient, trials: Sequence[tuple[Run, Mapping[str, Any
         if missing:
             notes().print(f"no per-example outcomes for {len(missing)} of {len(errors)} trials: {missing[0]}")
         # one file for each run: trials of two studies may have the same id
-        tables = [read_examples(path) for path in sorted(Path(scratch).rglob("*.parquet"))]
+        tables = []
+        for run, row in trials:
+            for path in (Path(scratch) / run.info.run_id).rglob("*.parquet"):
+                try:
+                    tables.append(read_examples(path))
+                except ResultsError as error:
+                    reason = str(error).replace(str(path), "its file").partition(";")[0]
+                    notes().print(f"left out the outcomes of trial {row['trial_id']}, run {run.info.run_id}: {reason}")
         names = list(EXAMPLE.by_name)
         columns = {name: [value for table in tables for value in table[name].to_pylist()] for name in names}
     return to_table(columns, EXAMPLE)
 
 
 def write_csv(path: Path, table: Any, /) -> None:
-    """Write a table as CSV: numbers with all digits, null as an empty cell, lists as JSON, and inf and nan."""
+    """Write a table as CSV: numbers with all digits, null as an empty cell, lists as JSON, text inert, inf and nan."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(table.column_names)
+        writer.writerow(map(inert, table.column_names))
         for row in table.to_pylist():
             writer.writerow([_cell(value) for value in row.values()])
 
@@ -181,4 +211,6 @@ def _cell(value: Any) -> Any:
         return json.dumps(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, str):
+        return inert(value)
     return repr(value) if isinstance(value, float) else value

@@ -195,7 +195,7 @@ class Store:
         if run is not None:
             fresh = {name: value for name, value in event["metrics"].items() if run.metrics.get(name) != value}
             step = 0 if run.row is None else run.row["epochs"] or 0
-            self._log(run, metrics=fresh, step=step, time=event["time"])
+            self._log(run, metrics=fresh, step=step, time=event["time"], tags=event.get("tags"))
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])

@@ -19,6 +19,7 @@ from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader
 
 if TYPE_CHECKING:
+    from analysis.fronts.strong_attacks import StrongResult
     from study.config.schema import StudyConfig
     from study.tracking.store import Store
 
@@ -125,6 +126,13 @@ class Tracker:
         for trial_id, values in metrics.items():
             self._append("measured", trial=trial_id, metrics=values)
         self._uploader.start()
+
+    def attacked(self, strong: Mapping[str, StrongResult]) -> None:
+        """Add what strong attacks leave of trials, whose runs stay as they are: metrics, and the tag `doubts`."""
+        for trial_id, result in strong.items():
+            metrics = {"val_robust_accuracy_strong": result.robust, "val_robust_accuracy_strong_fall": result.fall}
+            tags = {"doubts": ", ".join(result.doubts) or None}
+            self._append("measured", trial=trial_id, metrics=metrics, tags=tags)
 
     def dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
         """Log the data set: its name, hash, source and counts."""

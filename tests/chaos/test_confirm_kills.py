@@ -9,8 +9,7 @@ import signal
 import pytest
 from helpers.studies.small_study import SmallStudy
 
-from analysis.data.results import read_evaluations, read_examples, read_results
-from analysis.heldout.measurements import examples_file
+from analysis.data.results import examples_file, read_evaluations, read_examples, read_results
 from study.directory.seed_plan import read_plan
 
 pytestmark = pytest.mark.chaos

@@ -34,5 +34,5 @@ def require_package(attack: str, /) -> None:
     if attack in _PACKAGED and importlib.util.find_spec("pyautoattack") is None:
         raise MissingExtraError(
             f"attack {attack} needs the package pyautoattack, which is not installed: "
-            "pip install 'robust-study[autoattack]'"
+            "in this project's clone, pip install '.[autoattack]'"
         )

@@ -21,6 +21,11 @@ class StoreDownError(Exception):
     """Checkpoint storage stayed unavailable for minutes; the trial that used it is not at fault."""
 
 
+def physical_memory() -> int:
+    """Return this machine's memory in bytes: files that hold more are refused before they are read."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def is_url(location: Path | str, /) -> bool:
     """Return whether a location is an object store's URL rather than a path."""
     return "://" in str(location)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.checkpoints.files import exists, is_url, read_bytes
+from trainables.checkpoints.files import exists, is_url, physical_memory, read_bytes
 from trainables.checkpoints.format import CheckpointError
 
 _NESTED = ("model", "state_dict", "model_state_dict")
@@ -118,8 +118,12 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor], /) -> str | None:
 def _read_arrays(content: Any, path: Path | str) -> dict[str, Tensor]:
     try:
         with np.load(content, allow_pickle=False) as arrays:
+            # a few bytes of a compressed file can stand for any number
+            size = sum(member.file_size for member in arrays.zip.infolist())
+            if size > physical_memory():
+                raise CheckpointError(f"{path} holds {size:,} bytes of arrays, more than this machine's memory")
             return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, AttributeError, MemoryError, BadZipFile) as error:
         raise CheckpointError(f"{path} cannot be read as NumPy arrays without a pickle: {error}") from error
 
 

@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainables.checkpoints.files import physical_memory
 from trainables.data.base import Integers, Pixels, RawImages
 from trainables.data.roots import DataError, DataNotFoundError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _IMAGE_COLUMNS = ("img", "image")
 _LABEL_COLUMN = "label"
 _BATCH_ROWS = 1024
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+"""What is decoded: Pillow passes other formats on to programs such as Ghostscript."""
+
+MOST_PIXELS = 25_000_000
+"""Most pixels of one image; a few bytes can stand for any number of them."""
+
+MOST_BYTES = 2**30
+"""Most bytes of encoded images that are read at a time."""
+
 _NO_LABELS = np.empty(0, np.int64)
 
 
@@ -94,8 +105,9 @@ def _read_split(files: list[Path], *, labelled: bool = True) -> tuple[Pixels, In
                 column = _image_column(file.schema_arrow, path, labelled=labelled)
                 names = names or _class_names(file.schema_arrow)
                 columns = [f"{column}.bytes", *([_LABEL_COLUMN] if labelled else [])]
-                for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+                for batch in file.iter_batches(_rows_at_a_time(file.metadata, path), columns=columns):
                     images.extend(_decode(batch.column(column).field("bytes"), path, images))
+                    _require_memory(file.metadata.num_rows, images[0], path)
                     labels.append(_labels(batch.column(_LABEL_COLUMN), path) if labelled else _NO_LABELS)
         except pa.ArrowInvalid as error:
             raise DataError(f"{path} is not a readable Parquet file: {error}") from error
@@ -106,6 +118,12 @@ def _read_split(files: list[Path], *, labelled: bool = True) -> tuple[Pixels, In
     stacked = np.stack(images)
     channels_first = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(channels_first), np.concatenate(labels), names
+
+
+def _require_memory(rows: int, image: Pixels, path: Path) -> None:
+    if rows * image.nbytes > physical_memory():
+        height, width = image.shape[:2]
+        raise DataError(f"{path} holds {rows:,} images of {width}x{height} pixels, more than fits in memory")
 
 
 def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
@@ -145,17 +163,33 @@ def _decode(column: pa.Array, path: Path, before: list[Pixels]) -> Iterator[Pixe
         yield image
 
 
+def _rows_at_a_time(metadata: pq.FileMetaData, path: Path) -> int:
+    """Return how many rows can be read at once: repeated images take room once in a file, and each time in memory."""
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    largest = max(group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns))
+    if largest > physical_memory():
+        raise DataError(f"{path} holds {largest:,} bytes in one part, more than fits in memory")
+    # no image is larger than all of its part
+    return int(min(max(1, MOST_BYTES // max(1, largest)), _BATCH_ROWS))
+
+
 def _pixels(data: bytes | None, *, where: str) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
     if data is None:
         raise DataError(f"{where}: `bytes` must hold the encoded image, got null")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"{where}: an image may have {MOST_PIXELS:,} pixels at most, got {image.width}x{image.height}"
+                )
             if image.mode.startswith(("I", "F")):
                 raise DataError(f"{where}: pixels must have 8 bits, got mode {image.mode}")
             return np.asarray(image.convert("L" if image.mode in ("L", "LA", "1") else "RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except UnidentifiedImageError as error:
+        raise DataError(f"{where} cannot be decoded: it is none of {', '.join(FORMATS)}") from error
+    except (OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{where} cannot be decoded: {error}") from error
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from trainables.data.base import Integers, Pixels, RawImages
+from trainables.data.parquet import FORMATS
 from trainables.data.roots import DataError, DataNotFoundError, cache_folder, require_root
 
 # First and last ImageNet class of each group.
@@ -155,7 +156,7 @@ def _decode(path: Path) -> Pixels:
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = file.convert("RGB")
     except OSError as error:
         raise DataError(f"{path} cannot be decoded: {error}") from error

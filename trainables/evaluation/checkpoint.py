@@ -1,4 +1,4 @@
-"""Measurement of a trial's checkpoint on the test split, in this process or in a worker of a cluster."""
+"""Measurement of a trial's checkpoint on a split, in this process or in a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,12 +30,12 @@ from trainables.seeding import derive
 from trainables.settings import with_former_values
 from trainables.spec import LipschitzSpec, Norm, TrialSpec
 
-SPLIT = "test"
+MeasuredSplit = Literal["val", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSpec:
-    """One measurement on the test split; equal specs give equal results on the same kind of machine.
+    """One measurement; equal specs give equal results on the same kind of machine.
 
     Attributes:
         checkpoint: The trial's file, a path or an object store's URL.
@@ -44,9 +45,10 @@ class MeasurementSpec:
         epsilon: Its radius.
         steps: Attack steps.
         restarts: Attack restarts.
-        examples: Number of test images, the first in the source's order.
+        examples: Number of images, the first of the split in the source's order.
         checks: How thoroughly the measurement is checked; see `trainables.evaluation.evaluate.evaluate`.
         lipschitz: The Lipschitz estimate, None for none.
+        split: Where the images are from.
     """
 
     checkpoint: str
@@ -59,6 +61,7 @@ class MeasurementSpec:
     examples: int
     checks: Checks
     lipschitz: LipschitzSpec | None
+    split: MeasuredSplit = "test"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +93,17 @@ def measure_checkpoint(
     report: Report | None = None,
     on_lipschitz: Callable[[LocalLipschitz], None] | None = None,
 ) -> CheckpointMeasurement:
-    """Measure a trial's checkpoint on the first test images.
+    """Measure a trial's checkpoint on the first images of a split.
 
     Args:
         measurement: The checkpoint, and how to measure it.
-        data: The data set of the trial's spec, with its test split.
+        data: The data set of the trial's spec, with that split.
         report: Called with the progress.
         on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
 
     Raises:
         CheckpointError: The file is missing, damaged, or of another trial.
-        ValueError: The data set has no test split.
+        ValueError: The data set has no such split.
     """
     started = time.perf_counter()
     spec = measurement.trial
@@ -114,7 +117,7 @@ def measure_checkpoint(
             attack=measurement.attack,
             ascent=Ascent(threat, measurement.steps, measurement.restarts),
             lipschitz=measurement.lipschitz,
-            seed=derive(spec.seed, "evaluate", SPLIT),
+            seed=derive(spec.seed, "evaluate", measurement.split),
             checks=measurement.checks,
             report=report,
             on_lipschitz=on_lipschitz,
@@ -130,16 +133,16 @@ def measure_checkpoint(
 
 
 def certify_checkpoint(measurement: MeasurementSpec, data: ImageData, /) -> Certificate:
-    """Certify a trial's checkpoint on the first test images; nothing is random.
+    """Certify a trial's checkpoint on the first images of a split; nothing is random.
 
     Args:
         measurement: The checkpoint, norm, radius and number of images; the other settings are not used.
-        data: The data set of the trial's spec, with its test split.
+        data: The data set of the trial's spec, with that split.
 
     Raises:
         CheckpointError: The file is missing, damaged, or of another trial.
         UnsupportedModuleError: The network has a module that cannot be bounded; the message names it.
-        ValueError: The data set has no test split.
+        ValueError: The data set has no such split.
     """
     model, images, labels, _ = _load(measurement, data)
     with computing(threads=torch.get_num_threads()):
@@ -170,10 +173,11 @@ def load_trial(
 
 
 def _load(measurement: MeasurementSpec, data: ImageData) -> tuple[nn.Module, Tensor, Tensor, NDArray[np.int64]]:
-    """Return the trial's network in eval mode, and the first test images, their labels and positions."""
-    if data.test is None:
-        raise ValueError(f"data set {data.name} has no test split")
+    """Return the trial's network in eval mode, and the first images, their labels and positions."""
+    part = data.val if measurement.split == "val" else data.test
+    if part is None:
+        raise ValueError(f"data set {data.name} has no {measurement.split} split")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, layout = load_trial(measurement.checkpoint, measurement.trial, data, device=device)
-    images, labels = measured_part(data.test, measurement.examples, scale=data.scale, layout=layout, device=device)
-    return model, images, labels, data.test.index[: len(labels)]
+    images, labels = measured_part(part, measurement.examples, scale=data.scale, layout=layout, device=device)
+    return model, images, labels, part.index[: len(labels)]

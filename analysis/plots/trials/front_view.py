@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front, on_infeasible_front
 from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, keeps_constraints, objective, values
+from analysis.fronts.strong_attacks import StrongResult
 from analysis.statistics.intervals import wilson_interval
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
 
@@ -46,6 +47,8 @@ class ParetoView:
         infeasible_front: Infeasible trials that no other infeasible one dominates, shape (n,).
         doubtful: Drawn but never on the front, shape (n,): flagged, stopped early, against its study's constraints, or
             without a further objective that the front is taken over.
+        strong: What strong attacks leave of `points`, shape (n, 2): robust accuracy less its fall; NaN if not attacked.
+        fallen: Members that strong attacks or all checks cast doubt on, shape (n,).
         hollow: Why points are doubtful, "flagged or stopped early"; empty where none is.
         objectives: All objectives the front was taken over.
         x_label: Metric, split and, for a robust one, the attack.
@@ -61,6 +64,8 @@ class ParetoView:
     front: np.ndarray
     infeasible_front: np.ndarray
     doubtful: np.ndarray
+    strong: np.ndarray
+    fallen: np.ndarray
     hollow: str
     objectives: tuple[Objective, ...]
     x_label: str
@@ -125,7 +130,7 @@ class ParetoView:
         if not len(shown):
             return (0.0, 1.0)
         shown = self._near_front(axis, shown)
-        ends = np.concatenate([shown, self.ends[self.front, axis].ravel()])
+        ends = np.concatenate([shown, self.ends[self.front, axis].ravel(), self.strong[self.front, axis]])
         low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
         margin = max(0.07 * (high - low), 0.025)
         low, high = low - margin, high + margin
@@ -158,12 +163,15 @@ class ParetoView:
         return ColourScale(low=low, high=high) if high > low else ColourScale(low=0.9 * low, high=1.1 * high or 1.0)
 
 
-def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT) -> ParetoView:
+def pareto_view(
+    table: Table, /, *, objectives: Sequence[str] = FRONT, strong: Mapping[str, StrongResult] | None = None
+) -> ParetoView:
     """Work out what a Pareto figure of a result table shows.
 
     Args:
         table: Result rows.
         objectives: Names of those the front is taken over, at least two; the first two are the axes.
+        strong: Members' values under strong attacks, by trial.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
@@ -176,6 +184,7 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT) -> Pareto
     points = coordinates[:, :2]
     measured = np.isfinite(points).all(axis=1)
     counted = feasible(table) & ~np.isnan(coordinates).any(axis=1)
+    doubted = {trial for trial, result in (strong or {}).items() if result.doubts}
     view = ParetoView(
         points=points,
         methods=table["method"].to_pylist(),
@@ -184,6 +193,8 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT) -> Pareto
         front=on_front(table, objectives=objectives),
         infeasible_front=on_infeasible_front(table, objectives=objectives),
         doubtful=measured & ~counted,
+        strong=points - _falls(table, entries[:2], strong or {}),
+        fallen=np.array([trial in doubted for trial in table["trial_id"].to_pylist()], dtype=bool),
         hollow=why_hollow(table, measured & ~counted),
         objectives=entries,
         x_label=_axis_label(entries[0], table),
@@ -195,6 +206,13 @@ def pareto_view(table: Table, /, *, objectives: Sequence[str] = FRONT) -> Pareto
         return view
     beyond = f"{view.outside} trial{'s' * (view.outside != 1)} far behind the front outside the axes"
     return replace(view, small_print=f"{view.small_print} · {beyond}")
+
+
+def _falls(table: Table, entries: Sequence[Objective], strong: Mapping[str, StrongResult]) -> np.ndarray:
+    """Return how far strong attacks lower each point, shape (n, 2); NaN for trials that were not attacked."""
+    falls = [strong[trial].fall if trial in strong else np.nan for trial in table["trial_id"].to_pylist()]
+    robust = np.array([entry.column == "val_robust_accuracy" for entry in entries])
+    return np.where(robust, np.array(falls)[:, None], 0.0)
 
 
 def _ends(entry: Objective, measured: np.ndarray, table: Table) -> np.ndarray:

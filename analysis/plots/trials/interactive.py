@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, missed_constraints
+from analysis.fronts.strong_attacks import StrongResult
 from analysis.method_styles import styles_for
 from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, say, set_text
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
@@ -25,11 +26,16 @@ MOST_IN_SPACE = 3000
 
 _EDGE = {"color": "black", "width": 1.2}
 _RED = "#d00"
-_RING: dict[str, Any] = {"mode": "markers", "hoverinfo": "skip", "showlegend": False}
+_SILENT: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
+_RING: dict[str, Any] = {"mode": "markers", **_SILENT}
+_FALL = {"color": "#b2182b", "width": 2}
+_CROSS = {"symbol": "x-thin", "size": 12, "line": {"color": "#b2182b", "width": 2}}
 _UNMEASURED = "#999"
 
 
-def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT) -> go.Figure:
+def pareto_plotly(
+    table: Table, /, *, objectives: Sequence[str] = FRONT, strong: Mapping[str, StrongResult] | None = None
+) -> go.Figure:
     """Return the plotly figure of a result table.
 
     Hover tells a trial's id, hyperparameters and measures; a click on a method in the legend hides or shows it.
@@ -37,9 +43,9 @@ def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT) -> go.F
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    view = pareto_view(table, objectives=objectives)
+    view = pareto_view(table, objectives=objectives, strong=strong)
     figure = front_chart(view)
-    texts = hover_texts(table)
+    texts = hover_texts(table, strong=strong)
     for trace in figure.data:
         if trace.customdata is not None:
             trace.update(text=[texts[row] for row in trace.customdata], customdata=None)
@@ -48,7 +54,9 @@ def pareto_plotly(table: Table, /, *, objectives: Sequence[str] = FRONT) -> go.F
         name = f"{escape(style.label)} ({view.methods.count(method)})"
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=sample, name=name, legendgroup=method)
     zoomed = " (double-click: all)" if view.outside else ""
-    hollow = f"<br><sup>hollow: {view.hollow}, never on the front</sup>" if view.hollow else ""
+    looks = [f"hollow: {view.hollow}, never on the front"] if view.hollow else []
+    looks += ["red: what strong attacks leave"] if np.isfinite(view.strong[view.front]).any() else []
+    hollow = f"<br><sup>{'; '.join(looks)}</sup>" if looks else ""
     figure.update_layout(
         title={"text": escape(view.small_print) + zoomed + hollow, "font": {"size": 13}},
         height=None,
@@ -86,6 +94,12 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
     for method, chosen, marker in _looks(view, colour):
         x, y = map(numbers, view.points[chosen].T)
         figure.add_trace(points(x=x, y=y, marker=marker, **_labelled(method, chosen)))
+    for method, x, y in _falls(view):
+        figure.add_scatter(x=x, y=y, mode="lines", meta=method, legendgroup=method, line=_FALL, **_SILENT)
+    fallen = view.points[view.front & view.fallen]
+    if len(fallen):
+        x, y = map(numbers, fallen.T)
+        figure.add_scatter(x=x, y=y, mode="markers", marker=_CROSS, **_SILENT)
     figure.add_scatter(
         x=[], y=[], marker={"symbol": "circle-open", "size": 22, "color": _RED, "line_width": 3}, **_RING
     )
@@ -126,6 +140,17 @@ def space_chart(view: ParetoView, z: np.ndarray, z_label: str, /) -> go.Figure:
     figure.update_scenes(aspectmode="cube", camera={"eye": {"x": 1.6, "y": -1.6, "z": 0.9}}, **axes)
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
     return figure
+
+
+def _falls(view: ParetoView) -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """Yield by method the lines from its members to what strong attacks leave of them, with gaps between."""
+    known = view.front & np.isfinite(view.strong).all(axis=1)
+    for method in styles_for(view.methods):
+        of_method = np.flatnonzero(known & (np.asarray(view.methods) == method))
+        if len(of_method):
+            gaps = np.full((len(of_method), 2), np.nan)
+            lines = np.stack([view.points[of_method], view.strong[of_method], gaps], axis=1).reshape(-1, 2)
+            yield method, numbers(lines[:, 0]), numbers(lines[:, 1])
 
 
 def _labelled(method: str, chosen: np.ndarray) -> dict[str, Any]:
@@ -176,18 +201,25 @@ def _colour_axis(view: ParetoView, scale: ColourScale) -> dict[str, Any]:
     return {"colorscale": "cividis_r", "cmin": low, "cmax": high, "colorbar": bar}
 
 
-def hover_texts(table: Table, /, probability: Mapping[str, float] | None = None) -> list[str]:
+def hover_texts(
+    table: Table,
+    /,
+    probability: Mapping[str, float] | None = None,
+    *,
+    strong: Mapping[str, StrongResult] | None = None,
+) -> list[str]:
     """Return each row's label, escaped, with line breaks as plotly and HTML have them.
 
     Args:
         table: Result rows.
         probability: To be truly on the front, by trial.
+        strong: Members' values under strong attacks, by trial.
     """
-    chance = probability or {}
-    return [_hover(row, chance.get(row["trial_id"])) for row in table.to_pylist()]
+    chance, attacked = probability or {}, strong or {}
+    return [_hover(row, chance.get(row["trial_id"]), attacked.get(row["trial_id"])) for row in table.to_pylist()]
 
 
-def _hover(row: dict[str, Any], chance: float | None) -> str:
+def _hover(row: dict[str, Any], chance: float | None, strong: StrongResult | None) -> str:
     params = {name: value for name, value in row.items() if name.startswith("param.") and value is not None}
     lines = [
         f"<b>{escape(row['trial_id'])}</b> ({escape(row['study'])}, {escape(row['proposal'])})",
@@ -200,6 +232,9 @@ def _hover(row: dict[str, Any], chance: float | None) -> str:
     for label, column in (("clean", "val_clean_accuracy"), ("robust", "val_robust_accuracy")):
         if row[column] is not None:
             lines.append(f"{label} accuracy (val) = {row[column]:.4f}")
+    if strong is not None:
+        lines.append(f"under strong attacks {strong.robust:.4f}, {strong.searched:.4f} before, {strong.images} images")
+        lines += [f"doubtful: {', '.join(strong.doubts)}"] if strong.doubts else []
     if row["val_lipschitz_mean"] is not None:
         lines.append(f"{LOWER_BOUND} (val mean) = {row['val_lipschitz_mean']:.4g}")
     if chance is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from matplotlib.ticker import NullFormatter
 
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT
+from analysis.fronts.strong_attacks import StrongResult
 from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.figure import (
     COLUMN_WIDTH,
@@ -40,12 +41,14 @@ from analysis.tables.front_table import pareto_csv
 FORMATS = (*PRINTED, "html")
 
 _UNMEASURED = "0.6"
+_STRONG = "#b2182b"
 
 
 def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
     """Draw a Pareto figure into `ax`, with a colour bar below it; `legend_handles` gives what a legend needs.
 
-    Front members are large and outlined, with 95 % intervals of the examples; dominated trials small and faint, flagged
+    Front members are large and outlined, with 95 % intervals of the examples; a red line leads down to what strong
+    attacks leave of one, and a red cross marks one that they cast doubt on. Dominated trials small and faint, flagged
     or early-stopped ones hollow; failed ones have no coordinates and are counted in the small print. The line bounds
     the region the front attains.
 
@@ -82,6 +85,10 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     ]
     if view.front.any() and len(view.objectives) == 2:
         handles.append(Line2D([], [], color="0.25", linewidth=0.9, label="front"))
+    if np.isfinite(view.strong[view.front]).all(axis=1).any():
+        handles.append(sample("_", "under strong attacks", color=_STRONG, markeredgewidth=0.9))
+    if (view.fallen & view.front).any():
+        handles.append(sample("x", "doubtful under them", markeredgecolor=_STRONG))
     if view.hollow:
         handles.append(sample("o", view.hollow, markerfacecolor="none", markeredgecolor="0.45"))
     if view.drawn.any() and not np.isfinite(view.lipschitz[view.drawn]).all():
@@ -89,9 +96,16 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     return handles
 
 
-def pareto_figure(table: Table, /, *, objectives: Sequence[str] = FRONT, width: float = COLUMN_WIDTH) -> Figure:
+def pareto_figure(
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    width: float = COLUMN_WIDTH,
+    strong: Mapping[str, StrongResult] | None = None,
+) -> Figure:
     """Return the figure of a result table, so many inches wide; draw and save it inside `paper_style`."""
-    view = pareto_view(table, objectives=objectives)
+    view = pareto_view(table, objectives=objectives, strong=strong)
     figure = blank(width, 0.6 * width + 0.4 * COLUMN_WIDTH, legend=legend_handles(view))
     draw_pareto(view, figure.add_subplot())
     add_small_print(figure, view.small_print)
@@ -107,6 +121,7 @@ def write_pareto(
     objectives: Sequence[str] = FRONT,
     width: float = COLUMN_WIDTH,
     belief: FrontPosterior | None = None,
+    strong: Mapping[str, StrongResult] | None = None,
 ) -> list[Path]:
     """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
 
@@ -118,6 +133,7 @@ def write_pareto(
         width: Of the printed formats, inches.
         belief: Gives the data each trial's probability to be truly on the front, and over clean and robust accuracy
             `pareto_dominance.csv`, the members' probabilities to dominate each other.
+        strong: Members' values under strong attacks, by trial.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -132,14 +148,14 @@ def write_pareto(
         from analysis.plots.screen import offline_page
         from analysis.plots.trials.interactive import pareto_plotly
 
-        figure = pareto_plotly(table, objectives=objectives)
+        figure = pareto_plotly(table, objectives=objectives, strong=strong)
         return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
 
     written = write_files(
         Path(out_dir) / "pareto",
         formats,
-        lambda: pareto_figure(table, objectives=objectives, width=width),
-        data=pareto_csv(table, objectives=objectives, belief=belief),
+        lambda: pareto_figure(table, objectives=objectives, width=width, strong=strong),
+        data=pareto_csv(table, objectives=objectives, belief=belief, strong=strong),
         page=page,
     )
     if belief is not None and set(objectives) == set(FRONT):
@@ -161,10 +177,16 @@ def _draw_method(
         bars: dict[str, Any] = {"color": "0.55", "linewidth": 0.6, "zorder": 2.8, "solid_capstyle": "butt"}
         ax.plot(across, [y, y], **bars)
         ax.plot([x, x], up, **bars)
+    attacked = view.front & mask & np.isfinite(view.strong).all(axis=1)
+    for point, strong in zip(view.points[attacked], view.strong[attacked], strict=True):
+        ax.plot(*zip(point, strong, strict=True), color=_STRONG, linewidth=0.9, zorder=2.9)
+        ax.plot(*strong, marker="_", color=_STRONG, markersize=5, zorder=5)
     dominated, front, doubtful = view.dominated & mask, view.front & mask, view.doubtful & mask
     scatter(dominated, s=16 * crowd, c=_faces(view.lipschitz[dominated], colours), alpha=0.6, linewidths=0.0, zorder=2)
     scatter(doubtful, s=16 * crowd, facecolors="none", edgecolors="0.45", linewidths=0.6, zorder=2.5)
     scatter(front, s=26, c=_faces(view.lipschitz[front], colours), edgecolors="black", linewidths=0.6, zorder=4)
+    fallen = view.points[view.front & view.fallen & mask]
+    ax.scatter(fallen[:, 0], fallen[:, 1], marker="x", s=22, c=_STRONG, linewidths=0.9, zorder=5)
 
 
 def _faces(lipschitz: np.ndarray, colours: ScalarMappable | None) -> np.ndarray:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from helpers.studies.synthetic_results import as_table, evaluation_row, result_row
 
-from analysis.data.results import example_columns, read_evaluations, write_columns, write_rows
+from analysis.data.results import example_columns, examples_file, read_evaluations, write_columns, write_rows
 from analysis.data.schema import EVALUATION, EXAMPLE, RESULT, ResultsError
 from analysis.heldout.confirmation import Spread, as_tree, confirmed, mean_curse, seed_spread
 from analysis.heldout.measurements import (
-    examples_file,
     like_for_like,
     settings_phrase,
     strongest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.studies.known_truth import (
+    DEPTHS,
     DESIGNS,
     HEADER,
     UNDECIDABLE,
@@ -34,7 +35,7 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     which is 0.5 for intervals of the right width, 0.57 for such as are a fifth too narrow, 0.43 a fourth too wide.
     """
     records = {
-        name: evaluate_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=200, burn_in=60)
+        name: evaluate_design(make, generator=np.random.default_rng(number), studies=STUDIES, draws=200)
         for number, (name, make) in enumerate(DESIGNS.items())
     }
     every = pooled(list(records.values()))
@@ -48,6 +49,16 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     assert 0.93 - tolerance <= every.covered.mean() <= 0.97 + tolerance
     assert every.spread() == pytest.approx(0.5, abs=2 * 0.289 / np.sqrt(len(every.rank)))
     assert abs(every.bias.mean()) < 0.25 * every.measured.mean()
+
+
+@pytest.mark.parametrize("kind", DEPTHS)
+def test_depths_of_any_distribution_give_the_right_number_of_members(kind: str) -> None:
+    """Within 10 % and two standard errors of 24 studies, which are 0.05 each; 200 are in `docs/analysis.md`."""
+    record = evaluate_design(DEPTHS[kind], generator=np.random.default_rng(3), studies=24, draws=200)
+    print(f"{HEADER}\n{record.line(kind)}")  # noqa: T201
+    assert record.predicted.sum() == pytest.approx(record.true.sum(), rel=0.1 + 2 * 0.05)
+    assert record.error() <= 0.06 + record.noise()
+    assert record.covered.mean() >= 0.79
 
 
 def test_resampling_alone_is_neither_calibrated_nor_free_of_bias() -> None:
@@ -73,9 +84,7 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
     What the model says lies between; the hypervolume, which depends little on who is on the front, stays right.
     """
     name = "clusters below the noise"
-    record = evaluate_design(
-        UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60
-    )
+    record = evaluate_design(UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200)
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
     assert record.true.mean() < record.predicted.mean() < 0.7
     assert record.covered.mean() >= 0.75
@@ -84,9 +93,7 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:
     """Clean accuracies that fall by less than an image look equal: too few trials are put on the front."""
     name = "a trade-off below the noise"
-    record = evaluate_design(
-        UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200, burn_in=60
-    )
+    record = evaluate_design(UNDECIDABLE[name], generator=np.random.default_rng(0), studies=STUDIES, draws=200)
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
     assert 0.1 < record.predicted.mean() < record.true.mean()
     assert record.covered.mean() >= 0.75

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.studies.synthetic_results import as_table, evaluation_row, result_row
 
-from analysis.data.results import example_columns, write_columns, write_rows
+from analysis.data.results import example_columns, examples_file, write_columns, write_rows
 from analysis.data.schema import EVALUATION, EXAMPLE
-from analysis.heldout.measurements import examples_file
 from analysis.heldout.members import CHOICE_FILE, read_on_test
 from analysis.statistics.intervals import mean_interval, wilson_interval
 from analysis.tables.chosen_table import chosen_table, write_chosen_table

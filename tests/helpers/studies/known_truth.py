@@ -103,6 +103,28 @@ def with_collapsed(rng: np.random.Generator, make: Callable[[np.random.Generator
     return truth, clean, robust
 
 
+def depths(rng: np.random.Generator, kind: str, *, trials: int, examples: int) -> Study:
+    """Return a study whose trials lie below a straight trade-off by depths of one kind, near the noise.
+
+    `kind` is uniform, exponential, normal or clustered: normal around three points of the line.
+    """
+    place = np.array([0.1, 0.5, 0.9])[rng.integers(3, size=trials)] if kind == "clustered" else rng.random(trials)
+    if kind == "uniform":
+        depth = rng.random((trials, 2)) * [0.02, 0.04]
+    elif kind == "exponential":
+        depth = rng.exponential(size=(trials, 2)) * [0.01, 0.02]
+    else:
+        depth = rng.normal(size=(trials, 2)) * [0.006, 0.012]
+    truth = np.stack([0.95 - 0.05 * place, 0.6 + 0.2 * place], axis=1) - depth
+    return with_outcomes(rng, truth, examples=examples, shared=0.8)
+
+
+def any_size(rng: np.random.Generator, kind: str) -> Study:
+    """Return a study with depths of one kind, of 12, 30 or 60 trials on 500, 1,000 or 5,000 examples."""
+    trials, examples = rng.choice([12, 30, 60]), rng.choice([500, 1000, 5000])
+    return depths(rng, kind, trials=int(trials), examples=int(examples))
+
+
 def bootstrap_accuracies(correct: ArrayLike, /, *, resamples: int, generator: np.random.Generator) -> np.ndarray:
     """Return accuracies on resampled examples, the same resample for all trials, so that differences stay paired.
 
@@ -147,11 +169,16 @@ DESIGNS: dict[str, Callable[[np.random.Generator], Study]] = {
 }
 """Kinds of studies. The last seven have other shapes than the rest and than the model's own coordinates."""
 
+DEPTHS: dict[str, Callable[[np.random.Generator], Study]] = {
+    f"{kind} depths": partial(any_size, kind=kind) for kind in ("uniform", "normal", "exponential", "clustered")
+}
+"""Kinds that differ in the distribution of depths below the front alone, each of nine sizes."""
+
 UNDECIDABLE = {"clusters below the noise": replicates, "a trade-off below the noise": hidden_trade_off}
 """Here a round cluster and a line along the front look the same but differ: no probability is right for both."""
 
 HEADER = (
-    f"{'design':27s} | {'error':>5s} {'noise':>5s} {'pred.':>5s} {'true':>5s} | "
+    f"{'design':27s} | {'error':>5s} {'noise':>5s} {'pred.':>5s} {'true':>5s} {'ratio':>5s} | "
     f"{'covers':>6s} {'spread':>6s} {'bias':>7s} measured"
 )
 
@@ -198,7 +225,7 @@ class Record:
         """Return a row for the table with `HEADER`."""
         return (
             f"{name:27s} | {self.error():5.3f} {self.noise():5.3f} "
-            f"{self.predicted.mean():5.3f} {self.true.mean():5.3f} | "
+            f"{self.predicted.mean():5.3f} {self.true.mean():5.3f} {self.predicted.mean() / self.true.mean():5.3f} | "
             f"{self.covered.mean():6.3f} {self.spread():6.3f} "
             f"{self.bias.mean():+7.4f} {self.measured.mean():+8.4f}"
         )
@@ -211,13 +238,12 @@ def evaluate_design(
     generator: np.random.Generator,
     studies: int,
     draws: int = 1000,
-    burn_in: int = 200,
 ) -> Record:
     """Generate studies, apply the model, and record its predictions and the truth."""
     predicted, true, simulated, volumes = [], [], [], []
     for _ in range(studies):
         truth, clean, robust = make(generator)
-        drawn = true_accuracies(clean, robust, generator=generator, draws=draws, burn_in=burn_in)
+        drawn = true_accuracies(clean, robust, generator=generator, draws=draws)
         predicted.append(membership(drawn))
         true.append(non_dominated(truth, maximise=True))
         picked = generator.integers(draws, size=5)

@@ -26,6 +26,7 @@ CONFIG: dict[str, Any] = {
     "training": {"epochs": 12, "batch_size": 64, "attack_steps": 3},
     "evaluation": {"every": 4, "steps": 2, "examples": 64, "lipschitz": {"steps": 2, "examples": 16}},
     "tracking": {"models": 0},
+    "front": {"strong_images": 0},
     "search": {"space": "core", "num_trials": 4, "methods": ["adversarial_training", "trades"], "random_fraction": 0.5},
     "resources": {"max_concurrent": 2},
 }

@@ -323,3 +323,11 @@ def wait_for(condition, *, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_every_image_is_pinned_to_a_version():
+    files = [*templates(), Path(__file__).parents[3] / "docs/tracking-server.yaml"]
+    images = {match for file in files for match in re.findall(r"^\s*image: (\S+)", file.read_text(), re.MULTILINE)}
+    others = images - {"IMAGE", "robust-study"}  # the user's own, and the one that is built here
+    assert others
+    assert all(re.search(r":(\d+\.\d+|RELEASE\.)", image) for image in others), others

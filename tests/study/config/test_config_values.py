@@ -41,6 +41,11 @@ def test_uris_of_servers_and_databases_are_unchanged(uri):
         (f"postgresql+psycopg://user:{SECRET}@db.example/mlflow", "must not hold a user name, password or token"),
         (f"postgresql://db.example/mlflow?password={SECRET}", "must not hold a user name, password or token"),
         (f"mysql://db.example/mlflow?ssl=1&auth_TOKEN={SECRET}", "must not hold a user name, password or token"),
+        (f"https://user:pass/{SECRET}@tracking.example", "must not hold a user name, password or token"),
+        (f"postgresql://user:pass/{SECRET}@db.example/mlflow", "must not hold a user name, password or token"),
+        (f"https://tracking.example/#token={SECRET}", "must not hold a user name, password or token"),
+        (f"postgresql://db.example/mlflow?PASSWORD={SECRET}", "must not hold a user name, password or token"),
+        (f"mysql://db.example/mlflow?x=1;Api_Key={SECRET}", "must not hold a user name, password or token"),
         ("./mlruns", "must begin with one of"),
         ("file:///srv/mlruns", "must begin with one of"),
         ("databricks", "must begin with one of"),
@@ -62,3 +67,45 @@ def test_a_database_file_does_not_depend_on_the_working_folder(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert resolved(config("sqlite:///own.db")).tracking.uri == f"sqlite:///{tmp_path / 'own.db'}"
     assert resolved(config(None)).tracking.uri == f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"s3://KEY:a/{SECRET}@bucket/prefix",
+        f"s3://{SECRET}@bucket/prefix",
+        f"s3://bucket/prefix#{SECRET}",
+        f"gs://bucket/prefix?X-Amz-Signature={SECRET}",
+        f"s3://bucket/prefix?AWSAccessKeyId={SECRET}",
+        f"https://user:{SECRET}@bucket/prefix",
+    ],
+)
+def test_a_place_for_checkpoints_with_a_secret_is_refused_without_being_repeated(location):
+    with pytest.raises(UsageError) as caught:
+        parse_config({**SMALL, "storage": {"checkpoints": location}})
+    (problem,) = caught.value.problems
+    assert problem.startswith("`storage.checkpoints` must ")
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        f"postgresql://user:pass/{SECRET}@db.example/optuna",
+        f"postgresql://user:{SECRET}@db.example/optuna",
+        f"postgresql://db.example/optuna?PASSWORD={SECRET}",
+        f"postgresql://db.example/optuna#{SECRET}",
+        f"user:{SECRET}@db.example/optuna",
+        f"mysql://user:{SECRET}@db.example/optuna",
+    ],
+)
+def test_a_storage_with_a_secret_is_refused_without_being_repeated(storage):
+    with pytest.raises(UsageError) as caught:
+        parse_config({**SMALL, "storage": {"optuna": storage}})
+    assert SECRET not in str(caught.value)
+
+
+def test_a_user_name_alone_and_the_names_of_files_are_no_secret():
+    for storage in ("postgresql://user@db.example:5432/optuna", "postgresql://db.example/optuna?passfile=/p&sslkey=/k"):
+        assert parse_config({**SMALL, "storage": {"optuna": storage}}).storage.optuna == storage
+    assert resolved(config("sqlite:////data/a:b@c/mlflow.db")).tracking.uri == "sqlite:////data/a:b@c/mlflow.db"

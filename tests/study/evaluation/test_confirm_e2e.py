@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.studies.plain_study import run_plain
 
-from analysis.data.results import read_evaluations, read_examples, read_results
-from analysis.heldout.measurements import examples_file
+from analysis.data.results import examples_file, read_evaluations, read_examples, read_results
 from study.cli import main
 from study.directory.layout import open_config
 from study.directory.seed_plan import read_plan
@@ -117,7 +116,7 @@ def test_another_trials_weights_are_no_result_and_end_with_code_1(command, study
     assert code == 1
     assert "CheckpointError" in err
     assert "last.pt belongs to another spec: `" in err
-    assert not list(study.glob("evaluations/*.parquet"))
+    assert not read_evaluations(study).num_rows
 
 
 def test_other_images_than_the_trials_had_and_a_second_command_are_refused(command, study) -> None:
@@ -254,7 +253,7 @@ def test_confirm_trains_new_seeds_measures_them_and_is_not_done_twice(command, s
 
 
 def test_everything_on_test_is_shown_with_its_uses(command, study) -> None:
-    uses = len(list(study.glob("evaluations/*.parquet"))) + len(list(study.glob("confirm/evaluations/*.parquet")))
+    uses = sum(read_evaluations(folder).num_rows for folder in (study, study / "confirm"))
     code, out, _ = command("pareto", "studies/tiny", "--split", "test", "--format", "svg,html")
     assert code == 0
     assert f"test data was used {uses} times" in out

@@ -15,6 +15,7 @@ from torch import nn
 
 from study.cli import main
 from trainables.attacks import ATTACKS
+from trainables.checkpoints import weights
 from trainables.checkpoints.format import CheckpointError, write_checkpoint
 from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
 
@@ -260,7 +261,7 @@ def test_missing_autoattack_is_an_error_when_asked_for_and_a_note_otherwise(comm
     words = ["--checkpoint", "net.pt", "--model", "mlp", "--dataset", "digits", "--limit", "4", "--steps", "1"]
     code, _, err = command(*words, "--epsilon", "0.05", "--attack", "autoattack")
     assert code == 2
-    assert "robust-study[autoattack]" in err
+    assert "pip install '.[autoattack]'" in err
     assert err.count("\n") == 1
     code, out, err = command(*words, "--epsilon", "0.05", "--json")
     assert code == 0
@@ -303,6 +304,13 @@ def test_counters_of_batch_norm_may_be_missing(tmp_path):
     assert spec is None
     assert load_weights(model, read, source="old.pt") is None
     assert model[0].weight.item() == 7
+
+
+def test_arrays_larger_than_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "large.npz", weight=np.zeros(100_000))
+    monkeypatch.setattr(weights, "physical_memory", lambda: 799_999)
+    with pytest.raises(CheckpointError, match=r"large.npz holds 800,128 bytes of arrays, more than this machine's"):
+        read_weights(tmp_path / "large.npz")
 
 
 def test_arrays_of_objects_are_refused_and_numbers_of_any_kind_are_not(tmp_path):

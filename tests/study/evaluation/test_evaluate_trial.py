@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from analysis.data.results import read_evaluations, read_examples, read_results
-from analysis.heldout.measurements import examples_file, like_for_like, uses_lines
+from analysis.data.results import examples_file, read_evaluations, read_examples, read_results
+from analysis.heldout.measurements import like_for_like, uses_lines
 from analysis.heldout.members import read_uses
 from study.config.loading import load_config
 from study.directory.checkpoint_folder import OWNER_FILE, read_owner

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import shutil
 import sqlite3
 from contextlib import closing
 
+import pandas as pd
 import pytest
+from helpers.studies.synthetic_results import as_table
 from helpers.studies.tracked import row, run_trial, tracker
 from mlflow import MlflowClient
 
 from analysis.data.results import read_examples, read_results
+from analysis.tables.text_table import csv_text, inert
 from study.errors import UsageError
-from study.tracking.export import export
+from study.tracking.export import export, write_csv
+from study.tracking.row_mapping import ROW_TAG, TRIAL_TAG
 
 ROWS = [
     row(0, val_lipschitz_max=math.inf, val_loss=math.nan, seed=2**62 + 1, flags=["a", "b"]),
@@ -167,3 +172,33 @@ def test_missing_outcomes_are_counted_in_a_note(study, tmp_path, capsys):
 def test_an_unknown_experiment_is_refused_with_those_that_exist(study, tmp_path):
     with pytest.raises(UsageError, match=r"no experiment 'robust'; it has: Default, robust-study"):
         export(None, uri=study[1], experiment="robust", out=tmp_path / "x.csv")
+
+
+def test_one_damaged_artifact_or_row_costs_the_export_no_other(study, tmp_path, capsys):
+    folder, uri = study
+    shutil.copytree(folder.parent, tmp_path / "copy")
+    uri = f"sqlite:///{tmp_path / 'copy/mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    runs = {run.data.tags[TRIAL_TAG]: run for run in client.search_runs(["1"])}
+    damaged = tmp_path / "00001.parquet"
+    damaged.write_bytes(b"PAR1 no more")
+    client.log_artifact(runs["00001"].info.run_id, str(damaged), "examples")
+    client.set_tag(runs["00002"].info.run_id, ROW_TAG, "{")
+    export(None, uri=uri, experiment="robust-study", out=tmp_path / "rows.parquet")
+    said = capsys.readouterr().err
+    assert f"left out the outcomes of trial 00001, run {runs['00001'].info.run_id}: its file is not a complete" in said
+    assert f"left out trial 00002, run {runs['00002'].info.run_id}" in said
+    assert read_results(tmp_path / "rows.parquet")["trial_id"].to_pylist() == ["00000", "00001"]
+    assert set(read_examples(tmp_path / "rows.examples.parquet")["trial_id"].to_pylist()) == {"00000"}
+
+
+def test_a_spreadsheet_runs_no_text_of_a_csv_and_its_numbers_stay_numbers(tmp_path):
+    table = as_table([row(0, method="=cmd|' /C calc'!A0", val_loss=-1.5, reason="@SUM(1)", status="failed")])
+    write_csv(tmp_path / "rows.csv", table)
+    (read,) = pd.read_csv(tmp_path / "rows.csv").to_dict("records")
+    assert read["method"] == "'=cmd|' /C calc'!A0"
+    assert read["reason"] == "'@SUM(1)"
+    assert read["val_loss"] == -1.5
+    (text,) = csv.DictReader(io.StringIO(csv_text(["name", "value"], [["-x", -2.0]])))
+    assert text == {"name": "'-x", "value": "-2.0"}
+    assert (inert("-1.5"), inert("trades"), inert("-inf")) == ("-1.5", "trades", "-inf")

@@ -6,12 +6,14 @@ import math
 import shutil
 import sqlite3
 import time
+from dataclasses import replace
 
 import pytest
 from helpers.studies.tracked import STUDY_ID, close, points, report, row, run_study, run_trial, runs, tracker, write
 
 from analysis.data.compaction import compact
 from analysis.data.results import read_examples
+from analysis.fronts.strong_attacks import StrongResult
 from study.tracking.row_mapping import ON_FRONT
 from study.tracking.spool import Spool
 from study.tracking.verify import missing
@@ -263,3 +265,23 @@ def test_a_test_value_measured_again_is_logged_only_if_it_changed(uri, folder):
         time.sleep(0.01)
     stored_runs, client = runs(uri)
     assert points(client, stored_runs["00000"], "test_robust_accuracy") == [(2, 0.4), (2, 0.3)]
+
+
+def test_what_strong_attacks_leave_stands_beside_the_searchs_value_and_doubts_are_a_tag(uri, folder):
+    fallen = StrongResult(images=100, searched=0.5, robust=0.4, attacks=("square",), flags=())
+    tracking = tracker(folder, uri)
+    tracking.start({}, {"study": "s"})
+    report(tracking, row(0))
+    tracking.trial_ended(write(folder, row(0)))
+    tracking.attacked({"00000": fallen})
+    assert close(tracking) is None
+    run = runs(uri)[0]["00000"]
+    assert run.data.metrics["val_robust_accuracy"] == row(0)["val_robust_accuracy"]
+    assert run.data.metrics["val_robust_accuracy_strong"] == 0.4
+    assert run.data.metrics["val_robust_accuracy_strong_fall"] == pytest.approx(0.1)
+    assert run.data.tags["doubts"] == "falls by 0.100"
+    tracking = tracker(folder, uri)
+    tracking.start({}, {"study": "s"})
+    tracking.attacked({"00000": replace(fallen, robust=0.5)})
+    assert close(tracking) is None
+    assert "doubts" not in runs(uri)[0]["00000"].data.tags

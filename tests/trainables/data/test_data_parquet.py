@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.networks.image_files import cyclic_labels, encode, parquet_table, random_images, write_parquet
 
-from trainables.data import DataError, DataNotFoundError, check_available, load_dataset
-from trainables.data.parquet import ParquetSet
+from trainables.data import DataError, DataNotFoundError, check_available, load_dataset, parquet
+from trainables.data.parquet import ParquetSet, read_images
 from trainables.spec import DatasetSpec
 
 
@@ -153,3 +153,39 @@ def test_a_folder_is_found_relative_to_the_working_folder_and_to_the_root(tmp_pa
 def test_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match=r"`dataset.name` must be .* existing folder, got ./nothing/here"):
         check_available(DatasetSpec(name="./nothing/here"))
+
+
+def test_a_format_that_is_handed_to_another_program_is_not_decoded(tmp_path: Path) -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EOF\n"
+    pq.write_table(parquet_table([postscript], cyclic_labels(1)), tmp_path / "pool.parquet")
+    with pytest.raises(DataError, match="image 0 of the split cannot be decoded: it is none of PNG, JPEG, WEBP"):
+        read_images([tmp_path / "pool.parquet"])
+
+
+def test_few_bytes_that_stand_for_many_pixels_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "pool.parquet"
+    content = encode(random_images(1, (1, 40, 50))[0])
+    pq.write_table(parquet_table([content] * 30, cyclic_labels(30)), file)
+    assert read_images([file]).shape == (30, 1, 40, 50)
+    for name, value, message in (
+        ("MOST_PIXELS", 1999, "an image may have 1,999 pixels at most, got 50x40"),
+        ("physical_memory", lambda: 100, "bytes in one part, more than fits in memory"),
+        ("physical_memory", lambda: 30 * 2000 - 1, "holds 30 images of 50x40 pixels, more than fits in memory"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(parquet, name, value)
+            with pytest.raises(DataError, match=message):
+                read_images([file])
+
+
+def test_a_small_file_that_repeats_a_large_image_is_read_a_few_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pool.parquet"
+    content = encode(random_images(1, (1, 40, 50))[0])
+    pq.write_table(parquet_table([content] * 30, cyclic_labels(30)), file, row_group_size=7)
+    part = max(pq.read_metadata(file).row_group(0).column(at).total_uncompressed_size for at in range(3))
+    monkeypatch.setattr(parquet, "MOST_BYTES", 3 * part)
+    with pq.ParquetFile(file) as opened:
+        assert parquet._rows_at_a_time(opened.metadata, file) == 3
+    assert read_images([file]).shape == (30, 1, 40, 50)

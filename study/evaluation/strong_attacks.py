@@ -1,0 +1,132 @@
+"""Strong attacks on the front's members, unasked, when a study ends: on validation, and never chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.fronts.front import front_of, spread_along
+from analysis.fronts.objectives import FRONT, values
+from analysis.fronts.strong_attacks import StrongResult, read_strong
+from study.config.schema import StudyConfig
+from study.console import notes
+from study.directory.rows import require_same_images
+from study.errors import short
+from study.evaluation.trial_weights import weights_of
+from study.search.trial_specs import spec_of
+from trainables.attacks import MissingExtraError, require_package
+
+if TYPE_CHECKING:
+    from study.evaluation.jobs import MeasurementJob
+
+MEMBERS = 20
+"""Most members that are attacked, spread along the front."""
+
+STEPS = 20
+"""Steps of the multi-targeted ascents."""
+
+AUTOATTACK_IMAGES = 30
+"""Images that AutoAttack runs on where its package is installed: it takes twenty times as long as the others."""
+
+
+def strong_attacks(images: int, /) -> dict[str, int]:
+    """Return the strong attacks that can run here, and on how many of so many images each does."""
+    attacks = {"multi_targeted": images, "square": images}
+    try:
+        require_package("autoattack")
+    except MissingExtraError:
+        return attacks
+    return attacks | {"autoattack": min(images, AUTOATTACK_IMAGES)}
+
+
+def strong_passes(steps: int, /, *, images: int, classes: int) -> int:
+    """Return how many images' gradients the strong attacks and all checks of one member take at most.
+
+    Three queries without a gradient count as one.
+
+    Args:
+        steps: Steps of the search's attack, over all restarts.
+        images: Images attacked.
+        classes: Of the data set.
+    """
+    per_image = {
+        "multi_targeted": STEPS * (classes - 1),
+        "square": 1000 // 3,
+        # 100 steps of APGD, of targeted APGD and of FAB (two gradients) on each of nine classes; 5,000 queries
+        "autoattack": 100 + 9 * 100 + 9 * 200 + 5000 // 3,
+    }
+    checked = 8 * steps * images
+    return checked + sum(per_image[attack] * count for attack, count in strong_attacks(images).items())
+
+
+def attack_members(
+    config: StudyConfig, study_dir: Path, table: Any, /, *, ended: Callable[[], bool] = bool
+) -> dict[str, StrongResult]:
+    """Attack the front's members by all that is affordable, and check the search's attack on them by all checks.
+
+    Each measurement is kept as soon as it is there, and not done again. What fails is told in a line and costs the
+    study nothing. On a cluster these are tasks with a trial's resources.
+
+    Args:
+        config: The study's config; `front.strong_images` of 0 attacks nothing.
+        study_dir: Its folder.
+        table: Its result rows.
+        ended: Asked between measurements; once it is true, the rest is left for the next `resume`.
+
+    Returns:
+        What is known of members under strong attacks, by trial id.
+    """
+    from study.evaluation.jobs import only_evaluation, run_jobs
+    from trainables.data import load_dataset
+
+    try:
+        front = front_of(table)
+        if not front.num_rows or not config.front.strong_images or not config.evaluation.epsilon:
+            return {}
+        members = front.take(list(spread_along(values(front, FRONT), cap=MEMBERS))).to_pylist()
+        jobs = [job for row in members for job in _jobs(config, study_dir, row)]
+        if not all(job.done for job in jobs):
+            some = f"{len(members)} of {front.num_rows}" if len(members) < front.num_rows else f"the {len(members)}"
+            notes().print(f"strong attacks on {some} member{'s' * (len(members) != 1)} of the front, on validation ...")
+            data = load_dataset(config.dataset).without_test()
+            require_same_images(members, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
+            with only_evaluation(study_dir):
+                problems = run_jobs(jobs, config=config, data=data, address=config.cluster.address, ended=ended)
+            for problem in problems:
+                notes().print(f"not attacked: {problem}")
+        return read_strong(study_dir, table)
+    except Exception as error:  # noqa: BLE001 - the results are on disk, so a failure here must not fail the study
+        notes().print(f"the front was not attacked: {short(error)}")
+        return {}
+
+
+def _jobs(config: StudyConfig, study_dir: Path, row: Mapping[str, Any]) -> list[MeasurementJob]:
+    """Return the search's own attack under all checks, and each strong attack."""
+    from study.evaluation.jobs import MeasurementJob
+    from trainables.evaluation.checkpoint import MeasurementSpec
+
+    evaluation, kind = config.evaluation, row["checkpoint_kind"]
+    images = min(row["examples"], config.front.strong_images)
+    own = MeasurementSpec(
+        checkpoint=weights_of(study_dir, config, row, kind),
+        trial=spec_of(config, study_dir, row),
+        attack=evaluation.attack,
+        norm=evaluation.norm,
+        epsilon=evaluation.epsilon,
+        steps=evaluation.steps,
+        restarts=evaluation.restarts,
+        examples=images,
+        checks="full",
+        lipschitz=replace(evaluation.lipschitz, examples=min(evaluation.lipschitz.examples, images)),
+        split="val",
+    )
+    strong = [
+        replace(own, attack=attack, steps=STEPS, restarts=1, examples=count, checks="cheap", lipschitz=None)
+        for attack, count in strong_attacks(images).items()
+    ]
+    return [
+        MeasurementJob(folder=study_dir, row=row, checkpoint=kind, chosen_by="front", spec=spec)
+        for spec in (own, *strong)
+    ]

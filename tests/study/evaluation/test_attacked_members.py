@@ -1,0 +1,141 @@
+"""Strong attacks on a front's members: networks that mask their gradients are found out, healthy ones pass silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.networks.masked import MASK
+from helpers.studies.tracked import row
+
+from analysis.data.results import read_evaluations, read_results, trial_file, write_rows
+from analysis.data.schema import RESULT
+from analysis.heldout.members import read_uses
+from study.config.schema import parse_config
+from study.evaluation import strong_attacks
+from study.evaluation.strong_attacks import attack_members, strong_passes
+from study.lifecycle.estimate import print_estimate
+from trainables.data import load_dataset
+from trainables.evaluation.trial import measure, measured_part
+from trainables.training.loop import Trainer
+
+FEW = {"examples": 4, "steps": 5}
+
+
+@pytest.fixture
+def attacked(tmp_path):
+    """Return a function that trains a network on the digits as a study of one trial, and attacks its front."""
+
+    token = MASK.set(False)
+
+    def run(model="mlp", *, method="natural", attack="reachable_targets", strong_images=200, **options):
+        config = parse_config(
+            {
+                "name": "s",
+                "dataset": {"name": "digits", "val_fraction": 0.25},
+                "model": {"name": model},
+                "training": {"epochs": 6, "batch_size": 64, "lr": 0.05},
+                "evaluation": {"epsilon": 0.1, "examples": 200, "every": 100, "attack": attack, "lipschitz": FEW},
+                "search": {"space": "core"},
+                "front": {"strong_images": strong_images},
+            }
+        )
+        radius = {"train_epsilon": 0.1} if method != "natural" else {}
+        spec = config.trial_spec({"method": method, **radius}, number=0)
+        data = load_dataset(spec.dataset)
+        trainer = Trainer(spec, data=data, device="cpu")
+        while not trainer.done:
+            trainer.run_epoch()
+        trainer.save_checkpoints(tmp_path / "checkpoints/00000")
+        MASK.set(True)
+        images, labels = measured_part(
+            data.val, 200, scale=data.scale, layout=torch.contiguous_format, device=trainer.device
+        )
+        measures = measure(trainer.model, images, labels, spec=spec, split="val")
+        own = {f"val_{name}": value for name, value in measures.summary().items()}
+        own |= {"study": "s", "trial_id": "00000", "number": 0, "checkpoint_path": str(tmp_path / "checkpoints/00000")}
+        own |= {"flags": []}  # as where the cheap checks see nothing
+        write_rows(trial_file(tmp_path, "00000"), [{**row(0), **trainer.outcome().row, **own}], RESULT, replace=True)
+        table = read_results(tmp_path)
+        return table.to_pylist()[0], attack_members(config, tmp_path, table, **options)
+
+    yield run
+    MASK.reset(token)
+
+
+@pytest.fixture
+def without_autoattack(monkeypatch):
+    monkeypatch.setattr(strong_attacks, "strong_attacks", lambda images: {"multi_targeted": images, "square": images})
+
+
+@pytest.mark.parametrize(
+    ("model", "attack"),
+    [
+        ("reversed_gradients", "reachable_targets"),
+        ("clamped_logits", "reachable_targets"),
+        ("leaky_quantisation", "pgd"),
+        ("shattered_gradients", "reachable_targets"),
+    ],
+)
+def test_a_network_that_masks_its_gradients_is_doubtful(attacked, without_autoattack, model, attack):
+    measured, found = attacked(f"helpers.networks.masked:{model}", attack=attack)
+    (strong,) = found.values()
+    assert strong.searched == pytest.approx(measured["val_robust_accuracy"])
+    assert strong.fall > 0.02
+    assert f"falls by {strong.fall:.3f}" in strong.doubts
+
+
+@pytest.mark.parametrize("method", ["natural", "adversarial_training"])
+def test_a_healthy_network_is_not_doubtful(attacked, method):
+    _, found = attacked(method=method)
+    (strong,) = found.values()
+    assert not strong.doubts
+    assert 0 <= strong.fall <= 0.02
+
+
+def test_the_measurements_are_on_validation_and_no_use_of_test(attacked, without_autoattack, tmp_path):
+    attacked(strong_images=40)
+    rows = read_evaluations(tmp_path, split="val").to_pylist()
+    assert [(one["attack"], one["examples"], one["checks"]) for one in rows] == [
+        ("multi_targeted", 40, "cheap"), ("reachable_targets", 40, "full"), ("square", 40, "cheap"),
+    ]  # fmt: skip
+    assert read_uses(tmp_path) == []
+
+
+def test_no_images_turn_the_attacks_off(attacked, tmp_path):
+    _, found = attacked(strong_images=0)
+    assert found == {}
+    assert read_evaluations(tmp_path, split="val").num_rows == 0
+
+
+def test_a_stopped_study_keeps_what_is_measured_and_a_resumed_one_measures_the_rest(
+    attacked, without_autoattack, tmp_path
+):
+    _, found = attacked(strong_images=40, ended=lambda: True)
+    assert found == {}
+    assert read_evaluations(tmp_path, split="val").num_rows == 1
+    _, found = attacked(strong_images=40)
+    assert found
+    assert read_evaluations(tmp_path, split="val").num_rows == 3
+
+
+def test_a_lost_checkpoint_is_a_line_and_costs_the_study_nothing(attacked, without_autoattack, tmp_path, capsys):
+    def lose():
+        (tmp_path / "checkpoints/00000/last.pt").unlink(missing_ok=True)
+        return False
+
+    _, found = attacked(strong_images=40, ended=lose)
+    assert found == {}
+    assert "not attacked: " in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_they_cost_at_most(capsys, monkeypatch):
+    config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core", "num_trials": 5}})
+    data = load_dataset(config.dataset)
+    monkeypatch.setattr("study.lifecycle.estimate._probe", lambda *_, **__: (1.0, 600.0, 1000))
+    print_estimate(config, Path("studies/s"), data=data)
+    assert (
+        "strong attacks on the front at the end: at most 10m00s a member, 5 members at most" in capsys.readouterr().out
+    )
+    assert strong_passes(10, images=200, classes=10) > 200 * 9 * strong_attacks.STEPS
