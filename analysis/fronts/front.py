@@ -248,6 +248,14 @@ def mixed_columns(table: Table, /) -> dict[str, list[Any]]:
     return {name: distinct for name, distinct in settings.items() if len(distinct) > 1}
 
 
+def mixed_line(table: Table, /) -> str | None:
+    """Return why the rows share no front, with the columns in which their measurements differ; None if they do."""
+    if _ALLOW_MIXED in (table.schema.metadata or {}):
+        return None
+    mixed = [f"{name} ({', '.join(map(str, distinct))})" for name, distinct in mixed_columns(table).items()]
+    return f"these results differ in {'; '.join(mixed)}, so they share no front" if mixed else None
+
+
 def require_like_for_like(table: Table, /) -> None:
     """Check that all rows measure the same thing: data, split, threat model and effort of the attacks.
 
@@ -255,14 +263,8 @@ def require_like_for_like(table: Table, /) -> None:
         MixedStudiesError: They differ, and the table is not from `with_mixed_allowed`; the message names the columns
             and their values.
     """
-    if _ALLOW_MIXED in (table.schema.metadata or {}):
-        return
-    mixed = [f"{name} ({', '.join(map(str, distinct))})" for name, distinct in mixed_columns(table).items()]
-    if mixed:
-        raise MixedStudiesError(
-            f"these results differ in {'; '.join(mixed)}, so they share no front; "
-            f"report them separately, or combine them with --allow-mixed"
-        )
+    if line := mixed_line(table):
+        raise MixedStudiesError(f"{line}; report them separately, or combine them with --allow-mixed")
 
 
 def with_mixed_allowed(table: Table, /) -> Table:

@@ -24,8 +24,8 @@ from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory import disk
-from study.directory.layout import CONFIG_FILE, free_folder
-from study.directory.rows import count_rows
+from study.directory.layout import CONFIG_FILE, free_folder, open_config
+from study.directory.rows import count_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
@@ -103,15 +103,17 @@ def check_config(start: Start, /) -> Iterator[Finding]:
         return
     from study.search.optuna_study import recorded_config
 
-    recorded = recorded_config(start.config, start.study_dir)
-    if recorded is not None:
-        where = str(start.study_dir / CONFIG_FILE)
-        check_unchanged(recorded, start.config, where=where, given=start.given)
+    # a lost storage knows nothing, and study.yaml is as it was before the command line's changes
+    recorded = recorded_config(start.config, start.study_dir) or open_config(start.study_dir).to_dict()
+    check_unchanged(recorded, start.config, where=str(start.study_dir / CONFIG_FILE), given=start.given)
     yield fine("config", HERE, f"{start.study_dir} holds the study, and its config still describes its trials")
 
 
 def check_data(start: Start, /) -> Iterator[Finding]:
-    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images."""
+    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images.
+
+    An existing study must find the images that its trials were run on.
+    """
     from trainables.data import load_dataset
     from trainables.data.unlabelled import check_images
 
@@ -121,6 +123,9 @@ def check_data(start: Start, /) -> Iterator[Finding]:
         for pool in pool_names:
             check_images(pool, root=config.dataset.root)
         data = load_dataset(config.dataset).without_test()
+    if not start.is_new:
+        rows = read_rows([start.study_dir]).select(["trial_id", "split_hash"]).to_pylist()
+        require_same_images(rows, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
     evaluation, largest = config.evaluation, math.sqrt(math.prod(data.image_shape))
     if evaluation.norm == "l2" and evaluation.epsilon > largest:
         raise UsageError(

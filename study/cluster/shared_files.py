@@ -12,8 +12,8 @@ from study.cluster.findings import HERE, Finding
 from study.cluster.resources import Node, largest_bundle, slots
 from study.config.paths import pools
 from study.config.schema import StudyConfig
+from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.disk import existing
-from study.directory.layout import checkpoint_root
 
 
 def checkpoint_location(config: StudyConfig, study_dir: Path, /) -> str:

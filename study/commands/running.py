@@ -105,6 +105,9 @@ def resume(
     address: Address = None,
     detach: Detach = False,
     allow_code: AllowCode = False,
+    move_storage: Annotated[
+        bool, typer.Option("--move-storage", help="Copy the search's trials to the storage.optuna given with --set.")
+    ] = False,
 ) -> None:
     """Resume an interrupted study, or add trials to it.
 
@@ -113,7 +116,14 @@ def resume(
     """
     from study.lifecycle.launch import resume as go_on
 
-    go_on(study_dir, add_trials=add_trials or 0, assignments=assignments or [], address=address, detached=detach)
+    go_on(
+        study_dir,
+        add_trials=add_trials or 0,
+        assignments=assignments or [],
+        address=address,
+        detached=detach,
+        move_storage=move_storage,
+    )
 
 
 @app.command()

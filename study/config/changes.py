@@ -20,6 +20,7 @@ HARMLESS = (
     "storage.checkpoint_minutes",
     "storage.checkpoints",
     "storage.keep",
+    "storage.optuna",
     "tracking",
 )
 """Keys, and sections of keys, that set how much is run and where, not what is measured or proposed."""

@@ -157,9 +157,9 @@ class ClusterConfig(_Section):
 class StorageConfig(_Section):
     """Where Optuna's trials and the checkpoints are written, how often, and which checkpoints are kept.
 
-    Null is the study's folder. `checkpoints` is a path or an s3:// or gs:// URL; they are written after every epoch,
-    and within an epoch every `checkpoint_minutes`. `keep` is `contenders` (trials that did not fail and are not beaten
-    by more than 0.05 in every objective), `front` or `all`.
+    Null is the study's folder. `checkpoints` is a path or an s3:// or gs:// URL, in which each study has a folder of
+    its own; they are written after every epoch, and within an epoch every `checkpoint_minutes`. `keep` is `contenders`
+    (trials that did not fail and are not beaten by more than 0.05 in every objective), `front` or `all`.
     """
 
     checkpoints: str | None = None

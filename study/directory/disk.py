@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.config.schema import StudyConfig
-from study.directory.layout import checkpoint_root
+from study.directory.checkpoint_folder import checkpoint_root
 from study.errors import UsageError
 
 KEPT_SHARE, KEPT_AT_LEAST = 0.1, 20

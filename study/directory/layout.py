@@ -7,8 +7,8 @@ from pathlib import Path
 from study.config.loading import read_yaml, write_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.config.trust import named_by
+from study.directory.checkpoint_folder import new_owner, write_owner
 from study.errors import UsageError
-from trainables.checkpoints.files import is_url
 from trainables.settings import with_former_values
 
 CONFIG_FILE = "study.yaml"
@@ -17,7 +17,7 @@ TRACKING_FOLDER = "tracking"
 
 
 def create(config: StudyConfig, out: Path, /) -> Path:
-    """Create the folder of a new study and write its resolved config there.
+    """Create the folder of a new study, and write its record of itself and its resolved config there.
 
     Raises:
         UsageError: The folder exists already.
@@ -25,6 +25,7 @@ def create(config: StudyConfig, out: Path, /) -> Path:
     folder = free_folder(config, out)
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(folder / CONFIG_FILE, config.to_dict())
+    write_owner(folder, new_owner(config.name))
     return folder
 
 
@@ -59,12 +60,6 @@ def open_config(study_dir: Path, /) -> StudyConfig:
         raise UsageError(f"{study_dir} is not a study folder: it has no {CONFIG_FILE}")
     named_by(study_dir)
     return parse_config(with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig))
-
-
-def checkpoint_root(config: StudyConfig, study_dir: Path, /) -> Path | str:
-    """Return the parent of the trials' checkpoint folders: a path, or an object store's URL."""
-    root = config.storage.checkpoints or study_dir / "checkpoints"
-    return root if is_url(root) else Path(root).expanduser().resolve()
 
 
 def member_folder(study_dir: Path, trial_id: str, /) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -26,6 +28,8 @@ LOG_FILE = "driver.log"
 BEAT_SECONDS = 15.0
 # A driver on another host counts as dead after this long without a beat, since not every file system shares locks.
 SILENT_SECONDS = 120.0
+# Its study is not taken over before it was watched for this long, even if by the clocks it is silent for longer.
+WATCH_SECONDS = 3 * BEAT_SECONDS
 _POLL_SECONDS = 1.0
 
 
@@ -56,37 +60,68 @@ class Driver:
 
 def running_driver(study_dir: Path, /) -> Driver | None:
     """Return the driver of a study, None when there is none or only the record of a dead one."""
-    path = study_dir / RECORD_FILE
-    try:
-        driver = Driver(**json.loads(path.read_text(encoding="utf-8")))
-        silent = time.time() - path.stat().st_mtime
-    except (OSError, ValueError, TypeError):
+    driver = _recorded(study_dir)
+    if driver is None:
         return None
-    alive = process_start(driver.pid) == driver.begun if driver.here else silent < SILENT_SECONDS
+    alive = process_start(driver.pid) == driver.begun if driver.here else _silence(study_dir) < SILENT_SECONDS
     return driver if alive else None
 
 
 def living_driver(study_dir: Path, /) -> Driver | None:
-    """Return the driver of a study as `running_driver` does, but wait for the next beat of one on another host.
+    """Return the driver of a study as `running_driver` does, but watch for the next beat of one on another host.
 
-    Its machine may be gone, such as a replaced pod or a spot instance. The wait ends at the next beat, or when the
-    driver has been silent for so long that it counts as dead.
+    Its machine may be gone, such as a replaced pod or a spot instance, and the two clocks may differ. The watch ends at
+    the next beat, or when the driver has been silent for so long that it counts as dead; its record is removed then.
     """
-    driver, seen = running_driver(study_dir), last_beat(study_dir)
+    driver, seen = _recorded(study_dir), last_beat(study_dir)
     if driver is None or driver.here:
-        return driver
-    notes().print(f"waiting up to {SILENT_SECONDS:.0f} s to see whether {driver} is still alive: {_heard(study_dir)}")
-    while (driver := running_driver(study_dir)) is not None and last_beat(study_dir) == seen:
+        return running_driver(study_dir)
+    wait = min(max(SILENT_SECONDS - _silence(study_dir), WATCH_SECONDS), SILENT_SECONDS)
+    notes().print(f"waiting up to {wait:.0f} s to see whether {driver} is still alive: {_heard(study_dir)}")
+    end = time.monotonic() + wait
+    while time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
-    return driver
+        if last_beat(study_dir) != seen:
+            driver = _recorded(study_dir)
+            return running_driver(study_dir) if driver is not None and driver.here else driver
+    (study_dir / RECORD_FILE).unlink(missing_ok=True)
+    return None
 
 
 def last_beat(study_dir: Path, /) -> float | None:
     """Return the time of the last beat of a study's driver, in seconds since the epoch; None without a record."""
     try:
-        return (study_dir / RECORD_FILE).stat().st_mtime
+        # opened, because only then a network file system asks its server
+        with (study_dir / RECORD_FILE).open("rb") as record:
+            return os.fstat(record.fileno()).st_mtime
     except OSError:
         return None
+
+
+def _recorded(study_dir: Path) -> Driver | None:
+    try:
+        return Driver(**json.loads((study_dir / RECORD_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _silence(study_dir: Path) -> float:
+    """Return the seconds since the last beat by the clock that stamped it; endless without a record."""
+    beat = last_beat(study_dir)
+    return math.inf if beat is None else _clock(study_dir) - beat
+
+
+def _clock(study_dir: Path) -> float:
+    """Return the time by the clock of a folder's file system: this machine's may differ from the driver's."""
+    probe = study_dir / f".clock-{uuid.uuid4().hex[:8]}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()  # the folder may only be read
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def remote_driver_hint(study_dir: Path, driver: Driver, /) -> str:
@@ -99,18 +134,18 @@ def remote_driver_hint(study_dir: Path, driver: Driver, /) -> str:
 
 
 def _heard(study_dir: Path) -> str:
-    beat = last_beat(study_dir)
-    return "its record was deleted" if beat is None else f"last heard from {time.time() - beat:.0f} s ago"
+    silence = _silence(study_dir)
+    return f"last heard from {silence:.0f} s ago" if math.isfinite(silence) else "its record was deleted"
 
 
 @contextmanager
 def only_driver(study_dir: Path, /) -> Iterator[None]:
-    """Hold the study's driver lock for the length of the block.
+    """Hold the study's driver lock for the length of the block; see `living_driver` for a driver on another host.
 
     Raises:
         UsageError: Another process holds it.
     """
-    other = running_driver(study_dir)
+    other = living_driver(study_dir)
     if other is not None and other.pid != os.getpid():
         raise refusal(study_dir, other)
     lock = FileLock(study_dir / LOCK_FILE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,26 @@ def read_rows(sources: Sequence[Path], /, *, skip_damaged: bool | None = None) -
         skippable = skip_damaged is False and "Parquet file" in str(error)
         hint = "; --skip-damaged reads the rest" if skippable else ""
         raise UsageError(f"{error}{hint}") from error
+
+
+def require_same_images(study_rows: Iterable[Mapping[str, Any]], split_hash: str, /, *, name: str, remedy: str) -> None:
+    """Check that trials were run on the data set that is loaded now.
+
+    Args:
+        study_rows: Their result rows, or the columns `trial_id` and `split_hash` of them.
+        split_hash: Digest of the data set that is loaded.
+        name: Its name, for messages.
+        remedy: How the user names another folder of the data set.
+
+    Raises:
+        UsageError: A row has another digest.
+    """
+    for row in study_rows:
+        if row["split_hash"] not in (None, split_hash):
+            raise UsageError(
+                f"data set {name} holds other images than when trial {row['trial_id']} was run (split hash "
+                f"{split_hash} here, {row['split_hash']} then): name the folder of the same files by {remedy}"
+            )
 
 
 def reference_of(sources: Sequence[Path], /) -> dict[str, float]:

@@ -124,18 +124,16 @@ class TrialCallback(tune.Callback):
         else:
             self._progress.print(f"trial {name} is retried from its last checkpoint after: {reason}")
 
-    def before_tell(self, tune_id: str, *, error: bool) -> Mapping[str, Any] | None:
+    def before_tell(self, tune_id: str, *, error: bool) -> Mapping[str, Any]:
         """Make the row of an ending trial durable before Optuna is told of the end, and return it.
 
         Raises:
-            StillOpenError: The worker died with the trial's results, so that there is no row, or Tune reports its
-                death twice.
+            StillOpenError: There is no row: the worker died with the trial's results or before its first step, or Tune
+                reports its death twice.
         """
-        if tune_id in self._unreachable:
-            raise StillOpenError
         trial = self._open.get(tune_id)
-        if trial is None:
-            return None
+        if trial is None or tune_id in self._unreachable:
+            raise StillOpenError
         if not self._result_writer.has(trial.config["trial_id"]):
             if error:
                 self._reopen(trial)
@@ -144,7 +142,7 @@ class TrialCallback(tune.Callback):
                 self._close(trial, "stopped_early", reason=self._stop_reason(tune_id))
                 if tune_id in self._unreachable:
                     raise StillOpenError
-        return self._result_writer.rows.get(trial.config["number"])
+        return self._result_writer.rows[trial.config["number"]]
 
     def _reopen(self, trial: Any) -> None:
         """Raise `StillOpenError` for a trial with attempts left that Tune ends right after requeueing it.

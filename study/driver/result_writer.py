@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.data.results import example_columns, read_results, trial_file, write_columns, write_rows
+from analysis.data.results import (
+    ExistingRowsError,
+    example_columns,
+    read_results,
+    trial_file,
+    write_columns,
+    write_rows,
+)
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT
 from analysis.fronts.front import hypervolume, non_dominated, reference_point
 from analysis.fronts.objectives import FRONT, constraints_text, directions, is_feasible, values
@@ -34,8 +41,8 @@ class ResultWriter:
         reference: Reference values of the hypervolume that the config fixes, by objective.
 
     Attributes:
-        rows: Part of each result row by trial number: status, reason, flags and validation values. The driver of a
-            study of many trials keeps no more of them in memory.
+        rows: Part of each result row by trial number: status, reason, flags, the data's digest, the code's revision
+            and validation values. The driver of a study of many trials keeps no more of them in memory.
     """
 
     def __init__(
@@ -129,9 +136,13 @@ class ResultWriter:
 
         Returns:
             The result row. It is written last: where it exists, the trial's other files do too.
+
+        Raises:
+            ExistingRowsError: The trial has a row; its files are unchanged.
         """
         identity = self._identity(config)
         trial = identity["trial_id"]
+        self._require_new(trial)
         row = identity | outcome.row
         row |= {
             "status": status,
@@ -167,6 +178,7 @@ class ResultWriter:
     ) -> dict[str, Any]:
         """Write the row of a trial that ended without an outcome, and its traceback beside the results."""
         row = self.spec_columns_of(config)
+        self._require_new(row["trial_id"])
         row |= {"status": "failed", "reason": reason, "flags": [], "epochs": 0, "mlflow_run_id": run_id}
         row |= {"code_revision": code_revision(), "attempts": attempts}
         if traceback:
@@ -174,6 +186,11 @@ class ResultWriter:
             path.parent.mkdir(exist_ok=True)
             write_text(path, traceback)
         return self._write(row)
+
+    def _require_new(self, trial: str) -> None:
+        """Check, before any file of a trial is written, that it has no row."""
+        if self.has(trial) or trial_file(self._dir, trial).exists():
+            raise ExistingRowsError(f"trial {trial} has a row in {self._dir / RESULT.folder}; it was not changed")
 
     def _write(self, row: dict[str, Any]) -> dict[str, Any]:
         row = self._params | row
@@ -197,4 +214,4 @@ class ResultWriter:
             self._front = [candidate for candidate, is_on in zip(candidates, on_front, strict=True) if is_on]
 
 
-_KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints")
+_KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints", "split_hash", "code_revision")

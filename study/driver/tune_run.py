@@ -22,8 +22,9 @@ from study.cluster.resources import slots  # noqa: E402
 from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
-from study.directory.layout import checkpoint_root  # noqa: E402
+from study.directory.checkpoint_folder import checkpoint_root, claim, owner_of  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
+from study.directory.rows import require_same_images  # noqa: E402
 from study.directory.seed_plan import read_plan  # noqa: E402
 from study.driver.callbacks import HeartbeatCallback, TrialCallback  # noqa: E402
 from study.driver.checkpoint_retention import CheckpointRetention, Deletions, delete  # noqa: E402
@@ -34,19 +35,24 @@ from study.driver.signals import StopSignals  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.search.optuna_study import (  # noqa: E402
     CONFIG_ATTRIBUTE,
+    SPLIT_ATTRIBUTE,
     enqueue,
     fail_surplus,
     open_search,
     trial_id,
     unfinished,
 )
+from study.search.restored_trials import restore  # noqa: E402
 from study.search.searcher import StudySearcher  # noqa: E402
+from study.search.storage import restoring  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
+from study.search.trial_specs import specs_of, unrecorded_trials  # noqa: E402
 from study.tracking.study_metadata import dataset_event, study_params, study_tags  # noqa: E402
-from study.tracking.tracker import Tracker, open_tracker  # noqa: E402
+from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join, write_text  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.runtime import code_revision  # noqa: E402
 from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
 
 
@@ -85,6 +91,7 @@ def run_study(
 
     Raises:
         RunFailedError: Ray or a full disk failed the driver itself; rows written before are complete.
+        UsageError: The data set holds other images than when the study's trials were run.
     """
     run = _Run(config, study_dir, interrupts or StopSignals())
     done, pending = len(run.result_writer.rows), len(run.pending)
@@ -96,6 +103,9 @@ def run_study(
         retry = min(missing, pending)
         counts = f"{done} trials finished ({run.result_writer.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
+    earlier = {row["code_revision"] for row in run.result_writer.rows.values()} - {None, code_revision()}
+    if earlier:
+        notes().print(f"the code is at revision {code_revision()}; earlier trials ran at {', '.join(sorted(earlier))}")
     try:
         run.run(missing, data=data, trainable=trainable)
     except UsageError:
@@ -108,13 +118,19 @@ def run_study(
 def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
     """Record the study's id and config in the Optuna study, and open the tracker."""
     if "study_id" not in study.user_attrs:
-        study.set_user_attr("study_id", uuid.uuid4().hex)
+        study.set_user_attr("study_id", _study_id(study_dir))
     if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
         study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
     tracker = open_tracker(config, study_dir, study_id=study.user_attrs["study_id"])
     tracker.start(params=study_params(config), tags=study_tags(config))
     tracker.settle(result_writer.read())
     return tracker
+
+
+def _study_id(study_dir: Path) -> str:
+    """Return the id of a study that its Optuna study does not have: as tracked before, or its own, or a new one."""
+    own = None if read_plan(study_dir) is not None else owner_of(study_dir)
+    return known_study_id(study_dir) or (uuid.uuid4().hex if own is None else own.id)
 
 
 class _Run:
@@ -127,12 +143,22 @@ class _Run:
             study_dir, study=config.name, methods=search.methods, constraints=search.constraints, reference=reference
         )
         self.study = open_search(config, study_dir)
-        self.pending = unfinished(self.study, self.result_writer.rows, search)
         self.plan = read_plan(study_dir)
-        for line in enqueue(self.study, config, plan=self.plan):
+        lines = restore(self.study, config, self._recorded(), plan=self.plan, remedy=restoring(config, study_dir))
+        self.pending = unfinished(self.study, self.result_writer.rows, search)
+        for line in (*lines, *enqueue(self.study, config, plan=self.plan)):
             notes().print(line)
         self.budget = TimeBudget(self.study, limit=search.time_limit)
         self.tracker = _open_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        """Return the study's rows, and what its checkpoints hold of trials that only they know."""
+        rows = self.result_writer.read()
+        if self.plan is not None or owner_of(self.study_dir) is None or len(rows) >= self.config.num_trials:
+            return rows
+        numbers = {*self.result_writer.rows, *range(len(self.study.get_trials(deepcopy=False)))}
+        root = checkpoint_root(self.config, self.study_dir)
+        return rows + unrecorded_trials(self.config, self.study_dir, root, recorded=numbers)
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, result_writer, interrupts = self.config, self.result_writer, self.interrupts
@@ -142,9 +168,16 @@ class _Run:
             failed=result_writer.failed,
             front_size=len(result_writer.front),
         )
-        with progress, Deletions(checkpoint_root(config, self.study_dir)) as deletions, ray_session(config):
+        data = data or load_dataset(config.dataset).without_test()
+        self._require_same_images(data)
+        self.checkpoints = claim(
+            config,
+            self.study_dir,
+            study_id=self.study.user_attrs["study_id"],
+            specs=lambda: specs_of(config, self.study_dir, self.study),
+        )
+        with progress, Deletions(self.checkpoints) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
-            data = data or load_dataset(config.dataset).without_test()
             self.tracker.dataset(**dataset_event(data))
             scheduler = resumed_scheduler(config, self.study_dir, result_writer.read())
             final_saves = FinalSaves(interrupts, print_line=progress.print)
@@ -171,7 +204,7 @@ class _Run:
                 beat=lambda: beat(self.study_dir),
                 room=(lambda: slots(resources, nodes())) if fixed is None else None,
             )
-            shared = None if config.cluster.address is None else checkpoint_root(config, self.study_dir)
+            shared = None if config.cluster.address is None else self.checkpoints
             fitted = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([resources])
             )
@@ -179,6 +212,14 @@ class _Run:
                 _fit(fitted, limiter, scheduler, [trial_callback, heartbeat], num_trials=missing, shared=shared)
             finally:
                 final_saves.close()
+
+    def _require_same_images(self, data: ImageData) -> None:
+        """Check that the data set is that of the study's trials, also of trials that have no row yet."""
+        started = {"trial_id": trial_id(0), "split_hash": self.study.user_attrs.get(SPLIT_ATTRIBUTE)}
+        rows = [started, *self.result_writer.rows.values()]
+        require_same_images(rows, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
+        if started["split_hash"] is None:
+            self.study.set_user_attr(SPLIT_ATTRIBUTE, data.split_hash)
 
     def _searcher(self, trial_callback: TrialCallback) -> StudySearcher:
         return StudySearcher(
@@ -201,7 +242,7 @@ class _Run:
             spec = self.config.trial_spec(proposal, number=number).to_dict()
             tree = {"trial_id": trial_id(number), "number": number, "proposal": kind, "spec": spec}
         return tree | {
-            "checkpoint_dir": str(join(checkpoint_root(self.config, self.study_dir), tree["trial_id"])),
+            "checkpoint_dir": str(join(self.checkpoints, tree["trial_id"])),
             "checkpoint_minutes": self.config.storage.checkpoint_minutes,
         }
 

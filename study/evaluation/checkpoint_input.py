@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from study.console import notes
-from study.directory.layout import checkpoint_root, open_config
+from study.directory.checkpoint_folder import checkpoint_root
+from study.directory.layout import open_config
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, short, usage_errors
 from trainables.checkpoints.files import is_url

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.heldout.members import CONFIRM_FOLDER as FOLDER
 from study.config.early_stopping import SchedulerConfig
@@ -20,6 +21,9 @@ from study.errors import UsageError, usage_errors
 from study.evaluation.selection import chosen_members
 from study.evaluation.study_trials import EvaluationRequest, data_with_test, job_of, print_as_json
 from trainables.seeding import derive
+
+if TYPE_CHECKING:
+    from trainables.data.base import ImageData
 
 
 def confirm(study_dir: Path, request: EvaluationRequest, /, *, seeds: int, as_json: bool) -> None:
@@ -44,15 +48,17 @@ def confirm(study_dir: Path, request: EvaluationRequest, /, *, seeds: int, as_js
     members = chosen_members(study_dir, read_rows([study_dir]), most=request.most)
     folder = study_dir / FOLDER
     folder.mkdir(exist_ok=True)
+    data = data_with_test(config, members, data_root=request.data_root)
     with only_driver(folder):
         before = read_plan(folder) or Plan((), known_study_id(study_dir))
         plan = extend_plan(before, config, study_dir, members, seeds=seeds)
         if len(plan) > len(before):
             plan.write(folder)  # before anything is trained
+        _claim(config, study_dir)
         own = confirm_config(config, plan, request)
         write_yaml(folder / CONFIG_FILE, own.to_dict())
-        _train(own, folder)
-    problems = _measure(study_dir, config, own, members, request)
+        _train(own, folder, data=data.without_test())
+    problems = _measure(study_dir, config, own, members, request, data=data)
     show(study_dir, [row["trial_id"] for row in members], problems=problems, as_json=as_json)
     if problems:
         raise SystemExit(1)
@@ -130,7 +136,19 @@ def _replica(config: StudyConfig, search: Any, row: Mapping[str, Any], *, repeat
     )
 
 
-def _train(config: StudyConfig, folder: Path) -> None:
+def _claim(config: StudyConfig, study_dir: Path) -> None:
+    """Make sure that the new seeds' checkpoints go to a folder of their study's own; see `claim`."""
+    from study.directory.checkpoint_folder import claim
+    from study.search.optuna_study import open_search
+    from study.search.trial_specs import specs_of
+
+    if config.storage.checkpoints is not None:
+        search = open_search(config, study_dir)
+        study_id = search.user_attrs.get("study_id") or uuid.uuid4().hex
+        claim(config, study_dir, study_id=study_id, specs=lambda: specs_of(config, study_dir, search))
+
+
+def _train(config: StudyConfig, folder: Path, *, data: ImageData) -> None:
     """Train the seeds that are missing, as trials of a study of its own; exit if the run failed or was stopped."""
     from study.cluster.preflight import Start, check_machines, require
     from study.cluster.ray_settings import listen_locally
@@ -148,7 +166,7 @@ def _train(config: StudyConfig, folder: Path) -> None:
             require(Start(config, folder, is_new=False), [check_machines])
         failed = False
         try:
-            tracker = run_study(config, folder, interrupts=interrupts)
+            tracker = run_study(config, folder, data=data, interrupts=interrupts)
         except RunFailedError as error:
             notes().print(f"the run failed: {error}")
             tracker, failed = error.tracker, True
@@ -172,13 +190,14 @@ def _measure(
     own: StudyConfig,
     members: Sequence[dict[str, Any]],
     request: EvaluationRequest,
+    *,
+    data: ImageData,
 ) -> list[str]:
     """Measure the members' own checkpoints and the new seeds' on test; return a line for each that failed."""
     from study.evaluation.jobs import check_weights, only_evaluation, run_jobs
     from study.tracking.post_run import track_tested
 
     folder = study_dir / FOLDER
-    data = data_with_test(own, members)
     size = len(data.test or ())
     examples = min(size, request.limit or config.evaluation.examples)
     measured = evaluation_rows(study_dir)

@@ -51,6 +51,7 @@ class MeasurementJob:
     def key(self) -> str:
         """What names the measurement's files: the trial, and a digest of everything that the result depends on."""
         tree = asdict(self.spec) | {"checkpoint": self.checkpoint}
+        tree["seed"] = tree.pop("trial")["seed"]
         digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
         return f"{self.row['trial_id']}-{self.checkpoint}-{digest[:_KEY_LENGTH]}"
 

@@ -12,7 +12,10 @@ from analysis.fronts.objectives import FRONT, values
 from analysis.fronts.strong_attacks import StrongResult, read_strong
 from study.config.schema import StudyConfig
 from study.console import notes
+from study.directory.rows import require_same_images
 from study.errors import short
+from study.evaluation.trial_weights import weights_of
+from study.search.trial_specs import spec_of
 from trainables.attacks import MissingExtraError, require_package
 
 if TYPE_CHECKING:
@@ -88,6 +91,7 @@ def attack_members(
             some = f"{len(members)} of {front.num_rows}" if len(members) < front.num_rows else f"the {len(members)}"
             notes().print(f"strong attacks on {some} member{'s' * (len(members) != 1)} of the front, on validation ...")
             data = load_dataset(config.dataset).without_test()
+            require_same_images(members, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
             with only_evaluation(study_dir):
                 problems = run_jobs(jobs, config=config, data=data, address=config.cluster.address, ended=ended)
             for problem in problems:
@@ -101,14 +105,13 @@ def attack_members(
 def _jobs(config: StudyConfig, study_dir: Path, row: Mapping[str, Any]) -> list[MeasurementJob]:
     """Return the search's own attack under all checks, and each strong attack."""
     from study.evaluation.jobs import MeasurementJob
-    from study.evaluation.study_trials import weights_file
     from trainables.evaluation.checkpoint import MeasurementSpec
 
     evaluation, kind = config.evaluation, row["checkpoint_kind"]
     images = min(row["examples"], config.front.strong_images)
     own = MeasurementSpec(
-        checkpoint=weights_file(study_dir, config, row, kind),
-        seed=row["seed"],
+        checkpoint=weights_of(study_dir, config, row, kind),
+        trial=spec_of(config, study_dir, row),
         attack=evaluation.attack,
         norm=evaluation.norm,
         epsilon=evaluation.epsilon,

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from analysis.heldout.measurements import uses_lines, uses_of_test
 from study.config.schema import StudyConfig
 from study.console import StageProgress, notes, results
 from study.directory.layout import open_config
-from study.directory.rows import evaluation_rows, read_rows
+from study.directory.rows import evaluation_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
 from study.evaluation.bounds import bounds_table, certificates, certified_trials
 from study.evaluation.checkpoint_input import check_radius
 from study.evaluation.selection import chosen_members, named_trials
+from study.evaluation.trial_weights import Weights, weights_of
+from study.search.trial_specs import spec_of
 
 if TYPE_CHECKING:
     from study.evaluation.jobs import MeasurementJob
     from trainables.certified.certificate import Certificate
     from trainables.data.base import ImageData
     from trainables.spec import Norm
-
-Weights = Literal["last", "best"]
 
 SINGLE_STEP = "fgsm"
 """Takes one step from the image, also where more steps and restarts are asked for."""
@@ -122,12 +122,7 @@ def data_with_test(
         data = load_dataset(dataset)
     if data.test is None or not len(data.test):
         raise UsageError(f"data set {data.name} has no test split to measure on")
-    for row in rows:
-        if row["split_hash"] not in (None, data.split_hash):
-            raise UsageError(
-                f"data set {data.name} holds other images than when trial {row['trial_id']} was run (split hash "
-                f"{data.split_hash} here, {row['split_hash']} then): name the folder of the same files by --data-root"
-            )
+    require_same_images(rows, data.split_hash, name=data.name, remedy="--data-root")
     return data
 
 
@@ -194,8 +189,8 @@ def job_of(
     examples = min(size, request.limit or evaluation.examples)
     lipschitz = evaluation.lipschitz
     spec = MeasurementSpec(
-        checkpoint=weights_file(study_dir, config, row, request.checkpoint),
-        seed=row["seed"],
+        checkpoint=weights_of(study_dir, config, row, request.checkpoint),
+        trial=spec_of(config, study_dir, row),
         attack=attack,
         norm=request.norm or evaluation.norm,
         epsilon=evaluation.epsilon if request.epsilon is None else request.epsilon,
@@ -206,20 +201,6 @@ def job_of(
         lipschitz=replace(lipschitz, examples=min(lipschitz.examples, examples)) if own else None,
     )
     return MeasurementJob(folder=study_dir, row=row, checkpoint=request.checkpoint, chosen_by=chosen_by, spec=spec)
-
-
-def weights_file(study_dir: Path, config: StudyConfig, row: Mapping[str, Any], checkpoint: Weights) -> str:
-    """Return the file of a trial's weights: where its row says, or where they would lie if the folder was moved."""
-    from study.directory.layout import checkpoint_root
-    from trainables.checkpoints.files import exists, join
-    from trainables.training.loop import BEST, LAST
-
-    name = {"last": LAST, "best": BEST}[checkpoint]
-    noted = None if row["checkpoint_path"] is None else join(row["checkpoint_path"], name)
-    if noted is not None and exists(noted):
-        return str(noted)
-    here = join(checkpoint_root(config, study_dir), row["trial_id"], name)
-    return str(here if noted is None or exists(here) else noted)
 
 
 def _write_examples(

@@ -14,8 +14,8 @@ from torch import nn
 from study.cluster.gpu_memory import first_images
 from study.config.schema import StudyConfig
 from study.console import duration, notes, results
+from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.disk import disk_need, size_text
-from study.directory.layout import checkpoint_root
 from study.evaluation.strong_attacks import MEMBERS, strong_passes
 from trainables.data.base import ImageData
 from trainables.spec import TrialSpec

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.fronts.front import mixed_line
 from analysis.tables.front_table import front_table
 from study.config.schema import StudyConfig
 from study.console import notes, results
@@ -48,7 +49,7 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped
     timeout = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
     problem = tracker.close(status, reason=reason, timeout=timeout)
     if table.num_rows:
-        console.print(front_table(table, strong=strong))
+        console.print(mixed_line(table) or front_table(table, strong=strong))
     if written:
         console.print(f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}")
     if (study_dir / REPORT_FILE).exists():

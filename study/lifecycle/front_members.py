@@ -17,7 +17,9 @@ from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory.layout import member_folder
 from study.errors import short
+from study.evaluation.trial_weights import weights_of
 from study.reports.radius_curves import CURVE, write_curve
+from study.search.trial_specs import spec_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,7 +62,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
 
                     console.print(f"drawing and saving {len(members)} members of the front for MLflow ...")
                     data = load_dataset(config.dataset).without_test()
-                _write_member(row, folder, study_dir=study_dir, data=data)
+                _write_member(config, row, folder, study_dir=study_dir, data=data)
         except Exception as error:  # noqa: BLE001 - the results are on disk, so a failure here must not fail the study
             console.print(f"trial {row['trial_id']} is on the front, but MLflow gets no model of it: {short(error)}")
             continue
@@ -69,27 +71,19 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
         tracker.model(row["trial_id"], folder / "model")
 
 
-def _write_member(row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData) -> None:
+def _write_member(
+    config: StudyConfig, row: Mapping[str, Any], folder: Path, *, study_dir: Path, data: ImageData
+) -> None:
     import torch
 
     from analysis.plots.networks.member import accuracy_against_epsilon, best_against_last, save
     from study.tracking.artifacts import save_model
-    from trainables.checkpoints.files import join
-    from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
+    from trainables.checkpoints.weights import write_arrays
+    from trainables.evaluation.checkpoint import load_trial
     from trainables.evaluation.trial import measured_part
-    from trainables.models.network import network
-    from trainables.settings import with_former_values
-    from trainables.spec import TrialSpec
-    from trainables.training.loop import LAST
 
-    checkpoint = join(row["checkpoint_path"], LAST)
-    state, tree = read_weights(checkpoint)
-    if tree is None:
-        raise ValueError(f"{checkpoint} has no spec")
-    spec = TrialSpec.from_dict(with_former_values(tree, TrialSpec))
-    model, layout = network(spec, data, device=torch.device("cpu"))
-    load_weights(model, state, source=checkpoint)
-    model.eval()
+    checkpoint = weights_of(study_dir, config, row, "last")
+    model, layout = load_trial(checkpoint, spec_of(config, study_dir, row), data, device=torch.device("cpu"))
     images, labels = measured_part(data.val, CURVE_IMAGES, scale=data.scale, layout=layout, device=torch.device("cpu"))
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

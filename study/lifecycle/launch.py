@@ -23,6 +23,7 @@ from study.driver.signals import StopSignals
 from study.errors import UsageError
 from study.lifecycle.background import detach
 from study.search.optuna_study import out_of_time
+from study.search.storage import move_trials
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -70,6 +71,7 @@ def resume(
     assignments: Sequence[str] = (),
     address: str | None = None,
     detached: bool = False,
+    move_storage: bool = False,
 ) -> None:
     """Finish an interrupted study, or show a complete one again.
 
@@ -79,10 +81,11 @@ def resume(
         assignments: `key=value` replacements of keys that leave its trials comparable.
         address: Replaces `cluster.address`.
         detached: Run the study in the background, and return once its driver has started.
+        move_storage: Copy Optuna's trials to the `storage.optuna` that `assignments` name.
 
     Raises:
         UsageError: There is no study in the folder, a change of its config would make its trials incomparable, its
-            data set is missing, or another driver runs it.
+            data set is missing, its storage changes without `move_storage`, or another driver runs it.
     """
     stored = open_config(study_dir)
     if read_plan(study_dir) is not None:
@@ -97,6 +100,7 @@ def resume(
     if add_trials:
         more = {"num_trials": config.search.num_trials + add_trials}
         config = config.model_copy(update={"search": config.search.model_copy(update=more)})
+    stored = _with_storage(stored, config, study_dir, move=move_storage)
     given = [text.partition("=")[0] for text in assignments]
     start = Start(config, study_dir, is_new=False, given=given)
     is_complete = count_rows(study_dir) >= config.num_trials or out_of_time(config, study_dir)
@@ -107,6 +111,26 @@ def resume(
         detach(study_dir)
     else:
         run(config, study_dir, data=start.data)
+
+
+def _with_storage(stored: StudyConfig, config: StudyConfig, study_dir: Path, *, move: bool) -> StudyConfig:
+    """Return a study's stored config, after copying its trials if `config` names another storage of the search."""
+    before, now = (one.storage.optuna or "null (optuna.db in the study's folder)" for one in (stored, config))
+    if before == now:
+        if move:
+            raise UsageError("--move-storage needs the new place: --set storage.optuna=...")
+        return stored
+    if not move:
+        raise UsageError(
+            f"`storage.optuna` is {before} in {study_dir / CONFIG_FILE}, where the trials are, and would be {now}: add "
+            "--move-storage to copy them there, or leave out its --set"
+        )
+    changed = stored.model_copy(update={"storage": stored.storage.model_copy(update={"optuna": config.storage.optuna})})
+    with only_driver(study_dir):
+        move_trials(stored, study_dir, to=changed)
+        write_yaml(study_dir / CONFIG_FILE, changed.to_dict())
+    notes().print(f"Optuna's trials are copied to {now}; those in {before} are no longer used")
+    return changed
 
 
 def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> None:

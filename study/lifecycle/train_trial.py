@@ -10,7 +10,6 @@ from study.config.values import with_numbers
 from study.console import duration, notes, results
 from study.directory.layout import open_config
 from study.directory.rows import read_rows
-from study.directory.seed_plan import read_plan
 from study.errors import UsageError, usage_errors
 from trainables.spec import TrialSpec
 
@@ -83,7 +82,7 @@ def _spec_file(path: Path) -> TrialSpec:
 
 
 def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, Any]]:
-    from study.search.optuna_study import open_search, proposal_of
+    from study.search.trial_specs import spec_of
 
     config = open_config(study_dir)
     rows = {row["trial_id"]: row for row in read_rows([study_dir]).to_pylist()}
@@ -91,12 +90,7 @@ def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, A
     if trial_id not in rows:
         existing = f"{min(rows)} to {max(rows)}" if rows else "none yet"
         raise UsageError(f"{study_dir} has no result of trial {trial!r}; it has: {existing}")
-    recorded = rows[trial_id]
-    plan = read_plan(study_dir)
-    if plan is not None:
-        return TrialSpec.from_dict(plan.trial(recorded["number"])["spec"]), recorded
-    proposal = proposal_of(open_search(config, study_dir), config.space(), recorded["number"])
-    return config.trial_spec(proposal, number=recorded["number"]), recorded
+    return spec_of(config, study_dir, rows[trial_id]), rows[trial_id]
 
 
 def _print_row(row: dict[str, Any]) -> None:

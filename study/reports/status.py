@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from analysis.fronts.front import front_hypervolume, front_of
+from analysis.fronts.front import front_hypervolume, front_of, mixed_line, reference_point
+from analysis.fronts.objectives import FRONT
 from analysis.heldout.measurements import uses_lines
 from analysis.tables.front_table import front_table
+from analysis.tables.text_table import TextTable
 from study.console import results
 from study.directory.layout import open_config
 from study.directory.lock import running_driver
@@ -35,7 +38,6 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     failures = causes(records, study_dir)
     replicates = sum(record["replicate_of"] is not None for record in records)
     flags = Counter(flag for flags in rows["flags"].to_pylist() for flag in flags)
-    volume = front_hypervolume(rows, reference=config.front.reference)
     driver = running_driver(study_dir)
     uses = evaluation_rows(study_dir)
     if as_json:
@@ -53,9 +55,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
             ],
             "epochs_saved": _epochs_saved(rows),
             "flags": dict(flags),
-            "front": front_of(rows)["trial_id"].to_pylist(),
-            "hypervolume": volume.value,
-            "hypervolume_reference": list(volume.reference),
+            **_front(rows, config.front.reference),
             "test_uses": len(uses),
         }
         results().print_json(data=summary)
@@ -73,7 +73,7 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for flag, count in flags.most_common():
         console.print(f"{count} flagged, never on the front: {flag}{_meaning(flag)}")
     if rows.num_rows:
-        console.print(front_table(rows, reference=config.front.reference, strong=strong_results(study_dir, rows)))
+        console.print(mixed_line(rows) or _front_table(study_dir, rows, config.front.reference))
     for line in uses_lines(uses) if uses else ():
         console.print(line)
     if driver is not None:
@@ -82,6 +82,21 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
         console.print(f"the time budget of {config.search.time_budget} is spent")
     elif rows.num_rows < config.num_trials:
         console.print(f"resume with: robust-study resume {study_dir}")
+
+
+def _front_table(study_dir: Path, rows: Any, reference: Mapping[str, float]) -> TextTable:
+    return front_table(rows, reference=reference, strong=strong_results(study_dir, rows))
+
+
+def _front(rows: Any, reference: Mapping[str, float]) -> dict[str, Any]:
+    """Return the front's members and hypervolume; for rows that share no front, why."""
+    mixed = mixed_line(rows)
+    return {
+        "front": [] if mixed else front_of(rows)["trial_id"].to_pylist(),
+        "hypervolume": None if mixed else front_hypervolume(rows, reference=reference).value,
+        "hypervolume_reference": list(reference_point(FRONT, fixed=reference)),
+        "mixed": mixed,
+    }
 
 
 def _meaning(flag: str) -> str:

@@ -37,6 +37,9 @@ ID_DIGITS = 5
 CONFIG_ATTRIBUTE = "config"
 """Attribute of the Optuna study that holds the config it was launched with."""
 
+SPLIT_ATTRIBUTE = "split_hash"
+"""Attribute of the Optuna study that holds the digest of the data set that its first trial was run on."""
+
 
 def trial_id(number: int) -> str:
     """Return a trial's id, which depends on its Optuna number only and stays the same when the trial runs again."""
@@ -106,7 +109,10 @@ def enqueue(study: optuna.Study, config: StudyConfig, /, *, plan: Plan | None = 
 
 
 def recorded_config(config: StudyConfig, study_dir: Path, /) -> dict[str, Any] | None:
-    """Return the config that a study was launched with, None when its storage has none yet."""
+    """Return the config that a study was launched with, None when its storage has no such study or config yet."""
+    storage = open_storage(config, study_dir)
+    if config.name not in optuna.get_all_study_names(storage):
+        return None
     recorded: dict[str, Any] | None = open_search(config, study_dir).user_attrs.get(CONFIG_ATTRIBUTE)
     return recorded
 

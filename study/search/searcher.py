@@ -39,7 +39,7 @@ class StudySearcher(OptunaSearch):
         configure: Makes a trial's Tune config from its number, proposal and kind of proposal; `replicate_of` and
             `attempts` are added to a config without them.
         before_tell: Called with Tune's trial id and whether the trial errored, before Optuna is told; makes the
-            trial's result row durable and returns it, None when there is none.
+            trial's result row durable and returns it.
         after_tell: Called with Tune's trial id after Optuna is told; reports the row to MLflow.
         pending: Numbers of trials to run again; they are proposed first, with their parameters.
         stop_requested: Returns whether the study is to stop; no trial is proposed from then on.
@@ -54,7 +54,7 @@ class StudySearcher(OptunaSearch):
         space: SearchSpace,
         search: SearchConfig,
         configure: Callable[[int, Mapping[str, Any], str], dict[str, Any]],
-        before_tell: Callable[..., Mapping[str, Any] | None],
+        before_tell: Callable[..., Mapping[str, Any]],
         after_tell: Callable[[str], None] = lambda trial_id: None,
         pending: Sequence[int],
         budget: TimeBudget | None = None,
@@ -146,7 +146,7 @@ class StudySearcher(OptunaSearch):
         self._budget.update(save=True)
         # 2. Optuna. If the driver dies before this, the next one tells Optuna from the row.
         if trial_id not in self._told:
-            tell(self._study, self._ot_trials[trial_id], outcome_for_optuna(self._search, row or {"status": "failed"}))
+            tell(self._study, self._ot_trials[trial_id], outcome_for_optuna(self._search, row))
         self._completed_trials.add(trial_id)
         # 3. MLflow, through the spool. `resume` and `sync` upload what is missing there.
         self._after_tell(trial_id)

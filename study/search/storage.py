@@ -6,6 +6,8 @@ A URL must not hold a password: libpq reads `PGPASSWORD` or `~/.pgpass` itself.
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +57,7 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
     """Open a study's storage, creating it on first use.
 
     Raises:
-        UsageError: SQLite on a network mount, or a server that cannot be used; the message says why.
+        UsageError: SQLite on a network mount, a damaged file, or a server that cannot be used; the message says why.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -63,12 +65,54 @@ def open_storage(config: StudyConfig, study_dir: Path, /) -> optuna.storages.Bas
     kind = config.storage.optuna
     if kind is None:
         _require_local(study_dir)
+        _require_whole(study_dir / "optuna.db")
         return optuna.storages.get_storage(study_url(study_dir))
     if kind == JOURNAL or kind.startswith(f"{JOURNAL}:"):
-        path = study_dir / "optuna.journal" if kind == JOURNAL else Path(kind.partition(":")[2])
+        path = _journal(kind, study_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     return _open_server(kind)
+
+
+def move_trials(config: StudyConfig, study_dir: Path, /, *, to: StudyConfig) -> None:
+    """Copy a study's trials, with their states and attributes, to another storage; the former one is unchanged.
+
+    Args:
+        config: The study's config, with the former storage.
+        study_dir: Its folder.
+        to: The same config with the new storage.
+
+    Raises:
+        UsageError: The former storage has no such study, the new one has one, or one of them cannot be used.
+    """
+    import optuna
+
+    source, target = open_storage(config, study_dir), open_storage(to, study_dir)
+    if config.name not in optuna.get_all_study_names(source):
+        raise UsageError(f"the storage of {study_dir} has no study {config.name!r}: leave out --move-storage")
+    if config.name in optuna.get_all_study_names(target):
+        raise UsageError(
+            f"{to.storage.optuna} has a study {config.name!r} already, perhaps of a copy that was interrupted: "
+            "delete it there, or name another place"
+        )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.copy_study(from_study_name=config.name, from_storage=source, to_storage=target)
+
+
+def restoring(config: StudyConfig, study_dir: Path, /) -> str:
+    """Return what to do about a storage that contradicts a study's rows."""
+    kind = config.storage.optuna
+    if kind is None:
+        place = f"move {study_dir / 'optuna.db'} away"
+    elif "://" in kind:
+        place = f"delete study {config.name} there (`optuna delete-study --study-name {config.name} --storage {kind}`)"
+    else:
+        place = f"move {_journal(kind, study_dir)} away"
+    return f"Optuna's storage is not the one of these rows: put that one back, or {place} and resume from the rows"
+
+
+def _journal(kind: str, study_dir: Path) -> Path:
+    return study_dir / "optuna.journal" if kind == JOURNAL else Path(kind.partition(":")[2])
 
 
 def _require_local(study_dir: Path) -> None:
@@ -77,6 +121,24 @@ def _require_local(study_dir: Path) -> None:
         raise UsageError(
             f"{study_dir} is on {mount[0]}, a network mount ({mount[1]}), where SQLite loses or damages data: choose "
             "--out on a local disk, --set storage.optuna=journal, or PostgreSQL"
+        )
+
+
+def _require_whole(path: Path) -> None:
+    """Check that an SQLite file is no torn copy, such as one made while the study ran."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return  # locked by the driver that writes to it
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise UsageError(
+            f"{path} is damaged ({verdict.splitlines()[-1]}): put a backup back, or move the file away and resume: "
+            "its trials are then put back from the study's rows"
         )
 
 

@@ -10,6 +10,7 @@ from helpers.services.object_store import bucket
 from helpers.services.ray_cluster import cluster
 from helpers.studies.small_study import SmallStudy
 
+from study.directory.checkpoint_folder import read_owner
 from trainables.checkpoints import files
 from trainables.checkpoints.weights import read_weights
 
@@ -71,13 +72,15 @@ def test_the_bucket_has_complete_checkpoints_and_nothing_else(finished):
 
     study, _, _, url = finished
     for row in study.rows():
-        assert row["checkpoint_path"] == f"{url}/{row['trial_id']}"
+        assert row["checkpoint_path"] == f"{url}/{read_owner(study.dir).folder}/{row['trial_id']}"
         assert files.exists(f"{row['checkpoint_path']}/best.pt")
         _, spec = read_weights(f"{row['checkpoint_path']}/last.pt")
         assert spec["method"] == "natural"
     system, path = fs.FileSystem.from_uri(url)
     entries = system.get_file_info(fs.FileSelector(path, recursive=True))
-    assert {entry.base_name for entry in entries if entry.type == fs.FileType.File} == {"last.pt", "best.pt"}
+    assert {entry.base_name for entry in entries if entry.type == fs.FileType.File} == {
+        "last.pt", "best.pt", "owner.json"
+    }  # fmt: skip
     assert not (study.dir / "checkpoints").exists()
 
 

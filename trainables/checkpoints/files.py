@@ -36,6 +36,11 @@ def join(location: Path | str, /, *names: str) -> Path | str:
     return "/".join([str(location).rstrip("/"), *names]) if is_url(location) else Path(location, *names)
 
 
+def parent(location: Path | str, /) -> Path | str:
+    """Return the location of the folder that `location` is in."""
+    return str(location).rstrip("/").rpartition("/")[0] if is_url(location) else Path(location).parent
+
+
 def with_retries(action: Callable[[], None], /) -> None:
     """Read or write checkpoints, with retries after growing pauses while their storage is unavailable.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,21 +48,45 @@ def read_checkpoint(path: Path | str, /, *, device: torch.device | str = "cpu") 
     return state
 
 
-def check_spec(path: Path | str, stored: dict[str, Any], expected: dict[str, Any], /) -> None:
-    """Check that a checkpoint's spec is the expected one, apart from the folder of the data set's files.
+def read_spec(path: Path | str, /) -> dict[str, Any] | None:
+    """Return the spec in a checkpoint as recorded, without reading a file's tensors; None if it cannot be read."""
+    try:
+        content: Any = io.BytesIO(read_bytes(path)) if is_url(path) else path
+        state = torch.load(content, map_location="cpu", weights_only=True, mmap=not is_url(path))
+        spec = json.loads(state["spec"])
+    except Exception:  # noqa: BLE001 - torch has no common class for the errors of missing and damaged files
+        return None
+    return spec if isinstance(spec, dict) else None
+
+
+def check_spec(path: Path | str, stored: Mapping[str, Any], expected: Mapping[str, Any], /) -> None:
+    """Check that a checkpoint's spec is the expected one in all that determines the weights.
+
+    Folders and CPU threads do not, and a data set or pool that is named by its path may lie elsewhere.
 
     Args:
         path: Of the checkpoint, for messages.
-        stored: The spec in the checkpoint.
+        stored: The spec in the checkpoint, with the values of keys that it predates.
         expected: The trial's spec.
 
     Raises:
         CheckpointError: The specs differ; the message names the first setting that does.
     """
-    stored, expected = ({**tree, "dataset": {**tree["dataset"], "root": None}} for tree in (stored, expected))
-    for key in sorted(stored.keys() | expected.keys()):
-        before, now = stored.get(key), expected.get(key)
-        if before != now:
+    before, now = _determining(stored), _determining(expected)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
             raise CheckpointError(
-                f"{path} belongs to another spec: `{key}` is {before!r} in the checkpoint and {now!r} in the trial"
+                f"{path} belongs to another spec: `{key}` is {before.get(key)!r} in the checkpoint and "
+                f"{now.get(key)!r} in the trial"
             )
+
+
+def _determining(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            values |= _determining(value, f"{prefix}{name}.")
+        elif name not in ("root", "threads"):
+            is_path = isinstance(value, str) and value.startswith("/")
+            values[f"{prefix}{name}"] = Path(value).name if is_path else value
+    return values

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.certified.certificate import Certificate, certify
-from trainables.checkpoints.format import CheckpointError
+from trainables.checkpoints.format import CheckpointError, check_spec
 from trainables.checkpoints.weights import load_weights, read_weights
 from trainables.data.base import ImageData
 from trainables.evaluation.evaluate import Measures, evaluate
@@ -37,7 +39,7 @@ class MeasurementSpec:
 
     Attributes:
         checkpoint: The trial's file, a path or an object store's URL.
-        seed: The trial's seed, which the checkpoint's spec must have; attacks derive their starts from it.
+        trial: The trial's spec, which the checkpoint must have; attacks derive their starts from its seed.
         attack: Registered attack or `package.module:object`.
         norm: Of the threat model.
         epsilon: Its radius.
@@ -50,7 +52,7 @@ class MeasurementSpec:
     """
 
     checkpoint: str
-    seed: int
+    trial: TrialSpec
     attack: str
     norm: Norm
     epsilon: float
@@ -104,7 +106,8 @@ def measure_checkpoint(
         ValueError: The data set has no such split.
     """
     started = time.perf_counter()
-    spec, model, images, labels, index = _load(measurement, data)
+    spec = measurement.trial
+    model, images, labels, index = _load(measurement, data)
     threat = ThreatModel(measurement.norm, measurement.epsilon)
     with computing(threads=spec.training.threads):
         measures = evaluate(
@@ -141,27 +144,40 @@ def certify_checkpoint(measurement: MeasurementSpec, data: ImageData, /) -> Cert
         UnsupportedModuleError: The network has a module that cannot be bounded; the message names it.
         ValueError: The data set has no such split.
     """
-    _, model, images, labels, _ = _load(measurement, data)
+    model, images, labels, _ = _load(measurement, data)
     with computing(threads=torch.get_num_threads()):
         return certify(model, images, labels, threat=ThreatModel(measurement.norm, measurement.epsilon))
 
 
-def _load(
-    measurement: MeasurementSpec, data: ImageData
-) -> tuple[TrialSpec, nn.Module, Tensor, Tensor, NDArray[np.int64]]:
-    """Return the trial's spec, its network in eval mode, and the first images, their labels and positions."""
+def load_trial(
+    path: Path | str, trial: TrialSpec, data: ImageData, /, *, device: torch.device
+) -> tuple[nn.Module, torch.memory_format]:
+    """Return the network of a trial's checkpoint in eval mode, and its memory format.
+
+    Args:
+        path: The file, a path or an object store's URL.
+        trial: The trial's spec, which the checkpoint must have.
+        data: The data set of the spec.
+        device: Of the network.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of another trial.
+    """
+    state, tree = read_weights(path)
+    if tree is None:
+        raise CheckpointError(f"{path} must be the checkpoint of a trial, got a file without a spec")
+    check_spec(path, with_former_values(tree, TrialSpec), json.loads(trial.to_json()))
+    model, layout = network(trial, data, device=device)
+    load_weights(model, state, source=path)
+    return model.eval(), layout
+
+
+def _load(measurement: MeasurementSpec, data: ImageData) -> tuple[nn.Module, Tensor, Tensor, NDArray[np.int64]]:
+    """Return the trial's network in eval mode, and the first images, their labels and positions."""
     part = data.val if measurement.split == "val" else data.test
     if part is None:
         raise ValueError(f"data set {data.name} has no {measurement.split} split")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state, tree = read_weights(measurement.checkpoint)
-    if tree is None or tree.get("seed") != measurement.seed:
-        actual = "a file without a trial's spec" if tree is None else f"that of seed {tree.get('seed')}"
-        raise CheckpointError(
-            f"{measurement.checkpoint} must be the checkpoint of seed {measurement.seed}, got {actual}"
-        )
-    spec = TrialSpec.from_dict(with_former_values(tree, TrialSpec))
-    model, layout = network(spec, data, device=device)
-    load_weights(model, state, source=measurement.checkpoint)
+    model, layout = load_trial(measurement.checkpoint, measurement.trial, data, device=device)
     images, labels = measured_part(part, measurement.examples, scale=data.scale, layout=layout, device=device)
-    return spec, model.eval(), images, labels, part.index[: len(labels)]
+    return model, images, labels, part.index[: len(labels)]

@@ -8,9 +8,12 @@ import optuna
 
 from study.config.loading import load_config
 from study.config.schema import StudyConfig
-from study.search.optuna_study import enqueue, open_study, unfinished
-from study.search.searcher import StudySearcher
+from study.search.optuna_study import enqueue, open_study, trial_id, unfinished
+from study.search.searcher import StillOpenError, StudySearcher
 from study.search.time_budget import TimeBudget
+from trainables.methods.base import build_method
+from trainables.spec import TrialSpec
+from trainables.training.outcome import spec_columns
 
 GOOD = {"val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4, "status": "completed"}
 
@@ -20,6 +23,12 @@ def study_config(**search: Any) -> StudyConfig:
     base = load_config("quickstart")
     tree = base.to_dict()
     return StudyConfig.model_validate({**tree, "search": {**tree["search"], **search}})
+
+
+def row_of(config: StudyConfig, spec: TrialSpec, *, number: int, **changes: Any) -> dict[str, Any]:
+    """Return the columns of a completed trial's row that a search reads."""
+    identity = {"study": config.name, "trial_id": trial_id(number), "number": number, "proposal": "sampler"}
+    return {**identity, **GOOD, **spec_columns(spec, build_method(spec.method, spec.params)), **changes}
 
 
 class Driver:
@@ -49,10 +58,16 @@ class Driver:
             space=config.space(),
             search=config.search,
             configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
-            before_tell=lambda tune_id, *, error: self.rows.get(self.numbers[tune_id]),
+            before_tell=self._before_tell,
             pending=self.pending,
             budget=TimeBudget(self.study, limit=config.search.time_limit),
         )
+
+    def _before_tell(self, tune_id: str, *, error: bool) -> dict[str, Any]:
+        if self.numbers[tune_id] not in self.rows:
+            raise StillOpenError
+        row: dict[str, Any] = self.rows[self.numbers[tune_id]]
+        return row
 
     def ask(self) -> Any:
         """Return the next trial's config, or the searcher's answer to Tune if there is none."""

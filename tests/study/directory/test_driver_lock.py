@@ -83,48 +83,88 @@ def test_a_pid_that_another_process_has_now_is_not_a_driver(tmp_path):
     assert running_driver(tmp_path) is None
 
 
+def age(folder, seconds):
+    """Make the driver's record older by the clock of the file system."""
+    before = (folder / RECORD_FILE).stat().st_mtime - seconds
+    os.utime(folder / RECORD_FILE, (before, before))
+
+
 def test_a_driver_on_another_host_counts_as_alive_while_it_beats(tmp_path):
     record(tmp_path, host="other", pid=1)
     assert not running_driver(tmp_path).here
-    before = time.time() - SILENT_SECONDS - 5
-    os.utime(tmp_path / RECORD_FILE, (before, before))
+    age(tmp_path, SILENT_SECONDS + 5)
     assert running_driver(tmp_path) is None
     beat(tmp_path)
     assert running_driver(tmp_path) is not None
+    assert [path.name for path in tmp_path.iterdir()] == [RECORD_FILE]
 
 
-def test_a_driver_on_another_host_is_waited_for_until_it_beats_or_counts_as_dead(tmp_path, monkeypatch):
-    now, printed = [time.time()], []
+@pytest.mark.parametrize("ahead", [600, -600])
+def test_a_clock_that_differs_from_the_file_systems_does_not_bury_a_driver(tmp_path, monkeypatch, ahead):
+    now = time.time
+    monkeypatch.setattr(lock.time, "time", lambda: now() + ahead)
+    record(tmp_path, host="other", pid=1)
+    assert running_driver(tmp_path).pid == 1
+    age(tmp_path, SILENT_SECONDS + 5)
+    assert running_driver(tmp_path) is None
+
+
+@pytest.fixture
+def watch(tmp_path, monkeypatch):
+    """Let time pass only in sleeps, of 40 s each; call `each` in them; return the lines printed and the time."""
+    now, printed, each = [0.0], [], []
 
     def sleep(seconds):
         now[0] += 40
+        for call in each:
+            call()
 
-    monkeypatch.setattr(lock.time, "time", lambda: now[0])
+    monkeypatch.setattr(lock.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(lock.time, "sleep", sleep)
     monkeypatch.setattr(lock, "notes", lambda: SimpleNamespace(print=printed.append))
     record(tmp_path, host="other", pid=7)
-    os.utime(tmp_path / RECORD_FILE, (now[0] - 1, now[0] - 1))
-    start = now[0]
-    assert living_driver(tmp_path) is None
-    assert now[0] - start == 120
-    assert printed[0].startswith("waiting up to 120 s to see whether process 7 on other")
-    monkeypatch.setattr(lock.time, "sleep", lambda seconds: os.utime(tmp_path / RECORD_FILE, (now[0], now[0] + 1)))
-    os.utime(tmp_path / RECORD_FILE, (now[0], now[0]))
+    return SimpleNamespace(now=now, printed=printed, each=each)
+
+
+def test_a_driver_on_another_host_is_watched_until_it_beats_or_counts_as_dead(tmp_path, watch):
+    watch.each.append(lambda: beat(tmp_path))
     assert living_driver(tmp_path).pid == 7
+    assert watch.now == [40]
+    assert watch.printed[0].startswith("waiting up to 120 s to see whether process 7 on other")
+    watch.each.clear()
+    assert living_driver(tmp_path) is None
+    assert watch.now == [160]
+    assert not (tmp_path / RECORD_FILE).exists()
     record(tmp_path)
     assert living_driver(tmp_path).here
-    assert len(printed) == 2
+    assert len(watch.printed) == 2
 
 
-def test_the_error_for_a_driver_on_another_host_says_that_it_may_be_gone(study_folder):
-    record(study_folder, host="pod-7", pid=7)
-    before = time.time() - 20
-    os.utime(study_folder / RECORD_FILE, (before, before))
-    message = r"last heard from 2\d s ago; stop it there with `ssh pod-7 .*once the driver has been silent for 120 s"
-    with pytest.raises(UsageError, match=message), only_driver(study_folder):
+def test_beats_that_look_old_by_every_clock_still_keep_a_study(tmp_path, watch):
+    """On a file system where each machine stamps its own files, and the driver's clock is ten minutes behind."""
+    age(tmp_path, 600)
+    assert running_driver(tmp_path) is None
+    watch.each.append(lambda: age(tmp_path, -15))
+    with pytest.raises(UsageError, match="is being run by process 7 on other"), only_driver(tmp_path):
         pass
+    watch.each.clear()
+    with only_driver(tmp_path):
+        assert running_driver(tmp_path).here
+    assert "waiting up to 45 s" in watch.printed[-1]
+
+
+def test_the_error_for_a_driver_on_another_host_says_that_it_may_be_gone(study_folder, watch):
+    record(study_folder, host="pod-7", pid=7)
+    age(study_folder, 20)
+    message = r"last heard from 2\d s ago; stop it there with `ssh pod-7 .*once the driver has been silent for 120 s"
     with pytest.raises(UsageError, match=message):
         stop(study_folder, now=False)
+    watch.each.append(lambda: age(study_folder, -15))
+    with (
+        pytest.raises(UsageError, match=r"last heard from \d s ago; stop it there with `ssh pod-7 "),
+        only_driver(study_folder),
+    ):
+        pass
 
 
 @pytest.fixture

@@ -115,11 +115,17 @@ def test_a_worker_that_dies_while_saving_does_not_end_its_trial(callback, tmp_pa
     assert printed[-1] == "trial 00003: worker process died while saving; it will be retried"
 
 
+def test_a_worker_that_dies_before_the_first_step_leaves_its_trial_open(callback):
+    """Optuna cannot change a trial that it has marked as failed, and the trial is run again."""
+    with pytest.raises(StillOpenError):
+        callback[0].before_tell("tune-never-started", error=True)
+
+
 def test_a_trial_without_attempts_left_ends_all_the_same(callback, tmp_path, monkeypatch):
     callback, _ = callback
     failed = []
     callback._result_writer = SimpleNamespace(
-        has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={}
+        has=lambda trial_id: False, spec_columns_of=lambda config: config, rows={3: {"status": "failed"}}
     )
     callback._tracker = SimpleNamespace(trial_started=lambda *words: None)
     monkeypatch.setattr(callback, "_fail", lambda trial: failed.append(trial.trial_id))

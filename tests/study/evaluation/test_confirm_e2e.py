@@ -115,7 +115,7 @@ def test_another_trials_weights_are_no_result_and_end_with_code_1(command, study
     kept.replace(own)
     assert code == 1
     assert "CheckpointError" in err
-    assert "must be the checkpoint of seed" in err
+    assert "last.pt belongs to another spec: `" in err
     assert not read_evaluations(study).num_rows
 
 

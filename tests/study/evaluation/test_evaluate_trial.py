@@ -14,6 +14,7 @@ from analysis.data.results import examples_file, read_evaluations, read_examples
 from analysis.heldout.measurements import like_for_like, uses_lines
 from analysis.heldout.members import read_uses
 from study.config.loading import load_config
+from study.directory.checkpoint_folder import OWNER_FILE, read_owner
 from study.directory.layout import create
 from study.driver.result_writer import ResultWriter
 from study.errors import UsageError
@@ -284,12 +285,16 @@ def test_so_is_one_where_a_study_of_the_working_folder_keeps_its_checkpoints(com
     (study / "confirm").mkdir()
     (study / "confirm/study.yaml").write_text(path.read_text())
     (study / "confirm/plan.json").write_text("{}")
+    owner = read_owner(study)
     (study.parent / "broken").mkdir()
     (study.parent / "broken/study.yaml").write_text("name: [")
     for trial, home in {"00003": "studies/toy", "00003-s1": "studies/toy/confirm"}.items():
         with pytest.raises(UsageError, match=f"^this is trial {trial} of {home}: .* {home} --trial {trial}`$"):
-            refuse_own(f"{place.rstrip('/')}/{trial}/last.pt")
-    refuse_own(f"{place.rstrip('/')}-two/00003/last.pt")
+            refuse_own(f"{place.rstrip('/')}/{owner.folder}/{trial}/last.pt")
+    refuse_own(f"{place.rstrip('/')}-two/{owner.folder}/00003/last.pt")
+    (study / OWNER_FILE).unlink()  # as of an earlier version
+    with pytest.raises(UsageError, match=r"^this is trial 00003 of studies/toy: "):
+        refuse_own(f"{place.rstrip('/')}/00003/last.pt")
 
 
 def test_a_file_that_is_no_studys_is_not_refused(tmp_path):

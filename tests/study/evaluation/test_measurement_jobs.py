@@ -13,8 +13,8 @@ from trainables.evaluation.checkpoint import MeasurementSpec
 
 CONFIG = load_config({"name": "toy", "dataset": {"name": "digits"}, "search": {"space": "core", "num_trials": 8}})
 SPEC = MeasurementSpec(
-    checkpoint="last.pt", seed=0, attack="pgd", norm="linf", epsilon=0.1, steps=1, restarts=1, examples=4,
-    checks="cheap", lipschitz=None,
+    checkpoint="last.pt", trial=CONFIG.trial_spec({"method": "natural"}, number=0), attack="pgd", norm="linf",
+    epsilon=0.1, steps=1, restarts=1, examples=4, checks="cheap", lipschitz=None,
 )  # fmt: skip
 
 

@@ -36,7 +36,9 @@ def make(tmp_path):
 
         def before_tell(tune_id, *, error):
             told.append((tune_id, error))
-            return rows.get(tune_id)
+            if tune_id not in rows:
+                raise StillOpenError
+            return rows[tune_id]
 
         searcher = StudySearcher(
             study,
@@ -65,18 +67,16 @@ def end(searcher, name, row, *, error=False):
     searcher.on_trial_complete(name, {"epoch": 1}, error=error)
 
 
-def test_five_outcomes_leave_no_trial_running(make):
+def test_each_outcome_with_a_row_ends_its_trial(make):
     study, searcher = make()
     finish(searcher, "a", GOOD)
     finish(searcher, "b", {**GOOD, "val_robust_accuracy": math.nan})
     finish(searcher, "c", {**GOOD, "val_robust_accuracy": None})
-    finish(searcher, "d", None, error=True)
+    finish(searcher, "d", {**GOOD, "status": "failed"}, error=True)
     finish(searcher, "e", {**GOOD, "status": "stopped_early"})
-    finish(searcher, "f", {**GOOD, "status": "failed"})
-    finish(searcher, "g", None)
     states = [trial.state for trial in study.trials]
     failed = TrialState.FAIL
-    assert states == [TrialState.COMPLETE, failed, failed, failed, TrialState.PRUNED, failed, failed]
+    assert states == [TrialState.COMPLETE, failed, failed, failed, TrialState.PRUNED]
     assert study.trials[0].values == [0.9, 0.4]
 
 
@@ -113,7 +113,7 @@ def test_lowering_num_trials_leaves_no_trial_running(make, monkeypatch, tmp_path
     finish(searcher, "a", GOOD)
     searcher.suggest("b")
     searcher.suggest("c")
-    result_writer = SimpleNamespace(rows={0: GOOD}, count=1, failed=0)
+    result_writer = SimpleNamespace(rows={0: GOOD}, failed=0, read=list)
     monkeypatch.setattr(tune_run, "ResultWriter", lambda study_dir, **options: result_writer)
     monkeypatch.setattr(tune_run, "open_search", lambda config, study_dir: study)
     monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")

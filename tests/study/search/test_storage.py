@@ -96,6 +96,17 @@ def test_a_storage_stores_trials(tmp_path, kind):
     assert again.metric_names == search.search.objectives
 
 
+@pytest.mark.parametrize("kept", [0.5, 0.1, None])
+def test_a_torn_copy_of_sqlite_is_one_clear_line(tmp_path, kept):
+    study = open_search(config(), tmp_path)
+    study.tell(study.ask(), [0.9, 0.4])
+    path = tmp_path / "optuna.db"
+    content = path.read_bytes()
+    path.write_bytes(b"no database" * 99 if kept is None else content[: int(kept * len(content))])
+    with pytest.raises(UsageError, match=r"optuna\.db is damaged \(.*\): put a backup back, or move the file away"):
+        open_storage(config(), tmp_path)
+
+
 def test_a_name_that_is_taken_in_a_shared_storage_is_refused(tmp_path):
     shared = config(**{"storage.optuna": f"journal:{tmp_path / 'journal'}"})
     open_search(shared, tmp_path / "first")

@@ -1,0 +1,68 @@
+"""`resume` with another `storage.optuna`: refused, or the trials are copied there first."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.studies.trained_study import trained_study
+
+from study.directory.layout import open_config
+from study.search.optuna_study import enqueue, open_search
+
+JOURNAL = ("--set", "storage.optuna=journal")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study of one completed trial, an open one and one that waits."""
+    folder = trained_study(tmp_path, "a", shared=None)
+    config = open_config(folder)
+    search = open_search(config, folder)
+    search.set_user_attr("config", config.to_dict())
+    config.space().draw(search.ask())
+    search.enqueue_trial({"dropout": 0.15}, user_attrs={"proposal": "start_point"})
+    return folder
+
+
+def content(search):
+    trials = [
+        (one.state, one.params, one.values, one.user_attrs, one.system_attrs, one.constraints, one.distributions)
+        for one in search.trials
+    ]
+    return trials, search.user_attrs, search.metric_names, search.directions
+
+
+def test_another_storage_is_refused_before_it_is_made(command, folder):
+    code, _, err = command("resume", "a", *JOURNAL)
+    assert code == 2
+    assert "`storage.optuna` is null (optuna.db in the study's folder) in a/study.yaml, where the trials are" in err
+    assert "would be journal: add --move-storage to copy them there" in err
+    assert not (folder / "optuna.journal").exists()
+    assert "--move-storage needs the new place" in command("resume", "a", "--move-storage")[2]
+
+
+def test_the_trials_are_copied_to_the_new_storage_and_the_study_goes_on_there(command, folder, uri, monkeypatch):
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    before = content(open_search(open_config(folder), folder))
+    # complete at one trial, so that nothing is run
+    options = (*JOURNAL, "--set", "search.num_trials=1", "--set", f"tracking.uri={uri}", "--set", "tracking.models=0")
+    code, _, err = command("resume", "a", *options, "--move-storage")
+    assert (code, "Optuna's trials are copied to journal; those in null (" in err) == (0, True), err
+    config = open_config(folder)
+    assert config.storage.optuna == "journal"
+    search = open_search(config, folder)
+    trials, attributes, *others = content(search)
+    # the open trial is beyond the one that the study has now; of the study's attributes some are added by the driver
+    assert [trials[0], trials[2]] == [before[0][0], before[0][2]]
+    assert trials[1][1:] == before[0][1][1:]
+    assert attributes.items() >= {key: value for key, value in before[1].items() if key != "config"}.items()
+    assert tuple(others) == before[2:]
+    assert enqueue(search, config) == []
+    code, _, err = command("resume", "a", "--set", "storage.optuna=null", "--move-storage")
+    assert (code, "has a study 'a' already" in err) == (2, True)
+
+
+def test_a_lost_storage_does_not_hide_a_change_of_meaning(command, folder):
+    (folder / "optuna.db").unlink()
+    code, _, err = command("resume", "a", "--set", "training.lr=0.3")
+    assert code == 2
+    assert "`training.lr` was 0.1 when the study started and is 0.3 now" in err
