@@ -30,3 +30,15 @@ def test_every_text_states_the_same_times(place):
 def test_list_states_them_too():
     assert stated(SAMPLERS["tpe"].cost) == {TWO, THREE}
     assert SAMPLERS["nsga2"].cost == "at most 6 ms up to 2,000 trials"
+
+
+def test_every_fault_of_the_reliability_page_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    files = [path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)]
+    written = set(re.findall(r"^def (test_\w+)", "\n".join(path.read_text() for path in files), re.MULTILINE))
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row.rsplit("|", 2)[1])
+        assert named, f"no test is named for: {row}"
+        assert not set(named) - written, row

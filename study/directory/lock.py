@@ -100,9 +100,12 @@ def last_beat(study_dir: Path, /) -> float | None:
 
 def _recorded(study_dir: Path) -> Driver | None:
     try:
-        return Driver(**json.loads((study_dir / RECORD_FILE).read_text(encoding="utf-8")))
+        driver = Driver(**json.loads((study_dir / RECORD_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    # a negative number names a group of processes, and a process that does not exist has no start time either
+    sound = isinstance(driver.pid, int) and driver.pid > 0 and driver.begun and isinstance(driver.begun, str)
+    return driver if sound else None
 
 
 def _silence(study_dir: Path) -> float:

@@ -89,6 +89,17 @@ def age(folder, seconds):
     os.utime(folder / RECORD_FILE, (before, before))
 
 
+@pytest.mark.parametrize(("pid", "begun"), [(-os.getpgrp(), None), (1, "1"), (0, None), ("7", "x"), (True, "x")])
+def test_a_forged_record_names_no_process_or_group_to_stop(tmp_path, monkeypatch, pid, begun):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *given: sent.append(given))
+    record(tmp_path, pid=pid, begun=begun)
+    write_yaml(tmp_path / CONFIG_FILE, {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
+    assert running_driver(tmp_path) is None
+    stop(tmp_path, now=True)
+    assert sent == []
+
+
 def test_a_driver_on_another_host_counts_as_alive_while_it_beats(tmp_path):
     record(tmp_path, host="other", pid=1)
     assert not running_driver(tmp_path).here
