@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from study.commands import measuring, reading, running
-from study.config.trust import rules
+from study.config.trust import output_folder, rules
+from study.console import notes
 from study.errors import UsageError
 from trainables.registry import CodeRefusedError
 
@@ -83,22 +84,31 @@ for _group in (running, measuring, reading):
     app.add_typer(_group.app)
 
 
+def _find_own_code() -> None:
+    """Let a user's own `package.module:object` be found in the working folder, but not in a study's output folder."""
+    here = Path.cwd()
+    if output_folder(here) is None:
+        sys.path.append(str(here))
+    else:  # where `python -m` puts it
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here.resolve()]
+
+
 def main() -> None:
     """Run the command line: exit code 0 on success, 2 on bad input (one line each on stderr), 1 on failure."""
-    sys.path.append(str(Path.cwd()))  # a user's own package.module:object lies in the working folder
+    _find_own_code()
     try:
         app()
     except CodeRefusedError as error:
-        print(f"robust-study: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        notes().print(f"robust-study: {error}")
         sys.exit(2)
     except UsageError as error:
         for problem in error.problems:
-            print(f"robust-study: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+            notes().print(f"robust-study: {problem}")
         sys.exit(2)
     except OSError as error:
         if error.errno not in _UNUSABLE or error.filename is None:
             raise
-        print(f"robust-study: cannot use {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        notes().print(f"robust-study: cannot use {error.filename}: {error.strerror}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -121,7 +121,11 @@ class StudyProgress(_Live):
 
     def __init__(self, total: int, /, *, done: int = 0, failed: int = 0, front_size: int = 0) -> None:
         super().__init__(
-            SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"), total=total, done=done
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            total=total,
+            done=done,
         )
         self._before = done
         self._printed = -math.inf
@@ -167,7 +171,7 @@ class StageProgress(_Live):
     """A measurement's progress: its stage and how many images are done, with one bar per stage."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn())
         super().__init__(*columns, TimeElapsedColumn(), TimeRemainingColumn(), total=None, first=None)
 
     def report(self, stage: str, done: int, total: int, /) -> None:
@@ -189,7 +193,7 @@ class EvaluationProgress(_Live):
     _total: int
 
     def __init__(self, total: int, /) -> None:
-        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
         super().__init__(*columns, TimeElapsedColumn(), total=total)
         self._running = ""
 

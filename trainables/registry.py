@@ -11,7 +11,6 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 
@@ -26,7 +25,7 @@ class CodeRefusedError(Exception):
 Check = Callable[[Any], str | None]
 """Returns what is wrong with a user's own object, after its name, or None."""
 
-_GUARD: ContextVar[Callable[[str, str], None] | None] = ContextVar("guard", default=None)
+_GUARDS: list[Callable[[str, str], None]] = []
 
 
 @contextmanager
@@ -35,11 +34,11 @@ def guarded_by(guard: Callable[[str, str], None], /) -> Iterator[None]:
 
     It raises `CodeRefusedError` to prevent the import.
     """
-    token = _GUARD.set(guard)
+    _GUARDS.append(guard)  # of the process: threads obey it too
     try:
         yield
     finally:
-        _GUARD.reset(token)
+        _GUARDS.remove(guard)
 
 
 def takes(positional: int, /, *keywords: str) -> Check:
@@ -116,7 +115,7 @@ class Registry(Mapping[str, str]):
             return self._imported(name, target)
         problem = _of_python(target.partition(":")[0])
         if problem is None:
-            if (guard := _GUARD.get()) is not None:
+            for guard in _GUARDS:
                 guard(self.kind, name)
             thing = self._imported(name, target)
             problem = _unusable(thing) or (check or self._check)(thing)

@@ -60,24 +60,26 @@ def keep_token_private() -> None:
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(given) if given else Path.home() / ".ray/auth_token"
+    path = Path(given or Path.home() / ".ray/auth_token")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
+        if not given:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
     except FileExistsError:
+        pass
+    try:
         if not path.stat().st_mode & 0o077:
             return
-        try:
-            path.chmod(0o600)
-        except OSError as error:
-            raise UsageError(
-                f"others can read Ray's token {path}, and so run code in this study ({error.strerror}): have its owner "
-                f"run `chmod 600 {path}`, or name another one by RAY_AUTH_TOKEN_PATH"
-            ) from error
-        notes().print(
-            f"others could read Ray's token {path}; now only you can (delete it while no Ray runs to have a new one)"
-        )
+        path.chmod(0o600)
+    except OSError as error:
+        raise UsageError(
+            f"Ray's token {path} must be readable by you alone, or others run code in this study ({error.strerror}): "
+            f"have its owner run `chmod 600 {path}`, or name another one by RAY_AUTH_TOKEN_PATH"
+        ) from error
+    notes().print(
+        f"others could read Ray's token {path}; now only you can (delete it while no Ray runs to have a new one)"
+    )
 
 
 def listen_locally() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from study.cluster.ray_settings import keep_token_private, quiet_ray
@@ -20,6 +22,7 @@ from study.cluster.connection import connected, nodes  # noqa: E402
 from study.cluster.node_survey import shipped  # noqa: E402
 from study.cluster.resources import bundle, check_satisfiable, slots  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
+from study.config.trust import output_folder  # noqa: E402
 from study.console import notes  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 
@@ -68,7 +71,10 @@ def _start(options: dict[str, Any]) -> None:
     """Start Ray on this machine, with retries: a busy machine may need more than the 30 s that Ray allows."""
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
-            ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
+            # workers look for modules in the folder in which Ray is started, which must not be a study's output folder
+            output = output_folder(Path.cwd())
+            with contextlib.chdir("." if output is None else output.parent):
+                ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **options)
         except Exception as error:  # Ray raises no narrower class
             ray.shutdown()
             reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from study.config.schema import StudyConfig, parse_config
-from study.config.trust import accept_host, named_by
+from study.config.trust import accept_host, named_by, typed
 from study.config.values import with_numbers
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
@@ -43,28 +43,26 @@ def load_config(
     Raises:
         UsageError: The file or preset does not exist, is not valid YAML, or an assignment or the config is invalid.
     """
+    given = dict(map(_parsed, assignments))
+    typed(list(given.values()))
     if isinstance(source, str):
         path = _find(source)
-        if source not in presets():
-            named_by(path)
         tree = read_yaml(path)
+        if source not in presets():
+            named_by(path, tree)
     else:
         tree = copy.deepcopy(dict(source))
     if not isinstance(tree, dict):
         raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
-    given = list(assignments)
-    for assignment in given:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set takes key=value, got {assignment!r}")
-        _assign(tree, key.strip(), _parse(text, where=f"--set {key}"))
+    for key, value in given.items():
+        _assign(tree, key, value)
     if data_root is not None:
         _assign(tree, "dataset.root", str(data_root))
     if address is not None:
         _assign(tree, "cluster.address", address)
     config = parse_config(with_numbers(tree))
     # what a study's own folder names is given as values, and is no word of the user's
-    if isinstance(source, str) or any(assignment.startswith("tracking.uri=") for assignment in given):
+    if isinstance(source, str) or "tracking.uri" in given:
         accept_host(config.tracking.uri)
     return config
 
@@ -99,6 +97,14 @@ def _find(source: str) -> Path:
     close = difflib.get_close_matches(source, files, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise UsageError(f"unknown preset {source!r}{hint}; valid: {', '.join(files)}, or the path of a YAML file")
+
+
+def _parsed(assignment: str) -> tuple[str, Any]:
+    """Return key and value of a `--set`."""
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set takes key=value, got {assignment.partition('@')[0]!r}")
+    return key.strip(), _parse(text, where=f"--set {key}")
 
 
 def _parse(text: str, *, where: str) -> Any:

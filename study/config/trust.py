@@ -12,10 +12,12 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import site
 import sysconfig
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,14 +75,37 @@ def reading() -> bool:
     return _rules is not None and _rules.reading
 
 
-def named_by(source: Path, /) -> None:
-    """Note which YAML file or study folder the names come from, and what was accepted when that study was launched."""
+def named_by(source: Path, node: Any, /) -> None:
+    """Check all code that a YAML file or a study's folder names, before anything of it is used.
+
+    Args:
+        source: The file or folder.
+        node: Its nested values.
+
+    Raises:
+        CodeRefusedError: The running command may not import some of it.
+    """
+    if _rules is None:
+        return
+    _rules.source = source.resolve()
+    for entry in _accepted():
+        if entry["study"] == str(_rules.source):
+            _rules.names |= set(entry["code"])
+            _rules.hosts |= set(entry["hosts"])
+    if not _rules.reading:
+        for name in sorted(own_code(node)):
+            _check("code", name)
+
+
+def typed(node: Any, /) -> None:
+    """Note code that the user named on the command line."""
     if _rules is not None:
-        _rules.source = source.resolve()
-        for entry in _accepted():
-            if entry["study"] == str(_rules.source):
-                _rules.names |= set(entry["code"])
-                _rules.hosts |= set(entry["hosts"])
+        _rules.names |= own_code(node)
+
+
+def allowed() -> bool:
+    """Return whether the user gave `--allow-code`."""
+    return _rules is not None and _rules.allowed
 
 
 def own_code(node: Any, /) -> set[str]:
@@ -102,7 +127,7 @@ def remember(study_dir: Path, names: Iterable[str], /) -> None:
     if _rules is None:
         return
     entry = {"study": str(study_dir.resolve()), "code": sorted(names), "hosts": sorted(_rules.hosts)}
-    if not entry["code"] and not entry["hosts"]:
+    if not (entry["code"] or entry["hosts"]) or entry in _accepted():
         return
     file = _file()
     try:
@@ -127,8 +152,8 @@ def require_host(uri: str, /) -> None:
     named = {urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "")).hostname, *_rules.hosts}
     if host not in named:
         raise UsageError(
-            f"the study names the tracking server {host}, and no credentials are sent there unless you name it too: "
-            f"--set tracking.uri={url.scheme}://{url.netloc} or MLFLOW_TRACKING_URI"
+            f"only the study's folder names the server {host}, so no credentials are sent there: name it too, by "
+            f"MLFLOW_TRACKING_URI={url.scheme}://{url.netloc} or by `resume --set tracking.uri=...`"
         )
     if url.scheme == "http" and host not in _rules.told:
         _rules.told.add(host)
@@ -141,60 +166,99 @@ def _credentials() -> bool:
 
 
 def _check(kind: str, name: str, /) -> None:
-    """Raise `CodeRefusedError` unless the running command may import an object, and tell where it is from."""
+    """Raise `CodeRefusedError` unless the command may import an object; tell where one is from that a file names."""
     if _rules is None:
         return
     if _rules.reading:
         raise CodeRefusedError(f"{kind} {name!r} is not imported: this command only reads results")
-    place = _place_of(name.partition(":")[0].partition(".")[0])
-    if place is None:
-        return  # the import says that there is none
-    if (study := _study_around(place)) is not None:
+    module = name.partition(":")[0]
+    places = _places_of(module)
+    if not places and (study := output_folder(Path.cwd())) is not None:
         raise CodeRefusedError(
-            f"{kind} {name!r} is {place}, in the output folder of study {study}, from which nothing is imported: move "
-            "it to the working folder"
+            f"{kind} {name!r} is not looked for in the output folder of study {study}, from which nothing is imported: "
+            "run the command in the working folder"
+        )
+    if not places:
+        return  # the import says that there is none
+    if study := next((study for place in places if (study := output_folder(place)) is not None), None):
+        raise CodeRefusedError(
+            f"{kind} {name!r} is {places[-1]}, in the output folder of study {study}, from which nothing is imported: "
+            "move it to the working folder"
         )
     inside = _rules.source is None or _rules.source.is_relative_to(Path.cwd().resolve())
-    trusted = inside or _rules.allowed or name in _rules.names
-    if not trusted and not _is_installed(place, name):
+    if not (inside or _rules.allowed or name in _rules.names or _is_own_package(places[-1], module)):
         raise CodeRefusedError(
-            f"{kind} {name!r} is {place}, code in no installed package, named by {_rules.source} outside the working "
-            f"folder: look at both, then add {FLAG}"
+            f"{kind} {name!r} is {places[-1]}, in no installed package of your own, named by {_rules.source} outside "
+            f"the working folder: look at both, then add {FLAG}"
         )
-    if name not in _rules.told:
+    if _rules.source is not None and name not in _rules.told:
         _rules.told.add(name)
-        notes().print(f"code: {kind} {name} from {place}")
+        notes().print(f"code: {name} from {places[-1]}")
 
 
-def _place_of(top: str) -> Path | None:
-    """Return where a top-level module lies, without importing it."""
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    found = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
-    return None if found is None else Path(found).resolve()
+def _places_of(module: str) -> list[Path]:
+    """Return where a module and the packages around it lie, outermost first, without importing any."""
+    places: list[str] = []
+    inside: list[str] | None = None
+    parts = module.split(".")
+    for depth, part in enumerate(parts, start=1):
+        name = ".".join(parts[:depth])
+        try:
+            spec = importlib.util.find_spec(name) if inside is None else PathFinder.find_spec(name, inside)
+        except KeyError:  # a namespace package in one that is not imported
+            inside = [str(Path(place) / part) for place in inside or () if (Path(place) / part).is_dir()]
+            places += inside
+            continue
+        except (ImportError, ValueError):
+            return []
+        if spec is None:
+            return []
+        inside = _locations(spec)
+        places += [spec.origin] if spec.origin and spec.has_location else inside
+    return [Path(place).absolute() for place in places]
 
 
-def _study_around(place: Path) -> Path | None:
+def _locations(spec: Any) -> list[str]:
+    """Return where a package's modules lie; a namespace package's list looks its parent up among what is imported."""
+    return list(getattr(spec.submodule_search_locations, "_path", spec.submodule_search_locations) or ())
+
+
+def output_folder(place: Path, /) -> Path | None:
+    """Return the study's output folder that a path lies in or is, also by way of links; None for none."""
     marks = ("study.yaml", "results")
-    return next((folder for folder in place.parents if all((folder / mark).exists() for mark in marks)), None)
+    around = (folder for path in (place, place.resolve()) for folder in (path, *path.parents))
+    return next((folder for folder in around if all((folder / mark).exists() for mark in marks)), None)
 
 
-def _is_installed(place: Path, name: str) -> bool:
+def _is_own_package(place: Path, module: str) -> bool:
+    """Return whether a module is of an installed package that this project does not bring along.
+
+    What this project needs has functions that load and run files, pickles for example.
+    """
+    top = module.partition(".")[0]
     paths = sysconfig.get_paths()
     homes = (*site.getsitepackages(), site.getusersitepackages(), paths["purelib"], paths["platlib"])
-    if any(place.is_relative_to(Path(home).resolve()) for home in homes):
-        return True
-    return name.partition(":")[0].partition(".")[0] in _distributed()
+    at_home = any(place.resolve().is_relative_to(Path(home).resolve()) for home in homes)
+    distributions = importlib.metadata.packages_distributions().get(top, [])
+    return (at_home or bool(distributions)) and not set(map(_plain, distributions)) & _brought_along()
 
 
 @functools.cache
-def _distributed() -> set[str]:
-    """Return the top-level packages of what is installed, also of what is installed in place."""
-    return set(importlib.metadata.packages_distributions())
+def _brought_along() -> set[str]:
+    """Return the names of all distributions that this project depends on, and of those that install packages."""
+    found, left = {"pip", "setuptools", "wheel", "uv"}, ["robust-study"]
+    while left:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            for requirement in importlib.metadata.requires(left.pop()) or ():
+                name = _plain(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+                if name not in found:
+                    found.add(name)
+                    left.append(name)
+    return found | {"robust-study"}
+
+
+def _plain(distribution: str) -> str:
+    return re.sub("[-_.]+", "-", distribution).lower()
 
 
 def _file() -> Path:

@@ -43,7 +43,10 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
             lines.append(f"`{where}` {_PATTERNS[problem['ctx']['pattern']]}, got {problem['input']!r}")
         else:
             message = problem["msg"]
-            lines.append(f"`{where}`: {message[:1].lower()}{message[1:]}, got {problem['input']!r}")
+            given = repr(problem["input"])
+            # part of a URL may be a password
+            given = "..." if "://" in given or "@" in given else given
+            lines.append(f"`{where}`: {message[:1].lower()}{message[1:]}, got {given}")
     return lines
 
 

@@ -7,14 +7,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 AUTO = "auto"
 
 OBJECT_STORES = ("s3", "gs")
 
 _CREDENTIAL = re.compile(
-    r"pass(word|wd)?$|pwd|token|secret|access_?key|api_?key|credential|signature|^(key|sig|auth.*)$", re.IGNORECASE
+    r"pass(word|wd|phrase)?$|pwd|token|secret|(access|api|private|session)_?key|credential|signature|^(key|sig|sas|auth.*)$",
+    re.IGNORECASE,
 )
 """Names in a query whose values open something; `passfile` and `sslkey` name files, and are none."""
 
@@ -28,7 +29,7 @@ def holds_secret(url: str, /) -> bool:
     rest = url.partition("://")[2]
     user, _, place = rest.rpartition("@")
     names = (part.partition("=")[0] for text in (user, place) for part in re.split(r"[?&;#]", text)[1:])
-    return ":" in user or "#" in rest or any(_CREDENTIAL.search(name) for name in names)
+    return ":" in user or "#" in rest or any(_CREDENTIAL.search(unquote(name)) for name in names)
 
 
 def check_address(address: str | None, /) -> None:
@@ -58,6 +59,8 @@ def check_location(location: str | None, /) -> None:
     Raises:
         ValueError: Another scheme, no bucket, or credentials, which belong in the workers' environment or role.
     """
+    if location is not None and "://" not in location and re.match(r"(s3|gs):|[^/]*:[^/]*@", location):
+        raise ValueError("`checkpoints` must be a path, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX")
     if location is None or "://" not in location:
         return
     url = urlsplit(location)
@@ -124,9 +127,12 @@ def unreadable(uri: str, /) -> str | None:
 
 def uri_problem(uri: str, /) -> str | None:
     """Return what is wrong with a tracking URI, or None; the message never includes what may be secret."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        return f"is no URL ({error})"
     scheme = parts.scheme.partition("+")[0]
-    if scheme not in _SCHEMES:
+    if scheme not in _SCHEMES or "://" not in uri:
         schemes = ", ".join(f"{name}://" for name in _SCHEMES)
         return f"must begin with one of {schemes}, got {parts.scheme or 'none'}; for a file use sqlite:///PATH"
     secret = scheme != "sqlite" and holds_secret(uri)

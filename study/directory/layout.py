@@ -58,8 +58,9 @@ def open_config(study_dir: Path, /) -> StudyConfig:
         raise UsageError(f"study folder {study_dir} does not exist")
     if not (study_dir / CONFIG_FILE).is_file():
         raise UsageError(f"{study_dir} is not a study folder: it has no {CONFIG_FILE}")
-    named_by(study_dir)
-    return parse_config(with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig))
+    tree = with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig)
+    named_by(study_dir, tree)
+    return parse_config(tree)
 
 
 def member_folder(study_dir: Path, trial_id: str, /) -> Path:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from study.config.trust import FLAG, allowed
 from study.console import notes, results
 from study.directory.layout import open_config
 from study.directory.lock import LOG_FILE, Driver, process_start, remote_driver_hint, running_driver
@@ -33,7 +34,7 @@ def detach(study_dir: Path, /) -> None:
     with log.open("ab") as sink:
         start = sink.tell()
         child = subprocess.Popen(
-            [*interpreter(), "resume", str(study_dir)],
+            [*interpreter(), "resume", str(study_dir), *([FLAG] if allowed() else [])],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,

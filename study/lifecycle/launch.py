@@ -107,6 +107,7 @@ def resume(
     require(start, [check_config] if is_complete else CHECKS.values())
     if config != stored:
         write_yaml(study_dir / CONFIG_FILE, config.to_dict())
+    remember(study_dir, own_code(config.to_dict()))
     if detached:
         detach(study_dir)
     else:

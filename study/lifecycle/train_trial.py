@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.loading import read_yaml
+from study.config.trust import named_by
 from study.config.values import with_numbers
 from study.console import duration, notes, results
 from study.directory.layout import open_config
@@ -75,6 +76,7 @@ def _spec_file(path: Path) -> TrialSpec:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: a trial's spec must be a mapping with `dataset` and `method`, got {tree!r}")
+    named_by(path, tree)
     try:
         return TrialSpec.from_dict(with_numbers(tree))
     except ValueError as error:

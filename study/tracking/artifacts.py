@@ -48,9 +48,9 @@ def own_file(study_dir: Path, path: str, /, *, refused: list[str]) -> Path:
     One elsewhere, which only a forged line names, is listed in `refused`; then no file is at the returned path.
     """
     place = (study_dir / path).resolve()
-    if place.is_relative_to(study_dir.resolve()):
+    if place.is_relative_to(study_dir.resolve()) and not any(inner.is_symlink() for inner in place.rglob("*")):
         return place
-    refused.append(f"{path}: artifacts are taken from the study's own folder only")
+    refused.append(f"{path}: artifacts are taken from the study's own folder only, and not by way of links")
     return study_dir / "nowhere"
 
 

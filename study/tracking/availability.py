@@ -10,7 +10,9 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from study.config.trust import require_host
 from study.directory.mounts import network_mount
+from study.errors import UsageError
 
 TIMEOUT_SECONDS = 5.0
 _SEARCH = "api/2.0/mlflow/experiments/search?max_results=1"
@@ -67,6 +69,10 @@ def _file(uri: str) -> Path:
 
 
 def _server_problem(uri: str) -> str | None:
+    try:
+        require_host(uri)
+    except UsageError as error:
+        return str(error)
     # a request that studies make: a server's health is shown to every user and under every host name
     request = urllib.request.Request(f"{uri.rstrip('/')}/{_SEARCH}")
     for name, value in _credentials().items():

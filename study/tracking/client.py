@@ -70,7 +70,7 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
     MLflow's UI is started; a server has its own place for them.
 
     Raises:
-        UsageError: The experiment was deleted.
+        UsageError: The experiment was deleted, or its artifacts go to a server that only a study's folder names.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is not None and experiment.lifecycle_stage == "deleted":
@@ -80,6 +80,7 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
             "another with tracking.experiment"
         )
     if experiment is not None:
+        require_host(experiment.artifact_location)
         return str(experiment.experiment_id)
     uri = client.tracking_uri
     location = None

@@ -15,7 +15,7 @@ from analysis.data.files import unlinked
 from analysis.data.results import read_examples, read_results, to_table, write_table
 from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from analysis.tables.text_table import inert
-from study.config.trust import accept_host
+from study.config.trust import accept_host, require_host
 from study.config.values import absolute, unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
@@ -175,6 +175,7 @@ def _examples(client: MlflowClient, trials: Sequence[tuple[Run, Mapping[str, Any
             folder = Path(scratch) / run.info.run_id
             folder.mkdir()
             try:
+                require_host(run.info.artifact_uri)
                 client.download_artifacts(run.info.run_id, f"{EXAMPLE.folder}/{_trial(run)}.parquet", str(folder))
             except Exception as error:  # noqa: BLE001 - each kind of artifact store raises its own
                 return short(error)

@@ -48,7 +48,9 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     console.print(f"starting MLflow on {HOST}:{free} ...")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(free)]
     # without its job runner, which is not needed: two processes, not ten
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # `python -m` would look for modules in the working folder first
+    environment = {**os.environ, **settings, "PYTHONSAFEPATH": "1"}
     log = tempfile.TemporaryFile(mode="w+")
     server = subprocess.Popen(
         [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True

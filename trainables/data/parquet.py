@@ -166,7 +166,8 @@ def _decode(column: pa.Array, path: Path, before: list[Pixels]) -> Iterator[Pixe
 def _rows_at_a_time(metadata: pq.FileMetaData, path: Path) -> int:
     """Return how many rows can be read at once: repeated images take room once in a file, and each time in memory."""
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
-    largest = max(group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns))
+    sizes = [group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns)]
+    largest = max(sizes, default=0)
     if largest > physical_memory():
         raise DataError(f"{path} holds {largest:,} bytes in one part, more than fits in memory")
     # no image is larger than all of its part

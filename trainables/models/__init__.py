@@ -62,11 +62,13 @@ def build_model(
 
     Raises:
         UnknownNameError: The model is unknown.
-        ValueError: The model does not take images of this size; the message says which sizes it takes.
+        ValueError: The model returns no module, or does not take images of this size; the message says which it takes.
     """
     from torch import nn
 
     from trainables.models.normalize import Normalize
 
     network = MODELS.load(name)(image_shape=image_shape, num_classes=num_classes, dropout=dropout)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"model {name!r} must return a torch.nn.Module, got {type(network).__name__}")
     return nn.Sequential(OrderedDict(normalize=Normalize(mean, std), network=network))

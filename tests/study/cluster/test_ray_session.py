@@ -84,7 +84,7 @@ def test_a_token_that_is_not_ours_to_change_is_refused(token, monkeypatch):
     token.write_text("old")
     token.chmod(0o644)
     monkeypatch.setattr(Path, "chmod", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
-    with pytest.raises(UsageError, match=r"others can read Ray's token .*chmod 600"):
+    with pytest.raises(UsageError, match=r"must be readable by you alone.*chmod 600"):
         keep_token_private()
 
 

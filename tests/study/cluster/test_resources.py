@@ -68,11 +68,11 @@ def test_a_request_that_no_node_can_hold_is_refused_with_what_nodes_have(resourc
             {"checkpoints": "hdfs://a/b"},
             "must be a path, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, got 'hdfs",
         ),
-        ("storage", {"checkpoints": "s3://id:key@bucket/a"}, "must hold no credentials, got some in 's3://bucket/a'"),
+        ("storage", {"checkpoints": "s3://id:key@bucket/a"}, "must hold no credentials, got some in 's3://...'"),
         (
             "storage",
             {"checkpoints": "s3://bucket/a?secret_key=x"},
-            "must hold no credentials, got some in 's3://bucket/a'",
+            "must hold no credentials, got some in 's3://...'",
         ),
     ],
 )

@@ -15,11 +15,13 @@ from mlflow import MlflowClient
 from analysis.data.compaction import compact
 from analysis.data.results import trial_file, write_rows
 from analysis.data.schema import RESULT
-from study.cli import main
+from study.cli import _find_own_code, main
 from study.config.loading import load_config, write_yaml
 from study.config.trust import require_host, rules
 from study.directory.layout import open_config
 from study.errors import UsageError
+from study.tracking.artifacts import own_file
+from study.tracking.availability import access_problem
 from trainables.attacks import ATTACKS
 from trainables.data import DATASETS
 from trainables.methods import METHODS
@@ -96,7 +98,7 @@ def test_code_of_the_working_folder_named_from_outside_it_needs_the_flag(command
     assert "then add --allow-code" in err
     code, _, err = command("resume", study, "--allow-code", cwd=mine)
     assert (mine / "ran").exists()
-    assert f"code: search space evil:thing from {mine / 'evil.py'}" in err
+    assert f"code: evil:thing from {mine / 'evil.py'}" in err
 
 
 def test_code_of_the_working_folder_named_inside_it_needs_none(command, tmp_path):
@@ -145,9 +147,8 @@ def test_resume_does_not_ask_again_for_what_launch_accepted(tmp_path, monkeypatc
     monkeypatch.chdir(mine)
     monkeypatch.syspath_prepend(str(mine))
     with rules(reading=False):
-        open_config(study)
-        with pytest.raises(CodeRefusedError):
-            MODELS.load("own_model:net")
+        with pytest.raises(CodeRefusedError, match="then add --allow-code"):
+            open_config(study)
     with rules(reading=False):
         remember(study, own_code(tree))
     with rules(reading=False):
@@ -170,7 +171,9 @@ def test_credentials_go_to_no_host_that_only_a_studys_folder_names(credentials, 
     with rules(reading=False):
         stored = open_config(tmp_path / "s")
         load_config(stored.to_dict())  # as `resume` does
-        with pytest.raises(UsageError, match=r"evil.example, and no credentials .* --set tracking.uri=https://evil"):
+        with pytest.raises(
+            UsageError, match=r"the server evil.example, so no credentials .*MLFLOW_TRACKING_URI=https://evil"
+        ):
             require_host(uri)
         load_config(stored.to_dict(), assignments=[f"tracking.uri={uri}"])
         require_host(uri)
@@ -231,3 +234,86 @@ def test_no_file_is_written_through_a_link(command, study, tmp_path):
     write_rows(trial_file(tmp_path / "new", "00000"), [result_row(0)], RESULT)
     assert victim.read_text() == "mine"
     assert os.listdir(temporary.parent) == ["00000.parquet"]
+
+
+@pytest.mark.parametrize(("cwd", "name"), [(".", "theirs.s.evil:thing"), ("theirs", "s.evil:thing")])
+def test_a_package_that_leads_into_an_output_folder_is_not_imported(command, study, tmp_path, cwd, name):
+    write_yaml(study / "study.yaml", {**CONFIG, "search": {"space": name, "num_trials": 2}})
+    code, _, err = command("resume", study, cwd=tmp_path / cwd)
+    assert (code, (tmp_path / cwd / "ran").exists()) == (2, False)
+    assert "in the output folder of study" in err
+
+
+def test_a_library_that_loads_files_is_not_named_from_outside_the_working_folder(command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    tree = {**CONFIG, "dataset": {"name": "mlflow.pyfunc:load_model", "root": "."}, "search": {"space": "core"}}
+    write_yaml(tmp_path / "theirs.yaml", tree)
+    code, _, err = command("launch", tmp_path / "theirs.yaml", "--dry-run", cwd=tmp_path / "mine")
+    assert code == 2
+    assert "mlflow.pyfunc:load_model" in err
+    assert "then add --allow-code" in err
+
+
+def test_all_code_of_a_study_is_checked_before_anything_of_it_is_used(command, study, tmp_path):
+    tree = {**CONFIG, "search": {"space": "core", "num_trials": 2}, "model": {"name": "evil:thing"}}
+    write_yaml(study / "study.yaml", tree)
+    commands = ("confirm --seeds 1", "evaluate --front", "train --trial 0", "sync")
+    for name, *options in (words.split() for words in commands):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        shutil.copy(study / "evil.py", tmp_path / "mine/evil.py")
+        code, _, err = command(name, study, *options, cwd=tmp_path / "mine")
+        assert (code, err.count("\n")) == (2, 1), err
+        assert "then add --allow-code" in err
+
+
+def test_a_spec_from_outside_the_working_folder_needs_the_flag(command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/evil.py").write_text(EVIL)
+    write_yaml(
+        tmp_path / "spec.yaml", {"dataset": {"name": "digits"}, "method": "natural", "model": {"name": "evil:thing"}}
+    )
+    code, _, err = command("train", tmp_path / "spec.yaml", cwd=tmp_path / "mine")
+    assert (code, (tmp_path / "mine/ran").exists()) == (2, False)
+    assert "then add --allow-code" in err
+
+
+def test_a_name_that_the_user_typed_needs_no_flag(command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/evil.py").write_text(EVIL)
+    write_yaml(tmp_path / "theirs.yaml", {**CONFIG, "search": {"space": "core"}})
+    words = ("launch", tmp_path / "theirs.yaml", "--dry-run", "--set", "model.name=evil:thing")
+    _, _, err = command(*words, cwd=tmp_path / "mine")
+    assert "--allow-code" not in err
+    assert (tmp_path / "mine/ran").exists()
+
+
+def test_a_study_in_the_working_folder_runs_none_of_its_files_that_libraries_would_look_for(
+    command, study, monkeypatch
+):
+    (study / "numexpr.py").write_text(EVIL)
+    monkeypatch.chdir(study)
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", [str(study), "", *before])
+    _find_own_code()
+    assert not {str(study), ""} & set(sys.path)
+    monkeypatch.chdir(study.parent)
+    _find_own_code()
+    assert sys.path[-1] == str(study.parent)
+
+
+def test_the_checks_before_a_start_send_no_credentials_either(credentials, tmp_path):
+    uri = "http://evil.invalid:80/mlflow"
+    write_yaml(tmp_path / "s/study.yaml", {**CONFIG, "search": {"space": "core"}, "tracking": {"uri": uri}})
+    with rules(reading=False):
+        open_config(tmp_path / "s")
+        assert "so no credentials are sent there" in access_problem(uri)
+
+
+def test_a_folder_with_a_link_is_not_uploaded(tmp_path):
+    secret = tmp_path / "id_rsa"
+    secret.write_text("private")
+    (tmp_path / "study/figures").mkdir(parents=True)
+    (tmp_path / "study/figures/x.txt").symlink_to(secret)
+    refused = []
+    assert not own_file(tmp_path / "study", "figures", refused=refused).exists()
+    assert "not by way of links" in refused[0]

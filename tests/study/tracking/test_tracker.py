@@ -122,7 +122,7 @@ def test_epochs_that_were_not_reported_come_from_the_epoch_rows(uri, folder):
 
 
 def test_the_front_is_tagged_and_untagged(uri, folder, tmp_path):
-    figure = tmp_path / "pareto.png"
+    figure = folder / "pareto.png"
     figure.write_bytes(b"png")
     for members in (["00000"], ["00001"]):
         tracking = tracker(folder, uri)

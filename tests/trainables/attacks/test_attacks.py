@@ -268,7 +268,7 @@ def test_autoattack_warnings_become_flags_and_are_not_shown(noise, flags, few_qu
 
 def test_autoattack_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'robust-study\[autoattack\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[autoattack\]'"):
         autoattack(None, torch.rand(1, 1, 2, 2), None, ascent=Ascent(None, steps=1, restarts=1), generator=None)
 
 
