@@ -31,6 +31,7 @@ evaluation: {epsilon: 0.1, steps: 3, examples: 64, lipschitz: {steps: 3, example
 search: {space: core, num_trials: 6, methods: [natural, adversarial_training, trades], random_fraction: 0.5}
 resources: {max_concurrent: 2}
 tracking: {models: 0}
+front: {strong_images: 0}
 """
 
 
