@@ -70,7 +70,7 @@ def read_choice(study_dir: str | Path, /) -> tuple[str, ...]:
 
 
 def read_uses(study_dir: str | Path, /) -> list[Row]:
-    """Return every evaluation row of a study and of its new seeds; see `analysis.heldout.measurements.uses_lines`.
+    """Return all evaluation rows on test of a study and its new seeds; see `analysis.heldout.measurements.uses_lines`.
 
     Raises:
         ResultsError: Damaged files, or of another version.

@@ -123,7 +123,7 @@ def accept_host(uri: str | None, /) -> None:
 
 
 def remember(study_dir: Path, names: Iterable[str], /) -> None:
-    """Keep what was accepted for a new study, so that `resume` does not ask again, in a file of the user's own."""
+    """Keep what was accepted for a study, so that `resume` does not ask again, in a file of the user's own."""
     if _rules is None:
         return
     entry = {"study": str(study_dir.resolve()), "code": sorted(names), "hosts": sorted(_rules.hosts)}
