@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,9 @@ def test_what_is_too_much_is_thinned_evenly_but_the_front_is_whole() -> None:
 
 
 def test_names_are_text_and_cannot_end_the_script_that_holds_them() -> None:
+    text = inside_script(json.dumps("</script><!--<script><b>"))
+    assert not {"</", "<!", "<s"} & {text[at : at + 2] for at in range(len(text))}
+    assert json.loads(text) == "</script><!--<script><b>"
     rows = [result_row(n, method="</script><!--<script><b>:M<i>", train_epsilon=0.1 * n) for n in range(3)]
     trials, view = trials_of(as_table(rows)), pareto_view(as_table(rows))
     radii = radii_chart([curve_of(rows[0])], as_table(rows))

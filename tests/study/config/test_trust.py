@@ -81,6 +81,16 @@ def test_a_command_that_reads_imports_nothing(command, study, words):
     assert code == 0 or words[0] == "compare", err
 
 
+def test_what_could_be_imported_is_not_by_a_command_that_reads(tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text(EVIL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("evil", None)
+    with rules(reading=True), pytest.raises(CodeRefusedError, match="this command only reads results"):
+        MODELS.load("evil:thing")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("words", [("resume", "."), ("launch", "study.yaml", "--dry-run")], ids=lambda words: words[0])
 def test_nothing_is_imported_from_a_studys_output_folder_even_inside_it(command, study, words):
     code, _, err = command(*words, cwd=study)

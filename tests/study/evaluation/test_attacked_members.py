@@ -138,4 +138,4 @@ def test_a_dry_run_says_what_they_cost_at_most(capsys, monkeypatch):
     assert (
         "strong attacks on the front at the end: at most 10m00s a member, 5 members at most" in capsys.readouterr().out
     )
-    assert strong_passes(10, images=200, classes=10) > 200 * 9 * strong_attacks.STEPS
+    assert strong_passes(10, images=200, classes=10) >= 200 * (8 * 10 + 9 * strong_attacks.STEPS + 333)
