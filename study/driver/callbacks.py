@@ -154,7 +154,7 @@ class TrialCallback(tune.Callback):
         if trial.trial_id in requeued and self._retry_counter(trial).count < MAX_FAILURES:
             self._unreachable.add(trial.trial_id)
             self._progress.print(
-                f"trial {trial.config['trial_id']}: worker process died while saving; `resume` continues it"
+                f"trial {trial.config['trial_id']}: worker process died while saving; it continues after the others"
             )
             raise StillOpenError
 
@@ -188,7 +188,7 @@ class TrialCallback(tune.Callback):
         except RayError:
             self._unreachable.add(trial.trial_id)
             self._progress.print(
-                f"trial {trial.config['trial_id']}: worker process died with its results; `resume` continues it"
+                f"trial {trial.config['trial_id']}: worker process died with its results; it continues later"
             )
             return
         row = self._result_writer.record(

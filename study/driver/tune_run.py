@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from study.driver.callbacks import HeartbeatCallback, TrialCallback  # noqa: E40
 from study.driver.checkpoint_retention import CheckpointRetention, Deletions, delete  # noqa: E402
 from study.driver.final_saves import FinalSaves  # noqa: E402
 from study.driver.result_writer import ResultWriter  # noqa: E402
+from study.driver.retries import MAX_FAILURES  # noqa: E402
 from study.driver.schedulers import StudyScheduler, resumed_scheduler  # noqa: E402
 from study.driver.signals import StopSignals  # noqa: E402
 from study.errors import UsageError  # noqa: E402
@@ -179,16 +180,6 @@ class _Run:
         with progress, Deletions(self.checkpoints) as deletions, ray_session(config):
             interrupts.listen()  # Ray has installed its own handlers
             self.tracker.dataset(**dataset_event(data))
-            scheduler = resumed_scheduler(config, self.study_dir, result_writer.read())
-            final_saves = FinalSaves(interrupts, print_line=progress.print)
-            trial_callback = TrialCallback(
-                result_writer=result_writer,
-                tracker=self.tracker,
-                progress=progress,
-                stop_reason=scheduler.reason,
-                final_saves=final_saves,
-                retention=self._retention(deletions),
-            )
             gpus = gpus_per_trial(
                 config,
                 self.study_dir,
@@ -197,21 +188,48 @@ class _Run:
                 stopping=lambda: interrupts.requested,
             )
             resources, at_once = reserved(config, gpus=gpus)
-            fixed = config.resources.max_concurrent
-            limiter = ConcurrencyLimiter(self._searcher(trial_callback), max_concurrent=fixed or at_once)
-            heartbeat = HeartbeatCallback(
-                limiter,
-                beat=lambda: beat(self.study_dir),
-                room=(lambda: slots(resources, nodes())) if fixed is None else None,
-            )
-            shared = None if config.cluster.address is None else self.checkpoints
-            fitted = tune.with_resources(
+            placed = tune.with_resources(
                 tune.with_parameters(trainable, data=data), tune.PlacementGroupFactory([resources])
             )
-            try:
-                _fit(fitted, limiter, scheduler, [trial_callback, heartbeat], num_trials=missing, shared=shared)
-            finally:
-                final_saves.close()
+            room = None if config.resources.max_concurrent else lambda: slots(resources, nodes())
+            retention = self._retention(deletions)
+            for _ in range(MAX_FAILURES):
+                lost = self._fit(missing, placed, at_once=at_once, room=room, progress=progress, retention=retention)
+                if not lost or interrupts.requested:
+                    break
+                self.pending = unfinished(self.study, result_writer.rows, config.search)
+                missing = len(self.pending)
+
+    def _fit(
+        self,
+        missing: int,
+        trainable: Any,
+        *,
+        at_once: int,
+        room: Callable[[], int] | None,
+        progress: StudyProgress,
+        retention: CheckpointRetention,
+    ) -> bool:
+        """Run trials with Tune; return whether the death of its worker left one open."""
+        config, final_saves = self.config, FinalSaves(self.interrupts, print_line=progress.print)
+        scheduler = resumed_scheduler(config, self.study_dir, self.result_writer.read())
+        trial_callback = TrialCallback(
+            result_writer=self.result_writer,
+            tracker=self.tracker,
+            progress=progress,
+            stop_reason=scheduler.reason,
+            final_saves=final_saves,
+            retention=retention,
+        )
+        searcher = self._searcher(trial_callback)
+        limiter = ConcurrencyLimiter(searcher, max_concurrent=config.resources.max_concurrent or at_once)
+        heartbeat = HeartbeatCallback(limiter, beat=lambda: beat(self.study_dir), room=room)
+        shared = None if config.cluster.address is None else self.checkpoints
+        try:
+            _fit(trainable, limiter, scheduler, [trial_callback, heartbeat], num_trials=missing, shared=shared)
+        finally:
+            final_saves.close()
+        return searcher.left_open
 
     def _require_same_images(self, data: ImageData) -> None:
         """Check that the data set is that of the study's trials, also of trials that have no row yet."""

@@ -44,6 +44,9 @@ class StudySearcher(OptunaSearch):
         pending: Numbers of trials to run again; they are proposed first, with their parameters.
         stop_requested: Returns whether the study is to stop; no trial is proposed from then on.
         budget: The time budget; once it is used up, no new trial is proposed and pending ones still are.
+
+    Attributes:
+        left_open: Whether a trial ended without its row, and is to be run again.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class StudySearcher(OptunaSearch):
         self._budget = budget or TimeBudget(study, limit=None)
         self._stop_requested = stop_requested
         self._told: set[str] = set()
+        self.left_open = False
         self._first = _first_of_each(study, space)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override] # Ray declares less than it takes
@@ -138,10 +142,11 @@ class StudySearcher(OptunaSearch):
         """
         if trial_id not in self._ot_trials or trial_id in self._completed_trials:
             return
-        # 1. The row on disk. Without it the trial counts as open, and `resume` runs it again.
+        # 1. The row on disk. Without it the trial counts as open, and the driver or `resume` runs it again.
         try:
             row = self._before_tell(trial_id, error=error)
         except StillOpenError:
+            self.left_open = True
             return
         self._budget.update(save=True)
         # 2. Optuna. If the driver dies before this, the next one tells Optuna from the row.

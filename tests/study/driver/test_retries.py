@@ -112,7 +112,7 @@ def test_a_worker_that_dies_while_saving_does_not_end_its_trial(callback, tmp_pa
     with pytest.raises(StillOpenError):
         callback.before_tell("tune-a", error=True)
     assert failed == []
-    assert printed[-1] == "trial 00003: worker process died while saving; `resume` continues it"
+    assert printed[-1] == "trial 00003: worker process died while saving; it continues after the others"
 
 
 def test_a_worker_that_dies_before_the_first_step_leaves_its_trial_open(callback):
