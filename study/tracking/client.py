@@ -6,7 +6,9 @@ import getpass
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +62,23 @@ def connect(uri: str, /) -> MlflowClient:
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
+    if uri.startswith("sqlite:///"):
+        _create_whole(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(tracking_uri=uri)
+
+
+def _create_whole(path: Path) -> None:
+    """Create a SQLite store that is not there, whole or not at all: MLflow can never use one left half created."""
+    from mlflow import MlflowClient
+
+    if path.exists() or not path.parent.is_dir():
+        return
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+        new = Path(folder) / "new.db"
+        MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+        # of two drivers that create it at once, the second uses the first one's; without hard links MLflow creates it
+        with suppress(OSError):
+            os.link(new, path)
 
 
 def experiment_id(client: MlflowClient, name: str, /) -> str:
