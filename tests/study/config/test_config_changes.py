@@ -13,6 +13,7 @@ from study.directory.layout import CONFIG_FILE, open_config
 from study.errors import UsageError
 
 RECORDED = load_config("quickstart").to_dict()
+RECIPE = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None, "give_up_after": None}  # as before there was one
 
 HARMLESS = [
     "search.num_trials=7",
@@ -64,16 +65,21 @@ def test_a_study_from_before_a_setting_keeps_its_former_meaning(tmp_path):
     """The setting missing in its config is filled wherever that is read, and today's default is a refused change."""
     recorded = copy.deepcopy(RECORDED)
     recorded["training"]["ema"] = 0.99
-    del recorded["training"]["ema_warmup"], recorded["evaluation"]["attack"]
+    for key in ("ema_warmup", *RECIPE):
+        del recorded["training"][key]
+    del recorded["evaluation"]["attack"]
     write_yaml(tmp_path / CONFIG_FILE, recorded)
     stored = open_config(tmp_path)
     assert (stored.training.ema_warmup, stored.evaluation.attack) == (True, "pgd")
-    assert stored.trial_spec({"method": "natural"}, number=0).training.ema_warmup
+    training = stored.trial_spec({"method": "natural"}, number=0).training
+    assert training.ema_warmup
+    assert {key: getattr(training, key) for key in RECIPE} == RECIPE
     examined = planned_start(str(tmp_path), assignments=[], out=tmp_path, data_root=None, address=None).config
     assert examined.training == stored.training
     check_unchanged(recorded, stored, where="study.yaml")
     today = load_config(str(tmp_path / CONFIG_FILE))
     assert not today.training.ema_warmup
+    assert all(getattr(today.training, key) for key in RECIPE)
     with pytest.raises(UsageError, match=r"`training\.ema_warmup` was True when the study started and is False now"):
         check_unchanged(recorded, today, where="study.yaml")
 
