@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from study.config.loading import load_config, presets, read_yaml
+from study.config.recorded import FORMER_RANGES
 from study.config.schema import StudyConfig
 from trainables.checkpoints.files import write_text
 from trainables.data import load_dataset
@@ -37,9 +38,6 @@ STUDIES = {"mnist": ROOT / "docs/mnist_study.yaml", "fashion_mnist": ROOT / "doc
 """The study whose space and training are used; that of the digits is the preset `quickstart`."""
 
 PLAIN = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None}
-FORMER_RANGES: dict[str, list[float]] = {}
-"""Search ranges that the recipe came with narrower ones of."""
-
 SHARE = 0.5
 """`training.give_up_after` of the sentinel that is asked."""
 
@@ -78,7 +76,9 @@ def _config(dataset: str, *, recipe: str, ranges: str, root: str | None) -> Stud
     for name in (*PLAIN, "give_up_after"):
         tree["training"].pop(name, None)
     tree["training"] |= {"give_up_after": None} | (PLAIN if recipe == "old" else {})
-    tree["search"]["ranges"] = FORMER_RANGES if ranges == "old" else {}
+    methods = tree["search"]["methods"]
+    former = {key: bounds for key, bounds in FORMER_RANGES.items() if key.partition(".")[0] in methods}
+    tree["search"]["ranges"] = former if ranges == "old" else {}
     return load_config(tree)
 
 

@@ -112,7 +112,7 @@ class TrainingSpec(_Checked):
         before=0.0,
     )
     ramp: float = setting(
-        0.3,
+        0.6,
         doc="share of the training steps over which train_epsilon and the weights of the method's loss rise; 0: none",
         low=0.0,
         high=0.99,

@@ -19,7 +19,7 @@ SUCCESSIVE = 3
 
 
 class CollapseWatch:
-    """Counts the epochs in a row, from the end of the ramp, after which the network had collapsed.
+    """Counts the epochs in a row after which the network had collapsed.
 
     Args:
         training: How the trial is trained.
@@ -46,9 +46,10 @@ class CollapseWatch:
         training = self._training
         if training.give_up_after is None:
             return None
-        is_guessing = epoch >= training.ramp * training.epochs and loss >= self._guessing
-        self.collapsed = self.collapsed + 1 if is_guessing and predicts_one_class(model, images) else 0
-        if self.collapsed < SUCCESSIVE or not training.give_up_after <= epoch / training.epochs < 1:
+        has_collapsed = loss >= self._guessing and predicts_one_class(model, images)
+        self.collapsed = self.collapsed + 1 if has_collapsed else 0
+        is_late = max(training.give_up_after, training.ramp) <= epoch / training.epochs < 1
+        if self.collapsed < SUCCESSIVE or not is_late:
             return None
         return f"predicts one class for all {len(images)} images after epoch {epoch} of {training.epochs}"
 

@@ -270,8 +270,8 @@ class TestGivingUp:
         assert outcome.row["val_robust_accuracy"] is None
         assert outcome.row["epochs"] == len(outcome.epochs) == 5
 
-    @pytest.mark.parametrize(("share", "ramp", "epoch"), [(0.0, 0.0, 3), (0.5, 0.5, 7), (0.9, 0.0, 9), (0.0, 0.8, 10)])
-    def test_only_epochs_after_the_share_and_the_ramp_count(self, share, ramp, epoch):
+    @pytest.mark.parametrize(("share", "ramp", "epoch"), [(0.0, 0.0, 3), (0.5, 0.6, 6), (0.9, 0.0, 9), (0.0, 0.95, 10)])
+    def test_none_is_ended_before_the_share_or_within_the_ramp(self, share, ramp, epoch):
         training = replace(self.SPEC.training, give_up_after=share, ramp=ramp)
         trained = self.run(replace(self.SPEC, training=training))
         assert trained.epoch == epoch
@@ -283,7 +283,7 @@ class TestGivingUp:
         assert (trained.outcome().status, trained.epoch) == ("completed", trained.spec.training.epochs)
 
     def test_one_epoch_with_two_classes_starts_the_count_again(self, monkeypatch):
-        seen = iter([True, True, False, True, True, True, True, True])
+        seen = iter([True, True, True, True, False, True, True, True])
         monkeypatch.setattr("trainables.training.collapse.predicts_one_class", lambda *_: next(seen))
         assert self.run().epoch == 8
 
