@@ -28,7 +28,6 @@ from analysis.fronts.front import hypervolume, reference_point
 from analysis.fronts.objectives import FRONT, directions, values
 from study.config.early_stopping import AXES
 from study.config.loading import read_yaml
-from study.config.recorded import as_recorded
 from study.config.schema import StudyConfig, parse_config
 from study.driver.moasha import judge
 from study.driver.schedulers import NoStopping, StudyScheduler, build_scheduler
@@ -225,7 +224,7 @@ def score(
 
 def config_with(**scheduler: Any) -> StudyConfig:
     """Return the recorded study's config with a scheduler."""
-    return parse_config({**as_recorded(read_yaml(CONFIG)), "scheduler": scheduler})
+    return parse_config({**read_yaml(CONFIG), "scheduler": scheduler})
 
 
 def contenders() -> dict[str, Callable[[int], StudyScheduler]]:

@@ -1,6 +1,6 @@
-"""Share of useless trials among random proposals, with the training recipe and without it.
+"""Share of useless trials among random proposals, with warm-up, ramp and clipping (all off by default) and without.
 
-python benchmarks/recipe.py [OUT] [--dataset mnist --data-root FOLDER] [--recipe new] [--ranges new] [--per-method 10]
+python benchmarks/recipe.py [OUT] [--dataset mnist --data-root FOLDER] [--recipe new] [--ramp 0.6] [--ranges new]
 
 Each trial is a file below OUT; those that exist are not run again, so a run that was ended goes on. Every method gets
 the same number of proposals, and a proposal and its seed depend on its number alone: both recipes train the same ones.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ import pandas as pd
 import torch
 
 from study.config.loading import load_config, presets, read_yaml
-from study.config.recorded import FORMER_RANGES
 from study.config.schema import StudyConfig
 from trainables.checkpoints.files import write_text
 from trainables.data import load_dataset
@@ -37,7 +37,11 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = {"mnist": ROOT / "docs/mnist_study.yaml", "fashion_mnist": ROOT / "docs/mnist_study.yaml"}
 """The study whose space and training are used; that of the digits is the preset `quickstart`."""
 
-PLAIN = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None}
+OLD = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None}
+NEW = {"warmup": 0.1, "ramp": 0.6, "clip_norm": 3.0}
+NARROWED = {"gradient_regularization.lambda": [0.001, 0.2]}
+"""Of the search ranges, by Optuna parameter: those of `--ranges new` that are not the defaults."""
+
 SHARE = 0.5
 """`training.give_up_after` of the sentinel that is asked."""
 
@@ -51,14 +55,18 @@ def main() -> None:
     parser.add_argument("--dataset", choices=("mnist", "digits", "fashion_mnist"), default="digits", help="data set")
     parser.add_argument("--data-root", help="folder of the data set's files")
     parser.add_argument("--recipe", choices=("old", "new"), default="new", help="old: no warm-up, ramp or clipping")
-    parser.add_argument("--ranges", choices=("old", "new"), default="new", help="search ranges")
+    parser.add_argument("--ramp", type=float, default=NEW["ramp"], help="`training.ramp` of the new recipe")
+    parser.add_argument("--ranges", choices=("old", "new"), default="new", help="search ranges; old: the defaults")
     parser.add_argument("--per-method", type=int, default=10, help="proposals of each method")
     given = parser.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    config = _config(given.dataset, recipe=given.recipe, ranges=given.ranges, root=given.data_root)
+    recipe = OLD if given.recipe == "old" else NEW | {"ramp": given.ramp}
+    ranges = {} if given.ranges == "old" else NARROWED
+    config = _config(given.dataset, recipe=recipe, ranges=ranges, root=given.data_root)
     data = load_dataset(config.dataset)
-    out = given.out / f"{given.dataset}-recipe-{given.recipe}-ranges-{given.ranges}"
+    name = "old" if given.recipe == "old" else f"new-ramp-{given.ramp:g}"
+    out = given.out / f"{given.dataset}-recipe-{name}-ranges-{given.ranges}"
     rows = []
     for repeat in range(given.per_method):
         for method in config.search.methods:
@@ -68,17 +76,16 @@ def main() -> None:
     print(_sentinel(rows))
 
 
-def _config(dataset: str, *, recipe: str, ranges: str, root: str | None) -> StudyConfig:
+def _config(
+    dataset: str, *, recipe: Mapping[str, float | None], ranges: Mapping[str, list[float]], root: str | None
+) -> StudyConfig:
     tree = read_yaml(STUDIES.get(dataset, presets()["quickstart"]))
     tree["dataset"] |= {"name": dataset, "root": root}
     for name in ("attack", "margin_check"):  # both recipes are measured by the default attack
         tree["evaluation"].pop(name, None)
-    for name in (*PLAIN, "give_up_after"):
-        tree["training"].pop(name, None)
-    tree["training"] |= {"give_up_after": None} | (PLAIN if recipe == "old" else {})
+    tree["training"] |= {"give_up_after": None, **recipe}
     methods = tree["search"]["methods"]
-    former = {key: bounds for key, bounds in FORMER_RANGES.items() if key.partition(".")[0] in methods}
-    tree["search"]["ranges"] = former if ranges == "old" else {}
+    tree["search"]["ranges"] = {key: bounds for key, bounds in ranges.items() if key.partition(".")[0] in methods}
     return load_config(tree)
 
 

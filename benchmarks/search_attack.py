@@ -60,9 +60,6 @@ RECIPES: dict[str, tuple[str, dict[str, float], float | None]] = {
 }
 """Method, hyperparameters, and the training radius as a multiple of the evaluation's."""
 
-PLAIN: dict[str, Any] = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None, "give_up_after": None}
-"""How the networks of docs/attacks.md were trained."""
-
 CANDIDATES = (
     ("pgd", 10, 1),
     ("pgd", 40, 5),
@@ -109,10 +106,10 @@ def _spec(dataset: str, model: str, recipe: str, seed: int, *, root: str | None)
     if dataset == "digits":
         images = DatasetSpec(name="digits", val_fraction=0.25)
         epochs = 15 if method == "locally_linear" else 20
-        training = TrainingSpec(epochs=epochs, batch_size=64, lr=0.02 if gentle else 0.05, attack_steps=7, **PLAIN)
+        training = TrainingSpec(epochs=epochs, batch_size=64, lr=0.02 if gentle else 0.05, attack_steps=7)
     else:
         images = DatasetSpec(name="mnist", root=root, train_size=3000)
-        training = TrainingSpec(epochs=4, batch_size=64, lr=0.02 if gentle else 0.04, attack_steps=4, **PLAIN)
+        training = TrainingSpec(epochs=4, batch_size=64, lr=0.02 if gentle else 0.04, attack_steps=4)
     quick = LipschitzSpec(steps=1, restarts=1, examples=1)
     return TrialSpec(
         dataset=images,

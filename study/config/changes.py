@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from analysis.data.nested import flat
-from study.config.recorded import as_recorded
 from study.config.schema import StudyConfig
 from study.errors import UsageError
+from trainables.settings import with_former_values
 
 HARMLESS = (
     "cluster",
@@ -54,7 +54,7 @@ def check_unchanged(
 def _filled(recorded: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the recorded config with the keys that a later version added."""
     try:
-        return StudyConfig.model_validate(as_recorded(recorded)).to_dict()
+        return StudyConfig.model_validate(with_former_values(recorded, StudyConfig)).to_dict()
     except ValueError:
         return recorded
 

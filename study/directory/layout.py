@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.config.loading import read_yaml, write_yaml
-from study.config.recorded import as_recorded
 from study.config.schema import StudyConfig, parse_config
 from study.config.trust import named_by
 from study.directory.checkpoint_folder import new_owner, write_owner
 from study.errors import UsageError
+from trainables.settings import with_former_values
 
 CONFIG_FILE = "study.yaml"
 REPORT_FILE = "report.html"
@@ -58,7 +58,7 @@ def open_config(study_dir: Path, /) -> StudyConfig:
         raise UsageError(f"study folder {study_dir} does not exist")
     if not (study_dir / CONFIG_FILE).is_file():
         raise UsageError(f"{study_dir} is not a study folder: it has no {CONFIG_FILE}")
-    tree = as_recorded(read_yaml(study_dir / CONFIG_FILE))
+    tree = with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig)
     named_by(study_dir, tree)
     return parse_config(tree)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config.loading import read_yaml
-from study.config.recorded import as_recorded
+from study.config.schema import StudyConfig
 from study.console import results
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import reference_of
@@ -14,6 +14,7 @@ from study.errors import UsageError, usage_errors
 from study.reports.posterior import belief_of, examples_of
 from study.reports.sources import StudySources, gather_each
 from trainables.checkpoints.files import write_text
+from trainables.settings import with_former_values
 
 if TYPE_CHECKING:
     from analysis.tables.comparison import Side
@@ -65,7 +66,7 @@ def _side(label: str, source: Path, study: StudySources) -> Side:
     return Side(
         label=label,
         table=study.table,
-        config=as_recorded(read_yaml(config)) if config.is_file() else {},
+        config=with_former_values(read_yaml(config), StudyConfig) if config.is_file() else {},
         belief=belief_of(study.sources, study.table),
         outcomes=_outcomes(study, {row["trial_id"] for row in best_of_methods(study.table).values()}),
     )

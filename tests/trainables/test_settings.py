@@ -40,12 +40,6 @@ def test_what_is_no_section_is_left_to_the_checks():
 def test_recorded_specs_have_the_former_averaging_and_attack_and_new_ones_do_not():
     tree = {"dataset": {"name": "digits"}, "method": "natural"}
     new, old = TrialSpec.from_dict(tree), TrialSpec.from_dict(with_former_values(tree, TrialSpec))
-    assert (old.training.warmup, old.training.ramp, old.training.clip_norm, old.training.give_up_after) == (
-        0,
-        0,
-        None,
-        None,
-    )
     assert (new.training.ema_warmup, old.training.ema_warmup, old.evaluation.attack) == (False, True, "pgd")
     assert with_former_values(new.to_dict(), TrialSpec) == new.to_dict()
     assert not settings_of(Inner)["fast"].before

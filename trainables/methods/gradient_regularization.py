@@ -27,13 +27,13 @@ class GradientRegularization:
 
     Yang et al. 2020 used the l2 direction with lambda 1 and h 1 under a linf threat. A squared l1 norm is larger by
     about a factor of the number of pixels, and lambda 1 makes training diverge even on the small images of digits, so
-    the default and the search range are lower: on MNIST more than 0.2 costs clean accuracy and gains no robustness.
+    the default and the search range are lower.
     """
 
     attacks: ClassVar[bool] = False
-    paper: ClassVar[tuple[Mapping[str, Any], ...]] = ({"h": 1.0, "direction": "l2", "lambda": 1.0},)
+    paper: ClassVar[tuple[Mapping[str, Any], ...]] = ({"lambda": 1.0, "h": 1.0, "direction": "l2"},)
     lambda_: float = setting(
-        0.1, doc="weight of the squared gradient norm", low=0.0, high=1000.0, search=(0.001, 0.2), log=True
+        0.1, doc="weight of the squared gradient norm", low=0.0, high=1000.0, search=(0.001, 1.0), log=True
     )
     h: float = setting(0.01, doc="step of the finite difference", unit=INPUT_UNIT, low=1e-4, high=1.0)
     direction: Literal["threat", "linf", "l2"] = setting(

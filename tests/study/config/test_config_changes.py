@@ -9,12 +9,10 @@ import pytest
 from study.cluster.doctor import planned_start
 from study.config.changes import check_unchanged
 from study.config.loading import load_config, write_yaml
-from study.config.recorded import as_recorded
 from study.directory.layout import CONFIG_FILE, open_config
 from study.errors import UsageError
 
 RECORDED = load_config("quickstart").to_dict()
-RECIPE = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None, "give_up_after": None}  # as before there was one
 
 HARMLESS = [
     "search.num_trials=7",
@@ -66,51 +64,18 @@ def test_a_study_from_before_a_setting_keeps_its_former_meaning(tmp_path):
     """The setting missing in its config is filled wherever that is read, and today's default is a refused change."""
     recorded = copy.deepcopy(RECORDED)
     recorded["training"]["ema"] = 0.99
-    for key in ("ema_warmup", *RECIPE):
-        del recorded["training"][key]
-    del recorded["evaluation"]["attack"]
+    del recorded["training"]["ema_warmup"], recorded["evaluation"]["attack"]
     write_yaml(tmp_path / CONFIG_FILE, recorded)
     stored = open_config(tmp_path)
     assert (stored.training.ema_warmup, stored.evaluation.attack) == (True, "pgd")
-    training = stored.trial_spec({"method": "natural"}, number=0).training
-    assert training.ema_warmup
-    assert {key: getattr(training, key) for key in RECIPE} == RECIPE
+    assert stored.trial_spec({"method": "natural"}, number=0).training.ema_warmup
     examined = planned_start(str(tmp_path), assignments=[], out=tmp_path, data_root=None, address=None).config
     assert examined.training == stored.training
     check_unchanged(recorded, stored, where="study.yaml")
     today = load_config(str(tmp_path / CONFIG_FILE))
     assert not today.training.ema_warmup
-    assert all(getattr(today.training, key) for key in RECIPE)
     with pytest.raises(UsageError, match=r"`training\.ema_warmup` was True when the study started and is False now"):
         check_unchanged(recorded, today, where="study.yaml")
-
-
-def test_a_study_from_before_the_recipe_is_searched_in_its_former_ranges(tmp_path):
-    """Unless it names the range itself, fixes the value or has another space or other methods."""
-    recorded = copy.deepcopy(RECORDED)
-    recorded["search"]["methods"] = ["natural", "gradient_regularization"]
-
-    def bounds(tree):
-        write_yaml(tmp_path / CONFIG_FILE, tree)
-        stored = open_config(tmp_path)
-        check_unchanged(tree, stored, where="study.yaml")
-        dimensions = {dimension.key: dimension for dimension in stored.space().dimensions}
-        found = dimensions.get("gradient_regularization.lambda")
-        return None if found is None else (found.low, found.high, found.log)
-
-    assert bounds(recorded) == (0.001, 0.2, True)
-    del recorded["training"]["ramp"]
-    assert bounds(recorded) == (0.001, 1.0, True)
-    for key in ("lambda", "gradient_regularization.lambda"):
-        assert bounds(with_search(recorded, ranges={key: [0.01, 0.02]})) == (0.01, 0.02, True)
-        assert bounds(with_search(recorded, fixed={key: 0.3})) is None
-    assert bounds(with_search(recorded, methods=["natural"])) is None
-    assert as_recorded(with_search(recorded, space="mine:space"))["search"]["ranges"] == {}
-    assert as_recorded(None) is None
-
-
-def with_search(tree, **changes):
-    return {**tree, "search": {**tree["search"], **changes}}
 
 
 def test_keys_that_a_later_version_added_have_their_defaults():

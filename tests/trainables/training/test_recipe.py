@@ -149,7 +149,8 @@ class TestClipping:
 
 
 def test_training_of_a_single_step_is_at_full_rate_and_radius(monkeypatch):
-    (step,) = steps_of(monkeypatch, tiny_spec("trades", train_epsilon=0.2, epochs=1, batch_size=90))
+    spec = tiny_spec("trades", train_epsilon=0.2, epochs=1, batch_size=90, **ON | {"clip_norm": None})
+    (step,) = steps_of(monkeypatch, spec)
     assert (step["lr"], step["radius"], step["weights"]) == (0.05, 0.2, {"divergence": 6.0})
 
 
@@ -213,14 +214,11 @@ def test_resuming_within_an_epoch_changes_no_bit(method, epoch, batch, tmp_path)
     assert deterministic(uninterrupted.outcome().row) == deterministic(second.outcome().row)
 
 
-def test_recorded_specs_train_without_the_recipe_and_new_ones_with_it():
+def test_specs_train_without_the_recipe_and_only_recorded_ones_never_give_up():
     tree = {"dataset": {"name": "digits"}, "method": "natural"}
     new, old = TrialSpec.from_dict(tree), TrialSpec.from_dict(with_former_values(tree, TrialSpec))
     assert {name: getattr(old.training, name) for name in OFF} == OFF
-    assert new.training.warmup > 0
-    assert new.training.ramp > 0
-    assert new.training.clip_norm is not None
-    assert new.training.give_up_after is not None
+    assert {name: getattr(new.training, name) for name in OFF} == OFF | {"give_up_after": 0.5}
 
 
 def test_a_checkpoint_from_before_the_recipe_goes_on_without_it(tmp_path):
