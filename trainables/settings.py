@@ -29,7 +29,8 @@ class Setting:
         choices: The legal values, if only some are.
         search: Range that a search draws from unless the study's config narrows it.
         log: Whether a search draws on a log scale.
-        before: The value that a record made before this setting existed means, or `dataclasses.MISSING`.
+        before: The value that a record made before this setting existed means, or `dataclasses.MISSING`. None is legal
+            if it is this or the default.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Setting:
 
     def problem(self, value: object) -> str | None:
         """Return an error message for `value`, or None if it is legal."""
-        if value is None and self.default is None:
+        if value is None and None in (self.default, self.before):
             return None
         if self.choices is not None:
             if value in self.choices:

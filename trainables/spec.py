@@ -104,6 +104,30 @@ class TrainingSpec(_Checked):
     schedule: Literal["constant", "cosine", "piecewise", "milestones"] = setting(
         "cosine", doc="learning rate schedule; milestones: drops as in the paper's code", choices=SCHEDULES
     )
+    warmup: float = setting(
+        0.0,
+        doc="share of the training steps over which the learning rate rises from 0 to the schedule's; 0: none",
+        low=0.0,
+        high=0.99,
+        before=0.0,
+    )
+    ramp: float = setting(
+        0.0,
+        doc="share of the training steps over which train_epsilon and the weights of the method's loss rise; 0: none",
+        low=0.0,
+        high=0.99,
+        before=0.0,
+    )
+    clip_norm: float | None = setting(
+        None, doc="largest l2 norm of a step's gradient, which is scaled down to it; null: any", low=1e-6, before=None
+    )
+    give_up_after: float | None = setting(
+        0.5,
+        doc="share of the epochs after which a trial that has collapsed to one class fails; null: never",
+        low=0.0,
+        high=1.0,
+        before=None,
+    )
     weight_decay: float = setting(
         5e-4, doc="l2 penalty of the optimiser", low=0.0, high=1.0, search=(1e-5, 1e-2), log=True
     )

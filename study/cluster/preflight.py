@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.connection import connected
+from study.cluster.cpu_time import without_gpu
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import study_packages, survey
 from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
@@ -169,7 +170,7 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
     if nodes:
         yield trials_at_once(config, nodes)
     else:
-        _check_machine(config)
+        _check_machine(config, start.data)
         yield fine("resources", HERE, "a trial fits this machine")
     with connected(str(config.cluster.address)) if nodes else nullcontext():
         key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
@@ -259,13 +260,16 @@ def trials_at_once(config: StudyConfig, nodes: Sequence[Node], /) -> Finding:
     return fine("resources", "cluster", f"{slots(request, nodes)} trials fit at once{more}")
 
 
-def _check_machine(config: StudyConfig) -> None:
+def _check_machine(config: StudyConfig, data: ImageData | None) -> None:
     cpus, gpus = os.cpu_count() or 1, 0
     needed_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
     if needed_gpus:
         import torch
 
         gpus = torch.cuda.device_count()
+        if not gpus and data is not None:
+            remedy = without_gpu(config, data)
+            raise UsageError(f"`resources.gpus` is {needed_gpus:g} for each trial and this machine has 0; {remedy}")
     for name, needed, available in (("cpus", config.resources.cpus, cpus), ("gpus", needed_gpus, gpus)):
         if needed > available:
             raise UsageError(

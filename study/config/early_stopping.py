@@ -87,11 +87,13 @@ class SchedulerConfig(BaseModel):
 
         The default reaches one epoch past the last drop of the learning rate: robust accuracy jumps there, so values
         before the drop hardly predict those after it. Under a schedule without drops it is `GRACE_SHARE` of training.
+        It is never shorter than `training.ramp`, within which trials are not yet at their own radius and strength.
         """
         if self.grace_period is not None:
             return self.grace_period
         falls = drops(training.schedule, epochs=training.epochs)
-        return math.floor(falls[-1] * training.epochs) + 1 if falls else math.ceil(GRACE_SHARE * training.epochs)
+        settled = math.floor(falls[-1] * training.epochs) + 1 if falls else math.ceil(GRACE_SHARE * training.epochs)
+        return max(settled, math.ceil(training.ramp * training.epochs))
 
     def rungs(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> list[int]:
         """Return the epochs at which halving compares trials, ascending.

@@ -28,7 +28,7 @@ class LossTerms:
 
     Attributes:
         parts: Name to values, (n,). A part of weight 0 is omitted rather than computed.
-        weights: Name to the part's factor in the loss; 1 if a name is missing.
+        weights: Name to the part's factor in the loss; 1 if a name is missing. They rise over `training.ramp`.
     """
 
     parts: Mapping[str, Tensor]

@@ -27,6 +27,7 @@ def loss_terms(
     *half: int,
     spec: TrialSpec,
     place: tuple[int, int],
+    strength: float = 1.0,
 ) -> LossTerms:
     """Return a method's loss on a batch or half; every draw is a function of the spec's seed, the place and the half.
 
@@ -38,14 +39,16 @@ def loss_terms(
         half: Which half of a batch this is, 0 or 1; omitted for a whole batch.
         spec: The trial's spec.
         place: Number of epochs already run, and the batch's number within the epoch.
+        strength: Factor of the training radius and of the weights of the loss's parts, in (0, 1].
     """
     path = (*place, *half)
+    radius = None if spec.train_epsilon is None else strength * spec.train_epsilon
     step = Step(
         model=model,
         x=x,
         y=y,
         norm=spec.evaluation.norm,
-        threat=None if spec.train_epsilon is None else ThreatModel(spec.evaluation.norm, spec.train_epsilon),
+        threat=None if radius is None else ThreatModel(spec.evaluation.norm, radius),
         attack_steps=spec.training.attack_steps,
         bn=spec.training.craft_mode.bn,
         dropout=spec.training.craft_mode.dropout,
@@ -54,7 +57,8 @@ def loss_terms(
     )
     masks = seeded(spec.seed, "dropout", *path, device=x.device)
     with masks, mixed_precision(spec.training.precision, x.device):
-        return method(step)
+        terms = method(step)
+    return LossTerms(terms.parts, {name: strength * weight for name, weight in terms.weights.items()})
 
 
 class MicroBatches:

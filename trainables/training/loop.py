@@ -28,8 +28,9 @@ from trainables.settings import with_former_values
 from trainables.spec import TrialSpec
 from trainables.training.batch_loss import MicroBatches, loss_terms
 from trainables.training.batches import Pool, TrainingBatches
+from trainables.training.collapse import CollapseWatch
 from trainables.training.compiling import compiled
-from trainables.training.optimizers import build_optimizer, learning_rate
+from trainables.training.optimizers import build_optimizer, learning_rate, rise
 from trainables.training.outcome import (
     OUT_OF_MEMORY,
     Best,
@@ -116,6 +117,7 @@ class Trainer:
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self._micro = MicroBatches(self.model)
+        self._collapse = CollapseWatch(training, num_classes=data.num_classes)
         self.epoch, self._batch, self._sums = 0, 0, dict[str, Tensor]()
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []
@@ -139,7 +141,8 @@ class Trainer:
     def run_epoch(self, *, between: Callable[[], None] | None = None) -> dict[str, Any]:
         """Train one epoch or the rest of it, measure if that is due, and return the epoch's row.
 
-        A loss that is not finite ends the trial with the reason `diverged`. If a batch exceeds the device's memory,
+        A loss that is not finite ends the trial with the reason `diverged`, and a network that has collapsed with one
+        that says so (`training.give_up_after`). If a batch exceeds the device's memory,
         batches are halved from then on (`MicroBatches`); if the halves or the measurement do, the trial ends with the
         reason `out of memory`. Between two batches `between` is called, which may `save`.
 
@@ -220,6 +223,7 @@ class Trainer:
                 "val_measures": None if self._val_measures is None else self._val_measures.to_dict(),
                 "measured_epoch": self._measured_epoch,
                 "micro_batch": self._micro.size,
+                "collapsed": self._collapse.collapsed,
                 "seconds": self._seconds,
                 "started_at": self._started_at,
             },
@@ -243,7 +247,7 @@ class Trainer:
         carried, best = state["val_measures"], state["best"]
         self._val_measures = None if carried is None else Measures.from_dict(carried)
         self.best = None if best is None else Best(best[0], Measures.from_dict(best[1]))
-        self._micro.size = state.get("micro_batch")
+        self._micro.size, self._collapse.collapsed = state.get("micro_batch"), state.get("collapsed", 0)
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
         self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
 
@@ -257,7 +261,9 @@ class Trainer:
         accuracy, loss = clean_measures(self.measured, self._val_images, self._val_labels)
         if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
             self.reason = "diverged"
-        elif self.epoch % self.spec.evaluation.every == 0 or self.done:
+        else:
+            self.reason = self._collapse.reason(self.measured, self._val_images, epoch=self.epoch, loss=parts["loss"])
+        if self.reason is None and (self.epoch % self.spec.evaluation.every == 0 or self.done):
             self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
             self._measured_epoch = self.epoch
             self.best = Best(self.epoch, self._val_measures).better_of(self.best)
@@ -281,9 +287,12 @@ class Trainer:
         return dict(zip(sums, means.tolist(), strict=True))
 
     def _train_batch(self, x: Tensor, y: Tensor, batch: int) -> LossTerms:
-        place = (self.epoch, batch)
-        compute = partial(loss_terms, self.method, self._trained, spec=self.spec, place=place)
+        training, place = self.spec.training, (self.epoch, batch)
+        strength = self._rise(batch, training.ramp)
+        compute = partial(loss_terms, self.method, self._trained, spec=self.spec, place=place, strength=strength)
         terms = self._micro.run(compute, x, y, clear=self.optimizer.zero_grad)
+        if training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         self.optimizer.step(self._learning_rate(batch))
         if self._average is not None:
             self._average.update(self.model, step=self.epoch * len(self._batches) + batch)
@@ -302,7 +311,12 @@ class Trainer:
     def _learning_rate(self, batch: int) -> float:
         training = self.spec.training
         progress = (self.epoch + batch / len(self._batches)) / training.epochs
-        return learning_rate(progress, schedule=training.schedule, initial=training.lr, epochs=training.epochs)
+        rate = learning_rate(progress, schedule=training.schedule, initial=training.lr, epochs=training.epochs)
+        return rate * self._rise(batch, training.warmup)
+
+    def _rise(self, batch: int, share: float) -> float:
+        steps = len(self._batches)
+        return rise(self.epoch * steps + batch, steps=self.spec.training.epochs * steps, share=share)
 
     def _measured_part(self, split: Split) -> tuple[Tensor, Tensor]:
         first = min(self.spec.evaluation.examples, len(self._val))

@@ -1,4 +1,4 @@
-"""Optimisers, and the learning rate as a pure function of progress.
+"""Optimisers, and the learning rate and warm-up as pure functions of progress.
 
 They call the functions that torch's optimiser classes call. The classes themselves import torch's compiler when the
 first one is created, which takes longer than importing torch, in every worker.
@@ -33,6 +33,17 @@ def learning_rate(progress: float, /, *, schedule: str, initial: float, epochs: 
         return initial * 0.5 * (1 + math.cos(math.pi * progress))
     num_drops = sum(progress >= share for share in drops(schedule, epochs=epochs))
     return float(initial * 10.0**-num_drops)
+
+
+def rise(step: int, /, *, steps: int, share: float) -> float:
+    """Return min(1, (step + 1) / (share * steps)), by which a quantity rises to its value in the first steps.
+
+    Args:
+        step: Training steps already taken.
+        steps: Steps of the whole training.
+        share: Share of them after which it is 1, in [0, 1); at 0 it always is.
+    """
+    return 1.0 if step + 1 >= share * steps else (step + 1) / (share * steps)
 
 
 class Optimizer:

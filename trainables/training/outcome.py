@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes:
         status: `completed`; `stopped_early`, if requested before the last epoch; or `failed`.
-        reason: Why it failed (`diverged`, `out of memory`), or None.
+        reason: Why it failed (`diverged`, `out of memory`, or that it predicts one class), or None.
         row: The result row's scientific columns.
         epochs: One row per epoch.
         examples: Split name to columns with one entry per measured image, of the last checkpoint; empty if nothing was

@@ -34,6 +34,13 @@ def test_every_preset_is_valid_and_its_resolved_form_is_the_same_config(name):
     assert parse_config(yaml.safe_load(yaml.safe_dump(config.to_dict()))) == config
 
 
+@pytest.mark.parametrize("name", presets())
+def test_only_the_papers_preset_runs_collapsed_trials_to_their_end(name):
+    training = load_config(name).training
+    assert (training.warmup, training.ramp, training.clip_norm) == (0, 0, None)
+    assert training.give_up_after == (None if name == "paper" else 0.5)
+
+
 def test_only_name_dataset_and_space_are_required():
     parse_config(SMALL)
     assert problems({}) == ("`name` is required", "`dataset` is required", "`search` is required")

@@ -34,6 +34,16 @@ def test_the_default_grace_period_reaches_past_the_last_drop(epochs):
     assert grace <= epochs
 
 
+@pytest.mark.parametrize(
+    ("schedule", "ramp", "grace"),
+    [("cosine", 0.0, 4), ("cosine", 0.1, 4), ("cosine", 0.5, 10), ("constant", 0.51, 11), ("piecewise", 0.5, 16)],
+)
+def test_no_trial_is_compared_within_the_ramp_by_default(schedule, ramp, grace):
+    training = TrainingSpec(epochs=20, schedule=schedule, ramp=ramp)
+    assert SchedulerConfig(name="moasha").grace(training) == grace
+    assert SchedulerConfig(name="moasha", grace_period=2).grace(training) == 2
+
+
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 7])
 @pytest.mark.parametrize("epochs", [10, 27, 100])
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "piecewise"])

@@ -1,0 +1,56 @@
+"""What a study for GPUs would take on this machine's CPUs, estimated from the time of one gradient."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from study.config.loading import presets
+from study.config.schema import StudyConfig
+from study.console import duration
+from trainables.data.base import ImageData
+
+IMAGES = 8
+"""Enough that a pass's fixed cost does not dominate, few enough for seconds on a large network."""
+
+
+def without_gpu(config: StudyConfig, data: ImageData, /) -> str:
+    """Return what a study's training would take on this machine's CPUs, and how it is run instead, as sentences."""
+    seconds = _training_seconds(config, data)
+    concurrent = min(config.num_trials, config.resources.max_concurrent or config.num_trials)
+    concurrent = max(1, min(concurrent, int((os.cpu_count() or 1) / config.resources.cpus)))
+    training = config.training
+    small = f"{config.dataset.name}_small"
+    smaller = f"launch the preset {small}, which is made for CPUs, " if small in presets() else ""
+    return (
+        f"on its CPUs a trial would train for about {_long(seconds)} ({config.model.name} in {training.precision}, "
+        f"{training.epochs} epochs, {training.attack_steps} attack steps), and the {config.num_trials} trials for "
+        f"about {_long(seconds * config.num_trials / concurrent)}: {smaller}use a cluster with --address, or accept "
+        "that with --set resources.gpus=0"
+    )
+
+
+def _training_seconds(config: StudyConfig, data: ImageData) -> float:
+    """Return the seconds of one trial's training by a method that attacks."""
+    import torch
+
+    from trainables.attacks.base import input_gradient
+    from trainables.attacks.losses import cross_entropy_against
+    from trainables.evaluation.trial import measured_part
+    from trainables.models.network import network
+    from trainables.runtime import computing, mixed_precision
+
+    training, device = config.training, torch.device("cpu")
+    model, layout = network(config.trial_spec({"method": "natural"}, number=0), data, device=device)
+    images, labels = measured_part(data.val, IMAGES, scale=data.scale, layout=layout, device=device)
+    with computing(threads=training.threads), mixed_precision(training.precision, device):
+        input_gradient(model, images, cross_entropy_against(labels))  # includes torch's one-off initialisation
+        start = time.perf_counter()
+        input_gradient(model, images, cross_entropy_against(labels))
+        seconds = (time.perf_counter() - start) / len(images)
+    return seconds * (training.attack_steps + 1) * len(data.train) * training.epochs
+
+
+def _long(seconds: float) -> str:
+    days = seconds / 86_400
+    return f"{days:,.0f} days" if days >= 2 else duration(seconds)
