@@ -14,6 +14,8 @@ from study.directory.lock import process_start
 from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError
 from study.evaluation.selection import chosen_members, named_trials, read_choice
+from trainables.settings import with_former_values
+from trainables.spec import TrialSpec
 
 
 def front_of(count, *, first=0):
@@ -88,7 +90,7 @@ def test_new_seeds_are_not_chosen_among(tmp_path) -> None:
     replica = Replica(
         trial_id="00000-s1", parent="00000", parent_number=0, repeat=1, seed=5, proposal="random",
         params={"dropout": 0.1, "method": "trades"},
-        spec={"seed": 5, "training": {"ema_warmup": False}, "evaluation": {"attack": "margin", "margin_check": True}},
+        spec=with_former_values({"seed": 5}, TrialSpec),
     )  # fmt: skip
     Plan((replica,), "id").write(tmp_path)
     assert read_plan(tmp_path) == Plan((replica,), "id")
