@@ -39,7 +39,7 @@ bench: $(STAMP) ## run every benchmark
 ui: $(STAMP) ## open MLflow's UI on the studies of this folder
 	@$(BIN)/robust-study ui
 
-chaos: $(STAMP) ## kill running studies, fill their disks, check that nothing is lost (half an hour)
+chaos: $(STAMP) ## kill running studies, fill their disks, check that nothing is lost (an hour and a half)
 	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=2700
 
 postgres: $(STAMP) ## test tracking and search on PostgreSQL (minutes; needs PostgreSQL)
