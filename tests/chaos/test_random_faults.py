@@ -194,7 +194,7 @@ FAULTS = (
 
 
 def storage_of_earlier(pair, draw):
-    """Put back a copy of Optuna's storage from before, which lacks the trials since."""
+    """Put back an earlier copy of Optuna's storage, without the trials that came after it."""
     for study in pair:
         study.kill()
     copy = pair[0].shared / "backup.log"
