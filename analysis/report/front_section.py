@@ -17,6 +17,7 @@ from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
 from analysis.plots.trials.front_view import pareto_view
 from analysis.report.html import table_html
+from analysis.statistics.front_posterior import UNDECIDED
 from analysis.statistics.intervals import accuracy_of
 from analysis.tables.dominance import dominance_table
 from analysis.tables.front_table import FRONT_COLUMNS, Column, column_table, infeasible_note
@@ -110,8 +111,7 @@ def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str
             "Members of the front",
             members,
             chance,
-            "95 % Wilson intervals of the examples. Last column: probability that no other trial truly dominates "
-            "it, given the per-example outcomes (± 0.02 from sampling); empty without them.",
+            f"95 % Wilson intervals of the examples. {_last_column(material)}",
             strong=material.strong,
         )
     ]
@@ -124,6 +124,15 @@ def _members(material: StudyMaterial, members: list[dict[str, Any]]) -> list[str
         note = f"{infeasible_note(table)[:1].upper()}{infeasible_note(table)[1:]}."
         parts.append(_trials("The front of the infeasible trials alone", apart[:SHOWN], {}, note))
     return parts
+
+
+def _last_column(material: StudyMaterial) -> str:
+    if material.belief is not None and not material.belief.decided:
+        return f"{UNDECIDED}."
+    return (
+        "Last column: probability that no other trial truly dominates it, given the per-example outcomes (± 0.02 from "
+        "sampling); empty without them."
+    )
 
 
 def _trials(

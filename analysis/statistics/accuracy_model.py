@@ -27,8 +27,32 @@ _LEVELS = 7
 _SCALES = 20
 _ROUND = 2.5
 _GROWTH = (-0.3, 1.0)
-# The last two are not known from elsewhere. They were chosen on simulated studies, where a few dozen trials with
+_SURE = 0.75
+# The last three are not known from elsewhere. They were chosen on simulated studies, where a few dozen trials with
 # scatter near the noise do not show its shape, so that errors with round depths and with sharp edges are alike.
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrueAccuracies:
+    """Posterior draws of the trials' true accuracies.
+
+    Args:
+        accuracies: True (clean, robust) accuracies, shape (draws, t, 2).
+        scatter: Scale of the trials' true distances from the trade-off, in standard deviations of a trial's noise,
+            shape (draws,). Infinite where no trade-off is modelled, as for a single trial.
+    """
+
+    accuracies: np.ndarray
+    scatter: np.ndarray
+
+    @property
+    def decided(self) -> bool:
+        """Whether the examples can show which trials are on the front.
+
+        Where the true scatter is probably smaller than the noise, a line of members and a round cluster that has few
+        of them give the same outcomes, so that probabilities of single trials mean nothing; the hypervolume's hold.
+        """
+        return bool((self.scatter < 1).mean() <= _SURE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +61,7 @@ class _Grid:
 
     For each trial, the cells `near` (t, w) are within reach of its measured value, their centres `away` (t, w) from it.
     Candidates for the distribution of true values over all cells are `shapes` (b, cells), with the logarithms of their
-    `prior` weights (b,).
+    `prior` weights (b,) and, beside the trade-off, their `scales` (b,) in standard deviations of noise.
     """
 
     width: float
@@ -45,6 +69,7 @@ class _Grid:
     away: np.ndarray
     shapes: np.ndarray
     prior: np.ndarray
+    scales: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +95,7 @@ def membership(drawn: np.ndarray, /) -> np.ndarray:
 
 def true_accuracies(
     clean: ArrayLike, robust: ArrayLike, /, *, generator: np.random.Generator, draws: int = 1000
-) -> np.ndarray:
+) -> TrueAccuracies:
     """Draw the trials' true (clean, robust) accuracies from their joint posterior.
 
     "True" means on the distribution the examples came from. Measured angles arcsin(sqrt(accuracy)) are true angles plus
@@ -100,9 +125,6 @@ def true_accuracies(
         generator: Source of the draws.
         draws: Posterior draws.
 
-    Returns:
-        Shape (draws, t, 2).
-
     Raises:
         ValueError: Shapes differ, or there is no example.
 
@@ -114,12 +136,15 @@ def true_accuracies(
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
         raise ValueError(f"`clean` and `robust` must have shape (t, n) with n >= 1, got {np.shape(clean)}")
     near = _contenders(outcomes)
-    drawn = np.empty((draws, len(outcomes), 2))
-    for chosen, draw in ((near, _together), (~near, _apart)):
-        if chosen.any():
-            drawn[:, chosen] = draw(measure(outcomes[chosen]), generator, draws=draws)
+    drawn, scatter = np.empty((draws, len(outcomes), 2)), np.full(draws, np.inf)
+    if near.sum() < 2:
+        near[:] = False
+    else:
+        drawn[:, near], scatter = _together(measure(outcomes[near]), generator, draws=draws)
+    if not near.all():
+        drawn[:, ~near] = _apart(measure(outcomes[~near]), generator, draws=draws)
     # The squared sine reflects angles below 0 and above pi / 2 at the border.
-    return np.asarray(np.sin(drawn) ** 2)
+    return TrueAccuracies(accuracies=np.sin(drawn) ** 2, scatter=scatter)
 
 
 def _contenders(outcomes: np.ndarray) -> np.ndarray:
@@ -135,21 +160,24 @@ def _apart(measured: Measured, generator: np.random.Generator, *, draws: int) ->
     return np.asarray(measured.angles + (root @ generator.standard_normal((draws, len(root), 2, 1)))[..., 0])
 
 
-def _together(measured: Measured, generator: np.random.Generator, *, draws: int) -> np.ndarray:
-    """Draw true angles of trials modelled jointly, moved together by shared noise, shape (draws, t, 2)."""
-    if len(measured.angles) < 2:
-        return _apart(measured, generator, draws=draws)
-    kept = []
+def _together(measured: Measured, generator: np.random.Generator, *, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw true angles of trials modelled jointly, moved together by shared noise, and scales of their scatter.
+
+    Shapes (draws, t, 2) and (draws,).
+    """
+    kept, scatter = [], []
     for trade_off, share in trade_offs(measured, draws=draws):
         angles = measured.angles
         if trade_off.free:
             # Noise in the robust angle flattens a curve fitted to measured angles, but not one fitted to drawn ones.
-            drawn = _drawn([_fit(measured, *trade_off.fitted(angles))], generator, draws=100)
+            drawn, _ = _drawn([_fit(measured, *trade_off.fitted(angles))], generator, draws=100)
             angles = np.concatenate([angles, drawn.reshape(-1, 2)])
         fits = _fits_about(measured, trade_off, *trade_off.fitted(angles), generator)
-        kept.append(_drawn(fits, generator, draws=share))
+        drawn, scales = _drawn(fits, generator, draws=share)
+        kept.append(drawn)
+        scatter.append(scales)
     factors = generator.standard_normal((draws, measured.shared.shape[2]))
-    return np.asarray(np.concatenate(kept) - np.einsum("tik,dk->dti", measured.shared, factors))
+    return np.concatenate(kept) - np.einsum("tik,dk->dti", measured.shared, factors), np.concatenate(scatter)
 
 
 def _fits_about(
@@ -196,16 +224,20 @@ def _fit(measured: Measured, curve: Curve, slope: Curve, *, prior: float = 0.0) 
     return _Fit(curve=curve, values=values, beside=beside, along=along, likelihood=likelihood, evidence=evidence)
 
 
-def _drawn(fits: list[_Fit], generator: np.random.Generator, *, draws: int) -> np.ndarray:
-    """Draw true angles, up to shared noise, from fits as their evidence weighs them, shape (draws, t, 2)."""
+def _drawn(fits: list[_Fit], generator: np.random.Generator, *, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw true angles, up to shared noise, from fits as their evidence weighs them, and scales of the scatter.
+
+    Shapes (draws, t, 2) and (draws,).
+    """
     evidence = np.stack([fit.evidence for fit in fits])
     weights = np.exp(evidence - evidence.max()).ravel()
     trials = len(fits[0].values)
     every = np.arange(trials)
-    kept = np.empty((draws, trials, 2))
+    kept, scatter = np.empty((draws, trials, 2)), np.empty(draws)
     for draw, number in enumerate(generator.choice(len(weights), size=draws, p=weights / weights.sum())):
         which, first, second = np.unravel_index(number, evidence.shape)
         fit = fits[which]
+        scatter[draw] = fit.beside.scales[first]
         across, place = fit.beside.shapes[first][fit.beside.near], fit.along.shapes[second][fit.along.near]
         chosen = _picked(across * (fit.likelihood @ place[:, :, None])[..., 0], generator)
         columns = chosen, _picked(fit.likelihood[every, chosen] * place, generator)
@@ -213,7 +245,7 @@ def _drawn(fits: list[_Fit], generator: np.random.Generator, *, draws: int) -> n
             inside = (generator.random(trials) - 0.5) * grid.width
             kept[draw, :, i] = fit.values[:, i] + grid.away[every, column] + inside
         kept[draw, :, 0] += fit.curve(kept[draw, :, 1])
-    return kept
+    return kept, scatter
 
 
 def _picked(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -256,7 +288,9 @@ def _beside(values: np.ndarray, noise: np.ndarray, *, room: float) -> _Grid:
     shapes = _shares(np.concatenate([rounded, below_edge]).reshape(-1, len(centres)))
     size = np.tile(np.log(scales / usual), len(levels))
     prior = np.concatenate([math.log(_ROUND) + _GROWTH[0] * size, _GROWTH[1] * size])
-    return _Grid(width=width, near=near, away=centres[near] - values[:, None], shapes=shapes, prior=prior)
+    away = centres[near] - values[:, None]
+    sizes = np.tile(scales / usual, 2 * _LEVELS)
+    return _Grid(width=width, near=near, away=away, shapes=shapes, prior=prior, scales=sizes)
 
 
 def _along(values: np.ndarray, noise: np.ndarray) -> _Grid:
@@ -272,7 +306,7 @@ def _along(values: np.ndarray, noise: np.ndarray) -> _Grid:
     density = np.zeros((len(values), len(centres)))
     np.put_along_axis(density, near, np.exp(-0.5 * (away / noise[:, None]) ** 2), axis=1)
     shapes *= (1 / (shapes @ density.T)) @ density / len(values)
-    return _Grid(width=width, near=near, away=away, shapes=shapes, prior=np.zeros(len(shapes)))
+    return _Grid(width=width, near=near, away=away, shapes=shapes, prior=np.zeros(len(shapes)), scales=np.ones(0))
 
 
 def _likelihood(away: list[np.ndarray], noise: np.ndarray) -> np.ndarray:

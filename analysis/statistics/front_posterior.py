@@ -23,6 +23,12 @@ DRAWS = 3000
 """Posterior draws: another seed moves a probability by a standard deviation of 0.01 to 0.02."""
 
 
+UNDECIDED = (
+    "P(on front) is not given: beside the trade-off the trials differ by less than the noise of their examples, which "
+    "does not decide who is on the front; measure them on more (evaluation.examples)"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FrontPosterior:
     """The posterior of a front given the examples.
@@ -32,19 +38,23 @@ class FrontPosterior:
         drawn: Draws of their true (clean, robust) accuracies, shape (draws, t, 2).
         probability: Posterior probability that a trial is truly on the front, shape (t,).
         left_out: Number of trials left out as too far behind the front.
+        decided: Whether the examples can show which trials are on the front (`TrueAccuracies.decided`).
     """
 
     trials: tuple[str, ...]
     drawn: np.ndarray
     probability: np.ndarray
     left_out: int
+    decided: bool = True
 
     def hypervolume(self, *, reference: Sequence[float] = (0.0, 0.0)) -> Estimate:
         """Return the hypervolume of the true accuracies, with its 95 % interval; see `drawn_hypervolumes`."""
         return summary(drawn_hypervolumes(self.drawn, reference=reference))
 
     def probabilities(self) -> dict[str, float]:
-        """Return the probabilities by trial."""
+        """Return the probabilities by trial, empty where undecided."""
+        if not self.decided:
+            return {}
         return dict(zip(self.trials, self.probability.tolist(), strict=True))
 
     def dominates(self, first: str, second: str, /) -> float:
@@ -67,12 +77,13 @@ def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws
     """
     measured = np.stack([outcomes.clean.mean(axis=1), outcomes.robust.mean(axis=1)], axis=1)
     chosen = outermost(measured, most=CANDIDATES)
-    drawn = true_accuracies(outcomes.clean[chosen], outcomes.robust[chosen], generator=generator, draws=draws)
+    true = true_accuracies(outcomes.clean[chosen], outcomes.robust[chosen], generator=generator, draws=draws)
     return FrontPosterior(
         trials=tuple(outcomes.trials[index] for index in chosen),
-        drawn=drawn,
-        probability=membership(drawn),
+        drawn=true.accuracies,
+        probability=membership(true.accuracies),
         left_out=len(measured) - len(chosen),
+        decided=true.decided,
     )
 
 

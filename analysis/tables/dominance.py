@@ -69,6 +69,6 @@ def dominance_csv(table: Table, belief: FrontPosterior, /) -> str:
 
 
 def _in_model(members: Table, belief: FrontPosterior | None) -> list[int]:
-    """Return the positions of the members in the posterior's model."""
-    modelled = set() if belief is None else set(belief.trials)
+    """Return the positions of the members in the posterior's model, none where it leaves the front undecided."""
+    modelled = set(belief.trials) if belief is not None and belief.decided else set()
     return [place for place, trial in enumerate(members["trial_id"].to_pylist()) if trial in modelled]

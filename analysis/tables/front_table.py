@@ -14,7 +14,7 @@ from analysis.fronts.front import Hypervolume, feasible, front_hypervolume, fron
 from analysis.fronts.member_choice import fronts_by, knee_of
 from analysis.fronts.objectives import FRONT, infeasible, objective, values
 from analysis.fronts.strong_attacks import StrongResult, strong_notes
-from analysis.statistics.front_posterior import FrontPosterior
+from analysis.statistics.front_posterior import UNDECIDED, FrontPosterior
 from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import Cell, TextTable, csv_text
 from analysis.wording import LOWER_BOUND, constraints_missed, flagged, measured_by, own_parameters, provenance
@@ -76,7 +76,7 @@ def front_table(
     known, trials_shown = strong or {}, members["trial_id"].to_pylist()
     if attacked := strong_notes(known, trials_shown):
         columns += (("robust (strong)", "", lambda row: str(known.get(row["trial_id"], ""))),)
-    if posterior:
+    if posterior and posterior.decided:
         probabilities = posterior.probabilities()
         columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
     volume = front_hypervolume(table, objectives=objectives, reference=reference)
@@ -146,7 +146,9 @@ def _with_interval(entry: Column, *, wanted: bool) -> tuple[Column, ...]:
 def _uncertainty_notes(members: Table, *, intervals: bool, belief: FrontPosterior | None) -> list[str]:
     """Explain the intervals and probabilities, and name the dominated trials that may be on the front."""
     notes = ["intervals: 95 %, Wilson's, of the examples"] if intervals else []
-    if belief is not None:
+    if belief is not None and not belief.decided:
+        notes.append(UNDECIDED)
+    elif belief is not None:
         notes.append(
             "P(on front): that no other trial truly dominates it, given each example's outcome (± 0.02 from sampling)"
         )

@@ -88,6 +88,19 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
     print(f"{HEADER}\n{record.line(name)}")  # noqa: T201
     assert record.true.mean() < record.predicted.mean() < 0.7
     assert record.covered.mean() >= 0.75
+    assert record.decided.mean() < 0.3
+
+
+def test_a_front_of_trials_that_differ_by_less_than_the_noise_is_undecided() -> None:
+    """The scatter is a quarter of the noise in the first kind and twice the noise in the second."""
+    undecided, decided = (
+        [
+            true_accuracies(*make(rng)[1:], generator=rng, draws=200).decided
+            for rng in map(np.random.default_rng, range(5))
+        ]
+        for make in (DESIGNS["40 x 1000, scatter 0.003"], DESIGNS["20 x 1000, scatter 0.02"])
+    )
+    assert (sum(undecided) <= 1, all(decided)) == (True, True)
 
 
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:
@@ -103,13 +116,8 @@ def test_collapsed_networks_do_not_influence_the_others() -> None:
     """Sound trials' draws do not depend on trials that one of them clearly beats in both accuracies."""
     _, clean, robust = DESIGNS["40 x 1000, scatter 0.01"](np.random.default_rng(4))
     constant = np.random.default_rng(5).random((6, 1000)) < 0.1
-    alone = true_accuracies(clean, robust, generator=np.random.default_rng(0), draws=50)
-    beside = true_accuracies(
-        np.concatenate([constant, clean]),
-        np.concatenate([constant, robust]),
-        generator=np.random.default_rng(0),
-        draws=50,
-    )
+    alone = drawn_accuracies(clean, robust, draws=50)
+    beside = drawn_accuracies(np.concatenate([constant, clean]), np.concatenate([constant, robust]), draws=50)
     np.testing.assert_array_equal(beside[:, 6:], alone)
     assert (membership(beside)[:6] == 0).all()
     assert np.abs(beside[:, :6] - constant.mean(axis=1)[:, None]).mean() < 0.02
@@ -119,23 +127,24 @@ def test_equal_robust_accuracies_say_nothing_of_clean_ones() -> None:
     """Natural training alone: robust 0 for all. Lower ends near Wilson's, not those of some fitted curve."""
     rng = np.random.default_rng(0)
     clean = rng.random((20, 500)) < np.linspace(0.9, 0.97, 20)[:, None]
-    drawn = true_accuracies(clean, np.zeros_like(clean), generator=rng, draws=300)
+    drawn = drawn_accuracies(clean, np.zeros_like(clean), draws=300)
     low = np.quantile(drawn[..., 0], 0.025, axis=0)
     assert np.abs(low - wilson_interval(clean.sum(axis=1), 500)[0]).max() < 0.02
 
 
 def test_trials_without_an_error_are_no_more_certain_than_one_of_them() -> None:
     right = np.ones((5, 500), dtype=bool)
-    low = [
-        summary(drawn_hypervolumes(true_accuracies(some, some, generator=np.random.default_rng(0)))).low
-        for some in (right[:1], right)
-    ]
+    low = [summary(drawn_hypervolumes(drawn_accuracies(some, some))).low for some in (right[:1], right)]
     assert low[0] == pytest.approx(wilson_interval(500, 500)[0] ** 2, abs=0.008)
     assert low[1] == pytest.approx(low[0], abs=0.004)
 
 
+def drawn_accuracies(clean: ArrayLike, robust: ArrayLike, *, seed: int = 0, draws: int = 1000) -> np.ndarray:
+    return true_accuracies(clean, robust, generator=np.random.default_rng(seed), draws=draws).accuracies
+
+
 def front_probability(clean: ArrayLike, robust: ArrayLike, *, seed: int = 0, draws: int = 1000) -> np.ndarray:
-    return membership(true_accuracies(clean, robust, generator=np.random.default_rng(seed), draws=draws))
+    return membership(drawn_accuracies(clean, robust, seed=seed, draws=draws))
 
 
 def test_clear_cases_are_certain() -> None:

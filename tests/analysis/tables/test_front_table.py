@@ -13,7 +13,7 @@ from helpers.studies.synthetic_results import as_table, result_row, study_rows
 from rich.console import Console
 
 from analysis.fronts.front import MixedStudiesError, front_of, with_mixed_allowed
-from analysis.statistics.front_posterior import FrontPosterior
+from analysis.statistics.front_posterior import UNDECIDED, FrontPosterior
 from analysis.statistics.intervals import wilson_interval
 from analysis.tables.front_table import front_table, method_fronts_table, pareto_csv
 from analysis.tables.text_table import TextTable, csv_text
@@ -76,6 +76,21 @@ def test_front_table_says_how_sure_it_is() -> None:
     assert (first["on_front_probability"], float(first["val_robust_accuracy_low"])) == ("0.75", float(low))
     other = front_table(as_table(TRADE_OFF), objectives=["val_clean_accuracy"], intervals=True, belief=belief)
     assert "P(on front)" not in other.headings
+
+
+def test_an_undecided_front_has_a_line_in_place_of_probabilities() -> None:
+    belief = FrontPosterior(
+        trials=("t00000", "t00001"),
+        drawn=np.full((4, 2, 2), 0.5),
+        probability=np.ones(2),
+        left_out=0,
+        decided=False,
+    )
+    shown = front_table(as_table(TRADE_OFF), belief=belief)
+    assert (UNDECIDED in shown.notes, "P(on front)" in shown.headings) == (True, False)
+    assert "of the true accuracies 0.250 [0.250, 0.250]" in shown.notes[0]
+    first = next(csv.DictReader(io.StringIO(pareto_csv(as_table(TRADE_OFF), belief=belief))))
+    assert first["on_front_probability"] == ""
 
 
 def test_each_method_has_a_front_of_its_own() -> None:

@@ -179,7 +179,7 @@ UNDECIDABLE = {"clusters below the noise": replicates, "a trade-off below the no
 
 HEADER = (
     f"{'design':27s} | {'error':>5s} {'noise':>5s} {'pred.':>5s} {'true':>5s} {'ratio':>5s} | "
-    f"{'covers':>6s} {'spread':>6s} {'bias':>7s} measured"
+    f"{'covers':>6s} {'spread':>6s} {'bias':>7s} measured | {'decided':>7s} {'error':>5s} {'ratio':>5s}"
 )
 
 
@@ -190,6 +190,7 @@ class Record:
     Args:
         predicted: Probabilities to be on the front, of all trials of all studies.
         true: Whether they are on the front.
+        decided: Whether the model calls their study's front decided, of all trials of all studies.
         simulated: Whether they would be if each study's truth were one of its draws, shape (5, trials of all).
         covered: Whether the 95 % interval contains the true hypervolume, one per study.
         bias: Posterior mean of the hypervolume minus the truth.
@@ -199,6 +200,7 @@ class Record:
 
     predicted: np.ndarray
     true: np.ndarray
+    decided: np.ndarray
     simulated: np.ndarray
     covered: np.ndarray
     bias: np.ndarray
@@ -221,13 +223,20 @@ class Record:
         """
         return float(np.mean(np.abs(2 * self.rank - 1)))
 
+    def _where_decided(self) -> str:
+        if not self.decided.any():
+            return ""
+        predicted, true = self.predicted[self.decided], self.true[self.decided]
+        return f"{calibration_table(predicted, true)[0]:5.3f} {predicted.mean() / true.mean():5.3f}"
+
     def line(self, name: str) -> str:
         """Return a row for the table with `HEADER`."""
         return (
             f"{name:27s} | {self.error():5.3f} {self.noise():5.3f} "
             f"{self.predicted.mean():5.3f} {self.true.mean():5.3f} {self.predicted.mean() / self.true.mean():5.3f} | "
             f"{self.covered.mean():6.3f} {self.spread():6.3f} "
-            f"{self.bias.mean():+7.4f} {self.measured.mean():+8.4f}"
+            f"{self.bias.mean():+7.4f} {self.measured.mean():+8.4f} | "
+            f"{self.decided.mean():7.3f} {self._where_decided()}"
         )
 
 
@@ -240,26 +249,29 @@ def evaluate_design(
     draws: int = 1000,
 ) -> Record:
     """Generate studies, apply the model, and record its predictions and the truth."""
-    predicted, true, simulated, volumes = [], [], [], []
+    predicted, true, simulated, decided, volumes = [], [], [], [], []
     for _ in range(studies):
         truth, clean, robust = make(generator)
-        drawn = true_accuracies(clean, robust, generator=generator, draws=draws)
+        posterior = true_accuracies(clean, robust, generator=generator, draws=draws)
+        drawn = posterior.accuracies
+        decided.append(np.full(len(truth), posterior.decided))
         predicted.append(membership(drawn))
         true.append(non_dominated(truth, maximise=True))
         picked = generator.integers(draws, size=5)
         simulated.append([non_dominated(points, maximise=True) for points in drawn[picked]])
         volume = float(drawn_hypervolumes(truth[None])[0])
-        posterior = drawn_hypervolumes(drawn)
-        interval = summary(posterior)
+        drawn_volumes = drawn_hypervolumes(drawn)
+        interval = summary(drawn_volumes)
         accuracies = np.stack([clean.mean(axis=1), robust.mean(axis=1)], axis=1)
         measured = float(drawn_hypervolumes(accuracies[None])[0])
-        rank = (posterior < volume).mean()
+        rank = (drawn_volumes < volume).mean()
         volumes.append((interval.low <= volume <= interval.high, interval.value - volume, measured - volume, rank))
     covered, bias, excess, ranks = np.array(volumes).T
     return Record(
         predicted=np.concatenate(predicted),
         true=np.concatenate(true),
         simulated=np.concatenate(simulated, axis=1),
+        decided=np.concatenate(decided),
         covered=covered,
         bias=bias,
         measured=excess,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from helpers.studies.synthetic_results import result_row, study_rows
 
 from analysis.data.results import example_columns, trial_file, write_columns, write_rows
 from analysis.data.schema import EXAMPLE, RESULT
-from analysis.statistics.front_posterior import FrontPosterior
+from analysis.statistics.front_posterior import UNDECIDED, FrontPosterior
 from analysis.statistics.radius_curves import Curve, curve_of
 from study.reports.report import write_report
 
@@ -111,6 +112,8 @@ def test_members_are_compared_in_pairs_and_trials_outside_the_axes_are_counted()
     assert "3 trials lie far behind the front, outside the axes" in text
     assert heading not in html.unescape(text_of(page_of([*near, *far])))
     assert "outside the axes" not in text_of(page_of(near))
+    undecided = html.unescape(text_of(page_of(near, belief=replace(belief, decided=False))))
+    assert (UNDECIDED in undecided, heading in undecided) == (True, False)
 
 
 def test_without_a_separation_the_page_names_the_command() -> None:
