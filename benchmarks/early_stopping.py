@@ -31,6 +31,7 @@ from study.config.loading import read_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.driver.moasha import judge
 from study.driver.schedulers import NoStopping, StudyScheduler, build_scheduler
+from trainables.settings import with_former_values
 
 HERE = Path(__file__).parent
 CONFIG, CURVES = HERE / "learning_curves.yaml", HERE / "learning_curves.parquet"
@@ -224,7 +225,8 @@ def score(
 
 def config_with(**scheduler: Any) -> StudyConfig:
     """Return the recorded study's config with a scheduler."""
-    return parse_config({**read_yaml(CONFIG), "scheduler": scheduler})
+    recorded = with_former_values(read_yaml(CONFIG), StudyConfig)  # the curves are of training as it was then
+    return parse_config({**recorded, "scheduler": scheduler})
 
 
 def contenders() -> dict[str, Callable[[int], StudyScheduler]]:

@@ -1,6 +1,6 @@
-"""Share of useless trials among random proposals, with warm-up, ramp and clipping (all off by default) and without.
+"""Share of useless trials among random proposals, with warm-up, ramp and clipping and without.
 
-python benchmarks/recipe.py [OUT] [--dataset mnist --data-root FOLDER] [--recipe new] [--ramp 0.6] [--ranges new]
+python benchmarks/recipe.py [OUT] [--dataset mnist --data-root FOLDER] [--recipe old] [--ranges old]
 
 Each trial is a file below OUT; those that exist are not run again, so a run that was ended goes on. Every method gets
 the same number of proposals, and a proposal and its seed depend on its number alone: both recipes train the same ones.
@@ -38,7 +38,7 @@ STUDIES = {"mnist": ROOT / "docs/mnist_study.yaml", "fashion_mnist": ROOT / "doc
 """The study whose space and training are used; that of the digits is the preset `quickstart`."""
 
 OLD = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None}
-NEW = {"warmup": 0.1, "ramp": 0.6, "clip_norm": 3.0}
+NEW = {"warmup": 0.1, "ramp": 0.3, "clip_norm": 3.0}
 NARROWED = {"gradient_regularization.lambda": [0.001, 0.2]}
 """Of the search ranges, by Optuna parameter: those of `--ranges new` that are not the defaults."""
 

@@ -105,21 +105,21 @@ class TrainingSpec(_Checked):
         "cosine", doc="learning rate schedule; milestones: drops as in the paper's code", choices=SCHEDULES
     )
     warmup: float = setting(
-        0.0,
+        0.1,
         doc="share of the training steps over which the learning rate rises from 0 to the schedule's; 0: none",
         low=0.0,
         high=0.99,
         before=0.0,
     )
     ramp: float = setting(
-        0.0,
+        0.3,
         doc="share of the training steps over which train_epsilon and the weights of the method's loss rise; 0: none",
         low=0.0,
         high=0.99,
         before=0.0,
     )
     clip_norm: float | None = setting(
-        None, doc="largest l2 norm of a step's gradient, which is scaled down to it; null: any", low=1e-6, before=None
+        3.0, doc="largest l2 norm of a step's gradient, which is scaled down to it; null: any", low=1e-6, before=None
     )
     give_up_after: float | None = setting(
         0.5,

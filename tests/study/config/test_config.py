@@ -35,10 +35,10 @@ def test_every_preset_is_valid_and_its_resolved_form_is_the_same_config(name):
 
 
 @pytest.mark.parametrize("name", presets())
-def test_only_the_papers_preset_runs_collapsed_trials_to_their_end(name):
+def test_only_the_papers_preset_trains_without_the_recipe(name):
     training = load_config(name).training
-    assert (training.warmup, training.ramp, training.clip_norm) == (0, 0, None)
-    assert training.give_up_after == (None if name == "paper" else 0.5)
+    recipe = (training.warmup, training.ramp, training.clip_norm, training.give_up_after)
+    assert recipe == ((0, 0, None, None) if name == "paper" else (0.1, 0.3, 3.0, 0.5))
 
 
 def test_only_name_dataset_and_space_are_required():

@@ -148,7 +148,7 @@ def test_errors_about_a_missing_pool_name_the_setting():
 
 def test_a_teacher_that_diverges_is_an_error():
     with pytest.raises(RuntimeError, match=r"labels `pool` diverged: lower `training\.lr`"):
-        teacher(spec(name="mlp", lr=100.0, momentum=0.99, schedule="constant"), data=DATA, device=CPU)
+        teacher(spec(name="mlp", lr=100.0, momentum=0.99, schedule="constant", clip_norm=None), data=DATA, device=CPU)
 
 
 def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(tmp_path):

@@ -214,11 +214,12 @@ def test_resuming_within_an_epoch_changes_no_bit(method, epoch, batch, tmp_path)
     assert deterministic(uninterrupted.outcome().row) == deterministic(second.outcome().row)
 
 
-def test_specs_train_without_the_recipe_and_only_recorded_ones_never_give_up():
+def test_new_specs_train_by_the_recipe_and_recorded_ones_without():
     tree = {"dataset": {"name": "digits"}, "method": "natural"}
     new, old = TrialSpec.from_dict(tree), TrialSpec.from_dict(with_former_values(tree, TrialSpec))
     assert {name: getattr(old.training, name) for name in OFF} == OFF
-    assert {name: getattr(new.training, name) for name in OFF} == OFF | {"give_up_after": 0.5}
+    recipe = {"warmup": 0.1, "ramp": 0.3, "clip_norm": 3.0, "give_up_after": 0.5}
+    assert {name: getattr(new.training, name) for name in OFF} == recipe
 
 
 def test_a_checkpoint_from_before_the_recipe_goes_on_without_it(tmp_path):

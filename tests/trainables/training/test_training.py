@@ -164,7 +164,7 @@ def test_a_trial_neither_depends_on_global_state_nor_changes_it():
 
 
 def test_divergence_is_a_recorded_outcome(tmp_path):
-    diverged = trainer(tiny_spec(name="mlp", lr=100.0, momentum=0.99, epochs=6, schedule="constant"))
+    diverged = trainer(tiny_spec(name="mlp", lr=100.0, momentum=0.99, epochs=6, schedule="constant", clip_norm=None))
     while not diverged.done:
         diverged.run_epoch()
     outcome = diverged.outcome()
@@ -187,7 +187,7 @@ def test_divergence_is_a_recorded_outcome(tmp_path):
 
 
 def test_measurements_follow_the_interval_and_are_carried_between():
-    rows = run(tiny_spec(epochs=5, every=2)).history
+    rows = run(tiny_spec(epochs=5, every=2, warmup=0.0)).history
     assert [row["stale"] for row in rows] == [True, False, True, False, False]
     assert rows[0]["val_robust_accuracy"] is None
     assert rows[2]["val_robust_accuracy"] == rows[1]["val_robust_accuracy"] is not None
@@ -218,7 +218,7 @@ def test_outcome_during_training_describes_the_current_model():
 
 
 def test_completed_outcome():
-    spec = tiny_spec("trades", train_epsilon=0.1, params={"beta": 2.0}, epochs=6, examples=30, lr=0.1)
+    spec = tiny_spec("trades", train_epsilon=0.1, params={"beta": 2.0}, epochs=6, examples=30, lr=0.1, ramp=0.0)
     outcome = run(spec).outcome()
     row = outcome.row
     assert (outcome.status, outcome.reason, outcome.flags) == ("completed", None, [])
