@@ -78,6 +78,8 @@ app = typer.Typer(
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 """What the system says of a path that a user gave and that cannot be written or read."""
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
 for _group in (running, measuring, reading):
     for _command in _group.app.registered_commands:
         _command.cls = Command
@@ -106,6 +108,10 @@ def main() -> None:
             notes().print(f"robust-study: {problem}")
         sys.exit(2)
     except OSError as error:
+        if error.errno in _FULL:
+            place = f" ({error.filename})" if error.filename else ""
+            notes().print(f"robust-study: the disk is full{place}: free some of it and run the command again")
+            sys.exit(1)
         if error.errno not in _UNUSABLE or error.filename is None:
             raise
         notes().print(f"robust-study: cannot use {error.filename}: {error.strerror}")
