@@ -55,6 +55,9 @@ class RawImages:
     def __post_init__(self) -> None:
         for split in ("train", "test"):
             self._check(split, getattr(self, f"{split}_images"), getattr(self, f"{split}_labels"))
+            files, images = (getattr(self, f"{split}_{kind}") for kind in ("files", "images"))
+            if files and len(files) != len(images):
+                raise DataError(f"{split} files must be {len(images)} names, one per image, got {len(files)}")
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
         if train != test:
             raise DataError(f"train and test images must have one shape (c, h, w), got {train} and {test}")
