@@ -72,10 +72,9 @@ class RestrictedImageNet:
             if not decoded.is_dir():
                 _decode_all(files, decoded)
         arrays: dict[str, Any] = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in decoded.glob("*.npy")}
-        names = {
-            f"{split}_files": tuple(str(path.relative_to(folder)) for path, _ in part) for split, part in files.items()
-        }
-        return RawImages(**arrays, **names, class_names=tuple(GROUPS))
+        for split, part in files.items():
+            arrays[f"{split}_files"] = tuple(str(path.relative_to(folder)) for path, _ in part)
+        return RawImages(**arrays, class_names=tuple(GROUPS))
 
 
 restricted_imagenet = RestrictedImageNet()
