@@ -17,6 +17,7 @@ from analysis.data.schema import RESULT
 from study.config.loading import write_yaml
 from study.directory.data_notes import read_data_notes, write_data_notes
 from study.driver import tune_run
+from study.evaluation.study_trials import data_with_test
 from study.reports.report import write_report
 from trainables.data import load_dataset
 from trainables.spec import DatasetSpec
@@ -55,11 +56,44 @@ def test_launch_and_doctor_print_it_before_the_start(command, tmp_path, images):
     assert REPEATED in command("doctor", "study.yaml")[1]
 
 
-def test_train_and_separation_print_it(command, tmp_path, images):
-    write_yaml(tmp_path / "spec.yaml", {"dataset": {"name": str(images)}, "method": "natural", "model": {"name": "mlp"},
-                                        "training": {"epochs": 1}})  # fmt: skip
-    assert f"data set toy images: {REPEATED}\n" in command("train", "spec.yaml")[2]
+def test_what_a_pool_leaves_out_is_printed_and_one_that_holds_only_the_splits_is_refused(command, tmp_path, images):
+    tree = config_of(images)
+    tree["search"] |= {"methods": ["robust_self_training"], "fixed": {"robust_self_training.pool": str(images)}}
+    write_yaml(tmp_path / "study.yaml", tree)
+    code, _, err = command("launch", "study.yaml", "--dry-run")
+    assert f"`pool` {images}: {LEFT_OUT}\n" in err
+    refusal = "robust-study: `pool` must hold images that are not in the trial's splits; all 80 are"
+    assert (code, err.splitlines()[-1]) == (2, refusal)
+
+
+def test_the_commands_that_need_no_study_print_it(command, tmp_path, images):
+    spec = {"dataset": {"name": str(images)}, "method": "natural", "model": {"name": "mlp"}, "training": {"epochs": 1}}
+    write_yaml(tmp_path / "spec.yaml", spec)
+    for words in (
+        ["train", "spec.yaml", "--save", "net.pt"],
+        [
+            "evaluate",
+            "--checkpoint",
+            "net.pt",
+            "--model",
+            "mlp",
+            "--dataset",
+            images,
+            "--epsilon",
+            "0.1",
+            "--attack",
+            "fgsm",
+        ],
+    ):
+        code, _, err = command(*words)
+        assert (code, f"data set toy images: {REPEATED}\n" in err) == (0, True), err
     assert f"data set toy images: {LEFT_OUT}\n" in command("separation", images)[2]
+
+
+def test_measuring_trials_on_test_prints_it(images, capsys):
+    config = study_config().model_copy(update={"dataset": DatasetSpec(name=str(images))})
+    assert data_with_test(config, []).test is not None
+    assert f"data set toy images: {REPEATED}\n" in capsys.readouterr().err
 
 
 def test_a_data_set_that_is_refused_leaves_nothing_behind(command, tmp_path, images):
