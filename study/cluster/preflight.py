@@ -25,6 +25,7 @@ from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory import disk
+from study.directory.data_notes import data_notes
 from study.directory.layout import CONFIG_FILE, free_folder, open_config
 from study.directory.rows import count_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
@@ -121,8 +122,7 @@ def check_data(start: Start, /) -> Iterator[Finding]:
     config = start.config
     pool_names = pools(config)
     with usage_errors(ValueError):
-        for pool in pool_names:
-            check_images(pool, root=config.dataset.root)
+        left_out = {pool: check_images(pool, root=config.dataset.root) for pool in pool_names}
         data = load_dataset(config.dataset).without_test()
     if not start.is_new:
         rows = read_rows([start.study_dir]).select(["trial_id", "split_hash"]).to_pylist()
@@ -140,6 +140,8 @@ def check_data(start: Start, /) -> Iterator[Finding]:
         text += "; nodes receive it through Ray's object store"
         text += ", except unlabelled images" if pool_names else ""
     yield fine("data", HERE, text)
+    lines = [*data_notes(data), *(f"`pool` {pool}: {line}" for pool, own in left_out.items() for line in own)]
+    yield from (warning("data", HERE, line, ok=True) for line in lines)
 
 
 def check_model(start: Start, /) -> Iterator[Finding]:

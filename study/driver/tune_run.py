@@ -23,6 +23,7 @@ from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
 from study.directory.checkpoint_folder import checkpoint_root, claim, owner_of  # noqa: E402
+from study.directory.data_notes import write_data_notes  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
 from study.directory.rows import require_same_images  # noqa: E402
 from study.directory.seed_plan import read_plan  # noqa: E402
@@ -171,6 +172,7 @@ class _Run:
         )
         data = data or load_dataset(config.dataset).without_test()
         self._require_same_images(data)
+        write_data_notes(self.study_dir, data)
         self.checkpoints = claim(
             config,
             self.study_dir,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from study.console import notes
 from study.directory.checkpoint_folder import checkpoint_root
+from study.directory.data_notes import data_notes
 from study.directory.layout import open_config
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, short, usage_errors
@@ -81,6 +82,8 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     if data.test is None:
         raise UsageError(f"data set {data.name} has no test split")
     check_radius(request.epsilon, norm=request.norm, data=data)
+    for line in data_notes(data):
+        notes().print(line)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     layout = memory_format(model)
     model = cast("nn.Module", model.to(device).to(memory_format=layout)).eval()  # type: ignore[call-overload]

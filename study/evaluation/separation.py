@@ -65,11 +65,14 @@ def measured(
 ) -> tuple[Separation, str]:
     """Return a data set's separation and its name; see `separation` for the arguments, and for what is raised."""
     from trainables.data import DataError, load_raw
+    from trainables.data.inspection import notes_on_images
     from trainables.registry import UnknownNameError
     from trainables.separation.distances import measure_separation
 
     with usage_errors(DataError, UnknownNameError):
         raw, name = load_raw(dataset, root=None if data_root is None else str(data_root))
+    for note in (*raw.notes, *notes_on_images(raw)):
+        notes().print(f"data set {name}: {note}")
     splits = {
         "train": _first(raw.train_images, raw.train_labels, train, "--train"),
         "test": _first(raw.test_images, raw.test_labels, test, "--test"),

@@ -9,6 +9,7 @@ from study.config.loading import read_yaml
 from study.config.trust import named_by
 from study.config.values import with_numbers
 from study.console import duration, notes, results
+from study.directory.data_notes import data_notes
 from study.directory.layout import open_config
 from study.directory.rows import read_rows
 from study.errors import UsageError, usage_errors
@@ -51,12 +52,15 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
 
 def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[str, Any]:
     """Return the row of a trial trained to its end, or for `epochs` epochs to reproduce one that was stopped early."""
-    from trainables.data import DataError
+    from trainables.data import DataError, load_dataset
     from trainables.training.fit import trainer_for
 
     console = notes()
     with usage_errors(DataError, ValueError):
-        trainer = trainer_for(spec)
+        data = load_dataset(spec.dataset)
+        for line in data_notes(data):
+            console.print(line)
+        trainer = trainer_for(spec, data=data)
         while not trainer.done and trainer.epoch != epochs:
             row = trainer.run_epoch()
             console.print(
