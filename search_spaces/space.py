@@ -153,7 +153,9 @@ def _dimensions(name: str, methods: Sequence[str], evaluation: EvaluationSpec) -
     space, given = SPACES.load(name), f"methods={', '.join(methods)} and the study's evaluation"
     with calling(SPACES.kind, name, given):
         result = space(methods=methods, evaluation=evaluation)
-        dimensions = list(result) if hasattr(result, "__iter__") else [result]
+        dimensions = list(result) if hasattr(result, "__iter__") else None
+    if dimensions is None:
+        raise must_return(SPACES.kind, name, given, f"a list of dimensions, got {type(result).__name__}")
     valid = {"train_epsilon", *_trial_settings(), *(dimension.name for dimension in _unsearched(methods, ()))}
     for dimension in dimensions:
         if not isinstance(dimension, Dimension):

@@ -31,7 +31,7 @@ from study.directory.rows import count_rows, read_rows, require_same_images
 from study.errors import UsageError, short, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
-from trainables.registry import OwnCodeError
+from trainables.registry import CodeRefusedError, OwnCodeError, UnknownNameError
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -182,8 +182,10 @@ def check_code(start: Start, /) -> Iterator[Finding]:
             check_radius(method, build_method(method, spec.params), spec.train_epsilon)
             if method in names or (number == 0 and names & {config.model.name, config.evaluation.attack}):
                 take_first_step(spec, data)
-        except OwnCodeError as error:
+        except (OwnCodeError, UnknownNameError) as error:
             raise UsageError(str(error)) from error
+        except CodeRefusedError:
+            raise
         except Exception as error:
             raise UsageError(
                 f"a trial of method {method!r} in space {config.search.space!r} fails on its first step: {short(error)}"

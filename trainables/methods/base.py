@@ -148,6 +148,16 @@ def build_method(name: str, params: Mapping[str, Any], /) -> Method:
     return method
 
 
+def unbuilt_method(name: str, params: Mapping[str, Any], /) -> Method:
+    """Return a method of your own with nothing but its settings, for the row of a trial that cannot create it."""
+    cls = METHODS.load(name)
+    method: Method = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        default = None if field.default is dataclasses.MISSING else field.default
+        object.__setattr__(method, field.name, params.get(field.name.rstrip("_"), default))
+    return method
+
+
 def terms_of(name: str, method: Method, step: Step, /) -> LossTerms:
     """Return a method's loss on a step; what a method of your own returns is checked.
 

@@ -19,7 +19,7 @@ _NUM_IMAGES = 2
 
 
 def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
-    """Train, attack and measure a trial on two images, on the CPU.
+    """Attack, train and measure a trial on two images, on the CPU.
 
     Args:
         spec: The trial's spec; of a pool that its method names no image is read.
@@ -35,13 +35,13 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
         return Pool(few.train.images, few.train.labels, few.scale)
 
     trainer = Trainer(_shortened(spec), data=few, device="cpu", make_pool=pool)
-    trainer.run_epoch()
     images = torch.from_numpy(few.val.images) / few.scale
+    ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), steps=1, restarts=1)
     with computing(threads=spec.training.threads):
-        # as labelled by the network, since misclassified images are not attacked
+        # as the network labels them, since misclassified images are not attacked
         labels = trainer.measured.eval()(images).argmax(1)
-        ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), steps=1, restarts=1)
         run_attack(load_attack(spec.evaluation.attack), trainer.measured, images, labels, ascent=ascent, seed=spec.seed)
+    trainer.run_epoch()
 
 
 def _first(split: Split) -> Split:
