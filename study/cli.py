@@ -15,7 +15,7 @@ from study.commands import measuring, reading, running
 from study.config.trust import output_folder, rules
 from study.console import notes
 from study.errors import UsageError
-from trainables.registry import CodeRefusedError
+from trainables.registry import CodeRefusedError, OwnCodeError
 
 PANELS = {
     "Run": ("launch", "resume", "stop", "status", "train", "reproduce", "doctor"),
@@ -100,7 +100,7 @@ def main() -> None:
     _find_own_code()
     try:
         app()
-    except CodeRefusedError as error:
+    except (CodeRefusedError, OwnCodeError) as error:
         notes().print(f"robust-study: {error}")
         sys.exit(2)
     except UsageError as error:

@@ -23,14 +23,16 @@ from study.config.changes import check_unchanged
 from study.config.loading import load_config
 from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
+from study.config.trust import own_code
 from study.console import notes
 from study.directory import disk
 from study.directory.data_notes import data_notes
 from study.directory.layout import CONFIG_FILE, free_folder, open_config
 from study.directory.rows import count_rows, read_rows, require_same_images
-from study.errors import UsageError, usage_errors
+from study.errors import UsageError, short, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
+from trainables.registry import CodeRefusedError, OwnCodeError, UnknownNameError
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -166,6 +168,33 @@ def check_model(start: Start, /) -> Iterator[Finding]:
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
 
 
+def check_code(start: Start, /) -> Iterator[Finding]:
+    """Check the user's own method, model, attack and space by a trial on two images."""
+    config, data = start.config, start.data
+    names = own_code(config.to_dict())
+    if data is None or not names:
+        return
+    from trainables.methods.base import build_method, check_radius
+    from trainables.training.first_step import take_first_step
+
+    space = config.space()
+    for number, method in enumerate(config.search.methods):
+        try:
+            spec = config.trial_spec(space.example(method), number=0)
+            check_radius(method, build_method(method, spec.params), spec.train_epsilon)
+            if method in names or (number == 0 and names & {config.model.name, config.evaluation.attack}):
+                take_first_step(spec, data)
+        except (OwnCodeError, UnknownNameError) as error:
+            raise UsageError(str(error)) from error
+        except CodeRefusedError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"a trial of method {method!r} in space {config.search.space!r} fails on its first step: {short(error)}"
+            ) from error
+    yield fine("code", HERE, f"{', '.join(sorted(names))} can be used")
+
+
 def check_machines(start: Start, /) -> Iterator[Finding]:
     """Check that the machines can run a trial, share the checkpoints' location and have the unlabelled images."""
     config, nodes = start.config, start.nodes()
@@ -218,6 +247,7 @@ CHECKS: dict[str, Check] = {
     "config": check_config,
     "data": check_data,
     "model": check_model,
+    "code": check_code,
     "resources": check_machines,
     "search": check_storage,
     "disk": check_disk,

@@ -54,6 +54,7 @@ from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa
 from trainables.checkpoints.files import StoreDownError, join, write_text  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.registry import OwnCodeError  # noqa: E402
 from trainables.runtime import code_revision  # noqa: E402
 from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
 
@@ -286,7 +287,7 @@ def _write_error(error: BaseException, study_dir: Path) -> str:
         message = lines[-1].rpartition(f"{StoreDownError.__name__}: ")[2]
     else:
         message = lines[0] if lines else "no message"
-        if not isinstance(error, StoreDownError):
+        if not isinstance(error, (StoreDownError, OwnCodeError)):
             message = f"{type(error).__name__}: {message}"
     path = study_dir / "errors" / "driver.txt"
     try:

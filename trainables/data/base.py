@@ -54,6 +54,9 @@ class RawImages:
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
+            for name in (f"{split}_images", f"{split}_labels"):
+                if not isinstance(getattr(self, name), np.ndarray):
+                    raise DataError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
             self._check(split, getattr(self, f"{split}_images"), getattr(self, f"{split}_labels"))
             files, images = (getattr(self, f"{split}_{kind}") for kind in ("files", "images"))
             if files and len(files) != len(images):

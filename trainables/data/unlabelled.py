@@ -8,7 +8,7 @@ from trainables.data import DATASETS, DataError, DataNotFoundError, check_availa
 from trainables.data.base import Pixels
 from trainables.data.parquet_files import notes_on_files, pool_files, split_files
 from trainables.data.roots import data_root
-from trainables.registry import UnknownNameError
+from trainables.registry import OwnCodeError, UnknownNameError
 from trainables.spec import DatasetSpec
 
 
@@ -29,7 +29,7 @@ def load_images(name: str, /, *, root: str | None) -> tuple[Pixels, int]:
 
             return read_images(files), 255
         raw, _ = load_raw(name, root=root)
-    except (DataError, UnknownNameError) as error:
+    except (DataError, OwnCodeError, UnknownNameError) as error:
         raise DataError(_pool_message(error)) from error
     return raw.train_images, raw.scale
 
@@ -45,7 +45,7 @@ def check_images(name: str, /, *, root: str | None) -> list[str]:
         return notes_on_files(place, [*files, *split_files(place, "test")]) if place.is_dir() else []
     try:
         check_available(DatasetSpec(name=name, root=root))
-    except (DataError, UnknownNameError) as error:
+    except (DataError, OwnCodeError, UnknownNameError) as error:
         raise DataNotFoundError(_pool_message(error)) from error
     return []
 
