@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.heldout.measurements import tracked_metrics
+from study.config.file_urls import default_uri, missing_file
 from study.config.schema import StudyConfig
-from study.config.values import default_uri, missing_file
 from study.console import notes
 from study.directory.layout import CONFIG_FILE, open_config
 from study.errors import UsageError

@@ -14,7 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from study.config.values import default_uri, is_server, missing_file
+from study.config.file_urls import default_uri, for_mlflow, missing_file
+from study.config.values import is_server
 from study.console import notes, results
 from study.errors import UsageError, short
 from study.tracking.client import DEFAULT_EXPERIMENT, connect
@@ -46,15 +47,14 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     free = _free_port(port)
     console = notes()
     console.print(f"starting MLflow on {HOST}:{free} ...")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(free)]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", for_mlflow(uri)]
+    command += ["--host", HOST, "--port", str(free), "--workers", "1"]
     # without its job runner, which is not needed: two processes, not ten
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     # `python -m` would look for modules in the working folder first
     environment = {**os.environ, **settings, "PYTHONSAFEPATH": "1"}
     log = tempfile.TemporaryFile(mode="w+")
-    server = subprocess.Popen(
-        [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
-    )
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     # SIGINT too: a background job of a shell ignores it by default, so `kill -INT` would not stop it
     previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
