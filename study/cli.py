@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from study.commands import measuring, reading, running
 from study.config.trust import output_folder, rules
-from study.console import notes, open_outputs
+from study.console import notes, open_outputs, unwritten
 from study.errors import UsageError
 from trainables.registry import CodeRefusedError
 
@@ -97,7 +97,8 @@ def _check_names(here: Path) -> None:
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise UsageError(f"names of files and folders must be UTF-8, got {name!r}: rename it") from error
+            remedy = "rename it" if sys.getfilesystemencoding() == "utf-8" else "set PYTHONUTF8=1 in the environment"
+            raise UsageError(f"names of files and folders must be UTF-8, got {name!r}: {remedy}") from error
 
 
 def _find_own_code(here: Path) -> None:
@@ -112,7 +113,18 @@ def main() -> None:
     """Run the command line: exit code 0 on success, 2 on bad input (one line each on stderr), 1 on failure."""
     open_outputs()
     try:
-        _check_names(here := _working_folder())
+        _run()
+    except SystemExit:
+        if (reason := unwritten()) is None:
+            raise
+        notes().print(f"robust-study: the output could not be written ({reason}); what is in files is complete")
+        sys.exit(1)
+
+
+def _run() -> None:
+    try:
+        here = _working_folder()
+        _check_names(here)
         _find_own_code(here)
         app()
     except CodeRefusedError as error:

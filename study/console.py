@@ -67,14 +67,20 @@ codecs.register_error(_SPELL, _spelt)
 
 
 class _Output(io.FileIO):
-    """Standard output or error; what is written after its reader has gone, or the terminal, is dropped."""
+    """Standard output or error, which drops what cannot be written.
+
+    Attributes:
+        failure: Why something could not be; None if it all was, or its reader or terminal has gone.
+    """
+
+    failure: str | None = None
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data) or 0
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
-                raise
+                self.failure = error.strerror
             return memoryview(data).nbytes
 
 
@@ -92,6 +98,13 @@ def open_outputs() -> None:
             file = io.BufferedWriter(_Output(number, "wb", closefd=False))
             buffered = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
             setattr(sys, name, io.TextIOWrapper(file, encoding=stream.encoding, errors=_SPELL, **buffered))
+
+
+def unwritten() -> str | None:
+    """Return why a part of the results could not be written to stdout, as on a full disk, or None."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.failure if isinstance(raw, _Output) else None
 
 
 def results() -> Console:

@@ -82,7 +82,8 @@ def _create_whole(path: Path) -> None:
         return
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent, ignore_cleanup_errors=True) as folder:
         new = Path(folder) / "new.db"
-        store = SqlAlchemyStore(for_mlflow(sqlite_url(new)), (path.parent / "mlartifacts").resolve().as_uri())
+        location = (path.parent / "mlartifacts").resolve().as_uri()
+        store = SqlAlchemyStore(for_mlflow(sqlite_url(new)), location)  # type: ignore[no-untyped-call] # so in MLflow
         store.engine.dispose()
         # of two drivers that create it at once, the second uses the first one's; without hard links MLflow creates it
         with suppress(OSError):
