@@ -8,8 +8,10 @@ import io
 import math
 import os
 import re
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
@@ -116,6 +118,11 @@ def results() -> Console:
 def notes() -> Console:
     """Return the console for progress and notes."""
     return _PlainConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def typed(path: Path | str, /) -> str:
+    """Return a path as it is typed on a command line, in quotes where the shell needs them."""
+    return shlex.quote(str(path))
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ from typing import IO
 
 from study.config.file_urls import default_uri, for_mlflow, missing_file
 from study.config.values import is_server
-from study.console import notes, results
+from study.console import notes, results, typed
 from study.errors import UsageError, short
 from study.tracking.client import DEFAULT_EXPERIMENT, connect
 from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
@@ -97,8 +97,9 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
 def _require_store(uri: str, study_dir: Path | None) -> None:
     database = missing_file(uri)
     if database is not None:
-        recreate = f"create it again with: robust-study sync {study_dir}"
-        remedy = recreate if study_dir else "launch a study here first, or give a STUDY_DIR"
+        remedy = "launch a study here first, or give a STUDY_DIR"
+        if study_dir is not None:
+            remedy = f"create it again with: robust-study sync {typed(study_dir)}"
         raise UsageError(f"{database} does not exist: {remedy}")
 
 
