@@ -120,7 +120,7 @@ def notes() -> Console:
     return _PlainConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
-def typed(path: Path | str, /) -> str:
+def quoted(path: Path | str, /) -> str:
     """Return a path as it is typed on a command line, in quotes where the shell needs them."""
     return shlex.quote(str(path))
 

@@ -6,6 +6,8 @@ import os.path
 from pathlib import Path
 from urllib.parse import unquote
 
+from study.errors import UsageError
+
 _SQLITE = "sqlite:///"
 _FOR_MLFLOW = "sqlite+pysqlite:///"
 
@@ -44,8 +46,19 @@ def sqlite_problem(url: str, /) -> str | None:
 
 
 def absolute(uri: str, /) -> str:
-    """Return a tracking URI that does not depend on the working folder."""
+    """Return a tracking URI that does not depend on the working folder.
+
+    Raises:
+        UsageError: Only without its %20 and the like decoded does it name an existing folder.
+    """
     path = sqlite_path(uri)
+    if path is not None and "%" in uri and not path.parent.exists():
+        as_typed = Path(os.path.expanduser(uri.removeprefix(_SQLITE)))
+        if as_typed.parent.exists():
+            raise UsageError(
+                f"`tracking.uri` {uri} names {path}, whose folder does not exist; a % in a path is written %25: "
+                f"{sqlite_url(as_typed)}"
+            )
     return uri if path is None or path == path.resolve() else sqlite_url(path)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.console import typed
+from study.console import quoted
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import heldout_results, read_rows, strong_results
 from study.errors import UsageError, usage_errors
@@ -121,7 +121,7 @@ def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
     tables = {source: read_rows([source], skip_damaged=skip_damaged) for source in distinct.values()}
     for source, table in tables.items():
         if not table.num_rows:
-            raise UsageError(f"{source} has no results yet: run `robust-study resume {typed(source)}`")
+            raise UsageError(f"{source} has no results yet: run `robust-study resume {quoted(source)}`")
     with usage_errors(ResultsError):
         require_distinct({str(source): table for source, table in tables.items()})
     return tables

@@ -16,7 +16,7 @@ from typing import IO
 
 from study.config.file_urls import default_uri, for_mlflow, missing_file
 from study.config.values import is_server
-from study.console import notes, results, typed
+from study.console import notes, quoted, results
 from study.errors import UsageError, short
 from study.tracking.client import DEFAULT_EXPERIMENT, connect
 from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
@@ -99,7 +99,7 @@ def _require_store(uri: str, study_dir: Path | None) -> None:
     if database is not None:
         remedy = "launch a study here first, or give a STUDY_DIR"
         if study_dir is not None:
-            remedy = f"create it again with: robust-study sync {typed(study_dir)}"
+            remedy = f"create it again with: robust-study sync {quoted(study_dir)}"
         raise UsageError(f"{database} does not exist: {remedy}")
 
 
