@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from study.commands import measuring, reading, running
 from study.config.trust import output_folder, rules
-from study.console import notes
+from study.console import notes, open_outputs, unwritten
 from study.errors import UsageError
 from trainables.registry import CodeRefusedError, OwnCodeError
 
@@ -86,9 +86,25 @@ for _group in (running, measuring, reading):
     app.add_typer(_group.app)
 
 
-def _find_own_code() -> None:
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working folder no longer exists: change to another one") from error
+
+
+def _check_names(here: Path) -> None:
+    """Check that names of files are UTF-8: neither YAML, Parquet nor MLflow's database can hold others."""
+    for name in (str(here), *sys.argv):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            remedy = "rename it" if sys.getfilesystemencoding() == "utf-8" else "set PYTHONUTF8=1 in the environment"
+            raise UsageError(f"names of files and folders must be UTF-8, got {name!r}: {remedy}") from error
+
+
+def _find_own_code(here: Path) -> None:
     """Let a user's own `package.module:object` be found in the working folder, but not in a study's output folder."""
-    here = Path.cwd()
     if output_folder(here) is None:
         sys.path.append(str(here))
     else:  # where `python -m` puts it
@@ -97,8 +113,21 @@ def _find_own_code() -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 on success, 2 on bad input (one line each on stderr), 1 on failure."""
-    _find_own_code()
+    open_outputs()
     try:
+        _run()
+    except SystemExit:
+        if (reason := unwritten()) is None:
+            raise
+        notes().print(f"robust-study: the output could not be written ({reason}); what is in files is complete")
+        sys.exit(1)
+
+
+def _run() -> None:
+    try:
+        here = _working_folder()
+        _check_names(here)
+        _find_own_code(here)
         app()
     except (CodeRefusedError, OwnCodeError) as error:
         notes().print(f"robust-study: {error}")

@@ -17,9 +17,11 @@ from study.cluster.connection import connected
 from study.cluster.cpu_time import without_gpu
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import study_packages, survey
+from study.cluster.ray_settings import temporary_folder
 from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
 from study.config.changes import check_unchanged
+from study.config.file_urls import sqlite_path
 from study.config.loading import load_config
 from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
@@ -212,6 +214,18 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
             yield finding if finding.ok else replace(finding, text=f"node {finding.node}: {finding.text}")
 
 
+def check_ray(start: Start, /) -> Iterator[Finding]:
+    """Check that a Ray started on this machine has a folder in which its sockets fit."""
+    if start.config.cluster.address is not None:
+        return
+    folder, problem = temporary_folder()
+    if problem is None:
+        yield fine("ray", HERE, f"temporary files in {folder}")
+    else:
+        text = f"{problem}: Ray's temporary files go to {folder} instead; RAY_TMPDIR names another folder"
+        yield warning("ray", HERE, text, ok=True)
+
+
 def check_storage(start: Start, /) -> Iterator[Finding]:
     """Check that the search's storage can be used and holds no other study of this name."""
     storage.check_storage(start.config, start.study_dir, is_new=start.is_new)
@@ -234,7 +248,7 @@ def check_tracking(start: Start, /) -> Iterator[Finding]:
     """Check that MLflow's store can be used and keeps its data; a problem does not prevent the start."""
     uri = str(start.config.tracking.uri)
     problem = access_problem(uri) or durability_problem(uri)
-    shown = uri.rpartition("@")[2] if "@" in uri else uri
+    shown = uri if sqlite_path(uri) is not None else uri.rpartition("@")[2]
     if problem is None:
         yield fine("tracking", HERE, f"{shown}; only this machine writes to it")
     else:
@@ -249,6 +263,7 @@ CHECKS: dict[str, Check] = {
     "model": check_model,
     "code": check_code,
     "resources": check_machines,
+    "ray": check_ray,
     "search": check_storage,
     "disk": check_disk,
     "tracking": check_tracking,

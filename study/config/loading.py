@@ -99,12 +99,18 @@ def _find(source: str) -> Path:
     raise UsageError(f"unknown preset {source!r}{hint}; valid: {', '.join(files)}, or the path of a YAML file")
 
 
+_NO_VALUE = ("#", "&", "*", "@", "%", "`")
+"""What begins no value in YAML, but may begin the name of a file."""
+
+
 def _parsed(assignment: str) -> tuple[str, Any]:
-    """Return key and value of a `--set`."""
+    """Return key and value of a `--set`, in which # begins no comment."""
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise UsageError(f"--set takes key=value, got {assignment.partition('@')[0]!r}")
-    return key.strip(), _parse(text, where=f"--set {key}")
+    value = text if text.startswith(_NO_VALUE) else _parse(text, where=f"--set {key}")
+    cut = isinstance(value, str) and not text.lstrip().startswith(("'", '"', "!", "|", ">"))
+    return key.strip(), text.strip() if cut else value
 
 
 def _parse(text: str, *, where: str) -> Any:

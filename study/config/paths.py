@@ -13,7 +13,7 @@ from trainables.data import DATASETS
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
     """Return the config with absolute paths, so that the study can be resumed from any working folder."""
-    from study.config.values import absolute, default_uri
+    from study.config.file_urls import absolute, default_uri
 
     dataset = config.dataset
     if dataset.root is not None:

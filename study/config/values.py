@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from study.config.file_urls import missing_file, sqlite_path, sqlite_problem
 
 AUTO = "auto"
 
@@ -93,18 +94,6 @@ def is_server(uri: str, /) -> bool:
     return urlsplit(uri).scheme in SERVERS
 
 
-def absolute(uri: str, /) -> str:
-    """Return a URI that does not depend on the working folder."""
-    path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{Path(path).expanduser().resolve()}"
-
-
-def missing_file(uri: str, /) -> Path | None:
-    """Return the file of a SQLite store that does not exist; None for any other store."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    return path if uri.startswith("sqlite:///") and not path.exists() else None
-
-
 def unreadable(uri: str, /) -> str | None:
     """Return why no store can be read at a URI, or None; the check creates and changes nothing.
 
@@ -114,9 +103,8 @@ def unreadable(uri: str, /) -> str | None:
         return problem
     if (missing := missing_file(uri)) is not None:
         return f"names {missing}, which does not exist"
-    if not uri.startswith("sqlite:///"):
+    if (path := sqlite_path(uri)) is None:
         return None
-    path = Path(uri.removeprefix("sqlite:///"))
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             table = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
@@ -140,9 +128,7 @@ def uri_problem(uri: str, /) -> str | None:
         return f"must not hold a user name, password or token; {_FROM_ENVIRONMENT}"
     if scheme in SERVERS and not parts.hostname:
         return "must name a host, such as http://tracking.example:5000"
-    if scheme == "sqlite" and not uri.startswith("sqlite:///"):
-        return "must be sqlite:/// and a path, such as sqlite:///mlflow.db"
-    return None
+    return sqlite_problem(uri) if scheme == "sqlite" else None
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -180,11 +166,6 @@ def with_numbers(node: Any) -> Any:
         if _EXPONENT.fullmatch(node):
             return float(node)
     return node
-
-
-def default_uri() -> str:
-    """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
-    return f"sqlite:///{Path('mlflow.db').resolve()}"
 
 
 def storage_problem(storage: str, /) -> str | None:

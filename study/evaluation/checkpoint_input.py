@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from study.console import notes
+from study.console import notes, quoted
 from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.data_notes import data_notes
 from study.directory.layout import open_config
@@ -114,7 +114,7 @@ def refuse_own(checkpoint: Path | str, /) -> None:
             best = " --checkpoint best" if name == BEST else ""
             raise UsageError(
                 f"this is trial {trial} of {shown}: "
-                f"measure it with `robust-study evaluate {shown} --trial {trial}{best}`"
+                f"measure it with `robust-study evaluate {quoted(shown)} --trial {trial}{best}`"
             )
 
 

@@ -14,7 +14,7 @@ from study.config.loading import load_config, write_yaml
 from study.config.paths import resolved
 from study.config.schema import StudyConfig
 from study.config.trust import own_code, remember
-from study.console import notes
+from study.console import notes, quoted
 from study.directory.layout import CONFIG_FILE, create, open_config
 from study.directory.lock import living_driver, only_driver, refusal
 from study.directory.rows import count_rows
@@ -91,7 +91,7 @@ def resume(
     if read_plan(study_dir) is not None:
         raise UsageError(
             f"{study_dir} has the new seeds of another study: resume them with "
-            f"`robust-study confirm {study_dir.parent} --seeds K`"
+            f"`robust-study confirm {quoted(study_dir.parent)} --seeds K`"
         )
     other = living_driver(study_dir)
     if other is not None and other.pid != os.getpid():

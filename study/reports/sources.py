@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.console import quoted
 from study.directory.data_notes import read_data_notes
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import heldout_results, read_rows, strong_results
@@ -128,7 +129,7 @@ def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
     tables = {source: read_rows([source], skip_damaged=skip_damaged) for source in distinct.values()}
     for source, table in tables.items():
         if not table.num_rows:
-            raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
+            raise UsageError(f"{source} has no results yet: run `robust-study resume {quoted(source)}`")
     with usage_errors(ResultsError):
         require_distinct({str(source): table for source, table in tables.items()})
     return tables
