@@ -66,7 +66,7 @@ def evaluate(
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
     clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
-    from study.evaluation.checkpoint import ALL, ALWAYS, parse_attacks, parse_radius
+    from study.evaluation.checkpoint import ALL, ALWAYS, evaluate_checkpoint, parse_attacks, parse_radius
 
     radius = None if epsilon is None else parse_radius(epsilon)
     if study_dir is None:
@@ -89,7 +89,6 @@ def evaluate(
         evaluate_study(study_dir, request, as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
-        from study.evaluation.checkpoint import evaluate_checkpoint
         from study.evaluation.checkpoint_input import CheckpointRequest
 
         common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)

@@ -151,29 +151,35 @@ def _network(request: CheckpointRequest, data: ImageData, sets: Sets) -> nn.Modu
         raise UsageError(f"--model {request.model} cannot be built: {_first_line(error)}") from error
     fit = fit_weights(model, sets, source=request.checkpoint, name=request.weights)
     fit.load()
-    _say(request, fit)
-    if fit.normalisation is None or request.normalisation is not None:
-        return model
-    return nn.Sequential(Normalize(*_constants(request, data, fit.normalisation)), model)
+    before = None if request.normalisation is not None else fit.normalisation
+    if before is not None and fit.kept and request.model not in MODELS:
+        raise UsageError(
+            f"{request.checkpoint} has a normalisation beside the network and --model has its own: give "
+            "--normalize none for the model's alone"
+        )
+    _say(request, fit, before)
+    return model if before is None else nn.Sequential(Normalize(*_constants(request, data, before)), model)
 
 
-def _say(request: CheckpointRequest, fit: Fit) -> None:
+def _say(request: CheckpointRequest, fit: Fit, before: tuple[Tensor, Tensor] | None) -> None:
     """Tell which weights are measured, where the file leaves a choice, and what comes before the network."""
+    from trainables.models import MODELS
+
     file = request.checkpoint
     if fit.equal or request.weights is not None:
         equal = f"; {', '.join(fit.equal)} hold{'s' * (len(fit.equal) == 1)} the same" if fit.equal else ""
         notes().print(f"{file}: weights {fit.name}{equal}")
-    if fit.kept:
-        notes().print(f"{file} has no {', '.join(fit.kept)}: those of --model are kept")
-    if fit.child is None and fit.normalisation is None:
-        return
     expects = "none: pixels in [0, 1]"
     if request.normalisation == "data":
         expects = "the training split's mean and deviation"
-    elif request.normalisation is None and fit.normalisation is not None:
-        mean, std = (", ".join(f"{one:.4g}" for one in values.flatten().tolist()) for values in fit.normalisation)
+    elif before is not None:
+        mean, std = (", ".join(f"{value:.4g}" for value in values.flatten().tolist()) for values in before)
         expects = f"the file's mean {mean} and deviation {std}"
-    notes().print(f"{file} is a bare network; normalisation before it: {expects} (--normalize)")
+    elif fit.kept and request.model not in MODELS:
+        notes().print(f"{file} has no {', '.join(fit.kept)}: those of --model are kept")
+        return
+    if fit.child is not None or fit.normalisation is not None:
+        notes().print(f"{file} is a bare network; normalisation before it: {expects} (--normalize)")
 
 
 def _constants(

@@ -34,7 +34,7 @@ class Fit:
         child: Name of that child; None for the network itself.
         state: The tensors by the module's own names.
         normalisation: Mean and deviation of a normalisation layer that the file has beside the network; None for none.
-        kept: Names of normalisation constants that the file lacks and the module has.
+        kept: Names of normalisation constants that the network has and the file does not.
         equal: Names of the other sets that hold the same.
     """
 
@@ -107,8 +107,8 @@ def _fits(model: nn.Module, place: str, tensors: dict[str, Tensor]) -> list[Fit]
     """Return the fits of a set: for the network, else for its child, else for the network with constants of its own."""
     children = [(name, child) for name, child in model.named_children() if _has_all_state(child, model)]
     own = tuple(name for pair in _pairs(dict(model.named_buffers())) for name in pair)
-    for child, module, kept in [(None, model, ()), *((*one, ()) for one in children), (None, model, own)]:
-        places = _places(module, tensors, kept)
+    for child, module, optional in [(None, model, ()), *((*one, ()) for one in children), (None, model, own)]:
+        places = _places(module, tensors, optional)
         used = {f"{prefix}{name}" for prefix, state in places.items() for name in state}
         rest = {key: value for key, value in tensors.items() if key not in used and not _is_counter(value)}
         pairs = _pairs(rest)
@@ -122,23 +122,23 @@ def _fits(model: nn.Module, place: str, tensors: dict[str, Tensor]) -> list[Fit]
                     child=child,
                     state=state,
                     normalisation=constants[0] if constants else None,
-                    kept=tuple(name for name in kept if name not in state),
+                    kept=tuple(name for name in own if child is not None or name not in state),
                 )
                 for prefix, state in places.items()
             ]
     return []
 
 
-def _places(module: nn.Module, tensors: dict[str, Tensor], kept: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
+def _places(module: nn.Module, tensors: dict[str, Tensor], optional: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
     """Return the prefixes under which all of a module's tensors are, and those tensors by the module's names."""
-    expected = [name for name in module.state_dict() if name not in kept]
+    expected = [name for name in module.state_dict() if name not in optional]
     anchor = next((name for name in expected if not name.endswith("num_batches_tracked")), None)
     if anchor is None:
         return {}
     places = {}
     for prefix in [key.removesuffix(anchor) for key in tensors if f".{key}".endswith(f".{anchor}")]:
         state = {name: tensors[prefix + name] for name in expected if prefix + name in tensors}
-        if mismatch(module, state, optional=kept) is None:
+        if mismatch(module, state, optional=optional) is None:
             places[prefix] = state
     return places
 

@@ -84,7 +84,7 @@ def _load(content: Any, path: Path | str) -> Any:
             return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no common class for the errors of unreadable files
         text = str(error)
-        if isinstance(error, EOFError) or re.search("truncated|unexpected EOF|central directory", text):
+        if isinstance(error, EOFError | OSError) or re.search("truncated|unexpected EOF|central directory", text):
             raise CheckpointError(f"{path} is cut off or damaged: {_AGAIN}") from error
         code = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", text)
         reason = f"it needs the code of {code[1]}" if code else type(error).__name__
