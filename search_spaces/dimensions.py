@@ -136,7 +136,10 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
         _check_legal(dimension, listed, where=where)
         return replace(dimension, values=listed)
     low, high = values.get("low", dimension.low), values.get("high", dimension.high)
-    log = bool(values.get("log", dimension.log))
+    log = values.get("log", dimension.log)
+    if isinstance(log, str):
+        raise SpaceError(f"`{where}.log` must be true or false, got {log!r}")
+    log = bool(log)
     _check_legal(dimension, (low, high), where=where)
     if low > high:
         raise SpaceError(f"`{where}` must have low <= high, got [{low:g}, {high:g}]")

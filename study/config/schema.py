@@ -57,9 +57,9 @@ class SearchConfig(_Section):
         """Return the time budget in seconds; None for no limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
-    @field_validator("time_budget", mode="after")
+    @field_validator("time_budget", mode="before")
     @classmethod
-    def _time_parses(cls, duration: str | None) -> str | None:
+    def _time_parses(cls, duration: object) -> object:
         if duration is not None:
             parse_duration(duration)
         return duration

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from study.config.file_urls import missing_file, sqlite_path, sqlite_problem
@@ -134,13 +133,13 @@ def uri_problem(uri: str, /) -> str | None:
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_duration(text: str, /) -> float:
+def parse_duration(text: object, /) -> float:
     """Return the seconds in a duration such as `90m`, `8h` or `1d12h30m`.
 
     Raises:
         ValueError: The text has another form, or the duration is 0.
     """
-    if not re.fullmatch(r"(?:\d+(?:\.\d+)?[dhms])+", text):
+    if not isinstance(text, str) or not re.fullmatch(r"(?:\d+(?:\.\d+)?[dhms])+", text):
         raise ValueError(f"a duration must read like 90m, 8h or 1d12h (d, h, m, s), got {text!r}")
     seconds = sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"([\d.]+)([dhms])", text))
     if seconds <= 0:
@@ -153,19 +152,12 @@ _FRACTION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
-def with_numbers(node: Any) -> Any:
-    """Return nested values with strings such as `8/255` and `5e-4` (a string in YAML 1.1) as numbers."""
-    if isinstance(node, dict):
-        return {key: with_numbers(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [with_numbers(value) for value in node]
-    if isinstance(node, str):
-        fraction = _FRACTION.fullmatch(node)
-        if fraction and float(fraction[2]) > 0:
-            return float(fraction[1]) / float(fraction[2])
-        if _EXPONENT.fullmatch(node):
-            return float(node)
-    return node
+def parsed_number(text: str, /) -> float | None:
+    """Return the number in text such as `8/255` or `5e-4` (text in YAML 1.1); None for any other text."""
+    fraction = _FRACTION.fullmatch(text)
+    if fraction and float(fraction[2]) > 0:
+        return float(fraction[1]) / float(fraction[2])
+    return float(text) if _EXPONENT.fullmatch(text.strip()) else None
 
 
 def storage_problem(storage: str, /) -> str | None:

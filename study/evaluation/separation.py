@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.config.values import with_numbers
+from study.config.values import parsed_number
 from study.console import PairProgress, notes, results
 from study.errors import UsageError, usage_errors
 from trainables.spec import EvaluationSpec, Norm
@@ -177,7 +177,7 @@ def _radius(text: str | None, norm: Norm) -> float:
     if text is None:
         return EvaluationSpec().epsilon
     try:
-        number = float(with_numbers(text))
+        number = float(text) if (parsed := parsed_number(text)) is None else parsed
     except ValueError as error:
         raise UsageError(f"--epsilon must be a number such as 0.1 or 8/255, got {text!r}") from error
     if norm == "linf":
