@@ -153,11 +153,17 @@ _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 def parsed_number(text: str, /) -> float | None:
-    """Return the number in text such as `8/255` or `5e-4` (text in YAML 1.1); None for any other text."""
+    """Return the number in text such as `8/255`, `5e-4` or `1e3` (text in YAML 1.1); None for any other text.
+
+    A whole one such as `1e3` is an int, which is legal for every setting.
+    """
     fraction = _FRACTION.fullmatch(text)
     if fraction and float(fraction[2]) > 0:
         return float(fraction[1]) / float(fraction[2])
-    return float(text) if _EXPONENT.fullmatch(text.strip()) else None
+    if not _EXPONENT.fullmatch(text.strip()):
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def storage_problem(storage: str, /) -> str | None:

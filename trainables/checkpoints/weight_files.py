@@ -107,11 +107,15 @@ def _sets(tree: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[st
     items = dict(enumerate(tree)) if isinstance(tree, list | tuple) else tree
     if not isinstance(items, Mapping):
         return
-    if tensors := {key: value for key, value in items.items() if isinstance(key, str) and isinstance(value, Tensor)}:
+    if tensors := {key: value for key, value in items.items() if isinstance(key, str) and _has_values(value)}:
         yield "/".join(place) or TOP, tensors
     if len(place) < _DEPTH:
         for key, value in items.items():
             yield from _sets(value, (*place, str(key)))
+
+
+def _has_values(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
 def _is_safetensors(head: bytes, path: Path | str) -> bool:

@@ -154,6 +154,23 @@ def test_other_readings_are_refused_by_the_field_they_came_to(problems, assignme
     assert problem.startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("fixed={epochs: 2.5}", "`search.fixed.epochs` must be a whole number in [1, 100000], got 2.5"),
+        ("fixed={batch_size: 3/2}", "`search.fixed.batch_size` must be a whole number at least 1, got 1.5"),
+        (
+            "ranges={epochs: {values: [1, 2.0]}}",
+            "`search.ranges.epochs` must be a whole number in [1, 100000], got 2.0",
+        ),
+        ("ranges={attack_steps: [1, 2.5]}", "`search.ranges.attack_steps` must be a whole number at least 1, got 2.5"),
+    ],
+)
+def test_a_searched_or_fixed_count_is_a_whole_number(problems, load, setting, line):
+    assert problems(SMALL, f"search.{setting}") == (line,)
+    assert load(SMALL, "search.fixed={epochs: 1e1}").search.fixed == {"epochs": 10}
+
+
 @pytest.mark.parametrize("name", ["2024-10-05", "1e3", "007", "'10'"])
 def test_a_name_that_looks_like_a_number_or_a_date_stays_text(load, name):
     assert load(SMALL, f"name={name}").name == name.strip("'")
@@ -214,12 +231,13 @@ def test_a_spec_of_one_trial_is_checked_like_a_config(tmp_path):
     spec = load_spec(tmp_path / "spec.yaml")
     assert (spec.dataset.name, spec.model.name, spec.evaluation.epsilon) == ("digits", "mlp", 8 / 255)
     assert (spec.seed, type(spec.seed)) == (1000, int)
-    wrong = "dataset: {name: digits, val_fractoin: 1}\ntraining: {epochs: 2.5, lr: yes}\nseed: abc\n"
+    wrong = "dataset: {name: digits, val_fractoin: 1}\ntraining: {epochs: 2.5, lr: yes}\nseed: abc\nseeds: 1\n"
     (tmp_path / "spec.yaml").write_text(wrong)
     with pytest.raises(UsageError) as caught:
         load_spec(tmp_path / "spec.yaml")
     lines = [line.removeprefix(f"{tmp_path / 'spec.yaml'}: ") for line in caught.value.problems]
     assert lines[0] == f"`training.lr` must be a number, got true {TRUTH}"
+    assert "unknown key `seeds` (did you mean seed?)" in lines
     assert {"unknown key `dataset.val_fractoin` (did you mean val_fraction?)", "`method` is required"} <= set(lines)
     assert any(line.startswith("`training.epochs`: input should be a valid integer") for line in lines)
     assert any(line.startswith("`seed`: input should be a valid integer") for line in lines)

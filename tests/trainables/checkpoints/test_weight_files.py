@@ -36,13 +36,28 @@ class Runs:
         return Path.touch, (Path("ran"),)
 
 
-@pytest.mark.parametrize("beside", [Runs(), Path("a"), np.zeros(2), {"type": np.dtype(object)}, nn.Linear(1, 1)])
-def test_code_beside_the_weights_is_named_and_not_run(beside):
+@pytest.mark.parametrize(
+    ("beside", "code"),
+    [
+        (Runs(), "getattr"),
+        (Path("a"), "pathlib.PosixPath"),
+        (np.zeros(2), "numpy._core.multiarray._reconstruct"),
+        (nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
+        (np.dtype(object), None),
+    ],
+)
+def test_code_beside_the_weights_is_named_and_not_run(beside, code):
     torch.save({"state_dict": STATE, "beside": beside}, "net.pt")
     line = refusal("net.pt")
-    assert "cannot be loaded as weights only (" in line
+    assert (f"net.pt cannot be loaded as weights only (it needs the code of {code});" in line) == (code is not None)
     assert "save a state dict: torch.save(model.state_dict(), 'net.pt')" in line
     assert not Path("ran").exists()
+
+
+def test_tensors_without_values_are_no_weights():
+    meta, sparse = torch.zeros(2, device="meta"), torch.zeros(2, 2).to_sparse()
+    torch.save({"meta": {"weight": meta}, "sparse": {"weight": sparse}, "model": {"weight": torch.ones(2)}}, "net.pt")
+    assert list(read_sets("net.pt")[0]) == ["model"]
 
 
 @pytest.mark.parametrize(
