@@ -15,7 +15,6 @@ import warnings
 from pathlib import Path
 
 from study.console import notes
-from study.directory.disk import existing
 from study.errors import UsageError
 
 _SETTINGS = {
@@ -122,7 +121,8 @@ def _unusable(folder: str) -> str | None:
     if not _PLAIN.fullmatch(folder):
         return "is not an absolute path, or has quotes or letters beyond ASCII, with which Ray does not start"
     try:
-        place = existing(Path(folder, "ray"))
+        path = Path(folder, "ray")
+        place = next(each for each in (path, *path.parents) if os.path.exists(each))  # Ray makes what is missing
         with tempfile.TemporaryDirectory(prefix="ray-", dir=place) as scratch, socket.socket(socket.AF_UNIX) as probe:
             probe.bind(f"{scratch}/s")
     except OSError as error:

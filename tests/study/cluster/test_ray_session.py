@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import stat
 from pathlib import Path
 
@@ -149,6 +151,22 @@ def test_another_folder_is_chosen_and_told_of_where_ray_would_not_start(temporar
     assert err == f"{problem}: Ray's temporary files go to /tmp instead; RAY_TMPDIR names another folder\n"
 
 
+def test_a_file_system_without_sockets_is_found_out(temporary, monkeypatch):
+    class Socket(socket.socket):
+        def bind(self, address):
+            if address.startswith(f"{short}/"):
+                raise OSError(95, "Operation not supported")
+            super().bind(address)
+
+    (short := Path("/tmp") / f"r{os.getpid()}").symlink_to(temporary)
+    monkeypatch.setattr("study.cluster.ray_settings.socket.socket", Socket)
+    monkeypatch.setenv("TMPDIR", str(short))
+    try:
+        assert temporary_folder() == ("/tmp", f"TMPDIR={short} cannot hold Ray's sockets (Operation not supported)")
+    finally:
+        short.unlink()
+
+
 def test_the_chosen_folder_is_the_one_that_ray_is_started_with(ray, temporary, monkeypatch):
     monkeypatch.setenv("TMPDIR", folder_of(80))
     with session.ray_session(load_config(SMALL)):
@@ -158,7 +176,7 @@ def test_the_chosen_folder_is_the_one_that_ray_is_started_with(ray, temporary, m
 
 def test_no_folder_for_ray_is_refused_with_the_setting(temporary, monkeypatch):
     monkeypatch.setenv("TMPDIR", folder_of(80))
-    monkeypatch.setattr("study.cluster.ray_settings.existing", lambda path: Path("/dev/null"))
+    monkeypatch.setattr("study.cluster.ray_settings._unusable", lambda folder: "is longer")
     with pytest.raises(UsageError, match=r"TMPDIR=/tmp/x+ is longer.*set RAY_TMPDIR to a folder .* at most 39 bytes"):
         temporary_folder()
 

@@ -56,10 +56,12 @@ def test_a_store_artifacts_and_models_stay_in_a_folder_of_any_name(tmp_path, mon
     run = client.create_run(experiment).info.run_id
     Path("note.txt").write_text("kept")
     client.log_artifact(run, "note.txt", "notes")
-    save_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval(), np.zeros((2, 1, 2, 2), np.float32), Path("model"))
-    log_model(client, Path("model"), run_id=run, experiment_id=experiment)
+    save_model(
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval(), np.zeros((2, 1, 2, 2), np.float32), Path(f"of {name}")
+    )
+    log_model(client, Path(f"of {name}"), run_id=run, experiment_id=experiment)
     assert os.listdir(tmp_path) == [name]
-    assert sorted(os.listdir()) == ["mlartifacts", "mlflow.db", "model", "note.txt"]
+    assert sorted(os.listdir()) == sorted(["mlartifacts", "mlflow.db", "note.txt", f"of {name}"])
     assert len(list(Path("mlartifacts").rglob("MLmodel"))) == 1
     Path("down").mkdir()
     assert Path(client.download_artifacts(run, "notes/note.txt", "down")).read_text() == "kept"
