@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.text import Text
 
 SPELT = {"ε": "eps", "ℓ": "l", "∞": "inf", "·": "-", "±": "+/-", "≤": "<=", "≥": ">=", "…": "..."}  # noqa: RUF001
-"""What is printed for our own signs where the output's encoding lacks them; other characters are escaped."""
+"""What is printed for our own signs where the output's encoding does not have them; other characters are escaped."""
 
 _PIPE_WIDTH = 140
 PLAIN_SECONDS = 15.0
