@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import logging
@@ -54,6 +55,7 @@ def connect(uri: str, /) -> MlflowClient:
 
     Raises:
         UsageError: Only a study's folder names this server, and there are credentials to send.
+        NotADirectoryError: A SQLite file's folder does not exist.
     """
     require_host(uri)
     for name, value in _DEFAULTS.items():
@@ -66,6 +68,8 @@ def connect(uri: str, /) -> MlflowClient:
 
     path = sqlite_path(uri)
     if path is not None:
+        if not path.parent.is_dir():  # SQLAlchemy would be tried again for minutes, with all of MLflow locked
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
         _create_whole(path)
     return MlflowClient(tracking_uri=for_mlflow(uri))
 
@@ -78,7 +82,7 @@ def _create_whole(path: Path) -> None:
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    if path.exists() or not path.parent.is_dir():
+    if path.exists():
         return
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent, ignore_cleanup_errors=True) as folder:
         new = Path(folder) / "new.db"
