@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.text import Text
 
 SPELT = {"ε": "eps", "ℓ": "l", "∞": "inf", "·": "-", "±": "+/-", "≤": "<=", "≥": ">=", "…": "..."}  # noqa: RUF001
-"""What is printed for our own signs where the output's encoding lacks them; other characters are escaped."""
+"""What is printed for our own signs where the output's encoding has none; other characters are escaped."""
 
 _PIPE_WIDTH = 140
 PLAIN_SECONDS = 15.0
@@ -87,7 +87,7 @@ class _Output(io.FileIO):
 
 
 def open_outputs() -> None:
-    """Make stdout and stderr take every text: no print may end a study, whatever shows it.
+    """Make stdout and stderr take every text: no print may end a study.
 
     A character that cannot be encoded is spelt out or escaped, a reader that has gone is not missed, and a closed
     stream discards. Streams that a test or a script has put in their place are left alone.

@@ -39,7 +39,7 @@ def sqlite_problem(url: str, /) -> str | None:
     except UnicodeDecodeError:
         path = "\0"
     if "\0" in path:
-        return f"has a % that stands for no character, got {url!r}; a % in a path is written %25"
+        return f"has a % that begins no character, got {url!r}; a % in a path is written %25"
     if path in ("", ":memory:") or path.endswith("/"):
         return f"must name a file, such as sqlite:///mlflow.db, got {url!r}"
     return None

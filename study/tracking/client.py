@@ -73,7 +73,7 @@ def connect(uri: str, /) -> MlflowClient:
 def _create_whole(path: Path) -> None:
     """Create a SQLite store that is not there, whole or not at all: MLflow can never use one left half created.
 
-    MLflow writes the place of its default experiment's artifacts into a statement of SQL as it stands, which fails
+    MLflow writes the place of its default experiment's artifacts into a statement of SQL unescaped, which fails
     with quotes; a URI has none.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore

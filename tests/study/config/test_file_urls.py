@@ -95,8 +95,8 @@ def test_a_set_of_torchvision_is_found_in_an_odd_folder(odd, data_root):
     ("uri", "message"),
     [
         ("sqlite:///runs?v2/mlflow.db", "must have no options, which begin with ?; a ? in a path is written %3F"),
-        ("sqlite:////data/100%de/mlflow.db", "has a % that stands for no character"),
-        ("sqlite:////data/a%00b.db", "has a % that stands for no character"),
+        ("sqlite:////data/100%de/mlflow.db", "has a % that begins no character"),
+        ("sqlite:////data/a%00b.db", "has a % that begins no character"),
         ("sqlite:///", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
         ("sqlite:////data/", "must name a file"),
