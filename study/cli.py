@@ -93,9 +93,9 @@ def _working_folder() -> Path:
         raise UsageError("the working folder no longer exists: change to another one") from error
 
 
-def _check_names(here: Path) -> None:
+def _check_names() -> None:
     """Check that names of files are UTF-8: neither YAML, Parquet nor MLflow's database can hold others."""
-    for name in (str(here), *sys.argv):
+    for name in (str(_working_folder()), *sys.argv):
         try:
             name.encode()
         except UnicodeEncodeError as error:
@@ -103,8 +103,9 @@ def _check_names(here: Path) -> None:
             raise UsageError(f"names of files and folders must be UTF-8, got {name!r}: {remedy}") from error
 
 
-def _find_own_code(here: Path) -> None:
+def _find_own_code() -> None:
     """Let a user's own `package.module:object` be found in the working folder, but not in a study's output folder."""
+    here = _working_folder()
     if output_folder(here) is None:
         sys.path.append(str(here))
     else:  # where `python -m` puts it
@@ -125,9 +126,8 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        here = _working_folder()
-        _check_names(here)
-        _find_own_code(here)
+        _check_names()
+        _find_own_code()
         app()
     except (CodeRefusedError, OwnCodeError) as error:
         notes().print(f"robust-study: {error}")

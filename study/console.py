@@ -87,7 +87,7 @@ class _Output(io.FileIO):
 
 
 def open_outputs() -> None:
-    """Make stdout and stderr take every text: no print may end a study on any terminal.
+    """Make stdout and stderr take every text: no print may end a study.
 
     A character that cannot be encoded is spelt out or escaped, a reader that has gone is not missed, and a closed
     stream discards. Streams that a test or a script has put in their place are left alone.

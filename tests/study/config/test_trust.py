@@ -303,10 +303,10 @@ def test_a_study_in_the_working_folder_runs_none_of_its_files_that_libraries_wou
     monkeypatch.chdir(study)
     before = list(sys.path)
     monkeypatch.setattr(sys, "path", [str(study), "", *before])
-    _find_own_code(Path.cwd())
+    _find_own_code()
     assert not {str(study), ""} & set(sys.path)
     monkeypatch.chdir(study.parent)
-    _find_own_code(Path.cwd())
+    _find_own_code()
     assert sys.path[-1] == str(study.parent)
 
 
