@@ -89,7 +89,7 @@ def line_of(text: str, marker: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if line.endswith(f"# {marker}"))
 
 
-@pytest.mark.e2e
+@pytest.mark.chaos
 def test_a_trial_that_fails_in_the_middle_has_that_line_as_its_reason_and_the_study_goes_on(tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
     changes = {
