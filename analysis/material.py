@@ -21,6 +21,7 @@ class StudyMaterial:
     Args:
         table: Result rows.
         config: The config as YAML, empty where unknown.
+        data_notes: What was noticed about the data set when it was loaded, a sentence each.
         belief: What the per-example outcomes say of the front.
         importance: Shares of variance by objective and hyperparameter.
         importance_sample: Which trials those rest on, in words.
@@ -36,6 +37,7 @@ class StudyMaterial:
 
     table: Table
     config: str = ""
+    data_notes: Sequence[str] = ()
     belief: FrontPosterior | None = None
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_sample: str = ""

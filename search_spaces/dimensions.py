@@ -98,6 +98,17 @@ def from_setting(setting: Setting, *, owner: str | None = None) -> Dimension:
     )
 
 
+def problem_of(dimension: Dimension, /) -> str | None:
+    """Return what is wrong with what a dimension draws, or None."""
+    drawn = (dimension.low, dimension.high) if dimension.values is None else dimension.values
+    problems = [problem for value in drawn if (problem := dimension.setting.problem(value)) is not None]
+    if dimension.values is None and dimension.low > dimension.high:
+        problems.append(f"`{dimension.name}` must have low <= high, got [{dimension.low:g}, {dimension.high:g}]")
+    if dimension.values is None and dimension.log and dimension.low <= 0:
+        problems.append(f"`{dimension.name}` must have low > 0 on a log scale, got {dimension.low:g}")
+    return problems[0] if problems else None if drawn else f"`{dimension.name}` must have at least one value, got none"
+
+
 def narrow(dimension: Dimension, values: Values, /) -> Dimension:
     """Return the dimension restricted to a range or list from the config.
 
@@ -125,7 +136,10 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
         _check_legal(dimension, listed, where=where)
         return replace(dimension, values=listed)
     low, high = values.get("low", dimension.low), values.get("high", dimension.high)
-    log = bool(values.get("log", dimension.log))
+    log = values.get("log", dimension.log)
+    if isinstance(log, str):
+        raise SpaceError(f"`{where}.log` must be true or false, got {log!r}")
+    log = bool(log)
     _check_legal(dimension, (low, high), where=where)
     if low > high:
         raise SpaceError(f"`{where}` must have low <= high, got [{low:g}, {high:g}]")

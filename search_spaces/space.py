@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from search_spaces import SPACES
-from search_spaces.dimensions import Dimension, SpaceError, Values, from_setting, narrow
+from search_spaces.dimensions import Dimension, SpaceError, Values, from_setting, narrow, problem_of
 from trainables.methods import METHODS
-from trainables.registry import nearest
+from trainables.registry import calling, must_return, nearest
 from trainables.settings import Setting, settings_of
 from trainables.spec import EvaluationSpec, ModelSpec, TrainingSpec
 
@@ -31,11 +31,13 @@ class SearchSpace:
         methods: Names of the methods; one is drawn if there are several.
         dimensions: The other quantities that are drawn.
         fixed: Values that every trial has, by setting name (`lr`) or method and setting (`trades.beta`).
+        name: Registered space, or `package.module:object`.
     """
 
     methods: tuple[str, ...]
     dimensions: tuple[Dimension, ...]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "core"
 
     def draw(self, trial: optuna.trial.BaseTrial, /, *, flat: bool = False) -> dict[str, Any]:
         """Draw one proposal.
@@ -50,16 +52,25 @@ class SearchSpace:
         """
         method = trial.suggest_categorical("method", self.methods) if len(self.methods) > 1 else self.methods[0]
         proposal: dict[str, Any] = {"method": method}
-        for dimension in self.dimensions:
-            if dimension.applies_to(method):
-                proposal[dimension.name] = dimension.draw(trial)
-            elif flat:
-                dimension.draw(trial)
+        with calling(SPACES.kind, self.name, f"a draw for method {method}"):
+            for dimension in self.dimensions:
+                if dimension.applies_to(method):
+                    proposal[dimension.name] = dimension.draw(trial)
+                elif flat:
+                    dimension.draw(trial)
         for key, value in self.fixed.items():
             owner, _, name = key.rpartition(".")
             if owner in ("", method):
                 proposal[name] = value
         return proposal
+
+    def example(self, method: str, /) -> dict[str, Any]:
+        """Return a random proposal of one of the methods, always the same."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+        return replace(self, methods=(method,)).draw(trial)
 
     def grid(self) -> list[dict[str, Any]]:
         """Return every combination of the listed values, once, by Optuna parameter.
@@ -114,9 +125,10 @@ def build_space(
             (`trades.craft_mode`).
 
     Raises:
+        OwnCodeError: A space of your own raised an error or returned something else than dimensions.
         SpaceError: A key names nothing searchable or is in both, or a value is illegal.
     """
-    dimensions = list(SPACES.load(name)(methods=methods, evaluation=evaluation))
+    dimensions = _dimensions(name, methods, evaluation)
     both = sorted(set(ranges) & set(fixed))
     if both:
         raise SpaceError(f"`search.ranges.{both[0]}` and `search.fixed.{both[0]}` exclude each other: keep one")
@@ -133,7 +145,33 @@ def build_space(
             raise SpaceError(problem.replace(f"`{setting.name}`", f"`search.fixed.{key}`", 1))
     free = [dimension for dimension in dimensions if not {dimension.name, dimension.key} & set(fixed)]
     every = [*dimensions, *_unsearched(methods, dimensions)]
-    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, every))
+    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, every), name=name)
+
+
+def _dimensions(name: str, methods: Sequence[str], evaluation: EvaluationSpec) -> list[Dimension]:
+    """Return what a space returns, if these are dimensions of settings that a trial has, with legal values."""
+    space, given = SPACES.load(name), f"methods={', '.join(methods)} and the study's evaluation"
+    with calling(SPACES.kind, name, given):
+        result = space(methods=methods, evaluation=evaluation)
+        dimensions = list(result) if hasattr(result, "__iter__") else None
+    if dimensions is None:
+        raise must_return(SPACES.kind, name, given, f"a list of dimensions, got {type(result).__name__}")
+    valid = {"train_epsilon", *_trial_settings(), *(dimension.name for dimension in _unsearched(methods, ()))}
+    for dimension in dimensions:
+        if not isinstance(dimension, Dimension):
+            problem = f"search_spaces.dimensions.Dimension objects, got {type(dimension).__name__}"
+        elif dimension.name not in valid:
+            problem = (
+                f"dimensions of settings that a trial has, got `{dimension.name}`{nearest(dimension.name, [*valid])}"
+            )
+        elif [other.key for other in dimensions if isinstance(other, Dimension)].count(dimension.key) > 1:
+            problem = f"each dimension once, got `{dimension.key}` more than once"
+        elif illegal := problem_of(dimension):
+            problem = f"legal values: {illegal}"
+        else:
+            continue
+        raise must_return(SPACES.kind, name, given, problem)
+    return dimensions
 
 
 def _trial_settings() -> dict[str, Setting]:

@@ -13,9 +13,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from study.commands import measuring, reading, running
 from study.config.trust import output_folder, rules
-from study.console import notes
+from study.console import notes, open_outputs, unwritten
 from study.errors import UsageError
-from trainables.registry import CodeRefusedError
+from trainables.registry import CodeRefusedError, OwnCodeError
 
 PANELS = {
     "Run": ("launch", "resume", "stop", "status", "train", "reproduce", "doctor"),
@@ -78,15 +78,34 @@ app = typer.Typer(
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 """What the system says of a path that a user gave and that cannot be written or read."""
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
 for _group in (running, measuring, reading):
     for _command in _group.app.registered_commands:
         _command.cls = Command
     app.add_typer(_group.app)
 
 
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working folder no longer exists: change to another one") from error
+
+
+def _check_names() -> None:
+    """Check that names of files are UTF-8: neither YAML, Parquet nor MLflow's database can hold others."""
+    for name in (str(_working_folder()), *sys.argv):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            remedy = "rename it" if sys.getfilesystemencoding() == "utf-8" else "set PYTHONUTF8=1 in the environment"
+            raise UsageError(f"names of files and folders must be UTF-8, got {name!r}: {remedy}") from error
+
+
 def _find_own_code() -> None:
     """Let a user's own `package.module:object` be found in the working folder, but not in a study's output folder."""
-    here = Path.cwd()
+    here = _working_folder()
     if output_folder(here) is None:
         sys.path.append(str(here))
     else:  # where `python -m` puts it
@@ -95,10 +114,22 @@ def _find_own_code() -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 on success, 2 on bad input (one line each on stderr), 1 on failure."""
-    _find_own_code()
+    open_outputs()
     try:
+        _run()
+    except SystemExit:
+        if (reason := unwritten()) is None:
+            raise
+        notes().print(f"robust-study: the output could not be written ({reason}); what is in files is complete")
+        sys.exit(1)
+
+
+def _run() -> None:
+    try:
+        _check_names()
+        _find_own_code()
         app()
-    except CodeRefusedError as error:
+    except (CodeRefusedError, OwnCodeError) as error:
         notes().print(f"robust-study: {error}")
         sys.exit(2)
     except UsageError as error:
@@ -106,6 +137,10 @@ def main() -> None:
             notes().print(f"robust-study: {problem}")
         sys.exit(2)
     except OSError as error:
+        if error.errno in _FULL:
+            place = f" ({error.filename})" if error.filename else ""
+            notes().print(f"robust-study: the disk is full{place}: free some of it and run the command again")
+            sys.exit(1)
         if error.errno not in _UNUSABLE or error.filename is None:
             raise
         notes().print(f"robust-study: cannot use {error.filename}: {error.strerror}")

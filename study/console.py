@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import math
+import os
 import re
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
@@ -21,23 +27,86 @@ from rich.progress import (
 )
 from rich.text import Text
 
+SPELT = {"ε": "eps", "ℓ": "l", "∞": "inf", "·": "-", "±": "+/-", "≤": "<=", "≥": ">=", "…": "..."}  # noqa: RUF001
+"""What is printed for our own signs where the output's encoding does not have them; other characters are escaped."""
+
 _PIPE_WIDTH = 140
 PLAIN_SECONDS = 15.0
 """Shortest time between two progress lines where there is no terminal."""
 
 
 class _PlainConsole(Console):
-    """A console that prints no control characters of the texts given to it.
+    """A console that prints no control characters of the texts given to it, and no others that its file cannot show.
 
     Reasons of failures, names and paths come from files, and a terminal obeys what they contain.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(_CONTROLS.sub("", text), **options)
+        # before the layout, so that columns stay aligned
+        shown = _CONTROLS.sub("", text).encode(self.encoding, _SPELL).decode(self.encoding)
+        return super().render_str(shown, **options)
+
+    def print_json(self, *arguments: Any, **options: Any) -> None:
+        super().print_json(*arguments, **{"ensure_ascii": not self.encoding.startswith("utf"), **options})
 
 
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Whole escape sequences, and what is left of others; not tabs and line ends."""
+
+
+def _spelt(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    sign = SPELT.get(error.object[error.start])
+    if sign is not None:
+        return sign, error.start + 1
+    error.end = error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+_SPELL = "robust-study"
+codecs.register_error(_SPELL, _spelt)
+
+
+class _Output(io.FileIO):
+    """Standard output or error, which drops what cannot be written.
+
+    Attributes:
+        failure: Why something could not be; None if it all was, or its reader or terminal has gone.
+    """
+
+    failure: str | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                self.failure = error.strerror
+            return memoryview(data).nbytes
+
+
+def open_outputs() -> None:
+    """Make stdout and stderr take every text: no print may end a study.
+
+    A character that cannot be encoded is spelt out or escaped, a reader that has gone is not missed, and a closed
+    stream discards. Streams that a test or a script has put in their place are left alone.
+    """
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif stream is getattr(sys, f"__{name}__"):
+            file = io.BufferedWriter(_Output(number, "wb", closefd=False))
+            buffered = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            setattr(sys, name, io.TextIOWrapper(file, encoding=stream.encoding, errors=_SPELL, **buffered))
+
+
+def unwritten() -> str | None:
+    """Return why a part of the results could not be written to stdout, as on a full disk, or None."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.failure if isinstance(raw, _Output) else None
 
 
 def results() -> Console:
@@ -49,6 +118,11 @@ def results() -> Console:
 def notes() -> Console:
     """Return the console for progress and notes."""
     return _PlainConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def quoted(path: Path | str, /) -> str:
+    """Return a path as it is typed on a command line, in quotes where the shell needs them."""
+    return shlex.quote(str(path))
 
 
 def duration(seconds: float) -> str:
@@ -121,7 +195,7 @@ class StudyProgress(_Live):
 
     def __init__(self, total: int, /, *, done: int = 0, failed: int = 0, front_size: int = 0) -> None:
         super().__init__(
-            SpinnerColumn(),
+            SpinnerColumn("dots" if notes().encoding.startswith("utf") else "line"),
             BarColumn(bar_width=24),
             TextColumn("{task.description}", markup=False),
             total=total,

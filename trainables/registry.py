@@ -9,13 +9,19 @@ import difflib
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
 class UnknownNameError(ValueError):
     """A name that is neither registered nor written as `package.module:object`."""
+
+
+class OwnCodeError(ValueError):
+    """A user's own object failed when it was used: one line with what it was called with, what it did, and where."""
 
 
 class CodeRefusedError(Exception):
@@ -41,6 +47,9 @@ def guarded_by(guard: Callable[[str, str], None], /) -> Iterator[None]:
         _GUARDS.remove(guard)
 
 
+_POSITIONAL = ("one positional argument", "two positional arguments", "three positional arguments")
+
+
 def takes(positional: int, /, *keywords: str) -> Check:
     """Return a check that a function or class can be called with so many positional arguments and these keywords."""
 
@@ -48,7 +57,7 @@ def takes(positional: int, /, *keywords: str) -> Check:
         try:
             inspect.signature(thing).bind(*[None] * positional, **dict.fromkeys(keywords))
         except (TypeError, ValueError) as error:
-            given = [*(["one positional argument"] if positional == 1 else []), *keywords]
+            given = [*_POSITIONAL[:positional][-1:], *keywords]
             return f"must take {', '.join(given) or 'no arguments'}: {error}"
         return None
 
@@ -112,27 +121,105 @@ class Registry(Mapping[str, str]):
         """
         target = self._entries.get(self.check(name), name)
         if name in self._entries:
-            return self._imported(name, target)
+            module, _, attribute = target.partition(":")
+            return getattr(importlib.import_module(module), attribute)
         problem = _of_python(target.partition(":")[0])
         if problem is None:
             for guard in _GUARDS:
                 guard(self.kind, name)
-            thing = self._imported(name, target)
+            try:
+                thing = _own(name)
+            except _ImportProblemError as error:
+                raise UnknownNameError(f"{self.kind} {name!r} cannot be imported: {error}") from error.__cause__
             problem = _unusable(thing) or (check or self._check)(thing)
+            problem = problem and problem + _defined_at(thing)
         if problem is not None:
             raise UnknownNameError(f"{self.kind} {name!r} {problem}")
         return thing
 
-    def _imported(self, name: str, target: str) -> Any:
-        module_name, _, attribute = target.partition(":")
-        try:
-            return getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:  # importing a user's module may raise anything
-            if name in self._entries:
-                raise
-            missing = isinstance(error, (ModuleNotFoundError, AttributeError))
-            cause = error if missing else f"{type(error).__name__}: {error}"
-            raise UnknownNameError(f"{self.kind} {name!r} cannot be imported: {cause}") from error
+
+@contextmanager
+def calling(kind: str, name: str, given: str, /) -> Iterator[None]:
+    """Raise what a user's own object raises in the block as one line; a registered one's errors pass unchanged.
+
+    Args:
+        kind: What the object is ("method").
+        name: Registered name or `package.module:object`.
+        given: What it is called with, in words.
+
+    Raises:
+        OwnCodeError: The user's own object raised an error, or ended the process by `sys.exit`.
+    """
+    try:
+        yield
+    except (OwnCodeError, UnknownNameError, CodeRefusedError):
+        raise
+    except (Exception, SystemExit) as error:
+        # torch's, which the training loop handles; this module does not load torch to know the class
+        if not is_import_string(name) or type(error).__name__ == "OutOfMemoryError":
+            raise
+        where = _raised_at(error, name.partition(":")[0]) or _defined_at(_own(name))
+        raise OwnCodeError(f"{kind} {name!r}, called with {given}, raised {_one_line(error)}{where}") from error
+
+
+def must_return(kind: str, name: str, given: str, required: str, /) -> OwnCodeError:
+    """Return the error of an object that returned something else than `required`; see `calling` for the rest."""
+    where = _defined_at(_own(name)) if is_import_string(name) else ""
+    return OwnCodeError(f"{kind} {name!r}, called with {given}, must return {required}{where}")
+
+
+class _ImportProblemError(Exception):
+    """Why an object cannot be imported."""
+
+
+def _own(name: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # importing a user's module may raise anything
+        missing = isinstance(error, ModuleNotFoundError)
+        where = _raised_at(error, module_name)
+        if missing and not where:
+            where = "; it is looked for in the working folder and in installed packages"
+            if module_name.endswith(".py"):
+                where = f" (did you mean {module_name.removesuffix('.py')}:{attribute}?)"
+        raise _ImportProblemError(f"{error if missing else _one_line(error)}{where}") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        close = nearest(attribute, [one for one in vars(module) if not one.startswith("_")])
+        raise _ImportProblemError(f"{module_name} has no `{attribute}`{close}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _raised_at(error: BaseException, module: str) -> str:
+    """Return the innermost line of the traceback in the package of a user's module, as " (file:line)"."""
+    top, place = module.partition(".")[0], ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = frame.f_globals.get("__name__", "")
+        if name.partition(".")[0] == top:
+            place = _place(frame.f_code.co_filename, name, line)
+    return place
+
+
+def _defined_at(thing: Any) -> str:
+    """Return where a function or class is defined, as " (file:line)"."""
+    try:
+        file, line = inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):
+        return ""
+    return _place(str(file), getattr(thing, "__module__", ""), line)
+
+
+def _place(file: str, module: str, line: int) -> str:
+    """Return a place in a file with its path below the folder that modules are found in, alike on every machine."""
+    path = Path(file)
+    depth = len(module.split(".")) + (path.name == "__init__.py")
+    return f" ({'/'.join(path.parts[-depth:])}:{line})"
 
 
 def _of_python(module: str) -> str | None:

@@ -56,6 +56,8 @@ class Setting:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"`{self.name}` must be a number{self._in_bounds()}, got {value!r}"
+        if type(self.default) is int and not isinstance(value, int):
+            return f"`{self.name}` must be a whole number{self._in_bounds()}, got {value}"
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
         if low <= value <= high and math.isfinite(value):

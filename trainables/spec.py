@@ -203,7 +203,7 @@ class EvaluationSpec(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialSpec:
+class TrialSpec(_Checked):
     """One trial. Equal specs on the same kind of machine give equal deterministic columns."""
 
     dataset: DatasetSpec

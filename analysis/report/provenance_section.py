@@ -87,7 +87,7 @@ def _settings_of(row: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def provenance_section(material: StudyMaterial, /) -> list[str]:
-    """Return code, machines, versions, data split, cost, and the config."""
+    """Return code, machines, versions, data split and what was noticed about its images, cost, and the config."""
     table = material.table
     versions = Counter(text for text in table["versions"].to_pylist() if text)
     lines = [
@@ -95,6 +95,7 @@ def provenance_section(material: StudyMaterial, /) -> list[str]:
         for name in ("code_revision", "device", "host", "split_hash", "craft_mode")
         if (known := table[name].drop_null().to_pylist())
     ]
+    lines += [f"data set: {note}" for note in material.data_notes]
     seconds = sum(table["seconds"].drop_null().to_pylist())
     lines.append(f"worker-hours of all trials: {seconds / 3600:.2f}")
     lines += [f"versions ({number} trials): {_versions(text)}" for text, number in versions.most_common(5)]

@@ -14,6 +14,7 @@ from study.cluster import probes
 from study.cluster.connection import by_value, connected, nodes, on_nodes
 from study.cluster.resources import Node
 from study.config.schema import StudyConfig
+from study.config.trust import own_code
 from study.errors import UsageError, short
 
 OUR_PACKAGES = ("analysis", "search_spaces", "study", "trainables")
@@ -94,9 +95,7 @@ def study_packages(config: StudyConfig, /) -> tuple[str, ...]:
     An installed module of the user's is left out, since the nodes' image provides it; one in the user's own folders is
     shipped.
     """
-    search = config.search
-    named = [config.dataset.name, config.model.name, search.space, *search.methods]
-    modules = {name.partition(":")[0].partition(".")[0] for name in named if ":" in name}
+    modules = {name.partition(":")[0].partition(".")[0] for name in own_code(config.to_dict())}
     return (*OUR_PACKAGES, *sorted(name for name in modules - set(OUR_PACKAGES) if not _installed(name)))
 
 

@@ -17,19 +17,24 @@ from study.cluster.connection import connected
 from study.cluster.cpu_time import without_gpu
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import study_packages, survey
+from study.cluster.ray_settings import temporary_folder
 from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
 from study.config.changes import check_unchanged
+from study.config.file_urls import sqlite_path
 from study.config.loading import load_config
 from study.config.paths import pools, resolved
 from study.config.schema import StudyConfig
+from study.config.trust import own_code
 from study.console import notes
 from study.directory import disk
+from study.directory.data_notes import data_notes
 from study.directory.layout import CONFIG_FILE, free_folder, open_config
 from study.directory.rows import count_rows, read_rows, require_same_images
-from study.errors import UsageError, usage_errors
+from study.errors import UsageError, short, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
+from trainables.registry import CodeRefusedError, OwnCodeError, UnknownNameError
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -121,8 +126,7 @@ def check_data(start: Start, /) -> Iterator[Finding]:
     config = start.config
     pool_names = pools(config)
     with usage_errors(ValueError):
-        for pool in pool_names:
-            check_images(pool, root=config.dataset.root)
+        left_out = {pool: check_images(pool, root=config.dataset.root) for pool in pool_names}
         data = load_dataset(config.dataset).without_test()
     if not start.is_new:
         rows = read_rows([start.study_dir]).select(["trial_id", "split_hash"]).to_pylist()
@@ -140,6 +144,8 @@ def check_data(start: Start, /) -> Iterator[Finding]:
         text += "; nodes receive it through Ray's object store"
         text += ", except unlabelled images" if pool_names else ""
     yield fine("data", HERE, text)
+    lines = [*data_notes(data), *(f"`pool` {pool}: {line}" for pool, own in left_out.items() for line in own)]
+    yield from (warning("data", HERE, line, ok=True) for line in lines)
 
 
 def check_model(start: Start, /) -> Iterator[Finding]:
@@ -164,6 +170,33 @@ def check_model(start: Start, /) -> Iterator[Finding]:
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
 
 
+def check_code(start: Start, /) -> Iterator[Finding]:
+    """Check the user's own method, model, attack and space by a trial on two images."""
+    config, data = start.config, start.data
+    names = own_code(config.to_dict())
+    if data is None or not names:
+        return
+    from trainables.methods.base import build_method, check_radius
+    from trainables.training.first_step import take_first_step
+
+    space = config.space()
+    for number, method in enumerate(config.search.methods):
+        try:
+            spec = config.trial_spec(space.example(method), number=0)
+            check_radius(method, build_method(method, spec.params), spec.train_epsilon)
+            if method in names or (number == 0 and names & {config.model.name, config.evaluation.attack}):
+                take_first_step(spec, data)
+        except (OwnCodeError, UnknownNameError) as error:
+            raise UsageError(str(error)) from error
+        except CodeRefusedError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"a trial of method {method!r} in space {config.search.space!r} fails on its first step: {short(error)}"
+            ) from error
+    yield fine("code", HERE, f"{', '.join(sorted(names))} can be used")
+
+
 def check_machines(start: Start, /) -> Iterator[Finding]:
     """Check that the machines can run a trial, share the checkpoints' location and have the unlabelled images."""
     config, nodes = start.config, start.nodes()
@@ -179,6 +212,18 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
             yield finding if finding.ok else replace(finding, text=f"{key}: {who} {finding.text}")
         for finding in pool_findings(config, nodes):
             yield finding if finding.ok else replace(finding, text=f"node {finding.node}: {finding.text}")
+
+
+def check_ray(start: Start, /) -> Iterator[Finding]:
+    """Check that a Ray started on this machine has a folder in which its sockets fit."""
+    if start.config.cluster.address is not None:
+        return
+    folder, problem = temporary_folder()
+    if problem is None:
+        yield fine("ray", HERE, f"temporary files in {folder}")
+    else:
+        text = f"{problem}: Ray's temporary files go to {folder} instead; RAY_TMPDIR names another folder"
+        yield warning("ray", HERE, text, ok=True)
 
 
 def check_storage(start: Start, /) -> Iterator[Finding]:
@@ -203,7 +248,7 @@ def check_tracking(start: Start, /) -> Iterator[Finding]:
     """Check that MLflow's store can be used and keeps its data; a problem does not prevent the start."""
     uri = str(start.config.tracking.uri)
     problem = access_problem(uri) or durability_problem(uri)
-    shown = uri.rpartition("@")[2] if "@" in uri else uri
+    shown = uri if sqlite_path(uri) is not None else uri.rpartition("@")[2]
     if problem is None:
         yield fine("tracking", HERE, f"{shown}; only this machine writes to it")
     else:
@@ -216,7 +261,9 @@ CHECKS: dict[str, Check] = {
     "config": check_config,
     "data": check_data,
     "model": check_model,
+    "code": check_code,
     "resources": check_machines,
+    "ray": check_ray,
     "search": check_storage,
     "disk": check_disk,
     "tracking": check_tracking,

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
+import socket
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -80,6 +83,51 @@ def keep_token_private() -> None:
     notes().print(
         f"others could read Ray's token {path}; now only you can (delete it while no Ray runs to have a new one)"
     )
+
+
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest path of a socket that Ray makes in its temporary folder."""
+
+MAX_FOLDER_BYTES = 107 - len(_SOCKET)
+"""Longest temporary folder: Linux takes sockets' paths of 107 bytes."""
+
+_PLAIN = re.compile(r"/[^\x00-\x1f\x7f-\U0010ffff'\"\\$`]*")
+
+
+def temporary_folder() -> tuple[str, str | None]:
+    """Return the folder of Ray's temporary files, and why it is not the one that the environment names, or None.
+
+    Raises:
+        UsageError: No folder can be used.
+    """
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), None)
+    first = "/tmp" if name is None else os.environ[name]
+    why = _unusable(first)
+    if why is None:
+        return first, None
+    problem = f"{name or 'the folder'}={first} {why}"
+    for other in ("/tmp", "/var/tmp"):
+        if _unusable(other) is None:
+            return other, problem
+    raise UsageError(
+        f"Ray has no folder for its temporary files, {problem}, and /tmp and /var/tmp cannot be used: set RAY_TMPDIR "
+        f"to a folder on a local disk whose path has at most {MAX_FOLDER_BYTES} bytes"
+    )
+
+
+def _unusable(folder: str) -> str | None:
+    if len(os.fsencode(folder)) > MAX_FOLDER_BYTES:
+        return f"is longer than {MAX_FOLDER_BYTES} bytes, too long for Ray's sockets"
+    if not _PLAIN.fullmatch(folder):
+        return "is not an absolute path, or has quotes or letters beyond ASCII, with which Ray does not start"
+    try:
+        path = Path(folder, "ray")
+        place = next(each for each in (path, *path.parents) if os.path.exists(each))  # Ray makes what is missing
+        with tempfile.TemporaryDirectory(prefix="ray-", dir=place) as scratch, socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(f"{scratch}/s")
+    except OSError as error:
+        return f"cannot hold Ray's sockets ({error.strerror or error})"
+    return None
 
 
 def listen_locally() -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from study.cluster.ray_settings import keep_token_private, quiet_ray
+from study.cluster.ray_settings import keep_token_private, quiet_ray, temporary_folder
 
 quiet_ray()
 
@@ -56,6 +56,7 @@ def ray_session(config: StudyConfig, /) -> Iterator[None]:
     for name, value in _HEALTH_CHECKS.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    options["_temp_dir"] = f"{temporary_folder()[0]}/ray"
     # Ray starts workers through a shell and does not quote this path
     if shlex.quote(sys.executable) != sys.executable:
         options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}

@@ -87,7 +87,15 @@ Normalize = Annotated[
     Literal["none", "data"] | None,
     typer.Option(
         help="Checkpoint only: input of a network without its own normalisation layer: pixels in [0, 1] (none), or "
-        "standardised with the training split's mean and deviation (data). [default: none]"
+        "standardised with the training split's mean and deviation (data). [default: the file's own, else none]"
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Checkpoint only: which weights, e.g. ema, where the file holds several that fit and differ. [default: "
+        "none; the error lists them]",
     ),
 ]
 

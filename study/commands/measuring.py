@@ -53,6 +53,7 @@ def evaluate(
     address: given.Address = None,
     data_root: DataRoot = None,
     normalize: given.Normalize = None,
+    weights: given.Weights = None,
     as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -65,7 +66,7 @@ def evaluate(
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
     clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
-    from study.evaluation.checkpoint import ALL, ALWAYS, parse_attacks, parse_radius
+    from study.evaluation.checkpoint import ALL, ALWAYS, evaluate_checkpoint, parse_attacks, parse_radius
 
     radius = None if epsilon is None else parse_radius(epsilon)
     if study_dir is None:
@@ -76,7 +77,7 @@ def evaluate(
         raise UsageError(f"--examples: folder {examples.parent} does not exist")
     common: dict[str, Any] = {"attacks": attacks, "limit": limit, "examples": examples, "data_root": data_root}
     if study_dir is not None:
-        own = {"model": model, "dataset": dataset, "normalize": normalize}
+        own = {"model": model, "dataset": dataset, "normalize": normalize, "weights": weights}
         given.refuse(own, f"{study_dir}: a study has its own")
         if checkpoint not in (None, "last", "best"):
             raise UsageError(f"--checkpoint of a study's trials must be last or best, got {checkpoint!r}")
@@ -88,12 +89,11 @@ def evaluate(
         evaluate_study(study_dir, request, as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
-        from study.evaluation.checkpoint import evaluate_checkpoint
         from study.evaluation.checkpoint_input import CheckpointRequest
 
         common |= given.required(checkpoint=checkpoint, model=model, dataset=dataset, epsilon=radius)
         common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": norm or "linf"}
-        common |= {"normalisation": normalize or "none"}
+        common |= {"normalisation": normalize, "weights": weights}
         evaluate_checkpoint(CheckpointRequest(**common), as_json=as_json)
 
 

@@ -39,6 +39,9 @@ def launch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and estimate time and disk; start nothing.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="With --dry-run: print the config first, every default included.")
+    ] = False,
     detach: Detach = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -56,6 +59,7 @@ def launch(
         data_root=data_root,
         address=address,
         dry_run=dry_run,
+        verbose=verbose,
         detached=detach,
     )
 

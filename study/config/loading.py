@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from study.config.schema import StudyConfig, parse_config
+from study.config.short_forms import full_form
+from study.config.strict_yaml import parse_yaml
 from study.config.trust import accept_host, named_by, typed
-from study.config.values import with_numbers
+from study.config.validation_messages import explain
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
+from trainables.spec import TrialSpec
 
 
 def presets() -> dict[str, Path]:
@@ -53,36 +57,72 @@ def load_config(
     else:
         tree = copy.deepcopy(dict(source))
     if not isinstance(tree, dict):
-        raise UsageError(f"{source}: a study's config must be a mapping, got {type(tree).__name__}")
+        got = "nothing" if tree is None else f"a {type(tree).__name__}"
+        raise UsageError(f"{source}: a study's config must be a mapping with `name`, `dataset` and `search`, got {got}")
     for key, value in given.items():
         _assign(tree, key, value)
     if data_root is not None:
         _assign(tree, "dataset.root", str(data_root))
     if address is not None:
         _assign(tree, "cluster.address", address)
-    config = parse_config(with_numbers(tree))
+    full, refused = full_form(tree, StudyConfig)
+    try:
+        config = parse_config(full)
+    except UsageError as error:
+        raise UsageError(*refused, *error.problems) from error
+    if refused:
+        raise UsageError(*refused)
     # what a study's own folder names is given as values, and is no word of the user's
     if isinstance(source, str) or "tracking.uri" in given:
         accept_host(config.tracking.uri)
     return config
 
 
+def load_spec(path: Path, /) -> TrialSpec:
+    """Read and check the spec of a trial that is no study's.
+
+    Raises:
+        UsageError: The file is not valid YAML, or the spec is invalid; one line per mistake.
+    """
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: a trial's spec must be a mapping with `dataset` and `method`, got {tree!r}")
+    named_by(path, tree)
+    full, problems = full_form(tree, TrialSpec)
+    try:
+        spec = TypeAdapter(TrialSpec).validate_python(full)
+    except ValidationError as error:
+        problems += explain(error, TrialSpec)
+    if problems:
+        raise UsageError(*(f"{path}: {problem}" for problem in problems))
+    return spec
+
+
 def read_yaml(path: Path, /) -> Any:
     """Return a YAML file's content.
 
     Raises:
-        UsageError: The file cannot be read or is not valid YAML; the message names the line.
+        UsageError: The file cannot be read, is not valid YAML or has equal keys; the message names the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path}: must be text in UTF-8, got byte {error.object[error.start]:#x}: save it so"
+        ) from error
+    except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error})") from error
     return _parse(text, where=str(path))
 
 
 def write_yaml(path: Path, tree: Any, /) -> None:
     """Write plain nested values as YAML, atomically and with the keys in their order."""
-    write_text(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml_text(tree))
+
+
+def yaml_text(tree: Any, /) -> str:
+    """Return plain nested values as YAML, with the keys in their order."""
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def _find(source: str) -> Path:
@@ -99,28 +139,32 @@ def _find(source: str) -> Path:
     raise UsageError(f"unknown preset {source!r}{hint}; valid: {', '.join(files)}, or the path of a YAML file")
 
 
+_NO_VALUE = ("#", "&", "*", "@", "%", "`")
+"""What begins no value in YAML, but may begin the name of a file."""
+
+
 def _parsed(assignment: str) -> tuple[str, Any]:
-    """Return key and value of a `--set`."""
+    """Return key and value of a `--set`, in which # begins no comment."""
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise UsageError(f"--set takes key=value, got {assignment.partition('@')[0]!r}")
-    return key.strip(), _parse(text, where=f"--set {key}")
+    value = text if text.startswith(_NO_VALUE) else _parse(text, where=f"--set {key}")
+    cut = isinstance(value, str) and not text.lstrip().startswith(("'", '"', "!", "|", ">"))
+    return key.strip(), text.strip() if cut else value
 
 
 def _parse(text: str, *, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{where}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     node = tree
     for part in sections:
-        child = node.setdefault(part, {})
+        child = node[part] = {} if node.get(part) is None else node[part]
         if not isinstance(child, dict):
             raise UsageError(f"--set {key}: `{part}` is a value, not a section")
         node = child

@@ -13,7 +13,7 @@ from trainables.data import DATASETS
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
     """Return the config with absolute paths, so that the study can be resumed from any working folder."""
-    from study.config.values import absolute, default_uri
+    from study.config.file_urls import absolute, default_uri
 
     dataset = config.dataset
     if dataset.root is not None:
@@ -33,12 +33,13 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
 
 def pools(config: StudyConfig, /) -> list[str]:
     """Return the unlabelled pools that trials may use: names of data sets, folders or files."""
-    fixed = [value for key, value in config.search.fixed.items() if _is_pool(key)]
-    listed = [form["values"] for key, form in config.search.ranges.items() if _is_pool(key) and isinstance(form, dict)]
+    fixed = [value for key, value in config.search.fixed.items() if is_pool(key)]
+    listed = [form["values"] for key, form in config.search.ranges.items() if is_pool(key) and isinstance(form, dict)]
     return [pool for pool in [*fixed, *(pool for values in listed for pool in values)] if isinstance(pool, str)]
 
 
-def _is_pool(key: str) -> bool:
+def is_pool(key: str, /) -> bool:
+    """Return whether the setting of a key names an unlabelled pool."""
     return key.rpartition(".")[2] == "pool"
 
 
@@ -51,4 +52,4 @@ def _absolute_pools(settings: Mapping[str, Any]) -> dict[str, Any]:
         path = Path(value).expanduser() if isinstance(value, str) else None
         return str(path.resolve()) if path is not None and path.exists() and value not in DATASETS else value
 
-    return {key: with_absolute_path(value) if _is_pool(key) else value for key, value in settings.items()}
+    return {key: with_absolute_path(value) if is_pool(key) else value for key, value in settings.items()}

@@ -24,7 +24,7 @@ from trainables.attacks import ATTACKS, MissingExtraError, require_package
 from trainables.data import DATASETS
 from trainables.methods import METHODS
 from trainables.models import MODELS
-from trainables.registry import Registry, UnknownNameError, nearest
+from trainables.registry import OwnCodeError, Registry, UnknownNameError, nearest
 from trainables.seeding import derive
 from trainables.settings import settings_of
 from trainables.spec import CraftMode, DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
@@ -57,9 +57,9 @@ class SearchConfig(_Section):
         """Return the time budget in seconds; None for no limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
 
-    @field_validator("time_budget", mode="after")
+    @field_validator("time_budget", mode="before")
     @classmethod
-    def _time_parses(cls, duration: str | None) -> str | None:
+    def _time_parses(cls, duration: object) -> object:
         if duration is not None:
             parse_duration(duration)
         return duration
@@ -253,7 +253,7 @@ class StudyConfig(_Section):
             UsageError: A range or fixed value does not fit the space.
         """
         search = self.search
-        with usage_errors(SpaceError, UnknownNameError):
+        with usage_errors(SpaceError, OwnCodeError, UnknownNameError):
             _check_craft_modes(search)
             return build_space(
                 search.space,

@@ -21,7 +21,7 @@ _PATTERNS = {
 """A description of each pattern in the schema."""
 
 
-def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
+def explain(error: ValidationError, root: type) -> list[str]:
     """Return one line for every mistake in a config.
 
     Args:
@@ -41,13 +41,29 @@ def explain(error: ValidationError, root: type[BaseModel]) -> list[str]:
             lines.extend(_with_section(part, path) for part in (first, *(f"`{part}" for part in more)))
         elif problem.get("ctx", {}).get("pattern") in _PATTERNS:
             lines.append(f"`{where}` {_PATTERNS[problem['ctx']['pattern']]}, got {problem['input']!r}")
+        elif problem["type"] == "string_type":
+            lines.append(f"`{where}` must be text, got {_text_hint(problem['input'])}")
         else:
-            message = problem["msg"]
+            requirement = _requirement(problem["type"], problem["msg"])
             given = repr(problem["input"])
             # part of a URL may be a password
             given = "..." if "://" in given or "@" in given else given
-            lines.append(f"`{where}`: {message[:1].lower()}{message[1:]}, got {given}")
+            lines.append(f"`{where}`{requirement}, got {given}")
     return lines
+
+
+def _requirement(kind: str, message: str) -> str:
+    if kind in ("model_type", "dataclass_type"):
+        return " must be a section with keys of its own"
+    return f": {message[:1].lower()}{message[1:]}"
+
+
+def _text_hint(given: Any) -> str:
+    if isinstance(given, bool):
+        return f"{str(given).lower()} (YAML reads yes and on as true, no and off as false): put it in quotes"
+    if isinstance(given, int | float):
+        return f"the number {given}: put it in quotes"
+    return "nothing" if given is None else f"a {type(given).__name__}"
 
 
 def _with_section(text: str, path: list[str]) -> str:

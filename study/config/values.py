@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from study.config.file_urls import missing_file, sqlite_path, sqlite_problem
 
 AUTO = "auto"
 
@@ -93,18 +93,6 @@ def is_server(uri: str, /) -> bool:
     return urlsplit(uri).scheme in SERVERS
 
 
-def absolute(uri: str, /) -> str:
-    """Return a URI that does not depend on the working folder."""
-    path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{Path(path).expanduser().resolve()}"
-
-
-def missing_file(uri: str, /) -> Path | None:
-    """Return the file of a SQLite store that does not exist; None for any other store."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    return path if uri.startswith("sqlite:///") and not path.exists() else None
-
-
 def unreadable(uri: str, /) -> str | None:
     """Return why no store can be read at a URI, or None; the check creates and changes nothing.
 
@@ -114,9 +102,8 @@ def unreadable(uri: str, /) -> str | None:
         return problem
     if (missing := missing_file(uri)) is not None:
         return f"names {missing}, which does not exist"
-    if not uri.startswith("sqlite:///"):
+    if (path := sqlite_path(uri)) is None:
         return None
-    path = Path(uri.removeprefix("sqlite:///"))
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             table = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
@@ -140,21 +127,19 @@ def uri_problem(uri: str, /) -> str | None:
         return f"must not hold a user name, password or token; {_FROM_ENVIRONMENT}"
     if scheme in SERVERS and not parts.hostname:
         return "must name a host, such as http://tracking.example:5000"
-    if scheme == "sqlite" and not uri.startswith("sqlite:///"):
-        return "must be sqlite:/// and a path, such as sqlite:///mlflow.db"
-    return None
+    return sqlite_problem(uri) if scheme == "sqlite" else None
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_duration(text: str, /) -> float:
+def parse_duration(text: object, /) -> float:
     """Return the seconds in a duration such as `90m`, `8h` or `1d12h30m`.
 
     Raises:
         ValueError: The text has another form, or the duration is 0.
     """
-    if not re.fullmatch(r"(?:\d+(?:\.\d+)?[dhms])+", text):
+    if not isinstance(text, str) or not re.fullmatch(r"(?:\d+(?:\.\d+)?[dhms])+", text):
         raise ValueError(f"a duration must read like 90m, 8h or 1d12h (d, h, m, s), got {text!r}")
     seconds = sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"([\d.]+)([dhms])", text))
     if seconds <= 0:
@@ -167,24 +152,18 @@ _FRACTION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
-def with_numbers(node: Any) -> Any:
-    """Return nested values with strings such as `8/255` and `5e-4` (a string in YAML 1.1) as numbers."""
-    if isinstance(node, dict):
-        return {key: with_numbers(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [with_numbers(value) for value in node]
-    if isinstance(node, str):
-        fraction = _FRACTION.fullmatch(node)
-        if fraction and float(fraction[2]) > 0:
-            return float(fraction[1]) / float(fraction[2])
-        if _EXPONENT.fullmatch(node):
-            return float(node)
-    return node
+def parsed_number(text: str, /) -> float | None:
+    """Return the number in text such as `8/255`, `5e-4` or `1e3` (text in YAML 1.1); None for any other text.
 
-
-def default_uri() -> str:
-    """Return MLflow's default store, a SQLite file in the working folder, as an absolute URI."""
-    return f"sqlite:///{Path('mlflow.db').resolve()}"
+    A whole one such as `1e3` is an int, which is legal for every setting.
+    """
+    fraction = _FRACTION.fullmatch(text)
+    if fraction and float(fraction[2]) > 0:
+        return float(fraction[1]) / float(fraction[2])
+    if not _EXPONENT.fullmatch(text.strip()):
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def storage_problem(storage: str, /) -> str | None:

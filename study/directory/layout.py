@@ -7,6 +7,7 @@ from pathlib import Path
 from study.config.loading import read_yaml, write_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.config.trust import named_by
+from study.console import quoted
 from study.directory.checkpoint_folder import new_owner, write_owner
 from study.errors import UsageError
 from trainables.settings import with_former_values
@@ -38,7 +39,7 @@ def free_folder(config: StudyConfig, out: Path, /) -> Path:
     folder = out / config.name
     if (folder / CONFIG_FILE).exists():
         raise UsageError(
-            f"study {config.name!r} exists in {folder}: resume it with `robust-study resume {folder}`, "
+            f"study {config.name!r} exists in {folder}: resume it with `robust-study resume {quoted(folder)}`, "
             "or launch under a new name with --set name=NEW_NAME"
         )
     if folder.exists() and any(folder.iterdir()):

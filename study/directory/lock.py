@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from study.console import notes
+from study.console import notes, quoted
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
 
@@ -130,9 +130,9 @@ def _clock(study_dir: Path) -> float:
 def remote_driver_hint(study_dir: Path, driver: Driver, /) -> str:
     """Return what to do about a driver on another host, which may be gone."""
     return (
-        f"{_heard(study_dir)}; stop it there with `ssh {driver.host} robust-study stop {study_dir.resolve()}`, or, "
-        f"if that machine is gone, run `robust-study resume {study_dir}`, which takes over once the driver has been "
-        f"silent for {SILENT_SECONDS:.0f} s"
+        f"{_heard(study_dir)}; stop it there with `ssh {driver.host} robust-study stop {quoted(study_dir.resolve())}`, "
+        f"or, if that machine is gone, run `robust-study resume {quoted(study_dir)}`, which takes over once the driver "
+        f"has been silent for {SILENT_SECONDS:.0f} s"
     )
 
 
@@ -195,6 +195,6 @@ def refusal(study_dir: Path, driver: Driver | None, /) -> UsageError:
     if driver is not None and not driver.here:
         return UsageError(f"study {study_dir} is being run by {who}: {remote_driver_hint(study_dir, driver)}")
     return UsageError(
-        f"study {study_dir} is being run by {who}: follow it with `robust-study status {study_dir}`, "
-        f"or stop it with `robust-study stop {study_dir}`"
+        f"study {study_dir} is being run by {who}: follow it with `robust-study status {quoted(study_dir)}`, "
+        f"or stop it with `robust-study stop {quoted(study_dir)}`"
     )

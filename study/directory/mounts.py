@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How the kernel writes white space, # and \\ in a path."""
 NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse", "fuse.blobfuse", "fuse.blobfuse2", "fuse.ceph", "fuse.gcsfuse",
     "fuse.glusterfs", "fuse.goofys", "fuse.juicefs", "fuse.lustre", "fuse.mount-s3", "fuse.rclone", "fuse.s3fs",
@@ -24,14 +27,14 @@ def network_mount(path: Path, /) -> tuple[str, str] | None:
         path: Need not exist: the nearest parent that does is looked up.
     """
     try:
-        lines = MOUNTS.read_text(encoding="utf-8").splitlines()
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         # not Linux: its mounts are unknown
         return None
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     existing, best = existing.resolve(), ("/", "")
-    for line in lines:
-        point, kind = (field.replace("\\040", " ") for field in line.split()[1:3])
+    for line in filter(None, lines):
+        point, kind = (_OCTAL.sub(lambda code: chr(int(code[1], 8)), field) for field in line.split(" ")[1:3])
         # of two mounts at one point, the later one hides the earlier one
         if existing.is_relative_to(point) and len(point) >= len(best[0]):
             best = (point, kind)

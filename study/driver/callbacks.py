@@ -34,6 +34,8 @@ from trainables.training.outcome import OUT_OF_MEMORY
 logger = logging.getLogger(__name__)
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# the class of an error that names the user's object and the line itself
+_OWN_CODE = re.compile(r"^trainables\.[\w.]+\.(OwnCodeError|UnknownNameError|DataError): ")
 
 
 class TrialCallback(tune.Callback):
@@ -257,7 +259,7 @@ def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and lines[-1].startswith("torch.OutOfMemoryError"):
         return OUT_OF_MEMORY  # before the first epoch; from then on the trial itself gives this reason
-    return lines[-1] if lines else "worker process died"
+    return _OWN_CODE.sub("", lines[-1]) if lines else "worker process died"
 
 
 class HeartbeatCallback(tune.Callback):

@@ -20,7 +20,8 @@ from analysis.fronts.front import hypervolume, non_dominated, reference_point
 from analysis.fronts.objectives import FRONT, constraints_text, directions, is_feasible, values
 from trainables.checkpoints.files import write_text
 from trainables.methods import METHODS
-from trainables.methods.base import build_method
+from trainables.methods.base import build_method, unbuilt_method
+from trainables.registry import OwnCodeError
 from trainables.runtime import code_revision
 from trainables.settings import settings_of
 from trainables.spec import TrialSpec
@@ -104,9 +105,13 @@ class ResultWriter:
     def spec_columns_of(self, config: Mapping[str, Any], /) -> dict[str, Any]:
         """Return the columns of a trial that are known before it starts."""
         spec = TrialSpec.from_dict(config["spec"])
+        try:
+            method = build_method(spec.method, spec.params)
+        except OwnCodeError:  # the trial fails on it too, with this as its reason
+            method = unbuilt_method(spec.method, spec.params)
         return (
             self._identity(config)
-            | spec_columns(spec, build_method(spec.method, spec.params))
+            | spec_columns(spec, method)
             | {
                 "dataset": Path(spec.dataset.name).name,
                 "examples": spec.evaluation.examples,

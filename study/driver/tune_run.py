@@ -23,6 +23,7 @@ from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
 from study.console import StudyProgress, notes  # noqa: E402
 from study.directory.checkpoint_folder import checkpoint_root, claim, owner_of  # noqa: E402
+from study.directory.data_notes import write_data_notes  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
 from study.directory.rows import require_same_images  # noqa: E402
 from study.directory.seed_plan import read_plan  # noqa: E402
@@ -53,6 +54,7 @@ from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa
 from trainables.checkpoints.files import StoreDownError, join, write_text  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
+from trainables.registry import OwnCodeError  # noqa: E402
 from trainables.runtime import code_revision  # noqa: E402
 from trainables.training.tune_trainable import TrialTrainable  # noqa: E402
 
@@ -171,6 +173,7 @@ class _Run:
         )
         data = data or load_dataset(config.dataset).without_test()
         self._require_same_images(data)
+        write_data_notes(self.study_dir, data)
         self.checkpoints = claim(
             config,
             self.study_dir,
@@ -284,7 +287,7 @@ def _write_error(error: BaseException, study_dir: Path) -> str:
         message = lines[-1].rpartition(f"{StoreDownError.__name__}: ")[2]
     else:
         message = lines[0] if lines else "no message"
-        if not isinstance(error, StoreDownError):
+        if not isinstance(error, (StoreDownError, OwnCodeError)):
             message = f"{type(error).__name__}: {message}"
     path = study_dir / "errors" / "driver.txt"
     try:

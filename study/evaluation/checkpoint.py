@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from study.config.values import with_numbers
+from study.config.values import parsed_number
 from study.console import StageProgress, duration, notes, results
 from study.errors import UsageError
 from study.evaluation.bounds import CERTIFIED_EXAMPLES, bracket
@@ -109,9 +109,9 @@ def parse_radius(text: str, /) -> float:
     Raises:
         UsageError: It is neither.
     """
-    value = with_numbers(text)
+    number = parsed_number(text)
     try:
-        return float(value)
+        return float(text) if number is None else number
     except ValueError as error:
         raise UsageError(f"--epsilon must be a number or a fraction such as 8/255, got {text!r}") from error
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from study.console import notes
+from study.console import notes, quoted
 from study.directory.checkpoint_folder import checkpoint_root
+from study.directory.data_notes import data_notes
 from study.directory.layout import open_config
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, short, usage_errors
@@ -19,6 +20,7 @@ from trainables.spec import DatasetSpec, Norm
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainables.checkpoints.fitting import Fit, Sets
     from trainables.data.base import ImageData
 
 
@@ -38,8 +40,9 @@ class CheckpointRequest:
         restarts: Theirs.
         limit: The first so many test images in file order; None for all.
         examples: Where each image's outcomes are written; None for nowhere.
-        normalisation: What a bare network, whose checkpoint brings none, gets before it: `none` takes pixels in
-            [0, 1] as they are, `data` subtracts the training split's mean and divides by its deviation.
+        normalisation: What a bare network gets before it: `none` takes pixels in [0, 1] as they are, `data` subtracts
+            the training split's mean and divides by its deviation; None is what the checkpoint brings, or else `none`.
+        weights: Which set of weights, where several fit and differ; None for the only one.
     """
 
     checkpoint: Path | str
@@ -53,7 +56,8 @@ class CheckpointRequest:
     restarts: int
     limit: int | None
     examples: Path | None
-    normalisation: Literal["none", "data"]
+    normalisation: Literal["none", "data"] | None
+    weights: str | None
 
 
 def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
@@ -66,21 +70,23 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     import torch
 
     from trainables.checkpoints.format import CheckpointError
-    from trainables.checkpoints.weights import read_weights
+    from trainables.checkpoints.weight_files import read_sets
     from trainables.data import DataError, load_dataset
     from trainables.models.inputs import memory_format, to_device, to_unit
 
     root = None if request.data_root is None else str(request.data_root)
     with usage_errors(CheckpointError, DataError, UnknownNameError):
-        state, spec = read_weights(request.checkpoint)
+        sets, spec = read_sets(request.checkpoint)
         data = load_dataset(DatasetSpec(name=request.dataset, root=root))
         trained = None if spec is None else spec["model"]["name"]
         if trained not in (None, request.model):
             raise UsageError(f"{request.checkpoint} holds model {trained}, got --model {request.model}")
-        model = _network(request, data, state)
+        model = _network(request, data, sets)
     if data.test is None:
         raise UsageError(f"data set {data.name} has no test split")
     check_radius(request.epsilon, norm=request.norm, data=data)
+    for line in data_notes(data):
+        notes().print(line)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     layout = memory_format(model)
     model = cast("nn.Module", model.to(device).to(memory_format=layout)).eval()  # type: ignore[call-overload]
@@ -111,7 +117,7 @@ def refuse_own(checkpoint: Path | str, /) -> None:
             best = " --checkpoint best" if name == BEST else ""
             raise UsageError(
                 f"this is trial {trial} of {shown}: "
-                f"measure it with `robust-study evaluate {shown} --trial {trial}{best}`"
+                f"measure it with `robust-study evaluate {quoted(shown)} --trial {trial}{best}`"
             )
 
 
@@ -123,10 +129,10 @@ def _checkpoints_of(study_dir: Path) -> str | None:
         return None
 
 
-def _network(request: CheckpointRequest, data: ImageData, state: dict[str, Tensor]) -> nn.Module:
+def _network(request: CheckpointRequest, data: ImageData, sets: Sets) -> nn.Module:
     from torch import nn
 
-    from trainables.checkpoints.weights import load_weights
+    from trainables.checkpoints.fitting import fit_weights
     from trainables.models import MODELS, build_model
     from trainables.models.normalize import Normalize
 
@@ -146,13 +152,51 @@ def _network(request: CheckpointRequest, data: ImageData, state: dict[str, Tenso
         raise
     except Exception as error:  # a user's own model may raise anything
         raise UsageError(f"--model {request.model} cannot be built: {_first_line(error)}") from error
-    child = load_weights(model, state, source=request.checkpoint)
-    if child is not None:
-        expects = (
-            "the training split's mean and deviation" if request.normalisation == "data" else "none: pixels in [0, 1]"
+    fit = fit_weights(model, sets, source=request.checkpoint, name=request.weights)
+    fit.load()
+    before = None if request.normalisation is not None else fit.normalisation
+    if before is not None and fit.kept and request.model not in MODELS:
+        raise UsageError(
+            f"{request.checkpoint} has a normalisation beside the network and --model has its own: give "
+            "--normalize none for the model's alone"
         )
-        notes().print(f"{request.checkpoint} is a bare network; normalisation before it: {expects} (--normalize)")
-    return model
+    _say(request, fit, before)
+    return model if before is None else nn.Sequential(Normalize(*_constants(request, data, before)), model)
+
+
+def _say(request: CheckpointRequest, fit: Fit, before: tuple[Tensor, Tensor] | None) -> None:
+    """Tell which weights are measured, where the file leaves a choice, and what comes before the network."""
+    from trainables.models import MODELS
+
+    file = request.checkpoint
+    if fit.equal or request.weights is not None:
+        equal = f"; {', '.join(fit.equal)} hold{'s' * (len(fit.equal) == 1)} the same" if fit.equal else ""
+        notes().print(f"{file}: weights {fit.name}{equal}")
+    expects = "none: pixels in [0, 1]"
+    if request.normalisation == "data":
+        expects = "the training split's mean and deviation"
+    elif before is not None:
+        mean, std = (", ".join(f"{value:.4g}" for value in values.flatten().tolist()) for values in before)
+        expects = f"the file's mean {mean} and deviation {std}"
+    elif fit.kept and request.model not in MODELS:
+        notes().print(f"{file} has no {', '.join(fit.kept)}: those of --model are kept")
+        return
+    if fit.child is not None or fit.normalisation is not None:
+        notes().print(f"{file} is a bare network; normalisation before it: {expects} (--normalize)")
+
+
+def _constants(
+    request: CheckpointRequest, data: ImageData, found: tuple[Tensor, Tensor]
+) -> tuple[list[float], list[float]]:
+    """Return a file's mean and deviation, one a channel."""
+    channels = data.image_shape[0]
+    mean, std = ([float(value) for value in values.flatten()] for values in found)
+    if not {len(mean), len(std)} <= {1, channels} or not all(0 <= value <= 1 for value in mean) or min(std) <= 0:
+        raise UsageError(
+            f"{request.checkpoint}: its normalisation must have a mean in [0, 1] and a deviation above 0 for each of "
+            f"{channels} channels, got {mean[:3]} and {std[:3]}: name a --model that has it, or give --normalize"
+        )
+    return mean * (channels // len(mean)), std * (channels // len(std))
 
 
 def check_radius(epsilon: float, /, *, norm: Norm, data: ImageData) -> None:

@@ -13,7 +13,7 @@ from analysis.heldout.members import CONFIRM_FOLDER as FOLDER
 from study.config.early_stopping import SchedulerConfig
 from study.config.loading import write_yaml
 from study.config.schema import SearchConfig, StudyConfig
-from study.console import notes, results
+from study.console import notes, quoted, results
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import evaluation_rows, read_rows
 from study.directory.seed_plan import Plan, Replica, read_plan
@@ -177,7 +177,7 @@ def _train(config: StudyConfig, folder: Path, *, data: ImageData) -> None:
         if problem:
             notes().print(
                 f"MLflow is missing: {problem}. Every result is in {folder}; upload them with: "
-                f"robust-study sync {folder}"
+                f"robust-study sync {quoted(folder)}"
             )
         if not complete or failed:
             notes().print("run the same command again to resume")

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from analysis.data.results import example_columns, examples_file, trial_file, write_columns, write_rows
 from analysis.data.schema import EVALUATION, EXAMPLE
 from study.config.schema import StudyConfig
-from study.console import EvaluationProgress, notes
+from study.console import EvaluationProgress, notes, quoted
 from study.errors import UsageError, short
 from trainables.checkpoints.files import exists
 from trainables.evaluation.checkpoint import CheckpointMeasurement, MeasurementSpec, measure_checkpoint
@@ -75,7 +75,7 @@ def check_weights(jobs: Sequence[MeasurementJob], /) -> None:
     lost = {(job.row["trial_id"], job.spec.checkpoint): job for job in jobs if not exists(job.spec.checkpoint)}
     problems = []
     for (trial, path), job in lost.items():
-        again = f"train it again with `robust-study train {job.folder} --trial {trial} --save {path}`"
+        again = f"train it again with `robust-study train {quoted(job.folder)} --trial {trial} --save {quoted(path)}`"
         other = "it is not among those storage.keep spares; measure --checkpoint last"
         problems.append(
             f"the weights of trial {trial} are gone ({path}; storage.keep deletes those of weak trials): "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.heldout.members import CHOICE_FILE
-from study.console import notes
+from study.console import notes, quoted
 from study.directory.lock import running_driver
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, usage_errors
@@ -127,8 +127,8 @@ def _choose(study_dir: Path, table: Any) -> ChosenFront:
         front = front_of(table)
     if not front.num_rows:
         raise UsageError(
-            f"{study_dir} has no front yet ({why_no_front(table)}): run `robust-study resume {study_dir}` where trials "
-            "are left to run, or name trials with --trial ID"
+            f"{study_dir} has no front yet ({why_no_front(table)}): run `robust-study resume {quoted(study_dir)}` "
+            "where trials are left to run, or name trials with --trial ID"
         )
     members = tuple(front["trial_id"].to_pylist())
     choice = ChosenFront(datetime.now(UTC).isoformat(timespec="seconds"), int(table.num_rows), members)

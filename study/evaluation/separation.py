@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.config.values import with_numbers
+from study.config.values import parsed_number
 from study.console import PairProgress, notes, results
 from study.errors import UsageError, usage_errors
 from trainables.spec import EvaluationSpec, Norm
@@ -65,11 +65,14 @@ def measured(
 ) -> tuple[Separation, str]:
     """Return a data set's separation and its name; see `separation` for the arguments, and for what is raised."""
     from trainables.data import DataError, load_raw
+    from trainables.data.inspection import notes_on_images
     from trainables.registry import UnknownNameError
     from trainables.separation.distances import measure_separation
 
     with usage_errors(DataError, UnknownNameError):
         raw, name = load_raw(dataset, root=None if data_root is None else str(data_root))
+    for note in (*raw.notes, *notes_on_images(raw)):
+        notes().print(f"data set {name}: {note}")
     splits = {
         "train": _first(raw.train_images, raw.train_labels, train, "--train"),
         "test": _first(raw.test_images, raw.test_labels, test, "--test"),
@@ -174,7 +177,7 @@ def _radius(text: str | None, norm: Norm) -> float:
     if text is None:
         return EvaluationSpec().epsilon
     try:
-        number = float(with_numbers(text))
+        number = float(text) if (parsed := parsed_number(text)) is None else parsed
     except ValueError as error:
         raise UsageError(f"--epsilon must be a number such as 0.1 or 8/255, got {text!r}") from error
     if norm == "linf":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.heldout.measurements import uses_lines, uses_of_test
 from study.config.schema import StudyConfig
 from study.console import StageProgress, notes, results
+from study.directory.data_notes import data_notes
 from study.directory.layout import open_config
 from study.directory.rows import evaluation_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
@@ -123,6 +124,8 @@ def data_with_test(
     if data.test is None or not len(data.test):
         raise UsageError(f"data set {data.name} has no test split to measure on")
     require_same_images(rows, data.split_hash, name=data.name, remedy="--data-root")
+    for line in data_notes(data):
+        notes().print(line)
     return data
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study.config.schema import StudyConfig
+from study.console import quoted
 from study.directory.checkpoint_folder import checkpoint_root, foreign
 from study.errors import UsageError
 from trainables.checkpoints.files import exists, join, parent
@@ -31,6 +32,6 @@ def weights_of(study_dir: Path, config: StudyConfig, row: Mapping[str, Any], che
     if existing and not usable:
         raise UsageError(
             f"trial {row['trial_id']}: {problems[existing[0]]}, and train the trial again with "
-            f"`robust-study train {study_dir} --trial {row['trial_id']} --save FILE`"
+            f"`robust-study train {quoted(study_dir)} --trial {row['trial_id']} --save FILE`"
         )
     return str(join((usable or [noted])[0], name))

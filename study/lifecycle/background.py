@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from study.config.trust import FLAG, allowed
-from study.console import notes, results
+from study.console import notes, quoted, results
 from study.directory.layout import open_config
 from study.directory.lock import LOG_FILE, Driver, process_start, remote_driver_hint, running_driver
 from study.directory.rows import count_rows
@@ -50,9 +50,9 @@ def detach(study_dir: Path, /) -> None:
         time.sleep(0.05)
     console = results()
     console.print(f"study {study_dir} runs in the background as process {child.pid}")
-    console.print(f"  follow it: robust-study status {study_dir}")
-    console.print(f"             tail -f {log}")
-    console.print(f"  stop it:   robust-study stop {study_dir}")
+    console.print(f"  follow it: robust-study status {quoted(study_dir)}")
+    console.print(f"             tail -f {quoted(log)}")
+    console.print(f"  stop it:   robust-study stop {quoted(study_dir)}")
 
 
 def interpreter() -> list[str]:
@@ -82,13 +82,13 @@ def stop(study_dir: Path, /, *, now: bool) -> None:
         if not driver.here:
             raise UsageError(f"study {study_dir} is run by {driver}: {remote_driver_hint(study_dir, driver)}")
         if not _end(driver, now=now):
-            console.print(f"{driver} is still stopping: wait, or run `robust-study stop {study_dir} --now`")
+            console.print(f"{driver} is still stopping: wait, or run `robust-study stop {quoted(study_dir)} --now`")
             raise SystemExit(1)
         console.print(f"stopped {driver}")
     done = count_rows(study_dir)
     console.print(f"{done} of {config.num_trials} trials are done")
     if done < config.num_trials:
-        console.print(f"resume with: robust-study resume {study_dir}")
+        console.print(f"resume with: robust-study resume {quoted(study_dir)}")
 
 
 def _end(driver: Driver, *, now: bool) -> bool:

@@ -16,7 +16,9 @@ from study.config.schema import StudyConfig
 from study.console import duration, notes, results
 from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.disk import disk_need, size_text
+from study.errors import usage_errors
 from study.evaluation.strong_attacks import MEMBERS, strong_passes
+from trainables.data import DataError
 from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
 from trainables.training.fit import trainer_for
@@ -32,6 +34,9 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
     """Print what `launch` would do, and the time and disk space needed.
 
     A few batches of each method are timed on this machine and scaled up to the study.
+
+    Raises:
+        UsageError: An unlabelled pool cannot be used.
     """
     seconds_per_trial: dict[str, float] = {}
     size, slowest = 0, 0.0
@@ -80,7 +85,8 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     spec = config.trial_spec(proposal, number=0)
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(PROBE_EXAMPLES, len(data.val))
-    trainer = trainer_for(_shortened(spec, measured), data=first_images(data, images))
+    with usage_errors(DataError):  # only reading a pool shows that it cannot be used
+        trainer = trainer_for(_shortened(spec, measured), data=first_images(data, images))
     trainer.run_epoch()  # the first epoch includes torch's one-off initialisation
     start = time.perf_counter()
     trainer.run_epoch()

@@ -9,7 +9,7 @@ from typing import Any
 from analysis.fronts.front import mixed_line
 from analysis.tables.front_table import front_table
 from study.config.schema import StudyConfig
-from study.console import notes, results
+from study.console import notes, quoted, results
 from study.directory.layout import REPORT_FILE
 from study.directory.rows import read_rows
 from study.evaluation.strong_attacks import attack_members
@@ -60,20 +60,21 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped
     if problem:
         remarks.print(
             f"MLflow is missing: {problem}. All results are in {study_dir}; upload them with: "
-            f"robust-study sync {study_dir}"
+            f"robust-study sync {quoted(study_dir)}"
         )
     else:
         remarks.print("tracking verified")
     if not complete:
         remarks.print(
-            f"{table.num_rows} of {config.num_trials} trials are done; resume with: robust-study resume {study_dir}",
+            f"{table.num_rows} of {config.num_trials} trials are done; resume with: "
+            f"robust-study resume {quoted(study_dir)}",
         )
         return False
     if problem is None:  # uploads read each trial's own files
         _compact(study_dir)
     console.print("next:")
-    console.print(f"  robust-study ui {study_dir}")
-    console.print(f"  robust-study status {study_dir}")
+    console.print(f"  robust-study ui {quoted(study_dir)}")
+    console.print(f"  robust-study status {quoted(study_dir)}")
     return "completed" in table["status"].to_pylist()
 
 

@@ -129,12 +129,11 @@ def _grid(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tens
     import torch
 
     from analysis.plots.networks.member import attacked_images
-    from trainables.attacks import ATTACKS
-    from trainables.attacks.base import run_attack
+    from trainables.attacks.base import load_attack, run_attack
     from trainables.attacks.threat import Ascent, ThreatModel
 
     ascent = Ascent(ThreatModel(row["norm"], row["eval_epsilon"]), row["steps"], row["restarts"])
-    _, points = run_attack(ATTACKS.load(row["attack"]), model, images, labels, ascent=ascent, seed=SEED)
+    _, points = run_attack(load_attack(row["attack"]), model, images, labels, ascent=ascent, seed=SEED)
 
     def names(classes: Tensor) -> list[str]:
         return [data.class_names[number] for number in classes.tolist()]

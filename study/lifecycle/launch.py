@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from study.cluster.preflight import CHECKS, Start, check_config, new_start, require
 from study.cluster.ray_settings import listen_locally
-from study.config.loading import load_config, write_yaml
+from study.config.loading import load_config, write_yaml, yaml_text
 from study.config.paths import resolved
 from study.config.schema import StudyConfig
 from study.config.trust import own_code, remember
-from study.console import notes
+from study.console import notes, quoted, results
 from study.directory.layout import CONFIG_FILE, create, open_config
 from study.directory.lock import living_driver, only_driver, refusal
 from study.directory.rows import count_rows
@@ -38,17 +38,24 @@ def launch(
     data_root: Path | None,
     address: str | None,
     dry_run: bool = False,
+    verbose: bool = False,
     detached: bool = False,
 ) -> None:
     """Run a new study, described by the arguments of `study.cluster.preflight.new_start`, and draw its front.
 
-    With `dry_run`, only run the checks, and print the time and disk space needed. With `detached`, run the study in the
-    background, and return once its driver has started.
+    With `dry_run`, only run the checks, and print the time and disk space needed; with `verbose`, before that the
+    config with all its defaults. With `detached`, run the study in the background, and return once its driver has
+    started.
 
     Raises:
         UsageError: The input is invalid; nothing has been started or written.
     """
-    start = require(new_start(source, assignments=assignments, out=out, data_root=data_root, address=address))
+    if verbose and not dry_run:
+        raise UsageError("--verbose shows the config of a --dry-run: add --dry-run")
+    start = new_start(source, assignments=assignments, out=out, data_root=data_root, address=address)
+    if verbose:
+        results().print(yaml_text(start.config.to_dict()))
+    require(start)
     if dry_run:
         from study.lifecycle.estimate import print_estimate
 
@@ -91,7 +98,7 @@ def resume(
     if read_plan(study_dir) is not None:
         raise UsageError(
             f"{study_dir} has the new seeds of another study: resume them with "
-            f"`robust-study confirm {study_dir.parent} --seeds K`"
+            f"`robust-study confirm {quoted(study_dir.parent)} --seeds K`"
         )
     other = living_driver(study_dir)
     if other is not None and other.pid != os.getpid():

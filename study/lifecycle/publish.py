@@ -9,7 +9,7 @@ from analysis.data.results import write_table
 from analysis.fronts.front import front_of
 from analysis.fronts.strong_attacks import read_strong
 from study.config.schema import StudyConfig
-from study.console import notes
+from study.console import notes, quoted
 from study.directory.layout import CONFIG_FILE, REPORT_FILE, TRACKING_FOLDER
 from study.errors import short
 from study.lifecycle.front_members import publish_members
@@ -67,5 +67,5 @@ def _write_report(study_dir: Path) -> None:
         write_text(study_dir / REPORT_FILE, report_page(study_dir))
     except Exception as error:  # noqa: BLE001 - it can be written again, and the results are on disk
         notes().print(
-            f"the report could not be written ({short(error)}); write it with: robust-study report {study_dir}"
+            f"the report could not be written ({short(error)}); write it with: robust-study report {quoted(study_dir)}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.heldout.members import CONFIRM_FOLDER
-from study.console import notes, results
+from study.console import notes, quoted, results
 from study.directory.layout import open_config
 from study.directory.rows import read_rows, strong_results
 from study.directory.seed_plan import read_plan
@@ -32,7 +32,7 @@ def sync(study_dir: Path, /) -> None:
     table = read_rows([study_dir])
     study_id = known_study_id(study_dir)
     if study_id is None:
-        raise UsageError(f"{study_dir} has not been tracked yet: run `robust-study resume {study_dir}`")
+        raise UsageError(f"{study_dir} has not been tracked yet: run `robust-study resume {quoted(study_dir)}`")
     plan = read_plan(study_dir)
     tracker = open_tracker(config, study_dir, study_id=study_id, from_start=True)
     tracker.start(study_params(config), study_tags(config))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from study.config.loading import read_yaml
-from study.config.trust import named_by
-from study.config.values import with_numbers
+from study.config.loading import load_spec
 from study.console import duration, notes, results
+from study.directory.data_notes import data_notes
 from study.directory.layout import open_config
 from study.directory.rows import read_rows
 from study.errors import UsageError, usage_errors
@@ -36,7 +35,9 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
     elif trial is not None:
         raise UsageError(f"--trial requires a study folder, got {source}")
     else:
-        spec = _spec_file(source)
+        if not source.is_file():
+            raise UsageError(f"{source} is neither a study folder nor a spec file")
+        spec = load_spec(source)
     if save is not None and save.is_dir():
         raise UsageError(f"--save must name a file, got the folder {save}")
     stopped = recorded is not None and recorded["status"] == "stopped_early"
@@ -51,12 +52,15 @@ def retrain(source: Path, /, *, trial: str | None, save: Path | None, as_json: b
 
 def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[str, Any]:
     """Return the row of a trial trained to its end, or for `epochs` epochs to reproduce one that was stopped early."""
-    from trainables.data import DataError
+    from trainables.data import DataError, load_dataset
     from trainables.training.fit import trainer_for
 
     console = notes()
     with usage_errors(DataError, ValueError):
-        trainer = trainer_for(spec)
+        data = load_dataset(spec.dataset)
+        for line in data_notes(data):
+            console.print(line)
+        trainer = trainer_for(spec, data=data)
         while not trainer.done and trainer.epoch != epochs:
             row = trainer.run_epoch()
             console.print(
@@ -68,19 +72,6 @@ def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[st
         trainer.save(save)
         console.print(f"wrote {save}")
     return {"status": outcome.status, "reason": outcome.reason, "flags": list(outcome.flags), **outcome.row}
-
-
-def _spec_file(path: Path) -> TrialSpec:
-    if not path.is_file():
-        raise UsageError(f"{path} is neither a study folder nor a spec file")
-    tree = read_yaml(path)
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path}: a trial's spec must be a mapping with `dataset` and `method`, got {tree!r}")
-    named_by(path, tree)
-    try:
-        return TrialSpec.from_dict(with_numbers(tree))
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, Any]]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from study.console import notes
+from study.console import notes, quoted
 
 _CUT = re.compile(r"-(train|test)\d+$")
 _LARGEST = 4000
@@ -36,7 +36,9 @@ def distances_of(table: Any, home: Path, /) -> Any:
 
 def command_for(table: Any, home: Path, /) -> str:
     """Return the command that measures the distances if `distances_of` has none."""
-    return f"robust-study separation {table['dataset'][0]} --norm {table['norm'][0]} --out {home / 'separation'}"
+    return (
+        f"robust-study separation {table['dataset'][0]} --norm {table['norm'][0]} --out {quoted(home / 'separation')}"
+    )
 
 
 def _recorded(name: str, norm: str, home: Path) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.console import notes, results
+from study.console import notes, quoted, results
 from study.errors import UsageError
 from study.reports.dataset_separation import command_for
 from study.reports.material import collect
@@ -57,8 +57,8 @@ def _note_missing(material: StudyMaterial, home: Path) -> None:
 
     if any(not curve.measured for curve in material.curves):
         notes().print(
-            f"accuracy against epsilon has only two radii for some members; robust-study resume {home} measures more "
-            "(for `tracking.models` members whose checkpoints are kept)"
+            f"accuracy against epsilon has only two radii for some members; robust-study resume {quoted(home)} "
+            "measures more (for `tracking.models` members whose checkpoints are kept)"
         )
     if not material.importance:
         notes().print(f"no importance figure: fewer than {LEAST} sound trials, or nothing varies")

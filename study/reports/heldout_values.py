@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.console import notes, results
+from study.console import notes, quoted, results
 from study.directory.rows import heldout_results
 from study.errors import UsageError
 
@@ -30,7 +30,8 @@ def show_on_test(study_dirs: Sequence[Path], /, *, formats: Sequence[str], out: 
     for study_dir, heldout in studies.items():
         if heldout is None:
             raise UsageError(
-                f"nothing of {study_dir} was measured on test yet: run `robust-study evaluate {study_dir} --front`"
+                f"nothing of {study_dir} was measured on test yet: "
+                f"run `robust-study evaluate {quoted(study_dir)} --front`"
             )
     for study_dir, heldout in studies.items():
         console = results()

@@ -41,6 +41,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
         return StudyMaterial(
             table=table,
             config=sources.config(),
+            data_notes=sources.data_notes(),
             belief=None if mixed_columns(table) else belief_of(sources.sources, table),
             importance=importance,
             importance_sample=sample,

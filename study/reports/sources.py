@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.console import quoted
+from study.directory.data_notes import read_data_notes
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import heldout_results, read_rows, strong_results
 from study.errors import UsageError, usage_errors
@@ -41,6 +43,13 @@ class StudySources:
         if len(self.sources) == 1:
             return "".join(configs.values())
         return "\n".join(f"# {label}\n{text}" for label, text in configs.items())
+
+    def data_notes(self) -> list[str]:
+        """Return what was noticed about the studies' data sets, labelled if there are several; none for exports."""
+        lines = {label: read_data_notes(source) for label, source in self.sources.items() if source.is_dir()}
+        if len(self.sources) == 1:
+            return [line for own in lines.values() for line in own]
+        return [f"{label}: {line}" for label, own in lines.items() for line in own]
 
     def strong(self) -> dict[str, Any]:
         """Return the `StrongResult` of each trial that strong attacks were run on, by its id in the table.
@@ -120,7 +129,7 @@ def _read(study_dirs: Sequence[Path], *, skip_damaged: bool) -> dict[Path, Any]:
     tables = {source: read_rows([source], skip_damaged=skip_damaged) for source in distinct.values()}
     for source, table in tables.items():
         if not table.num_rows:
-            raise UsageError(f"{source} has no results yet: run `robust-study resume {source}`")
+            raise UsageError(f"{source} has no results yet: run `robust-study resume {quoted(source)}`")
     with usage_errors(ResultsError):
         require_distinct({str(source): table for source, table in tables.items()})
     return tables

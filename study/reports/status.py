@@ -15,7 +15,7 @@ from analysis.fronts.objectives import FRONT
 from analysis.heldout.measurements import uses_lines
 from analysis.tables.front_table import front_table
 from analysis.tables.text_table import TextTable
-from study.console import results
+from study.console import quoted, results
 from study.directory.layout import open_config
 from study.directory.lock import running_driver
 from study.directory.rows import evaluation_rows, read_rows, strong_results
@@ -77,11 +77,11 @@ def show_status(study_dir: Path, /, *, as_json: bool) -> None:
     for line in uses_lines(uses) if uses else ():
         console.print(line)
     if driver is not None:
-        console.print(f"run by {driver}; stop it with: robust-study stop {study_dir}")
+        console.print(f"run by {driver}; stop it with: robust-study stop {quoted(study_dir)}")
     elif out_of_time(config, study_dir):
         console.print(f"the time budget of {config.search.time_budget} is spent")
     elif rows.num_rows < config.num_trials:
-        console.print(f"resume with: robust-study resume {study_dir}")
+        console.print(f"resume with: robust-study resume {quoted(study_dir)}")
 
 
 def _front_table(study_dir: Path, rows: Any, reference: Mapping[str, float]) -> TextTable:

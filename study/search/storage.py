@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.config.file_urls import sqlite_url
 from study.directory.mounts import network_mount
 from study.errors import UsageError
 
@@ -25,7 +26,7 @@ CONNECT_SECONDS = 10
 
 def study_url(study_dir: Path, /) -> str:
     """Return the SQLAlchemy URL of a study's own storage, a SQLite file in its folder."""
-    return f"sqlite:///{(study_dir / 'optuna.db').resolve()}"
+    return sqlite_url(study_dir / "optuna.db")
 
 
 def check_storage(config: StudyConfig, study_dir: Path, /, *, is_new: bool) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from analysis.data.files import COMPACTED, trial_files
 from analysis.data.results import read_examples, trial_file, write_table
 from analysis.data.schema import EXAMPLE
@@ -115,7 +117,8 @@ def log_model(client: MlflowClient, folder: Path, /, *, run_id: str, experiment_
     logged = client.create_logged_model(
         experiment_id, name=MODEL, source_run_id=run_id, params=client.get_run(run_id).data.params
     )
-    description = Model.load(str(folder))
+    # MLflow's own reader takes the path for a URI
+    description = Model.from_dict(yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8")))
     description.model_id, description.run_id = logged.model_id, run_id
     description.artifact_path = logged.artifact_location
     description.save(str(folder / "MLmodel"))

@@ -7,10 +7,10 @@ import json
 import os
 import urllib.error
 import urllib.request
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from study.config.file_urls import sqlite_path
 from study.config.trust import require_host
+from study.config.values import is_server
 from study.directory.mounts import network_mount
 from study.errors import UsageError
 
@@ -28,11 +28,9 @@ def access_problem(uri: str, /) -> str | None:
     Args:
         uri: `http(s)://` of a server or `sqlite:///` of a file; the URI of another database is not checked.
     """
-    url = urlsplit(uri)
-    if url.scheme in ("http", "https"):
+    if is_server(uri):
         return _server_problem(uri)
-    if url.scheme == "sqlite":
-        path = _file(uri)
+    if (path := sqlite_path(uri)) is not None:
         folder = path if path.is_dir() else path.parent
         if not folder.is_dir():
             return f"needs the folder {folder}, which does not exist: create it, or set tracking.uri"
@@ -47,9 +45,9 @@ def durability_problem(uri: str, /) -> str | None:
     Args:
         uri: As in `access_problem`; only a SQLite file is checked.
     """
-    if urlsplit(uri).scheme != "sqlite":
+    path = sqlite_path(uri)
+    if path is None:
         return None
-    path = _file(uri)
     if _JOB_FOLDER in path.absolute().parts:
         return (
             "is in Ray's copy of the folder that the job was submitted with, and is deleted with it: "
@@ -62,10 +60,6 @@ def durability_problem(uri: str, /) -> str | None:
         f"is on {mount[0]}, a network mount ({mount[1]}), where SQLite may lose or damage data: "
         "set tracking.uri to a server, or to a file on a local disk"
     )
-
-
-def _file(uri: str) -> Path:
-    return Path(unquote(urlsplit(uri).path).removeprefix("/") or ".")
 
 
 def _server_problem(uri: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import logging
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.config.file_urls import for_mlflow, sqlite_path, sqlite_url
 from study.config.trust import require_host
 from study.errors import UsageError
 from study.tracking.row_mapping import CONFIRMS_TAG, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
@@ -52,6 +55,7 @@ def connect(uri: str, /) -> MlflowClient:
 
     Raises:
         UsageError: Only a study's folder names this server, and there are credentials to send.
+        NotADirectoryError: A SQLite file's folder does not exist.
     """
     require_host(uri)
     for name, value in _DEFAULTS.items():
@@ -62,20 +66,29 @@ def connect(uri: str, /) -> MlflowClient:
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
-    if uri.startswith("sqlite:///"):
-        _create_whole(Path(uri.removeprefix("sqlite:///")))
-    return MlflowClient(tracking_uri=uri)
+    path = sqlite_path(uri)
+    if path is not None:
+        if not path.parent.is_dir():  # SQLAlchemy would be tried again for minutes, with all of MLflow locked
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+        _create_whole(path)
+    return MlflowClient(tracking_uri=for_mlflow(uri))
 
 
 def _create_whole(path: Path) -> None:
-    """Create a SQLite store that is not there, whole or not at all: MLflow can never use one left half created."""
-    from mlflow import MlflowClient
+    """Create a SQLite store that is not there, whole or not at all: MLflow can never use one left half created.
 
-    if path.exists() or not path.parent.is_dir():
+    MLflow writes the place of its default experiment's artifacts into a statement of SQL unescaped, which fails
+    with quotes; a URI has none.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    if path.exists():
         return
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent, ignore_cleanup_errors=True) as folder:
         new = Path(folder) / "new.db"
-        MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+        location = (path.parent / "mlartifacts").resolve().as_uri()
+        store = SqlAlchemyStore(for_mlflow(sqlite_url(new)), location)  # type: ignore[no-untyped-call] # so in MLflow
+        store.engine.dispose()
         # of two drivers that create it at once, the second uses the first one's; without hard links MLflow creates it
         with suppress(OSError):
             os.link(new, path)
@@ -92,7 +105,7 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is not None and experiment.lifecycle_stage == "deleted":
-        restore = f"MLFLOW_TRACKING_URI={client.tracking_uri} mlflow experiments restore --experiment-id"
+        restore = f"MLFLOW_TRACKING_URI={shlex.quote(client.tracking_uri)} mlflow experiments restore --experiment-id"
         raise UsageError(
             f"experiment {name!r} was deleted: restore it with `{restore} {experiment.experiment_id}`, or choose "
             "another with tracking.experiment"
@@ -100,10 +113,9 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
     if experiment is not None:
         require_host(experiment.artifact_location)
         return str(experiment.experiment_id)
-    uri = client.tracking_uri
-    location = None
-    if uri.startswith("sqlite:///"):
-        location = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name).resolve().as_uri()
+    store, location = sqlite_path(client.tracking_uri), None
+    if store is not None:
+        location = (store.parent / "mlartifacts" / name).resolve().as_uri()
     return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
 
 

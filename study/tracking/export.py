@@ -15,8 +15,9 @@ from analysis.data.files import unlinked
 from analysis.data.results import read_examples, read_results, to_table, write_table
 from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from analysis.tables.text_table import inert
+from study.config.file_urls import absolute
 from study.config.trust import accept_host, require_host
-from study.config.values import absolute, unreadable
+from study.config.values import unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
 from study.errors import UsageError, short, usage_errors

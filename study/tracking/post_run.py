@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.heldout.measurements import tracked_metrics
+from study.config.file_urls import default_uri, missing_file
 from study.config.schema import StudyConfig
-from study.config.values import default_uri, missing_file
-from study.console import notes
+from study.console import notes, quoted
 from study.directory.layout import CONFIG_FILE, open_config
 from study.errors import UsageError
 from study.tracking.tracker import FLUSH_SECONDS, Tracker, known_study_id, open_tracker
@@ -23,7 +23,8 @@ def _upload(config: StudyConfig, study_dir: Path, record: Callable[[Tracker], No
     uri = config.tracking.uri or default_uri()
     if (database := missing_file(uri)) is not None:
         notes().print(
-            f"MLflow is missing {what}, since {database} does not exist; create it with: robust-study sync {study_dir}"
+            f"MLflow is missing {what}, since {database} does not exist; create it with: "
+            f"robust-study sync {quoted(study_dir)}"
         )
         return
     try:
@@ -34,7 +35,7 @@ def _upload(config: StudyConfig, study_dir: Path, record: Callable[[Tracker], No
     record(tracker)
     problem = tracker.close(None, timeout=FLUSH_SECONDS)
     if problem:
-        notes().print(f"MLflow is missing {what}: {problem}; upload with: robust-study sync {study_dir}")
+        notes().print(f"MLflow is missing {what}: {problem}; upload with: robust-study sync {quoted(study_dir)}")
 
 
 def add_files(study_dir: Path, paths: Iterable[Path], folder: str, /) -> None:

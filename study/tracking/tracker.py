@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.config.values import default_uri
+from study.config.file_urls import default_uri
 from study.directory.layout import TRACKING_FOLDER
 from study.directory.seed_plan import read_plan
 from study.errors import short

@@ -14,8 +14,9 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from study.config.values import default_uri, is_server, missing_file
-from study.console import notes, results
+from study.config.file_urls import default_uri, for_mlflow, missing_file
+from study.config.values import is_server
+from study.console import notes, quoted, results
 from study.errors import UsageError, short
 from study.tracking.client import DEFAULT_EXPERIMENT, connect
 from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
@@ -46,15 +47,14 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     free = _free_port(port)
     console = notes()
     console.print(f"starting MLflow on {HOST}:{free} ...")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(free)]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", for_mlflow(uri)]
+    command += ["--host", HOST, "--port", str(free), "--workers", "1"]
     # without its job runner, which is not needed: two processes, not ten
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     # `python -m` would look for modules in the working folder first
     environment = {**os.environ, **settings, "PYTHONSAFEPATH": "1"}
     log = tempfile.TemporaryFile(mode="w+")
-    server = subprocess.Popen(
-        [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
-    )
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     # SIGINT too: a background job of a shell ignores it by default, so `kill -INT` would not stop it
     previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -97,8 +97,9 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
 def _require_store(uri: str, study_dir: Path | None) -> None:
     database = missing_file(uri)
     if database is not None:
-        recreate = f"create it again with: robust-study sync {study_dir}"
-        remedy = recreate if study_dir else "launch a study here first, or give a STUDY_DIR"
+        remedy = "launch a study here first, or give a STUDY_DIR"
+        if study_dir is not None:
+            remedy = f"create it again with: robust-study sync {quoted(study_dir)}"
         raise UsageError(f"{database} does not exist: {remedy}")
 
 

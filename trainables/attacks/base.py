@@ -9,8 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks import ATTACKS
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.models.modes import mode
+from trainables.models.own import describe
+from trainables.registry import calling, must_return
 from trainables.seeding import generator
 
 BATCH_SIZE = 256
@@ -47,6 +50,35 @@ class Attack(Protocol):
             ascent: Ball and box, steps of each restart, random restarts.
             generator: For the random starts; on the device of `x`.
         """
+
+
+def load_attack(name: str, /) -> Attack:
+    """Return the attack `name`; one of your own is given a copy of the images, and what it returns is checked.
+
+    Args:
+        name: Registered name or `package.module:object`.
+
+    Raises:
+        UnknownNameError: The attack is unknown, or one of your own cannot be imported or called.
+    """
+    attack: Attack = ATTACKS.load(name)
+    if name in ATTACKS:
+        return attack
+
+    def checked(
+        model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator
+    ) -> Tensor | FlaggedPoints:
+        given = f"images {tuple(x.shape)}, steps={ascent.steps}, restarts={ascent.restarts}"
+        with calling(ATTACKS.kind, name, given):
+            result = attack(model, x.clone(), y, **_budget(attack, ascent), generator=generator)
+        points = result.points if isinstance(result, FlaggedPoints) else result
+        if describe(points) != describe(x):
+            raise must_return(
+                ATTACKS.kind, name, given, f"points like the images, {describe(x)}, got {describe(points)}"
+            )
+        return result
+
+    return checked
 
 
 def is_correct(logits: Tensor, labels: Tensor, /) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.grad import conv2d_input
 
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu, Shape
 from trainables.models.normalize import Normalize
+from trainables.models.own import OwnNetwork
 
 _SKIPPED = (nn.Dropout, nn.Dropout2d, nn.Identity)
 """Modules that do nothing in eval mode."""
@@ -61,7 +62,7 @@ def layers_of(model: nn.Module, shape: Shape, /, *, device: torch.device) -> lis
 
 
 def _flat(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    if type(module) is nn.Sequential:
+    if type(module) in (nn.Sequential, OwnNetwork):
         if _hooked(module):
             _refuse(name, module, "has hooks or an overridden forward")
         for child, inner in module.named_children():

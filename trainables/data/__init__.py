@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, data_root
-from trainables.registry import Registry, takes
+from trainables.registry import OwnCodeError, Registry, calling, must_return, takes
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData, Loader, RawImages
@@ -40,7 +40,7 @@ def load_dataset(spec: DatasetSpec, /) -> ImageData:
     Raises:
         UnknownNameError: The name is unknown.
         DataNotFoundError: The data root or files are missing; the message says what to put where.
-        DataError: Files have another format, or sizes contradict the spec.
+        DataError: Files have another format, a loader of your own failed, or sizes contradict the spec.
     """
     from trainables.data.splits import split
 
@@ -58,22 +58,21 @@ def load_raw(name: str, /, *, root: str | None) -> tuple[RawImages, str]:
     Raises:
         UnknownNameError: The name is unknown.
         DataNotFoundError: The data root or files are missing; the message says what to put where.
-        DataError: Files have another format.
+        DataError: Files have another format, or a loader of your own failed or returned something else than images.
     """
     from trainables.data.base import RawImages
 
     folder = data_root(root)
     loader, name = _resolve(name, folder)
-    if not callable(loader):
-        raise DataError(f"data set {name} must be a function of the data root, got {type(loader).__name__}")
+    given = f"the data root {folder}"
     try:
-        raw = loader(folder)
-    except TypeError as error:
-        if name in DATASETS:
-            raise
-        raise DataError(f"data set {name} must be a function of the data root: {error}") from error
-    if not isinstance(raw, RawImages):
-        raise DataError(f"data set {name} must return trainables.data.base.RawImages, got {type(raw).__name__}")
+        with calling(DATASETS.kind, name, given):
+            raw = loader(folder)
+        if not isinstance(raw, RawImages):
+            required = f"trainables.data.base.RawImages, got {type(raw).__name__}"
+            raise must_return(DATASETS.kind, name, given, required)
+    except OwnCodeError as error:
+        raise DataError(str(error)) from error
     return raw, name
 
 
@@ -87,10 +86,11 @@ def check_available(spec: DatasetSpec, /) -> None:
         DataNotFoundError: The data root or files are missing; the message says what to put where.
     """
     root = data_root(spec.root)
-    loader, _ = _resolve(spec.name, root)
+    loader, name = _resolve(spec.name, root)
     check = getattr(loader, "check", None)
     if check is not None:
-        check(root)
+        with calling(DATASETS.kind, name, f"the data root {root}, by its `check`"):
+            check(root)
 
 
 def _resolve(name: str, root: Path) -> tuple[Loader, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,9 @@ class RawImages:
         class_names: K names.
         scale: The pixel value that means 1.0.
         split_seed: Seed of the validation split; may differ between data sets.
+        notes: A sentence on each thing about the files that a reader should know, such as files left out.
+        train_files: The name of each training image's file, n of them; empty where there are none.
+        test_files: Those of the test images.
 
     Raises:
         DataError: The arrays do not match this description.
@@ -44,10 +48,19 @@ class RawImages:
     class_names: tuple[str, ...]
     scale: int = 255
     split_seed: int = 20200305
+    notes: tuple[str, ...] = ()
+    train_files: tuple[str, ...] = ()
+    test_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
+            for name in (f"{split}_images", f"{split}_labels"):
+                if not isinstance(getattr(self, name), np.ndarray):
+                    raise DataError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
             self._check(split, getattr(self, f"{split}_images"), getattr(self, f"{split}_labels"))
+            files, images = (getattr(self, f"{split}_{kind}") for kind in ("files", "images"))
+            if files and len(files) != len(images):
+                raise DataError(f"{split} files must be {len(images)} names, one per image, got {len(files)}")
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
         if train != test:
             raise DataError(f"train and test images must have one shape (c, h, w), got {train} and {test}")
@@ -62,8 +75,10 @@ class RawImages:
         if images.max() > self.scale:
             raise DataError(f"{split} pixels must be in 0..{self.scale}, got {images.max()}")
         if labels.min() < 0 or labels.max() >= len(self.class_names):
+            unlabelled = " (-1 usually marks an image without a label: leave it out)" if labels.min() == -1 else ""
             raise DataError(
-                f"{split} labels must be in 0..{len(self.class_names) - 1}, got {labels.min()}..{labels.max()}"
+                f"{split} labels must be in 0..{max(len(self.class_names) - 1, 0)}, "
+                f"got {labels.min()}..{labels.max()}{unlabelled}"
             )
 
 
@@ -111,6 +126,8 @@ class ImageData:
         test: The source's test set; None after `without_test`.
         split_hash: Short hash of index, labels and pixels of all three splits as loaded.
         test_examples: Number of test images that `without_test` removed.
+        repeated: For val and test, how many images are identical to one of an earlier split (train, val).
+        notes: A sentence on each thing about the files and images that a reader should know.
     """
 
     name: str
@@ -121,6 +138,8 @@ class ImageData:
     test: Split | None
     split_hash: str
     test_examples: int = 0
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -1,26 +1,27 @@
-"""Image sets as Parquet files in the Hugging Face layout: train*.parquet and test*.parquet in one folder."""
+"""Image sets as Parquet files in the Hugging Face layout: those of train and of test in one folder."""
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainables.checkpoints.files import physical_memory
 from trainables.data.base import Integers, Pixels, RawImages
-from trainables.data.roots import DataError, DataNotFoundError
+from trainables.data.class_names import LABEL_COLUMN, Classes, agreed_classes, numbered_classes
+from trainables.data.parquet_files import SPLITS, notes_on_files, require_splits, split_files
+from trainables.data.roots import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 _IMAGE_COLUMNS = ("img", "image")
-_LABEL_COLUMN = "label"
 _BATCH_ROWS = 1024
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 """What is decoded: Pillow passes other formats on to programs such as Ghostscript."""
@@ -34,23 +35,13 @@ MOST_BYTES = 2**30
 _NO_LABELS = np.empty(0, np.int64)
 
 
-def parquet_files(folder: Path, split: str, /) -> list[Path]:
-    """Return the files of one split ("train" or "test") in `folder`, in reading order."""
-    return sorted(folder.glob(f"{split}*.parquet"))
-
-
-def has_parquet(folder: Path, /) -> bool:
-    """Return whether `folder` holds files of both splits."""
-    return all(parquet_files(folder, split) for split in ("train", "test"))
-
-
 @dataclass(frozen=True)
 class ParquetSet:
     """Loader of one folder of Parquet files.
 
     Attributes:
-        folder: Holds train*.parquet and test*.parquet with a column `img` or `image`, struct<bytes, path>, and an
-            integer column `label`.
+        folder: Holds the files of train and test (`parquet_files.LAYOUT`) with a column `img` or `image`,
+            struct<bytes, path>, and an integer column `label`.
         class_names: Names to use if the files have none; None: the label numbers.
     """
 
@@ -59,27 +50,35 @@ class ParquetSet:
 
     def check(self, root: Path, /) -> None:
         """Raise `DataNotFoundError` unless both splits have files."""
-        for split in ("train", "test"):
-            if not parquet_files(self.folder, split):
-                raise DataNotFoundError(
-                    f"{self.folder} must hold train*.parquet and test*.parquet, found no {split}*.parquet"
-                )
+        require_splits(self.folder)
 
     def __call__(self, root: Path, /) -> RawImages:
-        """Decode all images; grey ones have 1 channel, others 3.
+        """Decode all images; grey ones have 1 channel, others 3. Labels are matched by class name across files.
 
         Raises:
             DataNotFoundError: A split has no files.
-            DataError: A column is missing or of another type, an image cannot be decoded, sizes differ.
+            DataError: A column is missing or of another type, an image cannot be decoded, sizes differ, class names
+                differ, or labels without names are not 0..K-1.
         """
         self.check(root)
-        train_images, train_labels, names = _read_split(parquet_files(self.folder, "train"))
-        test_images, test_labels, _ = _read_split(parquet_files(self.folder, "test"))
+        parts = [split_files(self.folder, split) for split in SPLITS]
+        every = [path for files in parts for path in files]
+        classes = agreed_classes({path: _metadata(path) for path in every})
+        train, test = (_read_split(files, classes) for files in parts)
+        train_images, test_images = train.images, test.images
         if train_images.shape[1] != test_images.shape[1]:
             train_images, test_images = (np.repeat(x, 3 // x.shape[1], axis=1) for x in (train_images, test_images))
-        numbers = map(str, range(1 + max(train_labels.max(), test_labels.max())))
-        names = names or self.class_names or tuple(numbers)
-        return RawImages(train_images, train_labels, test_images, test_labels, class_names=names)
+        names = classes.names or self.class_names
+        return RawImages(
+            train_images,
+            train.labels,
+            test_images,
+            test.labels,
+            class_names=names or numbered_classes([train.labels, test.labels], folder=self.folder),
+            notes=(*notes_on_files(self.folder, every), *classes.notes),
+            train_files=train.files,
+            test_files=test.files,
+        )
 
 
 def read_images(files: list[Path], /) -> Pixels:
@@ -88,36 +87,61 @@ def read_images(files: list[Path], /) -> Pixels:
     Raises:
         DataError: A column is missing or of another type, an image cannot be decoded, sizes differ.
     """
-    images, _, _ = _read_split(files, labelled=False)
-    return images
+    return _read_split(files, None).images
 
 
-def _read_split(files: list[Path], *, labelled: bool = True) -> tuple[Pixels, Integers, tuple[str, ...] | None]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class _Part:
+    """The images (n, c, h, w) of one split, their labels (n,) if they have any, and the names of their files (n)."""
 
+    images: Pixels
+    labels: Integers
+    files: tuple[str, ...]
+
+
+def _read_split(files: Sequence[Path], classes: Classes | None) -> _Part:
+    """Read files, their labels too if `classes` says what those mean."""
+    labelled = classes is not None
     images: list[Pixels] = []
     labels: list[Integers] = []
-    names = None
+    names: list[str] = []
     for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                column = _image_column(file.schema_arrow, path, labelled=labelled)
-                names = names or _class_names(file.schema_arrow)
-                columns = [f"{column}.bytes", *([_LABEL_COLUMN] if labelled else [])]
-                for batch in file.iter_batches(_rows_at_a_time(file.metadata, path), columns=columns):
-                    images.extend(_decode(batch.column(column).field("bytes"), path, images))
-                    _require_memory(file.metadata.num_rows, images[0], path)
-                    labels.append(_labels(batch.column(_LABEL_COLUMN), path) if labelled else _NO_LABELS)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+        with _opened(path) as file:
+            column = _image_column(file.schema_arrow, path, labelled=labelled)
+            columns = [f"{column}.bytes", *([LABEL_COLUMN] if labelled else [])]
+            for batch in file.iter_batches(_rows_at_a_time(file.metadata, path), columns=columns):
+                images.extend(_decode(batch.column(column).field("bytes"), path, images))
+                _require_memory(file.metadata.num_rows, images[0], path)
+                if classes is not None:
+                    labels.append(classes.relabel(_labels(batch.column(LABEL_COLUMN), path), path))
+        names += [path.name] * (len(images) - len(names))
     if not images:
         raise DataError(f"{files[0]} holds no images")
     if len({image.ndim for image in images}) > 1:
         images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
     stacked = np.stack(images)
     channels_first = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(channels_first), np.concatenate(labels), names
+    return _Part(np.ascontiguousarray(channels_first), np.concatenate([_NO_LABELS, *labels]), tuple(names))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; what makes it unreadable, also later, is a `DataError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _metadata(path: Path) -> bytes | None:
+    """Return what the `datasets` library wrote about a file's columns."""
+    with _opened(path) as file:
+        text: bytes | None = (file.schema_arrow.metadata or {}).get(b"huggingface")
+    return text
 
 
 def _require_memory(rows: int, image: Pixels, path: Path) -> None:
@@ -130,24 +154,18 @@ def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
     import pyarrow as pa
 
     column = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
-    if column is None or (labelled and _LABEL_COLUMN not in schema.names):
+    if column is None or (labelled and LABEL_COLUMN not in schema.names):
         required = "columns `img` or `image` and `label`" if labelled else "a column `img` or `image`"
         raise DataError(f"{path} must have {required}, got {', '.join(schema.names)}")
     image_type = schema.field(column).type
     if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
         raise DataError(f"{path}: column `{column}` must be struct<bytes, path>, got {image_type}")
-    if labelled and not pa.types.is_integer(schema.field(_LABEL_COLUMN).type):
-        raise DataError(f"{path}: column `{_LABEL_COLUMN}` must be integers, got {schema.field(_LABEL_COLUMN).type}")
+    if labelled and not pa.types.is_integer(schema.field(LABEL_COLUMN).type):
+        raise DataError(
+            f"{path}: column `{LABEL_COLUMN}` must be integers, got {schema.field(LABEL_COLUMN).type}: number the "
+            "classes 0..K-1, in the same way for train and test"
+        )
     return column
-
-
-def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:
-    text = (schema.metadata or {}).get(b"huggingface")
-    if text is None:
-        return None
-    features: dict[str, Any] = json.loads(text).get("info", {}).get("features", {})
-    names = features.get(_LABEL_COLUMN, {}).get("names")
-    return tuple(names) if names else None
 
 
 def _decode(column: pa.Array, path: Path, before: list[Pixels]) -> Iterator[Pixels]:
@@ -196,6 +214,6 @@ def _pixels(data: bytes | None, *, where: str) -> Pixels:
 
 def _labels(column: pa.Array, path: Path) -> Integers:
     if column.null_count:
-        raise DataError(f"{path}: column `{_LABEL_COLUMN}` must have no nulls, got {column.null_count}")
+        raise DataError(f"{path}: column `{LABEL_COLUMN}` must have no nulls, got {column.null_count}")
     labels: Integers = column.to_numpy(zero_copy_only=False).astype(np.int64)
     return labels

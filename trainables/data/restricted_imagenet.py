@@ -72,6 +72,8 @@ class RestrictedImageNet:
             if not decoded.is_dir():
                 _decode_all(files, decoded)
         arrays: dict[str, Any] = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in decoded.glob("*.npy")}
+        for split, part in files.items():
+            arrays[f"{split}_files"] = tuple(str(path.relative_to(folder)) for path, _ in part)
         return RawImages(**arrays, class_names=tuple(GROUPS))
 
 

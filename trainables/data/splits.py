@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from trainables.data.base import ImageData, Integers, RawImages, Split
+from trainables.data.inspection import notes_on_images, notes_on_repeated, repeated_images
 from trainables.data.roots import DataError
 
 
@@ -24,8 +25,10 @@ def split(raw: RawImages, /, *, name: str, val_fraction: float, train_size: int 
         train_size: Training images to keep; None keeps all.
 
     Raises:
-        DataError: `train_size` exceeds the number of available images, or there is only one image.
+        DataError: `train_size` exceeds the number of available images, or there is only one image or class.
     """
+    if len(raw.class_names) < 2:
+        raise DataError(f"{name} must have at least 2 classes, got {len(raw.class_names)}")
     count = len(raw.train_labels)
     if count < 2:
         raise DataError(f"{name} must have at least 2 training images to cut a validation split, got {count}")
@@ -41,6 +44,9 @@ def split(raw: RawImages, /, *, name: str, val_fraction: float, train_size: int 
     train = _take(raw, order[num_val:train_stop])
     val = _take(raw, order[:num_val])
     test = Split(raw.test_images, raw.test_labels.astype(np.int64), np.arange(len(raw.test_labels)))
+    splits = {"train": train, "val": val, "test": test}
+    repeated = repeated_images({name: part.images for name, part in splits.items()})
+    sizes = {name: len(part) for name, part in splits.items()}
     return ImageData(
         name=name,
         class_names=raw.class_names,
@@ -49,6 +55,8 @@ def split(raw: RawImages, /, *, name: str, val_fraction: float, train_size: int 
         val=val,
         test=test,
         split_hash=_hash(train, val, test),
+        repeated=repeated,
+        notes=(*raw.notes, *notes_on_repeated(repeated, sizes), *notes_on_images(raw)),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from trainables.data.base import Integers, Pixels, RawImages
-from trainables.data.parquet import ParquetSet, has_parquet
+from trainables.data.parquet import ParquetSet
+from trainables.data.parquet_files import LAYOUT, has_parquet
 from trainables.data.roots import DataError, DataNotFoundError, require_root
 
 _CONNECT_SECONDS = 20.0
@@ -101,7 +102,7 @@ class TorchvisionSet:
             raise DataNotFoundError(
                 f"{self.name} is not in {root} and could not be downloaded ({_last_line(error)}); fill "
                 f"{base / self.folder} with {', '.join(self.files)} (torchvision's layout), or {root / self.name} "
-                f"with train*.parquet and test*.parquet (Hugging Face layout)"
+                f"with {LAYOUT} (Hugging Face layout)"
             ) from error
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from trainables.data import DATASETS, DataError, DataNotFoundError, check_available, load_raw
 from trainables.data.base import Pixels
+from trainables.data.parquet_files import notes_on_files, pool_files, split_files
 from trainables.data.roots import data_root
-from trainables.registry import UnknownNameError
+from trainables.registry import OwnCodeError, UnknownNameError
 from trainables.spec import DatasetSpec
 
 
@@ -15,48 +16,50 @@ def load_images(name: str, /, *, root: str | None) -> tuple[Pixels, int]:
     """Return all training images of a source, and the pixel value that means 1.0.
 
     Args:
-        name: A Parquet file; a folder of Parquet files, of which train*.parquet are read, or all if there are none;
-            a registered data set; or `package.module:object`. Parquet files need no labels.
+        name: A Parquet file; a folder of Parquet files, of which those of train are read, or all but those of test if
+            there are none; a registered data set; or `package.module:object`. Parquet files need no labels.
         root: Data root, as `DatasetSpec.root`; relative names are also resolved against it.
 
     Raises:
         DataError: The source does not exist or cannot be read; the message names `pool`.
     """
-    files = _parquet_files(name, root=root)
     try:
-        if files:
+        if files := _files(_place(name, root=root)):
             from trainables.data.parquet import read_images
 
             return read_images(files), 255
         raw, _ = load_raw(name, root=root)
-    except (DataError, UnknownNameError) as error:
+    except (DataError, OwnCodeError, UnknownNameError) as error:
         raise DataError(_pool_message(error)) from error
     return raw.train_images, raw.scale
 
 
-def check_images(name: str, /, *, root: str | None) -> None:
-    """Make sure that `load_images` will find its files, without reading pixels.
+def check_images(name: str, /, *, root: str | None) -> list[str]:
+    """Make sure that `load_images` will find its files, without reading pixels; return a sentence on those left out.
 
     Raises:
         DataNotFoundError: The files are missing.
     """
-    if _parquet_files(name, root=root):
-        return
+    place = _place(name, root=root)
+    if place is not None and (files := _files(place)):
+        return notes_on_files(place, [*files, *split_files(place, "test")]) if place.is_dir() else []
     try:
         check_available(DatasetSpec(name=name, root=root))
-    except (DataError, UnknownNameError) as error:
+    except (DataError, OwnCodeError, UnknownNameError) as error:
         raise DataNotFoundError(_pool_message(error)) from error
-
-
-def _parquet_files(name: str, *, root: str | None) -> list[Path]:
-    if name in DATASETS:
-        return []
-    for path in (Path(name).expanduser(), data_root(root) / name):
-        if path.is_dir():
-            return sorted(path.glob("train*.parquet")) or sorted(path.glob("*.parquet"))
-        if path.is_file():
-            return [path]
     return []
+
+
+def _place(name: str, *, root: str | None) -> Path | None:
+    """Return the folder or file that a pool's name means; None for a data set."""
+    places = () if name in DATASETS else (Path(name).expanduser(), data_root(root) / name)
+    return next((path for path in places if path.exists()), None)
+
+
+def _files(place: Path | None) -> list[Path]:
+    if place is None:
+        return []
+    return pool_files(place) if place.is_dir() else [place]
 
 
 def _pool_message(error: Exception) -> str:

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.attacks import ATTACKS
-from trainables.attacks.base import BATCH_SIZE, input_gradient, is_correct, run_attack
+from trainables.attacks.base import BATCH_SIZE, input_gradient, is_correct, load_attack, run_attack
 from trainables.attacks.fgsm import full_step
 from trainables.attacks.losses import cross_entropy, cross_entropy_against
 from trainables.attacks.threat import Ascent, ThreatModel
@@ -83,7 +82,7 @@ def attack_images(
     started = time.perf_counter()
     flags: set[str] = set()
     robust, _ = run_attack(
-        ATTACKS.load(attack),
+        load_attack(attack),
         model,
         images,
         labels,
@@ -221,7 +220,7 @@ def _attack_stage(
     )
     if checks == "full":
         options: dict[str, Any] = {"ascent": ascent, "seed": derive(seed, "strength"), "report": report}
-        flags |= strength_flags(ATTACKS.load(attack), model, images, labels, robust=robust, **options)
+        flags |= strength_flags(load_attack(attack), model, images, labels, robust=robust, **options)
     return robust, flags
 
 

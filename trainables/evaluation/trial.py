@@ -8,8 +8,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from trainables.attacks import ATTACKS
-from trainables.attacks.base import Attack, run_attack
+from trainables.attacks.base import Attack, load_attack, run_attack
 from trainables.attacks.fgsm import fgsm
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data.base import Split
@@ -119,4 +118,4 @@ def catastrophic_overfitting(
     # An attack at a smaller radius leaves no fewer images correct, so it runs only if that could change the answer.
     if single - robust_accuracy <= OVERFITTING_GAP or train_epsilon >= evaluation.epsilon:
         return single - robust_accuracy > OVERFITTING_GAP
-    return single - accuracy(ATTACKS.load(evaluation.attack)) > OVERFITTING_GAP
+    return single - accuracy(load_attack(evaluation.attack)) > OVERFITTING_GAP

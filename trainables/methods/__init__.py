@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from trainables.registry import Registry
+from trainables.registry import Registry, takes
 
 
 def _check(method: Any) -> str | None:
@@ -13,7 +13,13 @@ def _check(method: Any) -> str | None:
     # every class has a `__call__` of its metaclass
     inherited = {name for base in method.__mro__ for name in vars(base)}
     missing = [name for name in ("attacks", "__call__") if name not in inherited]
-    return f"must have {' and '.join(f'`{name}`' for name in missing)}" if missing else None
+    if missing:
+        return f"must have {' and '.join(f'`{name}`' for name in missing)}"
+    attacks = getattr(method, "attacks", None)
+    if not isinstance(attacks, bool):
+        return f"must have `attacks` True or False, got {attacks!r}"
+    problem = takes(2)(method.__call__)
+    return problem and f"has a `__call__` that must take itself and a step: {problem.partition(': ')[2]}"
 
 
 METHODS = Registry(

@@ -16,7 +16,8 @@ from trainables.attacks.pgd import craft
 from trainables.attacks.threat import ThreatModel
 from trainables.methods import METHODS
 from trainables.models.modes import frozen_statistics, mode
-from trainables.registry import nearest
+from trainables.models.own import describe
+from trainables.registry import calling, is_import_string, must_return, nearest
 from trainables.seeding import replay, seeded
 from trainables.settings import check, settings_of
 from trainables.spec import Mode, Norm
@@ -131,6 +132,7 @@ def build_method(name: str, params: Mapping[str, Any], /) -> Method:
         params: Hyperparameters by setting name; missing ones have their defaults.
 
     Raises:
+        OwnCodeError: A method of your own raised an error when it was created.
         ValueError: The method or a parameter is unknown, or a value is out of bounds.
     """
     cls = METHODS.load(name)
@@ -140,9 +142,56 @@ def build_method(name: str, params: Mapping[str, Any], /) -> Method:
             listed = ", ".join(valid) or "none"
             raise ValueError(f"method {name!r} has no parameter `{key}`{nearest(key, valid)}; it has: {listed}")
     fields = {field.name.rstrip("_"): field.name for field in dataclasses.fields(cls)}
-    method: Method = cls(**{fields[key]: value for key, value in params.items()})
+    with calling(METHODS.kind, name, ", ".join(f"{key}={value}" for key, value in params.items()) or "no arguments"):
+        method: Method = cls(**{fields[key]: value for key, value in params.items()})
     check(method)
     return method
+
+
+def unbuilt_method(name: str, params: Mapping[str, Any], /) -> Method:
+    """Return a method of your own with nothing but its settings, for the row of a trial that cannot create it."""
+    cls = METHODS.load(name)
+    method: Method = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        default = None if field.default is dataclasses.MISSING else field.default
+        object.__setattr__(method, field.name, params.get(field.name.rstrip("_"), default))
+    return method
+
+
+def terms_of(name: str, method: Method, step: Step, /) -> LossTerms:
+    """Return a method's loss on a step; what a method of your own returns is checked.
+
+    Args:
+        name: Registered name or `package.module:object`.
+        method: That method.
+        step: n images.
+
+    Raises:
+        OwnCodeError: A method of your own raised an error or returned something else than terms of n values.
+    """
+    given = f"a step of {len(step.y)} images {tuple(step.x.shape)}"
+    with calling(METHODS.kind, name, given):
+        terms = method(step)
+    problem = _problem(terms, num_images=len(step.y)) if is_import_string(name) else None
+    if problem is not None:
+        raise must_return(METHODS.kind, name, given, problem)
+    return terms
+
+
+def _problem(terms: Any, *, num_images: int) -> str | None:
+    """Return what a loss must be and is not, or None."""
+    if not isinstance(terms, LossTerms):
+        return f"trainables.methods.base.LossTerms, got {describe(terms)}"
+    if not terms.parts:
+        return "at least one part of a loss, got none"
+    for name, part in terms.parts.items():
+        if not isinstance(part, Tensor) or part.shape != (num_images,):
+            return f"one value an image in each part of the loss, ({num_images},); `{name}` is {describe(part)}"
+    if unknown := [name for name in terms.weights if name not in terms.parts]:
+        return f"weights of the parts {', '.join(terms.parts)} only, got one of `{unknown[0]}`"
+    if not any(part.requires_grad for part in terms.parts.values()):
+        return "a loss that depends on the network's weights, got parts without a gradient"
+    return None
 
 
 def check_radius(name: str, method: Method, train_epsilon: float | None, /) -> None:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trainables.registry import Registry, takes
+from trainables.registry import Registry, calling, must_return, takes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,17 +58,23 @@ def build_model(
         std: Per channel, in [0, 1] units, positive.
 
     Returns:
-        Module from images in [0, 1] (n, c, h, w) to logits (n, K), with children `normalize` and `network`.
+        Module from images in [0, 1] (n, c, h, w) to logits (n, K), with children `normalize` and `network`. One of your
+        own checks the logits it returns, and raises `OwnCodeError` if it fails.
 
     Raises:
         UnknownNameError: The model is unknown.
-        ValueError: The model returns no module, or does not take images of this size; the message says which it takes.
+        OwnCodeError: A model of your own raised an error or returned no module.
+        ValueError: The model does not take images of this size; the message says which it takes.
     """
     from torch import nn
 
     from trainables.models.normalize import Normalize
+    from trainables.models.own import OwnNetwork
 
-    network = MODELS.load(name)(image_shape=image_shape, num_classes=num_classes, dropout=dropout)
+    factory, given = MODELS.load(name), f"image_shape={image_shape}, num_classes={num_classes}, dropout={dropout:g}"
+    with calling(MODELS.kind, name, given):
+        network = factory(image_shape=image_shape, num_classes=num_classes, dropout=dropout)
     if not isinstance(network, nn.Module):
-        raise ValueError(f"model {name!r} must return a torch.nn.Module, got {type(network).__name__}")
-    return nn.Sequential(OrderedDict(normalize=Normalize(mean, std), network=network))
+        raise must_return(MODELS.kind, name, given, f"a torch.nn.Module, got {type(network).__name__}")
+    children = OrderedDict[str, nn.Module](normalize=Normalize(mean, std), network=network)
+    return nn.Sequential(children) if name in MODELS else OwnNetwork(children, name=name, num_classes=num_classes)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.threat import ThreatModel
-from trainables.methods.base import LossTerms, Method, Step
+from trainables.methods.base import LossTerms, Method, Step, terms_of
 from trainables.models.modes import batch_statistics
 from trainables.runtime import mixed_precision, release_memory
 from trainables.seeding import derive, generator, seeded
@@ -57,7 +57,7 @@ def loss_terms(
     )
     masks = seeded(spec.seed, "dropout", *path, device=x.device)
     with masks, mixed_precision(spec.training.precision, x.device):
-        terms = method(step)
+        terms = terms_of(spec.method, method, step)
     return LossTerms(terms.parts, {name: strength * weight for name, weight in terms.weights.items()})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from trainables.attacks.base import BATCH_SIZE
 from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
 from trainables.data import DataError
 from trainables.data.base import ImageData, Integers, Pixels
+from trainables.data.inspection import digests
 from trainables.data.roots import cache_folder
 from trainables.data.unlabelled import load_images
 from trainables.models.inputs import to_device, to_unit
@@ -51,8 +51,8 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
     images, scale = _unlabelled(name, root=spec.dataset.root)
     if images.shape[1:] != data.image_shape:
         raise DataError(f"`pool` must hold images of shape {data.image_shape}, {name} has {images.shape[1:]}")
-    excluded = set(_digests((*data.train.images, *data.val.images), scale=data.scale))
-    is_new = np.array([digest not in excluded for digest in _digests(images, scale=scale)])
+    excluded = set(digests((*data.train.images, *data.val.images), scale=data.scale))
+    is_new = np.array([digest not in excluded for digest in digests(images, scale=scale)])
     if not is_new.any():
         raise DataError(f"`pool` must hold images that are not in the trial's splits; all {len(images)} are")
     images = images[is_new]
@@ -110,10 +110,6 @@ def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -
 
 
 _unlabelled = lru_cache(maxsize=1)(load_images)  # shared by the trials that one worker runs
-
-
-def _digests(images: Iterable[Pixels], *, scale: int) -> list[bytes]:
-    return [hashlib.blake2b(image.tobytes() + b"%d" % scale, digest_size=16).digest() for image in images]
 
 
 def _classify(model: nn.Module, images: Pixels, *, scale: int, threads: int, device: torch.device) -> Integers:

@@ -19,6 +19,7 @@ HOMES = {
     "ray": ["trainables/training/tune_trainable.py", "trainables/training/save_requests.py", "study/"],
     "mlflow": ["study/tracking/"],
     "optuna": ["search_spaces/", "study/search/"],
+    "sqlalchemy": ["study/config/file_urls.py"],
     # besides Parquet: its file systems, for checkpoints in object stores and a node's check of them
     "pyarrow": [
         "analysis/data/",
@@ -45,6 +46,7 @@ HEAVY = {
     "ray",
     "mlflow",
     "optuna",
+    "sqlalchemy",
     "pyarrow",
     "pandas",
     "matplotlib",

@@ -15,6 +15,7 @@ import optuna
 
 from analysis.data.results import read_epochs, read_results
 from study.config.loading import write_yaml
+from study.search.storage import study_url
 
 PATIENCE_SECONDS = 420
 
@@ -119,7 +120,7 @@ class SmallStudy:
         return [row for row in read_epochs(self.dir).to_pylist() if row["trial_id"] == trial_id]
 
     def optuna(self) -> optuna.Study:
-        return optuna.load_study(study_name=self.config["name"], storage=f"sqlite:///{self.dir}/optuna.db")
+        return optuna.load_study(study_name=self.config["name"], storage=study_url(self.dir))
 
     def runs(self) -> dict[str, list[str]]:
         """Return the statuses of MLflow's runs by trial; the study's own run is under `study`."""

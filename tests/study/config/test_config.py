@@ -14,7 +14,6 @@ from optuna.trial import FixedTrial
 from study.config.loading import load_config, presets
 from study.config.paths import pools, resolved
 from study.config.schema import parse_config
-from study.config.values import with_numbers
 from study.errors import UsageError
 from trainables.spec import TrialSpec
 
@@ -23,7 +22,7 @@ SMALL = {"name": "small", "dataset": {"name": "digits"}, "search": {"space": "co
 
 def problems(tree):
     with pytest.raises(UsageError) as caught:
-        parse_config(with_numbers(tree))
+        load_config(tree)
     return caught.value.problems
 
 
@@ -139,7 +138,7 @@ def test_the_configs_in_the_documents_are_valid(page):
     blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:
-        parse_config(with_numbers(yaml.safe_load(block)))
+        load_config(yaml.safe_load(block))
 
 
 def test_an_l2_radius_may_exceed_one():

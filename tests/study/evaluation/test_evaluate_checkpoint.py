@@ -15,7 +15,7 @@ from torch import nn
 
 from study.cli import main
 from trainables.attacks import ATTACKS
-from trainables.checkpoints import weights
+from trainables.checkpoints import weight_files
 from trainables.checkpoints.format import CheckpointError, write_checkpoint
 from trainables.checkpoints.weights import load_weights, read_weights, write_arrays
 
@@ -308,7 +308,7 @@ def test_counters_of_batch_norm_may_be_missing(tmp_path):
 
 def test_arrays_larger_than_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "large.npz", weight=np.zeros(100_000))
-    monkeypatch.setattr(weights, "physical_memory", lambda: 799_999)
+    monkeypatch.setattr(weight_files, "physical_memory", lambda: 799_999)
     with pytest.raises(CheckpointError, match=r"large.npz holds 800,128 bytes of arrays, more than this machine's"):
         read_weights(tmp_path / "large.npz")
 

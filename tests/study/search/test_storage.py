@@ -17,6 +17,7 @@ from study.search.storage import check_storage, open_storage
 TABLE = """\
 overlay / overlay rw 0 0
 server:/export {folder}/shared nfs4 rw 0 0
+//box/odd {folder}/a\\043b\\134c cifs rw 0 0
 tmpfs {folder}/shared/local tmpfs rw 0 0
 //box/data {folder}/my\\040share cifs rw 0 0
 none {folder}/twice lustre rw 0 0
@@ -32,7 +33,7 @@ def mounts(tmp_path, monkeypatch):
     table = tmp_path / "mounts"
     table.write_text(TABLE.format(folder=tmp_path))
     monkeypatch.setattr(table_of_mounts, "MOUNTS", table)
-    for name in ("shared/local", "my share", "twice", "ssh", "bucket", "cone", "sharedness"):
+    for name in ("shared/local", "my share", "a#b\\c", "twice", "ssh", "bucket", "cone", "sharedness"):
         (tmp_path / name).mkdir(parents=True)
     return tmp_path
 
@@ -44,6 +45,7 @@ def mounts(tmp_path, monkeypatch):
         ("shared/not/there/yet", "nfs4"),
         ("shared/local/study", None),
         ("my share/study", "cifs"),
+        ("a#b\\c/study", "cifs"),
         ("ssh", "fuse.sshfs"),
         ("bucket/study", "fuse"),
         ("cone", "fuse.rclone"),

@@ -187,7 +187,7 @@ def test_without_a_network_one_line_names_the_folders_to_fill(tmp_path: Path, na
             use(DatasetSpec(name=name, root=str(tmp_path)))
         message = str(caught.value)
         assert str(tmp_path / loader.bases[0] / loader.folder) in message
-        assert f"{tmp_path / name} with train*.parquet" in message
+        assert f"{tmp_path / name} with train.parquet and test.parquet" in message
         assert "\n" not in message
 
 

@@ -1,0 +1,131 @@
+"""Commands that change a finished study, ended at each of their changes to files: repeated, they give the same.
+
+A change is the opening of a file to write, a renaming, a deletion or a new folder below the study. Just before one of
+them the process is killed, or the disk becomes full for good.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from helpers.studies.small_study import SmallStudy
+
+from analysis.data.files import COMPACTED
+from analysis.data.results import read_epochs, read_evaluations, read_examples, read_results
+
+pytestmark = pytest.mark.chaos
+
+TRIALS = 3
+MOST = 8
+"""Most steps of a command that are tried, spread over all of them."""
+
+OF_THE_RUN = re.compile("seconds|occasion|checkpoint_path")
+
+ENDED_AT = """
+import errno, os, signal, sys
+changes, last, fault, root = 0, int(sys.argv[1]), sys.argv[2], sys.argv[3]
+def watch(event, words):
+    global changes
+    written = event == "open" and isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    moved = event in ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.truncate")
+    if not (written or moved) or isinstance(words[0], int) or not os.path.abspath(words[0]).startswith(root):
+        return
+    changes += 1
+    if changes == last and fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if last and changes >= last and event in ("open", "os.mkdir"):
+        raise OSError(errno.ENOSPC, "No space left on device", str(words[0]))
+sys.addaudithook(watch)
+try:
+    if sys.argv[4] == "compact":
+        from analysis.data.compaction import compact
+        compact(root)
+    else:
+        from study.cli import main
+        sys.argv[:] = ["robust-study", *sys.argv[4:]]
+        main()
+finally:
+    print("changes:", changes)
+"""
+
+COMMANDS = {
+    "compact": ("compact",),
+    "evaluate": ("evaluate", "studies/small", "--trial", "00000", "--trial", "00001", "--limit", "100"),
+    "sync": ("sync", "studies/small"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the working folder of a finished study that has a file for each trial's rows, and has lost its MLflow."""
+    study = SmallStudy(
+        tmp_path_factory.mktemp("finished") / "place",
+        {
+            "training": {"epochs": 2},
+            "evaluation": {"every": 1},
+            "search": {"num_trials": TRIALS},
+            "storage": {"keep": "all"},
+        },
+    )
+    assert study.launch().wait(400) == 0, study.output
+    for kind in ("results", "epochs", "examples"):
+        merged = pq.read_table(study.dir / kind / COMPACTED)
+        (study.dir / kind / COMPACTED).unlink()
+        for number in range(TRIALS):
+            trial = f"{number:05d}"
+            pq.write_table(merged.filter(pc.equal(merged["trial_id"], trial)), study.dir / kind / f"{trial}.parquet")
+    (study.folder / "mlflow.db").unlink()
+    shutil.copytree(study.folder, study.folder.with_name("original"))
+    return study.folder
+
+
+@pytest.mark.parametrize("fault", ["killed", "disk full"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ended_at_any_change_and_repeated_it_gives_the_same(finished, command, fault, note):
+    whole = started(finished, command, ended_at=0, fault=fault)
+    assert whole.returncode == 0, whole.stderr
+    changes = int(re.search(r"changes: (\d+)", whole.stdout)[1])
+    expected, codes = state(finished), set()
+    for last in sorted({1 + step * (changes - 1) // (MOST - 1) for step in range(MOST)}):
+        broken = started(finished, command, ended_at=last, fault=fault)
+        codes.add(broken.returncode)
+        if fault == "disk full" and command != "compact":
+            assert "Traceback" not in broken.stderr, broken.stderr
+            assert broken.returncode == 0 or re.search("disk is full|No space left", broken.stderr), broken.stderr
+        again = started(finished, command, fault=fault)
+        assert again.returncode == 0, (last, again.stderr)
+        assert state(finished) == expected, last
+    note(f"{command}: {fault} at each of {changes} changes", f"exit codes {sorted(codes)}", "repeated, it is complete")
+
+
+def started(folder, command, *, ended_at=None, fault):
+    """Run a command, in the folder as it first was and ended at a change (0: at none), or as it is."""
+    if ended_at is not None:
+        shutil.rmtree(folder)
+        shutil.copytree(folder.with_name("original"), folder)
+    study = folder / "studies" / "small"
+    line = [sys.executable, "-c", ENDED_AT, str(ended_at or 0), fault, str(study), *COMMANDS[command]]
+    return subprocess.run(
+        line, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        timeout=300,
+    )  # fmt: skip
+
+
+def state(folder):
+    """Return what a study's files and MLflow hold, without times and places."""
+    study = SmallStudy(folder)
+    runs = study.runs() if (folder / "mlflow.db").exists() else {}
+    evaluations = [
+        {name: value for name, value in row.items() if not OF_THE_RUN.search(name)}
+        for row in (read_evaluations(study.dir).to_pylist() if (study.dir / "evaluations").is_dir() else [])
+    ]
+    rows = [read(study.dir).sort_by("trial_id").to_pylist() for read in (read_results, read_epochs, read_examples)]
+    leftovers = sorted(path.name for path in study.dir.rglob("*.tmp"))
+    return {"rows": rows, "evaluations": evaluations, "runs": runs, "leftovers": leftovers}

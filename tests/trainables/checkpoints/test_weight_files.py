@@ -1,0 +1,89 @@
+"""Files that hold no weights, or more than weights: one line that says what they are and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from trainables.checkpoints.format import CheckpointError
+from trainables.checkpoints.weight_files import read_sets
+
+STATE = nn.Conv2d(16, 64, 3).state_dict()
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(path):
+    with pytest.raises(CheckpointError) as caught:
+        read_sets(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(str(path))
+    return line
+
+
+class Runs:
+    """An object that would write a file when it is loaded."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize(
+    ("beside", "code"),
+    [
+        (Runs(), "getattr"),
+        (Path("a"), "pathlib.PosixPath"),
+        (np.zeros(2), "numpy._core.multiarray._reconstruct"),
+        (nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
+        (np.dtype(object), None),
+    ],
+)
+def test_code_beside_the_weights_is_named_and_not_run(beside, code):
+    torch.save({"state_dict": STATE, "beside": beside}, "net.pt")
+    line = refusal("net.pt")
+    assert (f"net.pt cannot be loaded as weights only (it needs the code of {code});" in line) == (code is not None)
+    assert "save a state dict: torch.save(model.state_dict(), 'net.pt')" in line
+    assert not Path("ran").exists()
+
+
+def test_tensors_without_values_are_no_weights():
+    meta, sparse = torch.zeros(2, device="meta"), torch.zeros(2, 2).to_sparse()
+    torch.save({"meta": {"weight": meta}, "sparse": {"weight": sparse}, "model": {"weight": torch.ones(2)}}, "net.pt")
+    assert list(read_sets("net.pt")[0]) == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "is empty: download or copy it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", "is a pointer of Git LFS, not the"),
+        (b"<!DOCTYPE html><html>sign in</html>", "is a web page, not a checkpoint: download the file itself"),
+        (b"\n<HTML>", "is a web page, not a checkpoint: download the file itself"),
+    ],
+)
+@pytest.mark.parametrize("name", ["net.pt", "net.npz", "net.safetensors"])
+def test_what_is_no_checkpoint_is_named(name, content, line):
+    Path(name).write_bytes(content)
+    assert refusal(name).startswith(f"{name} {line}")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_file_that_is_cut_off_says_so(zipped, share):
+    torch.save(STATE, "net.pt", _use_new_zipfile_serialization=zipped)
+    content = Path("net.pt").read_bytes()
+    Path("net.pt").write_bytes(content[: int(len(content) * share)])
+    assert refusal("net.pt") == "net.pt is cut off or damaged: download or copy it again"
+
+
+def test_a_program_of_torchscript_is_named():
+    torch.jit.script(nn.Linear(2, 2)).save("net.pt")
+    assert "(it is a program of TorchScript)" in refusal("net.pt")

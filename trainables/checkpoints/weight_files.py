@@ -1,0 +1,166 @@
+"""Read the sets of weights in a checkpoint of any origin: torch, safetensors or NumPy arrays. No file's code is run."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.checkpoints.files import exists, is_url, physical_memory, read_bytes
+from trainables.checkpoints.format import CheckpointError
+
+ARRAYS = ".npz"
+"""Suffix of files that hold a state dict as NumPy arrays."""
+
+TOP = "top"
+"""Name of a set whose tensors are the file's own entries."""
+
+_DEPTH = 3
+_LONGEST_HEADER = 100_000_000  # of a safetensors file, by its definition
+_AGAIN = "download or copy it again"
+_SHOWN = 3
+
+
+def read_sets(path: Path | str, /) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any] | None]:
+    """Return a checkpoint's sets of weights, on the CPU, and its spec if it is the checkpoint of a trial.
+
+    Args:
+        path: A file, or an object store's URL. A `.npz` and safetensors hold one set; a file that torch saved has one
+            wherever names are mapped to tensors, down to three levels. Beside them may be plain values, NumPy's
+            numbers and argparse's Namespace.
+
+    Returns:
+        Names and tensors of each set by its place, such as `state_dict` or `ema/params`; `top` for the file's own
+        entries. A trial's checkpoint has one, its `model`.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, cannot be loaded as weights only, or holds no state dict.
+    """
+    try:
+        if not exists(path):
+            raise CheckpointError(f"checkpoint {path} is not a file")
+        content: Any = io.BytesIO(read_bytes(path)) if is_url(path) else path
+        with io.BytesIO(content.getvalue()) if is_url(path) else Path(path).open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+    if problem := _no_checkpoint(head):
+        raise CheckpointError(f"{path} {problem}")
+    if str(path).endswith(ARRAYS):
+        return {TOP: _read_arrays(content, path)}, None
+    if _is_safetensors(head, path):
+        return {TOP: _read_safetensors(content, path)}, None
+    tree = _load(content, path)
+    spec = _trial_spec(tree)
+    sets = dict(_sets({"model": tree["model"]} if spec is not None else tree))
+    if not sets:
+        raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {_type_of(tree)}")
+    return sets, spec
+
+
+def _no_checkpoint(head: bytes) -> str | None:
+    if not head:
+        return f"is empty: {_AGAIN}"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`"
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        return "is a web page, not a checkpoint: download the file itself"
+    return None
+
+
+def _load(content: Any, path: Path | str) -> Any:
+    name = str(path).rpartition("/")[2]
+    try:
+        with torch.serialization.safe_globals(_plain_types()):
+            return torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no common class for the errors of unreadable files
+        text = str(error)
+        if isinstance(error, EOFError | OSError) or re.search("truncated|unexpected EOF|central directory", text):
+            raise CheckpointError(f"{path} is cut off or damaged: {_AGAIN}") from error
+        code = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", text)
+        reason = f"it needs the code of {code[1]}" if code else type(error).__name__
+        reason = "it is a program of TorchScript" if "TorchScript" in text else reason
+        raise CheckpointError(
+            f"{path} cannot be loaded as weights only ({reason}); "
+            f"save a state dict: torch.save(model.state_dict(), {name!r})"
+        ) from error
+
+
+def _plain_types() -> list[Any]:
+    """Return what a file may hold beside weights: NumPy's numbers and argparse's Namespace, which run no code."""
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdg"}
+    former = "numpy.core.multiarray.scalar"  # before NumPy 2
+    return [scalar, (scalar, former), np.dtype, *dtypes, argparse.Namespace]
+
+
+def _sets(tree: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    items = dict(enumerate(tree)) if isinstance(tree, list | tuple) else tree
+    if not isinstance(items, Mapping):
+        return
+    if tensors := {key: value for key, value in items.items() if isinstance(key, str) and _has_values(value)}:
+        yield "/".join(place) or TOP, tensors
+    if len(place) < _DEPTH:
+        for key, value in items.items():
+            yield from _sets(value, (*place, str(key)))
+
+
+def _has_values(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+
+
+def _is_safetensors(head: bytes, path: Path | str) -> bool:
+    """Return whether a file has the suffix, or begins with the length of a header and the header's brace."""
+    begins = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
+    return str(path).endswith(".safetensors") or begins
+
+
+def _read_safetensors(content: Any, path: Path | str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load, load_file
+
+    try:
+        tensors: dict[str, Tensor] = load(content.getvalue()) if is_url(path) else load_file(content)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors ({error}): {_AGAIN}") from error
+    return tensors
+
+
+def _read_arrays(content: Any, path: Path | str) -> dict[str, Tensor]:
+    try:
+        with np.load(content, allow_pickle=False) as arrays:
+            # a few bytes of a compressed file can stand for any number
+            size = sum(member.file_size for member in arrays.zip.infolist())
+            if size > physical_memory():
+                raise CheckpointError(f"{path} holds {size:,} bytes of arrays, more than this machine's memory")
+            return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+    except (OSError, ValueError, TypeError, EOFError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read as NumPy arrays without a pickle: {error}") from error
+
+
+def _trial_spec(tree: object) -> dict[str, Any] | None:
+    """Return a trial's spec; None if a checkpoint from elsewhere has something else under that key."""
+    text = tree.get("spec") if isinstance(tree, Mapping) and "model" in tree else None
+    try:
+        spec = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    model = spec.get("model") if isinstance(spec, dict) else None
+    return spec if isinstance(model, dict) and "name" in model else None
+
+
+def _type_of(tree: object) -> str:
+    if not isinstance(tree, Mapping):
+        return type(tree).__name__
+    keys = [str(key) for key in tree]
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"a mapping of {', '.join(keys[:_SHOWN]) or 'nothing'}{more}"

@@ -1,0 +1,57 @@
+"""A trial on two images: it shows before a study starts whether a user's own code works."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from trainables.attacks.base import load_attack, run_attack
+from trainables.attacks.threat import Ascent, ThreatModel
+from trainables.data.base import ImageData, Split
+from trainables.runtime import computing
+from trainables.spec import TrialSpec
+from trainables.training.batches import Pool
+from trainables.training.loop import Trainer
+
+_NUM_IMAGES = 2
+
+
+def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
+    """Attack, train and measure a trial on two images, on the CPU.
+
+    Args:
+        spec: The trial's spec; of a pool that its method names no image is read.
+        data: Its data set.
+
+    Raises:
+        OwnCodeError: The user's own method, model or attack failed, or returned something else than it must.
+        Exception: Any other error of the step.
+    """
+    few = replace(data, train=_first(data.train), val=_first(data.val))
+
+    def pool(*_: Any, **__: Any) -> Pool:
+        return Pool(few.train.images, few.train.labels, few.scale)
+
+    trainer = Trainer(_shortened(spec), data=few, device="cpu", make_pool=pool)
+    images = torch.from_numpy(few.val.images) / few.scale
+    ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), steps=1, restarts=1)
+    with computing(threads=spec.training.threads):
+        # as the network labels them, since misclassified images are not attacked
+        labels = trainer.measured.eval()(images).argmax(1)
+        run_attack(load_attack(spec.evaluation.attack), trainer.measured, images, labels, ascent=ascent, seed=spec.seed)
+    trainer.run_epoch()
+
+
+def _first(split: Split) -> Split:
+    return Split(split.images[:_NUM_IMAGES], split.labels[:_NUM_IMAGES], split.index[:_NUM_IMAGES])
+
+
+def _shortened(spec: TrialSpec) -> TrialSpec:
+    training = replace(spec.training, epochs=1, batch_size=_NUM_IMAGES, attack_steps=1, compile=False)
+    lipschitz = replace(spec.evaluation.lipschitz, steps=1, restarts=1)
+    evaluation = replace(
+        spec.evaluation, every=1, steps=1, restarts=1, checks="cheap", margin_check=False, lipschitz=lipschitz
+    )
+    return replace(spec, training=training, evaluation=evaluation)
