@@ -66,6 +66,7 @@ def connect(uri: str, /) -> MlflowClient:
 
     path = sqlite_path(uri)
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)  # as MLflow does, and it would retry for minutes without
         _create_whole(path)
     return MlflowClient(tracking_uri=for_mlflow(uri))
 
@@ -78,7 +79,7 @@ def _create_whole(path: Path) -> None:
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    if path.exists() or not path.parent.is_dir():
+    if path.exists():
         return
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent, ignore_cleanup_errors=True) as folder:
         new = Path(folder) / "new.db"
