@@ -112,7 +112,8 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
         return str(experiment.experiment_id)
     store, location = sqlite_path(client.tracking_uri), None
     if store is not None:
-        location = (store.parent / "mlartifacts" / name).resolve().as_uri()
+        folder = name.replace("/", "_").replace("..", "__")  # within mlartifacts, also ../x
+        location = (store.parent / "mlartifacts" / folder).resolve().as_uri()
     return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
 
 
