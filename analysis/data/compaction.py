@@ -51,7 +51,7 @@ def _merge(folder: Path, files: list[Path], schema: Schema) -> None:
     target, temporary = folder / COMPACTED, folder / f".{COMPACTED}.tmp"
     try:
         written = _write(temporary, [*([target] if target.exists() else []), *files], schema)
-        if pq.read_metadata(temporary).num_rows != written:
+        if pq.read_metadata(temporary.absolute()).num_rows != written:
             raise ResultsError(f"{temporary} was read back with fewer rows than were written; check the disk")
         temporary.replace(target)
     finally:
@@ -89,7 +89,7 @@ def _groups(source: Path, schema: Schema) -> Iterable[Table]:
     if source.name != COMPACTED:
         yield read_file(source, schema)
         return
-    with pq.ParquetFile(source) as file:
+    with pq.ParquetFile(source.absolute()) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)
 

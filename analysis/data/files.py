@@ -65,12 +65,13 @@ def read_file(path: Path, schema: Schema, /, *, trials: Collection[str] | None =
         SchemaError: Another schema version or other columns.
     """
     checked_schema(path, schema)
+    place = path.absolute()  # pyarrow takes a relative s3:x for a URI
     try:
         if trials is None or path.name != COMPACTED:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(place) as file:
                 return file.read(use_threads=False)
         selected = pc.field("trial_id").isin(pa.array(sorted(trials), pa.string()))
-        return pq.read_table(path, filters=selected, use_threads=False)
+        return pq.read_table(place, filters=selected, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 
@@ -78,7 +79,7 @@ def read_file(path: Path, schema: Schema, /, *, trials: Collection[str] | None =
 def checked_schema(path: Path, schema: Schema, /) -> Any:
     """Return one file's Arrow schema after checking it; raises as `read_file` does."""
     try:
-        columns = pq.read_schema(path)
+        columns = pq.read_schema(path.absolute())
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     _check_schema(path, columns, schema)
@@ -88,7 +89,7 @@ def checked_schema(path: Path, schema: Schema, /) -> Any:
 
 def _check_size(path: Path) -> None:
     """Refuse a file whose rows do not fit in memory: however often a value is repeated, a file holds it once."""
-    metadata = pq.read_metadata(path)
+    metadata = pq.read_metadata(path.absolute())
     rows, columns = metadata.num_rows, metadata.num_columns
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 8 * rows * columns > memory:

@@ -113,7 +113,7 @@ def to_table(columns: Mapping[str, Any], schema: Schema, /, *, where: str = "row
 
 def write_plain(path: str | Path, columns: Mapping[str, Any], /) -> None:
     """Write columns of a table meant for readers as a Parquet file without a declared schema."""
-    pq.write_table(pa.table(dict(columns)), path)
+    pq.write_table(pa.table(dict(columns)), Path(path).absolute())
 
 
 def example_columns(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import getpass
 import json
 import logging
@@ -55,7 +54,7 @@ def connect(uri: str, /) -> MlflowClient:
 
     Raises:
         UsageError: Only a study's folder names this server, and there are credentials to send.
-        NotADirectoryError: A SQLite file's folder does not exist.
+        OSError: The folder of a SQLite file cannot be made.
     """
     require_host(uri)
     for name, value in _DEFAULTS.items():
@@ -68,8 +67,7 @@ def connect(uri: str, /) -> MlflowClient:
 
     path = sqlite_path(uri)
     if path is not None:
-        if not path.parent.is_dir():  # SQLAlchemy would be tried again for minutes, with all of MLflow locked
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+        path.parent.mkdir(parents=True, exist_ok=True)  # as MLflow does, and it would retry for minutes without
         _create_whole(path)
     return MlflowClient(tracking_uri=for_mlflow(uri))
 
@@ -115,7 +113,8 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
         return str(experiment.experiment_id)
     store, location = sqlite_path(client.tracking_uri), None
     if store is not None:
-        location = (store.parent / "mlartifacts" / name).resolve().as_uri()
+        folder = name.replace("/", "_").replace("..", "__")  # within mlartifacts, also ../x
+        location = (store.parent / "mlartifacts" / folder).resolve().as_uri()
     return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
 
 

@@ -64,6 +64,16 @@ def test_rows_are_the_same_and_one_file_of_each_kind_is_left(tmp_path):
     assert compact(tmp_path) == {}
 
 
+def test_a_relative_folder_that_looks_like_a_uri_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("s3:x", "file:x", "a%20b?"):
+        write(Path(name), 0, 1)
+        before = everything(tmp_path / name)
+        assert everything(Path(name)) == before
+        compact(Path(name))
+        assert everything(Path(name)) == before
+
+
 def test_trials_that_are_added_join_it(tmp_path):
     write(tmp_path, 0, 1)
     compact(tmp_path)

@@ -52,7 +52,7 @@ def test_a_store_artifacts_and_models_stay_in_a_folder_of_any_name(tmp_path, mon
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
     client = connect(default_uri())
-    experiment = experiment_id(client, "any")
+    experiment = experiment_id(client, "../../any")
     run = client.create_run(experiment).info.run_id
     Path("note.txt").write_text("kept")
     client.log_artifact(run, "note.txt", "notes")
