@@ -153,7 +153,9 @@ def check_model(start: Start, /) -> Iterator[Finding]:
     if start.data is None:
         return
     from trainables.models import build_model
+    from trainables.models.modes import has_batch_statistics
     from trainables.seeding import seeded
+    from trainables.training.batches import batch_bounds
 
     data, model = start.data, start.config.model
     with usage_errors(ValueError):
@@ -166,6 +168,9 @@ def check_model(start: Start, /) -> Iterator[Finding]:
                 mean=data.mean,
                 std=data.std,
             )
+        batch_bounds(
+            len(data.train), size=start.config.training.batch_size, keep_single=not has_batch_statistics(network)
+        )
     start.weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
 

@@ -166,6 +166,8 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
     for part in sections:
         child = node[part] = {} if node.get(part) is None else node[part]
         if not isinstance(child, dict):
-            raise UsageError(f"--set {key}: `{part}` is a value, not a section")
+            raise UsageError(
+                f"--set {key}: `{part}` is the value {child!r} here, not a section; write `{part}: {{...}}` in the file"
+            )
         node = child
     node[last] = value

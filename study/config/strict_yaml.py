@@ -56,6 +56,10 @@ def parse_yaml(text: str, /) -> Any:
         raise ValueError(f"{_line(mark)}not valid YAML ({reason})") from error
     except RecursionError as error:
         raise ValueError("not valid YAML (too many levels)") from error
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
+        raise ValueError("not valid YAML (a number of thousands of digits)") from error
 
 
 def _size(node: Node, sizes: dict[Node, int | None], inside: tuple[Node, ...]) -> int:

@@ -87,18 +87,22 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     measured = min(PROBE_EXAMPLES, len(data.val))
     with usage_errors(DataError):  # only reading a pool shows that it cannot be used
         trainer = trainer_for(_shortened(spec, measured), data=first_images(data, images))
-    trainer.run_epoch()  # the first epoch includes torch's one-off initialisation
-    start = time.perf_counter()
-    trainer.run_epoch()
-    seconds = time.perf_counter() - start
-    trainer.run_epoch()
+    times = []
+    while not trainer.done:
+        start = time.perf_counter()
+        trainer.run_epoch()
+        times.append(time.perf_counter() - start)
+    if trainer.reason is not None:
+        notes().print(f"{method}: the trial of the estimate ended after epoch {trainer.epoch}: {trainer.reason}")
+    seconds = times[:2][-1]  # the first epoch includes torch's one-off initialisation
     row = trainer.outcome().row
     training = seconds * len(data.train) / images * spec.training.epochs
     # val at every measured epoch and train once at the end; the probe measured each once
-    times = -(-spec.training.epochs // spec.evaluation.every) + 1
+    measurements = -(-spec.training.epochs // spec.evaluation.every) + 1
     examples = min(spec.evaluation.examples, len(data.val))
-    attack = row["seconds_attack"] / 2 * examples / measured * times
-    lipschitz = row["seconds_lipschitz"] / 2 * min(spec.evaluation.lipschitz.examples, examples) / measured * times
+    attack = (row["seconds_attack"] or 0.0) / 2 * examples / measured * measurements
+    images_lipschitz = min(spec.evaluation.lipschitz.examples, examples)
+    lipschitz = (row["seconds_lipschitz"] or 0.0) / 2 * images_lipschitz / measured * measurements
     with tempfile.TemporaryDirectory() as folder:
         trainer.save_checkpoints(folder)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())

@@ -87,9 +87,9 @@ def fit_weights(model: nn.Module, sets: Sets, /, *, source: Path | str, name: st
     if not all(first.same_as(fit) for fit in fits[1:]):
         raise CheckpointError(f"{source} holds different weights that fit, {_names(fits)}: choose with --weights NAME")
     for key, value in first.state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise CheckpointError(
-                f"{source}: {key} has values that are not finite: training diverged, or it is damaged"
+                f"{source}: {key} has values that are not finite in float32: training diverged, or it is damaged"
             )
     return replace(first, equal=tuple(fit.name for fit in fits[1:]))
 

@@ -157,6 +157,9 @@ def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
     if column is None or (labelled and LABEL_COLUMN not in schema.names):
         required = "columns `img` or `image` and `label`" if labelled else "a column `img` or `image`"
         raise DataError(f"{path} must have {required}, got {', '.join(schema.names)}")
+    for name in (column, LABEL_COLUMN):
+        if schema.names.count(name) > 1:
+            raise DataError(f"{path} must have one column `{name}`, got {schema.names.count(name)}")
     image_type = schema.field(column).type
     if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
         raise DataError(f"{path}: column `{column}` must be struct<bytes, path>, got {image_type}")

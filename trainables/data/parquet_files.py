@@ -66,6 +66,10 @@ def notes_on_files(folder: Path, taken: Iterable[Path], /) -> list[str]:
     if others:
         notes.append(f"{shown(others)} left out: only files named like {' and '.join(names)} are read")
     for split in SPLITS:
+        whole = [path.name for path in taken if path.name == f"{split}.parquet"]
+        shards = [path.name for path in taken if path.name.startswith(split) and path.name not in whole]
+        if whole and shards:
+            notes.append(f"{split} is read from {whole[0]} and from {shown(shards)}: move away what holds it twice")
         totals = [total for path in taken if path.name.startswith(split) and (total := _total(path))]
         notes += [
             f"{count} of the {total} files of {split} are missing"

@@ -74,6 +74,8 @@ def build_model(
     factory, given = MODELS.load(name), f"image_shape={image_shape}, num_classes={num_classes}, dropout={dropout:g}"
     with calling(MODELS.kind, name, given):
         network = factory(image_shape=image_shape, num_classes=num_classes, dropout=dropout)
+        if isinstance(network, nn.Module):
+            network.state_dict()  # fails where a subclass has not called super().__init__()
     if not isinstance(network, nn.Module):
         raise must_return(MODELS.kind, name, given, f"a torch.nn.Module, got {type(network).__name__}")
     children = OrderedDict[str, nn.Module](normalize=Normalize(mean, std), network=network)

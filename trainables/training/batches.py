@@ -36,6 +36,21 @@ class _OnDevice(NamedTuple):
     scale: int
 
 
+def batch_bounds(count: int, /, *, size: int, keep_single: bool) -> list[tuple[int, int]]:
+    """Return where the batches of an epoch begin and end, in `count` images.
+
+    Raises:
+        ValueError: There is none, since batches of one image are omitted.
+    """
+    bounds = [(begin, min(begin + size, count)) for begin in range(0, count, size)]
+    kept = [(begin, end) for begin, end in bounds if keep_single or end - begin > 1]
+    if not kept:
+        raise ValueError(
+            f"`training.batch_size` must leave batch norm 2 or more images, got {size} of {count} training images"
+        )
+    return kept
+
+
 class TrainingBatches:
     """A split as one tensor, served in batches whose order and augmentation depend on (seed, epoch, batch) only.
 
@@ -78,12 +93,7 @@ class TrainingBatches:
             images, labels = (to_device(array, device=device) for array in (pool.images, pool.labels))
             self._pool = _OnDevice(images, labels, pool.scale)
         self._augmentation, self._seed, self._layout = augmentation, seed, layout
-        bounds = [(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
-        self._bounds = [(begin, end) for begin, end in bounds if keep_single or end - begin > 1]
-        if not self._bounds:
-            raise ValueError(
-                f"`training.batch_size` must leave batch norm 2 or more images, got {size} of {len(split)} images"
-            )
+        self._bounds = batch_bounds(len(split), size=size, keep_single=keep_single)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -181,6 +181,7 @@ def test_each_kind_that_is_wrong_is_one_line_before_the_start(fault, kind, folde
         ("method", "    attacks", "    attacks: ClassVar[str] = 'pgd'", "must have `attacks` True or False, got 'pgd'"),
         ("method", "    attacks", "    beta: float\n    attacks: ClassVar[bool] = True", "missing 1 required .*'beta'"),
         ("model", "    return nn", "    return 'net' or (", "must return a torch.nn.Module, got str"),
+        ("model", "    return nn", "    return type('', (nn.Module,), {'__init__': print})() or (", "AttributeError"),
         ("data set", "    return", "    return RawImages([], [], [], [], class_names=())", "must be a NumPy array"),
         ("attack", "    return worst", "    return worst.double()", "got float64"),
         ("search space", "    return", "    return [1]", "Dimension objects, got int"),

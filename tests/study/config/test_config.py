@@ -113,7 +113,7 @@ def test_set_replaces_dotted_keys_and_reads_fractions_and_exponents():
         ("quickstrat", [], r"unknown preset 'quickstrat' \(did you mean quickstart\?\)"),
         ("no/such.yaml", [], "config file no/such.yaml does not exist"),
         ("quickstart", ["epsilon"], "--set takes key=value, got 'epsilon'"),
-        ("quickstart", ["name.x=1"], "`name` is a value, not a section"),
+        ("quickstart", ["name.x=1"], "`name` is the value 'quickstart' here, not a section"),
         ("quickstart", ["search.methods=[a"], "not valid YAML"),
     ],
 )

@@ -56,6 +56,7 @@ def problems(load):
         (SMALL + "---\nname: u\n", "line 4: not valid YAML (expected a single document in the stream"),
         (BOMB, "has more than 100,000 values"),
         ("a: " + "[" * 2000, "not valid YAML (too many levels)"),
+        ("a: " + "1" * 5000, "not valid YAML (a number of thousands of digits)"),
         ("name: t\0", "not valid YAML (unacceptable character #x0000"),
         ("# nothing\n", "must be a mapping with `name`, `dataset` and `search`, got nothing"),
         ("- a\n", "must be a mapping with `name`, `dataset` and `search`, got a list"),

@@ -294,6 +294,7 @@ def changed(state, value):
         (lambda state: {0: torch.zeros(2)}, "holds no state dict: expected names mapped to tensors, got a mapping"),
         (lambda state: torch.zeros(2), "holds no state dict: expected names mapped to tensors, got Tensor"),
         (lambda state: changed(state, lambda value: value * float("nan")), "values that are not finite"),
+        (lambda state: changed(state, lambda value: value.double() * 1e300), "not finite in float32"),
         (lambda state: changed(state, lambda value: (value * 100).to(torch.int8)), "int8 instead of float32"),
         (lambda state: {**state, "criterion.weight": torch.ones(10)}, "unexpected: criterion.weight (leave them"),
         (lambda state: {**prefixed("net.", state), "head.bias": torch.ones(3)}, "unexpected: head.bias (leave them"),
@@ -304,6 +305,14 @@ def changed(state, value):
 def test_weights_that_are_not_this_networks_are_refused(bare, wrap, line):
     torch.save(wrap(bare), "net.pt")
     assert line in refusal("net.pt")
+
+
+def test_weights_in_eight_bits_are_measured(bare):
+    few = torch.float8_e4m3fn
+    eighth = {name: value.to(few) if value.is_floating_point() else value for name, value in bare.items()}
+    torch.save(eighth, "net.pt")
+    torch.save({name: value.to(bare[name].dtype) for name, value in eighth.items()}, "full.pt")
+    assert torch.equal(logits("net.pt")[0], logits("full.pt")[0])
 
 
 def test_the_command_takes_the_name_of_the_weights(network, bare, monkeypatch, capsys):

@@ -192,3 +192,13 @@ def test_a_small_file_that_repeats_a_large_image_is_read_a_few_rows_at_a_time(
     with pq.ParquetFile(file) as opened:
         assert parquet._rows_at_a_time(opened.metadata, file) == 3
     assert read_images([file]).shape == (30, 1, 40, 50)
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, column: str) -> None:
+    write_parquet(tmp_path, column="image")
+    file = next(tmp_path.glob("train*.parquet"))
+    table = pq.read_table(file)
+    pq.write_table(table.append_column(column, table[column]), file)
+    with pytest.raises(DataError, match=f"must have one column `{column}`, got 2"):
+        ParquetSet(tmp_path)(tmp_path)

@@ -74,6 +74,13 @@ def test_shards_that_are_missing_are_counted(tmp_path: Path) -> None:
     assert notes_on_files(tmp_path, map(tmp_path.joinpath, names)) == ["2 of the 4 files of train are missing"]
 
 
+def test_a_split_in_one_file_and_in_shards_is_said(tmp_path: Path) -> None:
+    names = ["train.parquet", "train-00000-of-00001.parquet", "test.parquet"]
+    fill(tmp_path, *names)
+    line = "train is read from train.parquet and from train-00000-of-00001.parquet: move away what holds it twice"
+    assert notes_on_files(tmp_path, map(tmp_path.joinpath, names)) == [line]
+
+
 def test_hidden_files_are_neither_read_nor_named(tmp_path: Path) -> None:
     write_parquet(tmp_path, shape=(1, 4, 4))
     fill(tmp_path, "._train-00000-of-00001.parquet", "._notes.parquet")
