@@ -153,6 +153,8 @@ def _require_memory(rows: int, image: Pixels, path: Path) -> None:
 def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
     import pyarrow as pa
 
+    if all(name in schema.names for name in _IMAGE_COLUMNS):
+        raise DataError(f"{path} must have one of the columns `img` and `image`, got both: leave one out of the file")
     column = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
     if column is None or (labelled and LABEL_COLUMN not in schema.names):
         required = "columns `img` or `image` and `label`" if labelled else "a column `img` or `image`"

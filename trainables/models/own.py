@@ -39,6 +39,8 @@ class OwnNetwork(nn.Sequential):
         if not isinstance(logits, Tensor) or logits.shape != required or not logits.is_floating_point():
             problem = f"floating-point logits {required}, got {describe(logits)}"
             raise must_return("model", self.own_name, given, problem)
+        if torch.is_grad_enabled() and (self.training or x.requires_grad) and not logits.requires_grad:
+            raise must_return("model", self.own_name, given, "logits with a gradient, got none: are they detached?")
         return logits
 
     def _logits(self, x: Tensor) -> Tensor:

@@ -171,6 +171,9 @@ def test_each_kind_that_is_wrong_is_one_line_before_the_start(fault, kind, folde
     assert refused(folder) == [expected]
 
 
+DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential.forward(self, x).detach()})"
+
+
 @pytest.mark.parametrize(
     ("kind", "beginning", "line", "problem"),
     [
@@ -182,6 +185,7 @@ def test_each_kind_that_is_wrong_is_one_line_before_the_start(fault, kind, folde
         ("method", "    attacks", "    beta: float\n    attacks: ClassVar[bool] = True", "missing 1 required .*'beta'"),
         ("model", "    return nn", "    return 'net' or (", "must return a torch.nn.Module, got str"),
         ("model", "    return nn", "    return type('', (nn.Module,), {'__init__': print})() or (", "AttributeError"),
+        ("model", "    return nn", f"    return {DETACHED}(", "must return logits with a gradient"),
         ("data set", "    return", "    return RawImages([], [], [], [], class_names=())", "must be a NumPy array"),
         ("attack", "    return worst", "    return worst.double()", "got float64"),
         ("search space", "    return", "    return [1]", "Dimension objects, got int"),

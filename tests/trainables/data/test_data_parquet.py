@@ -194,11 +194,18 @@ def test_a_small_file_that_repeats_a_large_image_is_read_a_few_rows_at_a_time(
     assert read_images([file]).shape == (30, 1, 40, 50)
 
 
-@pytest.mark.parametrize("column", ["image", "label"])
-def test_two_columns_of_one_name_are_refused(tmp_path: Path, column: str) -> None:
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("image", "must have one column `image`, got 2"),
+        ("label", "must have one column `label`, got 2"),
+        ("img", "must have one of the columns `img` and `image`, got both"),
+    ],
+)
+def test_two_columns_of_images_or_labels_are_refused(tmp_path: Path, column: str, message: str) -> None:
     write_parquet(tmp_path, column="image")
     file = next(tmp_path.glob("train*.parquet"))
     table = pq.read_table(file)
-    pq.write_table(table.append_column(column, table[column]), file)
-    with pytest.raises(DataError, match=f"must have one column `{column}`, got 2"):
+    pq.write_table(table.append_column(column, table["image" if column == "img" else column]), file)
+    with pytest.raises(DataError, match=message):
         ParquetSet(tmp_path)(tmp_path)
