@@ -9,7 +9,7 @@ from helpers.studies.small_study import SmallStudy
 
 from analysis.data.results import read_results
 
-pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
+pytestmark = pytest.mark.chaos
 
 NAME = """a%20b lr%3D0.1 % ?#&+'"@é漢 ;{}"""
 OUT = "runs?v2 #1%20"
