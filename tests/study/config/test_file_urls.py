@@ -121,7 +121,7 @@ def test_a_path_typed_for_a_uri_is_refused_with_the_uri(tmp_path, monkeypatch):
 
 
 def test_an_unknown_home_is_part_of_a_name():
-    assert str(sqlite_path("sqlite:///~nobody-of-this-name/x.db")) == "~nobody-of-this-name/x.db"
+    assert str(sqlite_path("sqlite:///~no-user-of-this-name/x.db")) == "~no-user-of-this-name/x.db"
 
 
 @pytest.mark.parametrize("text", ["x #y", "#x", "&x", "@x", "*x", "%x", "`x", "a b", "'"])

@@ -1,4 +1,4 @@
-"""`launch --dry-run`: what cannot be trained is refused, and what diverges is said."""
+"""`launch --dry-run`: what cannot be trained is refused, and what diverges is reported."""
 
 from __future__ import annotations
 
