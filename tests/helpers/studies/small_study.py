@@ -76,12 +76,13 @@ class SmallStudy:
     def resume(self) -> subprocess.Popen[bytes]:
         return self.start("resume", str(self.dir))
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, *words: str, environment: Mapping[str, str] = {}) -> subprocess.Popen[bytes]:
         line = [sys.executable, "-m", "study", *words]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                line, cwd=self.folder, env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
+                line, cwd=self.folder, env=self._environment | environment, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command and wait for its end."""
