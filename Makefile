@@ -40,7 +40,7 @@ ui: $(STAMP) ## open MLflow's UI on the studies of this folder
 	@$(BIN)/robust-study ui
 
 chaos: $(STAMP) ## kill running studies, fill their disks, check that nothing is lost (an hour and a half)
-	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=2700
+	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=5400
 
 postgres: $(STAMP) ## test tracking and search on PostgreSQL (minutes; needs PostgreSQL)
 	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra postgres
