@@ -39,9 +39,13 @@ class StopSignals:
         self.listen()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, SystemExit) and error.code == signal.SIGTERM:
+            # a handler that Ray has while it starts
+            _print("stopped while Ray was starting\n")
+            raise SystemExit(128 + signal.SIGTERM) from None
 
     def listen(self) -> None:
         """Install the handlers, also over those of a library, and unblock the signals."""

@@ -13,6 +13,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import ray
 
 from study.config.loading import load_config, write_yaml
 from study.directory import lock
@@ -243,6 +244,18 @@ def test_the_second_signal_ends_the_process_and_handlers_can_be_installed_again(
     assert ended.returncode == 130
     assert ended.stdout == "asked\n"
     assert "stopped immediately" in ended.stderr
+
+
+def test_a_signal_while_ray_starts_gives_the_usual_exit_code(capfd):
+    class Address(str):
+        def __contains__(self, part):  # ray.init asks once it has its own handler
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("Ray has no handler that ends the process")
+
+    with pytest.raises(SystemExit) as ended, StopSignals():
+        ray.init(Address("127.0.0.1:1"))
+    assert ended.value.code == 143
+    assert "while Ray was starting" in capfd.readouterr().err
 
 
 def test_a_background_driver_has_the_original_command_line(monkeypatch):
