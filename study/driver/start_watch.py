@@ -37,9 +37,7 @@ class StartWatch:
             self._since = self._clock()
         elif not self._told and self._clock() - self._since >= START_SECONDS:
             self._told = True
-            self._print(
-                f"{starting} trials have been starting for {START_SECONDS:g} s and none is running: {self._causes}"
-            )
+            self._print(f"trials have been starting for {START_SECONDS:g} s and none is running: {self._causes}")
 
 
 def _cluster_causes(address: str) -> str:
