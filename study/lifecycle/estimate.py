@@ -89,7 +89,8 @@ def _trials_at_a_time(config: StudyConfig, nodes: Sequence[Node]) -> tuple[int, 
     fitting = slots(request, nodes)
     count = min(fitting, resources.max_concurrent or fitting, config.num_trials)
     able = sum(slots(request, [node]) > 0 for node in nodes)
-    placed = f"with {count} trials at a time on {able} of the cluster's {len(nodes)} nodes"
+    more = " or more" if resources.gpus == "auto" and "GPU" in request else ""
+    placed = f"with {count}{more} trials at a time on {able} of the cluster's {len(nodes)} nodes"
     return count, f"{placed}, if these are as fast as this machine"
 
 

@@ -119,7 +119,7 @@ def test_a_config_that_holds_a_cluster_back_is_told(trials, most, told):
         ({"cpus": 3}, 24, (24, "with 24 trials at a time on 2 of")),
         ({"max_concurrent": 2}, 24, (2, "with 2 trials at a time on 2 of")),
         ({"gpus": 1}, 200, (8, "with 8 trials at a time on 1 of")),
-        ({"gpus": "auto"}, 200, (8, "with 8 trials at a time on 1 of")),
+        ({"gpus": "auto"}, 200, (8, "with 8 or more trials at a time on 1 of")),
     ],
 )
 def test_an_estimate_counts_the_trials_that_the_cluster_runs_at_a_time(resources, trials, expected):
