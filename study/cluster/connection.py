@@ -20,6 +20,9 @@ from study.errors import UsageError
 CONNECT_SECONDS = 5.0
 """Until the head must accept a connection, and list a node whose processes run on this machine."""
 
+HEAD_SECONDS = 30.0
+"""Until a busy head must have listed its nodes."""
+
 TASK_SECONDS = 180.0
 """The first task on a node waits for a new worker process, which can take tens of seconds."""
 
@@ -95,7 +98,7 @@ def _require_node(address: str) -> None:
     end = time.monotonic() + CONNECT_SECONDS
     while True:
         nodes_here = services.find_node_ids()  # type: ignore[no-untyped-call] # Ray leaves it untyped
-        if nodes_here & {node.hex() for node in head.get_all_node_info(timeout=CONNECT_SECONDS)}:
+        if nodes_here & {node.hex() for node in head.get_all_node_info(timeout=HEAD_SECONDS)}:
             return
         if not nodes_here or time.monotonic() > end:
             break
