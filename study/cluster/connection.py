@@ -18,6 +18,11 @@ from study.config.values import AUTO
 from study.errors import UsageError
 
 CONNECT_SECONDS = 5.0
+"""Until the head must accept a connection, and list a node whose processes run on this machine."""
+
+HEAD_SECONDS = 30.0
+"""Until a busy head must have listed its nodes."""
+
 TASK_SECONDS = 180.0
 """The first task on a node waits for a new worker process, which can take tens of seconds."""
 
@@ -31,7 +36,8 @@ def connected(address: str, /, **options: Any) -> Iterator[None]:
         options: Of `ray.init`.
 
     Raises:
-        UsageError: No cluster answers there, or it runs another Python or Ray.
+        UsageError: No cluster answers there, it refuses this machine's token, this machine is none of its nodes, or it
+            runs another Python or Ray.
     """
     if address != AUTO:  # Ray itself would try for minutes
         host, _, port = address.rpartition(":")
@@ -43,18 +49,65 @@ def connected(address: str, /, **options: Any) -> Iterator[None]:
             ) from error
     quiet_ray()
     import ray
+    from ray.exceptions import RayError
 
     try:
+        _require_node(address)
         # Ray prints the address of the cluster, which belongs neither to the results nor to the notes
         with contextlib.redirect_stdout(io.StringIO()):
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"no Ray cluster can be used at {address}: {first}") from error
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        # that of other versions of Python or Ray names them on lines of their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"no Ray cluster can be used at {address}: {reason[:400]}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_node(address: str) -> None:
+    """Check at once what Ray itself would retry for a minute: the token, and that this machine is a node.
+
+    Raises:
+        UsageError: The head refuses the token, nothing of Ray's answers, or this machine is no node of the cluster.
+    """
+    try:
+        from ray._private import services
+        from ray._private.authentication import authentication_token_setup as tokens
+        from ray._raylet import GcsClient  # type: ignore[attr-defined] # Ray's stub leaves it out
+    except ImportError:  # another version of Ray, whose own error comes later
+        return
+    from ray.exceptions import AuthenticationError, RpcError
+
+    try:
+        if address == AUTO:
+            tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
+        head = GcsClient(address=services.canonicalize_bootstrap_address(address))
+    except AuthenticationError as error:
+        raise UsageError(
+            f"the Ray cluster at {address} refuses this machine, whose token is missing or not the cluster's: "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token"
+        ) from error
+    except RpcError as error:
+        raise UsageError(
+            f"what answers at {address} is no Ray head: give the port of `ray start --head --port` (6379 by default), "
+            "not that of its dashboard"
+        ) from error
+    end = time.monotonic() + CONNECT_SECONDS
+    while True:
+        nodes_here = services.find_node_ids()  # type: ignore[no-untyped-call] # Ray leaves it untyped
+        if nodes_here & {node.hex() for node in head.get_all_node_info(timeout=HEAD_SECONDS)}:
+            return
+        if not nodes_here or time.monotonic() > end:
+            break
+        time.sleep(0.5)  # its node may have started a moment ago
+    raise UsageError(
+        f"this machine is no node of the Ray cluster at {address}: first run "
+        f"`ray start --address={'HOST:PORT' if address == AUTO else address} --num-cpus=0` here, or submit the study "
+        "with `ray job submit` (docs/cluster.md)"
+    )
 
 
 def nodes() -> list[Node]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from study.cluster import findings, probes
+from study.cluster.connection import connected, on_nodes
 from study.cluster.findings import HERE, Finding
 from study.cluster.preflight import Start, findings_of, new_start
 from study.cluster.resources import Node, largest_bundle, slots
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import CONFIG_FILE, open_config
+
+CLOCK_READINGS = 3
+"""The first may wait for a worker process."""
 
 _DEFAULTS = {"name": "doctor", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
@@ -86,7 +90,6 @@ def _machine(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
 
 
 def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
-    from study.cluster.connection import connected, on_nodes
     from study.cluster.node_survey import ask, here, study_packages
 
     packages = study_packages(config)
@@ -102,13 +105,20 @@ def _cluster(config: StudyConfig, *, data: int | None) -> Iterator[Finding]:
             devices = gpus.get(node.id)
             devices = devices if isinstance(devices, list) else []
             yield from _node(config, node, nodes, answers.facts[node.id], local_facts, devices, data=data)
-            before = time.time()
-            node_time = on_nodes(probes.clock, [node])[node.id]
-            if isinstance(node_time, float):
-                yield findings.clock(node.name, before, node_time, time.time())
-            else:
-                yield findings.wrong("answers", node.name, f"stopped answering ({node_time}): check its raylet")
-        yield from _ports(nodes, on_nodes)
+            yield _clock(node)
+        yield from _ports(nodes)
+
+
+def _clock(node: Node) -> Finding:
+    """Compare a node's clock with this machine's, by the quickest of a few answers."""
+    readings = []
+    for _ in range(CLOCK_READINGS):
+        before = time.time()
+        node_time = on_nodes(probes.clock, [node])[node.id]
+        if not isinstance(node_time, float):
+            return findings.wrong("answers", node.name, f"stopped answering ({node_time}): check its raylet")
+        readings.append((before, node_time, time.time()))
+    return findings.clock(node.name, *min(readings, key=lambda reading: reading[2] - reading[0]))
 
 
 def _concurrent_trials(config: StudyConfig, node: Node, nodes: Sequence[Node]) -> int:
@@ -136,7 +146,7 @@ def _node(
     yield findings.shared_memory(node.name, facts, store=store, data=data)
 
 
-def _ports(nodes: list[Node], on_nodes: Callable[..., dict[str, Any]]) -> Iterator[Finding]:
+def _ports(nodes: list[Node]) -> Iterator[Finding]:
     """Try to connect from every node to the object stores of the others, and from this machine to the raylets."""
     hosts = {node.id: node.name.split(":")[0] for node in nodes}
 

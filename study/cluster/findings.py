@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,21 @@ MIN_MEMORY_PER_SLOT = 1e9
 """Bytes; torch and Ray alone take 0.5 GB of a worker."""
 
 _SHM_ROOM = 1.1
+
+_BUCKET_REMEDY = "check the bucket's name, and the credentials in the environment or role of the machine's processes"
+_OTHER_REMEDY = "check the folder on that machine, and that its node answers (ray status)"
+_PERMISSION_REMEDY = "give its user permission to write there"
+_ROOM_REMEDY = "free some space there"
+_WRITE_REMEDIES = {
+    errno.ENOENT: "mount the folder there at this path, as on the other machines, or set storage.checkpoints to "
+    "s3://BUCKET/PREFIX",
+    errno.EACCES: _PERMISSION_REMEDY,
+    errno.EPERM: _PERMISSION_REMEDY,
+    errno.EROFS: "mount it writable there",
+    errno.ENOSPC: _ROOM_REMEDY,
+    errno.EDQUOT: _ROOM_REMEDY,
+}
+"""By error number, what to do where a machine cannot write to a folder."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +150,7 @@ def shared_memory(node: str, facts: Mapping[str, Any], /, *, store: float, data:
 
 
 def clock(node: str, before: float, node_time: float, after: float, /) -> Finding:
-    """Compare a node's clock with two readings of this machine's.
+    """Compare a node's clock with two readings of this machine's; the time that the answer took is no difference.
 
     Args:
         node: Its name.
@@ -147,10 +163,28 @@ def clock(node: str, before: float, node_time: float, after: float, /) -> Findin
     if skew > MAX_SKEW_SECONDS:
         direction = "behind" if early > 0 else "ahead of"
         return wrong("clock", node, f"{skew:.1f} s {direction} this machine's: turn on NTP (chrony) on both")
-    return fine("clock", node, f"within {skew + after - before:.2f} s of this machine's")
+    return fine("clock", node, f"within {skew:.2f} s of this machine's, after a round trip of {after - before:.2f} s")
 
 
-def storage(node: str, location: str, /, *, write_error: str | None, missing: list[str]) -> Finding:
+def driver_port(node: str, problem: str | None, /) -> Finding:
+    """Check that a node can fetch an object from the driver: trials wait without an error where it cannot.
+
+    Args:
+        node: Its name.
+        problem: Why it could not; None if it could.
+    """
+    if problem is None:
+        return fine("ports", node, "fetches an object from the driver")
+    return wrong(
+        "ports",
+        node,
+        f"cannot fetch an object from the driver ({problem}): open this machine's worker ports (10002 to 19999, or "
+        "those of its ray start --min-worker-port --max-worker-port) and its object manager's to the nodes, or run the "
+        "study on the head (ray job submit)",
+    )
+
+
+def storage(node: str, location: str, /, *, write_error: Exception | None, missing: list[str]) -> Finding:
     """Check that a node can write to the checkpoints' location and sees the files of the other machines.
 
     Args:
@@ -160,12 +194,11 @@ def storage(node: str, location: str, /, *, write_error: str | None, missing: li
         missing: Names of the machines whose files it does not see.
     """
     if write_error is not None:
-        remedy = (
-            "check the bucket's name, and the credentials in the environment or role of the machine's processes"
-            if "://" in location
-            else "give its user permission to write there"
-        )
-        return wrong("storage", node, f"cannot write to {location} ({write_error}): {remedy}")
+        cause = getattr(write_error, "cause", write_error)  # Ray wraps what a node's function raises
+        number = getattr(cause, "errno", None) or 0
+        reason = getattr(cause, "strerror", None) or (str(write_error).strip() or type(cause).__name__).splitlines()[-1]
+        remedy = _BUCKET_REMEDY if "://" in location else _WRITE_REMEDIES.get(number, _OTHER_REMEDY)
+        return wrong("storage", node, f"cannot write to {location} ({reason}): {remedy}")
     if missing:
         return wrong(
             "storage",

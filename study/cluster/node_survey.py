@@ -1,10 +1,11 @@
-"""Whether a cluster's nodes can run a study's code: missing code is shipped, differing versions are reported."""
+"""Whether a cluster's nodes can run a study: missing code is shipped, differing versions are reported."""
 
 from __future__ import annotations
 
 import importlib.util
 import site
 import sysconfig
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from study.cluster import probes
 from study.cluster.connection import by_value, connected, nodes, on_nodes
+from study.cluster.findings import Finding, driver_port
 from study.cluster.resources import Node
 from study.config.schema import StudyConfig
 from study.config.trust import own_code
@@ -20,6 +22,11 @@ from study.errors import UsageError, short
 OUR_PACKAGES = ("analysis", "search_spaces", "study", "trainables")
 LIBRARIES = ("ray", "torch", "numpy")
 """Libraries that a trial's numbers and its worker depend on, beside Python."""
+
+OBJECT_BYTES = 200_000
+"""Above 100 kB an object stays with its owner; a smaller one is a part of the message that names it."""
+
+FETCH_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,24 @@ def ask(packages: tuple[str, ...], /) -> Survey:
     answers = on_nodes(probes.facts, live, arguments=lambda node: arguments)
     silent = {key: short(answer) for key, answer in answers.items() if isinstance(answer, Exception)}
     return Survey(tuple(live), {key: answer for key, answer in answers.items() if key not in silent}, silent)
+
+
+def reaching_driver(nodes: Sequence[Node], /) -> Iterator[Finding]:
+    """Have every node of the connected cluster fetch an object from this process; yield a finding for each."""
+    if not nodes:
+        return
+    import ray
+
+    by_value(probes)
+    reference = ray.put(bytes(OBJECT_BYTES))
+    arguments = {"references": [reference], "seconds": FETCH_SECONDS}
+    answers = on_nodes(probes.fetch, nodes, arguments=lambda node: arguments)
+    for node in nodes:
+        error = answers[node.id]
+        if isinstance(error, TimeoutError):
+            yield driver_port(node.name, f"it did not arrive in {FETCH_SECONDS:g} s")
+        else:
+            yield driver_port(node.name, None if error is None else short(error))
 
 
 def here(packages: tuple[str, ...], /) -> dict[str, Any]:

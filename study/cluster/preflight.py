@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from study.cluster.connection import connected
 from study.cluster.cpu_time import without_gpu
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
-from study.cluster.node_survey import study_packages, survey
+from study.cluster.node_survey import reaching_driver, study_packages, survey
 from study.cluster.ray_settings import temporary_folder
 from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
@@ -206,12 +206,14 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
     """Check that the machines can run a trial, share the checkpoints' location and have the unlabelled images."""
     config, nodes = start.config, start.nodes()
     if nodes:
-        yield trials_at_once(config, nodes)
+        yield from trials_at_once(config, nodes)
     else:
         _check_machine(config, start.data)
         yield fine("resources", HERE, "a trial fits this machine")
     with connected(str(config.cluster.address)) if nodes else nullcontext():
         key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
+        for finding in reaching_driver(nodes):
+            yield finding if finding.ok else replace(finding, text=f"node {finding.node} {finding.text}")
         for finding in storage_findings(nodes, checkpoint_location(config, start.study_dir)):
             who = "this machine" if finding.node == HERE else f"node {finding.node}"
             yield finding if finding.ok else replace(finding, text=f"{key}: {who} {finding.text}")
@@ -300,16 +302,23 @@ def require(start: Start, /, checks: Iterable[Check] = CHECKS.values()) -> Start
     return start
 
 
-def trials_at_once(config: StudyConfig, nodes: Sequence[Node], /) -> Finding:
-    """Return how many trials fit on the nodes of a cluster at once.
+def trials_at_once(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Finding]:
+    """Yield how many trials fit on the nodes of a cluster at once, and whether the config allows fewer.
 
     Raises:
         UsageError: No node can run a trial.
     """
     request = largest_bundle(config.resources, nodes)
     check_satisfiable(request, nodes)
+    fitting, most = slots(request, nodes), config.resources.max_concurrent
     more = ", or more: `auto` is measured at launch" if config.resources.gpus == "auto" and "GPU" in request else ""
-    return fine("resources", "cluster", f"{slots(request, nodes)} trials fit at once{more}")
+    yield fine("resources", "cluster", f"{fitting} trials fit at once{more}")
+    if most is not None and most < min(fitting, config.num_trials):
+        text = (
+            f"`resources.max_concurrent` is {most}, though {fitting} trials fit on the cluster at once: "
+            "--set resources.max_concurrent=null lets all run"
+        )
+        yield warning("resources", "cluster", text, ok=True)
 
 
 def _check_machine(config: StudyConfig, data: ImageData | None) -> None:

@@ -5,6 +5,7 @@ They are sent to nodes as code (`connection.by_value`), so they import what they
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -128,7 +129,7 @@ def write(*, location: str, name: str, text: str) -> None:
             stream.write(text.encode())
         return
     if not os.path.isdir(location):
-        raise FileNotFoundError("there is no such folder")
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder")
     temporary = os.path.join(location, f".{name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
@@ -173,6 +174,21 @@ def connection_errors(*, targets: Sequence[tuple[str, int]]) -> list[str | None]
         except OSError as error:
             problems.append(str(error))
     return problems
+
+
+def fetch(*, references: Sequence[Any], seconds: float) -> None:
+    """Fetch objects of another machine's process through Ray.
+
+    Args:
+        references: Of the objects, in a sequence since Ray itself fetches a plain argument, without a time limit.
+        seconds: Time limit.
+
+    Raises:
+        ray.exceptions.GetTimeoutError: They did not arrive in time.
+    """
+    import ray
+
+    ray.get(list(references), timeout=seconds)
 
 
 def gpus() -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def exchange(
             for other, name in files.items()
             if not isinstance(written[other], Exception) and contents.get(name) != token
         ]
-        error = str(written[key]).strip().splitlines()[-1] if isinstance(written[key], Exception) else None
+        error = written[key] if isinstance(written[key], Exception) else None
         node = HERE if key == HERE else names[key]
         reported.append(findings.storage(node, location, write_error=error, missing=missing))
     # each machine removes its own file: if the location is not shared, no other machine can

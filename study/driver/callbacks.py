@@ -25,6 +25,7 @@ from study.driver.checkpoint_retention import CheckpointRetention
 from study.driver.final_saves import FinalSaves
 from study.driver.result_writer import ResultWriter
 from study.driver.retries import MAX_FAILURES, RetryCounter, is_node_loss, lost_nodes
+from study.driver.start_watch import StartWatch
 from study.search.searcher import StillOpenError
 from study.tracking.row_mapping import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
@@ -46,6 +47,7 @@ class TrialCallback(tune.Callback):
         tracker: Passes runs and metrics to MLflow.
         progress: The progress line.
         final_saves: Decides when a run that is asked to stop can end.
+        start_watch: Told how many trials run and start; nothing is when None.
         retention: Deletes checkpoints that are not to be kept; every checkpoint is kept when None.
         stop_reason: Returns why the scheduler stopped a trial, by Tune's id of it; None where it did not.
     """
@@ -57,6 +59,7 @@ class TrialCallback(tune.Callback):
         tracker: Tracker,
         progress: StudyProgress,
         final_saves: FinalSaves,
+        start_watch: StartWatch | None = None,
         retention: CheckpointRetention | None = None,
         stop_reason: Callable[[str], str | None] = lambda tune_id: None,
     ) -> None:
@@ -64,6 +67,7 @@ class TrialCallback(tune.Callback):
         self._tracker = tracker
         self._progress = progress
         self._final_saves = final_saves
+        self._start_watch = start_watch
         self._retention = retention
         self._stop_reason = stop_reason
         self._open: dict[str, Any] = {}
@@ -176,6 +180,8 @@ class TrialCallback(tune.Callback):
             (trial.trial_id, trial.config["trial_id"]) for trial in self._open.values() if trial.status == "RUNNING"
         ]
         self._progress.tick(running=len(running))
+        if self._start_watch is not None:
+            self._start_watch.observe(running=len(running), starting=len(self._open) - len(running))
         if self._final_saves.are_done(running):
             # Tune's own way to end a run: it leaves the running trials as they are
             signal.raise_signal(signal.SIGUSR1)

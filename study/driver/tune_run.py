@@ -34,6 +34,7 @@ from study.driver.result_writer import ResultWriter  # noqa: E402
 from study.driver.retries import MAX_FAILURES  # noqa: E402
 from study.driver.schedulers import StudyScheduler, resumed_scheduler  # noqa: E402
 from study.driver.signals import StopSignals  # noqa: E402
+from study.driver.start_watch import StartWatch  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.search.optuna_study import (  # noqa: E402
     CONFIG_ATTRIBUTE,
@@ -222,6 +223,7 @@ class _Run:
             progress=progress,
             stop_reason=scheduler.reason,
             final_saves=final_saves,
+            start_watch=StartWatch(config.cluster.address, print_line=progress.print),
             retention=retention,
         )
         searcher = self._searcher(trial_callback)

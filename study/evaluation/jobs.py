@@ -206,11 +206,15 @@ def _one_by_one(jobs: Sequence[MeasurementJob], data: ImageData, progress: Evalu
 
 
 def _on_cluster(jobs: Sequence[MeasurementJob], data: ImageData, *, config: StudyConfig, address: str) -> _Measured:
+    from study.cluster.connection import nodes
+    from study.cluster.node_survey import reaching_driver
     from study.cluster.session import ray_session, reserved, sum_of
 
     with ray_session(config.model_copy(update={"cluster": config.cluster.model_copy(update={"address": address})})):
         import ray
 
+        if apart := [f"node {finding.node} {finding.text}" for finding in reaching_driver(nodes()) if not finding.ok]:
+            raise UsageError(*apart)
         gpus = config.resources.gpus
         needed = min(1.0, sum_of("GPU")) if gpus == "auto" else float(gpus)
         reservation, slots = reserved(config, gpus=needed)

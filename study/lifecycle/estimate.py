@@ -1,10 +1,11 @@
-"""Estimates a study's time and disk space from a short measurement on this machine."""
+"""Estimates a study's time and disk space from a short measurement on this machine, and the cluster's size."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from study.cluster.gpu_memory import first_images
+from study.cluster.resources import Node, largest_bundle, slots
 from study.config.schema import StudyConfig
 from study.console import duration, notes, results
 from study.directory.checkpoint_folder import checkpoint_root
@@ -30,10 +32,16 @@ PROBE_EXAMPLES = 32
 PROBE_EPOCHS = 3
 
 
-def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> None:
+def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData, nodes: Sequence[Node] = ()) -> None:
     """Print what `launch` would do, and the time and disk space needed.
 
     A few batches of each method are timed on this machine and scaled up to the study.
+
+    Args:
+        config: The study's config.
+        folder: The folder it would have.
+        data: Its data set.
+        nodes: The cluster's nodes; none for a study on this machine.
 
     Raises:
         UsageError: An unlabelled pool cannot be used.
@@ -44,15 +52,13 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
         notes().print(f"measuring {method} ...")
         seconds_per_trial[method], strong, size = _probe(config, method, data=data)
         slowest = max(slowest, strong)
-    concurrent = config.resources.max_concurrent or max(1, int((os.cpu_count() or 1) / config.resources.cpus))
-    concurrent = min(concurrent, config.num_trials)
+    concurrent, where = _trials_at_a_time(config, nodes)
     mean = sum(seconds_per_trial.values()) / len(seconds_per_trial)
     console = results()
     console.print(f"study {config.name} would run {config.num_trials} trials in {folder}")
     for method, seconds in seconds_per_trial.items():
         console.print(f"  {method}: about {duration(seconds)} per trial")
-    total = duration(mean * config.num_trials / concurrent)
-    console.print(f"time: about {total} on this machine, {concurrent} trials at a time")
+    console.print(f"time: about {duration(mean * config.num_trials / concurrent)} {where}")
     if config.scheduler.name != "none":
         console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
         console.print("  the time above does not include its savings")
@@ -70,6 +76,22 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData) -> 
         f"kept, {size_text(disk.checkpoint)} per trial"
     )
     console.print("nothing was started")
+
+
+def _trials_at_a_time(config: StudyConfig, nodes: Sequence[Node]) -> tuple[int, str]:
+    """Return how many trials run at a time, and where they do, in words."""
+    resources = config.resources
+    if not nodes:
+        fitting = max(1, int((os.cpu_count() or 1) / resources.cpus))
+        count = min(resources.max_concurrent or fitting, config.num_trials)
+        return count, f"on this machine, {count} trials at a time"
+    request = largest_bundle(resources, nodes)
+    fitting = slots(request, nodes)
+    count = min(fitting, resources.max_concurrent or fitting, config.num_trials)
+    able = sum(slots(request, [node]) > 0 for node in nodes)
+    more = " or more" if resources.gpus == "auto" and "GPU" in request else ""
+    placed = f"with {count}{more} trials at a time on {able} of the cluster's {len(nodes)} nodes"
+    return count, f"{placed}, if these are as fast as this machine"
 
 
 def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float, float, int]:

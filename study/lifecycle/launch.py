@@ -60,7 +60,7 @@ def launch(
         from study.lifecycle.estimate import print_estimate
 
         if start.data is not None:
-            print_estimate(start.config, start.study_dir, data=start.data)
+            print_estimate(start.config, start.study_dir, data=start.data, nodes=start.nodes())
         return
     folder = create(start.config, out)
     remember(folder, own_code(start.config.to_dict()))

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,24 @@ class SmallStudy:
         folder: The working folder, also of MLflow's store.
         changes: Changes to `CONFIG`, nested in the same way.
         environment: Added to the environment of its driver.
+        prefix: Words before its commands, which run them on another machine.
     """
 
-    def __init__(self, folder: Path, changes: Mapping[str, Any] = {}, *, environment: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        changes: Mapping[str, Any] = {},
+        *,
+        environment: Mapping[str, str] = {},
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.config = merged(CONFIG, changes)
         self.dir = folder / "studies" / self.config["name"]
         self.log = folder / "driver.log"
         # Ray runs workers at nearly the lowest priority, at which they hardly run on a busy machine
         self._environment = os.environ | {"RAY_worker_niceness": "0"} | environment
+        self._command = [*prefix, sys.executable, "-m", "study"]
         folder.mkdir(parents=True, exist_ok=True)
         write_yaml(folder / "study.yaml", self.config)
 
@@ -77,7 +86,7 @@ class SmallStudy:
         return self.start("resume", str(self.dir))
 
     def start(self, *words: str, environment: Mapping[str, str] = {}) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-m", "study", *words]
+        line = [*self._command, *words]
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 line, cwd=self.folder, env=self._environment | environment, stdout=log, stderr=log,
@@ -86,7 +95,7 @@ class SmallStudy:
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command and wait for its end."""
-        line = [sys.executable, "-m", "study", *words]
+        line = [*self._command, *words]
         return subprocess.run(
             line, cwd=self.folder, env=self._environment, capture_output=True, text=True,
             timeout=PATIENCE_SECONDS, check=False,

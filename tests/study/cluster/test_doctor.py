@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from helpers.services.stub_server import stub_server
+from ray.exceptions import GetTimeoutError
 from typer.testing import CliRunner
 
 from study.cli import app
 from study.cluster import findings, probes
+from study.cluster.doctor import _clock
 from study.cluster.node_survey import Survey, study_packages
 from study.cluster.preflight import Start, check_machines, require
 from study.cluster.resources import Node
@@ -41,6 +44,7 @@ def test_a_healthy_node_is_fine_in_every_check():
         findings.gpus("n", [GPU], declared=1, needed=True),
         findings.shared_memory("n", facts(), store=7e9, data=150_000_000),
         findings.clock("n", 100.0, 100.1, 100.2),
+        findings.driver_port("n", None),
         findings.storage("n", "/shared", write_error=None, missing=[]),
     ]
     assert [finding.ok for finding in checked] == [True] * len(checked)
@@ -69,11 +73,27 @@ def test_a_healthy_node_is_fine_in_every_check():
         (findings.clock("n", 100.0, 90.0, 100.2), ["10.0 s behind", "NTP"]),
         (findings.clock("n", 100.0, 110.0, 100.2), ["9.8 s ahead", "NTP"]),
         (
-            findings.storage("n", "/x", write_error="Permission denied", missing=[]),
-            ["cannot write to /x (Permission denied)"],
+            findings.storage("n", "/x", write_error=PermissionError(13, "Permission denied"), missing=[]),
+            ["cannot write to /x (Permission denied): give its user permission"],
         ),
         (
-            findings.storage("n", "s3://bukcet/x", write_error="bucket 'bukcet' does not exist", missing=[]),
+            findings.storage("n", "/x", write_error=OSError(30, "Read-only file system"), missing=[]),
+            ["cannot write to /x (Read-only file system): mount it writable"],
+        ),
+        (
+            findings.storage("n", "/x", write_error=OSError(28, "No space left on device"), missing=[]),
+            ["cannot write to /x (No space left on device): free some space"],
+        ),
+        (
+            findings.storage("n", "/x", write_error=TimeoutError("no answer"), missing=[]),
+            ["cannot write to /x (no answer): check the folder on that machine, and that its node answers"],
+        ),
+        (
+            findings.driver_port("n", "it did not arrive in 20 s"),
+            ["cannot fetch an object from the driver (it did not arrive in 20 s): open this machine's worker ports"],
+        ),
+        (
+            findings.storage("n", "s3://bukcet/x", write_error=OSError("bucket 'bukcet' does not exist"), missing=[]),
             ["cannot write to s3://bukcet/x", "check the bucket's name, and the credentials"],
         ),
         (
@@ -86,6 +106,27 @@ def test_each_fault_is_reported_with_its_remedy(finding, words):
     assert not finding.ok
     for word in words:
         assert word in finding.text
+
+
+def test_a_slow_answer_is_not_a_wrong_clock():
+    finding = findings.clock("n", 100.0, 104.5, 105.0)
+    assert finding.ok
+    assert finding.text == "within 0.00 s of this machine's, after a round trip of 5.00 s"
+
+
+def test_the_quickest_answer_tells_a_nodes_clock(monkeypatch):
+    late, now = iter([3.0, 0.1, 0.2]), 1000.0
+
+    def on_nodes(function, nodes):
+        nonlocal now
+        now += next(late)
+        return {"a": now - 2.4}
+
+    monkeypatch.setattr("study.cluster.doctor.on_nodes", on_nodes)
+    monkeypatch.setattr("study.cluster.doctor.time", SimpleNamespace(time=lambda: now))
+    finding = _clock(Node("a", "A", {}))
+    assert not finding.ok  # by the slow answer alone, the clock could be right
+    assert finding.text.startswith("2.3 s behind")
 
 
 def test_missing_code_is_no_fault_because_a_study_ships_it():
@@ -139,15 +180,31 @@ def test_a_study_whose_nodes_share_no_folder_is_refused_before_it_starts(tmp_pat
     config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
     monkeypatch.setattr(Start, "nodes", lambda self: (Node("a", "A", {"CPU": 1}),))
     monkeypatch.setattr("study.cluster.preflight.connected", lambda address: nullcontext())
+    monkeypatch.setattr("study.cluster.preflight.reaching_driver", lambda nodes: ())
     start = Start(config, tmp_path / "studies" / "s", is_new=True)
     with pytest.raises(UsageError, match=r"^`storage.checkpoints`: this machine does not see the files of A in "):
         require(start, [check_machines])
 
 
+def test_a_study_whose_driver_a_node_cannot_reach_is_refused_before_it_starts(tmp_path, monkeypatch):
+    def on_nodes(function, nodes, *, arguments):
+        assert arguments(nodes[0]) == {"references": ["reference"], "seconds": 20}
+        return {"a": None, "b": GetTimeoutError("Get timed out: some object(s) not ready.")}
+
+    nodes = (Node("a", "A", {"CPU": 1}), Node("b", "B", {"CPU": 1}))
+    monkeypatch.setattr("ray.put", lambda content: "reference" if len(content) > 100_000 else pytest.fail("inlined"))
+    monkeypatch.setattr("study.cluster.node_survey.on_nodes", on_nodes)
+    monkeypatch.setattr(Start, "nodes", lambda self: nodes)
+    monkeypatch.setattr("study.cluster.preflight.connected", lambda address: nullcontext())
+    config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
+    with pytest.raises(UsageError, match=r"^node B cannot fetch an object .* \(it did not arrive in 20 s\)"):
+        require(Start(config, tmp_path, is_new=True), [check_machines])
+
+
 def test_a_node_without_the_folder_cannot_write(tmp_path):
     reported = exchange({"a": "A"}, str(tmp_path), ask=machines({"a": str(tmp_path / "none")}))
     assert [finding.ok for finding in reported] == [True, False]
-    assert "there is no such folder" in reported[1].text
+    assert "(there is no such folder): mount the folder there at this path" in reported[1].text
 
 
 INVALID_HOST = b"Invalid Host header - possible DNS rebinding attack detected"

@@ -11,7 +11,9 @@ from study.cluster.doctor import _concurrent_trials
 from study.cluster.preflight import trials_at_once
 from study.cluster.resources import Node
 from study.cluster.shared_files import pool_findings
+from study.config.loading import load_config
 from study.config.schema import parse_config
+from study.lifecycle.estimate import _trials_at_a_time
 
 
 def study(**sections):
@@ -83,13 +85,48 @@ NODES = [
 def test_memory_is_compared_with_the_trials_that_a_node_really_runs(resources, expected):
     config = study(resources=resources)
     assert [_concurrent_trials(config, node, NODES) for node in NODES] == expected
-    assert trials_at_once(config, NODES).ok
+    assert all(finding.ok for finding in trials_at_once(config, NODES))
 
 
 def test_gpus_auto_reserves_none_if_no_node_has_any():
     config = study(resources={"gpus": "auto"})
-    assert trials_at_once(config, NODES[2:]).text == "4 trials fit at once"
-    assert "`auto` is measured at launch" in trials_at_once(config, NODES).text
+    (finding,) = trials_at_once(config, NODES[2:])
+    assert finding.text == "4 trials fit at once"
+    (finding,) = trials_at_once(config, NODES)
+    assert "`auto` is measured at launch" in finding.text
+
+
+@pytest.mark.parametrize(("trials", "most", "told"), [(24, 2, True), (24, 24, False), (2, 2, False), (24, None, False)])
+def test_a_config_that_holds_a_cluster_back_is_told(trials, most, told):
+    search = {"space": "core", "num_trials": trials}
+    config = study(search=search, resources={"max_concurrent": most})
+    warnings = [finding for finding in trials_at_once(config, NODES) if finding.is_warning]
+    assert [finding.text for finding in warnings] == told * [
+        f"`resources.max_concurrent` is {most}, though 100 trials fit on the cluster at once: "
+        "--set resources.max_concurrent=null lets all run"
+    ]
+    assert load_config(config.to_dict(), assignments=["resources.max_concurrent=null"]).resources.max_concurrent is None
+
+
+@pytest.mark.parametrize(
+    ("resources", "trials", "expected"),
+    [
+        (
+            {},
+            200,
+            (100, "with 100 trials at a time on 2 of the cluster's 3 nodes, if these are as fast as this machine"),
+        ),
+        ({"cpus": 3}, 24, (24, "with 24 trials at a time on 2 of")),
+        ({"max_concurrent": 2}, 24, (2, "with 2 trials at a time on 2 of")),
+        ({"gpus": 1}, 200, (8, "with 8 trials at a time on 1 of")),
+        ({"gpus": "auto"}, 200, (8, "with 8 or more trials at a time on 1 of")),
+    ],
+)
+def test_an_estimate_counts_the_trials_that_the_cluster_runs_at_a_time(resources, trials, expected):
+    config = study(search={"space": "core", "num_trials": trials}, resources=resources)
+    count, where = _trials_at_a_time(config, NODES)
+    assert count == expected[0]
+    assert where.startswith(expected[1])
 
 
 def pooled(pool):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from helpers.services.ray_cluster import Node, cluster
 from helpers.studies.small_study import SmallStudy
@@ -74,6 +77,43 @@ def test_mlflow_has_one_finished_run_for_each_trial(survived):
     runs = study.runs()
     assert set(runs) == {"study", *(row["trial_id"] for row in study.rows())}
     assert {tuple(states) for states in runs.values()} == {("FINISHED",)}
+
+
+CONNECT = """
+import os
+import sys
+from ray._private import services
+from ray._raylet import AuthenticationTokenLoader
+from study.cluster.connection import connected
+from study.errors import UsageError
+
+services.find_node_ids = lambda: set()
+for token in (os.environ["RAY_AUTH_TOKEN"], "other", ""):
+    os.environ["RAY_AUTH_TOKEN"] = token
+    AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        with connected(sys.argv[1]):
+            print("connected")
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_a_machine_that_cannot_take_part_is_told_why_at_once(survived):
+    _, remaining, _ = survived
+    address = remaining.line[remaining.line.index("--address") + 1]
+    environment = remaining.environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "HOME": "/nowhere"}
+    # Ray itself would take a minute and more for the first two, and end with a traceback for the third
+    line = [sys.executable, "-c", CONNECT, address]
+    answer = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    no_node, *refused = answer.stdout.splitlines()
+    assert no_node.startswith(
+        f"this machine is no node of the Ray cluster at {address}: first run `ray start --address="
+    )
+    assert len(refused) == 2
+    for message in refused:
+        assert message.startswith(f"the Ray cluster at {address} refuses this machine")
+        assert "RAY_AUTH_TOKEN to the cluster's token" in message
 
 
 def has_own_name(node: Node) -> bool:

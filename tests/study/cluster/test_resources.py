@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from study.cluster.resources import Node, bundle, check_satisfiable, slots
@@ -97,6 +99,7 @@ def test_a_missing_cluster_is_reported_in_one_line(monkeypatch):
     def init(**options):
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to.")
 
+    monkeypatch.setattr("study.cluster.connection._require_node", lambda address: None)
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(
         UsageError, match="no Ray cluster can be used at auto: Could not find any running Ray instance"
@@ -104,3 +107,27 @@ def test_a_missing_cluster_is_reported_in_one_line(monkeypatch):
         with connected("auto"):
             pass
     assert "\n" not in str(caught.value)
+
+
+def test_a_port_that_is_not_rays_is_told(monkeypatch):
+    from ray.exceptions import RpcError
+
+    from study.cluster.connection import connected
+
+    def client(**options):
+        raise RpcError("Timed out while waiting for GCS to become available.")
+
+    monkeypatch.setattr("ray._raylet.GcsClient", client)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"what answers at {address} is no Ray head.*6379 by default"):
+            with connected(address):
+                pass
+
+
+def test_an_address_where_nothing_listens_ends_a_dry_run_with_one_line(command, tmp_path):
+    code, out, err = command("launch", "quickstart", "--dry-run", "--address", "127.0.0.1:1")
+    assert (code, out) == (2, "")
+    assert err.startswith("robust-study: no Ray head answers at 127.0.0.1:1 (")
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
+from study.cluster.findings import driver_port
+from study.cluster.resources import Node
 from study.config.loading import load_config
+from study.errors import UsageError
 from study.evaluation import jobs
 from study.evaluation.jobs import MeasurementJob, run_jobs
 from trainables.evaluation.checkpoint import MeasurementSpec
@@ -61,3 +64,12 @@ def test_the_session_on_a_cluster_ends_when_a_row_cannot_be_written(two, monkeyp
     assert events == ["closed"]
     # the error's frames still hold the generator, so it was not closed by being collected
     assert "measured" in caught.traceback[1].frame.f_locals
+
+
+def test_a_node_that_cannot_fetch_the_images_ends_the_command(two, monkeypatch):
+    node = Node("a", "A", {"CPU": 1})
+    monkeypatch.setattr("study.cluster.session.ray_session", lambda config: nullcontext())
+    monkeypatch.setattr("study.cluster.connection.nodes", lambda: [node])
+    monkeypatch.setattr("study.cluster.node_survey.reaching_driver", lambda nodes: [driver_port("A", "it hangs")])
+    with pytest.raises(UsageError, match=r"^node A cannot fetch an object from the driver \(it hangs\)"):
+        run_jobs(two, config=CONFIG, data=None, address="10.0.0.1:6379")
