@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from study.errors import short
 from study.tracking.artifacts import expected_artifacts
 from study.tracking.client import STATUS, runs_of, stored_row
 from study.tracking.row_mapping import (
-    ON_FRONT,
     OUTCOME_TAGS,
     PARENT_TAG,
     STUDY,
@@ -22,6 +21,7 @@ from study.tracking.row_mapping import (
     TRIAL_TAG,
     differing_metrics,
     differing_params,
+    front_tags,
     tags,
 )
 
@@ -39,7 +39,7 @@ READERS = 8
 Row = Mapping[str, Any]
 
 
-def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collection[str] | None = None) -> dict[str, str]:
+def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Sequence[str] | None = None) -> dict[str, str]:
     """Return what MLflow is missing of a study's rows on disk, by trial id; empty if nothing.
 
     Compared for every trial: one run, nested under the parent's, with the status of the row; every column of the row;
@@ -49,7 +49,7 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collectio
         store: The study's runs.
         study_dir: The study's folder.
         study_id: Identifies the study.
-        front: Ids of the trials that must have the front's tag; None skips this tag.
+        front: Ids of the trials that must have the front's tags, along the front; None skips these tags.
     """
     all_runs = list(runs_of(store.client, store.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"))
     counts = Counter(run.data.tags.get(TRIAL_TAG) for run in all_runs)
@@ -85,7 +85,7 @@ def rows_on_disk(study_dir: Path, /) -> list[dict[str, Any]]:
     return rows
 
 
-def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Collection[str] | None) -> str | None:
+def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Sequence[str] | None) -> str | None:
     data, stored = run.data, stored_row(run)
     if stored is None:
         return "its run has no complete result row"
@@ -98,7 +98,7 @@ def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Co
         return f"the parameter {names[0]} is {data.params.get(names[0], 'missing')}, not {row[names[0]]}"
     expected: dict[str, str | None] = {**dict.fromkeys(OUTCOME_TAGS), **tags(row), PARENT_TAG: parent}
     if front is not None:
-        expected[ON_FRONT] = "true" if row["trial_id"] in front else None
+        expected |= front_tags(row["trial_id"], front)
     for name, text in expected.items():
         if data.tags.get(name) != text:
             return f"the tag {name} is {data.tags.get(name, 'missing')}, not {text or 'absent'}"
