@@ -83,8 +83,8 @@ class ResultWriter:
 
     @property
     def front(self) -> list[str]:
-        """Return the ids of the trials on the front so far, the best on clean images first."""
-        return [trial_id for trial_id, point in sorted(self._front, key=lambda member: -member[1][0])]
+        """Return the ids of the trials on the front so far."""
+        return [trial_id for trial_id, _ in self._front]
 
     def has(self, trial_id: str) -> bool:
         """Return whether the trial's row is on disk."""

@@ -230,6 +230,11 @@ FRONT_PLACE = "front_place"
 """Tag by which MLflow's table is ordered: a member's place along the front, from the most accurate on clean images."""
 
 
+def along_front(members: Iterable[str], clean: Mapping[str, float], /) -> list[str]:
+    """Return the ids of a front's members along it, given their clean accuracies: the best on clean images first."""
+    return sorted(sorted(members), key=lambda trial_id: -clean.get(trial_id, 0.0))
+
+
 def front_tags(trial_id: str, front: Sequence[str], /) -> dict[str, str | None]:
     """Return the tags of a trial's run, or of the parent run, that depend on the front; None for one it must not have.
 

@@ -37,19 +37,19 @@ CLEAN, ROBUST, LIPSCHITZ = "val_clean_accuracy", "val_robust_accuracy", "val_lip
 
 COLUMNS = {
     ("tags", FRONT_PLACE): 90,
-    ("tags", "method"): 130,
-    ("params", "param.dropout"): 110,
-    ("tags", "strength"): 100,
-    ("params", "train_epsilon"): 105,
-    ("metrics", CLEAN): 145,
-    ("metrics", ROBUST): 150,
-    ("metrics", LIPSCHITZ): 145,
+    ("tags", "method"): 115,
+    ("params", "param.dropout"): 80,
+    ("tags", "strength"): 90,
+    ("params", "train_epsilon"): 85,
+    ("metrics", CLEAN): 105,
+    ("metrics", ROBUST): 105,
+    ("metrics", LIPSCHITZ): 105,
     ("tags", "flags"): 90,
     ("tags", "status"): 90,
 }
 """The kind and name of each column, in the order shown, with its width in pixels."""
 
-_FIRST, _LAST = {"attributes.`Run Name`": 150}, {"runDateAndNestInfo": 130, "duration": 80}
+_FIRST, _LAST = {"attributes.`Run Name`": 150}, {"runDateAndNestInfo": 150, "duration": 80}
 _SECTION = "study"
 _MOST_RUNS = 100
 """Most runs in one of MLflow's charts, and the number it loads at first."""

@@ -35,6 +35,7 @@ from study.tracking.row_mapping import (
     STUDY,
     STUDY_TAG,
     TRIAL_TAG,
+    along_front,
     differing_metrics,
     epoch_metrics,
     front_tags,
@@ -45,7 +46,7 @@ from study.tracking.row_mapping import (
     tags,
     trial_times,
 )
-from study.tracking.shared_view import set_note, set_view
+from study.tracking.shared_view import CLEAN, set_note, set_view
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -202,9 +203,9 @@ class Store:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])
 
     def _on_front(self, event: Mapping[str, Any]) -> None:
+        front = along_front(event["trials"], {name: run.metrics.get(CLEAN, 0) for name, run in self.runs.items()})
         for trial_id, run in self.runs.items():
-            changed = front_tags(trial_id, event["trials"])
-            self._guarded("front", lambda run=run, changed=changed: self._log(run, tags=changed))
+            self._guarded("front", partial(self._log, run, tags=front_tags(trial_id, front)))
 
     def _on_view(self, event: Mapping[str, Any]) -> None:
         set_view(self.client, event["state"], self.experiment_id, self._study_id)

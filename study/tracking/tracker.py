@@ -173,11 +173,11 @@ class Tracker:
                 self._append("end", row=row, ended=ended)
 
     def front(self, trial_ids: Iterable[str]) -> None:
-        """Tag the front's members, given along the front, and no other run; do nothing if the front has not changed.
+        """Tag the front's members, and no other run, `on_front=true`; do nothing if the front has not changed.
 
         A confirmation has no front of its own.
         """
-        members = list(trial_ids)
+        members = sorted(trial_ids)
         if members != self._front and self._parent_study_id is None:
             self._front = members
             self._append("front", trials=members)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,13 @@ from study.tracking.row_mapping import (
     STUDY,
     STUDY_TAG,
     TRIAL_TAG,
+    along_front,
     differing_metrics,
     differing_params,
     front_tags,
     tags,
 )
+from study.tracking.shared_view import CLEAN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +41,7 @@ READERS = 8
 Row = Mapping[str, Any]
 
 
-def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Sequence[str] | None = None) -> dict[str, str]:
+def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collection[str] | None = None) -> dict[str, str]:
     """Return what MLflow is missing of a study's rows on disk, by trial id; empty if nothing.
 
     Compared for every trial: one run, nested under the parent's, with the status of the row; every column of the row;
@@ -49,7 +51,7 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Sequence[
         store: The study's runs.
         study_dir: The study's folder.
         study_id: Identifies the study.
-        front: Ids of the trials that must have the front's tags, along the front; None skips these tags.
+        front: Ids of the trials that must have the front's tags; None skips these tags.
     """
     all_runs = list(runs_of(store.client, store.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"))
     counts = Counter(run.data.tags.get(TRIAL_TAG) for run in all_runs)
@@ -61,6 +63,8 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Sequence[
             epochs.setdefault(row["trial_id"], []).append(row)
     files = expected_artifacts(study_dir)
     client, parent = store.client, store.parent.run_id
+    rows = rows_on_disk(study_dir)
+    along = None if front is None else along_front(front, {row["trial_id"]: row[CLEAN] or 0.0 for row in rows})
 
     def problem(row: Row) -> str | None:
         trial = row["trial_id"]
@@ -68,11 +72,10 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Sequence[
             return f"{counts[trial]} runs" if counts[trial] else "no run"
         run, steps = runs[trial], epochs.get(trial, [])
         # what needs no request is compared first
-        problem = _in_run(run, row, steps, parent=parent, front=front) or _in_steps(client, run, steps)
+        problem = _in_run(run, row, steps, parent=parent, front=along) or _in_steps(client, run, steps)
         return problem or _in_artifacts(client, run, files.get(trial, []))
 
     with ThreadPoolExecutor(READERS) as pool:
-        rows = rows_on_disk(study_dir)
         answers = zip(rows, pool.map(problem, rows), strict=True)
         return problems | {row["trial_id"]: text for row, text in answers if text is not None}
 
