@@ -33,6 +33,9 @@ tracking: {uri: URI, models: 1}
 """
 START_SECONDS = 600
 
+# from left to right, which is not their order in the document
+HEADINGS = """[...document.querySelectorAll('.ag-header-cell')]
+    .sort((a, b) => a.getBoundingClientRect().x - b.getBoundingClientRect().x).map(e => e.innerText.trim())"""
 NAMED = [
     "front_place", "method", "param.dropout", "strength", "train_epsilon", "val_clean_accuracy",
     "val_robust_accuracy", "val_lipschitz_mean",
@@ -175,7 +178,7 @@ def test_the_links_of_ui_show_all_trials_and_draw_their_charts(study, added):
         shown = opened.locator(".ag-pinned-left-cols-container [col-id*='Run Name'] a").all_inner_texts()
         assert len(shown) == 6 + added + 1
         assert shown[: len(front) + 1] == [*front, "seen"]
-        headings = opened.evaluate("[...document.querySelectorAll('.ag-header-cell')].map(e => e.innerText.trim())")
+        headings = opened.evaluate(HEADINGS)
         assert [name for name in headings if name in NAMED] == NAMED
     with page(width=1800, height=1300) as opened:
         opened.goto(charts, wait_until="domcontentloaded")
