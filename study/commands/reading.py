@@ -23,7 +23,7 @@ def ui(
         Path | None,
         typer.Argument(
             metavar="STUDY_DIR",
-            help="Study whose run is opened. [default: all runs of the store in the working folder]",
+            help="Study that is opened. [default: the newest in the store of the working folder]",
         ),
     ] = None,
     port: Annotated[
@@ -32,7 +32,8 @@ def ui(
 ) -> None:
     """Open the runs in MLflow's UI on 127.0.0.1.
 
-    The address of the study's run is printed; Ctrl-C stops the server.
+    The addresses of the study's table, charts and run are printed, and opened in a browser if there is a screen. Ctrl-C
+    stops the server.
     """
     from study.tracking.ui import serve
 

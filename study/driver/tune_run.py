@@ -50,7 +50,7 @@ from study.search.searcher import StudySearcher  # noqa: E402
 from study.search.storage import restoring  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
 from study.search.trial_specs import specs_of, unrecorded_trials  # noqa: E402
-from study.tracking.study_metadata import dataset_event, study_params, study_tags  # noqa: E402
+from study.tracking.study_metadata import dataset_event, settings_of_all_trials, study_params, study_tags  # noqa: E402
 from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join, write_text  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
@@ -119,6 +119,10 @@ def run_study(
     return run.tracker
 
 
+def _print_links(table: str, charts: str) -> None:
+    notes().print(f"follow it in MLflow:\n  table:  {table}\n  charts: {charts}")
+
+
 def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
     """Record the study's id and config in the Optuna study, and open the tracker."""
     if "study_id" not in study.user_attrs:
@@ -126,7 +130,8 @@ def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_wr
     if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
         study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
     tracker = open_tracker(config, study_dir, study_id=study.user_attrs["study_id"])
-    tracker.start(params=study_params(config), tags=study_tags(config))
+    tracker.start(params=study_params(config), tags=study_tags(config), on_open=_print_links)
+    tracker.view(settings_of_all_trials(config))
     tracker.settle(result_writer.read())
     return tracker
 

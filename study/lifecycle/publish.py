@@ -13,6 +13,7 @@ from study.console import notes, quoted
 from study.directory.layout import CONFIG_FILE, REPORT_FILE, TRACKING_FOLDER
 from study.errors import short
 from study.lifecycle.front_members import publish_members
+from study.lifecycle.study_note import study_note
 from study.reports.report import report_page
 from study.tracking.export import write_csv
 from study.tracking.tracker import Tracker
@@ -57,6 +58,7 @@ def publish(
             _write_report(study_dir)
         if (study_dir / REPORT_FILE).exists():
             tracker.artifacts([study_dir / REPORT_FILE], "report")
+        tracker.note(study_note(config, table))
     except Exception as error:  # noqa: BLE001 - the results are on disk, so a failure here must not fail the study
         notes().print(f"MLflow gets only part of the figures and tables: {short(error)}")
 

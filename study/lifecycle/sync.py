@@ -12,7 +12,7 @@ from study.directory.seed_plan import read_plan
 from study.errors import UsageError
 from study.lifecycle.publish import publish
 from study.search.optuna_study import out_of_time
-from study.tracking.study_metadata import study_params, study_tags
+from study.tracking.study_metadata import settings_of_all_trials, study_params, study_tags
 from study.tracking.tracker import FLUSH_SECONDS, known_study_id, open_tracker
 
 SECONDS_A_TRIAL = 5.0
@@ -36,6 +36,7 @@ def sync(study_dir: Path, /) -> None:
     plan = read_plan(study_dir)
     tracker = open_tracker(config, study_dir, study_id=study_id, from_start=True)
     tracker.start(study_params(config), study_tags(config))
+    tracker.view(settings_of_all_trials(config))
     tracker.settle(table.to_pylist())
     if table.num_rows and plan is None:
         from analysis.plots.trials.pareto import write_pareto

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from analysis.data.schema import RESULT
+from analysis.fronts.objectives import OBJECTIVES
+from analysis.wording import own_parameters
 
 TAGS = ("study", "method", "dataset", "model", "norm", "proposal", "status", "reason")
 """Columns that become tags, which MLflow's table can be filtered by."""
@@ -37,7 +39,10 @@ TAG_LENGTH = 4000
 PARAM_LENGTH = 6000
 """Longest parameter MLflow stores, characters."""
 
-OUTCOME_TAGS = (*TAGS, "flags", "error")
+LOG_LIPSCHITZ = "val_lipschitz_log10"
+"""Objective that becomes a metric, since scatter plots in MLflow have no log axis."""
+
+OUTCOME_TAGS = (*TAGS, "strength", "flags", "error")
 """Tags set when a trial ends; those that its row has no value for are removed."""
 
 _SETTINGS = {"train_epsilon", "eval_epsilon"}
@@ -69,8 +74,13 @@ def params(row: Mapping[str, Any], /) -> dict[str, Any]:
 
 
 def tags(row: Mapping[str, Any], /) -> dict[str, str]:
-    """Return the tags of a trial; `flags` only if it was measured, `error` only if it failed."""
+    """Return the tags of a trial; `flags` only if it was measured, `error` only if it failed.
+
+    `strength` holds the hyperparameters of its method alone, which are in a column for each method otherwise.
+    """
     tags = {name: str(row[name])[:TAG_LENGTH] for name in TAGS if row.get(name) is not None}
+    if strength := own_parameters(row):
+        tags["strength"] = strength[:TAG_LENGTH]
     if row.get("flags") is not None:
         tags["flags"] = ", ".join(row["flags"])
     if row.get("status") == "failed":
@@ -79,8 +89,12 @@ def tags(row: Mapping[str, Any], /) -> dict[str, str]:
 
 
 def metrics(row: Mapping[str, Any], /) -> dict[str, float]:
-    """Return a trial's measured values, under the names of the result row."""
-    return {name: row[name] for name in metric_columns() if row.get(name) is not None}
+    """Return a trial's measured values, under the names of the result row; and one as log10, for MLflow's charts."""
+    values = {name: row[name] for name in metric_columns() if row.get(name) is not None}
+    objective = OBJECTIVES[LOG_LIPSCHITZ]
+    if objective.column in values:
+        values[LOG_LIPSCHITZ] = float(objective.transform(values[objective.column]))
+    return values
 
 
 def param_text(value: Any, /) -> str:
@@ -211,3 +225,26 @@ CONFIRMS_TAG = "robust_study.confirms"
 """Tag of a confirmation's parent run: the id of the study that it confirms, under whose parent run it is nested."""
 
 ON_FRONT = "on_front"
+
+FRONT_PLACE = "front_place"
+"""Tag by which MLflow's table is ordered: a member's place along the front, from the most accurate on clean images."""
+
+
+def along_front(members: Iterable[str], clean: Mapping[str, float], /) -> list[str]:
+    """Return the ids of a front's members along it, given their clean accuracies: the best on clean images first."""
+    return sorted(sorted(members), key=lambda trial_id: -clean.get(trial_id, 0.0))
+
+
+def front_tags(trial_id: str, front: Sequence[str], /) -> dict[str, str | None]:
+    """Return the tags of a trial's run, or of the parent run, that depend on the front; None for one it must not have.
+
+    Args:
+        trial_id: The trial's id, or `STUDY`.
+        front: The members' ids, along the front.
+    """
+    if trial_id == STUDY:  # after the members: MLflow's page loads the first hundred runs and draws the parent's chart
+        return {FRONT_PLACE: STUDY}
+    if trial_id not in front:
+        return {ON_FRONT: None, FRONT_PLACE: None}
+    width = max(2, len(str(len(front))))  # MLflow orders tags as text
+    return {ON_FRONT: "true", FRONT_PLACE: f"{front.index(trial_id) + 1:0{width}d}"}

@@ -29,15 +29,16 @@ from study.tracking.client import (
     user_name,
 )
 from study.tracking.row_mapping import (
-    ON_FRONT,
     OUTCOME_TAGS,
     PARENT_TAG,
     ROW_TAG,
     STUDY,
     STUDY_TAG,
     TRIAL_TAG,
+    along_front,
     differing_metrics,
     epoch_metrics,
+    front_tags,
     metrics,
     param_text,
     params,
@@ -45,6 +46,7 @@ from study.tracking.row_mapping import (
     tags,
     trial_times,
 )
+from study.tracking.shared_view import CLEAN, set_note, set_view
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -156,7 +158,7 @@ class Store:
         # parameters cannot change in MLflow: a changed setting (more trials) is logged as a tag
         changed = {name: value for name, value in new.items() if name in logged and logged[name] != value}
         fresh = {name: value for name, value in new.items() if name not in logged}
-        self._log(self.parent, params=fresh, tags={**event["tags"], **changed})
+        self._log(self.parent, params=fresh, tags={**event["tags"], **changed, **front_tags(STUDY, [])})
 
     def _on_dataset(self, event: Mapping[str, Any]) -> None:
         self.client.log_inputs(self.parent.run_id, datasets=[dataset_input(event)])
@@ -201,10 +203,15 @@ class Store:
         self._log(self.parent, metrics=event["metrics"], step=event["step"], time=event["time"])
 
     def _on_front(self, event: Mapping[str, Any]) -> None:
-        members = set(event["trials"])
+        front = along_front(event["trials"], {name: run.metrics.get(CLEAN, 0) for name, run in self.runs.items()})
         for trial_id, run in self.runs.items():
-            front_tag = {ON_FRONT: "true" if trial_id in members else None}
-            self._guarded("front", lambda run=run, front_tag=front_tag: self._log(run, tags=front_tag))
+            self._guarded("front", partial(self._log, run, tags=front_tags(trial_id, front)))
+
+    def _on_view(self, event: Mapping[str, Any]) -> None:
+        set_view(self.client, event["state"], self.experiment_id, self._study_id)
+
+    def _on_note(self, event: Mapping[str, Any]) -> None:
+        set_note(self.client, event["text"], self.experiment_id, self._study_id, run_id=self.parent.run_id)
 
     def _on_artifact(self, event: Mapping[str, Any]) -> None:
         path, run = own_file(self._dir, event["path"], refused=self.refused), self.runs[event["trial"]]

@@ -21,6 +21,16 @@ def study_params(config: StudyConfig, /) -> dict[str, Any]:
     return flat(config.to_dict()) | space
 
 
+def settings_of_all_trials(config: StudyConfig, /) -> list[str]:
+    """Return the parameters in MLflow that are searched and that trials of every method have."""
+    shared = [
+        dimension.name
+        for dimension in config.space().dimensions
+        if all(dimension.applies_to(method) for method in config.search.methods) and dimension.owner is None
+    ]
+    return [name if name == "train_epsilon" else f"param.{name}" for name in shared]
+
+
 def study_tags(config: StudyConfig, /) -> dict[str, str]:
     """Return tags to filter studies by, the code's revision, and the versions installed here."""
     from trainables.runtime import code_revision, machine_columns

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config.file_urls import default_uri
+from study.config.values import is_server
 from study.directory.layout import TRACKING_FOLDER
 from study.directory.seed_plan import read_plan
 from study.errors import short
 from study.tracking.client import DEFAULT_EXPERIMENT
 from study.tracking.row_mapping import STUDY, params, tags, trial_times
+from study.tracking.shared_view import view_links, view_state
 from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader
 from trainables.checkpoints.files import write_text
@@ -110,6 +112,7 @@ class Tracker:
         self._last_activity: int | None = None
         self._replay()
         self._from_start = from_start
+        self._on_open: Callable[[str, str], None] | None = None
 
     def run_id(self, trial_id: str) -> str | None:
         """Return the id of a trial's run; None until MLflow has assigned one."""
@@ -117,8 +120,14 @@ class Tracker:
         run = None if store is None else store.runs.get(trial_id)
         return None if run is None else run.run_id
 
-    def start(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """Start sending; create or reopen the parent run and log the study's settings."""
+    def start(
+        self, params: Mapping[str, Any], tags: Mapping[str, Any], *, on_open: Callable[[str, str], None] | None = None
+    ) -> None:
+        """Start sending; create or reopen the parent run and log the study's settings.
+
+        `on_open` is called once, in the sending thread, with a server's links to the study's table and charts.
+        """
+        self._on_open = on_open if is_server(self.uri) else None
         self._append("study", params=params, tags=tags)
         self._uploader.start()
 
@@ -172,6 +181,15 @@ class Tracker:
         if members != self._front and self._parent_study_id is None:
             self._front = members
             self._append("front", trials=members)
+
+    def view(self, settings: Sequence[str]) -> None:
+        """Write the view that MLflow's runs page opens in; `settings` are the parameters that all trials have."""
+        state = view_state(study=self._study, study_id=self._study_id, settings=settings)
+        self._append("view", state=state)
+
+    def note(self, text: str) -> None:
+        """Write the description on the parent run's page, in Markdown, unless a user has edited it."""
+        self._append("note", text=text)
 
     def study_reported(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Log the study's own progress on the parent run; `step` counts finished trials."""
@@ -242,7 +260,7 @@ class Tracker:
     def _open_store(self) -> Store:
         from study.tracking.store import Store
 
-        return Store(
+        store = Store(
             uri=self.uri,
             experiment=self.experiment,
             study=self._study,
@@ -251,6 +269,11 @@ class Tracker:
             started=self._started,
             parent_study_id=self._parent_study_id,
         )
+        if self._on_open is not None:
+            table, charts = view_links(store.experiment_id, self._study_id)
+            self._on_open(f"{self.uri.rstrip('/')}/{table}", f"{self.uri.rstrip('/')}/{charts}")
+            self._on_open = None
+        return store
 
     def _store_changed(self) -> bool:
         """Record the store and experiment; return whether earlier updates went to another."""

@@ -11,6 +11,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import webbrowser
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -19,31 +22,56 @@ from study.config.values import is_server
 from study.console import notes, quoted, results
 from study.errors import UsageError, short
 from study.tracking.client import DEFAULT_EXPERIMENT, connect
-from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.row_mapping import CONFIRMS_TAG, STUDY, STUDY_TAG, TRIAL_TAG
+from study.tracking.shared_view import VIEW_TAG, run_link, view_links
 from study.tracking.tracker import known_study_id
 
 HOST = "127.0.0.1"
 PORT = 5000
 START_SECONDS = 120.0
-_PAGES = "workflowType=machine_learning"
-"""Selects MLflow's pages for model training, not those for language models."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What the UI opens at.
+
+    Attributes:
+        uri: The store's tracking URI.
+        study: The study's name; empty if the store has no study.
+        links: Links by what they show, relative to MLflow's address.
+    """
+
+    uri: str
+    study: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    def show(self, address: str, /) -> None:
+        """Print the links at MLflow's address, and open the study's views in a browser if there is a screen."""
+        absolute = {name: f"{address}/{link}" for name, link in self.links.items()}
+        results().print(f"MLflow shows the study {self.study} at" if self.study else f"MLflow runs at {address}/")
+        for name, link in absolute.items():
+            results().print(f"  {name + ':':<7} {link}")
+        screen = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        if screen and sys.stdout.isatty() and "SSH_CONNECTION" not in os.environ:
+            for link in list(absolute.values())[:2]:
+                webbrowser.open(link)
 
 
 def serve(study_dir: Path | None, /, *, port: int | None) -> None:
-    """Serve MLflow's UI until Ctrl-C.
+    """Serve MLflow's UI until Ctrl-C, and print the links to a study's table, charts and run.
 
     Args:
-        study_dir: The study to open; None opens the store of the working folder.
+        study_dir: The study to open; None opens the newest in the store of the working folder.
         port: Port to listen on; None takes 5000, or any free port.
 
     Raises:
         UsageError: The folder holds no study, the store does not exist, or the port is taken.
     """
-    uri, page = _target(study_dir)
+    pages = _pages(study_dir)
+    uri = pages.uri
     if is_server(uri):
-        results().print(f"the study is tracked at {uri.rstrip('/')}{page}")
+        pages.show(uri.rstrip("/"))
         return
-    _require_store(uri, study_dir)
     free = _free_port(port)
     console = notes()
     console.print(f"starting MLflow on {HOST}:{free} ...")
@@ -59,7 +87,7 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
     previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _wait_until_up(server, f"http://{HOST}:{free}/health", log=log)
-        results().print(f"MLflow shows the study at http://{HOST}:{free}{page}")
+        pages.show(f"http://{HOST}:{free}")
         console.print("stop it with Ctrl-C")
         server.wait()
     except KeyboardInterrupt:
@@ -70,28 +98,37 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
         _stop(server)
 
 
-def _target(study_dir: Path | None) -> tuple[str, str]:
-    """Return the store's URI and the path of the page to open."""
+def _pages(study_dir: Path | None) -> Pages:
+    """Return the store of a study, or of the working folder, with the links to the study or to the newest one."""
     if study_dir is None:
-        return default_uri(), "/"
-    from study.directory.layout import open_config
+        uri, experiment_name, query = default_uri(), DEFAULT_EXPERIMENT, f"tags.`{TRIAL_TAG}` = '{STUDY}'"
+    else:
+        from study.directory.layout import open_config
 
-    config = open_config(study_dir)
-    uri = config.tracking.uri or default_uri()
-    study_id = known_study_id(study_dir)
+        config = open_config(study_dir)
+        uri = config.tracking.uri or default_uri()
+        experiment_name = config.tracking.experiment or DEFAULT_EXPERIMENT
+        query = f"tags.`{STUDY_TAG}` = '{known_study_id(study_dir)}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
     if not is_server(uri):
         _require_store(uri, study_dir)
     client = connect(uri)
     try:
-        experiment = client.get_experiment_by_name(config.tracking.experiment or DEFAULT_EXPERIMENT)
+        experiment = client.get_experiment_by_name(experiment_name)
         if experiment is None:
-            return uri, "/"
-        query = f"tags.`{STUDY_TAG}` = '{study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
-        runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=1)
+            return Pages(uri)
+        runs = client.search_runs([experiment.experiment_id], filter_string=query, order_by=["start_time DESC"])
     except Exception as error:  # MLflow has no common class for errors of a store that cannot be reached
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
-    page = f"/#/experiments/{experiment.experiment_id}"
-    return uri, f"{page}/runs/{runs[0].info.run_id}?{_PAGES}" if runs else f"{page}?{_PAGES}"
+    # a confirmation is newer than the study it belongs to
+    own = [run for run in runs if study_dir is not None or CONFIRMS_TAG not in run.data.tags]
+    if not own:
+        return Pages(uri)
+    study_id = own[0].data.tags[STUDY_TAG]
+    links = {"run": run_link(experiment.experiment_id, own[0].info.run_id)}
+    if f"{VIEW_TAG}{study_id}" in experiment.tags:  # not so in a study of an earlier version
+        table, charts = view_links(experiment.experiment_id, study_id)
+        links = {"table": table, "charts": charts, **links}
+    return Pages(uri, own[0].data.tags["study"], links)
 
 
 def _require_store(uri: str, study_dir: Path | None) -> None:

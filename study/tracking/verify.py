@@ -14,16 +14,18 @@ from study.errors import short
 from study.tracking.artifacts import expected_artifacts
 from study.tracking.client import STATUS, runs_of, stored_row
 from study.tracking.row_mapping import (
-    ON_FRONT,
     OUTCOME_TAGS,
     PARENT_TAG,
     STUDY,
     STUDY_TAG,
     TRIAL_TAG,
+    along_front,
     differing_metrics,
     differing_params,
+    front_tags,
     tags,
 )
+from study.tracking.shared_view import CLEAN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,7 +51,7 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collectio
         store: The study's runs.
         study_dir: The study's folder.
         study_id: Identifies the study.
-        front: Ids of the trials that must have the front's tag; None skips this tag.
+        front: Ids of the trials that must have the front's tags; None skips these tags.
     """
     all_runs = list(runs_of(store.client, store.experiment_id, f"tags.`{STUDY_TAG}` = '{study_id}'"))
     counts = Counter(run.data.tags.get(TRIAL_TAG) for run in all_runs)
@@ -61,6 +63,8 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collectio
             epochs.setdefault(row["trial_id"], []).append(row)
     files = expected_artifacts(study_dir)
     client, parent = store.client, store.parent.run_id
+    rows = rows_on_disk(study_dir)
+    along = None if front is None else along_front(front, {row["trial_id"]: row[CLEAN] or 0.0 for row in rows})
 
     def problem(row: Row) -> str | None:
         trial = row["trial_id"]
@@ -68,11 +72,10 @@ def missing(store: Store, study_dir: Path, /, *, study_id: str, front: Collectio
             return f"{counts[trial]} runs" if counts[trial] else "no run"
         run, steps = runs[trial], epochs.get(trial, [])
         # what needs no request is compared first
-        problem = _in_run(run, row, steps, parent=parent, front=front) or _in_steps(client, run, steps)
+        problem = _in_run(run, row, steps, parent=parent, front=along) or _in_steps(client, run, steps)
         return problem or _in_artifacts(client, run, files.get(trial, []))
 
     with ThreadPoolExecutor(READERS) as pool:
-        rows = rows_on_disk(study_dir)
         answers = zip(rows, pool.map(problem, rows), strict=True)
         return problems | {row["trial_id"]: text for row, text in answers if text is not None}
 
@@ -85,7 +88,7 @@ def rows_on_disk(study_dir: Path, /) -> list[dict[str, Any]]:
     return rows
 
 
-def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Collection[str] | None) -> str | None:
+def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Sequence[str] | None) -> str | None:
     data, stored = run.data, stored_row(run)
     if stored is None:
         return "its run has no complete result row"
@@ -98,7 +101,7 @@ def _in_run(run: Run, row: Row, epochs: Sequence[Row], *, parent: str, front: Co
         return f"the parameter {names[0]} is {data.params.get(names[0], 'missing')}, not {row[names[0]]}"
     expected: dict[str, str | None] = {**dict.fromkeys(OUTCOME_TAGS), **tags(row), PARENT_TAG: parent}
     if front is not None:
-        expected[ON_FRONT] = "true" if row["trial_id"] in front else None
+        expected |= front_tags(row["trial_id"], front)
     for name, text in expected.items():
         if data.tags.get(name) != text:
             return f"the tag {name} is {data.tags.get(name, 'missing')}, not {text or 'absent'}"

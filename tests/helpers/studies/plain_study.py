@@ -13,7 +13,7 @@ from study.driver.result_writer import ResultWriter
 from study.lifecycle.finish import finish
 from study.search.optuna_study import open_search, outcome_for_optuna, tell, trial_id
 from study.tracking.row_mapping import epoch_metrics, params, tags
-from study.tracking.study_metadata import dataset_event, study_params, study_tags
+from study.tracking.study_metadata import dataset_event, settings_of_all_trials, study_params, study_tags
 from study.tracking.tracker import Tracker
 from trainables.data import load_dataset
 from trainables.training.loop import Trainer
@@ -30,6 +30,7 @@ def run_plain(source: Path, out: Path) -> Path:
         study=config.name, study_id="plain", study_dir=folder, uri=tracking.uri, experiment=tracking.experiment
     )
     tracker.start(study_params(config), study_tags(config))
+    tracker.view(settings_of_all_trials(config))
     tracker.dataset(**dataset_event(data))
     search = open_search(config, folder)
     search.sampler = optuna.samplers.RandomSampler(seed=0)

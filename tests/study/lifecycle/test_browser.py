@@ -33,6 +33,14 @@ tracking: {uri: URI, models: 1}
 """
 START_SECONDS = 600
 
+# from left to right, which is not their order in the document
+HEADINGS = """[...document.querySelectorAll('.ag-header-cell')]
+    .sort((a, b) => a.getBoundingClientRect().x - b.getBoundingClientRect().x).map(e => e.innerText.trim())"""
+NAMED = [
+    "front_place", "method", "param.dropout", "strength", "train_epsilon", "val_clean_accuracy",
+    "val_robust_accuracy", "val_lipschitz_mean",
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
@@ -142,6 +150,46 @@ def test_optuna_dashboard_shows_the_same_study(study):
     finally:
         server.terminate()
         server.wait(30)
+
+
+def test_the_studys_run_describes_it_and_links_to_its_charts(study):
+    _, base, experiment, parent = study
+    with page(width=1800) as opened:
+        show(opened, base, f"{experiment}/runs/{parent}")
+        opened.get_by_text("Front on validation").wait_for(state="attached")
+        with opened.context.expect_page() as new:
+            opened.get_by_role("link", name="charts", exact=True).click()
+        new.value.locator(".js-plotly-plot").first.wait_for()
+
+
+@pytest.mark.parametrize("added", [0, 2])
+def test_the_links_of_ui_show_all_trials_and_draw_their_charts(study, added):
+    folder, *_ = study
+    if added:  # last, as the other tests count six trials
+        command = [sys.executable, "-m", "study", "resume", str(folder), "--add-trials", str(added)]
+        subprocess.run(command, cwd=folder.parents[1], check=True, timeout=START_SECONDS)
+    rows, log = read_results(folder), (folder.parents[1] / "ui.log").read_text()
+    table, charts = (re.search(rf"{name}: +(http\S+)", log)[1] for name in ("table", "charts"))
+    front = names_of(front_of(rows))
+    with page(width=2600, height=1200) as opened:
+        opened.goto(table, wait_until="domcontentloaded")
+        for name in (*names_of(rows), "seen"):
+            opened.get_by_text(name, exact=True).wait_for()
+        shown = opened.locator(".ag-pinned-left-cols-container [col-id*='Run Name'] a").all_inner_texts()
+        assert len(shown) == 6 + added + 1
+        assert shown[: len(front) + 1] == [*front, "seen"]
+        headings = opened.evaluate(HEADINGS)
+        assert [name for name in headings if name in NAMED] == NAMED
+    with page(width=1800, height=1300) as opened:
+        opened.goto(charts, wait_until="domcontentloaded")
+        for point in range(2):
+            chart = opened.locator(".js-plotly-plot").nth(point)
+            chart.locator(".point").nth(len(rows) - 1).wait_for(state="attached")
+        # a point for each trial, on the line of the study's own run
+        line = opened.locator(".js-plotly-plot").nth(2)
+        line.locator(".scatterlayer .point").nth(len(rows) - 1).wait_for(state="attached")
+        opened.get_by_text("Parallel Coordinates").wait_for()
+        opened.locator(".parcoords, canvas").first.wait_for(state="attached")
 
 
 def answer_of(url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -111,6 +112,14 @@ def require_equal(uri: str, study_dir: Path, *, trials: int) -> None:
     assert sorted(metric.step for metric in completed) == list(range(1, trials + 1))
     front = set(front_of(read_results(study_dir))["trial_id"].to_pylist())
     children = {run.data.tags["robust_study.trial_id"]: run for run in runs if run is not parent}
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{parent.data.tags['robust_study.study_id']}"])
+    ordered = client.search_runs(
+        [experiment.experiment_id], view["searchFilter"], order_by=[f"{view['orderByKey']} ASC"], max_results=1000
+    )
+    along = front_of(read_results(study_dir))["trial_id"].to_pylist()
+    assert [run.data.tags["robust_study.trial_id"] for run in ordered][: len(front) + 1] == [*along, "study"]
+    assert len(ordered) == trials + 1
+    assert f"{len(front)} member" in parent.data.tags["mlflow.note.content"]
     assert {trial for trial, run in children.items() if run.data.tags.get("on_front") == "true"} == front
     for row in rows:
         run = children[row["trial_id"]]
@@ -259,7 +268,7 @@ def test_the_ui_stops_cleanly_on_ctrl_c(tmp_path, server):
             [sys.executable, "-m", "study", "ui", "studies/shown"], cwd=tmp_path, stdout=file, stderr=file
         )
     deadline = time.monotonic() + 300
-    while "MLflow shows the study at http://127.0.0.1:" not in " ".join(log.read_text().split()):
+    while "table: http://127.0.0.1:" not in " ".join(log.read_text().split()):
         assert ui.poll() is None, log.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.2)
