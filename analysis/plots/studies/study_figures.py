@@ -78,7 +78,8 @@ def write_paper_figures(
     material = _material(study)
     table = material.table
     check_formats(formats)
-    written = write_pareto(table, out_dir, formats=formats, width=width, belief=material.belief, strong=material.strong)
+    known = {"belief": material.belief, "strong": material.strong, "classifier": material.classifier}
+    written = write_pareto(table, out_dir, formats=formats, width=width, **known)
     for sheet in paper_sheets(material, width=width):
         written += sheet.write(out_dir, formats=formats)
     radii = sorted(set(table["eval_epsilon"].to_pylist()))
