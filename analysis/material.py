@@ -63,7 +63,7 @@ class StudyMaterial:
         return {} if self.belief is None else self.belief.probabilities()
 
     def reach(self) -> TheoremRadius | None:
-        """Return how far the theorem reaches for the study's training images, else for the data set; None if unknown."""
+        """Return the theorem's radius for the study's training images, else for the data set; None if unknown."""
         if self.classifier is not None:
             return self.classifier.reach()
         return None if self.separation is None else reach_of(self.separation)

@@ -16,6 +16,7 @@ import numpy as np
 
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
+from analysis.statistics.radius_curves import Curve
 from analysis.statistics.theorem_radius import TheoremRadius
 from analysis.wording import radius as shown_radius
 
@@ -23,6 +24,8 @@ FILE = "separated_classifier.json"
 """Its file in a study's folder."""
 
 NAME = "separated-data classifier"
+
+_CURVE_STEPS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,20 @@ class SeparatedClassifier:
     def certified_accuracy(self, epsilon: float, /, *, examples: int | None = None) -> float:
         """Return the share that it certainly classifies correctly at every point within `epsilon`."""
         return float(np.mean(self._first(examples) > epsilon))
+
+    def curve(self, upto: float, /, *, examples: int | None = None) -> Curve:
+        """Return its certified accuracy at radii from 0 to `upto`, beside the curves of trials."""
+        radii = [upto * step / _CURVE_STEPS for step in range(_CURVE_STEPS + 1)]
+        return Curve(
+            trial_id=NAME,
+            method="",
+            split="val",
+            attack="certified",
+            norm=self.norm,
+            examples=len(self._first(examples)),
+            radii=tuple(radii),
+            accuracies=tuple(self.certified_accuracy(at, examples=examples) for at in radii),
+        )
 
     def reach(self) -> TheoremRadius | None:
         """Return the theorem's radius for the training images; None for a single label."""

@@ -1,4 +1,4 @@
-"""The theorem's classifier on a study's own train and validation images: when it ends, and by `separation STUDY_DIR`."""
+"""The theorem's classifier on a study's own images: measured when it ends, and by `separation STUDY_DIR`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from study.config.schema import StudyConfig
 from study.console import PairProgress, notes, quoted, results
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import read_rows, require_same_images
-from study.evaluation.separation import radius_of
 from study.errors import UsageError, short, usage_errors
+from study.evaluation.separation import radius_of
 
 if TYPE_CHECKING:
     from trainables.data.base import ImageData
@@ -98,7 +98,7 @@ def separation_of_study(
         as_json: Print one JSON object.
 
     Raises:
-        UsageError: No study, no results yet, an invalid radius, or the data set is missing or holds other images than the study's.
+        UsageError: No study, no results yet, an invalid radius, or the data set is missing or holds other images.
     """
     from trainables.data import DataError, load_dataset
     from trainables.registry import UnknownNameError

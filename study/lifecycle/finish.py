@@ -24,7 +24,7 @@ HURRIED_SECONDS = 10.0
 
 
 def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped: Callable[[], bool] = bool) -> bool:
-    """Attack a complete study's front, measure the theorem's classifier, draw the figures, log them to its parent run and close it.
+    """Attack a complete study's front, draw its figures with the theorem's classifier, log them and close its run.
 
     Args:
         config: The study's config.

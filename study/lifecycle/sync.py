@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from analysis.heldout.members import CONFIRM_FOLDER
 from study.console import notes, quoted, results
@@ -41,7 +42,10 @@ def sync(study_dir: Path, /) -> None:
     if table.num_rows and plan is None:
         from analysis.plots.trials.pareto import write_pareto
 
-        known = {"strong": strong_results(study_dir, table), "classifier": known_classifier(study_dir, table)}
+        known: dict[str, Any] = {
+            "strong": strong_results(study_dir, table),
+            "classifier": known_classifier(study_dir, table),
+        }
         write_pareto(table, study_dir / "figures", **known)
         publish(config, study_dir, table, tracker=tracker)
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)

@@ -68,9 +68,7 @@ def draw(
         known = {"belief": _belief(studies), "strong": studies.strong()}
         drawn = formats if len(objectives) > 1 else ()
         classifier = studies.classifier()
-        written = write_pareto(
-            table, folder, formats=drawn, objectives=objectives, classifier=classifier, **known
-        )
+        written = write_pareto(table, folder, formats=drawn, objectives=objectives, classifier=classifier, **known)
         written += write_paper_table(table, folder)
         _print(table, target=target, known=known, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))

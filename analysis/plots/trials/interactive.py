@@ -19,7 +19,7 @@ from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, s
 from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, plotly_scale
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
 from analysis.plots.trials.label_places import place_labels, stacks
-from analysis.plots.trials.names_on_front import labelled
+from analysis.plots.trials.names_on_front import TIMES, labelled
 from analysis.plots.trials.trial_points import thinned
 from analysis.statistics.separated_classifier import NAME, SeparatedClassifier
 from analysis.wording import LOWER_BOUND
@@ -43,7 +43,6 @@ _THEORY_LETTERS = 150
 
 _SHEET = (760.0, 400.0)
 """Pixels of the plane on a screen of usual size, for which the labels find their places."""
-
 
 
 def pareto_plotly(
@@ -74,7 +73,7 @@ def pareto_plotly(
     zoomed = " (double-click: all)" if view.outside else ""
     looks = [f"hollow: {view.hollow}, never on the front"] if view.hollow else []
     looks += ["red: what strong attacks leave"] if np.isfinite(view.strong[view.front]).any() else []
-    looks += ["×n: n trials at one place"] if _counts(view) else []
+    looks += [f"{TIMES}n: n trials at one place"] if _counts(view) else []
     hollow = f"<br><sup>{'; '.join(looks)}</sup>" if looks else ""
     theory = [escape(line) for line in wrap(view.theory_text, _THEORY_LETTERS)]
     lines = "".join(f"<br><sup>{line}</sup>" for line in theory)
@@ -129,9 +128,11 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
         x, y = map(numbers, fallen.T)
         figure.add_scatter(x=x, y=y, mode="markers", marker=_CROSS, **_SILENT)
     if view.theory is not None:
-        x, y = ([value] for value in view.theory)
+        across, up = view.theory
         said = "<br>".join(escape(line) for line in wrap(view.theory_text, 60))
-        figure.add_scatter(x=x, y=y, mode="markers", marker=_STAR, name=NAME, hovertemplate=f"{said}<extra></extra>")
+        figure.add_scatter(
+            x=[across], y=[up], mode="markers", marker=_STAR, name=NAME, hovertemplate=f"{said}<extra></extra>"
+        )
     figure.add_scatter(
         x=[], y=[], marker={"symbol": "circle-open", "size": 22, "color": _RED, "line_width": 3}, **_RING
     )

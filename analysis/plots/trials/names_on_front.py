@@ -12,6 +12,9 @@ from analysis.fronts.front import spread_along
 from analysis.plots.trials.front_view import ParetoView
 from analysis.plots.trials.label_places import place_labels, stacks
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+"""The sign before a count."""
+
 SMALL, LARGE = 4.0, 5.5
 """Sizes of a dominated trial's symbol and of a front member's, points."""
 
@@ -27,11 +30,18 @@ _COVERED = 0.45
 _GAP = 3.6
 """Between a point and the nearest place of its label, points."""
 
+_LED = 5.0
+"""A label farther from its point than this has a line to it, points."""
+
+_LEADER: dict[str, Any] = {
+    "arrowstyle": "-", "linewidth": 0.35, "color": "0.3", "shrinkA": 0, "shrinkB": SMALL / 2,
+}  # fmt: skip
+
 _TEXT: dict[str, Any] = {"fontsize": 5.5, "ha": "center", "va": "center"}
 
 
 def labelled(view: ParetoView, groups: list[list[int]], /) -> dict[int, str]:
-    """Return the labels by row: names of front members, "00026", and counts where symbols are covered, "×3".
+    """Return the labels by row: names of front members, "26", and counts where symbols are covered.
 
     Args:
         view: The figure's points.
@@ -42,11 +52,11 @@ def labelled(view: ParetoView, groups: list[list[int]], /) -> dict[int, str]:
     chosen = members[list(spread_along(view.points[members], cap=MOST_NAMES))] if len(members) else members
     names = {int(row): view.labels[row] for row in chosen}
     counted = sorted(groups, key=len, reverse=True)[:MOST_COUNTS]
-    return names | {group[0]: f"{names.get(group[0], '')} ×{len(group)}".strip() for group in counted}
+    return names | {group[0]: f"{names.get(group[0], '')} {TIMES}{len(group)}".strip() for group in counted}
 
 
 def covered(view: ParetoView, ax: Axes, /) -> list[list[int]]:
-    """Return the rows of symbols that cover one another in axes that are laid out, the uppermost of each group first."""
+    """Return the rows of symbols that cover one another in laid-out axes, the uppermost of each group first."""
     return stacks(_places(view, ax), view.drawing_order, reach=_COVERED * SMALL * _point(ax))
 
 
@@ -70,7 +80,7 @@ def name_points(view: ParetoView, ax: Axes, groups: list[list[int]], /) -> list[
     window, obstacles = ax.get_window_extent().extents, _obstacles(view, ax, places)
     offsets = place_labels(places[rows], sizes, obstacles, bounds=window, gap=_GAP * point)
     drawn = []
-    for row, offset in zip(rows, offsets, strict=True):
+    for row, size, offset in zip(rows, sizes, offsets, strict=True):
         if offset is None:
             continue
         note = ax.annotate(
@@ -79,7 +89,7 @@ def name_points(view: ParetoView, ax: Axes, groups: list[list[int]], /) -> list[
             xytext=(offset[0] / point, offset[1] / point),
             textcoords="offset points",
             color="black" if view.front[row] else "0.3",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.35, "color": "0.3", "shrinkA": 0, "shrinkB": SMALL / 2},
+            arrowprops=_LEADER if max(np.abs(offset) - size / 2) > _LED * point else None,
             zorder=6,
             **_TEXT,
         )
@@ -90,7 +100,7 @@ def name_points(view: ParetoView, ax: Axes, groups: list[list[int]], /) -> list[
 
 def _point(ax: Axes) -> float:
     """Return the pixels of a point."""
-    return float(ax.get_figure(root=True).dpi) / 72
+    return float(ax.figure.dpi) / 72
 
 
 def _places(view: ParetoView, ax: Axes) -> np.ndarray:
@@ -127,4 +137,4 @@ def _obstacles(view: ParetoView, ax: Axes, places: np.ndarray) -> np.ndarray:
         ends = np.stack([corners[:-1], corners[1:]])
         boxes.append(np.concatenate([ends.min(axis=0) - 0.5 * point, ends.max(axis=0) + 0.5 * point], axis=1))
     every = np.concatenate(boxes)
-    return every[np.isfinite(every).all(axis=1)]
+    return np.asarray(every[np.isfinite(every).all(axis=1)])

@@ -32,7 +32,7 @@ from analysis.plots.figure import (
 )
 from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, lipschitz_shades
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
-from analysis.plots.trials.names_on_front import LARGE, MOST_COUNTS, SMALL, covered, name_points
+from analysis.plots.trials.names_on_front import LARGE, MOST_COUNTS, SMALL, TIMES, covered, name_points
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.separated_classifier import NAME, SeparatedClassifier
 from analysis.tables.dominance import dominance_csv
@@ -100,7 +100,7 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
         look = {"markerfacecolor": UNMEASURED, "markeredgecolor": UNMEASURED_EDGE}
         handles.append(sample("o", "Lipschitz not measured", **look))
     if view.theory is not None and view.theory_inside:
-        handles.append(sample(label=f"{NAME}, certified", **_STAR))
+        handles.append(Line2D([], [], linestyle="none", label=f"{NAME}, certified", **_STAR))
     return handles
 
 
@@ -131,7 +131,7 @@ def _small_print(view: ParetoView, groups: Sequence[Sequence[int]]) -> str:
     parts += ["numbers: trials on the front"] if view.front.any() else []
     if groups:
         more = f", {MOST_COUNTS} of {len(groups)} such places" if len(groups) > MOST_COUNTS else ""
-        parts.append(f"×n: n trials at one place{more}")
+        parts.append(f"{TIMES}n: n trials at one place{more}")
     if view.theory_text:
         parts.append(f"{view.theory_text}{'' if view.theory_inside else ', outside the axes'}")
     return " · ".join(parts)
