@@ -161,12 +161,14 @@ def log_axis(axis: Axis, /) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def add_small_print(figure: Figure, text: str, /) -> None:
-    """Put study, data set and counts below the figure, broken between them rather than within."""
+def add_small_print(figure: Figure, text: str, /) -> str:
+    """Put study, data set and counts below the figure, broken between them rather than within; return the lines."""
     width = int(78 * figure.get_figwidth() / COLUMN_WIDTH)
     # a non-breaking space keeps each part whole that fits into a line
     parts = [part if len(part) > width else part.replace(" ", "\xa0") for part in text.split(" · ")]
-    figure.supxlabel(lines(" · ".join(parts), width), fontsize=5.5, color="0.35")
+    broken = lines(" · ".join(parts), width)
+    figure.supxlabel(broken, fontsize=5.5, color="0.35")
+    return broken
 
 
 def say_nothing_is_there(ax: Any, text: str, /) -> None:

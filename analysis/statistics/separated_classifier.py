@@ -25,7 +25,7 @@ FILE = "separated_classifier.json"
 
 NAME = "separated-data classifier"
 
-_CURVE_STEPS = 60
+_MOST_STEPS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,12 @@ class SeparatedClassifier:
         return float(np.mean(self._first(examples) > epsilon))
 
     def curve(self, upto: float, /, *, examples: int | None = None) -> Curve:
-        """Return its certified accuracy at radii from 0 to `upto`, beside the curves of trials."""
-        radii = [upto * step / _CURVE_STEPS for step in range(_CURVE_STEPS + 1)]
+        """Return its certified accuracy at radii from 0 to `upto`: each holds until the next radius."""
+        steps = np.unique(self._first(examples))
+        steps = steps[(steps > 0) & (steps < upto)]
+        if len(steps) > _MOST_STEPS:
+            steps = np.linspace(0.0, upto, _MOST_STEPS)[1:-1]
+        radii = [0.0, *steps.tolist(), upto]
         return Curve(
             trial_id=NAME,
             method="",
@@ -122,17 +126,16 @@ class ClassifierPoint:
             return "all training images have one label, so any radius is within the theorem's"
         of = f"{self.reach.examples:,} training images"
         of += f" but {self.reach.contradicting} that contradict others" if self.reach.contradicting else ""
-        promised = f"a classifier right everywhere within ε of each of the {of} exists for every ε < r"
+        promised = f"some classifier is right everywhere within ε of all {of} for every ε < r = {self.reach.radius:.4g}"
         inside = "inside" if self.epsilon < self.reach.radius else "outside"
-        return f"{promised} = {self.reach.radius:.4g}, and ε = {shown_radius(self.epsilon)} is {inside}"
+        return f"{promised} (ε = {shown_radius(self.epsilon)} is {inside})"
 
     @property
     def sentence(self) -> str:
         """What the theorem promises, and what its classifier keeps of images that it was not built on."""
         return (
-            f"Theorem: {self.exists}. Whether one generalises is another question: the {NAME} (nearest training "
-            f"image) is right on {self.clean:.3f} of the {self.examples:,} validation images and certified on "
-            f"{self.certified:.3f}"
+            f"Theorem: {self.exists}. Whether one generalises is another question: the {NAME} is right on "
+            f"{self.clean:.3f} of {self.examples:,} validation images, certified on {self.certified:.3f}"
         )
 
 

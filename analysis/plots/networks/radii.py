@@ -37,7 +37,7 @@ _GAP = 0.045
 _UPRIGHT = (-0.02, 1.04)
 """Ends of the axis of accuracies."""
 
-_CERTIFIED: dict[str, Any] = {"color": "0.15", "linewidth": 2.2, "alpha": 0.35}
+_CERTIFIED: dict[str, Any] = {"color": "0.15", "linewidth": 2.2, "alpha": 0.35, "drawstyle": "steps-post"}
 """Of the theorem's classifier, which is no trial: broad and pale, behind no curve's name."""
 
 _TWO_POINTS: dict[str, Any] = {"linestyle": ":", "linewidth": 0.7}
@@ -145,7 +145,7 @@ def radii_chart(
     certified = _certified(classifier, table, _shown(curves, reach))
     if certified is not None:
         said = f"{NAME}<br>ε = %{{x:.4g}}: certified %{{y:.4f}}<br>on {certified.examples} val images<extra></extra>"
-        line = {"color": "rgba(0, 0, 0, 0.35)", "width": 5}
+        line = {"color": "rgba(0, 0, 0, 0.35)", "width": 5, "shape": "hv"}
         x, y = list(certified.radii), list(certified.accuracies)
         figure.add_scatter(x=x, y=y, mode="lines", name=f"{NAME}, certified", line=line, hovertemplate=said)
     if reach is not None:

@@ -72,7 +72,7 @@ def pareto_plotly(
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=sample, name=name, legendgroup=method)
     zoomed = " (double-click: all)" if view.outside else ""
     looks = [f"hollow: {view.hollow}, never on the front"] if view.hollow else []
-    looks += ["red: what strong attacks leave"] if np.isfinite(view.strong[view.front]).any() else []
+    looks += ["red: what strong attacks leave"] if np.isfinite(view.strong[view.front]).all(axis=1).any() else []
     looks += [f"{TIMES}n: n trials at one place"] if _counts(view) else []
     hollow = f"<br><sup>{'; '.join(looks)}</sup>" if looks else ""
     theory = [escape(line) for line in wrap(view.theory_text, _THEORY_LETTERS)]
@@ -80,7 +80,7 @@ def pareto_plotly(
     figure.update_layout(
         title={"text": escape(view.small_print) + zoomed + hollow + lines, "font": {"size": 13}},
         height=None,
-        margin={"t": 100 + 16 * len(theory)},
+        margin={"t": 100 + 24 * len(theory)},
         showlegend=True,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
@@ -207,12 +207,25 @@ def _names(view: ParetoView) -> Iterator[tuple[str, np.ndarray, list[str], list[
         own = [at for at in range(len(rows)) if methods[at] == method and places[at] is not None]
         if own:
             sides = [_side(places[at] or (0.0, 0.0)) for at in own]
-            yield method, rows[own], [escape(texts[rows[at]]) for at in own], sides
+            yield (
+                method,
+                rows[own],
+                [_beside(texts[rows[at]], side) for at, side in zip(own, sides, strict=True)],
+                sides,
+            )
 
 
 def _side(offset: tuple[float, float]) -> str:
     up = "top" if offset[1] > 0 else "bottom" if offset[1] < 0 else "middle"
     return f"{up} {'right' if offset[0] > 0 else 'left' if offset[0] < 0 else 'center'}"
+
+
+def _beside(text: str, side: str) -> str:
+    """Return a label with room for the symbol, which plotly leaves only to a trace that draws the symbols itself."""
+    space = 2 * "\N{NO-BREAK SPACE}"
+    if side.endswith("center"):
+        return f"{escape(text)}<br>{space}" if side.startswith("top") else f"{space}<br>{escape(text)}"
+    return f"{space}{escape(text)}" if side.endswith("right") else f"{escape(text)}{space}"
 
 
 def _labelled(method: str, chosen: np.ndarray) -> dict[str, Any]:

@@ -34,13 +34,16 @@ from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, lipschitz_shades
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
 from analysis.plots.trials.names_on_front import LARGE, MOST_COUNTS, SMALL, TIMES, covered, name_points
 from analysis.statistics.front_posterior import FrontPosterior
-from analysis.statistics.separated_classifier import NAME, SeparatedClassifier
+from analysis.statistics.separated_classifier import SeparatedClassifier
 from analysis.tables.dominance import dominance_csv
 from analysis.tables.front_table import pareto_csv
 
 FORMATS = (*PRINTED, "html")
 
 _STRONG = "#b2182b"
+_PRINT_LINE = 0.09
+"""Height of a line of small print, inches."""
+
 _STAR: dict[str, Any] = {
     "marker": "*", "markersize": 8, "markerfacecolor": "none", "markeredgecolor": "black", "markeredgewidth": 0.8,
 }  # fmt: skip
@@ -100,7 +103,7 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
         look = {"markerfacecolor": UNMEASURED, "markeredgecolor": UNMEASURED_EDGE}
         handles.append(sample("o", "Lipschitz not measured", **look))
     if view.theory is not None and view.theory_inside:
-        handles.append(Line2D([], [], linestyle="none", label=f"{NAME}, certified", **_STAR))
+        handles.append(Line2D([], [], linestyle="none", label="theorem's classifier", **_STAR))
     return handles
 
 
@@ -119,7 +122,8 @@ def pareto_figure(
     ax = draw_pareto(view, figure.add_subplot())
     figure.draw_without_rendering()
     groups = covered(view, ax)
-    add_small_print(figure, _small_print(view, groups))
+    text = add_small_print(figure, _small_print(view, groups))
+    figure.set_figheight(figure.get_figheight() + _PRINT_LINE * text.count("\n"))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     name_points(view, ax, groups)
@@ -234,7 +238,8 @@ def _colours(scale: ColourScale) -> ScalarMappable:
 
 def _add_colour_bar(view: ParetoView, ax: Axes, colours: ScalarMappable, scale: ColourScale) -> None:
     extend = "min" if scale.below else "neither"
-    bar = ax.figure.colorbar(colours, ax=ax, location="bottom", extend=extend, aspect=38, pad=0.02)
+    aspect = 38 * ax.get_figure(root=True).get_figwidth() / COLUMN_WIDTH  # type: ignore[union-attr]
+    bar = ax.figure.colorbar(colours, ax=ax, location="bottom", extend=extend, aspect=aspect, pad=0.02)
     bar.set_label(lines(view.colour_label, 60), fontsize=7)
     bar.ax.tick_params(labelsize=6.5, width=0.5, which="both")
     if scale.log:

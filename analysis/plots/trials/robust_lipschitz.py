@@ -111,7 +111,7 @@ def robust_lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) ->
         figure.supylabel(lines(up, 60), fontsize=7)
         add_small_print(figure, panels.small_print)
         for ax in grid.flat[max(len(methods) - columns, 0) : max(len(methods), 1)]:  # the lowest of each column
-            ax.set_xlabel(lines(across, 40), fontsize=6)
+            ax.set_xlabel(lines(across, int(17 * width / columns)), fontsize=6)
     columns_of = {X: panels.x, Y: measure(trials.table, Y), "on_method_front": _members(panels)}
     return PaperFigure(
         name="robust_lipschitz", figure=figure, headings=(*HEADINGS, *columns_of), rows=trials.rows(columns_of)

@@ -106,7 +106,7 @@ def test_what_a_symbol_hides_is_counted_in_print_and_on_the_screen() -> None:
     assert sorted(note.get_text() for note in notes_of(figure)) == ["0", "1", f"2 {TIMES}3", "3", f"{TIMES}2"]
     assert f"{TIMES}n: n trials at one place" in figure.get_supxlabel().replace("\xa0", " ")
     traces = [trace for trace in front_chart(pareto_view(as_table(rows))).data if trace.mode == "text"]
-    assert sorted(text for trace in traces for text in trace.texttemplate) == [
+    assert sorted(text.strip("\xa0") for trace in traces for text in trace.texttemplate) == [
         "0",
         "1",
         f"2 {TIMES}3",
@@ -132,9 +132,9 @@ def test_the_theorems_classifier_is_a_hollow_star_on_the_same_images_with_both_s
     view = pareto_view(TABLE, classifier=CLASSIFIER)
     assert view.theory == (0.8, 0.55)  # of the first 1,000 images, as the trials
     for part in (
-        "exists for every ε < r = 0.1875, and ε = 0.1 is inside",
-        "right everywhere within ε of each of the 1,078 training images",
-        "right on 0.800 of the 1,000 validation images and certified on 0.550",
+        "for every ε < r = 0.1875 (ε = 0.1 is inside)",
+        "some classifier is right everywhere within ε of all 1,078 training images",
+        "right on 0.800 of 1,000 validation images, certified on 0.550",
     ):
         assert part in view.theory_text
     with paper_style():
@@ -142,13 +142,13 @@ def test_the_theorems_classifier_is_a_hollow_star_on_the_same_images_with_both_s
     (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (0.8, 0.55)
     assert star.get_markerfacecolor() == "none"
-    assert "separated-data classifier, certified" in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "Theorem: a classifier right" in figure.get_supxlabel().replace("\xa0", " ").replace("\n", " ")
+    assert "theorem's classifier" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "Theorem: some classifier" in figure.get_supxlabel().replace("\xa0", " ").replace("\n", " ")
     chart = pareto_plotly(TABLE, classifier=CLASSIFIER)
     (trace,) = [trace for trace in chart.data if trace.name == "separated-data classifier"]
     assert (trace.x, trace.y, trace.marker.symbol) == ((0.8,), (0.55,), "star-open")
-    assert "Theorem: a classifier" in trace.hovertemplate
-    assert "Theorem: a classifier" in chart.layout.title.text
+    assert "Theorem: some classifier" in trace.hovertemplate
+    assert "Theorem: some classifier" in chart.layout.title.text
     turned = pareto_view(TABLE, objectives=["val_robust_accuracy", "val_clean_accuracy"], classifier=CLASSIFIER)
     assert turned.theory == (0.55, 0.8)
     with_it, without = (
@@ -186,10 +186,10 @@ def test_a_classifier_far_behind_the_front_does_not_press_it_and_is_told_to_be_o
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"two_r": 0.2}, "r = 0.1, and ε = 0.1 is outside"),
+        ({"two_r": 0.2}, "r = 0.1 (ε = 0.1 is outside)"),
         (
             {"two_r": 0.0, "contradicting": 2},
-            "1,078 training images but 2 that contradict others exists for every ε < r = 0.1875",
+            "all 1,078 training images but 2 that contradict others for every ε < r = 0.1875",
         ),
         ({"two_r": None, "consistent_two_r": None}, "all training images have one label"),
     ],
