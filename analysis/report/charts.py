@@ -38,7 +38,7 @@ def page_charts(material: StudyMaterial, /) -> Iterator[tuple[str, Any]]:
     yield "radii", radii_chart(material.curves, table, reach=reach, classifier=material.classifier)
     yield "best", checkpoints_chart(trials)
     yield "smooth", lipschitz_chart(trials)
-    yield "smooth-front", robust_lipschitz_chart(trials)
+    yield "fronts", robust_lipschitz_chart(trials)
     for setting in varying_settings(table):
         yield f"slice-{setting.name}", slice_chart(trials, setting, reach=reach)
     yield "parallel", parallel_chart(trials)

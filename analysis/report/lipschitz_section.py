@@ -75,7 +75,7 @@ _CHART = (
     "not depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, stopped "
     f"early or infeasible. A panel draws the front and at most {MOST_POINTS} other trials, evenly thinned.</p>"
     "<h3>Each method's front in robust accuracy and Lipschitzness</h3>"
-    '<div id="smooth-front" class="chart" role="img" aria-label="Lipschitzness over robust accuracy by method"></div>'
+    '<div id="fronts" class="chart" role="img" aria-label="Lipschitzness over robust accuracy by method"></div>'
     '<p class="note">Lines: the method\'s own front (no trial of it is at once more robust and smoother), broad and '
     "grey that of all methods. Ringed: the front of clean and robust accuracy.</p>"
 )
