@@ -79,8 +79,9 @@ class _Panels:
     @property
     def labels(self) -> tuple[str, str]:
         table = self.trials.table
+        attack = attack_phrase(table).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
         return (
-            f"robust accuracy (val)\n{attack_phrase(table)}",
+            f"robust accuracy (val)\n{attack}",
             f"local Lipschitz\n(lower bound, val mean, {radius_phrase(table)})",
         )
 
