@@ -11,6 +11,7 @@ from analysis.heldout.members import HeldoutResults
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.importance import MethodImportance
 from analysis.statistics.radius_curves import Curve
+from analysis.statistics.separated_classifier import SeparatedClassifier
 from analysis.statistics.theorem_radius import TheoremRadius, reach_of
 
 
@@ -32,6 +33,7 @@ class StudyMaterial:
         devices: What a trial holds while it runs, so that hours count `unit`.
         unit: "worker-hours", or "GPU-hours".
         strong: Members' values under strong attacks, by trial.
+        classifier: The theorem's classifier on the study's own images, None where it is not measured.
         on_test: What is known on test, None where nothing was measured.
     """
 
@@ -48,6 +50,7 @@ class StudyMaterial:
     devices: float = 1.0
     unit: str = "worker-hours"
     strong: Mapping[str, StrongResult] = field(default_factory=dict)
+    classifier: SeparatedClassifier | None = None
     on_test: HeldoutResults | None = None
 
     @property
@@ -60,5 +63,7 @@ class StudyMaterial:
         return {} if self.belief is None else self.belief.probabilities()
 
     def reach(self) -> TheoremRadius | None:
-        """Return how far the theorem reaches for the data set, None where its separation is not known."""
+        """Return the theorem's radius for the study's training images, else for the data set; None if unknown."""
+        if self.classifier is not None:
+            return self.classifier.reach()
         return None if self.separation is None else reach_of(self.separation)

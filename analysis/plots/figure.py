@@ -23,7 +23,7 @@ from analysis.wording import L_2, L_INF
 PRINTED = ("png", "pdf", "svg")
 """Formats of figures for papers; png has 300 dpi."""
 
-_LETTERS = 60
+_LETTERS = 58
 """Letters of a legend that fit side by side in a column."""
 
 _SAMPLE = 5
@@ -161,12 +161,14 @@ def log_axis(axis: Axis, /) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def add_small_print(figure: Figure, text: str, /) -> None:
-    """Put study, data set and counts below the figure, broken between them rather than within."""
-    width = int(96 * figure.get_figwidth() / COLUMN_WIDTH)
+def add_small_print(figure: Figure, text: str, /) -> str:
+    """Put study, data set and counts below the figure, broken between them rather than within; return the lines."""
+    width = int(78 * figure.get_figwidth() / COLUMN_WIDTH)
     # a non-breaking space keeps each part whole that fits into a line
     parts = [part if len(part) > width else part.replace(" ", "\xa0") for part in text.split(" · ")]
-    figure.supxlabel(lines(" · ".join(parts), width), fontsize=5, color="0.35")
+    broken = lines(" · ".join(parts), width)
+    figure.supxlabel(broken, fontsize=5.5, color="0.35")
+    return broken
 
 
 def say_nothing_is_there(ax: Any, text: str, /) -> None:
@@ -180,10 +182,10 @@ def lines(text: str, width: int, /) -> str:
     return broken.replace("$", r"\$").replace(L_INF, r"$\ell_\infty$").replace(L_2, r"$\ell_2$")
 
 
-COLUMN_WIDTH = 3.4
+COLUMN_WIDTH = 3.3
 """Width of a figure that fills one column of a two-column paper, inches."""
 
-WIDTHS = {"column": COLUMN_WIDTH, "page": 7.0}
+WIDTHS = {"column": COLUMN_WIDTH, "page": 6.9}
 """Widths of figures by what they fill, inches."""
 
 _PAPER: dict[Any, Any] = {

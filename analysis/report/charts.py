@@ -16,6 +16,7 @@ from analysis.plots.studies.progress import checkpoints_chart, growth_chart
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import front_chart, hover_texts, space_chart
 from analysis.plots.trials.parallel import parallel_chart
+from analysis.plots.trials.robust_lipschitz import robust_lipschitz_chart
 from analysis.plots.trials.scatter import lipschitz_chart, slice_chart
 from analysis.plots.trials.trial_points import trials_of
 from analysis.report.html import asset
@@ -28,15 +29,16 @@ LIPSCHITZ = "val_lipschitz_scale_free_log10"
 def page_charts(material: StudyMaterial, /) -> Iterator[tuple[str, Any]]:
     """Yield the page's figures by the names of their charts; of a chart with a menu, by the menu's values."""
     table, reach = material.table, material.reach()
-    view, trials = pareto_view(table, strong=material.strong), trials_of(table)
+    view, trials = pareto_view(table, strong=material.strong, classifier=material.classifier), trials_of(table)
     yield "flat-method", front_chart(view, colour="method")
     yield "flat-lipschitz", front_chart(view)
     yield "solid", space_chart(view, values(table, [LIPSCHITZ])[:, 0], objective(LIPSCHITZ).label)
     growth = hypervolume_growth(table, reference=material.reference, devices=material.devices)
     yield "growth", growth_chart(growth, table, unit=material.unit)
-    yield "radii", radii_chart(material.curves, table, reach=reach)
+    yield "radii", radii_chart(material.curves, table, reach=reach, classifier=material.classifier)
     yield "best", checkpoints_chart(trials)
     yield "smooth", lipschitz_chart(trials)
+    yield "fronts", robust_lipschitz_chart(trials)
     for setting in varying_settings(table):
         yield f"slice-{setting.name}", slice_chart(trials, setting, reach=reach)
     yield "parallel", parallel_chart(trials)

@@ -67,9 +67,10 @@ def front_section(material: StudyMaterial, /) -> list[str]:
         *_outside(pareto_view(table).outside),
         '<div id="chosen" aria-live="polite"><p>Point at a trial, choose a front member, or move along the '
         "front with the arrow keys: it is marked in both charts.</p></div>",
-        '<p class="note">Large, outlined: the front; faint: dominated; hollow: flagged, stopped early or infeasible, '
-        "never on the front; red: what strong attacks leave of a member, with a cross where they cast doubt on it. "
-        "The line bounds what the front attains"
+        '<p class="note">Large, outlined, numbered: the front; small: dominated; hollow: flagged, stopped early or '
+        "infeasible, never on the front; red: what strong attacks leave of a member, with a cross where they cast "
+        "doubt on it. "
+        "The line bounds what the front attains, a star is the theorem's classifier where it is measured"
         f"{', the dotted one the front of infeasible trials' if infeasible(table).any() else ''}; in space "
         "triangles are drawn as ◆, distinguished by colour.</p>",
         *_members(material, members),

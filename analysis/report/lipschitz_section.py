@@ -14,6 +14,7 @@ from analysis.statistics.association import (
     lipschitz_associations,
     random_share,
 )
+from analysis.statistics.separated_classifier import classifier_point
 from analysis.tables.text_table import TextTable
 from analysis.wording import radius
 
@@ -73,10 +74,16 @@ _CHART = (
     '<p class="note">Above each panel: Spearman\'s rank correlation, 95 %. Ringed: the front; full: proposals that did '
     "not depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, stopped "
     f"early or infeasible. A panel draws the front and at most {MOST_POINTS} other trials, evenly thinned.</p>"
+    "<h3>Each method's front in robust accuracy and Lipschitzness</h3>"
+    '<div id="fronts" class="chart" role="img" aria-label="Lipschitzness over robust accuracy by method"></div>'
+    '<p class="note">Lines: the method\'s own front (no trial of it is at once more robust and smoother), broad and '
+    "grey that of all methods. Ringed: the front of clean and robust accuracy.</p>"
 )
 
 
 def _separation(material: StudyMaterial) -> list[str]:
+    if (point := classifier_point(material.classifier, material.table)) is not None:
+        return [paragraph(f"{point.sentence}; it is the star in the chart of the front.")]
     radii = sorted(set(material.table["eval_epsilon"].to_pylist()))
     reach = material.reach()
     if reach is None or not radii:
@@ -84,7 +91,8 @@ def _separation(material: StudyMaterial) -> list[str]:
         return [
             paragraph(
                 "The separation 2r of the data set is not measured, so the radii covered by the theorem are not drawn; "
-                f"measure it with `robust-study separation {names} --out STUDY_DIR/separation`. Up to the radius r a "
+                f"measure it with `robust-study separation {names} --out STUDY_DIR/separation`, or on this study's own "
+                "images, with the theorem's classifier, with `robust-study separation STUDY_DIR`. Up to the radius r a "
                 "classifier that is accurate, robust and smooth exists."
             )
         ]

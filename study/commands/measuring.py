@@ -139,10 +139,11 @@ def separation(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET", help="Name of a data set (see `list datasets`), or a folder of Parquet files."
+            metavar="DATASET|STUDY_DIR",
+            help="Name of a data set (see `list datasets`), a folder of Parquet files, or a study's folder.",
         ),
     ],
-    norm: Annotated[Norm, typer.Option(help="Norm of the distances.")] = "linf",
+    norm: Annotated[Norm | None, typer.Option(help="Norm of the distances. [default: linf; a study's own]")] = None,
     data_root: DataRoot = None,
     train_size: Annotated[
         int | None, typer.Option("--train", metavar="N", help="Use the first N training images. [default: all]")
@@ -151,28 +152,44 @@ def separation(
         int | None, typer.Option("--test", metavar="N", help="Use the first N test images. [default: all]")
     ] = None,
     epsilon: Annotated[
-        str | None, typer.Option(metavar="RADIUS", help="Radius of the certified accuracy, e.g. 8/255. [default: 0.1]")
+        str | None,
+        typer.Option(
+            metavar="RADIUS", help="Radius of the certified accuracy, e.g. 8/255. [default: 0.1; a study's own]"
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(hidden=True)] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Parent folder of the output folder.")] = Path("separation"),
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Parent folder of the output folder. [default: separation]")
+    ] = None,
     as_json: AsJson = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Measure the distances between a data set's classes.
 
     The distances are exact. The smallest between two classes is 2r, given with and without identical images that carry
-    different labels; the nearest-class classifier certifies its predictions within half the gap to the next class.
+    different labels; the nearest-class classifier certifies its predictions within half the gap to the next class. For
+    a study the classifier is built on its training images and certified on its validation images, and kept in its
+    folder for `pareto` and `report`.
     """
+    from study.directory.layout import CONFIG_FILE
     from study.evaluation.separation import separation as measure
+    from study.evaluation.study_separation import separation_of_study as measure_study
 
     if device is not None:
         raise UsageError("--device has been removed: distances are computed on the CPU; leave the option out")
+    if (Path(dataset) / CONFIG_FILE).is_file():
+        given = {"--norm": norm, "--train": train_size, "--test": test_size, "--out": out}
+        if extra := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"{', '.join(extra)} cannot be given for a study, whose own images and norm are used")
+        measure_study(Path(dataset), data_root=data_root, epsilon=epsilon, as_json=as_json)
+        return
     measure(
         dataset,
-        norm=norm,
+        norm=norm or "linf",
         data_root=data_root,
         train=train_size,
         test=test_size,
         epsilon=epsilon,
-        out=out,
+        out=out or Path("separation"),
         as_json=as_json,
     )

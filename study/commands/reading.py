@@ -137,7 +137,7 @@ def figures(
     ] = "pdf,png,svg",
     width: Annotated[
         Literal["column", "page"],
-        typer.Option(help="Width: a column of a two-column paper (3.4 in) or the page (7 in)."),
+        typer.Option(help="Width: a column of a two-column paper (3.3 in) or the page (6.9 in)."),
     ] = "column",
     out: Annotated[
         Path | None,

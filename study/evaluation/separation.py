@@ -47,7 +47,7 @@ def separation(
     Raises:
         UsageError: Unknown data set, no files, counts or radius out of range, or other results in the folder.
     """
-    radius = _radius(epsilon, norm)
+    radius = radius_of(epsilon, norm)
     distances, name = measured(dataset, norm=norm, data_root=data_root, train=train, test=test)
     cuts = "".join(f"-{split}{count}" for split, count in (("train", train), ("test", test)) if count is not None)
     files = write(distances, out / f"{name.replace(':', '.')}-{norm}{cuts}", name=name, epsilon=radius)
@@ -173,7 +173,12 @@ def summary(distances: Separation, /, *, name: str, epsilon: float) -> dict[str,
     }
 
 
-def _radius(text: str | None, norm: Norm) -> float:
+def radius_of(text: str | None, norm: Norm, /) -> float:
+    """Return a radius that a user gave, or a study's default.
+
+    Raises:
+        UsageError: It is no number, or out of range.
+    """
     if text is None:
         return EvaluationSpec().epsilon
     try:

@@ -13,6 +13,7 @@ from study.console import notes, quoted, results
 from study.directory.layout import REPORT_FILE
 from study.directory.rows import read_rows
 from study.evaluation.strong_attacks import attack_members
+from study.evaluation.study_separation import known_classifier, measure_at_end
 from study.lifecycle.publish import publish
 from study.reports.failures import causes, failure_table
 from study.search.optuna_study import out_of_time
@@ -23,7 +24,7 @@ HURRIED_SECONDS = 10.0
 
 
 def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped: Callable[[], bool] = bool) -> bool:
-    """Attack a complete study's front, draw its figures, log them to its parent run and close it.
+    """Attack a complete study's front, draw its figures with the theorem's classifier, log them and close its run.
 
     Args:
         config: The study's config.
@@ -43,7 +44,8 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped
     if table.num_rows:
         if complete and not hurried:
             strong = attack_members(config, study_dir, table, ended=stopped)
-        written = _draw(table, study_dir / "figures", strong=strong)
+            measure_at_end(config, study_dir, table, ended=stopped)
+        written = _draw(table, study_dir, strong=strong)
         publish(config, study_dir, table, tracker=tracker, hurried=hurried)
     status, reason = ("FINISHED", None) if complete else ("KILLED", "stopped before all trials were done")
     timeout = HURRIED_SECONDS if hurried else FLUSH_SECONDS + table.num_rows
@@ -78,11 +80,12 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped
     return "completed" in table["status"].to_pylist()
 
 
-def _draw(table: Any, folder: Path, *, strong: Mapping[str, Any]) -> list[Path]:
+def _draw(table: Any, study_dir: Path, *, strong: Mapping[str, Any]) -> list[Path]:
     try:
         from analysis.plots.trials.pareto import write_pareto
 
-        return write_pareto(table, folder, strong=strong)
+        classifier = known_classifier(study_dir, table)
+        return write_pareto(table, study_dir / "figures", strong=strong, classifier=classifier)
     except Exception as error:  # noqa: BLE001 - figures can be drawn again, and the results are on disk
         notes().print(
             f"the figures could not be drawn ({type(error).__name__}: {error}); draw them with: robust-study pareto"

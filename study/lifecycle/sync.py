@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from analysis.heldout.members import CONFIRM_FOLDER
 from study.console import notes, quoted, results
@@ -10,6 +11,7 @@ from study.directory.layout import open_config
 from study.directory.rows import read_rows, strong_results
 from study.directory.seed_plan import read_plan
 from study.errors import UsageError
+from study.evaluation.study_separation import known_classifier
 from study.lifecycle.publish import publish
 from study.search.optuna_study import out_of_time
 from study.tracking.study_metadata import settings_of_all_trials, study_params, study_tags
@@ -41,7 +43,11 @@ def sync(study_dir: Path, /) -> None:
     if table.num_rows and plan is None:
         from analysis.plots.trials.pareto import write_pareto
 
-        write_pareto(table, study_dir / "figures", strong=strong_results(study_dir, table))
+        known: dict[str, Any] = {
+            "strong": strong_results(study_dir, table),
+            "classifier": known_classifier(study_dir, table),
+        }
+        write_pareto(table, study_dir / "figures", **known)
         publish(config, study_dir, table, tracker=tracker)
     complete = table.num_rows >= config.num_trials or out_of_time(config, study_dir)
     problem = tracker.close(

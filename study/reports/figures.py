@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from study.console import notes, quoted, results
 from study.errors import UsageError
+from study.evaluation.study_separation import note_missing
 from study.reports.dataset_separation import command_for
 from study.reports.material import collect
 from study.reports.sources import gather
@@ -62,6 +63,8 @@ def _note_missing(material: StudyMaterial, home: Path) -> None:
         )
     if not material.importance:
         notes().print(f"no importance figure: fewer than {LEAST} sound trials, or nothing varies")
+    if material.classifier is None:
+        note_missing(home, material.table)
     if material.separation is None:
         notes().print(
             "the data set's separation is not measured, so no figure shows the theorem's radius; measure it with: "

@@ -52,6 +52,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
             devices=devices,
             unit=unit,
             strong=sources.strong(),
+            classifier=sources.classifier(),
             on_test=sources.on_test(),
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 from study.console import notes, results
 from study.directory.rows import reference_of
 from study.errors import UsageError, usage_errors
+from study.evaluation.study_separation import note_missing
 from study.reports.sources import StudySources, gather, home_of
 
 FORMATS = ("png", "pdf", "svg", "html")
@@ -66,10 +67,13 @@ def draw(
         on_front(table, objectives=objectives)  # raises before anything is written if the rows share no front
         known = {"belief": _belief(studies), "strong": studies.strong()}
         drawn = formats if len(objectives) > 1 else ()
-        written = write_pareto(table, folder, formats=drawn, objectives=objectives, **known)
+        classifier = studies.classifier()
+        written = write_pareto(table, folder, formats=drawn, objectives=objectives, classifier=classifier, **known)
         written += write_paper_table(table, folder)
         _print(table, target=target, known=known, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))
+    if classifier is None:
+        note_missing(studies.home, table)
     if not drawn:
         notes().print("one objective: a table and data, no figure")
 

@@ -12,6 +12,7 @@ from study.directory.data_notes import read_data_notes
 from study.directory.layout import CONFIG_FILE
 from study.directory.rows import heldout_results, read_rows, strong_results
 from study.errors import UsageError, usage_errors
+from study.evaluation.study_separation import known_classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,11 @@ class StudySources:
         if len(found) == 1:
             return next(iter(found.values()))
         return {f"{label}/{trial}": result for label, results in found.items() for trial, result in results.items()}
+
+    def classifier(self) -> Any:
+        """Return the `SeparatedClassifier` of the studies; None without one, or where their images or norms differ."""
+        found = (known_classifier(home_of(source), self.table) for source in self.sources.values())
+        return next((classifier for classifier in found if classifier is not None), None)
 
     def on_test(self) -> Any:
         """Return the studies' `HeldoutResults`; None if nothing was measured on test.

@@ -25,6 +25,7 @@ from analysis.plots.figure import (
 )
 from analysis.plots.screen import empty_chart, say, set_text
 from analysis.statistics.radius_curves import Curve
+from analysis.statistics.separated_classifier import NAME, SeparatedClassifier, classifier_point
 from analysis.statistics.theorem_radius import TheoremRadius
 from analysis.tables.text_table import Cell
 from analysis.wording import NORMS, measured_by, provenance, radius
@@ -36,10 +37,13 @@ _GAP = 0.045
 _UPRIGHT = (-0.02, 1.04)
 """Ends of the axis of accuracies."""
 
+_CERTIFIED: dict[str, Any] = {"color": "0.15", "linewidth": 2.2, "alpha": 0.35, "drawstyle": "steps-post"}
+"""Of the theorem's classifier, which is no trial: broad and pale, behind no curve's name."""
+
 _TWO_POINTS: dict[str, Any] = {"linestyle": ":", "linewidth": 0.7}
 
 
-def _draw(curves: Sequence[Curve], ax: Axes, reach: TheoremRadius | None) -> None:
+def _draw(curves: Sequence[Curve], ax: Axes, reach: TheoremRadius | None, certified: Curve | None) -> None:
     styles = styles_for(curve.method for curve in curves)
     for curve in curves:
         style = styles[curve.method]
@@ -53,6 +57,8 @@ def _draw(curves: Sequence[Curve], ax: Axes, reach: TheoremRadius | None) -> Non
         ax.axvspan(0, min(reach.radius, 1.12 * shown), facecolor="0.93", edgecolor="none", zorder=0)
         if reach.radius <= shown:
             ax.axvline(reach.radius, color="0.35", linewidth=0.8, linestyle=":", zorder=1)
+    if certified is not None:
+        ax.plot(certified.radii, certified.accuracies, gid="certified", **_CERTIFIED)
     ax.set(xlim=(-0.02 * shown, 1.12 * shown), ylim=_UPRIGHT)
     if not curves:
         say_nothing_is_there(ax, "no front member")
@@ -69,7 +75,13 @@ def _shown(curves: Sequence[Curve], reach: TheoremRadius | None) -> float:
 
 
 def radii_sheet(
-    curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadius | None = None, width: float = COLUMN_WIDTH
+    curves: Sequence[Curve],
+    table: Table,
+    /,
+    *,
+    reach: TheoremRadius | None = None,
+    classifier: SeparatedClassifier | None = None,
+    width: float = COLUMN_WIDTH,
 ) -> PaperFigure:
     """Return the figure of front members: a line for each trial, its number at the end.
 
@@ -79,7 +91,8 @@ def radii_sheet(
     Args:
         curves: Theirs.
         table: The study's result rows.
-        reach: Of the study's data set and norm.
+        reach: Of the study's training images, or of its data set.
+        classifier: The theorem's classifier, whose certified accuracy is a curve too.
         width: Inches.
     """
     with paper_style():
@@ -89,10 +102,12 @@ def radii_sheet(
             sample(style.marker, style.label, color=style.colour, linestyle=style.line, markersize=3, linewidth=1)
             for style in methods
         ]
+        certified = _certified(classifier, table, _shown(curves, reach))
         legend += _marks(own, reach, curves)
+        legend += [] if certified is None else [Line2D([], [], label=f"{NAME}, certified", **_CERTIFIED)]
         figure = blank(width, 0.55 * width + 0.7, legend=legend)
         ax = figure.add_subplot()
-        _draw(curves, ax, reach)
+        _draw(curves, ax, reach, certified)
         for value in own:
             ax.axvline(value, color="0.35", linewidth=0.7, linestyle="--", zorder=1)
         across, up = _labels(curves, table)
@@ -101,10 +116,18 @@ def radii_sheet(
         counts = ", ".join(dict.fromkeys(f"{curve.examples}" for curve in curves if curve.measured))
         images = f" · curves on {counts} images" if counts else ""
         add_small_print(figure, f"{provenance(table)}{images} · front: {measured_by(table)}")
-    return PaperFigure(name="accuracy_against_epsilon", figure=figure, headings=HEADINGS, rows=curve_rows(curves))
+        rows = curve_rows([*curves, *([] if certified is None else [certified])])
+    return PaperFigure(name="accuracy_against_epsilon", figure=figure, headings=HEADINGS, rows=rows)
 
 
-def radii_chart(curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadius | None = None) -> go.Figure:
+def radii_chart(
+    curves: Sequence[Curve],
+    table: Table,
+    /,
+    *,
+    reach: TheoremRadius | None = None,
+    classifier: SeparatedClassifier | None = None,
+) -> go.Figure:
     """Return the same for the screen: each curve with its trial in a legend, what it was measured on in its label."""
     figure = empty_chart(420)
     shown = _shown(curves, reach)
@@ -119,6 +142,12 @@ def radii_chart(curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadiu
             line={"color": style.colour, **look}, marker={"symbol": style.symbol, "size": 7},
             hovertemplate=f"{name}<br>ε = %{{x:.4g}}: %{{y:.4f}}<br>{escape(on)}<extra></extra>",
         )  # fmt: skip
+    certified = _certified(classifier, table, _shown(curves, reach))
+    if certified is not None:
+        said = f"{NAME}<br>ε = %{{x:.4g}}: certified %{{y:.4f}}<br>on {certified.examples} val images<extra></extra>"
+        line = {"color": "rgba(0, 0, 0, 0.35)", "width": 5, "shape": "hv"}
+        x, y = list(certified.radii), list(certified.accuracies)
+        figure.add_scatter(x=x, y=y, mode="lines", name=f"{NAME}, certified", line=line, hovertemplate=said)
     if reach is not None:
         figure.add_vrect(0, min(reach.radius, 1.12 * shown), fillcolor="#eee", line_width=0, layer="below")
         caption = set_text(f"grey: {reach_caption(reach)}".replace("\n", " "))
@@ -134,6 +163,12 @@ def radii_chart(curves: Sequence[Curve], table: Table, /, *, reach: TheoremRadiu
     if not curves:
         say(figure, "no front member")
     return figure
+
+
+def _certified(classifier: SeparatedClassifier | None, table: Table, upto: float) -> Curve | None:
+    """Return the certified accuracy over the axis, on the images that trials are measured on; None if unknown."""
+    point = classifier_point(classifier, table)
+    return None if classifier is None or point is None else classifier.curve(1.12 * upto, examples=point.examples)
 
 
 def _labels(curves: Sequence[Curve], table: Table) -> tuple[str, str]:

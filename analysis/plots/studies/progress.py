@@ -129,7 +129,7 @@ def checkpoints_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> Pape
                 ends = _both(last, best)
                 ax.plot(ends, ends, color="0.6", linewidth=0.7, zorder=1)
                 ax.set(xlim=ends, ylim=ends, aspect="equal")
-                ax.set_title(_gain(last, best), fontsize=5.5, color="0.25", pad=2)
+                ax.set_title(_gain(last, best), fontsize=5, color="0.25", pad=2)
                 ax.locator_params(nbins=5)
             across, up = _checkpoint_labels(trials, kind)
             ax.set_xlabel(lines(across, 34), fontsize=6.5)

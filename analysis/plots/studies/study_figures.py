@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.data.results import Table
 from analysis.fronts.growth import hypervolume_growth
@@ -15,6 +16,7 @@ from analysis.plots.studies.importance import importance_sheet, within_sheet
 from analysis.plots.studies.progress import checkpoints_sheet, growth_sheet
 from analysis.plots.trials.parallel import parallel_sheet
 from analysis.plots.trials.pareto import write_pareto
+from analysis.plots.trials.robust_lipschitz import robust_lipschitz_sheet
 from analysis.plots.trials.scatter import lipschitz_sheet, slice_sheet
 from analysis.plots.trials.trial_points import trials_of
 from analysis.statistics.hyperparameters import varying_settings
@@ -24,8 +26,9 @@ from analysis.statistics.importance import too_few
 def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH) -> Iterator[PaperFigure]:
     """Yield the figures of a study, all but the front and the separation, which have writers of their own.
 
-    Lipschitzness, hypervolume, a slice for each setting that varies, parallel coordinates, importance, overall and
-    within each method, where it is known, accuracy against the radius, best against last checkpoint.
+    Lipschitzness, each method's front in robust accuracy and Lipschitzness, hypervolume, a slice for each setting that
+    varies, parallel coordinates, importance, overall and within each method, where it is known, accuracy against the
+    radius, best against last checkpoint.
 
     Args:
         study: What is known of it, or its result rows alone; no rows, one row or only failed trials give figures that
@@ -39,6 +42,7 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
     table, reach = material.table, material.reach()
     trials = trials_of(table)
     yield lipschitz_sheet(trials, width=width)
+    yield robust_lipschitz_sheet(trials, width=width)
     growth = hypervolume_growth(table, reference=material.reference, devices=material.devices)
     yield growth_sheet(growth, table, unit=material.unit, width=width)
     for setting in varying_settings(table):
@@ -51,7 +55,7 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
         yield bars
     if within:
         yield within
-    yield radii_sheet(material.curves, table, reach=reach, width=width)
+    yield radii_sheet(material.curves, table, reach=reach, classifier=material.classifier, width=width)
     yield checkpoints_sheet(trials, width=width)
 
 
@@ -78,7 +82,8 @@ def write_paper_figures(
     material = _material(study)
     table = material.table
     check_formats(formats)
-    written = write_pareto(table, out_dir, formats=formats, width=width, belief=material.belief, strong=material.strong)
+    known: dict[str, Any] = {"belief": material.belief, "strong": material.strong, "classifier": material.classifier}
+    written = write_pareto(table, out_dir, formats=formats, width=width, **known)
     for sheet in paper_sheets(material, width=width):
         written += sheet.write(out_dir, formats=formats)
     radii = sorted(set(table["eval_epsilon"].to_pylist()))

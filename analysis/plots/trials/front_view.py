@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front, on_infeasible_front
 from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, keeps_constraints, objective, values
 from analysis.fronts.strong_attacks import StrongResult
 from analysis.statistics.intervals import wilson_interval
+from analysis.statistics.separated_classifier import ClassifierPoint, SeparatedClassifier, classifier_point
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
 
 _NEAR = 4
 """How far behind the front an axis reaches where trials far behind it would take most of it; see `limits`."""
+
+
+_FEWEST_TICKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +33,14 @@ class ColourScale:
     below: bool = False
 
     def ticks(self) -> list[float]:
-        """Return round values to mark on a logarithmic scale: powers of ten, with 2 and 5 where they are few."""
+        """Return round values to mark, all within the scale: powers of ten, with steps between where they are few."""
         powers = 10.0 ** np.arange(np.floor(np.log10(self.low)), np.ceil(np.log10(self.high)) + 1)
         steps = (1, 2, 5) if self.high < 200 * self.low else (1,)
-        return [float(step * power) for power in powers for step in steps if self.low <= step * power <= self.high]
+        marks = [float(step * power) for power in powers for step in steps if self.low <= step * power <= self.high]
+        if len(marks) >= _FEWEST_TICKS:
+            return marks
+        even = MaxNLocator(nbins=4, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        return [float(mark) for mark in even if self.low <= mark <= self.high]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,9 @@ class ParetoView:
         strong: What strong attacks leave of `points`, shape (n, 2): robust accuracy less its fall; NaN if not attacked.
         fallen: Members that strong attacks or all checks cast doubt on, shape (n,).
         hollow: Why points are doubtful, "flagged or stopped early"; empty where none is.
+        labels: What each point is called in the figure: its trial's number, or its id where that has none.
+        theory: The theorem's classifier as a point (x, y), None where it is not measured or has no such axes.
+        theory_text: What the theorem promises and its classifier keeps, in one sentence; empty without it.
         objectives: All objectives the front was taken over.
         x_label: Metric, split and, for a robust one, the attack.
         y_label: Likewise.
@@ -67,6 +79,9 @@ class ParetoView:
     strong: np.ndarray
     fallen: np.ndarray
     hollow: str
+    labels: list[str]
+    theory: tuple[float, float] | None
+    theory_text: str
     objectives: tuple[Objective, ...]
     x_label: str
     y_label: str
@@ -115,6 +130,19 @@ class ParetoView:
         return np.asarray(self.drawn & ((self.points >= low) & (self.points <= high)).all(axis=1))
 
     @property
+    def theory_inside(self) -> bool:
+        """Return whether the theorem's classifier lies within the limits of the axes."""
+        limits = map(self.limits, (0, 1))
+        return self.theory is not None and all(
+            low <= value <= high for value, (low, high) in zip(self.theory, limits, strict=True)
+        )
+
+    @property
+    def drawing_order(self) -> np.ndarray:
+        """Return the rows of drawn points, those drawn first first: dominated, hollow, then the front."""
+        return np.concatenate([np.flatnonzero(part) for part in (self.dominated, self.doubtful, self.front)])
+
+    @property
     def outside(self) -> int:
         """Return how many points lie beyond the limits of the axes."""
         return int((self.drawn & ~self.inside).sum())
@@ -129,7 +157,8 @@ class ParetoView:
         fraction = self.objectives[axis].unit == "fraction"
         if not len(shown):
             return (0.0, 1.0)
-        shown = self._near_front(axis, shown)
+        beside = [] if self.theory is None else [self.theory[axis]]
+        shown = self._near_front(axis, np.concatenate([shown, beside]))
         ends = np.concatenate([shown, self.ends[self.front, axis].ravel(), self.strong[self.front, axis]])
         low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
         margin = max(0.07 * (high - low), 0.025)
@@ -151,20 +180,25 @@ class ParetoView:
     def colour_scale(self) -> ColourScale | None:
         """Return how Lipschitz estimates map to colour, or None if no trial within the axes has one.
 
-        Values under the floor (a constant network has 0) do not stretch a log scale.
+        It is logarithmic. Values under the floor (a constant network has 0) do not stretch it.
         """
         known = self.lipschitz[self.inside & np.isfinite(self.lipschitz)]
         if not len(known):
             return None
         positive = known[known >= LIPSCHITZ_FLOOR]
         low, high = float(known.min()), float(known.max())
-        if len(positive) and high >= 10 * positive.min():
+        if len(positive) and high > positive.min():
             return ColourScale(low=float(positive.min()), high=high, log=True, below=low < LIPSCHITZ_FLOOR)
         return ColourScale(low=low, high=high) if high > low else ColourScale(low=0.9 * low, high=1.1 * high or 1.0)
 
 
 def pareto_view(
-    table: Table, /, *, objectives: Sequence[str] = FRONT, strong: Mapping[str, StrongResult] | None = None
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    strong: Mapping[str, StrongResult] | None = None,
+    classifier: SeparatedClassifier | None = None,
 ) -> ParetoView:
     """Work out what a Pareto figure of a result table shows.
 
@@ -172,6 +206,7 @@ def pareto_view(
         table: Result rows.
         objectives: Names of those the front is taken over, at least two; the first two are the axes.
         strong: Members' values under strong attacks, by trial.
+        classifier: The theorem's classifier on the study's own images.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
@@ -184,6 +219,7 @@ def pareto_view(
     points = coordinates[:, :2]
     measured = np.isfinite(points).all(axis=1)
     counted = feasible(table) & ~np.isnan(coordinates).any(axis=1)
+    theory = classifier_point(classifier, table) if set(objectives[:2]) == set(FRONT) else None
     doubted = {trial for trial, result in (strong or {}).items() if result.doubts}
     view = ParetoView(
         points=points,
@@ -196,6 +232,9 @@ def pareto_view(
         strong=points - _falls(table, entries[:2], strong or {}),
         fallen=np.array([trial in doubted for trial in table["trial_id"].to_pylist()], dtype=bool),
         hollow=why_hollow(table, measured & ~counted),
+        labels=_labels(table),
+        theory=None if theory is None else _in_order(theory, objectives),
+        theory_text="" if theory is None else theory.sentence,
         objectives=entries,
         x_label=_axis_label(entries[0], table),
         y_label=_axis_label(entries[1], table),
@@ -206,6 +245,15 @@ def pareto_view(
         return view
     beyond = f"{view.outside} trial{'s' * (view.outside != 1)} far behind the front outside the axes"
     return replace(view, small_print=f"{view.small_print} · {beyond}")
+
+
+def _labels(table: Table) -> list[str]:
+    rows = zip(table["trial_id"].to_pylist(), table["number"].to_pylist(), strict=True)
+    return [str(number) if trial.endswith(f"{number:05d}") else trial.rpartition("/")[2] for trial, number in rows]
+
+
+def _in_order(theory: ClassifierPoint, objectives: Sequence[str]) -> tuple[float, float]:
+    return (theory.clean, theory.certified) if objectives[0] == FRONT[0] else (theory.certified, theory.clean)
 
 
 def _falls(table: Table, entries: Sequence[Objective], strong: Mapping[str, StrongResult]) -> np.ndarray:

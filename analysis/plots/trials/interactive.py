@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,12 @@ from analysis.fronts.objectives import FRONT, missed_constraints
 from analysis.fronts.strong_attacks import StrongResult
 from analysis.method_styles import styles_for
 from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, say, set_text
+from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, plotly_scale
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
+from analysis.plots.trials.label_places import place_labels, stacks
+from analysis.plots.trials.names_on_front import TIMES, labelled
 from analysis.plots.trials.trial_points import thinned
+from analysis.statistics.separated_classifier import NAME, SeparatedClassifier
 from analysis.wording import LOWER_BOUND
 
 Colour = Literal["method", "lipschitz"]
@@ -30,11 +35,23 @@ _SILENT: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
 _RING: dict[str, Any] = {"mode": "markers", **_SILENT}
 _FALL = {"color": "#b2182b", "width": 2}
 _CROSS = {"symbol": "x-thin", "size": 12, "line": {"color": "#b2182b", "width": 2}}
-_UNMEASURED = "#999"
+_UNMEASURED: dict[str, Any] = {"color": UNMEASURED, "line": {"color": UNMEASURED_EDGE, "width": 1}}
+_STAR = {"symbol": "star-open", "size": 15, "color": "black", "line": {"width": 1.5}}
+
+_THEORY_LETTERS = 150
+"""Letters of a line below the title."""
+
+_SHEET = (760.0, 400.0)
+"""Pixels of the plane on a screen of usual size, for which the labels find their places."""
 
 
 def pareto_plotly(
-    table: Table, /, *, objectives: Sequence[str] = FRONT, strong: Mapping[str, StrongResult] | None = None
+    table: Table,
+    /,
+    *,
+    objectives: Sequence[str] = FRONT,
+    strong: Mapping[str, StrongResult] | None = None,
+    classifier: SeparatedClassifier | None = None,
 ) -> go.Figure:
     """Return the plotly figure of a result table.
 
@@ -43,24 +60,27 @@ def pareto_plotly(
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    view = pareto_view(table, objectives=objectives, strong=strong)
+    view = pareto_view(table, objectives=objectives, strong=strong, classifier=classifier)
     figure = front_chart(view)
     texts = hover_texts(table, strong=strong)
     for trace in figure.data:
         if trace.customdata is not None:
             trace.update(text=[texts[row] for row in trace.customdata], customdata=None)
     for method, style in styles_for(view.methods).items():
-        sample = {"symbol": style.symbol, "color": _UNMEASURED, "size": 9, "line": _EDGE}
+        sample = {"symbol": style.symbol, "color": "#bfbfbf", "size": 9, "line": _EDGE}
         name = f"{escape(style.label)} ({view.methods.count(method)})"
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=sample, name=name, legendgroup=method)
     zoomed = " (double-click: all)" if view.outside else ""
     looks = [f"hollow: {view.hollow}, never on the front"] if view.hollow else []
-    looks += ["red: what strong attacks leave"] if np.isfinite(view.strong[view.front]).any() else []
+    looks += ["red: what strong attacks leave"] if np.isfinite(view.strong[view.front]).all(axis=1).any() else []
+    looks += [f"{TIMES}n: n trials at one place"] if _counts(view) else []
     hollow = f"<br><sup>{'; '.join(looks)}</sup>" if looks else ""
+    theory = [escape(line) for line in wrap(view.theory_text, _THEORY_LETTERS)]
+    lines = "".join(f"<br><sup>{line}</sup>" for line in theory)
     figure.update_layout(
-        title={"text": escape(view.small_print) + zoomed + hollow, "font": {"size": 13}},
+        title={"text": escape(view.small_print) + zoomed + hollow + lines, "font": {"size": 13}},
         height=None,
-        margin={"t": 100},
+        margin={"t": 100 + 24 * len(theory)},
         showlegend=True,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
@@ -71,7 +91,8 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
     """Return the front on a plane as the printed figure has it, with the infeasible trials' own front dotted.
 
     Each trace's `meta` is its method, by which a page filters, and each point's `customdata` its row, which is the
-    place of its label in `hover_texts`. The last trace is an empty ring for the trial that a reader chooses.
+    place of its label in `hover_texts`. Members have their trial's id beside them, and places of several trials their
+    number. The last trace is an empty ring for the trial that a reader chooses.
 
     Args:
         view: What is shown.
@@ -94,12 +115,24 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
     for method, chosen, marker in _looks(view, colour):
         x, y = map(numbers, view.points[chosen].T)
         figure.add_trace(points(x=x, y=y, marker=marker, **_labelled(method, chosen)))
+    for method, rows, texts, sides in _names(view):
+        x, y = map(numbers, view.points[rows].T)
+        look = {"textposition": sides, "textfont": {"size": 11, "color": "black"}}
+        figure.add_scatter(
+            x=x, y=y, mode="text", texttemplate=texts, meta=method, legendgroup=method, **look, **_SILENT
+        )
     for method, x, y in _falls(view):
         figure.add_scatter(x=x, y=y, mode="lines", meta=method, legendgroup=method, line=_FALL, **_SILENT)
     fallen = view.points[view.front & view.fallen]
     if len(fallen):
         x, y = map(numbers, fallen.T)
         figure.add_scatter(x=x, y=y, mode="markers", marker=_CROSS, **_SILENT)
+    if view.theory is not None:
+        across, up = view.theory
+        said = "<br>".join(escape(line) for line in wrap(view.theory_text, 60))
+        figure.add_scatter(
+            x=[across], y=[up], mode="markers", marker=_STAR, name=NAME, hovertemplate=f"{said}<extra></extra>"
+        )
     figure.add_scatter(
         x=[], y=[], marker={"symbol": "circle-open", "size": 22, "color": _RED, "line_width": 3}, **_RING
     )
@@ -153,6 +186,48 @@ def _falls(view: ParetoView) -> Iterator[tuple[str, list[Any], list[Any]]]:
             yield method, numbers(lines[:, 0]), numbers(lines[:, 1])
 
 
+def _counts(view: ParetoView) -> list[list[int]]:
+    """Return groups of trials at exactly one place, the uppermost first; nearer ones part when zoomed into."""
+    return stacks(np.where(view.inside[:, None], view.points, np.nan), view.drawing_order, reach=0.0)
+
+
+def _names(view: ParetoView) -> Iterator[tuple[str, np.ndarray, list[str], list[str]]]:
+    """Yield by method the rows that have a label, their labels, and on which side of the point each is."""
+    texts = labelled(view, _counts(view))
+    rows = np.array(sorted(texts, key=lambda row: (not view.front[row], row)), dtype=int)
+    if not len(rows):
+        return
+    low, high = np.asarray([view.limits(axis) for axis in (0, 1)]).T
+    scaled = (view.points - low) / (high - low) * _SHEET
+    sizes = np.array([(6.5 * len(texts[row]), 13.0) for row in rows])
+    symbols = np.concatenate([scaled - 5, scaled + 5], axis=1)[view.inside]
+    places = place_labels(scaled[rows], sizes, symbols, bounds=(0, 0, *_SHEET), gap=5, rings=1)
+    methods = np.asarray(view.methods)[rows]
+    for method in styles_for(view.methods):
+        own = [at for at in range(len(rows)) if methods[at] == method and places[at] is not None]
+        if own:
+            sides = [_side(places[at] or (0.0, 0.0)) for at in own]
+            yield (
+                method,
+                rows[own],
+                [_beside(texts[rows[at]], side) for at, side in zip(own, sides, strict=True)],
+                sides,
+            )
+
+
+def _side(offset: tuple[float, float]) -> str:
+    up = "top" if offset[1] > 0 else "bottom" if offset[1] < 0 else "middle"
+    return f"{up} {'right' if offset[0] > 0 else 'left' if offset[0] < 0 else 'center'}"
+
+
+def _beside(text: str, side: str) -> str:
+    """Return a label with room for the symbol, which plotly leaves only to a trace that draws the symbols itself."""
+    space = 2 * "\N{NO-BREAK SPACE}"
+    if side.endswith("center"):
+        return f"{escape(text)}<br>{space}" if side.startswith("top") else f"{space}<br>{escape(text)}"
+    return f"{space}{escape(text)}" if side.endswith("right") else f"{escape(text)}{space}"
+
+
 def _labelled(method: str, chosen: np.ndarray) -> dict[str, Any]:
     rows = np.flatnonzero(chosen).tolist()
     return {
@@ -169,8 +244,8 @@ def _looks(view: ParetoView, colour: Colour) -> Iterator[tuple[str, np.ndarray, 
     methods, scale = np.asarray(view.methods), view.colour_scale() if colour == "lipschitz" else None
     coloured = np.isfinite(view.lipschitz) & (scale is not None)
     for part, look in (
-        (view.dominated, {"size": 7, "opacity": 0.45}),
-        (view.doubtful, {"size": 7, "opacity": 0.9, "color": GREY, "line": {"width": 1.2, "color": GREY}}),
+        (view.dominated, {"size": 8, "line": {"width": 0.5, "color": "white"}}),
+        (view.doubtful, {"size": 8, "color": GREY, "line": {"width": 1.2, "color": GREY}}),
         (view.front, {"size": 12, "line": _EDGE}),
     ):
         for method, style in styles_for(view.methods).items():
@@ -182,8 +257,8 @@ def _looks(view: ParetoView, colour: Colour) -> Iterator[tuple[str, np.ndarray, 
                 shades = {"color": numbers(_on_axis(view.lipschitz[on_axis], scale)), "coloraxis": "coloraxis"}
                 yield method, on_axis, {"symbol": style.symbol, **look, **shades}
             if (rest := of_method & ~coloured).any():
-                plain = style.colour if colour == "method" else _UNMEASURED
-                yield method, rest, {"symbol": style.symbol, "color": plain, **look}
+                plain = {"color": style.colour} if colour == "method" else _UNMEASURED
+                yield method, rest, {"symbol": style.symbol, **look, **plain}
 
 
 def _on_axis(lipschitz: np.ndarray, scale: ColourScale) -> np.ndarray:
@@ -198,7 +273,7 @@ def _colour_axis(view: ParetoView, scale: ColourScale) -> dict[str, Any]:
         ticks = {"tickvals": np.log10(marks).tolist(), "ticktext": [f"{mark:g}" for mark in marks]}
     title = {"text": set_text(view.colour_label), "side": "right", "font": {"size": 12}}
     bar = {"title": title, "thickness": 14, **ticks}
-    return {"colorscale": "cividis_r", "cmin": low, "cmax": high, "colorbar": bar}
+    return {"colorscale": plotly_scale(), "cmin": low, "cmax": high, "colorbar": bar}
 
 
 def hover_texts(

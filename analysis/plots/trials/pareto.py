@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 
 from analysis.data.files import unlinked
 from analysis.data.results import Table
@@ -29,29 +26,37 @@ from analysis.plots.figure import (
     blank,
     check_formats,
     lines,
-    paper_style,
     sample,
     say_nothing_is_there,
     write_files,
 )
+from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, lipschitz_shades
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
+from analysis.plots.trials.names_on_front import LARGE, MOST_COUNTS, SMALL, TIMES, covered, name_points
 from analysis.statistics.front_posterior import FrontPosterior
+from analysis.statistics.separated_classifier import SeparatedClassifier
 from analysis.tables.dominance import dominance_csv
 from analysis.tables.front_table import pareto_csv
 
 FORMATS = (*PRINTED, "html")
 
-_UNMEASURED = "0.6"
 _STRONG = "#b2182b"
+_PRINT_LINE = 0.09
+"""Height of a line of small print, inches."""
+
+_STAR: dict[str, Any] = {
+    "marker": "*", "markersize": 8, "markerfacecolor": "none", "markeredgecolor": "black", "markeredgewidth": 0.8,
+}  # fmt: skip
+"""Hollow, so that it hides no trial."""
 
 
 def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
     """Draw a Pareto figure into `ax`, with a colour bar below it; `legend_handles` gives what a legend needs.
 
     Front members are large and outlined, with 95 % intervals of the examples; a red line leads down to what strong
-    attacks leave of one, and a red cross marks one that they cast doubt on. Dominated trials small and faint, flagged
-    or early-stopped ones hollow; failed ones have no coordinates and are counted in the small print. The line bounds
-    the region the front attains.
+    attacks leave of one, and a red cross marks one that they cast doubt on. Dominated trials are small, flagged or
+    early-stopped ones hollow; failed ones have no coordinates and are counted in the small print. The line bounds the
+    region the front attains. A hollow star is the theorem's classifier.
 
     Returns:
         `ax`.
@@ -72,6 +77,8 @@ def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
         _draw_method(view, ax, np.asarray(view.methods) == method, style, colours)
     if scale and colours:
         _add_colour_bar(view, ax, colours, scale)
+    if view.theory is not None and view.theory_inside:
+        ax.plot(*view.theory, **_STAR, zorder=4.5)
     if not view.drawn.any():
         say_nothing_is_there(ax, "no measured trial")
     return ax
@@ -93,7 +100,10 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     if view.hollow:
         handles.append(sample("o", view.hollow, markerfacecolor="none", markeredgecolor="0.45"))
     if view.drawn.any() and not np.isfinite(view.lipschitz[view.drawn]).all():
-        handles.append(sample("o", "Lipschitz not measured", markerfacecolor=_UNMEASURED, markeredgecolor="none"))
+        look = {"markerfacecolor": UNMEASURED, "markeredgecolor": UNMEASURED_EDGE}
+        handles.append(sample("o", "Lipschitz not measured", **look))
+    if view.theory is not None and view.theory_inside:
+        handles.append(Line2D([], [], linestyle="none", label="theorem's classifier", **_STAR))
     return handles
 
 
@@ -104,13 +114,31 @@ def pareto_figure(
     objectives: Sequence[str] = FRONT,
     width: float = COLUMN_WIDTH,
     strong: Mapping[str, StrongResult] | None = None,
+    classifier: SeparatedClassifier | None = None,
 ) -> Figure:
     """Return the figure of a result table, so many inches wide; draw and save it inside `paper_style`."""
-    view = pareto_view(table, objectives=objectives, strong=strong)
+    view = pareto_view(table, objectives=objectives, strong=strong, classifier=classifier)
     figure = blank(width, 0.6 * width + 0.4 * COLUMN_WIDTH, legend=legend_handles(view))
-    draw_pareto(view, figure.add_subplot())
-    add_small_print(figure, view.small_print)
+    ax = draw_pareto(view, figure.add_subplot())
+    figure.draw_without_rendering()
+    groups = covered(view, ax)
+    text = add_small_print(figure, _small_print(view, groups))
+    figure.set_figheight(figure.get_figheight() + _PRINT_LINE * text.count("\n"))
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    name_points(view, ax, groups)
     return figure
+
+
+def _small_print(view: ParetoView, groups: Sequence[Sequence[int]]) -> str:
+    parts = [view.small_print]
+    parts += ["numbers: trials on the front"] if view.front.any() else []
+    if groups:
+        more = f", {MOST_COUNTS} of {len(groups)} such places" if len(groups) > MOST_COUNTS else ""
+        parts.append(f"{TIMES}n: n trials at one place{more}")
+    if view.theory_text:
+        parts.append(f"{view.theory_text}{'' if view.theory_inside else ', outside the axes'}")
+    return " · ".join(parts)
 
 
 def write_pareto(
@@ -123,6 +151,7 @@ def write_pareto(
     width: float = COLUMN_WIDTH,
     belief: FrontPosterior | None = None,
     strong: Mapping[str, StrongResult] | None = None,
+    classifier: SeparatedClassifier | None = None,
 ) -> list[Path]:
     """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
 
@@ -135,6 +164,7 @@ def write_pareto(
         belief: Gives the data each trial's probability to be truly on the front, and over clean and robust accuracy
             `pareto_dominance.csv`, the members' probabilities to dominate each other.
         strong: Members' values under strong attacks, by trial.
+        classifier: The theorem's classifier on the study's own images, a point in the figure.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -149,13 +179,13 @@ def write_pareto(
         from analysis.plots.screen import offline_page
         from analysis.plots.trials.interactive import pareto_plotly
 
-        figure = pareto_plotly(table, objectives=objectives, strong=strong)
+        figure = pareto_plotly(table, objectives=objectives, strong=strong, classifier=classifier)
         return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
 
     written = write_files(
         Path(out_dir) / "pareto",
         formats,
-        lambda: pareto_figure(table, objectives=objectives, width=width, strong=strong),
+        lambda: pareto_figure(table, objectives=objectives, width=width, strong=strong, classifier=classifier),
         data=pareto_csv(table, objectives=objectives, belief=belief, strong=strong),
         page=page,
     )
@@ -183,103 +213,36 @@ def _draw_method(
         ax.plot(*zip(point, strong, strict=True), color=_STRONG, linewidth=0.9, zorder=2.9)
         ax.plot(*strong, marker="_", color=_STRONG, markersize=5, zorder=5)
     dominated, front, doubtful = view.dominated & mask, view.front & mask, view.doubtful & mask
-    scatter(dominated, s=16 * crowd, c=_faces(view.lipschitz[dominated], colours), alpha=0.6, linewidths=0.0, zorder=2)
-    scatter(doubtful, s=16 * crowd, facecolors="none", edgecolors="0.45", linewidths=0.6, zorder=2.5)
-    scatter(front, s=26, c=_faces(view.lipschitz[front], colours), edgecolors="black", linewidths=0.6, zorder=4)
+    edges = np.where(np.isfinite(view.lipschitz[dominated]), "white", UNMEASURED_EDGE).tolist()
+    faces = _faces(view.lipschitz[dominated], colours)
+    scatter(dominated, s=SMALL**2 * crowd, c=faces, edgecolors=edges, linewidths=0.25, zorder=2)
+    scatter(doubtful, s=SMALL**2 * crowd, facecolors="none", edgecolors="0.45", linewidths=0.6, zorder=2.5)
+    scatter(front, s=LARGE**2, c=_faces(view.lipschitz[front], colours), edgecolors="black", linewidths=0.9, zorder=4)
     fallen = view.points[view.front & view.fallen & mask]
     ax.scatter(fallen[:, 0], fallen[:, 1], marker="x", s=22, c=_STRONG, linewidths=0.9, zorder=5)
 
 
 def _faces(lipschitz: np.ndarray, colours: ScalarMappable | None) -> np.ndarray:
     known = np.isfinite(lipschitz)
-    faces = np.tile(to_rgba(_UNMEASURED), (len(lipschitz), 1))
+    faces = np.tile(to_rgba(UNMEASURED), (len(lipschitz), 1))
     if colours is not None:
         faces[known] = colours.to_rgba(lipschitz[known])
     return faces
 
 
 def _colours(scale: ColourScale) -> ScalarMappable:
-    # The palest end of the map would vanish on white paper.
-    shades = colormaps["cividis_r"](np.linspace(0.15, 1.0, 256))
     # Clipped, else a log scale takes an estimate of 0 for a bad value instead of the lowest.
     norm = LogNorm(scale.low, scale.high, clip=True) if scale.log else Normalize(scale.low, scale.high)
-    return ScalarMappable(norm=norm, cmap=ListedColormap(shades))
+    return ScalarMappable(norm=norm, cmap=ListedColormap(lipschitz_shades()))
 
 
 def _add_colour_bar(view: ParetoView, ax: Axes, colours: ScalarMappable, scale: ColourScale) -> None:
     extend = "min" if scale.below else "neither"
-    bar = ax.figure.colorbar(colours, ax=ax, location="bottom", extend=extend, aspect=38, pad=0.02)
+    aspect = 38 * ax.get_figure(root=True).get_figwidth() / COLUMN_WIDTH  # type: ignore[union-attr]
+    bar = ax.figure.colorbar(colours, ax=ax, location="bottom", extend=extend, aspect=aspect, pad=0.02)
     bar.set_label(lines(view.colour_label, 60), fontsize=7)
     bar.ax.tick_params(labelsize=6.5, width=0.5, which="both")
     if scale.log:
-        bar.set_ticks(scale.ticks(), labels=[f"{tick:g}" for tick in scale.ticks()])
-        bar.ax.xaxis.set_minor_formatter(NullFormatter())
+        bar.set_ticks(scale.ticks(), labels=[f"{tick:g}" for tick in scale.ticks()], minor=False)
+        bar.set_ticks([], minor=True)
     bar.outline.set_linewidth(0.5)
-
-
-COLOURS = ("#0072B2", "#D55E00")
-"""Of the first and the second study, from Okabe and Ito's colour-blind safe set; lines differ by their dashes too."""
-
-_DASHES: tuple[Literal["-", "--"], ...] = ("-", "--")
-
-_PANEL = 4.2
-
-
-def fronts_svg(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> str:
-    """Return the figure of two studies' fronts as an SVG element, ready for a page.
-
-    Args:
-        tables: Label and result rows of each study.
-        together: Draw them on one plane; else beside each other, each with its own axes.
-
-    Returns:
-        The same rows give the same text.
-    """
-    with paper_style():
-        figure = fronts_figure(tables, together=together)
-        buffer = StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> Figure:
-    """Return the figure of `fronts_svg`; draw and save it inside `paper_style`."""
-    views = [(label, pareto_view(table)) for label, table in tables]
-    width = 1.5 * _PANEL if together else _PANEL * len(views)
-    figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
-    if together:
-        _draw_together(views, figure.add_subplot())
-        handles = [
-            Line2D([], [], color=colour, linestyle=dash, label=f"front of {label}")
-            for (label, _), colour, dash in zip(views, COLOURS, _DASHES, strict=True)
-        ]
-        methods = [method for _, view in views for method in view.methods]
-        handles += [sample(style.marker, style.label, color="0.5") for style in styles_for(methods).values()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
-        return figure
-    for place, (label, view) in enumerate(views):
-        axes = draw_pareto(view, figure.add_subplot(1, len(views), place + 1))
-        axes.set_title(label, fontsize=9)
-        axes.legend(handles=legend_handles(view), loc="lower left", fontsize=6, framealpha=0.8)
-    return figure
-
-
-def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:
-    """Draw two fronts of like measurement: colour is the study, shape the method; all but members are faint."""
-    limits = [[view.limits(axis) for _, view in views] for axis in (0, 1)]
-    (low_x, high_x), (low_y, high_y) = ((min(low for low, _ in ends), max(high for _, high in ends)) for ends in limits)
-    ax.set_xlim(low_x, high_x)
-    ax.set_ylim(low_y, high_y)
-    ax.set_xlabel(views[0][1].x_label)
-    ax.set_ylabel(views[0][1].y_label.replace("$", r"\$"))
-    ax.grid(visible=True)
-    for (_, view), colour, dash in zip(views, COLOURS, _DASHES, strict=True):
-        stairs = view.staircase((low_x, low_y), (high_x, high_y))
-        ax.plot(stairs[:, 0], stairs[:, 1], color=colour, linestyle=dash, linewidth=1.1, zorder=3)
-        methods = np.asarray(view.methods)
-        for method, style in styles_for(view.methods).items():
-            mask = methods == method
-            for chosen, size, alpha in ((view.drawn & ~view.front & mask, 22, 0.4), (view.front & mask, 48, 1.0)):
-                x, y = view.points[chosen].T
-                ax.scatter(x, y, s=size, marker=style.marker, c=colour, alpha=alpha, linewidths=0.0, zorder=4)

@@ -44,7 +44,7 @@ def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.nda
     share = trials.sound & trials.independent
     found = spearman(x[share], y[share])
     if found is None:
-        return x, y, f"n = {int(share.sum())} random: too few to correlate"
+        return x, y, f"n = {int(share.sum())} random: too few"
     return x, y, f"{found.signed(digits=2)}, n = {found.n}"
 
 
@@ -55,7 +55,7 @@ def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperF
     proposals did not depend on results; without enough of them the title says so.
     """
     with paper_style():
-        figure = blank(width, 1.1 * len(OUTCOMES) + 0.75, legend=handles_of(trials))
+        figure = blank(width, 1.25 * len(OUTCOMES) + 0.75, legend=handles_of(trials))
         axes = figure.subplots(len(OUTCOMES), len(LIPSCHITZ), sharex="col", sharey="row", squeeze=False)
         for row, (outcome, label) in enumerate(OUTCOMES.items()):
             for column, of in enumerate(LIPSCHITZ):
@@ -63,7 +63,7 @@ def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperF
                 axes[row, column].set_xscale("log")
                 if scatter(axes[row, column], x, y, trials):
                     axes[row, column].set_title(correlation, fontsize=5.5, color="0.25", pad=2)
-            axes[row, 0].set_ylabel(lines(_outcome_label(trials, outcome, label), 25), fontsize=6)
+            axes[row, 0].set_ylabel(lines(_outcome_label(trials, outcome, label), 22), fontsize=6)
         for ax, form in zip(axes[-1], LIPSCHITZ.values(), strict=True):
             ax.set_xlabel(lines(_estimate_label(trials, form), 40), fontsize=6)
             log_axis(ax.xaxis)
@@ -128,13 +128,13 @@ def slice_sheet(
     Over the training radius the study's own radius is marked, and the theorem's reach where it ends within the axis.
     """
     with paper_style():
-        figure = blank(width, 1.1 * len(SLICED) + 0.6, legend=handles_of(trials))
+        figure = blank(width, 1.25 * len(SLICED) + 0.6, legend=handles_of(trials))
         axes = figure.subplots(len(SLICED), 1, sharex=True)
         for ax, outcome in zip(axes, SLICED, strict=True):
             ax.set_xscale("log" if setting.log else "linear")
             ax.set_yscale("log" if "lipschitz" in outcome else "linear")
             scatter(ax, setting.values, _sliced(trials, outcome), trials)
-            ax.set_ylabel(lines(_sliced_label(trials, outcome), 25), fontsize=6)
+            ax.set_ylabel(lines(_sliced_label(trials, outcome), 22), fontsize=6)
             ax.tick_params(labelsize=6)
             if "lipschitz" in outcome:
                 log_axis(ax.yaxis)

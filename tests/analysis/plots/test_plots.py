@@ -65,7 +65,7 @@ def test_collapsed_trials_do_not_press_the_front_into_a_corner_and_are_counted()
         assert low <= alone.ends[:, axis].min()
         assert high >= alone.ends[:, axis].max()
     assert with_lost.outside == 2
-    assert with_lost.colour_scale() == alone.colour_scale() == ColourScale(low=50.0, high=55.0)
+    assert with_lost.colour_scale() == alone.colour_scale() == ColourScale(low=50.0, high=55.0, log=True)
     assert with_lost.small_print.endswith("2 trials far behind the front outside the axes")
     assert (alone.outside, "outside" in alone.small_print) == (0, False)
     np.testing.assert_allclose(alone.ends[0, 0], np.ravel(wilson_interval(900, 1000)))
@@ -75,7 +75,7 @@ def test_all_formats_are_written_at_paper_size(tmp_path: Path) -> None:
     paths = write_pareto(as_table(study_rows(24)), tmp_path)
     assert [path.name for path in paths] == [f"pareto.{entry}" for entry in (*FORMATS, "csv")]
     png = (tmp_path / "pareto.png").read_bytes()
-    assert int.from_bytes(png[16:20], "big") == 3.4 * 300
+    assert int.from_bytes(png[16:20], "big") == 3.3 * 300
     pdf = (tmp_path / "pareto.pdf").read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
@@ -224,12 +224,16 @@ def test_front_over_three_objectives_has_no_line() -> None:
         pareto_view(table, objectives=names[:1])
 
 
-def test_colour_is_logarithmic_only_over_a_decade() -> None:
+def test_colour_is_logarithmic_with_round_ticks_within_the_data() -> None:
     def scale(*lipschitz: float | None) -> Any:
         rows = [result_row(n, val_lipschitz_mean=value) for n, value in enumerate(lipschitz)]
         return pareto_view(as_table(rows)).colour_scale()
 
-    assert not scale(2.0, 19.0).log
+    for low, high in ((2.0, 19.0), (50.0, 55.0), (20.5, 210.0), (0.3, 0.9), (1.0, 1e6)):
+        narrow = scale(low, high)
+        assert narrow.log
+        assert 3 <= len(narrow.ticks()) <= 8
+        assert all(low <= tick <= high for tick in narrow.ticks())
     decade = scale(2.0, 21.0, None)
     assert (decade.low, decade.high, decade.log, decade.below) == (2.0, 21.0, True, False)
     assert decade.ticks() == [2.0, 5.0, 10.0, 20.0]

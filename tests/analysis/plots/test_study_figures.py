@@ -107,7 +107,7 @@ def same(found: list[tuple[float, float]], expected: list[tuple[float, float]]) 
 def test_every_figure_of_a_study_is_there(sheets: dict[str, PaperFigure]) -> None:
     assert set(sheets) == {
         "lipschitz", "hypervolume", "slice_train_epsilon", "slice_dropout", "slice_strength", "parallel_coordinates",
-        "importance", "accuracy_against_epsilon", "best_against_last",
+        "importance", "accuracy_against_epsilon", "best_against_last", "robust_lipschitz",
     }  # fmt: skip
 
 

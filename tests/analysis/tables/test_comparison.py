@@ -11,7 +11,7 @@ from helpers.studies.synthetic_results import as_table, result_row, study_rows
 
 from analysis.fronts.front import MixedStudiesError
 from analysis.plots.figure import paper_style
-from analysis.plots.trials.pareto import fronts_figure
+from analysis.plots.trials.two_fronts import fronts_figure
 from analysis.report.comparison_page import build_comparison
 from analysis.statistics.intervals import Outcomes, accuracy_estimate, difference, paired_difference_interval
 from analysis.tables.comparison import (

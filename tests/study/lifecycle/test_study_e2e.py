@@ -19,6 +19,7 @@ from helpers.studies.in_process import robust_study
 
 from analysis.data.results import read_epochs, read_examples, read_results
 from analysis.data.schema import RESULT
+from analysis.statistics.separated_classifier import read_classifier
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
@@ -101,6 +102,15 @@ def test_the_resumed_driver_reports_what_is_left_and_ignores_a_former_key(finish
     assert resumed.stderr.splitlines().count(ignored) == 1
     assert set(read_results(folder / "studies/small")["attempts"].to_pylist()) <= {1, 2}
     assert not (folder / "studies/small/driver.json").exists()
+
+
+def test_the_theorems_classifier_is_measured_when_the_study_ends_and_drawn(finished):
+    folder, _, resumed = finished
+    study = folder / "studies/small"
+    classifier = read_classifier(study, read_results(study))
+    assert classifier.train_images == 256
+    assert "measuring the separated-data classifier" in resumed.stderr
+    assert '"star-open"' in (study / "figures/pareto.html").read_text(encoding="utf-8")
 
 
 def test_a_changed_config_is_refused_with_the_difference(finished):

@@ -45,7 +45,7 @@ def test_every_figure_is_in_the_studys_folder_with_its_data(tmp_path, monkeypatc
     assert out.strip() == "toy/figures"
     assert {path.stem for path in (tmp_path / "toy" / "figures").glob("*.csv")} == {
         "pareto", "lipschitz", "hypervolume", "slice_train_epsilon", "slice_dropout", "slice_strength",
-        "parallel_coordinates", "accuracy_against_epsilon", "best_against_last", "separation",
+        "parallel_coordinates", "accuracy_against_epsilon", "best_against_last", "separation", "robust_lipschitz",
         "certified_accuracy",
     }  # fmt: skip
     assert "has only two radii for some members" in err

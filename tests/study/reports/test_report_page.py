@@ -37,7 +37,7 @@ def test_every_chart_of_the_page_has_its_figures() -> None:
     page = page_of(study_rows(60, seed=3), curves=CURVES)
     menus = dict(re.findall(r'<select id="\w+" data-charts="(\w+)">(.*?)</select>', page, re.DOTALL))
     charts = re.findall(r'<div id="(\w+)" class="chart"', page)
-    assert charts == ["flat", "solid", "growth", "radii", "best", "smooth", "slice", "parallel"]
+    assert charts == ["flat", "solid", "growth", "radii", "best", "smooth", "fronts", "slice", "parallel"]
     figures = [name for chart in charts for name in re.findall(r'value="(.*?)"', menus.get(chart, "")) or [chart]]
     assert {"flat-lipschitz", "slice-train_epsilon", "slice-dropout", "slice-strength"} <= set(figures)
     for name in figures:

@@ -1,0 +1,85 @@
+"""Two studies' fronts for the page that compares them: on one plane, or beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.data.results import Table
+from analysis.method_styles import styles_for
+from analysis.plots.figure import paper_style, sample
+from analysis.plots.trials.front_view import ParetoView, pareto_view
+from analysis.plots.trials.pareto import draw_pareto, legend_handles
+
+COLOURS = ("#0072B2", "#D55E00")
+"""Of the first and the second study, from Okabe and Ito's colour-blind safe set; lines differ by their dashes too."""
+
+_DASHES: tuple[Literal["-", "--"], ...] = ("-", "--")
+
+_PANEL = 4.2
+
+
+def fronts_svg(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> str:
+    """Return the figure of two studies' fronts as an SVG element, ready for a page.
+
+    Args:
+        tables: Label and result rows of each study.
+        together: Draw them on one plane; else beside each other, each with its own axes.
+
+    Returns:
+        The same rows give the same text.
+    """
+    with paper_style():
+        figure = fronts_figure(tables, together=together)
+        buffer = StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> Figure:
+    """Return the figure of `fronts_svg`; draw and save it inside `paper_style`."""
+    views = [(label, pareto_view(table)) for label, table in tables]
+    width = 1.5 * _PANEL if together else _PANEL * len(views)
+    figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
+    if together:
+        _draw_together(views, figure.add_subplot())
+        handles = [
+            Line2D([], [], color=colour, linestyle=dash, label=f"front of {label}")
+            for (label, _), colour, dash in zip(views, COLOURS, _DASHES, strict=True)
+        ]
+        methods = [method for _, view in views for method in view.methods]
+        handles += [sample(style.marker, style.label, color="0.5") for style in styles_for(methods).values()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
+        return figure
+    for place, (label, view) in enumerate(views):
+        axes = draw_pareto(view, figure.add_subplot(1, len(views), place + 1))
+        axes.set_title(label, fontsize=9)
+        axes.legend(handles=legend_handles(view), loc="lower left", fontsize=6, framealpha=0.8)
+    return figure
+
+
+def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:
+    """Draw two fronts of like measurement: colour is the study, shape the method; all but members are faint."""
+    limits = [[view.limits(axis) for _, view in views] for axis in (0, 1)]
+    (low_x, high_x), (low_y, high_y) = ((min(low for low, _ in ends), max(high for _, high in ends)) for ends in limits)
+    ax.set_xlim(low_x, high_x)
+    ax.set_ylim(low_y, high_y)
+    ax.set_xlabel(views[0][1].x_label)
+    ax.set_ylabel(views[0][1].y_label.replace("$", r"\$"))
+    ax.grid(visible=True)
+    for (_, view), colour, dash in zip(views, COLOURS, _DASHES, strict=True):
+        stairs = view.staircase((low_x, low_y), (high_x, high_y))
+        ax.plot(stairs[:, 0], stairs[:, 1], color=colour, linestyle=dash, linewidth=1.1, zorder=3)
+        methods = np.asarray(view.methods)
+        for method, style in styles_for(view.methods).items():
+            mask = methods == method
+            for chosen, size, alpha in ((view.drawn & ~view.front & mask, 22, 0.4), (view.front & mask, 48, 1.0)):
+                x, y = view.points[chosen].T
+                ax.scatter(x, y, s=size, marker=style.marker, c=colour, alpha=alpha, linewidths=0.0, zorder=4)
