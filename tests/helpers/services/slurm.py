@@ -85,8 +85,9 @@ class Slurm:
         return self.show(job)["JobState"]
 
     def node(self) -> str:
-        """Return the state of the only node, such as IDLE."""
-        return re.search(r"State=(\S+)", self.user.run("scontrol", "show", "node", "--oneliner").stdout)[1]
+        """Return the state of the only node, such as IDLE; empty while the controller starts."""
+        shown = self.user.run("scontrol", "show", "node", "--oneliner", check=False).stdout
+        return "".join(re.findall(r"State=(\S+)", shown))
 
     def wait(self, job: str, seconds: float = 900) -> dict[str, str]:
         """Wait for a job's end, and return its fields."""
@@ -129,8 +130,7 @@ def slurm(user: Unprivileged) -> Iterator[Slurm]:
                 started.append(subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | user.variables))
             if line[0] == "munged":
                 wait_until((munge / "socket").exists, seconds=START_SECONDS, message=lambda: logs(folder))
-        idle = lambda: "State=IDLE" in user.run("scontrol", "show", "node", "--oneliner", check=False).stdout  # noqa: E731
-        wait_until(idle, seconds=START_SECONDS, message=lambda: logs(folder))
+        wait_until(lambda: running.node() == "IDLE", seconds=START_SECONDS, message=lambda: logs(folder))
         yield running
     finally:
         if len(started) == len(lines):

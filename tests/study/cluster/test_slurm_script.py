@@ -20,7 +20,8 @@ import study.cluster
 
 SCRIPT = resources.files(study.cluster) / "templates" / "slurm.sbatch"
 TEXT = SCRIPT.read_text(encoding="utf-8")
-JOB = 1_000_001
+# Ray's folders in /tmp are named by it
+JOB = 1_000_000 + os.getpid()
 BASE = 10000 + JOB % 88 * 256
 HEAD = f"10.0.0.7:{BASE}"
 
@@ -237,6 +238,15 @@ def test_a_job_preempted_before_its_study_started_is_requeued(job):
     assert job.end() == 0
     assert job.lines[-1] == f"scontrol requeue {JOB}"
     assert not (job.folder / "studies").exists()
+
+
+def test_a_time_limit_that_leaves_no_time_for_the_study_is_one_line(job):
+    job.start()
+    wait_for(lambda: f"barrier {HEAD} 1" in job.lines)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end() == 1
+    assert "time limit before the study started: not requeued" in job.messages
+    assert f"scontrol requeue {JOB}" not in job.lines
 
 
 def test_a_cancelled_job_is_not_requeued(job):
