@@ -268,10 +268,10 @@ def test_a_study_that_ends_with_an_error_is_requeued_if_it_made_progress(job, co
     assert (f"scontrol requeue {JOB}" in job.lines) == (outcome == 0)
 
 
-def test_a_worker_where_ray_does_not_start_is_tried_once_more_and_left_out(job):
+def test_a_worker_where_ray_does_not_start_is_tried_again_and_left_out(job):
     (job.folder / "no-workers").touch()
     job.start_study()
-    assert len([line for line in job.lines if line.startswith("start") and "--address=" in line]) == 2
+    assert len([line for line in job.lines if line.startswith("start") and "--address=" in line]) == 3
     assert "Ray runs on 1 of 2 nodes" in job.messages
 
 
