@@ -45,7 +45,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
 MinJobAge=3600
-NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=40000 Gres=gpu:1
+NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=20000 Gres=gpu:1
 PartitionName=low Nodes=node Default=YES PriorityTier=1 PreemptMode=CANCEL GraceTime=120
 PartitionName=high Nodes=node PriorityTier=10 PreemptMode=OFF
 """
