@@ -10,7 +10,7 @@ INSTALL := uv pip install --compile-bytecode --constraints constraints.txt --req
 TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check lint bench ui chaos postgres browser clean
+.PHONY: help setup quickstart test check lint bench ui chaos postgres browser slurm clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +24,7 @@ test: $(STAMP) ## run the test suite
 	@$(TESTS)
 
 check: lint ## lint, and run the fast tests (a minute and a half)
-	@$(TESTS) -m "not (slow or e2e or cluster or chaos or browser or postgres)"
+	@$(TESTS) -m "not (slow or e2e or cluster or chaos or browser or postgres or slurm)"
 
 lint: $(STAMP) ## check style, types, the Dockerfile and the batch script
 	@$(BIN)/ruff check .
@@ -49,6 +49,9 @@ postgres: $(STAMP) ## test tracking and search on PostgreSQL (minutes; needs Pos
 browser: $(STAMP) ## test the report and MLflow's UI in a headless browser (minutes; needs chromium)
 	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra browser --extra dashboard
 	@$(BIN)/python -m pytest -m browser
+
+slurm: $(STAMP) ## test the batch script in a real Slurm (minutes; needs Slurm, munge and root)
+	@$(BIN)/python -m pytest -m slurm -o faulthandler_timeout=2700
 
 clean: ## remove .venv and caches, keep studies and MLflow's files
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build ./*.egg-info

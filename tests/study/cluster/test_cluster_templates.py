@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
-import shutil
-import signal
-import subprocess
-import time
 from importlib import resources
 from pathlib import Path
 
@@ -194,135 +188,6 @@ def test_the_mlflow_server_has_every_option():
     options = {option for parameter in server.params for option in parameter.opts}
     for option in re.findall(r"(--[a-z-]+)", tree(COMPOSE)["services"]["mlflow"]["command"]):
         assert option in options, f"mlflow server has no {option}"
-
-
-# Slurm
-
-
-SCRIPT = shlex.quote(str(FOLDER / SLURM))
-
-
-def bash(code: str, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False, timeout=60, **options)
-
-
-def test_the_batch_script_is_valid_bash():
-    assert bash(f"bash -n {SCRIPT}").returncode == 0
-    check_ray_start(text(SLURM))
-    shellcheck = shutil.which("shellcheck")
-    if shellcheck is None:
-        pytest.skip("shellcheck is not installed here (the dev extra brings it)")
-    check = subprocess.run([shellcheck, FOLDER / SLURM], capture_output=True, text=True, check=False, timeout=60)
-    assert check.returncode == 0, check.stdout
-
-
-def ports(job: int) -> list[int]:
-    names = "GCS_PORT RAYLET_PORT OBJECT_PORT AGENT_GRPC_PORT AGENT_HTTP_PORT ENV_AGENT_PORT METRICS_PORT CLIENT_PORT"
-    shown = " ".join(f"${name}" for name in (*names.split(), "DASHBOARD_PORT", "WORKER_MIN_PORT", "WORKER_MAX_PORT"))
-    output = bash(f"source {SCRIPT}; job_ports {job}; echo {shown}")
-    assert output.returncode == 0, output.stderr
-    *single, low, high = map(int, output.stdout.split())
-    return [*single, *range(low, high + 1)]
-
-
-def test_each_job_has_its_own_ports_below_those_that_linux_assigns():
-    ports_of_jobs = [ports(job) for job in (1_000_000, 1_000_001, 1_000_043, 1_000_087)]
-    together = [port for of_job in ports_of_jobs for port in of_job]
-    assert len(together) == len(set(together))
-    assert all(1024 < port < 32768 for port in together)
-    assert all(len(of_job) == 256 for of_job in ports_of_jobs)
-
-
-FAKES = {
-    # runs the command here; of Ray's daemons it only logs the arguments
-    "srun": 'while [[ $1 == --* ]]; do options+=" $1"; shift; done; [[ $1 == ray ]] || exec "$@"; '
-    'echo "srun$options" >>"$LOG"; echo "$@" >>"$LOG"; exec sleep 60',
-    "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "scontrol $*" >>"$LOG"; fi',
-    "hostname": "echo 10.0.0.7 172.17.0.1",
-    "python": 'case "$2" in *ray.init*) echo "barrier $3 $4" >>"$LOG";; *yaml*) echo small;; *) echo a-token;; esac',
-    # the line that the test waits for is logged last, once the folder exists and the signal handler is set
-    "robust-study": 'trap \'echo "study: finishing" >>"$LOG"; exit 130\' TERM; [[ $1 == launch ]] && mkdir -p '
-    'studies/small && echo name: small >studies/small/study.yaml; echo "robust-study $* at $RAY_ADDRESS" >>"$LOG"; '
-    "for i in $(seq 300); do sleep 0.1; done",
-}
-
-
-@pytest.fixture
-def slurm(tmp_path):
-    binaries = tmp_path / "bin"
-    binaries.mkdir()
-    for name, code in FAKES.items():
-        (binaries / name).write_text(f"#!/bin/bash\n{code}\n")
-        (binaries / name).chmod(0o755)
-    settings = {
-        "SLURM_JOB_ID": "1000001",
-        "SLURM_JOB_NODELIST": "node[1-2]",
-        "SLURM_CPUS_PER_TASK": "8",
-        "SLURM_GPUS_PER_TASK": "a100:2",
-    }
-    return {
-        **os.environ,
-        **settings,
-        "HOME": str(tmp_path),
-        "LOG": str(tmp_path / "log"),
-        "PATH": f"{binaries}:/usr/bin:/bin",
-    }
-
-
-def test_the_job_starts_ray_on_every_node_waits_and_requeues_itself_at_its_time_limit(slurm, tmp_path):
-    (tmp_path / "study.yaml").write_text("name: small\n")
-    job = subprocess.Popen(
-        ["bash", FOLDER / SLURM, "study.yaml", "--set", "search.num_trials=9"],
-        cwd=tmp_path,
-        env=slurm,
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-    )
-    log = tmp_path / "log"
-    try:
-        wait_for(lambda: log.exists() and "robust-study launch" in log.read_text())
-        token = tmp_path / ".ray" / "token-1000001"
-        assert token.stat().st_mode & 0o077 == 0
-        job.send_signal(signal.SIGTERM)
-        assert job.wait(timeout=30) == 0
-    finally:
-        os.killpg(job.pid, signal.SIGKILL)
-    lines = log.read_text().splitlines()
-    base = 10000 + 1000001 % 88 * 256
-    heads = [line for line in lines if line.startswith("ray start") and "--head" in line]
-    workers = [line for line in lines if line.startswith("ray start") and f"--address=10.0.0.7:{base}" in line]
-    assert (len(heads), len(workers)) == (1, 1)
-    assert f"--port={base}" in heads[0]
-    assert "--num-cpus=8 --num-gpus=2 " in heads[0]
-    assert all("--cpus-per-task=8" in line for line in lines if line.startswith("srun"))
-    barriers = [line for line in lines if line.startswith("barrier")]
-    assert barriers == [f"barrier 10.0.0.7:{base} 1", f"barrier 10.0.0.7:{base} 2"]
-    order = [lines.index(barriers[1]), next(i for i, line in enumerate(lines) if line.startswith("robust-study"))]
-    assert order == sorted(order)
-    launched = "launch study.yaml --address auto --set storage.optuna=journal --set search.num_trials=9"
-    assert f"robust-study {launched} at 10.0.0.7:{base}" in lines
-    assert lines[-2:] == ["study: finishing", "scontrol requeue 1000001"]
-    assert not token.exists()
-
-
-def test_a_requeued_job_resumes_the_study_it_launched(slurm, tmp_path):
-    (tmp_path / "study.yaml").write_text("name: small\n")
-    (tmp_path / "studies" / "small").mkdir(parents=True)
-    (tmp_path / "studies" / "small" / "study.yaml").write_text("name: small\n")
-    job = subprocess.Popen(["bash", FOLDER / SLURM, "study.yaml"], cwd=tmp_path, env=slurm, start_new_session=True)
-    try:
-        wait_for(lambda: (tmp_path / "log").exists() and "robust-study" in (tmp_path / "log").read_text())
-    finally:
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
-    assert "robust-study resume studies/small at" in (tmp_path / "log").read_text()
-
-
-def wait_for(condition, *, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_every_image_is_pinned_to_a_version():
