@@ -10,7 +10,7 @@ INSTALL := uv pip install --compile-bytecode --constraints constraints.txt --req
 TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check lint bench ui chaos postgres browser slurm clean
+.PHONY: help setup quickstart test check lint bench ui chaos docker postgres browser slurm clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,14 +24,14 @@ test: $(STAMP) ## run the test suite
 	@$(TESTS)
 
 check: lint ## lint, and run the fast tests (a minute and a half)
-	@$(TESTS) -m "not (slow or e2e or cluster or chaos or browser or postgres or slurm)"
+	@$(TESTS) -m "not (slow or e2e or cluster or chaos or browser or docker or postgres or slurm)"
 
-lint: $(STAMP) ## check style, types, the Dockerfile and the batch script
+lint: $(STAMP) ## check style, types, the Dockerfile and scripts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/hadolint Dockerfile
-	@$(BIN)/shellcheck study/cluster/templates/slurm.sbatch
+	@$(BIN)/shellcheck study/cluster/templates/slurm.sbatch tests/helpers/services/stand_in_images.sh
 
 bench: $(STAMP) ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
@@ -41,6 +41,9 @@ ui: $(STAMP) ## open MLflow's UI on the studies of this folder
 
 chaos: $(STAMP) ## kill running studies, fill their disks, check that nothing is lost (an hour and a half)
 	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=5400
+
+docker: $(STAMP) ## build the image, run studies in it and by compose (a quarter of an hour; needs root and dockerd)
+	@$(BIN)/python -m pytest -m docker -o faulthandler_timeout=5400
 
 postgres: $(STAMP) ## test tracking and search on PostgreSQL (minutes; needs PostgreSQL)
 	@VIRTUAL_ENV=.venv $(BIN)/$(INSTALL) --extra dev --extra postgres

@@ -31,8 +31,8 @@ FOLDER_ORDER = {
     " > settings registry seeding runtime checkpoints",
 }
 
-# How a test runs the command line: by the fixture `command`, or in a process of its own.
-COMMAND = re.compile(r"^def test_\w+\([^)]*\bcommand\b|\"-m\", \"study\"", re.MULTILINE)
+# How a test runs the command line: by the fixture `command`, or in a process or container of its own.
+COMMAND = re.compile(r"^def test_\w+\([^)]*\bcommand\b|\"-m\", \"study\"|\"robust-study\", \"", re.MULTILINE)
 
 MAX_ENTRIES = 14
 # File names that may occur in several folders: the interface of a folder; the numbers, table and plot of one topic.
