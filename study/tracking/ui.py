@@ -18,7 +18,7 @@ from study.config.file_urls import default_uri, for_mlflow, missing_file
 from study.config.values import is_server
 from study.console import notes, quoted, results
 from study.errors import UsageError, short
-from study.tracking.client import DEFAULT_EXPERIMENT, connect
+from study.tracking.client import DEFAULT_EXPERIMENT, connect, store_problem
 from study.tracking.row_mapping import STUDY, STUDY_TAG, TRIAL_TAG
 from study.tracking.tracker import known_study_id
 
@@ -37,13 +37,15 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
         port: Port to listen on; None takes 5000, or any free port.
 
     Raises:
-        UsageError: The folder holds no study, the store does not exist, or the port is taken.
+        UsageError: The folder holds no study, the store does not exist or is damaged, or the port is taken.
     """
     uri, page = _target(study_dir)
     if is_server(uri):
         results().print(f"the study is tracked at {uri.rstrip('/')}{page}")
         return
     _require_store(uri, study_dir)
+    if (problem := store_problem(uri)) is not None:
+        raise UsageError(problem)
     free = _free_port(port)
     console = notes()
     console.print(f"starting MLflow on {HOST}:{free} ...")
@@ -81,13 +83,15 @@ def _target(study_dir: Path | None) -> tuple[str, str]:
     study_id = known_study_id(study_dir)
     if not is_server(uri):
         _require_store(uri, study_dir)
-    client = connect(uri)
     try:
+        client = connect(uri)
         experiment = client.get_experiment_by_name(config.tracking.experiment or DEFAULT_EXPERIMENT)
         if experiment is None:
             return uri, "/"
         query = f"tags.`{STUDY_TAG}` = '{study_id}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
         runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=1)
+    except UsageError:
+        raise
     except Exception as error:  # MLflow has no common class for errors of a store that cannot be reached
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
     page = f"/#/experiments/{experiment.experiment_id}"

@@ -1,17 +1,27 @@
-"""Creating MLflow's SQLite store, which is never left half made."""
+"""Creating MLflow's SQLite store, which is never left half made, and opening one that is."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.studies.tracked import row, run_study, runs, tracker
 from torch import nn
 
+from study.cluster.preflight import check_tracking, new_start, require
 from study.config.file_urls import default_uri
 from study.tracking.artifacts import log_model, save_model
-from study.tracking.client import connect, experiment_id
+from study.tracking.client import connect, experiment_id, store_problem
+
+EXPORT = ("--experiment", "robust-study", "--out", "rows.csv")
 
 
 def test_a_store_is_created_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -44,6 +54,93 @@ def test_a_store_that_another_driver_created_meanwhile_is_kept(tmp_path, monkeyp
 
     monkeypatch.setattr("study.tracking.client.os.link", late)
     assert connect(f"sqlite:///{path}").get_experiment_by_name("theirs") is not None
+
+
+KILLED = """
+import os, sys
+from sqlalchemy import Engine, event
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+statements = 0
+
+
+@event.listens_for(Engine, "before_cursor_execute")
+def killed(connection, cursor, statement, *_):
+    global statements
+    statements += not statement.strip().upper().startswith(("PRAGMA", "SELECT"))
+    if statements == 40:
+        os._exit(9)
+
+
+SqlAlchemyStore("sqlite:///mlflow.db", "mlartifacts")
+"""
+
+
+@pytest.fixture(scope="module")
+def half_made(tmp_path_factory):
+    """A store whose creation by MLflow itself was ended between its migrations."""
+    folder = tmp_path_factory.mktemp("half")
+    assert subprocess.run([sys.executable, "-c", KILLED], cwd=folder, capture_output=True, check=False).returncode == 9
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(params=["half made", "no version", "no database", "of a later MLflow"])
+def damaged(request, half_made, empty_store, tmp_path):
+    """A store that no attempt can open, and the URI of a place for another."""
+    path = tmp_path / "mlflow.db"
+    shutil.copy(half_made if request.param == "half made" else empty_store, path)
+    if request.param == "no database":
+        path.write_text("no database " * 100)
+    elif request.param != "half made":
+        with sqlite3.connect(path) as database:
+            statement = "delete from alembic_version", "update alembic_version set version_num = 'ffffffffffff'"
+            database.execute(statement[request.param == "of a later MLflow"])
+    return path
+
+
+def test_a_damaged_store_is_one_line_and_sync_writes_all_runs_to_a_new_one(damaged, command, folder, tmp_path):
+    uri = f"sqlite:///{damaged}"
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    shutil.copy(damaged, tmp_path / "before.db")
+    (folder / "study.yaml").write_text(
+        f"{{name: s, dataset: {{name: digits}}, search: {{space: core, num_trials: 1}}, tracking: {{uri: '{uri}'}}}}"
+    )
+    assert run_study(other, folder, [row(0)]) is None
+    line = (
+        rf"robust-study: MLflow's store {damaged} is damaged, half made or of another version of MLflow \(.*: move it "
+    )
+    line += "away, and `robust-study sync STUDY_DIR` writes all runs of a study to a new one\n"
+    for words in (("sync", folder), ("ui", folder), ("ui",), ("export", "--mlflow", uri, *EXPORT)):
+        code, _, err = command(*words)
+        assert (code, re.fullmatch(line, err) is not None) == (2, True), (words, err)
+    assert damaged.read_bytes() == (tmp_path / "before.db").read_bytes()
+    damaged.rename(tmp_path / "away.db")
+    code, _, err = command("sync", folder)
+    assert code == 0, err
+    assert runs(uri)[0]["00000"].info.status == "FINISHED"
+
+
+def test_a_study_is_told_of_a_damaged_store_before_it_starts_and_goes_on(half_made, tmp_path, capsys):
+    uri = f"sqlite:///{half_made}"
+    config = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}, "tracking": {"uri": uri}}
+    start = new_start(config, assignments=[], out=tmp_path, data_root=None, address=None)
+    require(start, [check_tracking])
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"MLflow's store {half_made} is damaged, half made" in err
+    assert "The results do not depend on it" in err
+    tracking = tracker(tmp_path, uri)
+    tracking.start({}, {"study": "s"})
+    problem = tracking.close(None, timeout=15)
+    assert "bytes of updates, waiting in" in problem
+    assert "table model_version_tags already exists): move it away, and" in problem
+
+
+def test_a_store_that_is_locked_is_tried_again(uri, tmp_path):
+    """A lock passes; only what no attempt can open is refused."""
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as database:
+        database.execute("begin exclusive")
+        assert store_problem(f"{uri}?timeout=0.1") is None
 
 
 @pytest.mark.parametrize("name", ["lr%3D0.1 a%20b", "runs?v2 #&;", 'it\'s "é漢" + @ {} :x'])
