@@ -91,7 +91,7 @@ def named_by(source: Path, node: Any, /, *, study_id: str | None = None) -> None
     if _rules is None:
         return
     _rules.source = source.resolve()
-    # new seeds lie in the folder of the study whose they are, and have its id
+    # new seeds lie in the folder of their study, and have its id
     places = {str(_rules.source)} if study_id is None else {str(_rules.source), str(_rules.source.parent)}
     for entry in _accepted():
         if entry["study"] in places and entry["id"] == study_id:

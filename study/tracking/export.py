@@ -138,9 +138,9 @@ def _trial_runs(runs: Sequence[Run], study: str | None) -> list[Run]:
     """
     parents = {run.data.tags[STUDY_TAG]: run for run in runs if _trial(run) == STUDY}
     # a study whose own run was deleted has its name from its trials, and counts as older than those that have theirs
-    orphans = {run.data.tags[STUDY_TAG]: run for run in runs if run.data.tags[STUDY_TAG] not in parents}
-    named = [(study_id, run.data.tags.get("study")) for study_id, run in (orphans | parents).items()]
-    names = {study_id: str(name) for study_id, name in named if name is not None}
+    trials = {run.data.tags[STUDY_TAG]: run for run in runs if "study" in run.data.tags}
+    orphans = {study_id: run for study_id, run in trials.items() if study_id not in parents}
+    names = {study_id: str(run.data.tags.get("study")) for study_id, run in (orphans | parents).items()}
     newest = {name: study_id for study_id, name in names.items()}
     confirmed = {run.data.tags[STUDY_TAG]: run.data.tags[CONFIRMS_TAG] for run in runs if CONFIRMS_TAG in run.data.tags}
     if study is None:
