@@ -127,7 +127,8 @@ def started(folder, command, *, ended_at=None, fault):
 def state(folder):
     """Return what a study's files and MLflow hold, without times and places."""
     study = SmallStudy(folder)
-    runs = study.runs() if (folder / "mlflow.db").exists() else {}
+    stored = study.runs() if (folder / "mlflow.db").exists() else {}
+    runs = {trial: sorted(statuses) for trial, statuses in stored.items()}
     leftovers = sorted(path.name for path in study.dir.rglob("*.tmp"))
     return {"small": contents(study.dir), "confirm": contents(study.dir / "confirm"), "runs": runs, "left": leftovers}
 
