@@ -28,7 +28,9 @@ def read_studies(sources: Sequence[str | Path], /, *, skip_damaged: bool = False
 
 
 def require_distinct(tables: Mapping[str, Table], /) -> None:
-    """Check that no two sources hold the same trial, started at the same time, as a study and its export do.
+    """Check that no two sources hold the same trial, as a study and its export do.
+
+    Two studies of one name may have started their trials in the same second; how long each took differs.
 
     Args:
         tables: Result rows by the name of their source.
@@ -36,11 +38,11 @@ def require_distinct(tables: Mapping[str, Table], /) -> None:
     Raises:
         ResultsError: Two sources share a trial.
     """
-    holder: dict[tuple[str, str, str], str] = {}
+    holder: dict[tuple[str, str, str, float | None], str] = {}
     for source, table in tables.items():
-        columns = (table[name].to_pylist() for name in ("study", "trial_id", "started_at"))
-        for study, trial, started in zip(*columns, strict=True):
-            other = holder.setdefault((study, trial, started), source) if started else source
+        columns = (table[name].to_pylist() for name in ("study", "trial_id", "started_at", "seconds"))
+        for study, trial, started, seconds in zip(*columns, strict=True):
+            other = holder.setdefault((study, trial, started, seconds), source) if started else source
             if other != source:
                 raise ResultsError(f"{source} and {other} both hold trial {trial} of study {study}: give one of them")
 

@@ -34,6 +34,7 @@ from study.directory.rows import count_rows, read_rows, require_same_images
 from study.errors import UsageError, short, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
+from study.tracking.client import store_problem
 from trainables.registry import CodeRefusedError, OwnCodeError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -255,7 +256,11 @@ def check_tracking(start: Start, /) -> Iterator[Finding]:
     """Check that MLflow's store can be used and keeps its data; a problem does not prevent the start."""
     uri = str(start.config.tracking.uri)
     problem = access_problem(uri) or durability_problem(uri)
-    shown = uri if sqlite_path(uri) is not None else uri.rpartition("@")[2]
+    path = sqlite_path(uri)
+    shown = uri if path is not None else uri.rpartition("@")[2]
+    if problem is None and path is not None and path.exists() and (damage := store_problem(uri)) is not None:
+        yield warning("tracking", HERE, f"{damage}. The results do not depend on it")
+        return
     if problem is None:
         yield fine("tracking", HERE, f"{shown}; only this machine writes to it")
     else:

@@ -12,6 +12,7 @@ import secrets
 import socket
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from study.console import notes
@@ -65,13 +66,8 @@ def keep_token_private() -> None:
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(given or Path.home() / ".ray/auth_token")
     try:
-        if not given:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    try:
+        if not given and not path.exists():
+            _create_token(path)
         if not path.stat().st_mode & 0o077:
             return
         path.chmod(0o600)
@@ -83,6 +79,25 @@ def keep_token_private() -> None:
     notes().print(
         f"others could read Ray's token {path}; now only you can (delete it while no Ray runs to have a new one)"
     )
+
+
+def _create_token(path: Path) -> None:
+    """Create a token that appears whole; one that another process creates meanwhile is kept."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    number, new = tempfile.mkstemp(prefix=".auth_token-", dir=path.parent)  # 0600, and no link is followed
+    try:
+        with open(number, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                os.rename(new, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(new)
 
 
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"

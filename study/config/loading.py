@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from study.config.schema import StudyConfig, parse_config
 from study.config.short_forms import full_form
 from study.config.strict_yaml import parse_yaml
-from study.config.trust import accept_host, named_by, typed
+from study.config.trust import accept_server, named_by, typed
 from study.config.validation_messages import explain
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
@@ -74,7 +74,7 @@ def load_config(
         raise UsageError(*refused)
     # what a study's own folder names is given as values, and is no word of the user's
     if isinstance(source, str) or "tracking.uri" in given:
-        accept_host(config.tracking.uri)
+        accept_server(config.tracking.uri)
     return config
 
 

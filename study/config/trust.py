@@ -30,6 +30,8 @@ FLAG = "--allow-code"
 
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
+_PORTS = {"http": 80, "https": 443}
+
 
 class _Rules:
     """What is known while one command runs.
@@ -39,14 +41,14 @@ class _Rules:
         allowed: The user gave `--allow-code`.
         source: The YAML file or study folder that names code; None for the command line itself.
         names: Names of code accepted when the study was launched.
-        hosts: Tracking servers that the user named.
+        servers: Tracking servers that the user named, as `_server` returns them.
     """
 
     def __init__(self, *, reading: bool, allowed: bool) -> None:
         self.reading, self.allowed = reading, allowed
         self.source: Path | None = None
         self.names: set[str] = set()
-        self.hosts: set[str] = set()
+        self.servers: set[str] = set()
         self.told: set[str] = set()
 
 
@@ -75,12 +77,13 @@ def reading() -> bool:
     return _rules is not None and _rules.reading
 
 
-def named_by(source: Path, node: Any, /) -> None:
+def named_by(source: Path, node: Any, /, *, study_id: str | None = None) -> None:
     """Check all code that a YAML file or a study's folder names, before anything of it is used.
 
     Args:
         source: The file or folder.
         node: Its nested values.
+        study_id: The id of the folder's study; None for a file, and for a study of an earlier version.
 
     Raises:
         CodeRefusedError: The running command may not import some of it.
@@ -88,10 +91,12 @@ def named_by(source: Path, node: Any, /) -> None:
     if _rules is None:
         return
     _rules.source = source.resolve()
+    # new seeds lie in the folder of their study, and have its id
+    places = {str(_rules.source)} if study_id is None else {str(_rules.source), str(_rules.source.parent)}
     for entry in _accepted():
-        if entry["study"] == str(_rules.source):
+        if entry["study"] in places and entry["id"] == study_id:
             _rules.names |= set(entry["code"])
-            _rules.hosts |= set(entry["hosts"])
+            _rules.servers |= set(entry["servers"])
     if not _rules.reading:
         for name in sorted(own_code(node)):
             _check("code", name)
@@ -116,18 +121,23 @@ def own_code(node: Any, /) -> set[str]:
     return set().union(*map(own_code, inner))
 
 
-def accept_host(uri: str | None, /) -> None:
+def accept_server(uri: str | None, /) -> None:
     """Note that the user named a tracking server: by a config given to `launch`, or on the command line."""
-    if _rules is not None and uri is not None and (host := urlsplit(uri).hostname):
-        _rules.hosts.add(host)
+    if _rules is not None and (server := _server(uri)) is not None:
+        _rules.servers.add(server)
 
 
-def remember(study_dir: Path, names: Iterable[str], /) -> None:
-    """Keep what was accepted for a study, so that `resume` does not ask again, in a file of the user's own."""
+def remember(study_dir: Path, names: Iterable[str], /, *, study_id: str | None) -> None:
+    """Keep what was accepted for a study, so that `resume` does not ask again, in a file of the user's own.
+
+    It holds for the study of this id in this folder: not for another that takes its place, nor for a copy elsewhere.
+    """
     if _rules is None:
         return
-    entry = {"study": str(study_dir.resolve()), "code": sorted(names), "hosts": sorted(_rules.hosts)}
-    if not (entry["code"] or entry["hosts"]) or entry in _accepted():
+    entry = {
+        "study": str(study_dir.resolve()), "id": study_id, "code": sorted(names), "servers": sorted(_rules.servers)
+    }  # fmt: skip
+    if not (entry["code"] or entry["servers"]) or entry in _accepted():
         return
     file = _file()
     try:
@@ -139,25 +149,38 @@ def remember(study_dir: Path, names: Iterable[str], /) -> None:
         notes().print(f"{file} cannot be written ({error.strerror}): `resume` from another folder will ask for {FLAG}")
 
 
-def require_host(uri: str, /) -> None:
+def require_server(uri: str, /) -> None:
     """Check that MLflow may send its credentials to a server; a line tells of one without encryption.
 
+    Those of another scheme or port of a host may be another user's, on this machine too.
+
     Raises:
-        UsageError: Only the study's own folder names this host.
+        UsageError: Only the study's own folder names this server.
     """
-    url = urlsplit(uri)
-    host = url.hostname
-    if _rules is None or url.scheme not in ("http", "https") or host is None or host in _LOCAL or not _credentials():
+    server = _server(uri)
+    if _rules is None or server is None or not _credentials():
         return
-    named = {urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "")).hostname, *_rules.hosts}
-    if host not in named:
+    if server not in {_server(os.environ.get("MLFLOW_TRACKING_URI")), *_rules.servers}:
         raise UsageError(
-            f"only the study's folder names the server {host}, so no credentials are sent there: name it too, by "
-            f"MLFLOW_TRACKING_URI={url.scheme}://{url.netloc} or by `resume --set tracking.uri=...`"
+            f"only the study's folder names the server {server}, so no credentials are sent there: name it too, by "
+            f"MLFLOW_TRACKING_URI={server} or by `resume --set tracking.uri=...`"
         )
-    if url.scheme == "http" and host not in _rules.told:
-        _rules.told.add(host)
-        notes().print(f"warning: MLflow's credentials go to {host} without encryption (http)")
+    if server.startswith("http://") and urlsplit(server).hostname not in _LOCAL and server not in _rules.told:
+        _rules.told.add(server)
+        notes().print(f"warning: MLflow's credentials go to {server} without encryption")
+
+
+def _server(uri: str | None) -> str | None:
+    """Return the scheme, host and port of a server's URL, without a port that is the scheme's own; None for others."""
+    try:
+        url = urlsplit(uri or "")
+        port = url.port
+    except ValueError:
+        return None
+    if url.scheme not in _PORTS or not url.hostname:
+        return None
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    return f"{url.scheme}://{host}" + ("" if port in (None, _PORTS[url.scheme]) else f":{port}")
 
 
 def _credentials() -> bool:
@@ -273,6 +296,7 @@ def _accepted() -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-            yield {"study": entry["study"], "code": list(entry["code"]), "hosts": list(entry["hosts"])}
+            texts = {name: [str(text) for text in entry[name]] for name in ("code", "servers")}
+            yield {"study": entry["study"], "id": entry["id"], **texts}
         except (ValueError, TypeError, KeyError):
             continue

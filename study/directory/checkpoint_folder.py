@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.schema import StudyConfig
+from study.config.trust import own_code, remember
 from study.console import notes
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError
@@ -134,6 +135,8 @@ def claim(
         write_owner(root, owner)
     elif recorded != owner:
         raise UsageError(_refusal(root, recorded, study_dir))
+    if own is None:  # what was accepted for it when it had no id holds for it still
+        remember(_home(study_dir), own_code(config.to_dict()), study_id=owner.id)
     if own is None or own.root != owner.root:  # last: until then it is a study of an earlier version
         write_owner(_home(study_dir), owner)
     return root

@@ -8,7 +8,7 @@ from study.config.loading import read_yaml, write_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.config.trust import named_by
 from study.console import quoted
-from study.directory.checkpoint_folder import new_owner, write_owner
+from study.directory.checkpoint_folder import new_owner, owner_of, write_owner
 from study.errors import UsageError
 from trainables.settings import with_former_values
 
@@ -60,8 +60,17 @@ def open_config(study_dir: Path, /) -> StudyConfig:
     if not (study_dir / CONFIG_FILE).is_file():
         raise UsageError(f"{study_dir} is not a study folder: it has no {CONFIG_FILE}")
     tree = with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig)
-    named_by(study_dir, tree)
+    named_by(study_dir, tree, study_id=recorded_id(study_dir))
     return parse_config(tree)
+
+
+def recorded_id(study_dir: Path, /) -> str | None:
+    """Return the id in a study's record of itself; None where it has none, or a damaged one."""
+    try:
+        owner = owner_of(study_dir)
+    except UsageError:
+        return None
+    return None if owner is None else owner.id
 
 
 def member_folder(study_dir: Path, trial_id: str, /) -> Path:

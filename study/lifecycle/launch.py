@@ -16,7 +16,7 @@ from study.config.schema import StudyConfig
 from study.config.trust import own_code, remember
 from study.config.values import is_server
 from study.console import notes, quoted, results
-from study.directory.layout import CONFIG_FILE, create, open_config
+from study.directory.layout import CONFIG_FILE, create, open_config, recorded_id
 from study.directory.lock import living_driver, only_driver, refusal
 from study.directory.rows import count_rows
 from study.directory.seed_plan import read_plan
@@ -64,7 +64,7 @@ def launch(
             print_estimate(start.config, start.study_dir, data=start.data, nodes=start.nodes())
         return
     folder = create(start.config, out)
-    remember(folder, own_code(start.config.to_dict()))
+    remember(folder, own_code(start.config.to_dict()), study_id=recorded_id(folder))
     if detached:
         detach(folder)
     else:
@@ -108,38 +108,44 @@ def resume(
     if add_trials:
         more = {"num_trials": config.search.num_trials + add_trials}
         config = config.model_copy(update={"search": config.search.model_copy(update=more)})
-    stored = _with_storage(stored, config, study_dir, move=move_storage)
+    _check_place(stored, config, study_dir, move=move_storage)
     given = [text.partition("=")[0] for text in assignments]
-    start = Start(config, study_dir, is_new=False, given=given)
-    is_complete = count_rows(study_dir) >= config.num_trials or out_of_time(config, study_dir)
+    # checked where the trials are: nothing is copied before
+    start = Start(_placed(config, stored.storage.optuna), study_dir, is_new=False, given=given)
+    is_complete = count_rows(study_dir) >= config.num_trials or out_of_time(start.config, study_dir)
     require(start, [check_config] if is_complete else CHECKS.values())
-    if config != stored:
+    if move_storage:
+        with only_driver(study_dir):
+            move_trials(start.config, study_dir, to=config)
+            write_yaml(study_dir / CONFIG_FILE, config.to_dict())
+        notes().print(f"Optuna's trials are copied to {_place(config)}; those in {_place(stored)} are no longer used")
+    elif config != stored:
         write_yaml(study_dir / CONFIG_FILE, config.to_dict())
-    remember(study_dir, own_code(config.to_dict()))
+    remember(study_dir, own_code(config.to_dict()), study_id=recorded_id(study_dir))
     if detached:
         detach(study_dir)
     else:
         run(config, study_dir, data=start.data)
 
 
-def _with_storage(stored: StudyConfig, config: StudyConfig, study_dir: Path, *, move: bool) -> StudyConfig:
-    """Return a study's stored config, after copying its trials if `config` names another storage of the search."""
-    before, now = (one.storage.optuna or "null (optuna.db in the study's folder)" for one in (stored, config))
-    if before == now:
-        if move:
-            raise UsageError("--move-storage needs the new place: --set storage.optuna=...")
-        return stored
-    if not move:
+def _check_place(stored: StudyConfig, config: StudyConfig, study_dir: Path, /, *, move: bool) -> None:
+    """Check that the search's storage stays where it is, or is to be moved to another place."""
+    before, now = _place(stored), _place(config)
+    if move and before == now:
+        raise UsageError("--move-storage needs the new place: --set storage.optuna=...")
+    if not move and before != now:
         raise UsageError(
             f"`storage.optuna` is {before} in {study_dir / CONFIG_FILE}, where the trials are, and would be {now}: add "
             "--move-storage to copy them there, or leave out its --set"
         )
-    changed = stored.model_copy(update={"storage": stored.storage.model_copy(update={"optuna": config.storage.optuna})})
-    with only_driver(study_dir):
-        move_trials(stored, study_dir, to=changed)
-        write_yaml(study_dir / CONFIG_FILE, changed.to_dict())
-    notes().print(f"Optuna's trials are copied to {now}; those in {before} are no longer used")
-    return changed
+
+
+def _place(config: StudyConfig) -> str:
+    return config.storage.optuna or "null (optuna.db in the study's folder)"
+
+
+def _placed(config: StudyConfig, storage: str | None, /) -> StudyConfig:
+    return config.model_copy(update={"storage": config.storage.model_copy(update={"optuna": storage})})
 
 
 def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.heldout.members import CONFIRM_FOLDER
+from study.config.file_urls import default_uri
 from study.console import notes, quoted, results
 from study.directory.layout import open_config
 from study.directory.rows import read_rows, strong_results
@@ -14,6 +15,7 @@ from study.errors import UsageError
 from study.evaluation.study_separation import known_classifier
 from study.lifecycle.publish import publish
 from study.search.optuna_study import out_of_time
+from study.tracking.client import store_problem
 from study.tracking.study_metadata import settings_of_all_trials, study_params, study_tags
 from study.tracking.tracker import FLUSH_SECONDS, known_study_id, open_tracker
 
@@ -27,7 +29,7 @@ def sync(study_dir: Path, /) -> None:
     The sources are the spool and the result files.
 
     Raises:
-        UsageError: There is no study in the folder, it never ran, or it is running.
+        UsageError: There is no study in the folder, it never ran, or it is running; or MLflow's store is damaged.
         SystemExit: 1 when something is still missing.
     """
     config = open_config(study_dir)
@@ -35,6 +37,8 @@ def sync(study_dir: Path, /) -> None:
     study_id = known_study_id(study_dir)
     if study_id is None:
         raise UsageError(f"{study_dir} has not been tracked yet: run `robust-study resume {quoted(study_dir)}`")
+    if (problem := store_problem(config.tracking.uri or default_uri())) is not None:
+        raise UsageError(problem)
     plan = read_plan(study_dir)
     tracker = open_tracker(config, study_dir, study_id=study_id, from_start=True)
     tracker.start(study_params(config), study_tags(config))

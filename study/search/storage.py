@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.config.file_urls import sqlite_url
 from study.directory.mounts import network_mount
-from study.errors import UsageError
+from study.errors import UsageError, short
 
 if TYPE_CHECKING:
     import optuna
@@ -84,32 +84,65 @@ def move_trials(config: StudyConfig, study_dir: Path, /, *, to: StudyConfig) -> 
         to: The same config with the new storage.
 
     Raises:
-        UsageError: The former storage has no such study, the new one has one, or one of them cannot be used.
+        UsageError: The former storage has no such study, the new one has one, or one of them cannot be used. Nothing
+            is left in the new one then.
     """
     import optuna
 
-    source, target = open_storage(config, study_dir), open_storage(to, study_dir)
+    source, place = open_storage(config, study_dir), to.storage.optuna or study_dir / "optuna.db"
     if config.name not in optuna.get_all_study_names(source):
         raise UsageError(f"the storage of {study_dir} has no study {config.name!r}: leave out --move-storage")
-    if config.name in optuna.get_all_study_names(target):
+    file = _file(to.storage.optuna, study_dir)
+    is_new = file is not None and not file.exists()
+    try:
+        target = open_storage(to, study_dir)
+        if config.name in optuna.get_all_study_names(target):
+            raise UsageError(
+                f"{place} has a study {config.name!r} already, perhaps of a copy that was interrupted: "
+                "delete it there, or name another place"
+            )
+        _copy(config.name, source, target)
+    except BaseException as error:
+        if is_new and file is not None:
+            file.unlink(missing_ok=True)
+        if isinstance(error, UsageError) or not isinstance(error, Exception):
+            raise
         raise UsageError(
-            f"{to.storage.optuna} has a study {config.name!r} already, perhaps of a copy that was interrupted: "
-            "delete it there, or name another place"
-        )
+            f"Optuna's trials cannot be copied to {place} ({short(error)}); the study still uses its former storage"
+        ) from error
+
+
+def _copy(name: str, source: optuna.storages.BaseStorage, target: optuna.storages.BaseStorage) -> None:
+    """Copy a study to a storage that has none of its name, whole or not at all."""
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    optuna.copy_study(from_study_name=config.name, from_storage=source, to_storage=target)
+    try:
+        optuna.copy_study(from_study_name=name, from_storage=source, to_storage=target)
+    except optuna.exceptions.DuplicatedStudyError:
+        raise  # another process's
+    except BaseException:
+        with suppress(Exception):
+            optuna.delete_study(study_name=name, storage=target)
+        raise
 
 
 def restoring(config: StudyConfig, study_dir: Path, /) -> str:
     """Return what to do about a storage that contradicts a study's rows."""
     kind = config.storage.optuna
-    if kind is None:
-        place = f"move {study_dir / 'optuna.db'} away"
-    elif "://" in kind:
+    file = _file(kind, study_dir)
+    if file is None:
         place = f"delete study {config.name} there (`optuna delete-study --study-name {config.name} --storage {kind}`)"
     else:
-        place = f"move {_journal(kind, study_dir)} away"
+        place = f"move {file} away"
     return f"Optuna's storage is not the one of these rows: put that one back, or {place} and resume from the rows"
+
+
+def _file(kind: str | None, study_dir: Path) -> Path | None:
+    """Return the file of a storage; None for a server."""
+    if kind is None:
+        return study_dir / "optuna.db"
+    return None if "://" in kind else _journal(kind, study_dir)
 
 
 def _journal(kind: str, study_dir: Path) -> Path:

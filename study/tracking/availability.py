@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 
 from study.config.file_urls import sqlite_path
-from study.config.trust import require_host
+from study.config.trust import require_server
 from study.config.values import is_server
 from study.directory.mounts import network_mount
 from study.errors import UsageError
@@ -64,7 +64,7 @@ def durability_problem(uri: str, /) -> str | None:
 
 def _server_problem(uri: str) -> str | None:
     try:
-        require_host(uri)
+        require_server(uri)
     except UsageError as error:
         return str(error)
     # a request that studies make: a server's health is shown to every user and under every host name

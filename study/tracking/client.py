@@ -6,6 +6,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from study.config.file_urls import for_mlflow, sqlite_path, sqlite_url
-from study.config.trust import require_host
-from study.errors import UsageError
+from study.config.trust import require_server
+from study.errors import UsageError, short
 from study.tracking.row_mapping import CONFIRMS_TAG, PARENT_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
+_UNUSABLE = re.compile(
+    "already exists|no such (table|column)|duplicate column|not a database|malformed|out-of-date database|find revision"
+)
+"""What SQLite, Alembic and MLflow say of a store that no repeated attempt can open."""
+
 _REFUSALS = {
     "INVALID_PARAMETER_VALUE",
     "BAD_REQUEST",
@@ -53,10 +60,11 @@ def connect(uri: str, /) -> MlflowClient:
     `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
 
     Raises:
-        UsageError: Only a study's folder names this server, and there are credentials to send.
+        UsageError: Only a study's folder names this server, and there are credentials to send; or a SQLite store is
+            damaged or was left half made.
         OSError: The folder of a SQLite file cannot be made.
     """
-    require_host(uri)
+    require_server(uri)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -69,7 +77,26 @@ def connect(uri: str, /) -> MlflowClient:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)  # as MLflow does, and it would retry for minutes without
         _create_whole(path)
-    return MlflowClient(tracking_uri=for_mlflow(uri))
+    try:
+        return MlflowClient(tracking_uri=for_mlflow(uri))
+    except Exception as error:  # SQLAlchemy's, Alembic's or MLflow's own; a lock or a full disk may pass
+        if path is None or not _UNUSABLE.search(str(error)):
+            raise
+        raise UsageError(
+            f"MLflow's store {path} is damaged, half made or of another version of MLflow ({short(error)}): move it "
+            "away, and `robust-study sync STUDY_DIR` writes all runs of a study to a new one"
+        ) from error
+
+
+def store_problem(uri: str, /) -> str | None:
+    """Return why no repeated attempt can open the store at a URI and what to do; None where it is open, or may be."""
+    try:
+        connect(uri)
+    except UsageError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001 - such as a lock, which passes: the uploader tries again
+        return None
+    return None
 
 
 def _create_whole(path: Path) -> None:
@@ -92,6 +119,16 @@ def _create_whole(path: Path) -> None:
             os.link(new, path)
 
 
+def require_artifact_server(client: MlflowClient, location: str, /) -> None:
+    """Check that MLflow may send its credentials to the server that keeps artifacts, if one does.
+
+    Raises:
+        UsageError: Neither the user nor the tracking server's own address names it.
+    """
+    proxy, _, place = location.partition("://")
+    require_server(f"{urlsplit(client.tracking_uri).scheme}://{place}" if proxy == "mlflow-artifacts" else location)
+
+
 def experiment_id(client: MlflowClient, name: str, /) -> str:
     """Return the id of the experiment `name`, created on first use.
 
@@ -109,7 +146,7 @@ def experiment_id(client: MlflowClient, name: str, /) -> str:
             "another with tracking.experiment"
         )
     if experiment is not None:
-        require_host(experiment.artifact_location)
+        require_artifact_server(client, experiment.artifact_location)
         return str(experiment.experiment_id)
     store, location = sqlite_path(client.tracking_uri), None
     if store is not None:

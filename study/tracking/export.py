@@ -16,12 +16,12 @@ from analysis.data.results import read_examples, read_results, to_table, write_t
 from analysis.data.schema import EXAMPLE, RESULT, ResultsError
 from analysis.tables.text_table import inert
 from study.config.file_urls import absolute
-from study.config.trust import accept_host, require_host
+from study.config.trust import accept_server
 from study.config.values import unreadable
 from study.console import notes, results
 from study.directory.layout import open_config
 from study.errors import UsageError, short, usage_errors
-from study.tracking.client import connect
+from study.tracking.client import connect, require_artifact_server
 from study.tracking.row_mapping import CONFIRMS_TAG, STUDY, STUDY_TAG, TRIAL_TAG, row_from_tags
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def from_mlflow(uri: str, experiment: str, /, *, study: str | None = None) -> tu
 
     if (problem := unreadable(uri)) is not None:
         raise UsageError(f"--mlflow {problem}")
-    accept_host(uri)
+    accept_server(uri)
     try:
         client = connect(absolute(uri))
         stored = client.get_experiment_by_name(experiment)
@@ -137,11 +137,12 @@ def _trial_runs(runs: Sequence[Run], study: str | None) -> list[Run]:
     The runs are all those of the experiment, oldest first.
     """
     parents = {run.data.tags[STUDY_TAG]: run for run in runs if _trial(run) == STUDY}
-    names = {study_id: str(run.data.tags.get("study")) for study_id, run in parents.items()}
+    # a study whose own run was deleted has its name from its trials, and counts as older than those that have theirs
+    trials = {run.data.tags[STUDY_TAG]: run for run in runs if "study" in run.data.tags}
+    orphans = {study_id: run for study_id, run in trials.items() if study_id not in parents}
+    names = {study_id: str(run.data.tags.get("study")) for study_id, run in (orphans | parents).items()}
     newest = {name: study_id for study_id, name in names.items()}
-    confirmed = {
-        study_id: run.data.tags[CONFIRMS_TAG] for study_id, run in parents.items() if CONFIRMS_TAG in run.data.tags
-    }
+    confirmed = {run.data.tags[STUDY_TAG]: run.data.tags[CONFIRMS_TAG] for run in runs if CONFIRMS_TAG in run.data.tags}
     if study is None:
         selected = set(newest.values()) - set(confirmed)
     elif study in names or study in newest:
@@ -154,7 +155,7 @@ def _trial_runs(runs: Sequence[Run], study: str | None) -> list[Run]:
             original = names.get(confirmed.get(study_id, ""), name)
             what = f"the new seeds of {original}" if study_id in confirmed else f"an older study {name}"
             notes().print(f"skipped: {what}; --study {study_id} exports it")
-    # a study whose parent run was deleted has no name, so it is exported with the newest
+    # one whose runs lost their names is exported with the newest
     return [
         run
         for run in runs
@@ -176,7 +177,7 @@ def _examples(client: MlflowClient, trials: Sequence[tuple[Run, Mapping[str, Any
             folder = Path(scratch) / run.info.run_id
             folder.mkdir()
             try:
-                require_host(run.info.artifact_uri)
+                require_artifact_server(client, run.info.artifact_uri)
                 client.download_artifacts(run.info.run_id, f"{EXAMPLE.folder}/{_trial(run)}.parquet", str(folder))
             except Exception as error:  # noqa: BLE001 - each kind of artifact store raises its own
                 return short(error)

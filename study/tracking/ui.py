@@ -65,7 +65,7 @@ def serve(study_dir: Path | None, /, *, port: int | None) -> None:
         port: Port to listen on; None takes 5000, or any free port.
 
     Raises:
-        UsageError: The folder holds no study, the store does not exist, or the port is taken.
+        UsageError: The folder holds no study, the store does not exist or is damaged, or the port is taken.
     """
     pages = _pages(study_dir)
     uri = pages.uri
@@ -111,12 +111,14 @@ def _pages(study_dir: Path | None) -> Pages:
         query = f"tags.`{STUDY_TAG}` = '{known_study_id(study_dir)}' and tags.`{TRIAL_TAG}` = '{STUDY}'"
     if not is_server(uri):
         _require_store(uri, study_dir)
-    client = connect(uri)
     try:
+        client = connect(uri)
         experiment = client.get_experiment_by_name(experiment_name)
         if experiment is None:
             return Pages(uri)
         runs = client.search_runs([experiment.experiment_id], filter_string=query, order_by=["start_time DESC"])
+    except UsageError:
+        raise
     except Exception as error:  # MLflow has no common class for errors of a store that cannot be reached
         raise UsageError(f"MLflow at {uri} cannot be read: {short(error)}") from error
     # a confirmation is newer than the study it belongs to

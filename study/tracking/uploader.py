@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from study.errors import short
+from study.errors import UsageError, short
 from study.tracking.spool import Spool
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Uploader:
                 self._wake.clear()
             except Exception as error:  # a failure of tracking must not fail the study
                 logger.debug("tracking failed", exc_info=True)
-                self.error = short(error)
+                self.error = str(error) if isinstance(error, UsageError) else short(error)
                 failing_since = failing_since or time.monotonic()
                 if self._ending.is_set():
                     now = time.monotonic()

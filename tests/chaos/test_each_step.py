@@ -15,18 +15,17 @@ import sys
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from helpers.studies.small_study import SmallStudy
+from helpers.studies.small_study import PATIENCE_SECONDS, SmallStudy
 
 from analysis.data.files import COMPACTED
-from analysis.data.results import read_epochs, read_evaluations, read_examples, read_results
+from analysis.data.results import examples_file, read_epochs, read_evaluations, read_examples, read_results
+from analysis.data.schema import EPOCH, EVALUATION, EXAMPLE, RESULT
 
 pytestmark = pytest.mark.chaos
 
 TRIALS = 3
-MOST = 8
-"""Most steps of a command that are tried, spread over all of them."""
-
-OF_THE_RUN = re.compile("seconds|occasion|checkpoint_path")
+MOST = {"compact": 8, "evaluate": 8, "sync": 8, "confirm": 5}
+"""Most steps of each command that are tried, spread over all of them."""
 
 ENDED_AT = """
 import errno, os, signal, sys
@@ -59,6 +58,7 @@ COMMANDS = {
     "compact": ("compact",),
     "evaluate": ("evaluate", "studies/small", "--trial", "00000", "--trial", "00001", "--limit", "100"),
     "sync": ("sync", "studies/small"),
+    "confirm": ("confirm", "studies/small", "--seeds", "2", "--max", "1", "--limit", "100"),
 }
 
 
@@ -93,7 +93,8 @@ def test_ended_at_any_change_and_repeated_it_gives_the_same(finished, command, f
     assert whole.returncode == 0, whole.stderr
     changes = int(re.search(r"changes: (\d+)", whole.stdout)[1])
     expected, codes = state(finished), set()
-    steps = sorted({1 + step * (changes - 1) // (MOST - 1) for step in range(MOST)})
+    most = MOST[command]
+    steps = sorted({1 + step * (changes - 1) // (most - 1) for step in range(most)})
     for last in steps:
         broken = started(finished, command, ended_at=last, fault=fault)
         codes.add(broken.returncode)
@@ -118,19 +119,35 @@ def started(folder, command, *, ended_at=None, fault):
     study = folder / "studies" / "small"
     line = [sys.executable, "-c", ENDED_AT, str(ended_at or 0), fault, str(study), *COMMANDS[command]]
     return subprocess.run(
-        line, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-        timeout=300,
+        line, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}, capture_output=True,
+        text=True, check=False, timeout=PATIENCE_SECONDS,
     )  # fmt: skip
 
 
 def state(folder):
     """Return what a study's files and MLflow hold, without times and places."""
     study = SmallStudy(folder)
-    runs = study.runs() if (folder / "mlflow.db").exists() else {}
-    evaluations = [
-        {name: value for name, value in row.items() if not OF_THE_RUN.search(name)}
-        for row in (read_evaluations(study.dir).to_pylist() if (study.dir / "evaluations").is_dir() else [])
-    ]
-    rows = [read(study.dir).sort_by("trial_id").to_pylist() for read in (read_results, read_epochs, read_examples)]
+    stored = study.runs() if (folder / "mlflow.db").exists() else {}
+    runs = {trial: sorted(statuses) for trial, statuses in stored.items()}
     leftovers = sorted(path.name for path in study.dir.rglob("*.tmp"))
-    return {"rows": rows, "evaluations": evaluations, "runs": runs, "leftovers": leftovers}
+    return {"small": contents(study.dir), "confirm": contents(study.dir / "confirm"), "runs": runs, "left": leftovers}
+
+
+def contents(study_dir):
+    """Return the rows of a study's folder; those of commands that may be repeated without times and places."""
+    if not study_dir.is_dir():
+        return {}
+    read = {RESULT: read_results, EPOCH: read_epochs, EXAMPLE: read_examples}
+    rows = {schema: reader(study_dir).to_pylist() for schema, reader in read.items()}
+    if (study_dir / "evaluations").is_dir():
+        rows[EVALUATION] = read_evaluations(study_dir).to_pylist()
+        files = [examples_file(study_dir, row["evaluation"]) for row in rows[EVALUATION]]
+        rows[EXAMPLE] += [row for file in files for row in read_examples(file).to_pylist()]
+    repeated = rows if study_dir.name == "confirm" else {EVALUATION}
+    found = {schema: _without_circumstances(schema, rows[schema]) for schema in repeated if schema in rows}
+    return {schema.name: sorted(map(repr, each)) for schema, each in (rows | found).items()}
+
+
+def _without_circumstances(schema, rows):
+    names = {column.name for column in schema.columns if not column.deterministic}
+    return [{name: value for name, value in row.items() if name not in names} for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from helpers.services.object_store import bucket
@@ -15,6 +16,8 @@ from trainables.checkpoints import files
 from trainables.checkpoints.weights import read_weights
 
 pytestmark = pytest.mark.chaos
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # A package of the same name that the nodes find first and that cannot be imported.
 OTHER_REVISION = "raise ImportError('this is another revision')\n"
@@ -45,7 +48,8 @@ def finished(tmp_path_factory):
     with bucket("studies") as url, pytest.MonkeyPatch.context() as patched:
         here = folder / "here"
         path = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-        patched.setenv("PYTHONPATH", str(folder / "other"))
+        # the rest is this tree's on the nodes too, also where another one is installed
+        patched.setenv("PYTHONPATH", os.pathsep.join([str(folder / "other"), str(ROOT)]))
         with cluster(2, "--num-cpus", "1") as ray:
             changes = {**CHANGES, "storage": {"checkpoints": f"{url}/small"}}
             study = SmallStudy(here, changes, environment=ray.driver_environment | path)

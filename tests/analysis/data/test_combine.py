@@ -31,6 +31,8 @@ def test_a_study_and_its_own_export_are_not_two_studies(tmp_path: Path) -> None:
         read_studies([tmp_path / "toy", tmp_path / "export.parquet"])
     write_rows(tmp_path / "again.parquet", [row | {"started_at": "2026-11-02T10:00:00+00:00"}], RESULT)
     assert read_studies([tmp_path / "toy", tmp_path / "again.parquet"]).num_rows == 2
+    write_rows(tmp_path / "beside.parquet", [row | {"seconds": row["seconds"] + 0.1}], RESULT)
+    assert read_studies([tmp_path / "toy", tmp_path / "beside.parquet"]).num_rows == 2
 
 
 def test_results_on_test_of_several_studies_name_their_study() -> None:

@@ -75,6 +75,31 @@ def test_the_token_of_a_ray_started_here_is_readable_by_its_owner_alone(token, c
     assert capsys.readouterr().err == ""
 
 
+def test_no_reader_sees_a_token_before_it_is_whole_and_none_is_overwritten(token, monkeypatch):
+    link, seen = os.link, []
+
+    def late(new, path):
+        seen.append((token.exists(), stat.S_IMODE(os.stat(new).st_mode), len(Path(new).read_text())))
+        token.write_text("another process's")
+        token.chmod(0o600)
+        link(new, path)
+
+    monkeypatch.setattr("study.cluster.ray_settings.os.link", late)
+    keep_token_private()
+    assert seen == [(False, 0o600, 64)]
+    assert token.read_text() == "another process's"
+    assert os.listdir(token.parent) == [token.name]
+
+
+def test_a_file_system_without_hard_links_gets_a_token_too(token, monkeypatch):
+    def unsupported(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("study.cluster.ray_settings.os.link", unsupported)
+    keep_token_private()
+    assert (len(token.read_text()), os.listdir(token.parent)) == (64, [token.name])
+
+
 def test_a_token_that_others_can_read_is_made_private_and_told_of(token, capsys):
     token.parent.mkdir()
     token.write_text("old")

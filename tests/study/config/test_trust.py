@@ -16,12 +16,9 @@ from analysis.data.compaction import compact
 from analysis.data.results import trial_file, write_rows
 from analysis.data.schema import RESULT
 from study.cli import _find_own_code, main
-from study.config.loading import load_config, write_yaml
-from study.config.trust import require_host, rules
-from study.directory.layout import open_config
-from study.errors import UsageError
+from study.config.loading import write_yaml
+from study.config.trust import rules
 from study.tracking.artifacts import own_file
-from study.tracking.availability import access_problem
 from trainables.attacks import ATTACKS
 from trainables.data import DATASETS
 from trainables.methods import METHODS
@@ -144,68 +141,6 @@ def test_a_data_set_of_the_standard_library_runs_no_command_even_in_a_dry_run(co
     assert "is of Python's standard library" in err
 
 
-def test_resume_does_not_ask_again_for_what_launch_accepted(tmp_path, monkeypatch):
-    from study.config.trust import own_code, remember
-
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.chdir(tmp_path)
-    study, mine = tmp_path / "elsewhere/s", tmp_path / "mine"
-    mine.mkdir()
-    (mine / "own_model.py").write_text("def net(*, image_shape, num_classes, dropout):\n    return None\n")
-    tree = {**CONFIG, "search": {"space": "core"}, "model": {"name": "own_model:net"}}
-    write_yaml(study / "study.yaml", tree)
-    monkeypatch.chdir(mine)
-    monkeypatch.syspath_prepend(str(mine))
-    with rules(reading=False):
-        with pytest.raises(CodeRefusedError, match="then add --allow-code"):
-            open_config(study)
-    with rules(reading=False):
-        remember(study, own_code(tree))
-    with rules(reading=False):
-        open_config(study)
-        assert MODELS.load("own_model:net").__name__ == "net"
-    assert (tmp_path / "state/robust-study/accepted.jsonl").stat().st_mode & 0o077 == 0
-
-
-@pytest.fixture
-def credentials(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-def test_credentials_go_to_no_host_that_only_a_studys_folder_names(credentials, monkeypatch, capsys, tmp_path):
-    uri = "https://evil.example/mlflow"
-    tree = {**CONFIG, "search": {"space": "core"}, "tracking": {"uri": uri}}
-    write_yaml(tmp_path / "s/study.yaml", tree)
-    with rules(reading=False):
-        stored = open_config(tmp_path / "s")
-        load_config(stored.to_dict())  # as `resume` does
-        with pytest.raises(
-            UsageError, match=r"the server evil.example, so no credentials .*MLFLOW_TRACKING_URI=https://evil"
-        ):
-            require_host(uri)
-        load_config(stored.to_dict(), assignments=[f"tracking.uri={uri}"])
-        require_host(uri)
-    with rules(reading=False):
-        load_config(str(tmp_path / "s/study.yaml"))  # a config given to `launch` names its host
-        require_host(uri)
-    with rules(reading=False):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://evil.example")
-        require_host(uri)
-        assert capsys.readouterr().err == ""
-        require_host("http://evil.example:5000")
-        require_host("http://127.0.0.1:5000")
-    assert capsys.readouterr().err.count("without encryption (http)") == 1
-
-
-def test_without_credentials_there_is_nothing_to_send(credentials, monkeypatch, tmp_path):
-    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with rules(reading=False):
-        require_host("https://evil.example")
-
-
 def test_a_forged_line_of_the_spool_and_a_link_upload_no_other_file(tmp_path):
     secret, folder, uri = tmp_path / "id_rsa", tmp_path / "study", f"sqlite:///{tmp_path / 'mlflow.db'}"
     secret.write_text("private")
@@ -308,14 +243,6 @@ def test_a_study_in_the_working_folder_runs_none_of_its_files_that_libraries_wou
     monkeypatch.chdir(study.parent)
     _find_own_code()
     assert sys.path[-1] == str(study.parent)
-
-
-def test_the_checks_before_a_start_send_no_credentials_either(credentials, tmp_path):
-    uri = "http://evil.invalid:80/mlflow"
-    write_yaml(tmp_path / "s/study.yaml", {**CONFIG, "search": {"space": "core"}, "tracking": {"uri": uri}})
-    with rules(reading=False):
-        open_config(tmp_path / "s")
-        assert "so no credentials are sent there" in access_problem(uri)
 
 
 def test_a_folder_with_a_link_is_not_uploaded(tmp_path):
