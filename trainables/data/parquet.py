@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from trainables.checkpoints.files import physical_memory
 from trainables.data.base import Integers, Pixels, RawImages
 from trainables.data.class_names import LABEL_COLUMN, Classes, agreed_classes, numbered_classes
+from trainables.data.decoding import decoded
 from trainables.data.parquet_files import SPLITS, notes_on_files, require_splits, split_files
 from trainables.data.roots import DataError
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _IMAGE_COLUMNS = ("img", "image")
 _BATCH_ROWS = 1024
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
-"""What is decoded: Pillow passes other formats on to programs such as Ghostscript."""
-
 MOST_PIXELS = 25_000_000
 """Most pixels of one image; a few bytes can stand for any number of them."""
 
@@ -198,23 +195,9 @@ def _rows_at_a_time(metadata: pq.FileMetaData, path: Path) -> int:
 
 
 def _pixels(data: bytes | None, *, where: str) -> Pixels:
-    from PIL import Image, UnidentifiedImageError
-
     if data is None:
         raise DataError(f"{where}: `bytes` must hold the encoded image, got null")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(
-                    f"{where}: an image may have {MOST_PIXELS:,} pixels at most, got {image.width}x{image.height}"
-                )
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"{where}: pixels must have 8 bits, got mode {image.mode}")
-            return np.asarray(image.convert("L" if image.mode in ("L", "LA", "1") else "RGB"))
-    except UnidentifiedImageError as error:
-        raise DataError(f"{where} cannot be decoded: it is none of {', '.join(FORMATS)}") from error
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where} cannot be decoded: {error}") from error
+    return np.asarray(decoded(data, where=where, most_pixels=MOST_PIXELS))
 
 
 def _labels(column: pa.Array, path: Path) -> Integers:
