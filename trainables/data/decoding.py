@@ -36,7 +36,7 @@ def decoded(file: Path | bytes, /, *, where: str, most_pixels: int | None = None
         DataError: It cannot be decoded, has too many pixels or several frames, or more than 8 bits a channel, of which
             Pillow would drop the lower ones of colours and cut off grey at 255.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
@@ -47,7 +47,7 @@ def decoded(file: Path | bytes, /, *, where: str, most_pixels: int | None = None
                 raise DataError(f"{where}: pixels must have 8 bits, got mode {depth}: rescale the images to 0..255")
             if image.format != _WITH_PREVIEWS and (frames := getattr(image, "n_frames", 1)) > 1:
                 raise DataError(f"{where}: a file must hold one image, got {frames} frames: save one of them")
-            upright = ImageOps.exif_transpose(image)
+            upright = _upright(image)
             return upright.convert("L" if upright.mode in ("L", "LA", "1") else "RGB")
     except DataError:
         raise
@@ -55,6 +55,17 @@ def decoded(file: Path | bytes, /, *, where: str, most_pixels: int | None = None
         raise DataError(f"{where} cannot be decoded: it is none of {', '.join(FORMATS)}") from error
     except Exception as error:  # Pillow has no common class for the errors of damaged files
         raise DataError(f"{where} cannot be decoded: {' '.join(str(error).split())}") from error
+
+
+def _upright(image: Picture) -> Picture:
+    from PIL import ExifTags, ImageOps
+
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - damaged EXIF data, without an orientation; viewers show the image as it is
+        return image
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
 
 
 def _too_deep(image: Picture) -> str | None:
