@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from trainables.checkpoints.files import physical_memory
 from trainables.data.base import Integers, Pixels, RawImages
 from trainables.data.class_names import LABEL_COLUMN, Classes, agreed_classes, numbered_classes
 from trainables.data.decoding import decoded
+from trainables.data.inspection import digests
 from trainables.data.parquet_files import SPLITS, notes_on_files, require_splits, split_files
 from trainables.data.roots import DataError
 
@@ -118,7 +120,21 @@ def _read_split(files: Sequence[Path], classes: Classes | None) -> _Part:
         images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
     stacked = np.stack(images)
     channels_first = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
-    return _Part(np.ascontiguousarray(channels_first), np.concatenate([_NO_LABELS, *labels]), tuple(names))
+    part = _Part(np.ascontiguousarray(channels_first), np.concatenate([_NO_LABELS, *labels]), tuple(names))
+    if labelled and len(files) > 1:
+        _require_new_images(files, part)
+    return part
+
+
+def _require_new_images(files: Sequence[Path], part: _Part) -> None:
+    """Check that no file holds what others hold, as `train.parquet` does beside the shards that it was cut into."""
+    places = defaultdict(set)
+    for digest, name in zip(digests(part.images, scale=0), part.files, strict=True):
+        places[digest].add(name)
+    alone = {next(iter(names)) for names in places.values() if len(names) == 1}
+    for path in files:
+        if path.name in part.files and path.name not in alone:
+            raise DataError(f"{path}: all its images are in the other files of its split too; move one of them away")
 
 
 @contextmanager

@@ -171,6 +171,9 @@ def test_each_kind_that_is_wrong_is_one_line_before_the_start(fault, kind, folde
     assert refused(folder) == [expected]
 
 
+RAW = """\
+    TWO = {{'class_names': ('left', 'right')}}
+    return RawImages(images[:300], labels[:300], images[300:], labels[300:], {})"""
 DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential.forward(self, x).detach()})"
 
 
@@ -187,6 +190,12 @@ DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential
         ("model", "    return nn", "    return type('', (nn.Module,), {'__init__': print})() or (", "AttributeError"),
         ("model", "    return nn", f"    return {DETACHED}(", "must return logits with a gradient"),
         ("data set", "    return", "    return RawImages([], [], [], [], class_names=())", "must be a NumPy array"),
+        ("data set", "    return", RAW.format("class_names='ab'"), "class_names must be a tuple of texts, got 'ab'"),
+        ("data set", "    return", RAW.format("class_names=(0, 1)"), r"a tuple of texts, got \(0, 1\)"),
+        ("data set", "    return", RAW.format("class_names=('a', 'a')"), "must differ, got 'a' more than once"),
+        ("data set", "    return", RAW.format("**TWO, notes='noise'"), "notes must be a tuple of texts, got 'noise'"),
+        ("data set", "    return", RAW.format("**TWO, scale=0"), r"scale must be a whole number in \[1, inf\], got 0"),
+        ("data set", "    return", RAW.format("**TWO, split_seed=-1"), r"split_seed must be .* in \[0, 4294967295\]"),
         ("attack", "    return worst", "    return worst.double()", "got float64"),
         ("search space", "    return", "    return [1]", "Dimension objects, got int"),
         ("search space", "    return", "    return [from_setting(rate)]", "`train_epsilon` must be a radius"),
