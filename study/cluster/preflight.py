@@ -34,6 +34,7 @@ from study.directory.rows import count_rows, read_rows, require_same_images
 from study.errors import UsageError, short, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
+from trainables.attacks import unsuitable
 from trainables.registry import CodeRefusedError, OwnCodeError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ def check_config(start: Start, /) -> Iterator[Finding]:
     """Check that a new study's folder is free, and that the trials of an existing one keep their meaning."""
     if start.is_new:
         yield fine("config", HERE, f"{free_folder(start.config, start.study_dir.parent)} is free")
+        space = start.config.space()
+        if start.config.num_trials > 1 and not space.dimensions and len(space.methods) == 1:
+            text = f"no setting is searched: the {start.config.num_trials} trials differ by their seeds alone"
+            yield warning("config", HERE, text, ok=True)
         return
     from study.search.optuna_study import recorded_config
 
@@ -116,12 +121,12 @@ def check_config(start: Start, /) -> Iterator[Finding]:
 
 
 def check_data(start: Start, /) -> Iterator[Finding]:
-    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images.
+    """Check that the data set and the unlabelled pools can be read here, and that radius and attack suit the images.
 
     An existing study must find the images that its trials were run on.
     """
     from trainables.data import load_dataset
-    from trainables.data.unlabelled import check_images
+    from trainables.data.unlabelled import check_images, load_images, unseen
 
     config = start.config
     pool_names = pools(config)
@@ -137,6 +142,8 @@ def check_data(start: Start, /) -> Iterator[Finding]:
             f"`evaluation.epsilon` must be in [0, {largest:g}] in l2 on images of {data.image_shape}, "
             f"got {evaluation.epsilon:g}"
         )
+    if problem := unsuitable(evaluation.attack, image_shape=data.image_shape, num_classes=data.num_classes):
+        raise UsageError(f"`evaluation.attack`: {problem}")
     start.data = data
     text = f"{data.name}: {len(data.train)} training and {len(data.val)} validation images, {size(start.num_bytes())}"
     text += "".join(f"; unlabelled images {pool}" for pool in pool_names)
@@ -146,6 +153,10 @@ def check_data(start: Start, /) -> Iterator[Finding]:
     yield fine("data", HERE, text)
     lines = [*data_notes(data), *(f"`pool` {pool}: {line}" for pool, own in left_out.items() for line in own)]
     yield from (warning("data", HERE, line, ok=True) for line in lines)
+    for pool in pool_names:  # only reading it shows whether it can be used
+        with usage_errors(ValueError):
+            images, scale = load_images(pool, root=config.dataset.root)
+            unseen(images, name=pool, scale=scale, data=data)
 
 
 def check_model(start: Start, /) -> Iterator[Finding]:

@@ -66,7 +66,8 @@ def evaluate(
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
     clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
-    from study.evaluation.checkpoint import ALL, ALWAYS, evaluate_checkpoint, parse_attacks, parse_radius
+    from study.evaluation.attack_choice import ALL, parse_attacks
+    from study.evaluation.checkpoint import ALWAYS, evaluate_checkpoint, parse_radius
 
     radius = None if epsilon is None else parse_radius(epsilon)
     if study_dir is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.config.schema import StudyConfig
 from trainables.data import DATASETS
+from trainables.methods import METHODS
 
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
@@ -32,10 +33,18 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
 
 
 def pools(config: StudyConfig, /) -> list[str]:
-    """Return the unlabelled pools that trials may use: names of data sets, folders or files."""
-    fixed = [value for key, value in config.search.fixed.items() if is_pool(key)]
-    listed = [form["values"] for key, form in config.search.ranges.items() if is_pool(key) and isinstance(form, dict)]
-    return [pool for pool in [*fixed, *(pool for values in listed for pool in values)] if isinstance(pool, str)]
+    """Return the unlabelled pools that trials may use, each once: names of data sets, folders or files."""
+    search = config.search
+    fixed = [value for key, value in search.fixed.items() if is_pool(key)]
+    listed = [form["values"] for key, form in search.ranges.items() if is_pool(key) and isinstance(form, dict)]
+    given = {*search.fixed, *search.ranges}
+    defaults = [
+        getattr(METHODS.load(method), "pool", None)
+        for method in search.methods
+        if not {"pool", f"{method}.pool"} & given
+    ]
+    every = [*fixed, *(pool for values in listed for pool in values), *defaults]
+    return list(dict.fromkeys(pool for pool in every if isinstance(pool, str)))
 
 
 def is_pool(key: str, /) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -72,7 +73,10 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     from trainables.checkpoints.format import CheckpointError
     from trainables.checkpoints.weight_files import read_sets
     from trainables.data import DataError, load_dataset
+    from trainables.models import MODELS
     from trainables.models.inputs import memory_format, to_device, to_unit
+    from trainables.models.own import OwnNetwork, logits_apart
+    from trainables.runtime import computing
 
     root = None if request.data_root is None else str(request.data_root)
     with usage_errors(CheckpointError, DataError, UnknownNameError):
@@ -93,6 +97,11 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     images = to_unit(to_device(data.test.images[: request.limit], device=device), scale=data.scale, layout=layout)
     labels = to_device(data.test.labels[: request.limit], device=device)
     _check_logits(model, images, classes=data.num_classes, name=request.model)
+    if request.model not in MODELS:
+        children = OrderedDict(network=model)
+        model = OwnNetwork(children, name=request.model, num_classes=data.num_classes).eval()
+        with computing(threads=torch.get_num_threads()):
+            logits_apart(model, images[:2], name=request.model)
     return model, images, labels
 
 

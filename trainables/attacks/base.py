@@ -76,6 +76,9 @@ def load_attack(name: str, /) -> Attack:
             raise must_return(
                 ATTACKS.kind, name, given, f"points like the images, {describe(x)}, got {describe(points)}"
             )
+        if broken := int((~points.isfinite()).flatten(1).any(1).sum()):
+            problem = f"finite points, got NaN or infinity in {broken} of {len(points)}"
+            raise must_return(ATTACKS.kind, name, given, problem)
         return result
 
     return checked

@@ -66,6 +66,7 @@ def load_raw(name: str, /, *, root: str | None) -> tuple[RawImages, str]:
     loader, name = _resolve(name, folder)
     given = f"the data root {folder}"
     try:
+        _check(loader, name, folder)
         with calling(DATASETS.kind, name, given):
             raw = loader(folder)
         if not isinstance(raw, RawImages):
@@ -87,6 +88,10 @@ def check_available(spec: DatasetSpec, /) -> None:
     """
     root = data_root(spec.root)
     loader, name = _resolve(spec.name, root)
+    _check(loader, name, root)
+
+
+def _check(loader: Loader, name: str, root: Path) -> None:
     check = getattr(loader, "check", None)
     if check is not None:
         with calling(DATASETS.kind, name, f"the data root {root}, by its `check`"):

@@ -174,6 +174,7 @@ def test_each_kind_that_is_wrong_is_one_line_before_the_start(fault, kind, folde
 RAW = """\
     TWO = {{'class_names': ('left', 'right')}}
     return RawImages(images[:300], labels[:300], images[300:], labels[300:], {})"""
+MIXED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential.forward(self, x).softmax(0)})"
 DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential.forward(self, x).detach()})"
 
 
@@ -196,7 +197,9 @@ DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential
         ("data set", "    return", RAW.format("**TWO, notes='noise'"), "notes must be a tuple of texts, got 'noise'"),
         ("data set", "    return", RAW.format("**TWO, scale=0"), r"scale must be a whole number in \[1, inf\], got 0"),
         ("data set", "    return", RAW.format("**TWO, split_seed=-1"), r"split_seed must be .* in \[0, 4294967295\]"),
+        ("model", "    return nn", f"    return {MIXED}(", "logits that it has alone"),
         ("attack", "    return worst", "    return worst.double()", "got float64"),
+        ("attack", "    return worst", "    return worst / 0 * 0", r"finite points, got NaN or infinity in \d of \d"),
         ("search space", "    return", "    return [1]", "Dimension objects, got int"),
         ("search space", "    return", "    return [from_setting(rate)]", "`train_epsilon` must be a radius"),
         ("search space", "    return", "    return [*shared, shared[0]]", "got `train_epsilon` more than once"),
