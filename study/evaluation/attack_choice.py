@@ -11,6 +11,9 @@ from trainables.registry import UnknownNameError
 
 ALL = "all"
 
+ALWAYS = ("fgsm", "pgd")
+"""Attacks on any checkpoint, before those asked for."""
+
 
 def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
     """Return the attacks that `--attack` asks for, beside those that are run in any case.

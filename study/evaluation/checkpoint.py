@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from trainables.evaluation.lipschitz import LocalLipschitz
     from trainables.evaluation.progress import Report
 
-ALWAYS = ("fgsm", "pgd")
-"""Attacks on any checkpoint, before those asked for."""
-
 SEED = 0
 
 

@@ -53,7 +53,7 @@ class Attack(Protocol):
 
 
 def load_attack(name: str, /) -> Attack:
-    """Return the attack `name`; one of your own is given a copy of the images, and what it returns is checked.
+    """Return the attack `name`; one of your own is given copies, and what it returns is checked.
 
     Args:
         name: Registered name or `package.module:object`.
@@ -70,7 +70,7 @@ def load_attack(name: str, /) -> Attack:
     ) -> Tensor | FlaggedPoints:
         given = f"images {tuple(x.shape)}, steps={ascent.steps}, restarts={ascent.restarts}"
         with calling(ATTACKS.kind, name, given):
-            result = attack(model, x.clone(), y, **_budget(attack, ascent), generator=generator)
+            result = attack(model, x.clone(), y.clone(), **_budget(attack, ascent), generator=generator)
         points = result.points if isinstance(result, FlaggedPoints) else result
         if describe(points) != describe(x):
             raise must_return(

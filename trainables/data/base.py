@@ -62,8 +62,9 @@ class RawImages:
                 raise DataError(f"{name} must be a whole number in [{low}, {high}], got {value!r}")
         for split in ("train", "test"):
             for name in (f"{split}_images", f"{split}_labels"):
-                if not isinstance(getattr(self, name), np.ndarray):
-                    raise DataError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
+                array = getattr(self, name)
+                if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+                    raise DataError(f"{name} must be a NumPy array, got {type(array).__name__}")
             self._check(split, getattr(self, f"{split}_images"), getattr(self, f"{split}_labels"))
             files, images = (getattr(self, f"{split}_{kind}") for kind in ("files", "images"))
             if files and len(files) != len(images):

@@ -112,7 +112,7 @@ def _names(text: bytes | None, path: Path) -> tuple[str, ...] | None:
             raise TypeError
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{path}: the metadata `huggingface` must be the JSON of the `datasets` library") from error
-    return names and tuple(map(str, names))
+    return None if names is None else tuple(map(str, names))
 
 
 def _require_same(names: tuple[str, ...], own: tuple[str, ...], *, first: Path, path: Path) -> None:

@@ -176,7 +176,8 @@ def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
         if schema.names.count(name) > 1:
             raise DataError(f"{path} must have one column `{name}`, got {schema.names.count(name)}")
     image_type = schema.field(column).type
-    if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
+    at = image_type.get_field_index("bytes") if pa.types.is_struct(image_type) else -1
+    if at < 0 or not (pa.types.is_binary(image_type[at].type) or pa.types.is_large_binary(image_type[at].type)):
         raise DataError(f"{path}: column `{column}` must be struct<bytes, path>, got {image_type}")
     if labelled and not pa.types.is_integer(schema.field(LABEL_COLUMN).type):
         raise DataError(

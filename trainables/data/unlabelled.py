@@ -55,7 +55,8 @@ def unseen(images: Pixels, /, *, name: str, scale: int, data: ImageData) -> Pixe
     is_new = np.array([digest not in excluded for digest in digests(images, scale=scale)])
     if not is_new.any():
         raise DataError(f"`pool` must hold images that are not in the trial's splits; all {len(images)} are")
-    return images[is_new]
+    new: Pixels = images[is_new]
+    return new
 
 
 def check_images(name: str, /, *, root: str | None) -> list[str]:

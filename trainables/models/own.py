@@ -62,12 +62,25 @@ def logits_apart(model: nn.Module, images: Tensor, /, *, name: str) -> Tensor:
         OwnCodeError: The network failed, or an image alone has other logits.
     """
     with mode(model), torch.no_grad():
-        together, again = model(images), model(images)
+        together: Tensor = model(images)
+        again = model(images)
         alone = torch.cat([model(image[None]) for image in images])
     if torch.equal(together, again) and (together - alone).abs().max() > MIXING * together.abs().max():
         required = "for each image the logits that it has alone, got others: in eval mode no layer may mix a batch"
         raise must_return("model", name, f"images {tuple(images.shape)}", required)
     return together
+
+
+def depends_on_seed(network: nn.Module, other: nn.Module, /, *, name: str) -> bool:
+    """Return whether two networks that a user's own model gave under different seeds have different weights.
+
+    Raises:
+        OwnCodeError: They share weights: a trial would go on with those that another has trained.
+    """
+    pairs = list(zip(network.parameters(), other.parameters(), strict=False))
+    if any(one is two for one, two in pairs):
+        raise must_return("model", name, "the same arguments twice", "a new network each time, got the same weights")
+    return not pairs or any(one.shape != two.shape or not torch.equal(one, two) for one, two in pairs)
 
 
 def describe(value: object, /) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from trainables.attacks import ATTACKS
 from trainables.attacks.base import load_attack, run_attack
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data.base import ImageData, Split
+from trainables.methods import METHODS
 from trainables.models import MODELS
 from trainables.models.own import logits_apart
 from trainables.registry import must_return
@@ -46,9 +49,16 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
             given = f"images {tuple(images.shape)} before its training"
             raise must_return(MODELS.kind, spec.model.name, given, "finite logits, got NaN or infinity")
         # as the network labels them, since misclassified images are not attacked
-        labels = logits.argmax(1)
-        run_attack(load_attack(spec.evaluation.attack), model, images, labels, ascent=ascent, seed=spec.seed)
-        trainer.run_epoch()
+        labels, attack = logits.argmax(1), spec.evaluation.attack
+        before = copy.deepcopy(model.state_dict())
+        run_attack(load_attack(attack), model, images, labels, ascent=ascent, seed=spec.seed)
+        if any(not torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()):
+            required = "points and leave the network as it is, but changed its weights"
+            raise must_return(ATTACKS.kind, attack, f"images {tuple(images.shape)}", required)
+        if trainer.run_epoch()["loss"] is None:
+            given = f"a step of {len(images)} images {tuple(images.shape)}"
+            required = "a finite loss of an untrained network, got NaN or infinity"
+            raise must_return(METHODS.kind, spec.method, given, required)
         logits_apart(model, images, name=spec.model.name)  # again: a last layer may begin with zeros
 
 

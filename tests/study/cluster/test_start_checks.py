@@ -116,7 +116,7 @@ def test_the_default_pool_of_a_method_counts_unless_another_is_given(folder):
 
     assert found() == ["pool.parquet"]
     assert found(fixed={"pool": "other.parquet"}) == ["other.parquet"]
-    assert found(ranges={"own_more:Pooled.pool": {"values": ["a", "b", "a"]}}) == ["a", "b"]
+    assert found(ranges={"own_more:Pooled.pool": {"values": ["a", "b"]}}) == ["a", "b"]
 
 
 def test_an_attack_that_does_not_suit_the_images_is_refused(folder):
