@@ -168,7 +168,12 @@ def check_model(start: Start, /) -> Iterator[Finding]:
     from trainables.training.batches import batch_bounds
 
     data, model = start.data, start.config.model
-    given: dict[str, Any] = {"image_shape": data.image_shape, "num_classes": data.num_classes, "mean": data.mean, "std": data.std}
+    given: dict[str, Any] = {
+        "image_shape": data.image_shape,
+        "num_classes": data.num_classes,
+        "mean": data.mean,
+        "std": data.std,
+    }
     with usage_errors(ValueError):
         networks = []
         for draw in ("check", "another") if model.name in own_code(start.config.to_dict()) else ("check",):
