@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +21,7 @@ from study.console import notes
 from study.errors import UsageError, usage_errors
 from trainables.attacks import ATTACKS, MissingExtraError, require_package
 from trainables.data import DATASETS
+from trainables.data.roots import expanded
 from trainables.methods import METHODS
 from trainables.models import MODELS
 from trainables.registry import OwnCodeError, Registry, UnknownNameError, nearest
@@ -219,9 +219,9 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> StudyConfig:
-        if "/" in self.dataset.name and not Path(self.dataset.name).expanduser().is_dir():
+        if "/" in self.dataset.name and not expanded(self.dataset.name).is_dir():
             raise ValueError(f"`dataset.name`: folder {self.dataset.name} of Parquet files does not exist")
-        if not Path(self.dataset.name).expanduser().is_dir():
+        if not expanded(self.dataset.name).is_dir():
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
         _check_names("evaluation.attack", [self.evaluation.attack], ATTACKS)

@@ -15,6 +15,7 @@ from study.directory.layout import open_config
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, short, usage_errors
 from trainables.checkpoints.files import is_url
+from trainables.data.roots import expanded
 from trainables.registry import UnknownNameError, takes
 from trainables.spec import DatasetSpec, Norm
 
@@ -113,7 +114,7 @@ def refuse_own(checkpoint: Path | str, /) -> None:
     """
     from trainables.training.loop import BEST, LAST, PARTIAL
 
-    place = str(checkpoint) if is_url(checkpoint) else Path(checkpoint).expanduser().resolve().as_posix()
+    place = str(checkpoint) if is_url(checkpoint) else expanded(checkpoint).resolve().as_posix()
     folder, _, name = place.rpartition("/")
     root, _, trial = folder.rpartition("/")
     if name not in (LAST, BEST, PARTIAL):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, data_root
+from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, data_root, expanded
 from trainables.registry import OwnCodeError, Registry, calling, must_return, takes
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _check(loader: Loader, name: str, root: Path) -> None:
 def _resolve(name: str, root: Path) -> tuple[Loader, str]:
     if name in DATASETS:
         return DATASETS.load(name), name
-    folders = [folder for folder in (Path(name).expanduser(), root / name) if folder.is_dir()]
+    folders = [folder for folder in (expanded(name), root / name) if folder.is_dir()]
     if folders:
         from trainables.data.parquet import ParquetSet
 

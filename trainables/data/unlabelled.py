@@ -10,7 +10,7 @@ from trainables.data import DATASETS, DataError, DataNotFoundError, check_availa
 from trainables.data.base import ImageData, Pixels
 from trainables.data.inspection import digests
 from trainables.data.parquet_files import notes_on_files, pool_files, split_files
-from trainables.data.roots import data_root
+from trainables.data.roots import data_root, expanded
 from trainables.registry import OwnCodeError, UnknownNameError
 from trainables.spec import DatasetSpec
 
@@ -77,7 +77,7 @@ def check_images(name: str, /, *, root: str | None) -> list[str]:
 
 def _place(name: str, *, root: str | None) -> Path | None:
     """Return the folder or file that a pool's name means; None for a data set."""
-    places = () if name in DATASETS else (Path(name).expanduser(), data_root(root) / name)
+    places = () if name in DATASETS else (expanded(name), data_root(root) / name)
     return next((path for path in places if path.exists()), None)
 
 
