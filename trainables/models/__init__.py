@@ -78,7 +78,8 @@ def build_model(
             weights = network.state_dict()  # fails where a subclass has not called super().__init__()
     if not isinstance(network, nn.Module):
         raise must_return(MODELS.kind, name, given, f"a torch.nn.Module, got {type(network).__name__}")
-    if lazy := [name for name, tensor in weights.items() if nn.parameter.is_lazy(tensor) or tensor.is_meta]:
+    lazy = [key for key, tensor in weights.items() if nn.parameter.is_lazy(tensor) or tensor.is_meta]
+    if lazy and name not in MODELS:
         raise must_return(MODELS.kind, name, given, f"weights with values, got none for {lazy[0]} (lazy or meta)")
     children = OrderedDict[str, nn.Module](normalize=Normalize(mean, std), network=network)
     return nn.Sequential(children) if name in MODELS else OwnNetwork(children, name=name, num_classes=num_classes)
