@@ -126,20 +126,25 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
         if len(bounds) != 2 or not all(isinstance(bound, (int, float)) for bound in bounds):
             raise SpaceError(f"`{where}` must be [low, high] or {{values: [...]}}, got {values!r}")
         values = {"low": bounds[0], "high": bounds[1]}
+    if not values:
+        raise SpaceError(f"`{where}` must be [low, high] or {{values: [...]}}, got nothing")
     unknown = [key for key in values if key not in _KEYS]
     if unknown:
         raise SpaceError(f"unknown key `{where}.{unknown[0]}`{nearest(unknown[0], list(_KEYS))}")
     if "values" in values:
         if len(values) > 1:
             raise SpaceError(f"`{where}` takes a list of values or a range, got both: {dict(values)}")
+        if not isinstance(values["values"], list | tuple):
+            raise SpaceError(f"`{where}.values` must be a list, got {values['values']!r}")
         listed = tuple(values["values"])
+        if repeated := [value for at, value in enumerate(listed) if value in listed[:at]]:
+            raise SpaceError(f"`{where}.values` lists {repeated[0]!r} more than once")
         _check_legal(dimension, listed, where=where)
         return replace(dimension, values=listed)
     low, high = values.get("low", dimension.low), values.get("high", dimension.high)
     log = values.get("log", dimension.log)
-    if isinstance(log, str):
+    if not isinstance(log, bool):
         raise SpaceError(f"`{where}.log` must be true or false, got {log!r}")
-    log = bool(log)
     _check_legal(dimension, (low, high), where=where)
     if low > high:
         raise SpaceError(f"`{where}` must have low <= high, got [{low:g}, {high:g}]")

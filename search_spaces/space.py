@@ -13,7 +13,7 @@ from search_spaces.dimensions import Dimension, SpaceError, Values, from_setting
 from trainables.methods import METHODS
 from trainables.registry import calling, must_return, nearest
 from trainables.settings import Setting, settings_of
-from trainables.spec import EvaluationSpec, ModelSpec, TrainingSpec
+from trainables.spec import CraftMode, EvaluationSpec, ModelSpec, TrainingSpec
 
 if TYPE_CHECKING:
     import optuna
@@ -129,6 +129,7 @@ def build_space(
         SpaceError: A key names nothing searchable or is in both, or a value is illegal.
     """
     dimensions = _dimensions(name, methods, evaluation)
+    _check_craft_modes(ranges, fixed)
     both = sorted(set(ranges) & set(fixed))
     if both:
         raise SpaceError(f"`search.ranges.{both[0]}` and `search.fixed.{both[0]}` exclude each other: keep one")
@@ -146,6 +147,19 @@ def build_space(
     free = [dimension for dimension in dimensions if not {dimension.name, dimension.key} & set(fixed)]
     every = [*dimensions, *_unsearched(methods, dimensions)]
     return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, every), name=name)
+
+
+def _check_craft_modes(ranges: Mapping[str, Values], fixed: Mapping[str, Any]) -> None:
+    listed = {f"fixed.{key}": (value,) for key, value in fixed.items()}
+    for key, form in ranges.items():
+        values = form.get("values") if isinstance(form, Mapping) else None
+        listed[f"ranges.{key}"] = tuple(values) if isinstance(values, list | tuple) else ()
+    for key, values in listed.items():
+        for value in values if key.rpartition(".")[2] == "craft_mode" else ():
+            try:
+                CraftMode.of(value)
+            except ValueError as error:
+                raise SpaceError(f"`search.{key}`: {error}") from error
 
 
 def _dimensions(name: str, methods: Sequence[str], evaluation: EvaluationSpec) -> list[Dimension]:

@@ -53,7 +53,8 @@ class Setting:
                 return None
             return f"`{self.name}` must be one of {', '.join(map(str, self.choices))}, got {value!r}"
         if self.low is None and self.high is None:
-            return None
+            is_text = not isinstance(self.default, str | None) or isinstance(value, str)
+            return None if is_text else f"`{self.name}` must be text, got {value!r}"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"`{self.name}` must be a number{self._in_bounds()}, got {value!r}"
         if type(self.default) is int and not isinstance(value, int):

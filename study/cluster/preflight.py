@@ -6,7 +6,6 @@ Each check takes a `Start` and yields findings; that of a failed check names the
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.connection import connected
-from study.cluster.cpu_time import without_gpu
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import reaching_driver, study_packages, survey
 from study.cluster.ray_settings import temporary_folder
-from study.cluster.resources import Node, check_satisfiable, largest_bundle, slots
+from study.cluster.resources import Node, check_here, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
 from study.config.changes import check_unchanged
 from study.config.file_urls import sqlite_path
@@ -35,6 +33,7 @@ from study.errors import UsageError, short, usage_errors
 from study.search import storage
 from study.tracking.availability import access_problem, durability_problem
 from study.tracking.client import store_problem
+from trainables.attacks import unsuitable
 from trainables.registry import CodeRefusedError, OwnCodeError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -107,6 +106,10 @@ def check_config(start: Start, /) -> Iterator[Finding]:
     """Check that a new study's folder is free, and that the trials of an existing one keep their meaning."""
     if start.is_new:
         yield fine("config", HERE, f"{free_folder(start.config, start.study_dir.parent)} is free")
+        space = start.config.space()
+        if start.config.num_trials > 1 and not space.dimensions and len(space.methods) == 1:
+            text = f"no setting is searched: the {start.config.num_trials} trials differ by their seeds alone"
+            yield warning("config", HERE, text, ok=True)
         return
     from study.search.optuna_study import recorded_config
 
@@ -117,12 +120,12 @@ def check_config(start: Start, /) -> Iterator[Finding]:
 
 
 def check_data(start: Start, /) -> Iterator[Finding]:
-    """Check that the data set and the unlabelled pools can be read here, and that the radius suits the images.
+    """Check that the data set and the unlabelled pools can be read here, and that radius and attack suit the images.
 
     An existing study must find the images that its trials were run on.
     """
     from trainables.data import load_dataset
-    from trainables.data.unlabelled import check_images
+    from trainables.data.unlabelled import check_images, load_images, unseen
 
     config = start.config
     pool_names = pools(config)
@@ -138,6 +141,8 @@ def check_data(start: Start, /) -> Iterator[Finding]:
             f"`evaluation.epsilon` must be in [0, {largest:g}] in l2 on images of {data.image_shape}, "
             f"got {evaluation.epsilon:g}"
         )
+    if problem := unsuitable(evaluation.attack, image_shape=data.image_shape, num_classes=data.num_classes):
+        raise UsageError(f"`evaluation.attack`: {problem}")
     start.data = data
     text = f"{data.name}: {len(data.train)} training and {len(data.val)} validation images, {size(start.num_bytes())}"
     text += "".join(f"; unlabelled images {pool}" for pool in pool_names)
@@ -147,6 +152,10 @@ def check_data(start: Start, /) -> Iterator[Finding]:
     yield fine("data", HERE, text)
     lines = [*data_notes(data), *(f"`pool` {pool}: {line}" for pool, own in left_out.items() for line in own)]
     yield from (warning("data", HERE, line, ok=True) for line in lines)
+    for pool in pool_names:  # only reading it shows whether it can be used
+        with usage_errors(ValueError):
+            images, scale = load_images(pool, root=config.dataset.root)
+            unseen(images, name=pool, scale=scale, data=data)
 
 
 def check_model(start: Start, /) -> Iterator[Finding]:
@@ -155,25 +164,32 @@ def check_model(start: Start, /) -> Iterator[Finding]:
         return
     from trainables.models import build_model
     from trainables.models.modes import has_batch_statistics
+    from trainables.models.own import depends_on_seed
     from trainables.seeding import seeded
     from trainables.training.batches import batch_bounds
 
     data, model = start.data, start.config.model
+    given: dict[str, Any] = {
+        "image_shape": data.image_shape,
+        "num_classes": data.num_classes,
+        "mean": data.mean,
+        "std": data.std,
+    }
     with usage_errors(ValueError):
-        with seeded(start.config.search.seed, "check"):
-            network = build_model(
-                model.name,
-                image_shape=data.image_shape,
-                num_classes=data.num_classes,
-                dropout=model.dropout,
-                mean=data.mean,
-                std=data.std,
-            )
+        networks = []
+        for draw in ("check", "another") if model.name in own_code(start.config.to_dict()) else ("check",):
+            with seeded(start.config.search.seed, draw):
+                networks.append(build_model(model.name, dropout=model.dropout, **given))
+        network, *others = networks
+        depends = all(depends_on_seed(network, other, name=model.name) for other in others)
         batch_bounds(
             len(data.train), size=start.config.training.batch_size, keep_single=not has_batch_statistics(network)
         )
     start.weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
+    if not depends:
+        text = f"the weights that {model.name} begins with do not depend on the seed: they are the same in all trials"
+        yield warning("model", HERE, text, ok=True)
 
 
 def check_code(start: Start, /) -> Iterator[Finding]:
@@ -209,7 +225,7 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
     if nodes:
         yield from trials_at_once(config, nodes)
     else:
-        _check_machine(config, start.data)
+        check_here(config, start.data)
         yield fine("resources", HERE, "a trial fits this machine")
     with connected(str(config.cluster.address)) if nodes else nullcontext():
         key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
@@ -324,27 +340,3 @@ def trials_at_once(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Fi
             "--set resources.max_concurrent=null lets all run"
         )
         yield warning("resources", "cluster", text, ok=True)
-
-
-def _check_machine(config: StudyConfig, data: ImageData | None) -> None:
-    cpus, gpus = os.cpu_count() or 1, 0
-    needed_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
-    if needed_gpus:
-        import torch
-
-        gpus = torch.cuda.device_count()
-        if not gpus and data is not None:
-            remedy = without_gpu(config, data)
-            raise UsageError(f"`resources.gpus` is {needed_gpus:g} for each trial and this machine has 0; {remedy}")
-    for name, needed, available in (("cpus", config.resources.cpus, cpus), ("gpus", needed_gpus, gpus)):
-        if needed > available:
-            raise UsageError(
-                f"`resources.{name}` is {needed:g} for each trial and this machine has {available}: "
-                f"set fewer with --set resources.{name}={available}, or use a cluster with --address"
-            )
-    if config.resources.custom:
-        name = next(iter(config.resources.custom))
-        raise UsageError(
-            f"`resources.custom` needs {name!r}, which Ray on this machine does not have: "
-            "use a cluster that has it with --address"
-        )

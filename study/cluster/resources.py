@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from study.config.schema import ResourcesConfig
+from study.cluster.cpu_time import without_gpu
+from study.config.schema import ResourcesConfig, StudyConfig
 from study.errors import UsageError
+
+if TYPE_CHECKING:
+    from trainables.data.base import ImageData
 
 ACCELERATOR = "accelerator_type:"
 """Prefix of the resource that Ray gives a node for its type of accelerator; the node has 1 of it."""
@@ -102,3 +108,36 @@ def _amounts(resources: dict[str, float]) -> str:
         if name not in names and not name.startswith(("node:", "memory", "object_store_memory"))
     ]
     return ", ".join(parts)
+
+
+def check_here(config: StudyConfig, data: ImageData | None, /) -> None:
+    """Check that this machine can run a trial.
+
+    Args:
+        config: The study's config.
+        data: Its data set, for the time that training takes without a GPU; None if it is not loaded.
+
+    Raises:
+        UsageError: A trial needs more than this machine has.
+    """
+    cpus, gpus = os.cpu_count() or 1, 0
+    needed_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
+    if needed_gpus:
+        import torch
+
+        gpus = torch.cuda.device_count()
+        if not gpus and data is not None:
+            remedy = without_gpu(config, data)
+            raise UsageError(f"`resources.gpus` is {needed_gpus:g} for each trial and this machine has 0; {remedy}")
+    for name, needed, available in (("cpus", config.resources.cpus, cpus), ("gpus", needed_gpus, gpus)):
+        if needed > available:
+            raise UsageError(
+                f"`resources.{name}` is {needed:g} for each trial and this machine has {available}: "
+                f"set fewer with --set resources.{name}={available}, or use a cluster with --address"
+            )
+    if config.resources.custom:
+        name = next(iter(config.resources.custom))
+        raise UsageError(
+            f"`resources.custom` needs {name!r}, which Ray on this machine does not have: "
+            "use a cluster that has it with --address"
+        )

@@ -66,7 +66,8 @@ def evaluate(
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
     clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
-    from study.evaluation.checkpoint import ALL, ALWAYS, evaluate_checkpoint, parse_attacks, parse_radius
+    from study.evaluation.attack_choice import ALL, ALWAYS, parse_attacks
+    from study.evaluation.checkpoint import evaluate_checkpoint, parse_radius
 
     radius = None if epsilon is None else parse_radius(epsilon)
     if study_dir is None:
@@ -84,9 +85,8 @@ def evaluate(
         from study.evaluation.study_trials import EvaluationRequest, evaluate_study
 
         common |= {"front": front, "trials": tuple(trial or ()), "most": most, "checkpoint": checkpoint or "last"}
-        common |= {"norm": norm, "epsilon": radius, "address": address}
-        request = EvaluationRequest(**common, steps=steps, restarts=restarts)
-        evaluate_study(study_dir, request, as_json=as_json)
+        common |= {"norm": norm, "epsilon": radius, "address": address, "steps": steps, "restarts": restarts}
+        evaluate_study(study_dir, EvaluationRequest(**common), as_json=as_json)
     else:
         given.refuse({"front": front, "trial": trial, "address": address}, "a checkpoint: name the study's folder")
         from study.evaluation.checkpoint_input import CheckpointRequest

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from study.config.schema import StudyConfig
 from trainables.data import DATASETS
+from trainables.data.roots import expanded
+from trainables.methods import METHODS
 
 
 def resolved(config: StudyConfig, /) -> StudyConfig:
@@ -17,25 +18,33 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
 
     dataset = config.dataset
     if dataset.root is not None:
-        dataset = replace(dataset, root=str(Path(dataset.root).expanduser().resolve()))
-    if Path(dataset.name).expanduser().is_dir():
-        dataset = replace(dataset, name=str(Path(dataset.name).expanduser().resolve()))
+        dataset = replace(dataset, root=str(expanded(dataset.root).resolve()))
+    if expanded(dataset.name).is_dir():
+        dataset = replace(dataset, name=str(expanded(dataset.name).resolve()))
     search = config.search.model_copy(
         update={"fixed": _absolute_pools(config.search.fixed), "ranges": _absolute_pools(config.search.ranges)}
     )
     storage = config.storage
     if storage.checkpoints is not None and "://" not in storage.checkpoints:
-        path = str(Path(storage.checkpoints).expanduser().resolve())
+        path = str(expanded(storage.checkpoints).resolve())
         storage = storage.model_copy(update={"checkpoints": path})
     tracking = config.tracking.model_copy(update={"uri": absolute(config.tracking.uri or default_uri())})
     return config.model_copy(update={"dataset": dataset, "search": search, "storage": storage, "tracking": tracking})
 
 
 def pools(config: StudyConfig, /) -> list[str]:
-    """Return the unlabelled pools that trials may use: names of data sets, folders or files."""
-    fixed = [value for key, value in config.search.fixed.items() if is_pool(key)]
-    listed = [form["values"] for key, form in config.search.ranges.items() if is_pool(key) and isinstance(form, dict)]
-    return [pool for pool in [*fixed, *(pool for values in listed for pool in values)] if isinstance(pool, str)]
+    """Return the unlabelled pools that trials may use, each once: names of data sets, folders or files."""
+    search = config.search
+    fixed = [value for key, value in search.fixed.items() if is_pool(key)]
+    listed = [form["values"] for key, form in search.ranges.items() if is_pool(key) and isinstance(form, dict)]
+    given = {*search.fixed, *search.ranges}
+    defaults = [
+        getattr(METHODS.load(method), "pool", None)
+        for method in search.methods
+        if not {"pool", f"{method}.pool"} & given
+    ]
+    every = [*fixed, *(pool for values in listed for pool in values), *defaults]
+    return list(dict.fromkeys(pool for pool in every if isinstance(pool, str)))
 
 
 def is_pool(key: str, /) -> bool:
@@ -49,7 +58,7 @@ def _absolute_pools(settings: Mapping[str, Any]) -> dict[str, Any]:
             return {key: with_absolute_path(inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [with_absolute_path(inner) for inner in value]
-        path = Path(value).expanduser() if isinstance(value, str) else None
+        path = expanded(value) if isinstance(value, str) else None
         return str(path.resolve()) if path is not None and path.exists() and value not in DATASETS else value
 
     return {key: with_absolute_path(value) if is_pool(key) else value for key, value in settings.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +21,7 @@ from study.console import notes
 from study.errors import UsageError, usage_errors
 from trainables.attacks import ATTACKS, MissingExtraError, require_package
 from trainables.data import DATASETS
+from trainables.data.roots import expanded
 from trainables.methods import METHODS
 from trainables.models import MODELS
 from trainables.registry import OwnCodeError, Registry, UnknownNameError, nearest
@@ -73,9 +73,11 @@ class SearchConfig(_Section):
     def _names_exist(self) -> SearchConfig:
         _check_names("space", [self.space], SPACES)
         _check_names("methods", self.methods, METHODS)
-        repeated = {name for name in self.methods if self.methods.count(name) > 1}
-        if repeated:
-            raise ValueError(f"`methods` lists {sorted(repeated)[0]!r} more than once")
+        # a study that was launched with an objective twice can still be read
+        for field in ("methods",) if reading() else ("methods", "objectives"):
+            names = getattr(self, field)
+            if repeated := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"`{field}` lists {sorted(repeated)[0]!r} more than once")
         if self.sampler == "grid" and self.start_from is not None:
             raise ValueError("`start_from` has no effect with `sampler: grid`: list the paper's values in `ranges`")
         # a search must not use test data
@@ -217,9 +219,9 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> StudyConfig:
-        if "/" in self.dataset.name and not Path(self.dataset.name).expanduser().is_dir():
+        if "/" in self.dataset.name and not expanded(self.dataset.name).is_dir():
             raise ValueError(f"`dataset.name`: folder {self.dataset.name} of Parquet files does not exist")
-        if not Path(self.dataset.name).expanduser().is_dir():
+        if not expanded(self.dataset.name).is_dir():
             _check_names("dataset.name", [self.dataset.name], DATASETS)
         _check_names("model.name", [self.model.name], MODELS)
         _check_names("evaluation.attack", [self.evaluation.attack], ATTACKS)
@@ -254,7 +256,6 @@ class StudyConfig(_Section):
         """
         search = self.search
         with usage_errors(SpaceError, OwnCodeError, UnknownNameError):
-            _check_craft_modes(search)
             return build_space(
                 search.space,
                 methods=search.methods,
@@ -326,18 +327,6 @@ def parse_config(tree: Any, /) -> StudyConfig:
 
 def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:
     return {name: values.pop(name) for name in settings_of(cls) if name in values}
-
-
-def _check_craft_modes(search: SearchConfig) -> None:
-    listed = {f"fixed.{key}": [value] for key, value in search.fixed.items()}
-    listed |= {f"ranges.{key}": form["values"] for key, form in search.ranges.items() if "values" in form}  # type: ignore[call-overload]
-    for key, values in listed.items():
-        if key.rpartition(".")[2] == "craft_mode":
-            for value in values:
-                try:
-                    CraftMode.of(value)
-                except ValueError as error:
-                    raise SpaceError(f"`search.{key}`: {error}") from error
 
 
 def _check_names(field: str, names: Sequence[str], registry: Registry) -> None:

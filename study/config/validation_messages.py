@@ -20,6 +20,19 @@ _PATTERNS = {
 }
 """A description of each pattern in the schema."""
 
+_REQUIREMENTS = {
+    "model_type": " must be a section with keys of its own",
+    "dataclass_type": " must be a section with keys of its own",
+    "list_type": " must be a list, such as [a, b]",
+    "dict_type": " must be a mapping, such as {a: 1}",
+    "too_short": " must list at least one",
+}
+"""What is required where pydantic raises an error of some type."""
+
+_RANGE = " must be [low, high] or {values: [...]}"
+_RANGE_KINDS = ("list[any]", "dict[str,any]")
+"""The two forms of a range, each of which pydantic names in an error of its own."""
+
 
 def explain(error: ValidationError, root: type) -> list[str]:
     """Return one line for every mistake in a config.
@@ -31,6 +44,8 @@ def explain(error: ValidationError, root: type) -> list[str]:
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
+        is_range = path[-1:] in ([kind] for kind in _RANGE_KINDS)
+        path = path[:-1] if is_range else path
         where = ".".join(path)
         if problem["type"] in _UNKNOWN:
             lines.append(f"unknown key `{where}`{nearest(path[-1], _keys_at(root, path[:-1]))}")
@@ -44,18 +59,16 @@ def explain(error: ValidationError, root: type) -> list[str]:
         elif problem["type"] == "string_type":
             lines.append(f"`{where}` must be text, got {_text_hint(problem['input'])}")
         else:
-            requirement = _requirement(problem["type"], problem["msg"])
+            requirement = _RANGE if is_range else _requirement(problem["type"], problem["msg"])
             given = repr(problem["input"])
             # part of a URL may be a password
             given = "..." if "://" in given or "@" in given else given
             lines.append(f"`{where}`{requirement}, got {given}")
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def _requirement(kind: str, message: str) -> str:
-    if kind in ("model_type", "dataclass_type"):
-        return " must be a section with keys of its own"
-    return f": {message[:1].lower()}{message[1:]}"
+    return _REQUIREMENTS[kind] if kind in _REQUIREMENTS else f": {message[:1].lower()}{message[1:]}"
 
 
 def _text_hint(given: Any) -> str:

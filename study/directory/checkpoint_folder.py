@@ -16,6 +16,7 @@ from study.console import notes
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError
 from trainables.checkpoints.files import exists, folders, is_url, join, read_bytes, write_text
+from trainables.data.roots import expanded
 from trainables.settings import with_former_values
 from trainables.spec import TrialSpec
 
@@ -91,7 +92,7 @@ def checkpoint_root(config: StudyConfig, study_dir: Path, /) -> Path | str:
 
 def _place(config: StudyConfig, study_dir: Path) -> Path | str:
     root = config.storage.checkpoints or study_dir / "checkpoints"
-    return root if is_url(root) else Path(root).expanduser().resolve()
+    return root if is_url(root) else expanded(root).resolve()
 
 
 def foreign(location: Path | str, study_dir: Path, /) -> str | None:

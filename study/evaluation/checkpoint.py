@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,9 @@ from rich.table import Table
 from study.config.values import parsed_number
 from study.console import StageProgress, duration, notes, results
 from study.errors import UsageError
+from study.evaluation.attack_choice import suitable
 from study.evaluation.bounds import CERTIFIED_EXAMPLES, bracket
 from study.evaluation.checkpoint_input import CheckpointRequest, prepare
-from trainables.attacks import ATTACKS, MissingExtraError, require_package
-from trainables.registry import UnknownNameError
 from trainables.spec import LipschitzSpec
 
 if TYPE_CHECKING:
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
     from trainables.evaluation.evaluate import AttackResult, Measures
     from trainables.evaluation.lipschitz import LocalLipschitz
     from trainables.evaluation.progress import Report
-
-ALL = "all"
-ALWAYS = ("fgsm", "pgd")
-"""Attacks on any checkpoint, before those asked for."""
 
 SEED = 0
 
@@ -59,7 +54,13 @@ def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None
     Raises:
         UsageError: A study's own checkpoint; no such checkpoint, model or data set, or ones that do not fit each other.
     """
+    import torch
+
     model, images, labels = prepare(request)
+    with torch.no_grad():
+        classes = model(images[:1]).shape[1]
+    attacks = suitable(request.attacks, image_shape=tuple(images.shape[1:]), num_classes=classes)
+    request = replace(request, attacks=attacks)
     evaluation = _measure(request, model, images, labels)
     if request.examples is not None:
         correct = {"clean": evaluation.measures.clean_correct, "pgd": evaluation.measures.robust_correct}
@@ -69,38 +70,6 @@ def evaluate_checkpoint(request: CheckpointRequest, /, *, as_json: bool) -> None
         results().print_json(data=_as_dict(request, evaluation))
     else:
         _print(request, evaluation)
-
-
-def parse_attacks(name: str, /, *, always: Collection[str]) -> tuple[str, ...]:
-    """Return the attacks that `--attack` asks for, beside those that are run in any case.
-
-    Args:
-        name: A registered attack, `package.module:object`, or `all` of the registered ones.
-        always: Attacks that are run in any case, which are left out.
-
-    Raises:
-        UsageError: Unknown attack, or one whose package is missing.
-    """
-    try:
-        attacks = tuple(ATTACKS) if name == ALL else (ATTACKS.check(name),)
-    except UnknownNameError as error:
-        raise UsageError(f"--attack: {error}, or {ALL}") from error
-    for attack in attacks:
-        try:
-            require_package(attack)
-        except MissingExtraError as error:
-            if name != ALL:
-                raise UsageError(str(error)) from error
-            notes().print(f"left out: {error}")
-            attacks = tuple(other for other in attacks if other != attack)
-            continue
-        try:
-            loaded = ATTACKS.load(attack)
-        except UnknownNameError as error:
-            raise UsageError(f"--attack: {error}") from error
-        if not callable(loaded):
-            raise UsageError(f"--attack {attack} must be a function, got {type(loaded).__name__}")
-    return tuple(attack for attack in attacks if attack not in always)
 
 
 def parse_radius(text: str, /) -> float:

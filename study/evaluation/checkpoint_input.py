@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -14,6 +15,7 @@ from study.directory.layout import open_config
 from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, short, usage_errors
 from trainables.checkpoints.files import is_url
+from trainables.data.roots import expanded
 from trainables.registry import UnknownNameError, takes
 from trainables.spec import DatasetSpec, Norm
 
@@ -72,7 +74,10 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     from trainables.checkpoints.format import CheckpointError
     from trainables.checkpoints.weight_files import read_sets
     from trainables.data import DataError, load_dataset
+    from trainables.models import MODELS
     from trainables.models.inputs import memory_format, to_device, to_unit
+    from trainables.models.own import OwnNetwork, logits_apart
+    from trainables.runtime import computing
 
     root = None if request.data_root is None else str(request.data_root)
     with usage_errors(CheckpointError, DataError, UnknownNameError):
@@ -93,6 +98,11 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     images = to_unit(to_device(data.test.images[: request.limit], device=device), scale=data.scale, layout=layout)
     labels = to_device(data.test.labels[: request.limit], device=device)
     _check_logits(model, images, classes=data.num_classes, name=request.model)
+    if request.model not in MODELS:
+        children = OrderedDict(network=model)
+        model = OwnNetwork(children, name=request.model, num_classes=data.num_classes).eval()
+        with computing(threads=torch.get_num_threads()):
+            logits_apart(model, images[:2], name=request.model)
     return model, images, labels
 
 
@@ -104,7 +114,7 @@ def refuse_own(checkpoint: Path | str, /) -> None:
     """
     from trainables.training.loop import BEST, LAST, PARTIAL
 
-    place = str(checkpoint) if is_url(checkpoint) else Path(checkpoint).expanduser().resolve().as_posix()
+    place = str(checkpoint) if is_url(checkpoint) else expanded(checkpoint).resolve().as_posix()
     folder, _, name = place.rpartition("/")
     root, _, trial = folder.rpartition("/")
     if name not in (LAST, BEST, PARTIAL):

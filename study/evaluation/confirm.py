@@ -20,6 +20,7 @@ from study.directory.seed_plan import Plan, Replica, read_plan
 from study.errors import UsageError, usage_errors
 from study.evaluation.selection import chosen_members
 from study.evaluation.study_trials import EvaluationRequest, data_with_test, job_of, print_as_json
+from trainables.data.roots import expanded
 from trainables.seeding import derive
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def confirm_config(config: StudyConfig, plan: Plan, request: EvaluationRequest, 
     if request.address is not None:
         changes["cluster"] = config.cluster.model_copy(update={"address": request.address})
     if request.data_root is not None:
-        changes["dataset"] = replace(config.dataset, root=str(request.data_root.expanduser().resolve()))
+        changes["dataset"] = replace(config.dataset, root=str(expanded(request.data_root).resolve()))
     return config.model_copy(update=changes)
 
 

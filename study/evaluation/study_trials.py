@@ -14,6 +14,7 @@ from study.directory.data_notes import data_notes
 from study.directory.layout import open_config
 from study.directory.rows import evaluation_rows, read_rows, require_same_images
 from study.errors import UsageError, usage_errors
+from study.evaluation.attack_choice import suitable
 from study.evaluation.bounds import bounds_table, certificates, certified_trials
 from study.evaluation.checkpoint_input import check_radius
 from study.evaluation.selection import chosen_members, named_trials
@@ -85,7 +86,8 @@ def evaluate_study(study_dir: Path, request: EvaluationRequest, /, *, as_json: b
     _check_threat(config, request, data)
     options: dict[str, Any] = {"size": len(data.test or ()), "chosen_by": chosen_by}
     own = config.evaluation.attack
-    attacks = (own, *(attack for attack in request.attacks if attack != own))
+    others = suitable(request.attacks, image_shape=data.image_shape, num_classes=data.num_classes)
+    attacks = (own, *(attack for attack in others if attack != own))
     jobs = [job_of(study_dir, config, row, request, attack=attack, **options) for row in rows for attack in attacks]
     todo = [job for job in jobs if not job.done]
     check_weights(todo)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from study.config.file_urls import sqlite_url
 from study.directory.mounts import network_mount
 from study.errors import UsageError, short
+from trainables.data.roots import expanded
 
 if TYPE_CHECKING:
     import optuna
@@ -146,7 +147,7 @@ def _file(kind: str | None, study_dir: Path) -> Path | None:
 
 
 def _journal(kind: str, study_dir: Path) -> Path:
-    return study_dir / "optuna.journal" if kind == JOURNAL else Path(kind.partition(":")[2])
+    return study_dir / "optuna.journal" if kind == JOURNAL else expanded(kind.partition(":")[2])
 
 
 def _require_local(study_dir: Path) -> None:

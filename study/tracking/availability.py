@@ -7,6 +7,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from study.config.file_urls import sqlite_path
 from study.config.trust import require_server
@@ -31,12 +32,22 @@ def access_problem(uri: str, /) -> str | None:
     if is_server(uri):
         return _server_problem(uri)
     if (path := sqlite_path(uri)) is not None:
-        folder = path if path.is_dir() else path.parent
+        folder = path.parent
         if not folder.is_dir():
             return f"needs the folder {folder}, which does not exist: create it, or set tracking.uri"
         if not os.access(path if path.exists() else folder, os.W_OK):
             return "is not writable by this user: set tracking.uri to a file that is"
+        if path.is_dir():
+            return "is a folder: set tracking.uri to a file in it"
+        if path.exists() and not _is_sqlite(path):
+            return "is not a SQLite file: set tracking.uri to another"
     return None
+
+
+def _is_sqlite(path: Path) -> bool:
+    """Return whether a file is empty, as a new database is, or begins as SQLite's do."""
+    with path.open("rb") as file:
+        return file.read(16) in (b"", b"SQLite format 3\0")
 
 
 def durability_problem(uri: str, /) -> str | None:

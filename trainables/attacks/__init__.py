@@ -29,6 +29,12 @@ ATTACKS = Registry(
 
 _PACKAGED = ("apgd_t", "autoattack")
 
+SMALLEST_SIDE = 5
+"""Smallest height and width of images for AutoAttack's package: Square's first l2 steps divide them by five."""
+
+FEWEST_CLASSES = 4
+"""Fewest classes on which the targeted DLR loss is defined."""
+
 
 class MissingExtraError(ImportError):
     """An attack's package is not installed; the message names the extra that installs it."""
@@ -45,3 +51,13 @@ def require_package(attack: str, /) -> None:
             f"attack {attack} needs the package pyautoattack, which is not installed: "
             "in this project's clone, pip install '.[autoattack]'"
         )
+
+
+def unsuitable(attack: str, /, *, image_shape: tuple[int, ...], num_classes: int) -> str | None:
+    """Return why an attack cannot run on images of a shape (c, h, w) and a number of classes, or None."""
+    if attack in _PACKAGED and (len(image_shape) != 3 or min(image_shape[1:]) < SMALLEST_SIDE):
+        smallest = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+        return f"attack {attack} takes images (n, c, h, w) of {smallest} and up, got {image_shape}"
+    if attack == "apgd_t" and num_classes < FEWEST_CLASSES:
+        return f"attack {attack} needs at least {FEWEST_CLASSES} classes, got {num_classes}: use multi_targeted"
+    return None

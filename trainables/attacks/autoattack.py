@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.attacks import require_package
+from trainables.attacks import FEWEST_CLASSES, require_package, unsuitable
 from trainables.attacks.base import BATCH_SIZE, FlaggedPoints, is_correct
 from trainables.attacks.pgd import pgd
 from trainables.attacks.threat import Ascent, ThreatModel
@@ -27,9 +27,6 @@ TARGET_CLASSES = 9
 
 SQUARE_QUERIES = 5000
 """Queries of Square per image in the standard set."""
-
-SMALLEST_SIDE = 5
-"""Smallest height and width of images: Square's first l2 steps divide them by five."""
 
 _LOGGER = "auto-attack"
 _NORMS = {"linf": "Linf", "l2": "L2"}
@@ -76,7 +73,7 @@ def autoattack(
     fooling, flags = _run(model, x[remaining], y[remaining], attacks, **options)
     points = points.clone()
     points[remaining] = fooling
-    return FlaggedPoints(points, flags | {"autoattack_reduced"} if classes < 4 else flags)
+    return FlaggedPoints(points, flags | {"autoattack_reduced"} if classes < FEWEST_CLASSES else flags)
 
 
 def apgd_t(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator) -> FlaggedPoints:
@@ -94,8 +91,7 @@ def apgd_t(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generat
     _check("apgd_t", x)
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
-    if classes < 4:
-        raise ValueError(f"attack apgd_t needs at least 4 classes, got {classes}: use multi_targeted")
+    _check("apgd_t", x, classes=classes)
     if ascent.threat.epsilon == 0:
         return FlaggedPoints(x, frozenset())
     options: dict[str, Any] = {"classes": classes, "threat": ascent.threat, "generator": generator}
@@ -103,11 +99,10 @@ def apgd_t(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generat
     return FlaggedPoints(*_run(model, x, y, ["apgd-t"], **options, apgd_t=effort))
 
 
-def _check(attack: str, x: Tensor) -> None:
+def _check(attack: str, x: Tensor, *, classes: int = FEWEST_CLASSES) -> None:
     require_package(attack)
-    if x.ndim != 4 or min(x.shape[2:]) < SMALLEST_SIDE:
-        smallest = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
-        raise ValueError(f"attack {attack} takes images (n, c, h, w) of {smallest} and up, got {tuple(x.shape)}")
+    if problem := unsuitable(attack, image_shape=tuple(x.shape[1:]), num_classes=classes):
+        raise ValueError(problem)
 
 
 def _run(

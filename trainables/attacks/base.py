@@ -53,7 +53,7 @@ class Attack(Protocol):
 
 
 def load_attack(name: str, /) -> Attack:
-    """Return the attack `name`; one of your own is given a copy of the images, and what it returns is checked.
+    """Return the attack `name`; one of your own is given copies, and what it returns is checked.
 
     Args:
         name: Registered name or `package.module:object`.
@@ -70,12 +70,15 @@ def load_attack(name: str, /) -> Attack:
     ) -> Tensor | FlaggedPoints:
         given = f"images {tuple(x.shape)}, steps={ascent.steps}, restarts={ascent.restarts}"
         with calling(ATTACKS.kind, name, given):
-            result = attack(model, x.clone(), y, **_budget(attack, ascent), generator=generator)
+            result = attack(model, x.clone(), y.clone(), **_budget(attack, ascent), generator=generator)
         points = result.points if isinstance(result, FlaggedPoints) else result
         if describe(points) != describe(x):
             raise must_return(
                 ATTACKS.kind, name, given, f"points like the images, {describe(x)}, got {describe(points)}"
             )
+        if broken := int((~points.isfinite()).flatten(1).any(1).sum()):
+            problem = f"finite points, got NaN or infinity in {broken} of {len(points)}"
+            raise must_return(ATTACKS.kind, name, given, problem)
         return result
 
     return checked

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoints.format import CheckpointError
-from trainables.checkpoints.weight_files import TOP
+from trainables.checkpoints.weight_files import TOP, without_values
 from trainables.checkpoints.weights import mismatch
 
 Sets = Mapping[str, Mapping[str, Tensor]]
@@ -143,8 +143,9 @@ def _places(module: nn.Module, tensors: dict[str, Tensor], optional: tuple[str, 
     return places
 
 
-def _pairs(tensors: Mapping[str, object]) -> list[tuple[str, str]]:
+def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
     """Return the names of means and deviations that belong together."""
+    tensors = {name: value for name, value in tensors.items() if not without_values(value)}
     matches = filter(None, map(_CONSTANT.fullmatch, tensors))
     pairs = [(match[0], f"{match[1]}{_DEVIATION.get(match[2])}") for match in matches]
     return [(mean, deviation) for mean, deviation in pairs if deviation in tensors]

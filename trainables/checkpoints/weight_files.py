@@ -24,6 +24,13 @@ ARRAYS = ".npz"
 TOP = "top"
 """Name of a set whose tensors are the file's own entries."""
 
+_KINDS = {
+    b"\x89HDF": "it is an HDF5 file, as Keras saves",
+    b"\x1f\x8b": "it is compressed with gzip",
+    b"PK": "it is a zip archive that torch.save did not write",
+}
+"""How files begin that torch cannot load, and what they are."""
+
 _DEPTH = 3
 _LONGEST_HEADER = 100_000_000  # of a safetensors file, by its definition
 _AGAIN = "download or copy it again"
@@ -59,12 +66,26 @@ def read_sets(path: Path | str, /) -> tuple[dict[str, dict[str, Tensor]], dict[s
         return {TOP: _read_arrays(content, path)}, None
     if _is_safetensors(head, path):
         return {TOP: _read_safetensors(content, path)}, None
-    tree = _load(content, path)
+    tree = _load(content, path, head=head)
     spec = _trial_spec(tree)
-    sets = dict(_sets({"model": tree["model"]} if spec is not None else tree))
+    found = dict(_sets({"model": tree["model"]} if spec is not None else tree))
+    sets = {place: tensors for place, tensors in found.items() if not all(map(without_values, tensors.values()))}
     if not sets:
-        raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {_type_of(tree)}")
+        got = _type_of(tree)
+        for tensors in found.values():
+            name, value = next(iter(tensors.items()))
+            got = f"{name} {without_values(value)}"
+        raise CheckpointError(f"{path} holds no state dict: expected names mapped to tensors, got {got}")
     return sets, spec
+
+
+def without_values(tensor: Tensor, /) -> str | None:
+    """Return why a tensor has no array of values, and what to do; None if it has one."""
+    if tensor.is_meta:
+        return "without values (on the meta device: load the weights before they are saved)"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "sparse or nested (save it with to_dense())"
+    return "quantised (save it with dequantize())" if tensor.is_quantized else None
 
 
 def _no_checkpoint(head: bytes) -> str | None:
@@ -77,7 +98,7 @@ def _no_checkpoint(head: bytes) -> str | None:
     return None
 
 
-def _load(content: Any, path: Path | str) -> Any:
+def _load(content: Any, path: Path | str, *, head: bytes) -> Any:
     name = str(path).rpartition("/")[2]
     try:
         with torch.serialization.safe_globals(_plain_types()):
@@ -87,12 +108,19 @@ def _load(content: Any, path: Path | str) -> Any:
         if isinstance(error, EOFError | OSError) or re.search("truncated|unexpected EOF|central directory", text):
             raise CheckpointError(f"{path} is cut off or damaged: {_AGAIN}") from error
         code = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", text)
-        reason = f"it needs the code of {code[1]}" if code else type(error).__name__
+        reason = f"it needs the code of {code[1]}" if code else _other_kind(head) or type(error).__name__
         reason = "it is a program of TorchScript" if "TorchScript" in text else reason
         raise CheckpointError(
             f"{path} cannot be loaded as weights only ({reason}); "
             f"save a state dict: torch.save(model.state_dict(), {name!r})"
         ) from error
+
+
+def _other_kind(head: bytes) -> str | None:
+    """Return what a file that torch cannot load is, if its first bytes tell."""
+    kind = next((kind for begin, kind in _KINDS.items() if head.startswith(begin)), None)
+    is_text = all(byte >= 32 or byte in b"\t\n\r\f" for byte in head)
+    return kind or ("it is text" if is_text else None)
 
 
 def _plain_types() -> list[Any]:
@@ -107,15 +135,11 @@ def _sets(tree: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[st
     items = dict(enumerate(tree)) if isinstance(tree, list | tuple) else tree
     if not isinstance(items, Mapping):
         return
-    if tensors := {key: value for key, value in items.items() if isinstance(key, str) and _has_values(value)}:
+    if tensors := {key: value for key, value in items.items() if isinstance(key, str) and isinstance(value, Tensor)}:
         yield "/".join(place) or TOP, tensors
     if len(place) < _DEPTH:
         for key, value in items.items():
             yield from _sets(value, (*place, str(key)))
-
-
-def _has_values(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
 def _is_safetensors(head: bytes, path: Path | str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from trainables.checkpoints.format import CheckpointError
-from trainables.checkpoints.weight_files import read_sets
+from trainables.checkpoints.weight_files import read_sets, without_values
 
 _SHOWN = 3
 
@@ -69,12 +69,14 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor], /, *, optional: Coll
     shapes = [
         f"{name} {tuple(given.shape)} instead of {tuple(own.shape)}"
         for name, given, own in common
-        if given.shape != own.shape
+        if not without_values(given) and given.shape != own.shape
     ]
     types = [
-        f"{name} {_type(given)} instead of {_type(own)}"
+        f"{name} {without_values(given) or _type(given)} instead of {_type(own)}"
         for name, given, own in common
-        if given.is_floating_point() != own.is_floating_point() or given.is_complex() != own.is_complex()
+        if without_values(given)
+        or given.is_floating_point() != own.is_floating_point()
+        or given.is_complex() != own.is_complex()
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "of another type": types}
     return "; ".join(f"{kind}: {_listed(names)}" for kind, names in problems.items() if names) or None

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, data_root
+from trainables.data.roots import ROOT_VARIABLE, DataError, DataNotFoundError, data_root, expanded
 from trainables.registry import OwnCodeError, Registry, calling, must_return, takes
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def load_raw(name: str, /, *, root: str | None) -> tuple[RawImages, str]:
     loader, name = _resolve(name, folder)
     given = f"the data root {folder}"
     try:
+        _check(loader, name, folder)
         with calling(DATASETS.kind, name, given):
             raw = loader(folder)
         if not isinstance(raw, RawImages):
@@ -87,6 +88,10 @@ def check_available(spec: DatasetSpec, /) -> None:
     """
     root = data_root(spec.root)
     loader, name = _resolve(spec.name, root)
+    _check(loader, name, root)
+
+
+def _check(loader: Loader, name: str, root: Path) -> None:
     check = getattr(loader, "check", None)
     if check is not None:
         with calling(DATASETS.kind, name, f"the data root {root}, by its `check`"):
@@ -96,7 +101,7 @@ def check_available(spec: DatasetSpec, /) -> None:
 def _resolve(name: str, root: Path) -> tuple[Loader, str]:
     if name in DATASETS:
         return DATASETS.load(name), name
-    folders = [folder for folder in (Path(name).expanduser(), root / name) if folder.is_dir()]
+    folders = [folder for folder in (expanded(name), root / name) if folder.is_dir()]
     if folders:
         from trainables.data.parquet import ParquetSet
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -29,9 +31,9 @@ class RawImages:
         train_labels: Integers (n,), 0..K-1.
         test_images: uint8 (m, c, h, w).
         test_labels: Integers (m,).
-        class_names: K names.
-        scale: The pixel value that means 1.0.
-        split_seed: Seed of the validation split; may differ between data sets.
+        class_names: K different names.
+        scale: The pixel value that means 1.0, at least 1.
+        split_seed: Seed of the validation split, in 0..2^32 - 1; may differ between data sets.
         notes: A sentence on each thing about the files that a reader should know, such as files left out.
         train_files: The name of each training image's file, n of them; empty where there are none.
         test_files: Those of the test images.
@@ -53,10 +55,16 @@ class RawImages:
     test_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_texts()
+        for name, low, high in (("scale", 1, math.inf), ("split_seed", 0, 2**32 - 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+                raise DataError(f"{name} must be a whole number in [{low}, {high}], got {value!r}")
         for split in ("train", "test"):
             for name in (f"{split}_images", f"{split}_labels"):
-                if not isinstance(getattr(self, name), np.ndarray):
-                    raise DataError(f"{name} must be a NumPy array, got {type(getattr(self, name)).__name__}")
+                array = getattr(self, name)
+                if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+                    raise DataError(f"{name} must be a NumPy array, got {type(array).__name__}")
             self._check(split, getattr(self, f"{split}_images"), getattr(self, f"{split}_labels"))
             files, images = (getattr(self, f"{split}_{kind}") for kind in ("files", "images"))
             if files and len(files) != len(images):
@@ -64,6 +72,15 @@ class RawImages:
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
         if train != test:
             raise DataError(f"train and test images must have one shape (c, h, w), got {train} and {test}")
+
+    def _check_texts(self) -> None:
+        for name in ("class_names", "notes", "train_files", "test_files"):
+            texts = getattr(self, name)
+            if not isinstance(texts, tuple | list | np.ndarray) or not all(isinstance(text, str) for text in texts):
+                raise DataError(f"{name} must be a tuple of texts, got {texts!r:.100}")
+        repeated = [name for name, count in Counter(self.class_names).items() if count > 1]
+        if repeated:
+            raise DataError(f"class_names must differ, got {repeated[0]!r} more than once")
 
     def _check(self, split: str, images: Pixels, labels: Integers) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or not images.size:

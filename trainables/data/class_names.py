@@ -54,7 +54,7 @@ def agreed_classes(metadata: Mapping[Path, bytes | None], /) -> Classes:
         metadata: Each file's metadata of the `datasets` library, in reading order; None where there is none.
 
     Raises:
-        DataError: The metadata cannot be read, or the names of two files do not match one to one.
+        DataError: The metadata cannot be read, a name is repeated, or those of two files do not match one to one.
     """
     named = {path: names for path, text in metadata.items() if (names := _names(text, path))}
     if not named:
@@ -65,6 +65,8 @@ def agreed_classes(metadata: Mapping[Path, bytes | None], /) -> Classes:
         if own != names:
             _require_same(names, own, first=first, path=path)
             orders[path] = np.array([names.index(name) for name in own], dtype=np.int64)
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{first}: class names in the metadata must differ, got {repeated[0]!r} more than once")
     notes = []
     if orders:
         files = shown(path.name for path in orders)
@@ -105,14 +107,16 @@ def _names(text: bytes | None, path: Path) -> tuple[str, ...] | None:
         return None
     try:
         features: dict[str, Any] = json.loads(text).get("info", {}).get("features", {})
-        names = features.get(LABEL_COLUMN, {}).get("names")
-        return tuple(map(str, names)) if names else None
+        names = features.get(LABEL_COLUMN, {}).get("names") or None
+        if not isinstance(names, list | None):
+            raise TypeError
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{path}: the metadata `huggingface` must be the JSON of the `datasets` library") from error
+    return None if names is None else tuple(map(str, names))
 
 
 def _require_same(names: tuple[str, ...], own: tuple[str, ...], *, first: Path, path: Path) -> None:
-    if sorted(own) == sorted(names) and len(set(own)) == len(own):
+    if sorted(own) == sorted(names):
         return
     here, there = (shown(map(repr, sorted(set(a) - set(b)))) or "no other" for a, b in ((own, names), (names, own)))
     raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ import numpy as np
 from trainables.checkpoints.files import physical_memory
 from trainables.data.base import Integers, Pixels, RawImages
 from trainables.data.class_names import LABEL_COLUMN, Classes, agreed_classes, numbered_classes
+from trainables.data.decoding import decoded
+from trainables.data.inspection import digests
 from trainables.data.parquet_files import SPLITS, notes_on_files, require_splits, split_files
 from trainables.data.roots import DataError
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 _IMAGE_COLUMNS = ("img", "image")
 _BATCH_ROWS = 1024
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
-"""What is decoded: Pillow passes other formats on to programs such as Ghostscript."""
-
 MOST_PIXELS = 25_000_000
 """Most pixels of one image; a few bytes can stand for any number of them."""
 
@@ -121,7 +120,21 @@ def _read_split(files: Sequence[Path], classes: Classes | None) -> _Part:
         images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
     stacked = np.stack(images)
     channels_first = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
-    return _Part(np.ascontiguousarray(channels_first), np.concatenate([_NO_LABELS, *labels]), tuple(names))
+    part = _Part(np.ascontiguousarray(channels_first), np.concatenate([_NO_LABELS, *labels]), tuple(names))
+    if labelled and len(files) > 1:
+        _require_new_images(files, part)
+    return part
+
+
+def _require_new_images(files: Sequence[Path], part: _Part) -> None:
+    """Check that no file holds what others hold, as `train.parquet` does beside the shards that it was cut into."""
+    places = defaultdict(set)
+    for digest, name in zip(digests(part.images, scale=0), part.files, strict=True):
+        places[digest].add(name)
+    alone = {next(iter(names)) for names in places.values() if len(names) == 1}
+    for path in files:
+        if path.name in part.files and path.name not in alone:
+            raise DataError(f"{path}: all its images are in the other files of its split too; move one of them away")
 
 
 @contextmanager
@@ -163,7 +176,8 @@ def _image_column(schema: pa.Schema, path: Path, *, labelled: bool) -> str:
         if schema.names.count(name) > 1:
             raise DataError(f"{path} must have one column `{name}`, got {schema.names.count(name)}")
     image_type = schema.field(column).type
-    if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
+    at = image_type.get_field_index("bytes") if pa.types.is_struct(image_type) else -1
+    if at < 0 or not (pa.types.is_binary(image_type[at].type) or pa.types.is_large_binary(image_type[at].type)):
         raise DataError(f"{path}: column `{column}` must be struct<bytes, path>, got {image_type}")
     if labelled and not pa.types.is_integer(schema.field(LABEL_COLUMN).type):
         raise DataError(
@@ -198,23 +212,9 @@ def _rows_at_a_time(metadata: pq.FileMetaData, path: Path) -> int:
 
 
 def _pixels(data: bytes | None, *, where: str) -> Pixels:
-    from PIL import Image, UnidentifiedImageError
-
     if data is None:
         raise DataError(f"{where}: `bytes` must hold the encoded image, got null")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(
-                    f"{where}: an image may have {MOST_PIXELS:,} pixels at most, got {image.width}x{image.height}"
-                )
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"{where}: pixels must have 8 bits, got mode {image.mode}")
-            return np.asarray(image.convert("L" if image.mode in ("L", "LA", "1") else "RGB"))
-    except UnidentifiedImageError as error:
-        raise DataError(f"{where} cannot be decoded: it is none of {', '.join(FORMATS)}") from error
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where} cannot be decoded: {error}") from error
+    return np.asarray(decoded(data, where=where, most_pixels=MOST_PIXELS))
 
 
 def _labels(column: pa.Array, path: Path) -> Integers:

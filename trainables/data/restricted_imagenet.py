@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trainables.data.base import Integers, Pixels, RawImages
-from trainables.data.parquet import FORMATS
+from trainables.data.decoding import decoded
 from trainables.data.roots import DataError, DataNotFoundError, cache_folder, require_root
 
 # First and last ImageNet class of each group.
@@ -67,11 +67,12 @@ class RestrictedImageNet:
         folder = _folder(root)
         files = {split: _files(folder / part) for split, part in _PARTS.items()}
         cache = cache_folder()
-        decoded = cache / f"restricted_imagenet-{_SIDE}-{_fingerprint(folder, files)}"
+        arrays_folder = cache / f"restricted_imagenet-{_SIDE}-upright-{_fingerprint(folder, files)}"
         with FileLock(cache / ".restricted_imagenet.lock"):
-            if not decoded.is_dir():
-                _decode_all(files, decoded)
-        arrays: dict[str, Any] = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in decoded.glob("*.npy")}
+            if not arrays_folder.is_dir():
+                _decode_all(files, arrays_folder)
+        stored = arrays_folder.glob("*.npy")
+        arrays: dict[str, Any] = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in stored}
         for split, part in files.items():
             arrays[f"{split}_files"] = tuple(str(path.relative_to(folder)) for path, _ in part)
         return RawImages(**arrays, class_names=tuple(GROUPS))
@@ -130,8 +131,8 @@ def _fingerprint(folder: Path, files: dict[str, list[tuple[Path, int]]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _decode_all(files: dict[str, list[tuple[Path, int]]], decoded: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=decoded.parent) as temporary:
+def _decode_all(files: dict[str, list[tuple[Path, int]]], folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         complete = Path(temporary) / "complete"
         complete.mkdir()
         for split, part in files.items():
@@ -143,7 +144,7 @@ def _decode_all(files: dict[str, list[tuple[Path, int]]], decoded: Path) -> None
             images.flush()
             labels: Integers = np.array([label for _, label in part], dtype=np.int64)
             np.save(complete / f"{split}_labels.npy", labels)
-        complete.rename(decoded)
+        complete.rename(folder)
 
 
 def _decoded(paths: list[Path]) -> Iterator[Pixels]:
@@ -157,11 +158,7 @@ def _decoded(paths: list[Path]) -> Iterator[Pixels]:
 def _decode(path: Path) -> Pixels:
     from PIL import Image
 
-    try:
-        with Image.open(path, formats=FORMATS) as file:
-            image = file.convert("RGB")
-    except OSError as error:
-        raise DataError(f"{path} cannot be decoded: {error}") from error
+    image = decoded(path, where=str(path)).convert("RGB")
     width, height = image.size
     short = min(width, height)
     width, height = int(_SHORT_SIDE * width / short), int(_SHORT_SIDE * height / short)

@@ -16,6 +16,11 @@ class DataNotFoundError(DataError):
     """Files of a data set are missing; the message names the folder to fill."""
 
 
+def expanded(path: Path | str, /) -> Path:
+    """Return a path with ~ replaced by the home folder; as in a shell, ~NAME of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def data_root(explicit: str | None, /) -> Path:
     """Return the folder of data sets.
 
@@ -27,12 +32,12 @@ def data_root(explicit: str | None, /) -> Path:
         DataNotFoundError: `explicit` is not an existing folder.
     """
     if explicit is not None:
-        root = Path(explicit).expanduser()
+        root = expanded(explicit)
         if not root.is_dir():
             raise DataNotFoundError(f"`dataset.root` must be an existing folder, got {root}")
         return root
     from_environment = os.environ.get(ROOT_VARIABLE)
-    return Path(from_environment).expanduser() if from_environment else _cache_root()
+    return expanded(from_environment) if from_environment else _cache_root()
 
 
 def require_root(root: Path, /) -> Path:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from trainables.data import DATASETS, DataError, DataNotFoundError, check_available, load_raw
-from trainables.data.base import Pixels
+from trainables.data.base import ImageData, Pixels
+from trainables.data.inspection import digests
 from trainables.data.parquet_files import notes_on_files, pool_files, split_files
-from trainables.data.roots import data_root
+from trainables.data.roots import data_root, expanded
 from trainables.registry import OwnCodeError, UnknownNameError
 from trainables.spec import DatasetSpec
 
@@ -34,6 +37,28 @@ def load_images(name: str, /, *, root: str | None) -> tuple[Pixels, int]:
     return raw.train_images, raw.scale
 
 
+def unseen(images: Pixels, /, *, name: str, scale: int, data: ImageData) -> Pixels:
+    """Return the images of a pool that are identical to none in a trial's training and validation splits.
+
+    Args:
+        images: The pool's, (n, c, h, w).
+        name: The pool, for messages.
+        scale: Its pixel value that means 1.0.
+        data: The trial's data.
+
+    Raises:
+        DataError: The images have another shape than the data's, or all are in its splits.
+    """
+    if images.shape[1:] != data.image_shape:
+        raise DataError(f"`pool` must hold images of shape {data.image_shape}, {name} has {images.shape[1:]}")
+    excluded = set(digests((*data.train.images, *data.val.images), scale=data.scale))
+    is_new = np.array([digest not in excluded for digest in digests(images, scale=scale)])
+    if not is_new.any():
+        raise DataError(f"`pool` must hold images that are not in the trial's splits; all {len(images)} are")
+    new: Pixels = images[is_new]
+    return new
+
+
 def check_images(name: str, /, *, root: str | None) -> list[str]:
     """Make sure that `load_images` will find its files, without reading pixels; return a sentence on those left out.
 
@@ -52,7 +77,7 @@ def check_images(name: str, /, *, root: str | None) -> list[str]:
 
 def _place(name: str, *, root: str | None) -> Path | None:
     """Return the folder or file that a pool's name means; None for a data set."""
-    places = () if name in DATASETS else (Path(name).expanduser(), data_root(root) / name)
+    places = () if name in DATASETS else (expanded(name), data_root(root) / name)
     return next((path for path in places if path.exists()), None)
 
 

@@ -75,8 +75,11 @@ def build_model(
     with calling(MODELS.kind, name, given):
         network = factory(image_shape=image_shape, num_classes=num_classes, dropout=dropout)
         if isinstance(network, nn.Module):
-            network.state_dict()  # fails where a subclass has not called super().__init__()
+            weights = network.state_dict()  # fails where a subclass has not called super().__init__()
     if not isinstance(network, nn.Module):
         raise must_return(MODELS.kind, name, given, f"a torch.nn.Module, got {type(network).__name__}")
+    lazy = [key for key, tensor in weights.items() if nn.parameter.is_lazy(tensor) or tensor.is_meta]
+    if lazy and name not in MODELS:
+        raise must_return(MODELS.kind, name, given, f"weights with values, got none for {lazy[0]} (lazy or meta)")
     children = OrderedDict[str, nn.Module](normalize=Normalize(mean, std), network=network)
     return nn.Sequential(children) if name in MODELS else OwnNetwork(children, name=name, num_classes=num_classes)

@@ -7,7 +7,11 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from trainables.models.modes import mode
 from trainables.registry import calling, must_return
+
+MIXING = 0.01
+"""Difference of an image's logits alone and in a batch, as a share of the largest logit, that rounding may cause."""
 
 
 class OwnNetwork(nn.Sequential):
@@ -25,7 +29,7 @@ class OwnNetwork(nn.Sequential):
         self.num_classes = num_classes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images in [0, 1] (n, c, h, w) to logits (n, K).
+        """Map images in [0, 1] (n, c, h, w) to logits (n, K) in the dtype of the images; autocast keeps its own.
 
         Raises:
             OwnCodeError: The network raised an error or returned something else.
@@ -41,11 +45,42 @@ class OwnNetwork(nn.Sequential):
             raise must_return("model", self.own_name, given, problem)
         if torch.is_grad_enabled() and (self.training or x.requires_grad) and not logits.requires_grad:
             raise must_return("model", self.own_name, given, "logits with a gradient, got none: are they detached?")
-        return logits
+        return logits if torch.is_autocast_enabled(x.device.type) else logits.to(x.dtype)
 
     def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = super().forward(x)  # type: ignore[no-untyped-call] # untyped in torch
         return logits
+
+
+def logits_apart(model: nn.Module, images: Tensor, /, *, name: str) -> Tensor:
+    """Return a user's own network's logits (n, K) of images in eval mode, which must not depend on the other images.
+
+    Attacks stop at each image on its own, and batches differ between measurements: of a network that mixes the images
+    of a batch, accuracy under attack means nothing. One that draws random numbers is not judged.
+
+    Raises:
+        OwnCodeError: The network failed, or an image alone has other logits.
+    """
+    with mode(model), torch.no_grad():
+        together: Tensor = model(images)
+        again = model(images)
+        alone = torch.cat([model(image[None]) for image in images])
+    if torch.equal(together, again) and (together - alone).abs().max() > MIXING * together.abs().max():
+        required = "for each image the logits that it has alone, got others: in eval mode no layer may mix a batch"
+        raise must_return("model", name, f"images {tuple(images.shape)}", required)
+    return together
+
+
+def depends_on_seed(network: nn.Module, other: nn.Module, /, *, name: str) -> bool:
+    """Return whether two networks that a user's own model gave under different seeds have different weights.
+
+    Raises:
+        OwnCodeError: They share weights: a trial would go on with those that another has trained.
+    """
+    pairs = list(zip(network.parameters(), other.parameters(), strict=False))
+    if any(one is two for one, two in pairs):
+        raise must_return("model", name, "the same arguments twice", "a new network each time, got the same weights")
+    return not pairs or any(one.shape != two.shape or not torch.equal(one, two) for one, two in pairs)
 
 
 def describe(value: object, /) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from trainables.attacks import ATTACKS
 from trainables.attacks.base import load_attack, run_attack
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data.base import ImageData, Split
+from trainables.methods import METHODS
+from trainables.models import MODELS
+from trainables.models.own import logits_apart
+from trainables.registry import must_return
 from trainables.runtime import computing
 from trainables.spec import TrialSpec
 from trainables.training.batches import Pool
@@ -35,13 +41,25 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
         return Pool(few.train.images, few.train.labels, few.scale)
 
     trainer = Trainer(_shortened(spec), data=few, device="cpu", make_pool=pool)
-    images = torch.from_numpy(few.val.images) / few.scale
+    images, model = torch.from_numpy(few.val.images) / few.scale, trainer.measured
     ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), steps=1, restarts=1)
     with computing(threads=spec.training.threads):
+        logits = logits_apart(model, images, name=spec.model.name)
+        if not logits.isfinite().all():
+            given = f"images {tuple(images.shape)} before its training"
+            raise must_return(MODELS.kind, spec.model.name, given, "finite logits, got NaN or infinity")
         # as the network labels them, since misclassified images are not attacked
-        labels = trainer.measured.eval()(images).argmax(1)
-        run_attack(load_attack(spec.evaluation.attack), trainer.measured, images, labels, ascent=ascent, seed=spec.seed)
-    trainer.run_epoch()
+        labels, attack = logits.argmax(1), spec.evaluation.attack
+        before = copy.deepcopy(model.state_dict())
+        run_attack(load_attack(attack), model, images, labels, ascent=ascent, seed=spec.seed)
+        if any(not torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()):
+            required = "points and leave the network as it is, but changed its weights"
+            raise must_return(ATTACKS.kind, attack, f"images {tuple(images.shape)}", required)
+        if trainer.run_epoch()["loss"] is None:
+            given = f"a step of {len(images)} images {tuple(images.shape)}"
+            required = "a finite loss of an untrained network, got NaN or infinity"
+            raise must_return(METHODS.kind, spec.method, given, required)
+        logits_apart(model, images, name=spec.model.name)  # again: a last layer may begin with zeros
 
 
 def _first(split: Split) -> Split:

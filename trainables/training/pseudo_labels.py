@@ -9,18 +9,15 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock
 from torch import nn
 
 from trainables.attacks.base import BATCH_SIZE
 from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
-from trainables.data import DataError
 from trainables.data.base import ImageData, Integers, Pixels
-from trainables.data.inspection import digests
 from trainables.data.roots import cache_folder
-from trainables.data.unlabelled import load_images
+from trainables.data.unlabelled import load_images, unseen
 from trainables.models.inputs import to_device, to_unit
 from trainables.models.modes import mode
 from trainables.runtime import computing
@@ -49,13 +46,7 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
         RuntimeError: The teacher diverged.
     """
     images, scale = _unlabelled(name, root=spec.dataset.root)
-    if images.shape[1:] != data.image_shape:
-        raise DataError(f"`pool` must hold images of shape {data.image_shape}, {name} has {images.shape[1:]}")
-    excluded = set(digests((*data.train.images, *data.val.images), scale=data.scale))
-    is_new = np.array([digest not in excluded for digest in digests(images, scale=scale)])
-    if not is_new.any():
-        raise DataError(f"`pool` must hold images that are not in the trial's splits; all {len(images)} are")
-    images = images[is_new]
+    images = unseen(images, name=name, scale=scale, data=data)
     model = teacher(spec, data=data, device=device)
     return Pool(images, _classify(model, images, scale=scale, threads=spec.training.threads, device=device), scale)
 

@@ -257,6 +257,10 @@ def test_a_server_that_is_down_and_a_file_without_its_folder_cannot_be_used(tmp_
     assert "does not answer" in access_problem("http://127.0.0.1:1")
     assert access_problem(f"sqlite:///{tmp_path}/mlflow.db") is None
     assert "does not exist" in access_problem(f"sqlite:///{tmp_path}/none/mlflow.db")
+    assert "is a folder: set tracking.uri to a file in it" in access_problem(f"sqlite:///{tmp_path}")
+    for content, problem in ((b"", None), (b"name: study\n", "is not a SQLite file: set tracking.uri to another")):
+        (tmp_path / "mlflow.db").write_bytes(content)
+        assert access_problem(f"sqlite:///{tmp_path}/mlflow.db") == problem
     assert access_problem("postgresql://somewhere/db") is None
 
 

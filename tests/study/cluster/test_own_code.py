@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.studies.in_process import robust_study
 
 from study.cluster.node_survey import study_packages
+from study.cluster.preflight import check_data, check_model, new_start
 from study.config.loading import load_config
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,6 +173,12 @@ def test_each_kind_that_is_wrong_is_one_line_before_the_start(fault, kind, folde
     assert refused(folder) == [expected]
 
 
+RAW = """\
+    TWO = {{'class_names': ('left', 'right')}}
+    return RawImages(images[:300], labels[:300], images[300:], labels[300:], {})"""
+MIXED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential.forward(self, x).softmax(0)})"
+CHANGED = "    list(model.parameters())[0].data += 1; return worst"
+KEPT = "nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))"
 DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential.forward(self, x).detach()})"
 
 
@@ -187,7 +195,21 @@ DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential
         ("model", "    return nn", "    return type('', (nn.Module,), {'__init__': print})() or (", "AttributeError"),
         ("model", "    return nn", f"    return {DETACHED}(", "must return logits with a gradient"),
         ("data set", "    return", "    return RawImages([], [], [], [], class_names=())", "must be a NumPy array"),
+        ("data set", "    return", RAW.format("class_names='ab'"), "class_names must be a tuple of texts, got 'ab'"),
+        ("data set", "    return", RAW.format("class_names=(0, 1)"), r"a tuple of texts, got \(0, 1\)"),
+        ("data set", "    return", RAW.format("class_names=('a', 'a')"), "must differ, got 'a' more than once"),
+        ("data set", "    return", RAW.format("**TWO, notes='noise'"), "notes must be a tuple of texts, got 'noise'"),
+        ("data set", "    return", RAW.format("**TWO, scale=0"), r"scale must be a whole number in \[1, inf\], got 0"),
+        ("data set", "    return", RAW.format("**TWO, split_seed=-1"), r"split_seed must be .* in \[0, 4294967295\]"),
+        ("model", "    return nn", f"    return {MIXED}(", "logits that it has alone"),
         ("attack", "    return worst", "    return worst.double()", "got float64"),
+        ("attack", "    return worst", CHANGED, "leave the network as it is, but changed its weights"),
+        ("method", "        return", "        return LossTerms({'a': loss / 0 * 0})", "a finite loss of an untrained"),
+        ("model", "        nn.Linear(math", "        nn.LazyLinear(32),", r"got none for 1.weight \(lazy or meta\)"),
+        ("model", "        nn.Linear(math", "        nn.Linear(64, 32, device='meta'),", r"for 1.weight \(lazy or"),
+        ("model", "    return nn", f"    return globals().setdefault('KEPT', {KEPT}) or (", "got the same weights"),
+        ("data set", "    images[labels == 1", "    images = np.ma.array(images)", "a NumPy array, got MaskedArray"),
+        ("attack", "    return worst", "    return worst / 0 * 0", r"finite points, got NaN or infinity in \d of \d"),
         ("search space", "    return", "    return [1]", "Dimension objects, got int"),
         ("search space", "    return", "    return [from_setting(rate)]", "`train_epsilon` must be a radius"),
         ("search space", "    return", "    return [*shared, shared[0]]", "got `train_epsilon` more than once"),
@@ -201,6 +223,36 @@ def test_what_else_an_object_returns_is_refused(kind, beginning, line, problem, 
     (printed,) = refused(folder)
     assert re.search(problem, printed), printed
     assert OBJECTS[kind] in printed
+
+
+@pytest.mark.parametrize(("line", "said"), [("    __import__('torch').manual_seed(0)", True), ("    pass", False)])
+def test_weights_that_do_not_depend_on_the_seed_are_said(line, said, folder, monkeypatch):
+    edit(folder / "own_model.py", '    """Return a network', line)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    start = new_start("study.yaml", assignments=(), out=folder, data_root=None, address=None)
+    findings = [finding for check in (check_data, check_model) for finding in check(start)]
+    text = (
+        "the weights that own_model:one_hidden_layer begins with do not depend on the seed: they are the same in all "
+        "trials"
+    )
+    assert [finding.text for finding in findings if finding.is_warning] == [text] * said
+
+
+def test_an_attack_that_writes_to_its_labels_changes_no_result(folder):
+    from trainables.attacks.base import load_attack, run_attack
+    from trainables.attacks.threat import Ascent, ThreatModel
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        (folder / "own_attack.py").write_text(
+            "def own(model, x, y, /, *, ascent, generator):\n    y += 1\n    return x\n"
+        )
+        ascent = Ascent(ThreatModel("linf", 0.1), steps=1, restarts=1)
+        x = torch.rand(4, 1, 8, 8)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+        labels = model(x).argmax(1)
+        assert run_attack(load_attack("own_attack:own"), model, x, labels, ascent=ascent, seed=0)[0].all()
 
 
 def test_a_file_in_place_of_a_module_is_told():

@@ -19,7 +19,7 @@ from study.directory.layout import create
 from study.driver.result_writer import ResultWriter
 from study.errors import UsageError
 from study.evaluation import bounds, checkpoint
-from study.evaluation.checkpoint import ALL, parse_attacks
+from study.evaluation.attack_choice import ALL, parse_attacks
 from study.evaluation.checkpoint_input import refuse_own
 from trainables.attacks import ATTACKS
 from trainables.data import load_dataset

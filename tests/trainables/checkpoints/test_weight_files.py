@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.checkpoints.fitting import fit_weights
 from trainables.checkpoints.format import CheckpointError
 from trainables.checkpoints.weight_files import read_sets
 
@@ -60,6 +64,31 @@ def test_tensors_without_values_are_no_weights():
     assert list(read_sets("net.pt")[0]) == ["model"]
 
 
+HOLLOW = {
+    "meta": (lambda x: x.to("meta"), "without values (on the meta device: load the weights before they are saved)"),
+    "coo": (lambda x: x.to_sparse(), "sparse or nested (save it with to_dense())"),
+    "csr": (lambda x: x.flatten(1).to_sparse_csr(), "sparse or nested (save it with to_dense())"),
+    "nested": (lambda x: torch.nested.nested_tensor([x]), "sparse or nested (save it with to_dense())"),
+    "quantised": (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "quantised (save it with dequantize())"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of each of these kinds
+@pytest.mark.parametrize("kind", HOLLOW)
+def test_a_tensor_without_an_array_of_values_is_named_with_what_to_do(kind):
+    change, words = HOLLOW[kind]
+    torch.save({"state_dict": {name: change(value) for name, value in STATE.items() if name == "weight"}}, "all.pt")
+    assert refusal("all.pt") == f"all.pt holds no state dict: expected names mapped to tensors, got weight {words}"
+    torch.save({**STATE, "weight": change(STATE["weight"])}, "one.pt")
+    expected = f"one.pt does not fit the model: of another type: weight {words} instead of float32"
+    with pytest.raises(CheckpointError) as caught:
+        fit_weights(nn.Conv2d(16, 64, 3), read_sets("one.pt")[0], source="one.pt")
+    assert str(caught.value) == expected
+    torch.save({**STATE, "mean": change(torch.ones(1, 2)), "std": torch.ones(1)}, "beside.pt")
+    with pytest.raises(CheckpointError, match=r"beside.pt does not fit the model: unexpected: mean, std"):
+        fit_weights(nn.Conv2d(16, 64, 3), read_sets("beside.pt")[0], source="beside.pt")
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [
@@ -87,3 +116,28 @@ def test_a_file_that_is_cut_off_says_so(zipped, share):
 def test_a_program_of_torchscript_is_named():
     torch.jit.script(nn.Linear(2, 2)).save("net.pt")
     assert "(it is a program of TorchScript)" in refusal("net.pt")
+
+
+def zipped(name: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(name, "x")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"epoch 3: accuracy 0.9\n", "text"),
+        ("épreuve\n".encode("latin-1"), "text"),
+        (b"long words " * 100, "text"),
+        (b'{"weight": [1, 2]}', "text"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "text"),
+        (gzip.compress(b"weights"), "compressed with gzip"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(200), "an HDF5 file, as Keras saves"),
+        (zipped("net/model.txt"), "a zip archive that torch.save did not write"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(content, kind):
+    Path("net.pt").write_bytes(content)
+    assert refusal("net.pt").startswith(f"net.pt cannot be loaded as weights only (it is {kind}); save a state dict: ")

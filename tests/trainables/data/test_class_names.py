@@ -18,6 +18,7 @@ from trainables.spec import DatasetSpec
 
 NAMES = ["ant", "bee", "cat", "dog"]
 LABELS = [0, 1, 2, 3] * 3
+NO_LIST = b'{"info": {"features": {"label": {"names": "ant"}}}}'
 
 
 def write(path: Path, labels: Sequence[int], names: list[str] | None = None, *, kind: object = None) -> None:
@@ -82,8 +83,15 @@ def test_files_without_names_beside_named_ones_are_said(tmp_path: Path, bare: st
     assert raw.class_names == tuple(NAMES)
 
 
+def test_a_name_of_two_classes_is_refused_with_its_file(tmp_path: Path) -> None:
+    for file in ("train.parquet", "test.parquet"):
+        write(tmp_path / file, LABELS, ["a", "b", "a", "c"])
+    with pytest.raises(DataError, match=r"train\.parquet: class names in the metadata must differ, got 'a' more than"):
+        read(tmp_path)
+
+
 def test_equal_names_and_files_without_names_are_no_news(tmp_path: Path) -> None:
-    for folder, names in (("named", NAMES), ("twice", ["a", "a", "b", "c"]), ("bare", None)):
+    for folder, names in (("named", NAMES), ("bare", None)):
         for file in ("train.parquet", "test.parquet"):
             write(tmp_path / folder / file, LABELS, names)
         assert read(tmp_path / folder).notes == ()
@@ -104,7 +112,10 @@ def test_labels_without_a_name_are_refused_with_their_file(tmp_path: Path, names
         read(tmp_path)
 
 
-@pytest.mark.parametrize("text", [b"not JSON", b"[]", b'{"info": null}', b'{"info": {"features": {"label": "x"}}}'])
+TEXTS = [b"not JSON", b"[]", b'{"info": null}', b'{"info": {"features": {"label": "x"}}}', NO_LIST]
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_metadata_of_another_form_is_one_line(tmp_path: Path, text: bytes) -> None:
     for file in ("train.parquet", "test.parquet"):
         write(tmp_path / file, LABELS)

@@ -106,6 +106,10 @@ GOOD = encode(random_images(1, (1, 8, 8))[0])
         (parquet_table([GOOD, GOOD], np.array([0, -1])), r"labels must be in 0\.\.0, got -1"),
         (parquet_table([GOOD], cyclic_labels(1), column="picture"), "`img` or `image` and `label`, got picture, label"),
         (pa.table({"image": [GOOD], "label": [0]}), "must be struct<bytes, path>, got binary"),
+        (
+            pa.table({"image": [{"bytes": "a.png", "path": ""}], "label": [0]}),
+            r"must be struct<bytes, path>, got struct<",
+        ),
         (pa.table({"image": [{"bytes": GOOD, "path": ""}], "label": ["cat"]}), "must be integers, got string"),
     ],
 )

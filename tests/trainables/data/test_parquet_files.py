@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.networks.image_files import write_parquet
 
-from trainables.data import DataNotFoundError, load_dataset
+from trainables.data import DataError, DataNotFoundError, load_dataset
 from trainables.data.parquet import ParquetSet
 from trainables.data.parquet_files import has_parquet, notes_on_files, pool_files, require_splits, split_files
 from trainables.data.unlabelled import check_images, load_images
@@ -79,6 +81,34 @@ def test_a_split_in_one_file_and_in_shards_is_said(tmp_path: Path) -> None:
     fill(tmp_path, *names)
     line = "train is read from train.parquet and from train-00000-of-00001.parquet: move away what holds it twice"
     assert notes_on_files(tmp_path, map(tmp_path.joinpath, names)) == [line]
+
+
+@pytest.mark.parametrize("extra", ["train.parquet", "train-00000-of-00001.parquet", "train_2.parquet"])
+def test_a_file_whose_images_other_files_hold_is_refused_and_one_with_others_is_read(
+    tmp_path: Path, extra: str
+) -> None:
+    """What was cut into shards, or saved under another name, is left beside them: training images would be validation
+    images too."""
+    write_parquet(tmp_path, shape=(1, 4, 4), num_train=60)
+    table = pq.read_table(tmp_path / "train-00000-of-00001.parquet")
+    (tmp_path / "train-00000-of-00001.parquet").unlink()
+    for number, rows in enumerate((table[:40], table[40:])):
+        pq.write_table(rows, tmp_path / f"train-{number:05}-of-00002.parquet")
+    assert len(ParquetSet(tmp_path)(tmp_path).train_labels) == 60
+    pq.write_table(table[10:], tmp_path / extra)
+    with pytest.raises(DataError, match=r"train.*\.parquet: all its images are in the other files of its split too"):
+        ParquetSet(tmp_path)(tmp_path)
+    other = write_other(tmp_path / "other")
+    pq.write_table(other, tmp_path / extra)
+    raw = ParquetSet(tmp_path)(tmp_path)
+    assert len(raw.train_labels) == 67
+    assert any(extra in note for note in raw.notes) == (extra == "train.parquet")
+
+
+def write_other(folder: Path) -> pa.Table:
+    """Return a table of seven images that `write_parquet` does not give to a split of 60."""
+    write_parquet(folder, shape=(1, 4, 4), num_train=1, num_test=27)
+    return pq.read_table(folder / "test-00000-of-00001.parquet")[20:]
 
 
 def test_hidden_files_are_neither_read_nor_named(tmp_path: Path) -> None:
