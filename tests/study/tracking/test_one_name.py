@@ -13,7 +13,7 @@ from study.config.loading import write_yaml
 from study.tracking.export import export
 from study.tracking.post_run import add_files
 from study.tracking.row_mapping import ON_FRONT, PARENT_TAG, STUDY_TAG, TRIAL_TAG
-from study.tracking.ui import _target
+from study.tracking.ui import _pages
 
 SEEDS = {"a": 7, "b": 8}
 
@@ -82,7 +82,7 @@ def test_each_has_its_own_runs_values_front_and_report(two, runs, tmp_path):
 
 def test_ui_opens_the_run_of_the_folder_it_is_given(two, runs):
     for study_id, folder in two[1].items():
-        assert f"/runs/{runs[study_id, 'study'].info.run_id}?" in _target(folder)[1]
+        assert f"/runs/{runs[study_id, 'study'].info.run_id}?" in _pages(folder).links["run"]
 
 
 @pytest.mark.parametrize("deleted", [False, True])

@@ -14,7 +14,7 @@ import yaml
 
 from study.cli import app
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 PAGE = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
 WAYS = dict(re.findall(r"^## (On .+?)\n.*?```bash\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE))
 

@@ -28,7 +28,7 @@ from study.search.storage import check_storage
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
 LAUNCHERS = ["aws.yaml", "gcp.yaml", "on-premise.yaml"]
 SHARED = ["slurm.sbatch", "kuberay-raycluster.yaml", "kuberay-rayjob.yaml"]
-DOCKERFILE = (Path(__file__).resolve().parents[3] / "Dockerfile").read_text(encoding="utf-8")
+DOCKERFILE = (Path(__file__).resolve().parents[4] / "Dockerfile").read_text(encoding="utf-8")
 
 
 def text(name: str) -> str:

@@ -17,7 +17,7 @@ from helpers.services.ports import free_port
 
 pytestmark = pytest.mark.docker
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 COMPOSE = Path(str(resources.files("study") / "cluster" / "templates" / "docker-compose.yaml"))
 STAND_INS = ROOT / "tests" / "helpers" / "services" / "stand_in_images.sh"
 IMAGE = "robust-study"
