@@ -207,6 +207,8 @@ def misplaced_tests(root: Path) -> list[str]:
 def mirrors(file: Path, folder: Path, root: Path) -> bool:
     """Return whether a test imports a module of the folder; in tests/study it may run the command line instead."""
     targets = {line.target for line in imports(file, root=root, packages=PACKAGES)}
+    if not any((root / folder).glob("*.py")):  # templates
+        folder = folder.parent
     if any(f"{target}.".startswith(f"{'.'.join(folder.parts)}.") for target in targets):
         return True
     helpers = [root / "tests" / f"{target.replace('.', '/')}.py" for target in targets if target.startswith("helpers.")]
