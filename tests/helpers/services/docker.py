@@ -102,6 +102,10 @@ def docker() -> Iterator[Docker]:
         finally:
             process.terminate()
             process.wait(timeout=STOP_SECONDS)
+            # the daemon leaves its handle of the machine's network
+            mounts = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+            for place in reversed([place for place in mounts if place.startswith(f"{folder}/")]):
+                subprocess.run(["umount", place], check=True)
 
 
 def _wait(daemon: Docker, process: subprocess.Popen[bytes], log: Path) -> None:
