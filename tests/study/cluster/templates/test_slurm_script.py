@@ -57,6 +57,8 @@ case "$2" in
 esac""",
     "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "scontrol $*" >>"$LOG"; fi',
     "squeue": 'cat "$BOX/state"',
+    # the script's own waits are seconds long
+    "sleep": "exec /bin/sleep 0.1",
     "hostname": "echo 10.0.0.7 172.17.0.1",
     # the line that tests wait for is logged last, once the folder exists and the signal handler is set
     "robust-study": """
