@@ -20,11 +20,12 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 # Files of more than about 3 s of one core, the longest first; those that run studies are marked e2e or cluster.
 SLOW = (
-    "test_slurm_script.py test_accuracy_model.py test_certified.py test_training.py test_study_figures.py "
+    "test_accuracy_model.py test_certified.py test_training.py test_study_figures.py "
     "test_attacks.py test_tracking_repair.py test_post_run.py test_tracker.py test_data_torchvision.py test_models.py "
     "test_plots.py test_report_page.py test_separation_command.py test_report_several.py test_evaluate_checkpoint.py "
     "test_reading_commands.py test_evaluate_trial.py test_figures_command.py test_separation_plot.py test_flags.py "
-    "test_front_posterior.py test_compaction.py test_confirmation.py test_file_urls.py test_client.py test_console.py"
+    "test_front_posterior.py test_compaction.py test_confirmation.py test_file_urls.py test_client.py "
+    "test_console.py test_one_name.py"
 ).split()
 
 # Slow shared cores make single examples late without anything being wrong.
