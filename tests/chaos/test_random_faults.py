@@ -297,8 +297,8 @@ def test_test_numbers_are_each_studys_own(pair):
     for study in pair[0]:
         trials = [row["trial_id"] for row in study.rows()]
         words = [word for trial in trials for word in ("--trial", trial)]
-        measured = study.call("evaluate", str(study.dir), *words)
-        assert measured.returncode == 0, measured.stderr
+        # its certified bounds take seconds for each of a hundred trials or more
+        assert study.start("evaluate", str(study.dir), *words).wait(3600) == 0, study.output[-3000:]
         tested = {
             row["trial_id"]: row["clean_accuracy"] for row in evaluation_rows(study.dir) if row["split"] == "test"
         }
