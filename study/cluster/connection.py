@@ -69,8 +69,10 @@ def connected(address: str, /, **options: Any) -> Iterator[None]:
 def _require_node(address: str) -> None:
     """Check at once what Ray itself would retry for a minute: the token, and that this machine is a node.
 
+    Only what takes the connection and then says nothing is waited for as long as Ray does.
+
     Raises:
-        UsageError: The head refuses the token, nothing of Ray's answers, or this machine is no node of the cluster.
+        UsageError: The head refuses the token or is silent, or this machine is no node of the cluster.
     """
     try:
         from ray._private import services
@@ -84,7 +86,8 @@ def _require_node(address: str) -> None:
         if address == AUTO:
             tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
-        head = GcsClient(address=services.canonicalize_bootstrap_address(address))
+        found = services.canonicalize_bootstrap_address(address)
+        head = GcsClient(address=found)
     except AuthenticationError as error:
         raise UsageError(
             f"the Ray cluster at {address} refuses this machine, whose token is missing or not the cluster's: "
@@ -92,8 +95,8 @@ def _require_node(address: str) -> None:
         ) from error
     except RpcError as error:
         raise UsageError(
-            f"what answers at {address} is no Ray head: give the port of `ray start --head --port` (6379 by default), "
-            "not that of its dashboard"
+            f"no Ray head answers at {found if address == AUTO else address}, where something listens: give the port of `ray start --head --port` "
+            "(6379 by default), not that of its dashboard; or the head is frozen or very busy"
         ) from error
     end = time.monotonic() + CONNECT_SECONDS
     while True:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from study.cluster import probes
-from study.cluster.connection import by_value, connected, nodes, on_nodes
-from study.cluster.findings import Finding, driver_port
+from study.cluster.connection import TASK_SECONDS, by_value, connected, nodes, on_nodes
+from study.cluster.findings import Finding, driver_port, wrong
 from study.cluster.resources import Node
 from study.config.schema import StudyConfig
 from study.config.trust import own_code
@@ -96,6 +96,7 @@ def reaching_driver(nodes: Sequence[Node], /) -> Iterator[Finding]:
     if not nodes:
         return
     import ray
+    from ray.exceptions import RayTaskError
 
     by_value(probes)
     reference = ray.put(bytes(OBJECT_BYTES))
@@ -103,7 +104,11 @@ def reaching_driver(nodes: Sequence[Node], /) -> Iterator[Finding]:
     answers = on_nodes(probes.fetch, nodes, arguments=lambda node: arguments)
     for node in nodes:
         error = answers[node.id]
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and not isinstance(error, RayTaskError):
+            yield wrong(
+                "answers", node.name, f"starts no worker within {TASK_SECONDS:g} s: check its raylet (ray status)"
+            )
+        elif isinstance(error, TimeoutError):
             yield driver_port(node.name, f"it did not arrive in {FETCH_SECONDS:g} s")
         else:
             yield driver_port(node.name, None if error is None else short(error))

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 from helpers.services.stub_server import stub_server
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayTaskError
 from typer.testing import CliRunner
 
 from study.cli import app
 from study.cluster import findings, probes
 from study.cluster.doctor import _clock
-from study.cluster.node_survey import Survey, study_packages
+from study.cluster.node_survey import Survey, reaching_driver, study_packages
 from study.cluster.preflight import Start, check_machines, require
 from study.cluster.resources import Node
 from study.cluster.shared_files import exchange
@@ -189,7 +189,8 @@ def test_a_study_whose_nodes_share_no_folder_is_refused_before_it_starts(tmp_pat
 def test_a_study_whose_driver_a_node_cannot_reach_is_refused_before_it_starts(tmp_path, monkeypatch):
     def on_nodes(function, nodes, *, arguments):
         assert arguments(nodes[0]) == {"references": ["reference"], "seconds": 20}
-        return {"a": None, "b": GetTimeoutError("Get timed out: some object(s) not ready.")}
+        late = GetTimeoutError("Get timed out: some object(s) not ready.")
+        return {"a": None, "b": RayTaskError("fetch", "", late).as_instanceof_cause()}
 
     nodes = (Node("a", "A", {"CPU": 1}), Node("b", "B", {"CPU": 1}))
     monkeypatch.setattr("ray.put", lambda content: "reference" if len(content) > 100_000 else pytest.fail("inlined"))
@@ -199,6 +200,15 @@ def test_a_study_whose_driver_a_node_cannot_reach_is_refused_before_it_starts(tm
     config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}})
     with pytest.raises(UsageError, match=r"^node B cannot fetch an object .* \(it did not arrive in 20 s\)"):
         require(Start(config, tmp_path, is_new=True), [check_machines])
+
+
+def test_a_node_without_a_worker_is_not_taken_for_one_that_cannot_reach_the_driver(monkeypatch):
+    node = Node("a", "A", {"CPU": 1})
+    monkeypatch.setattr("ray.put", lambda content: "reference")
+    monkeypatch.setattr("study.cluster.node_survey.on_nodes", lambda *_, **__: {"a": GetTimeoutError("no worker")})
+    (finding,) = reaching_driver([node])
+    assert (finding.check, finding.ok) == ("answers", False)
+    assert finding.text == "starts no worker within 180 s: check its raylet (ray status)"
 
 
 def test_a_node_without_the_folder_cannot_write(tmp_path):

@@ -120,7 +120,7 @@ def test_a_port_that_is_not_rays_is_told(monkeypatch):
     monkeypatch.setattr("ray._raylet.GcsClient", client)
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(UsageError, match=f"what answers at {address} is no Ray head.*6379 by default"):
+        with pytest.raises(UsageError, match=f"no Ray head answers at {address}, where.*6379 by default"):
             with connected(address):
                 pass
 
