@@ -94,8 +94,9 @@ def _require_node(address: str) -> None:
             "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token"
         ) from error
     except RpcError as error:
+        place = found if address == AUTO else address
         raise UsageError(
-            f"no Ray head answers at {found if address == AUTO else address}, where something listens: give the port of `ray start --head --port` "
+            f"no Ray head answers at {place}, where something listens: give the port of `ray start --head --port` "
             "(6379 by default), not that of its dashboard; or the head is frozen or very busy"
         ) from error
     end = time.monotonic() + CONNECT_SECONDS
