@@ -58,6 +58,17 @@ def test_the_files_that_are_copied_exist(way):
     assert all((ROOT / file).is_file() for file in files)
 
 
+def test_each_message_with_which_a_slurm_job_ends_is_explained():
+    script = resources.files("study").joinpath("cluster/templates/slurm.sbatch").read_text()
+    explained = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    messages = re.findall(r'\bfail "(.*?)"', script)
+    assert len(messages) >= 13
+    for message in messages:
+        start = re.split("[:;(]", message)[0]
+        constant = max(re.split(r"\$\{?\w+\}?|\\`", start), key=len).strip()
+        assert constant in explained, message
+
+
 def test_the_job_of_kuberay_has_every_word_in_capitals_replaced(tmp_path):
     (line,) = (line for line in lines("On Kubernetes, by KubeRay") if line.startswith("sed"))
     subprocess.run(["bash", "-c", line.replace("> job.yaml", f"> {tmp_path}/job.yaml")], cwd=ROOT, check=True)

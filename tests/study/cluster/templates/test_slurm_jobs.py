@@ -82,7 +82,7 @@ class Job:
         for noise in ("Traceback", "srun: error", "Killed"):
             assert noise not in self.output, self.output
         assert not list(Path("/tmp").glob(f"ray-{self.id}.*"))
-        assert not list((self.cluster.user.home / ".ray").glob(f"token-{self.id}"))
+        assert not list(self.folder.glob(".ray-token-*"))
         wait_until(lambda: self.cluster.node() == "IDLE", seconds=15)
 
 

@@ -2,147 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from importlib import resources
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.services.batch_script import BASE, HEAD, JOB, SCRIPT, TEXT, Batch, wait_for
 from ray.scripts.scripts import start
-
-import study.cluster
-
-SCRIPT = resources.files(study.cluster) / "templates" / "slurm.sbatch"
-TEXT = SCRIPT.read_text(encoding="utf-8")
-# Ray's folders in /tmp are named by it
-JOB = 1_000_000 + os.getpid()
-BASE = 10000 + JOB % 88 * 256
-HEAD = f"10.0.0.7:{BASE}"
-
-FAKES = {
-    # a step is a group of processes, named by its number, to which scancel sends the signal
-    "srun": """
-while [[ $1 == --* ]]; do options+=" $1"; shift; done
-until mkdir "$BOX/steps/${step:=0}" 2>/dev/null; do step=$((step + 1)); done
-echo "srun$options" >>"$LOG"
-SLURM_STEP_ID=$step setsid "$@" &
-echo $! >"$BOX/steps/$step/pid"
-wait $!""",
-    "scancel": """
-step=${2#*.}
-[[ -f $BOX/steps/$step/pid ]] || exit 1
-echo "scancel $1 step $step" >>"$LOG"
-kill "${1/--signal=/-}" -- "-$(cat "$BOX/steps/$step/pid")" """,
-    # a node has joined while its Ray runs
-    "ray": """
-echo "$@" >>"$LOG"
-[[ $* == *--address=* && -f $BOX/no-workers ]] && exit 1
-[[ $* == *--head* && -f $BOX/no-head ]] && exit 1
-for option; do [[ $option == --temp-dir=* ]] && mkdir -p "${option#*=}"; done
-touch "$BOX/nodes/$SLURM_STEP_ID"
-trap 'echo "step $SLURM_STEP_ID: ended" >>"$LOG"; rm "$BOX/nodes/$SLURM_STEP_ID"; exit 1' TERM
-for i in $(seq 600); do sleep 0.1; done""",
-    "python": """
-case "$2" in
-    *ray.init*) count=$(ls "$BOX/nodes" | wc -l); echo "barrier $3 $count" >>"$LOG"; echo "$count" ;;
-    *yaml*) sed -n 's/^name: //p' "$3" | grep . ;;
-    *grpc*) [[ -f $BOX/grpc ]] ;;
-    *) echo a-token ;;
-esac""",
-    "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "scontrol $*" >>"$LOG"; fi',
-    "squeue": 'cat "$BOX/state"',
-    # the script's own waits are seconds long
-    "sleep": "exec /bin/sleep 0.1",
-    "hostname": "echo 10.0.0.7 172.17.0.1",
-    # the line that tests wait for is logged last, once the folder exists and the signal handler is set
-    "robust-study": """
-trap 'echo "study: finishing" >>"$LOG"; exit 143' TERM
-[[ $1 == launch ]] && mkdir -p studies/small/results && echo name: small >studies/small/study.yaml
-[[ -f $BOX/progress ]] && touch studies/small/results/00000.parquet
-echo "robust-study $* at $RAY_ADDRESS" >>"$LOG"
-[[ -f $BOX/code ]] && exit "$(cat "$BOX/code")"
-for i in $(seq 600); do sleep 0.1; done""",
-}
-
-
-class Batch:
-    """A job of two nodes in a folder of its own.
-
-    Args:
-        folder: Its working folder, which is also the user's home.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("bin", "steps", "nodes", ".venv/bin"):
-            (folder / name).mkdir(parents=True)
-        for name, code in FAKES.items():
-            (folder / "bin" / name).write_text(f"#!/bin/bash\n{code}\n")
-            (folder / "bin" / name).chmod(0o755)
-        (folder / ".venv" / "bin" / "activate").touch()
-        (folder / "study.yaml").write_text("name: small\n")
-        (folder / "state").write_text("RUNNING\n")
-        settings = {
-            "ENVIRONMENT": "BATCH",
-            "SLURM_JOB_ID": str(JOB),
-            "SLURM_JOB_NODELIST": "node[1-2]",
-            "SLURM_CPUS_PER_TASK": "8",
-            "SLURM_GPUS_PER_TASK": "a100:2",
-            "HOME": str(folder),
-            "BOX": str(folder),
-            "LOG": str(folder / "log"),
-            "PATH": f"{folder}/bin:/usr/bin:/bin",
-        }
-        self.environment = os.environ | settings
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def lines(self) -> list[str]:
-        log = self.folder / "log"
-        return log.read_text().splitlines() if log.exists() else []
-
-    @property
-    def messages(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-    @property
-    def token(self) -> Path:
-        return self.folder / ".ray" / f"token-{JOB}"
-
-    def start(self, *words: str) -> None:
-        with (self.folder / "stderr").open("wb") as stderr:
-            line = ["bash", str(SCRIPT), *(words or ["study.yaml"])]
-            self.process = subprocess.Popen(line, cwd=self.folder, env=self.environment, stderr=stderr)
-
-    def start_study(self, *words: str) -> None:
-        self.start(*words)
-        wait_for(lambda: any(line.startswith("robust-study") for line in self.lines))
-
-    def end(self) -> int:
-        """Wait for the script, check that nothing stays behind, and return its exit code."""
-        assert self.process is not None
-        code = self.process.wait(timeout=40)
-        assert not self.token.exists()
-        assert not any(self.folder.joinpath("nodes").iterdir())
-        assert not list(Path("/tmp").glob(f"ray-{JOB}.*"))
-        return code
-
-    def end_step(self, number: int) -> None:
-        """Send SIGTERM to all processes of a step, as Slurm does."""
-        os.killpg(int((self.folder / "steps" / str(number) / "pid").read_text()), signal.SIGTERM)
-
-
-def wait_for(condition: Callable[[], object], *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -197,9 +67,11 @@ def test_the_job_starts_ray_on_every_node_waits_and_requeues_itself_at_its_time_
     assert f"--port={BASE}" in head
     options = {option for parameter in start.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for line in (head, worker):
-        assert "--num-cpus=8 --num-gpus=2 " in line
+        assert "--num-gpus=2 --num-cpus=8 " in line
         assert set(re.findall(r"(?<= )--[a-z-]+", line)) <= options
     assert all("--cpus-per-task=8" in line for line in lines if line.startswith("srun"))
+    access = f"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='{job.token}' RAY_ADDRESS={HEAD}"
+    assert access in (job.folder / "stdout").read_text()
     launched = "launch study.yaml --address auto --set storage.optuna=journal --set search.num_trials=9"
     steps = [head, f"barrier {HEAD} 1", worker, f"barrier {HEAD} 2", f"robust-study {launched} at {HEAD}"]
     steps += ["study: finishing", "scancel --signal=TERM step 1", "step 1: ended"]
@@ -212,8 +84,35 @@ def test_the_job_starts_ray_on_every_node_waits_and_requeues_itself_at_its_time_
 def test_a_requeued_job_resumes_the_study_it_launched(job):
     (job.folder / "studies" / "small").mkdir(parents=True)
     (job.folder / "studies" / "small" / "study.yaml").write_text("name: small\n")
+    job.start_study("study.yaml", "--set", "search.num_trials=9")
+    assert f"robust-study resume studies/small --address auto --set search.num_trials=9 at {HEAD}" in job.lines
+
+
+def test_the_search_keeps_the_storage_that_the_file_names(job):
+    (job.folder / "study.yaml").write_text("name: small\nstorage: {optuna: postgresql://db/trials}\n")
     job.start_study()
-    assert f"robust-study resume studies/small at {HEAD}" in job.lines
+    assert f"robust-study launch study.yaml --address auto at {HEAD}" in job.lines
+
+
+def test_scripts_that_set_up_the_environment_may_read_what_is_not_set(job):
+    before, marker, after = TEXT.partition(" go here.\n")
+    assert marker
+    job.script = job.folder / "slurm.sbatch"
+    job.script.write_text(f'{before}{marker}loaded="$NOT_SET"\n{after}')
+    (job.folder / ".venv" / "bin" / "activate").write_text('prompt="$NOT_SET_EITHER"\n')
+    (job.folder / "code").write_text("0")
+    job.start()
+    assert job.end() == 0, job.messages
+
+
+@pytest.mark.parametrize(("start", "address"), [("172.", "172.17.0.1"), ("192.", None)])
+def test_the_network_between_the_nodes_can_be_named(job, start, address):
+    job.environment["STUDY_NETWORK"] = start
+    (job.folder / "code").write_text("0")
+    job.start()
+    assert job.end() == (0 if address else 2)
+    assert any(f"--node-ip-address={address} " in line for line in job.lines) == bool(address)
+    assert ("node1 has no address that begins with STUDY_NETWORK=192." in job.messages) == (address is None)
 
 
 def test_a_study_that_ends_well_ends_the_job_workers_first(job):
@@ -233,30 +132,44 @@ def test_preemption_ends_ray_first_and_the_job_is_requeued(job):
     assert job.lines[-1] == f"scontrol requeue {JOB}"
 
 
-def test_a_job_preempted_before_its_study_started_is_requeued(job):
+@pytest.mark.parametrize(("sent_to", "restarts", "outcome"), [("script", "4", 0), ("script", "5", 1), ("head", "4", 0)])
+def test_a_job_stopped_before_its_study_started_is_requeued_a_few_times(job, sent_to, restarts, outcome):
+    job.environment["SLURM_RESTART_COUNT"] = restarts
     job.start()
     wait_for(lambda: f"barrier {HEAD} 1" in job.lines)
-    job.end_step(0)
-    assert job.end() == 0
-    assert job.lines[-1] == f"scontrol requeue {JOB}"
+    if sent_to == "script":
+        job.process.send_signal(signal.SIGTERM)
+    else:
+        job.end_step(0)
+    assert job.end() == outcome
+    assert (f"scontrol requeue {JOB}" in job.lines) == (outcome == 0)
+    assert ("5 restarts without a study: not requeued" in job.messages) == (outcome == 1)
     assert not (job.folder / "studies").exists()
 
 
-def test_a_time_limit_that_leaves_no_time_for_the_study_is_one_line(job):
-    job.start()
-    wait_for(lambda: f"barrier {HEAD} 1" in job.lines)
-    job.process.send_signal(signal.SIGTERM)
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("COMPLETING", "the job is COMPLETING, so cancelled, or requeued by Slurm itself: not requeued"),
+        (None, "squeue fails: not requeued; submit the job again"),
+    ],
+)
+def test_a_job_that_slurm_does_not_call_running_is_not_requeued(job, state, message):
+    job.start_study()
+    (job.folder / "state").write_text(f"{state}\n") if state else (job.folder / "state").unlink()
+    job.end_step(0)
     assert job.end() == 1
-    assert "time limit before the study started: not requeued" in job.messages
+    assert message in job.messages
     assert f"scontrol requeue {JOB}" not in job.lines
 
 
-def test_a_cancelled_job_is_not_requeued(job):
-    job.start_study()
-    (job.folder / "state").write_text("COMPLETING\n")
-    job.end_step(0)
+def test_a_study_whose_trials_have_all_failed_is_not_requeued(job):
+    (job.folder / "progress").touch()
+    (job.folder / "code").write_text("1")
+    (job.folder / "status").write_text('{\n  "completed": 0,\n  "left": 0,\n}\n')
+    job.start()
     assert job.end() == 1
-    assert "the job is cancelled: not requeued" in job.messages
+    assert "no trial has completed" in job.messages
     assert f"scontrol requeue {JOB}" not in job.lines
 
 
@@ -275,6 +188,7 @@ def test_a_worker_where_ray_does_not_start_is_tried_again_and_left_out(job):
     job.start_study()
     assert len([line for line in job.lines if line.startswith("start") and "--address=" in line]) == 3
     assert "Ray runs on 1 of 2 nodes" in job.messages
+    assert job.messages.count("port in use") == 3
 
 
 def test_a_head_that_does_not_start_ends_the_job_before_the_barrier_does(job):
@@ -297,6 +211,25 @@ def test_rays_client_port_is_given_only_where_the_extra_is_installed(job, extra)
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "name=other"], "the study's folder is studies/NAME"),
+        (["--set=name=other"], "the study's folder is studies/NAME"),
+        (["--out", "elsewhere"], "the study's folder is studies/NAME"),
+        (["--detach"], "the study's folder is studies/NAME"),
+        ([], "submit one job for each study, no job array"),
+    ],
+)
+def test_what_would_put_the_study_out_of_the_jobs_sight_is_refused(job, words, message):
+    if not words:
+        job.environment["SLURM_ARRAY_JOB_ID"] = "7"
+    job.start("study.yaml", "--set", "dataset.name=digits", *words)
+    assert job.end() == 2
+    assert job.messages.startswith(f"slurm.sbatch: {message}")
+    assert job.lines == []
+
+
+@pytest.mark.parametrize(
     ("remove", "words", "message"),
     [
         (".venv/bin/activate", [], "no virtual environment in .venv (in FOLDER): create it there or set STUDY_VENV"),
@@ -311,4 +244,3 @@ def test_what_is_missing_is_one_line_before_anything_starts(job, remove, words, 
     (line,) = job.messages.splitlines()
     assert line.startswith(f"slurm.sbatch: {message}".replace("FOLDER", str(job.folder)))
     assert job.lines == []
-    assert not (job.folder / ".ray").exists()

@@ -28,7 +28,9 @@ from study.search.storage import check_storage
 FOLDER = Path(str(resources.files("study") / "cluster" / "templates"))
 LAUNCHERS = ["aws.yaml", "gcp.yaml", "on-premise.yaml"]
 SHARED = ["slurm.sbatch", "kuberay-raycluster.yaml", "kuberay-rayjob.yaml"]
-DOCKERFILE = (Path(__file__).resolve().parents[4] / "Dockerfile").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[4]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+OPERATORS = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
 
 
 def text(name: str) -> str:
@@ -162,10 +164,22 @@ def test_on_a_network_file_system_launch_accepts_the_templates_storage(name, net
     (launch,) = re.findall(r"robust-study launch .*?(?=;|\"\$@\"|\n#\n)", text(name), re.DOTALL)
     words = launch.replace("\\\n#", " ").split()
     check_command(words)
-    settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-    check_storage(load_config("quickstart", assignments=settings), network_folder / "quickstart", is_new=True)
+    settings = set(re.findall(r"--set (storage\.\S+)", text(name)))
+    assert len(settings) == 1
+    check_storage(load_config("quickstart", assignments=[*settings]), network_folder / "quickstart", is_new=True)
     with pytest.raises(UsageError, match="network mount"):
         check_storage(load_config("quickstart"), network_folder / "quickstart", is_new=True)
+
+
+def test_on_a_network_file_system_the_operators_page_checks_the_study_as_the_job_will_run_it(
+    network_folder, monkeypatch, capsys
+):
+    monkeypatch.setattr("study.lifecycle.estimate.print_estimate", lambda *arguments, **options: None)
+    (line,) = re.findall(r"^\.venv/bin/robust-study (launch study\.yaml .*)", OPERATORS, re.MULTILINE)
+    shutil.copy(str(resources.files("study") / "config" / "presets" / "quickstart.yaml"), network_folder / "study.yaml")
+    monkeypatch.chdir(network_folder)
+    app(shlex.split(line), standalone_mode=False)
+    assert "a network mount (nfs4)" in capsys.readouterr().err  # MLflow's file, of which the page speaks
 
 
 def test_launch_warns_that_mlflows_file_may_be_lost_and_starts(network_folder, tmp_path, monkeypatch, capsys):
