@@ -189,6 +189,15 @@ def test_without_a_network_one_line_names_the_folders_to_fill(tmp_path: Path, na
         assert str(tmp_path / loader.bases[0] / loader.folder) in message
         assert f"{tmp_path / name} with train.parquet and test.parquet" in message
         assert "\n" not in message
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_failed_download_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "MNIST").mkdir()
+    with pytest.raises(DataNotFoundError):
+        check_available(DatasetSpec(name="mnist", root=str(tmp_path)))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "MNIST"]
 
 
 @pytest.mark.usefixtures("no_network")
