@@ -15,7 +15,7 @@ import numpy as np
 from trainables.data.base import Integers, Pixels, RawImages
 from trainables.data.parquet import ParquetSet
 from trainables.data.parquet_files import LAYOUT, has_parquet
-from trainables.data.roots import DataError, DataNotFoundError, require_root
+from trainables.data.roots import DataError, DataNotFoundError, naming, require_root
 
 _CONNECT_SECONDS = 20.0
 
@@ -77,7 +77,8 @@ class TorchvisionSet:
                 f"{self.name}: files in {base / self.folder} are corrupted or of another format ({_last_line(error)}); "
                 f"delete them to download them again"
             ) from error
-        return RawImages(*train, *test, class_names=self.class_names)
+        with naming(f"{self.name} in {base / self.folder}"):
+            return RawImages(*train, *test, class_names=self.class_names)
 
     def _base(self, root: Path) -> Path | None:
         """Return the base folder that has all the files, if any."""
