@@ -116,7 +116,9 @@ def test_labels_without_a_name_are_refused_with_their_file(tmp_path: Path, names
 def test_a_label_beyond_64_bits_is_shown_as_it_is(tmp_path: Path, names: list[str] | None) -> None:
     write(tmp_path / "train.parquet", LABELS, names)
     write(tmp_path / "test.parquet", [0, 2**64 - 1], names, kind=pa.uint64())
-    with pytest.raises(DataError, match=r"test\.parquet: labels must count the classes from 0, got 18446744073709551615$"):
+    with pytest.raises(
+        DataError, match=r"test\.parquet: labels must count the classes from 0, got 18446744073709551615$"
+    ):
         read(tmp_path)
 
 
