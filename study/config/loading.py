@@ -64,10 +64,11 @@ def load_config(
         raise UsageError(f"{source}: a study's config must be a mapping with `name`, `dataset` and `search`, got {got}")
     for key, value in given.items():
         _assign(tree, key, value)
-    if data_root is not None:
-        _assign(tree, "dataset.root", str(data_root))
-    if address is not None:
-        _assign(tree, "cluster.address", address)
+    for key, option, value in (("dataset.root", "--data-root", data_root), ("cluster.address", "--address", address)):
+        if value is not None:
+            if key in given:
+                raise UsageError(f"--set {key} and {option} exclude each other: keep one")
+            _assign(tree, key, str(value))
     full, refused = full_form(tree, StudyConfig)
     try:
         config = parse_config(full)

@@ -150,8 +150,9 @@ def _sets(tree: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[st
     items = dict(enumerate(tree)) if isinstance(tree, list | tuple) else tree
     if not isinstance(items, Mapping):
         return
-    if tensors := {key: value for key, value in items.items() if isinstance(key, str) and isinstance(value, Tensor)}:
-        yield "/".join(place) or TOP, tensors
+    tensors = {key: value for key, value in items.items() if isinstance(value, Tensor)}
+    if any(isinstance(key, str) for key in tensors):  # not the numbered entries of an optimizer
+        yield "/".join(place) or TOP, {str(key): value for key, value in tensors.items()}
     if len(place) < _DEPTH:
         for key, value in items.items():
             yield from _sets(value, (*place, str(key)))

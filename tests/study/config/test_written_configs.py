@@ -89,6 +89,13 @@ def test_an_assignment_that_replaces_another_is_refused_with_both(problems, assi
     assert problems(SMALL, *assignments) == (f"--set gives {line}: keep one",)
 
 
+@pytest.mark.parametrize(("key", "option"), [("dataset.root", "--data-root"), ("cluster.address", "--address")])
+def test_an_assignment_and_the_option_of_its_key_are_not_taken_together(key, option):
+    value = {option.strip("-").replace("-", "_"): "auto"}
+    with pytest.raises(UsageError, match=f"^--set {key} and {option} exclude each other: keep one$"):
+        load_config(yaml.safe_load(SMALL), assignments=[f"{key}=auto"], **value)
+
+
 def test_an_assignment_may_change_a_section_that_another_gives(load):
     assert load(SMALL, "training={lr: 0.3, epochs: 3}", "training.lr=0.2").training.lr == 0.2
 

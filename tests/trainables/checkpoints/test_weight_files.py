@@ -75,6 +75,16 @@ def test_tensors_without_values_are_no_weights():
     assert list(read_sets("net.pt")[0]) == ["model"]
 
 
+@pytest.mark.parametrize("key", [1, (1, 2)])
+def test_a_tensor_whose_key_is_no_text_is_one_of_the_mapping(key):
+    torch.save({key: torch.ones(2), **STATE}, "net.pt")
+    with pytest.raises(CheckpointError) as caught:
+        fit_weights(nn.Conv2d(16, 64, 3), read_sets("net.pt")[0], source="net.pt")
+    assert str(caught.value).startswith(f"net.pt does not fit the model: unexpected: {key} (leave them out of the file")
+    torch.save({"state_dict": STATE, "optimizer": {"state": {0: {"step": torch.ones(1)}, 1: torch.ones(1)}}}, "net.pt")
+    assert fit_weights(nn.Conv2d(16, 64, 3), read_sets("net.pt")[0], source="net.pt").name == "state_dict"
+
+
 HOLLOW = {
     "meta": (lambda x: x.to("meta"), "without values (on the meta device: load the weights before they are saved)"),
     "coo": (lambda x: x.to_sparse(), "sparse or nested (save it with to_dense())"),
