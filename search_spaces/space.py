@@ -185,7 +185,20 @@ def _dimensions(name: str, methods: Sequence[str], evaluation: EvaluationSpec) -
         else:
             continue
         raise must_return(SPACES.kind, name, given, problem)
+    for method in methods:
+        if problem := _radius_problem(method, dimensions):
+            raise must_return(SPACES.kind, name, given, problem)
     return dimensions
+
+
+def _radius_problem(method: str, dimensions: Sequence[Dimension]) -> str | None:
+    """Return what a space must return, if it gives a radius to a method that does not attack, or none to one that does."""
+    attacks = bool(METHODS.load(method).attacks)
+    if attacks == any(dimension.name == "train_epsilon" and dimension.applies_to(method) for dimension in dimensions):
+        return None
+    if attacks:
+        return f"a dimension `train_epsilon`: `train_epsilon` must be a radius for method {method!r}, which attacks"
+    return f"`train_epsilon` only for the methods that attack, as its `methods` say: method {method!r} does not"
 
 
 def _trial_settings() -> dict[str, Setting]:

@@ -158,14 +158,29 @@ def calling(kind: str, name: str, given: str, /) -> Iterator[None]:
         # torch's, which the training loop handles; this module does not load torch to know the class
         if not is_import_string(name) or type(error).__name__ == "OutOfMemoryError":
             raise
-        where = _raised_at(error, name.partition(":")[0]) or _defined_at(_own(name))
-        raise OwnCodeError(f"{kind} {name!r}, called with {given}, raised {_one_line(error)}{where}") from error
+        problem = f"raised {_one_line(error)}{place_of(name, error)}"
+        raise OwnCodeError(f"{kind} {name!r}, called with {given}, {problem}") from error
 
 
 def must_return(kind: str, name: str, given: str, required: str, /) -> OwnCodeError:
     """Return the error of an object that returned something else than `required`; see `calling` for the rest."""
-    where = _defined_at(_own(name)) if is_import_string(name) else ""
-    return OwnCodeError(f"{kind} {name!r}, called with {given}, must return {required}{where}")
+    return OwnCodeError(f"{kind} {name!r}, called with {given}, must return {required}{place_of(name)}")
+
+
+def place_of(name: str, error: BaseException | None = None, /) -> str:
+    """Return the line of a user's own module that an error comes from, or else the one that defines the object.
+
+    Args:
+        name: Registered name or `package.module:object`.
+        error: What was raised.
+
+    Returns:
+        " (file:line)"; nothing for a registered name.
+    """
+    if not is_import_string(name):
+        return ""
+    raised = "" if error is None else _raised_at(error, name.partition(":")[0])
+    return raised or _defined_at(_own(name))
 
 
 class _ImportProblemError(Exception):

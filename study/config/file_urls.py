@@ -32,6 +32,8 @@ def sqlite_problem(url: str, /) -> str | None:
     """Return why the URL of a SQLite file, which begins with `sqlite:`, names none, or None."""
     if not url.startswith(_SQLITE):
         return "must be sqlite:/// and a path, such as sqlite:///mlflow.db"
+    if "\0" in url:
+        return f"must not hold a NUL character, got {url!r}"
     if "?" in url:
         return "must have no options, which begin with ?; a ? in a path is written %3F"
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def load_config(
     Raises:
         UsageError: The file or preset does not exist, is not valid YAML, or an assignment or the config is invalid.
     """
-    given = dict(map(_parsed, assignments))
+    parsed = list(map(_parsed, assignments))
+    _require_once(parsed)
+    given = dict(parsed)
     typed(list(given.values()))
     if isinstance(source, str):
         path = _find(source)
@@ -61,10 +64,11 @@ def load_config(
         raise UsageError(f"{source}: a study's config must be a mapping with `name`, `dataset` and `search`, got {got}")
     for key, value in given.items():
         _assign(tree, key, value)
-    if data_root is not None:
-        _assign(tree, "dataset.root", str(data_root))
-    if address is not None:
-        _assign(tree, "cluster.address", address)
+    for key, option, value in (("dataset.root", "--data-root", data_root), ("cluster.address", "--address", address)):
+        if value is not None:
+            if key in given:
+                raise UsageError(f"--set {key} and {option} exclude each other: keep one")
+            _assign(tree, key, str(value))
     full, refused = full_form(tree, StudyConfig)
     try:
         config = parse_config(full)
@@ -151,6 +155,18 @@ def _parsed(assignment: str) -> tuple[str, Any]:
     value = text if text.startswith(_NO_VALUE) else _parse(text, where=f"--set {key}")
     cut = isinstance(value, str) and not text.lstrip().startswith(("'", '"', "!", "|", ">"))
     return key.strip(), text.strip() if cut else value
+
+
+def _require_once(parsed: Sequence[tuple[str, Any]]) -> None:
+    """Check that no assignment replaces an earlier one, or a section that holds it."""
+    for index, (later, value) in enumerate(parsed):
+        for earlier, replaced in parsed[:index]:
+            if f"{earlier}.".startswith(f"{later}."):
+                words = (
+                    f"{key}={'...' if re.search('://|@', str(one)) else one}"
+                    for key, one in ((earlier, replaced), (later, value))
+                )
+                raise UsageError(f"--set gives `{earlier}` twice, {' and '.join(words)}: keep one")
 
 
 def _parse(text: str, *, where: str) -> Any:

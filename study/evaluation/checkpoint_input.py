@@ -16,7 +16,7 @@ from study.directory.seed_plan import PLAN_FILE
 from study.errors import UsageError, short, usage_errors
 from trainables.checkpoints.files import is_url
 from trainables.data.roots import expanded
-from trainables.registry import UnknownNameError, takes
+from trainables.registry import UnknownNameError, place_of, takes
 from trainables.spec import DatasetSpec, Norm
 
 if TYPE_CHECKING:
@@ -155,13 +155,15 @@ def _network(request: CheckpointRequest, data: ImageData, sets: Sets) -> nn.Modu
         else:
             model = MODELS.load(request.model, check=takes(0))()
             if not isinstance(model, nn.Module):
-                raise UsageError(f"--model {request.model} must return a torch.nn.Module, got {type(model).__name__}")
+                got = f"{type(model).__name__}{place_of(request.model)}"
+                raise UsageError(f"--model {request.model} must return a torch.nn.Module, got {got}")
             if request.normalisation == "data":
                 model = nn.Sequential(Normalize(mean, std), model)
     except (UnknownNameError, UsageError):
         raise
-    except Exception as error:  # a user's own model may raise anything
-        raise UsageError(f"--model {request.model} cannot be built: {_first_line(error)}") from error
+    except (Exception, SystemExit) as error:  # a user's own model may raise anything
+        problem = f"{_first_line(error)}{place_of(request.model, error)}"
+        raise UsageError(f"--model {request.model} cannot be built: {problem}") from error
     fit = fit_weights(model, sets, source=request.checkpoint, name=request.weights)
     fit.load()
     before = None if request.normalisation is not None else fit.normalisation
@@ -221,7 +223,7 @@ def check_radius(epsilon: float, /, *, norm: Norm, data: ImageData) -> None:
         raise UsageError(f"--epsilon must be in (0, {largest:g}] for {norm}, got {epsilon:g}{hint}")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines and isinstance(error, (RuntimeError, TypeError, ValueError)) else short(error)
 
@@ -232,9 +234,10 @@ def _check_logits(model: nn.Module, images: Tensor, *, classes: int, name: str) 
     try:
         with torch.no_grad():
             logits = model(images[:2])
-    except Exception as error:  # a user's own model may raise anything
-        shape = "x".join(map(str, images.shape[1:]))
-        raise UsageError(f"--model {name} does not take images of {shape}: {_first_line(error)}") from error
+    except (Exception, SystemExit) as error:  # a user's own model may raise anything
+        shape, problem = "x".join(map(str, images.shape[1:])), f"{_first_line(error)}{place_of(name, error)}"
+        raise UsageError(f"--model {name} does not take images of {shape}: {problem}") from error
     found, wanted = tuple(getattr(logits, "shape", ())), (len(images[:2]), classes)
     if found != wanted:
-        raise UsageError(f"--model {name} must map {wanted[0]} images to logits {wanted}, got shape {found}")
+        got = f"got shape {found}{place_of(name)}"
+        raise UsageError(f"--model {name} must map {wanted[0]} images to logits {wanted}, {got}")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import types
+from dataclasses import replace
+
 import optuna
 import pytest
 
 from search_spaces import SPACES
+from search_spaces.core import core
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import build_space
 from trainables.methods import METHODS
+from trainables.registry import OwnCodeError
 from trainables.settings import settings_of
 from trainables.spec import EvaluationSpec
 
@@ -44,6 +51,29 @@ def test_conditional_dimensions_are_drawn_for_their_method_only():
     for proposal in proposals:
         assert ("beta" in proposal) == (proposal["method"] == "trades")
         assert ("train_epsilon" in proposal) == (proposal["method"] != "natural")
+
+
+@pytest.mark.parametrize(
+    ("methods", "of", "problem"),
+    [
+        (
+            ["natural", "trades"],
+            None,
+            "`train_epsilon` only for the methods that attack, .*: method 'natural' does not",
+        ),
+        (["natural", "trades"], ("natural",), "`train_epsilon` only for the methods that attack"),
+        (["trades", "adversarial_training"], ("trades",), "must be a radius for method 'adversarial_training'"),
+        (["trades"], None, None),
+    ],
+)
+def test_a_space_gives_a_radius_to_the_methods_that_attack_and_to_no_other(monkeypatch, methods, of, problem):
+    def own(*, methods, evaluation):
+        return [replace(one, methods=of) for one in core(methods=methods, evaluation=evaluation)[1:2]]
+
+    monkeypatch.setitem(sys.modules, "users_radius_space", types.SimpleNamespace(own=own))
+    expected = pytest.raises(OwnCodeError, match=problem) if problem else contextlib.nullcontext()
+    with expected:
+        build_space("users_radius_space:own", methods=methods, evaluation=EVALUATION, ranges={}, fixed={})
 
 
 def test_training_radius_is_searched_around_the_evaluation_radius():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +33,7 @@ _KINDS = {
 }
 """How files begin that torch cannot load, and what they are."""
 
+_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # with which a pickle of torch.save begins that is no zip archive
 _DEPTH = 3
 _LONGEST_HEADER = 100_000_000  # of a safetensors file, by its definition
 _AGAIN = "download or copy it again"
@@ -101,19 +104,31 @@ def _no_checkpoint(head: bytes) -> str | None:
 def _load(content: Any, path: Path | str, *, head: bytes) -> Any:
     name = str(path).rpartition("/")[2]
     try:
-        with torch.serialization.safe_globals(_plain_types()):
+        with torch.serialization.safe_globals(_plain_types()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of pickles: the error, if any, is one line
             return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no common class for the errors of unreadable files
         text = str(error)
         if isinstance(error, EOFError | OSError) or re.search("truncated|unexpected EOF|central directory", text):
             raise CheckpointError(f"{path} is cut off or damaged: {_AGAIN}") from error
-        code = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", text)
-        reason = f"it needs the code of {code[1]}" if code else _other_kind(head) or type(error).__name__
-        reason = "it is a program of TorchScript" if "TorchScript" in text else reason
         raise CheckpointError(
-            f"{path} cannot be loaded as weights only ({reason}); "
+            f"{path} cannot be loaded as weights only ({_reason(error, head)}); "
             f"save a state dict: torch.save(model.state_dict(), {name!r})"
         ) from error
+
+
+def _reason(error: Exception, head: bytes) -> str:
+    text = str(error)
+    if head.startswith(b"\x80") and _MAGIC not in head:
+        return "it is a plain pickle, not written by torch.save"
+    if code := re.search(r"(?i)unsupported (?:global: )?(?:GLOBAL|class) (\S+)", text):
+        return f"it needs the code of {code[1]}"
+    if "TorchScript" in text:
+        return "it is a program of TorchScript"
+    if f"Unsupported operand {pickle.FRAME[0]}" in text:
+        return "it was saved with a pickle_protocol above 3: leave that out"
+    is_torchs = isinstance(error, pickle.UnpicklingError) and head.startswith(b"PK")
+    return (None if is_torchs else _other_kind(head)) or type(error).__name__
 
 
 def _other_kind(head: bytes) -> str | None:
@@ -135,8 +150,9 @@ def _sets(tree: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[st
     items = dict(enumerate(tree)) if isinstance(tree, list | tuple) else tree
     if not isinstance(items, Mapping):
         return
-    if tensors := {key: value for key, value in items.items() if isinstance(key, str) and isinstance(value, Tensor)}:
-        yield "/".join(place) or TOP, tensors
+    tensors = {key: value for key, value in items.items() if isinstance(value, Tensor)}
+    if any(isinstance(key, str) for key in tensors):  # not the numbered entries of an optimizer
+        yield "/".join(place) or TOP, {str(key): value for key, value in tensors.items()}
     if len(place) < _DEPTH:
         for key, value in items.items():
             yield from _sets(value, (*place, str(key)))

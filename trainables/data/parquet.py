@@ -17,7 +17,7 @@ from trainables.data.class_names import LABEL_COLUMN, Classes, agreed_classes, n
 from trainables.data.decoding import decoded
 from trainables.data.inspection import digests
 from trainables.data.parquet_files import SPLITS, notes_on_files, require_splits, split_files
-from trainables.data.roots import DataError
+from trainables.data.roots import DataError, naming
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,16 +68,18 @@ class ParquetSet:
         if train_images.shape[1] != test_images.shape[1]:
             train_images, test_images = (np.repeat(x, 3 // x.shape[1], axis=1) for x in (train_images, test_images))
         names = classes.names or self.class_names
-        return RawImages(
-            train_images,
-            train.labels,
-            test_images,
-            test.labels,
-            class_names=names or numbered_classes([train.labels, test.labels], folder=self.folder),
-            notes=(*notes_on_files(self.folder, every), *classes.notes),
-            train_files=train.files,
-            test_files=test.files,
-        )
+        names = names or numbered_classes([train.labels, test.labels], folder=self.folder)
+        with naming(self.folder):
+            return RawImages(
+                train_images,
+                train.labels,
+                test_images,
+                test.labels,
+                class_names=names,
+                notes=(*notes_on_files(self.folder, every), *classes.notes),
+                train_files=train.files,
+                test_files=test.files,
+            )
 
 
 def read_images(files: list[Path], /) -> Pixels:
@@ -220,5 +222,8 @@ def _pixels(data: bytes | None, *, where: str) -> Pixels:
 def _labels(column: pa.Array, path: Path) -> Integers:
     if column.null_count:
         raise DataError(f"{path}: column `{LABEL_COLUMN}` must have no nulls, got {column.null_count}")
-    labels: Integers = column.to_numpy(zero_copy_only=False).astype(np.int64)
+    values = column.to_numpy(zero_copy_only=False)
+    if values.size and values.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: labels must count the classes from 0, got {values.max()}")
+    labels: Integers = values.astype(np.int64)
     return labels

@@ -60,11 +60,18 @@ def notes_on_files(folder: Path, taken: Iterable[Path], /) -> list[str]:
     """
     taken = list(taken)
     places = {folder, *(path.parent for path in taken)}
-    others = [path.name for place in sorted(places) for path in _visible(place) if path not in taken]
-    names = [f"{split}.parquet" for split in SPLITS]
+    left = [path for place in sorted(places) for path in _visible(place) if path not in taken]
+    of_splits = {split: _of_split(folder, split) for split in SPLITS}
+    halves = [path for files in of_splits.values() for path in files if path in left]
+    others = [path.name for path in left if path not in halves]
     notes = []
+    if halves:
+        lacking = " and ".join(split for split, files in of_splits.items() if not files)
+        names = shown(path.name for path in halves)
+        notes.append(f"{names} left out: {_HUB_FOLDER}/ is read, because the folder itself has no {lacking}")
     if others:
-        notes.append(f"{shown(others)} left out: only files named like {' and '.join(names)} are read")
+        names = " and ".join(f"{split}.parquet" for split in SPLITS)
+        notes.append(f"{shown(others)} left out: only files named like {names} are read")
     for split in SPLITS:
         whole = [path.name for path in taken if path.name == f"{split}.parquet"]
         shards = [path.name for path in taken if path.name.startswith(split) and path.name not in whole]

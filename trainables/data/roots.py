@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT_VARIABLE = "ROBUST_STUDY_DATA"
@@ -14,6 +16,15 @@ class DataError(ValueError):
 
 class DataNotFoundError(DataError):
     """Files of a data set are missing; the message names the folder to fill."""
+
+
+@contextmanager
+def naming(source: object, /) -> Iterator[None]:
+    """Put a data set's name or folder before the message of a `DataError` in the block."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(f"{source}: {error}") from error
 
 
 def expanded(path: Path | str, /) -> Path:

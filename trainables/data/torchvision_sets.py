@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from trainables.data.base import Integers, Pixels, RawImages
 from trainables.data.parquet import ParquetSet
 from trainables.data.parquet_files import LAYOUT, has_parquet
-from trainables.data.roots import DataError, DataNotFoundError, require_root
+from trainables.data.roots import DataError, DataNotFoundError, naming, require_root
 
 _CONNECT_SECONDS = 20.0
 
@@ -77,7 +77,8 @@ class TorchvisionSet:
                 f"{self.name}: files in {base / self.folder} are corrupted or of another format ({_last_line(error)}); "
                 f"delete them to download them again"
             ) from error
-        return RawImages(*train, *test, class_names=self.class_names)
+        with naming(f"{self.name} in {base / self.folder}"):
+            return RawImages(*train, *test, class_names=self.class_names)
 
     def _base(self, root: Path) -> Path | None:
         """Return the base folder that has all the files, if any."""
@@ -93,9 +94,9 @@ class TorchvisionSet:
     def _download(self, root: Path) -> None:
         from filelock import FileLock
 
-        base = root / self.bases[0]
+        base, lock = root / self.bases[0], root / f".{self.name}.lock"
         try:
-            with FileLock(root / f".{self.name}.lock"), _connect_timeout(_CONNECT_SECONDS):
+            with FileLock(lock), _nothing_left(base / self.folder, lock), _connect_timeout(_CONNECT_SECONDS):
                 if self._base(root) is None:
                     self._parts(base, download=True)
         except (RuntimeError, OSError) as error:
@@ -109,6 +110,20 @@ class TorchvisionSet:
 def _last_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[-1] if lines else type(error).__name__
+
+
+@contextmanager
+def _nothing_left(folder: Path, lock: Path) -> Iterator[None]:
+    """After an error in the block, remove the empty folders that it made down to `folder`, and the lock's file."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        lock.unlink(missing_ok=True)  # while it is held: who waits for it takes the file of that name then
+        with suppress(OSError):  # one that is not empty
+            for place in made:
+                place.rmdir()
+        raise
 
 
 @contextmanager

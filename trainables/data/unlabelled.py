@@ -67,7 +67,8 @@ def check_images(name: str, /, *, root: str | None) -> list[str]:
     """
     place = _place(name, root=root)
     if place is not None and (files := _files(place)):
-        return notes_on_files(place, [*files, *split_files(place, "test")]) if place.is_dir() else []
+        tests = [path for path in split_files(place, "test") if path.parent == files[0].parent]
+        return notes_on_files(place, [*files, *tests]) if place.is_dir() else []
     try:
         check_available(DatasetSpec(name=name, root=root))
     except (DataError, OwnCodeError, UnknownNameError) as error:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.modes import mode
-from trainables.registry import calling, must_return
+from trainables.registry import OwnCodeError, calling, must_return
 
 MIXING = 0.01
 """Difference of an image's logits alone and in a batch, as a share of the largest logit, that rounding may cause."""
@@ -64,7 +64,13 @@ def logits_apart(model: nn.Module, images: Tensor, /, *, name: str) -> Tensor:
     with mode(model), torch.no_grad():
         together: Tensor = model(images)
         again = model(images)
-        alone = torch.cat([model(image[None]) for image in images])
+        try:
+            alone = torch.cat([model(image[None]) for image in images])
+        except OwnCodeError as error:
+            rule = (
+                "it must take an image alone, since in eval mode no layer may mix a batch, as batch norm does without"
+            )
+            raise OwnCodeError(f"{error}; {rule} running statistics") from error
     if torch.equal(together, again) and (together - alone).abs().max() > MIXING * together.abs().max():
         required = "for each image the logits that it has alone, got others: in eval mode no layer may mix a batch"
         raise must_return("model", name, f"images {tuple(images.shape)}", required)

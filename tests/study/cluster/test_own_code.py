@@ -212,6 +212,12 @@ DETACHED = "type('', (nn.Sequential,), {'forward': lambda self, x: nn.Sequential
         ("attack", "    return worst", "    return worst / 0 * 0", r"finite points, got NaN or infinity in \d of \d"),
         ("search space", "    return", "    return [1]", "Dimension objects, got int"),
         ("search space", "    return", "    return [from_setting(rate)]", "`train_epsilon` must be a radius"),
+        (
+            "search space",
+            "    return",
+            "    return [from_setting(rate)]",
+            r"must return a dimension `train_epsilon`: .* which attacks \(own_space.py:12\)$",
+        ),
         ("search space", "    return", "    return [*shared, shared[0]]", "got `train_epsilon` more than once"),
         ("search space", "    return", "    return [replace(shared[0], name='epsilon')]", "got `epsilon`"),
         ("search space", "    return", "    return [replace(shared[0], high=3)]", "`train_epsilon` must be in"),

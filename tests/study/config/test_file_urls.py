@@ -97,6 +97,7 @@ def test_a_set_of_torchvision_is_found_in_an_odd_folder(odd, data_root):
         ("sqlite:///runs?v2/mlflow.db", "must have no options, which begin with ?; a ? in a path is written %3F"),
         ("sqlite:////data/100%de/mlflow.db", "has a % that encodes no character"),
         ("sqlite:////data/a%00b.db", "has a % that encodes no character"),
+        ("sqlite:///a\0b.db", "must not hold a NUL character, got 'sqlite:///a\\x00b.db'"),
         ("sqlite:///", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
         ("sqlite:////data/", "must name a file"),

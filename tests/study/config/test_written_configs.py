@@ -74,6 +74,32 @@ def test_equal_keys_of_an_assignment_are_refused_too(problems):
     assert problem.startswith("--set training: the key `lr` is given twice")
 
 
+@pytest.mark.parametrize(
+    ("assignments", "line"),
+    [
+        (("search.seed=1", "search.seed=2"), "`search.seed` twice, search.seed=1 and search.seed=2"),
+        (("search.seed=1", "search={}"), "`search.seed` twice, search.seed=1 and search={}"),
+        (
+            ("tracking.uri=http://u:hunter2@h", "name=a", "tracking.uri=http://h"),
+            "`tracking.uri` twice, tracking.uri=... and tracking.uri=...",
+        ),
+    ],
+)
+def test_an_assignment_that_replaces_another_is_refused_with_both(problems, assignments, line):
+    assert problems(SMALL, *assignments) == (f"--set gives {line}: keep one",)
+
+
+@pytest.mark.parametrize(("key", "option"), [("dataset.root", "--data-root"), ("cluster.address", "--address")])
+def test_an_assignment_and_the_option_of_its_key_are_not_taken_together(key, option):
+    value = {option.strip("-").replace("-", "_"): "auto"}
+    with pytest.raises(UsageError, match=f"^--set {key} and {option} exclude each other: keep one$"):
+        load_config(yaml.safe_load(SMALL), assignments=[f"{key}=auto"], **value)
+
+
+def test_an_assignment_may_change_a_section_that_another_gives(load):
+    assert load(SMALL, "training={lr: 0.3, epochs: 3}", "training.lr=0.2").training.lr == 0.2
+
+
 def test_a_merge_may_be_overridden_by_its_mapping(tmp_path):
     (tmp_path / "a.yaml").write_text("base: &b {epochs: 3, lr: 0.2}\ntraining: {<<: *b, epochs: 4}\n")
     assert read_yaml(tmp_path / "a.yaml")["training"] == {"epochs": 4, "lr": 0.2}

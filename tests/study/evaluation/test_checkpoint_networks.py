@@ -44,6 +44,27 @@ def mixed():
     return Mixed(*own())
 
 
+def gone():
+    raise OSError("no such width")
+
+
+def leaves():
+    raise SystemExit(3)
+
+
+def listed():
+    return [own()]
+
+
+class Breaks(nn.Sequential):
+    def forward(self, x):
+        raise KeyError("width")
+
+
+def breaks():
+    return Breaks(*own())
+
+
 def three(root):
     images = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
     labels = np.arange(60) % 3
@@ -82,6 +103,22 @@ def test_a_network_that_mixes_the_images_of_a_batch_is_one_line(evaluate):
         "robust-study: model 'users_few_classes:mixed', called with images (2, 1, 8, 8), must return for each image "
         "the logits that it has alone, got others: in eval mode no layer may mix a batch (users_few_classes.py:26)"
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "problem", "line"),
+    [
+        ("gone", "cannot be built: OSError: no such width", '    raise OSError("no such width")'),
+        ("leaves", "cannot be built: SystemExit: 3", "    raise SystemExit(3)"),
+        ("listed", "must return a torch.nn.Module, got list", "def listed():"),
+        ("breaks", "does not take images of 1x8x8: KeyError: 'width'", '        raise KeyError("width")'),
+    ],
+)
+def test_what_a_model_does_wrong_is_named_with_its_place(evaluate, model, problem, line):
+    result = evaluate(model, "--attack", "pgd")
+    place = f"(users_few_classes.py:{CODE.splitlines().index(line) + 1})"
+    expected = f"robust-study: --model users_few_classes:{model} {problem} {place}\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", expected)
 
 
 def test_attacks_that_need_more_classes_are_left_out_of_all_and_refused_alone(evaluate):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -40,10 +43,18 @@ class Runs:
         return Path.touch, (Path("ran"),)
 
 
+class Commands:
+    """An object of a module that torch refuses as a whole, in other words than other code."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
 @pytest.mark.parametrize(
     ("beside", "code"),
     [
         (Runs(), "getattr"),
+        (Commands(), "posix.system"),
         (Path("a"), "pathlib.PosixPath"),
         (np.zeros(2), "numpy._core.multiarray._reconstruct"),
         (nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
@@ -62,6 +73,16 @@ def test_tensors_without_values_are_no_weights():
     meta, sparse = torch.zeros(2, device="meta"), torch.zeros(2, 2).to_sparse()
     torch.save({"meta": {"weight": meta}, "sparse": {"weight": sparse}, "model": {"weight": torch.ones(2)}}, "net.pt")
     assert list(read_sets("net.pt")[0]) == ["model"]
+
+
+@pytest.mark.parametrize("key", [1, (1, 2)])
+def test_a_tensor_whose_key_is_no_text_is_one_of_the_mapping(key):
+    torch.save({key: torch.ones(2), **STATE}, "net.pt")
+    with pytest.raises(CheckpointError) as caught:
+        fit_weights(nn.Conv2d(16, 64, 3), read_sets("net.pt")[0], source="net.pt")
+    assert str(caught.value).startswith(f"net.pt does not fit the model: unexpected: {key} (leave them out of the file")
+    torch.save({"state_dict": STATE, "optimizer": {"state": {0: {"step": torch.ones(1)}, 1: torch.ones(1)}}}, "net.pt")
+    assert fit_weights(nn.Conv2d(16, 64, 3), read_sets("net.pt")[0], source="net.pt").name == "state_dict"
 
 
 HOLLOW = {
@@ -116,6 +137,19 @@ def test_a_file_that_is_cut_off_says_so(zipped, share):
 def test_a_program_of_torchscript_is_named():
     torch.jit.script(nn.Linear(2, 2)).save("net.pt")
     assert "(it is a program of TorchScript)" in refusal("net.pt")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_plain_pickle_and_a_late_protocol_are_named_without_a_warning(protocol):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Path("plain.pkl").write_bytes(pickle.dumps(STATE, protocol=protocol))
+        assert "(it is a plain pickle, not written by torch.save); save a state dict" in refusal("plain.pkl")
+        torch.save(STATE, "net.pt", pickle_protocol=protocol)
+        if protocol > 3:
+            assert "(it was saved with a pickle_protocol above 3: leave that out)" in refusal("net.pt")
+        else:
+            assert set(read_sets("net.pt")[0]["top"]) == {"weight", "bias"}
 
 
 def zipped(name: str) -> bytes:

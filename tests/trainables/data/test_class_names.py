@@ -112,6 +112,32 @@ def test_labels_without_a_name_are_refused_with_their_file(tmp_path: Path, names
         read(tmp_path)
 
 
+@pytest.mark.parametrize("names", [NAMES, None])
+def test_a_label_beyond_64_bits_is_shown_as_it_is(tmp_path: Path, names: list[str] | None) -> None:
+    write(tmp_path / "train.parquet", LABELS, names)
+    write(tmp_path / "test.parquet", [0, 2**64 - 1], names, kind=pa.uint64())
+    with pytest.raises(
+        DataError, match=r"test\.parquet: labels must count the classes from 0, got 18446744073709551615$"
+    ):
+        read(tmp_path)
+
+
+def test_negative_labels_without_names_are_refused_with_their_folder(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", LABELS)
+    write(tmp_path / "test.parquet", [-1, -1])
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    advice = "(-1 usually marks an image without a label: leave it out)"
+    assert str(caught.value) == f"{tmp_path}: test labels must be in 0..3, got -1..-1 {advice}"
+
+
+def test_labels_beyond_the_names_of_a_registered_set_are_refused_with_their_folder(tmp_path: Path) -> None:
+    for file in ("train.parquet", "test.parquet"):
+        write(tmp_path / "mnist" / file, [0, 10])
+    with pytest.raises(DataError, match=rf"^{tmp_path}/mnist: train labels must be in 0\.\.9, got 0\.\.10$"):
+        load_dataset(DatasetSpec(name="mnist", root=str(tmp_path)))
+
+
 TEXTS = [b"not JSON", b"[]", b'{"info": null}', b'{"info": {"features": {"label": "x"}}}', NO_LIST]
 
 

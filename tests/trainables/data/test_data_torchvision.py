@@ -132,6 +132,14 @@ def test_a_truncated_idx_file_is_refused(tmp_path: Path) -> None:
         mnist(tmp_path)
 
 
+def test_a_label_that_is_no_class_is_refused_with_its_folder(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    path = tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x0b")
+    with pytest.raises(DataError, match=r"^mnist in .*MNIST/raw: train labels must be in 0\.\.9, got 0\.\.11$"):
+        mnist(tmp_path)
+
+
 def test_parquet_under_the_same_name_needs_no_torchvision(tmp_path: Path) -> None:
     write_parquet(tmp_path / "cifar10", column="img")
     code = (
@@ -189,6 +197,15 @@ def test_without_a_network_one_line_names_the_folders_to_fill(tmp_path: Path, na
         assert str(tmp_path / loader.bases[0] / loader.folder) in message
         assert f"{tmp_path / name} with train.parquet and test.parquet" in message
         assert "\n" not in message
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_failed_download_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "MNIST").mkdir()
+    with pytest.raises(DataNotFoundError):
+        check_available(DatasetSpec(name="mnist", root=str(tmp_path)))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "MNIST"]
 
 
 @pytest.mark.usefixtures("no_network")

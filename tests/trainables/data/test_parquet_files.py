@@ -128,6 +128,22 @@ def test_the_hubs_data_folder_is_found_and_the_folder_itself_comes_first(tmp_pat
     assert split_files(tmp_path / "toy", "train") == [tmp_path / "toy/train-00000-of-00001.parquet"]
 
 
+@pytest.mark.parametrize(("half", "lacking"), [("train", "test"), ("test", "train")])
+def test_a_split_alone_beside_the_hubs_data_folder_is_named_with_the_reason(
+    tmp_path: Path, half: str, lacking: str
+) -> None:
+    write_parquet(tmp_path / "data", shape=(1, 4, 4))
+    fill(tmp_path, f"{half}.parquet", "other.parquet")
+    assert ParquetSet(tmp_path)(tmp_path).notes == (
+        f"{half}.parquet left out: data/ is read, because the folder itself has no {lacking}",
+        "other.parquet left out: only files named like train.parquet and test.parquet are read",
+    )
+    if half == "train":  # a pool takes it
+        assert check_images(str(tmp_path), root=None) == [
+            "other.parquet left out: only files named like train.parquet and test.parquet are read"
+        ]
+
+
 @pytest.mark.parametrize(
     ("names", "taken"),
     [

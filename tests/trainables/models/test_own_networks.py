@@ -101,6 +101,15 @@ class NoBatchOfOne(Net):
         return nn.BatchNorm1d(logits.shape[1]).to(logits.device)(logits)
 
 
+class NoStatistics(Net):
+    def __init__(self, **shape):
+        super().__init__(**shape)
+        self.norm = nn.BatchNorm1d(shape["num_classes"], track_running_stats=False)
+
+    def last(self, logits):
+        return self.norm(logits)
+
+
 class NotANumber(Net):
     def last(self, logits):
         return logits.sum() * 0 / 0 + logits
@@ -164,6 +173,14 @@ def test_a_network_that_mixes_the_images_of_a_batch_is_refused(model):
 def test_a_network_that_takes_no_single_image_is_refused():
     with pytest.raises(OwnCodeError, match=r"called with images \(1, 1, 8, 8\), raised ValueError: Expected more than"):
         take_first_step(spec_of("NoBatchOfOne"), blobs())
+
+
+@pytest.mark.parametrize("model", ["NoBatchOfOne", "NoStatistics"])
+def test_the_rule_is_told_of_a_network_that_takes_no_single_image(model):
+    with pytest.raises(
+        OwnCodeError, match=r"; it must take an image alone, since in eval mode no layer may mix a batch,"
+    ):
+        take_first_step(spec_of(model), blobs())
 
 
 def test_logits_that_are_not_finite_before_training_are_refused():
