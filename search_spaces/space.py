@@ -186,13 +186,13 @@ def _dimensions(name: str, methods: Sequence[str], evaluation: EvaluationSpec) -
             continue
         raise must_return(SPACES.kind, name, given, problem)
     for method in methods:
-        if problem := _radius_problem(method, dimensions):
-            raise must_return(SPACES.kind, name, given, problem)
+        if missing := _radius_problem(method, dimensions):
+            raise must_return(SPACES.kind, name, given, missing)
     return dimensions
 
 
 def _radius_problem(method: str, dimensions: Sequence[Dimension]) -> str | None:
-    """Return what a space must return, if it gives a radius to a method that does not attack, or none to one that does."""
+    """Return what a space must return that gives a method no radius though it attacks, or one though it does not."""
     attacks = bool(METHODS.load(method).attacks)
     if attacks == any(dimension.name == "train_epsilon" and dimension.applies_to(method) for dimension in dimensions):
         return None

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,14 @@ class Registry(Mapping[str, str]):
         kind: What an entry is, for messages ("method").
         entries: Name to import string.
         check: What a user's own object is checked by before it is used.
+        others: What is valid beside entries and a user's own objects, for messages; nothing by default.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str], *, check: Check = lambda thing: None) -> None:
+    def __init__(
+        self, kind: str, entries: Mapping[str, str], *, check: Check = lambda thing: None, others: Sequence[str] = ()
+    ) -> None:
         self.kind = kind
+        self._others = others
         self._check = check
         self._entries = dict(entries)
 
@@ -104,7 +108,7 @@ class Registry(Mapping[str, str]):
         valid = sorted(self._entries)
         raise UnknownNameError(
             f"unknown {self.kind} {name!r}{nearest(name, valid)}; "
-            f"valid: {', '.join(valid)}, or your own as package.module:object"
+            f"valid: {', '.join([*valid, *self._others])}, or your own as package.module:object"
         )
 
     def load(self, name: str, /, *, check: Check | None = None) -> Any:

@@ -27,6 +27,7 @@ DATASETS = Registry(
         "synthetic_separated": "trainables.data.synthetic:synthetic_separated",
     },
     check=takes(1),
+    others=["the path of a folder of Parquet files"],
 )
 
 

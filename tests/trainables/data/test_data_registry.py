@@ -111,6 +111,12 @@ def test_an_unknown_name_suggests_the_closest() -> None:
             use(DatasetSpec(name="minst"))
 
 
+def test_what_is_valid_beside_the_registered_names_is_told() -> None:
+    tail = r"svhn, synthetic_separated, the path of a folder of Parquet files, or your own as package\.module:object$"
+    with pytest.raises(UnknownNameError, match=tail):
+        check_available(DatasetSpec(name="order"))
+
+
 def checkers(root: Path) -> RawImages:
     return RawImages(
         train_images=random_images(30, (1, 8, 8)),
