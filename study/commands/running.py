@@ -13,7 +13,11 @@ app = typer.Typer()
 
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a config key, e.g. search.num_trials=4; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a config key, e.g. search.num_trials=4; repeatable, the last of a key holds.",
+    ),
 ]
 Address = Annotated[
     str | None,

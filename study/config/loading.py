@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -48,9 +47,7 @@ def load_config(
     Raises:
         UsageError: The file or preset does not exist, is not valid YAML, or an assignment or the config is invalid.
     """
-    parsed = list(map(_parsed, assignments))
-    _require_once(parsed)
-    given = dict(parsed)
+    given = dict(map(_parsed, assignments))
     typed(list(given.values()))
     if isinstance(source, str):
         path = _find(source)
@@ -155,18 +152,6 @@ def _parsed(assignment: str) -> tuple[str, Any]:
     value = text if text.startswith(_NO_VALUE) else _parse(text, where=f"--set {key}")
     cut = isinstance(value, str) and not text.lstrip().startswith(("'", '"', "!", "|", ">"))
     return key.strip(), text.strip() if cut else value
-
-
-def _require_once(parsed: Sequence[tuple[str, Any]]) -> None:
-    """Check that no assignment replaces an earlier one, or a section that holds it."""
-    for index, (later, value) in enumerate(parsed):
-        for earlier, replaced in parsed[:index]:
-            if f"{earlier}.".startswith(f"{later}."):
-                words = (
-                    f"{key}={'...' if re.search('://|@', str(one)) else one}"
-                    for key, one in ((earlier, replaced), (later, value))
-                )
-                raise UsageError(f"--set gives `{earlier}` twice, {' and '.join(words)}: keep one")
 
 
 def _parse(text: str, *, where: str) -> Any:

@@ -74,19 +74,8 @@ def test_equal_keys_of_an_assignment_are_refused_too(problems):
     assert problem.startswith("--set training: the key `lr` is given twice")
 
 
-@pytest.mark.parametrize(
-    ("assignments", "line"),
-    [
-        (("search.seed=1", "search.seed=2"), "`search.seed` twice, search.seed=1 and search.seed=2"),
-        (("search.seed=1", "search={}"), "`search.seed` twice, search.seed=1 and search={}"),
-        (
-            ("tracking.uri=http://u:hunter2@h", "name=a", "tracking.uri=http://h"),
-            "`tracking.uri` twice, tracking.uri=... and tracking.uri=...",
-        ),
-    ],
-)
-def test_an_assignment_that_replaces_another_is_refused_with_both(problems, assignments, line):
-    assert problems(SMALL, *assignments) == (f"--set gives {line}: keep one",)
+def test_of_several_assignments_of_one_key_the_last_holds(load):
+    assert load(SMALL, "training.lr=0.3", "name=a", "training.lr=0.2").training.lr == 0.2
 
 
 @pytest.mark.parametrize(("key", "option"), [("dataset.root", "--data-root"), ("cluster.address", "--address")])
