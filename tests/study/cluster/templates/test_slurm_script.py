@@ -213,14 +213,15 @@ def test_rays_client_port_is_given_only_where_the_extra_is_installed(job, extra)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "name=other"], "the study's folder is studies/NAME"),
-        (["--set=name=other"], "the study's folder is studies/NAME"),
-        (["--out", "elsewhere"], "the study's folder is studies/NAME"),
-        (["--detach"], "the study's folder is studies/NAME"),
+        (["--set", "name=other"], "each restart takes the same words"),
+        (["--set=name=other"], "each restart takes the same words"),
+        (["--out", "elsewhere"], "each restart takes the same words"),
+        (["--add-trials", "5"], "each restart takes the same words"),
+        (["--detach"], "each restart takes the same words"),
         ([], "submit one job for each study, no job array"),
     ],
 )
-def test_what_would_put_the_study_out_of_the_jobs_sight_is_refused(job, words, message):
+def test_what_does_not_go_with_a_restart_is_refused(job, words, message):
     if not words:
         job.environment["SLURM_ARRAY_JOB_ID"] = "7"
     job.start("study.yaml", "--set", "dataset.name=digits", *words)
