@@ -40,12 +40,14 @@ echo "$@" >>"$LOG"
 for option; do [[ $option == --temp-dir=* ]] && logs=${option#*=}/session_latest/logs; done
 mkdir -p "$logs" && echo "port in use" >"$logs/raylet.out"
 [[ $* == *--address=* && -f $BOX/no-workers || $* == *--head* && -f $BOX/no-head ]] && exit 1
+trap 'echo "step $SLURM_STEP_ID: ended" >>"$LOG"; rm -f "$BOX/nodes/$SLURM_STEP_ID"; exit 1' TERM
 touch "$BOX/nodes/$SLURM_STEP_ID"
-trap 'echo "step $SLURM_STEP_ID: ended" >>"$LOG"; rm "$BOX/nodes/$SLURM_STEP_ID"; exit 1' TERM
 for i in $(seq 600); do sleep 0.1; done""",
     "python": """
 case "$2" in
-    *ray.init*) count=$(ls "$BOX/nodes" | wc -l); echo "barrier $3 $count" >>"$LOG"; echo "$count" ;;
+    *ray.init*)
+        [[ -f $BOX/no-answer ]] && exit 1
+        count=$(ls "$BOX/nodes" | wc -l); echo "barrier $3 $count" >>"$LOG"; echo "$count" ;;
     *yaml*) exec "$PYTHON" "$@" ;;
     *grpc*) [[ -f $BOX/grpc ]] ;;
     *) echo a-token ;;

@@ -135,8 +135,9 @@ def test_preemption_ends_ray_first_and_the_job_is_requeued(job):
 @pytest.mark.parametrize(("sent_to", "restarts", "outcome"), [("script", "4", 0), ("script", "5", 1), ("head", "4", 0)])
 def test_a_job_stopped_before_its_study_started_is_requeued_a_few_times(job, sent_to, restarts, outcome):
     job.environment["SLURM_RESTART_COUNT"] = restarts
+    (job.folder / "no-answer").touch()
     job.start()
-    wait_for(lambda: f"barrier {HEAD} 1" in job.lines)
+    wait_for((job.folder / "nodes" / "0").exists)
     if sent_to == "script":
         job.process.send_signal(signal.SIGTERM)
     else:
