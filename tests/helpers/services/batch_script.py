@@ -55,7 +55,7 @@ esac""",
     "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "scontrol $*" >>"$LOG"; fi',
     "squeue": 'cat "$BOX/state" 2>/dev/null',
     # the script's own waits are seconds long
-    "sleep": "exec /bin/sleep 0.1",
+    "sleep": "exec /bin/sleep 0.02",
     "hostname": "echo 10.0.0.7 172.17.0.1",
     # the line that tests wait for is logged last, once the folder exists and the signal handler is set
     "robust-study": """

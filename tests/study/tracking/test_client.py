@@ -126,6 +126,7 @@ def test_a_damaged_store_is_one_line_for_every_command_that_needs_it(damaged, tr
     assert damaged.read_bytes() == before
 
 
+@pytest.mark.chaos  # a whole study
 def test_after_it_is_moved_away_sync_writes_all_runs_to_a_new_one(half_made, tracked, folder, tmp_path):
     path = tmp_path / "mlflow.db"
     tracked(path)
@@ -140,6 +141,7 @@ def test_after_it_is_moved_away_sync_writes_all_runs_to_a_new_one(half_made, tra
     }  # fmt: skip
 
 
+@pytest.mark.chaos  # a whole study
 def test_a_study_is_told_of_a_damaged_store_before_it_starts_and_goes_on(half_made, tmp_path, capsys):
     uri = f"sqlite:///{half_made}"
     config = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}, "tracking": {"uri": uri}}
