@@ -39,7 +39,7 @@ bench: $(STAMP) ## run every benchmark
 ui: $(STAMP) ## open MLflow's UI on the studies of this folder
 	@$(BIN)/robust-study ui
 
-chaos: $(STAMP) ## kill running studies, fill their disks, check that nothing is lost (an hour and a half)
+chaos: $(STAMP) ## kill running studies, fill their disks, check that nothing is lost (about two and a half hours)
 	@$(BIN)/python -m pytest -m chaos -o faulthandler_timeout=5400
 
 docker: $(STAMP) ## build the image, run studies in it and by compose (a quarter of an hour; needs root and dockerd)
