@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,18 @@ def programs() -> Path | None:
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)
     # some systems put wrappers of only a few of them on the path
     return next((path.parent for path in candidates if (path.parent / "initdb").exists()), None)
+
+
+@contextmanager
+def temporary_postgres() -> Iterator[Server]:
+    """Run a server in a folder that its own account can read, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="robust-study-pg-"))
+    folder.chmod(0o755)
+    try:
+        with postgres(folder / "server") as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -13,14 +13,20 @@ from pathlib import Path
 
 import pytest
 from helpers.services.browser import CHROMIUM, page
+from helpers.services.mlflow_server import MlflowServer
 from helpers.services.ports import free_port
+from helpers.services.postgres import PASSWORD, programs, temporary_postgres
 from helpers.studies.plain_study import run_plain
 from mlflow import MlflowClient
 
 from analysis.data.results import read_results
 from analysis.fronts.front import front_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
+    pytest.mark.parametrize("store", ["file", "PostgreSQL"], indirect=True, scope="module"),
+]
 
 CONFIG = """
 name: seen
@@ -43,11 +49,28 @@ NAMED = [
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A study's folder, and the address that `robust-study ui` prints for it."""
+def store(request, tmp_path_factory):
+    """The tracking URI: a file's, or that of a server on PostgreSQL."""
     pytest.importorskip("playwright", reason="needs the extra `browser`")
+    folder = tmp_path_factory.mktemp("store")
+    if request.param == "file":
+        yield f"sqlite:///{folder}/mlflow.db"
+        return
+    pytest.importorskip("psycopg", reason="needs the extra `postgres`")
+    if programs() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with temporary_postgres() as database:
+        database.create("mlflow")
+        backend, environment = database.url("mlflow", driver="psycopg"), {"PGPASSWORD": PASSWORD}
+        with MlflowServer(folder, backend=backend, port=free_port(), environment=environment) as server:
+            yield server.uri
+
+
+@pytest.fixture(scope="module")
+def study(store, tmp_path_factory):
+    """A study's folder, and the address that `robust-study ui` prints for it."""
     root = tmp_path_factory.mktemp("seen")
-    (root / "seen.yaml").write_text(CONFIG.replace("URI", f"sqlite:///{root}/mlflow.db"))
+    (root / "seen.yaml").write_text(CONFIG.replace("URI", store))
     folder = run_plain(root / "seen.yaml", root / "studies")
     log = root / "ui.log"
     with log.open("wb") as file:
@@ -55,14 +78,14 @@ def study(tmp_path_factory):
     try:
         deadline = time.monotonic() + START_SECONDS
         while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs/(\w+)", log.read_text())):
-            assert ui.poll() is None, log.read_text()
+            assert ui.poll() in (None, 0), log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
         yield folder, *found.groups()
     finally:
         ui.send_signal(signal.SIGINT)
         assert ui.wait(timeout=60) == 0
-    assert "stopped" in log.read_text()
+    assert ("stopped" in log.read_text()) is store.startswith("sqlite")
 
 
 def show(opened, base: str, path: str, query: str = "") -> None:
@@ -106,9 +129,9 @@ def test_a_filter_by_tag_selects_the_front(study):
         assert sorted(shown.all_inner_texts()) == sorted(front)
 
 
-def test_a_trials_charts_are_drawn(study):
-    folder, base, experiment, _ = study
-    client = MlflowClient(f"sqlite:///{folder.parents[1]}/mlflow.db")
+def test_a_trials_charts_are_drawn(study, store):
+    _, base, experiment, _ = study
+    client = MlflowClient(store)
     run_id = client.search_runs([experiment], "tags.method = 'trades'")[0].info.run_id
     with page() as opened:
         show(opened, base, f"{experiment}/runs/{run_id}/model-metrics")

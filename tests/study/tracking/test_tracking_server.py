@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 import pytest
 from helpers.services.mlflow_server import MlflowServer
 from helpers.services.ports import free_port
-from helpers.services.postgres import PASSWORD, postgres, programs
+from helpers.services.postgres import PASSWORD, programs, temporary_postgres
 
 from analysis.data.results import read_epochs, read_results
 from analysis.data.schema import RESULT
@@ -50,15 +48,10 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def database():
-    """A PostgreSQL server in a folder that its own account can read, unlike pytest's."""
+    """A PostgreSQL server."""
     pytest.importorskip("psycopg", reason="needs the extra `postgres`")
-    folder = Path(tempfile.mkdtemp(prefix="robust-study-pg-"))
-    folder.chmod(0o755)
-    try:
-        with postgres(folder / "server") as server:
-            yield server
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
