@@ -14,7 +14,13 @@ _IN_SPACE = {
 }  # fmt: skip
 """Shapes that plotly draws only in 2-d, and their replacements in 3-d, where colour distinguishes them."""
 
-_ON_DARK = {"#000000": "#F0F0F0", "#0072B2": "#3D9BD6", "#882255": "#CC6699", "#332288": "#8F80E0", "#999933": "#B5B54A"}
+_ON_DARK = {
+    "#000000": "#F0F0F0",
+    "#0072B2": "#3D9BD6",
+    "#882255": "#CC6699",
+    "#332288": "#8F80E0",
+    "#999933": "#B5B54A",
+}
 """Colours that a dark page would hide, and their replacements there."""
 
 _DARK = "#14171A"
@@ -117,7 +123,9 @@ def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
     styles = {method: style for method, style in STYLES.items() if method in present}
     for position, method in enumerate(sorted(present - set(STYLES))):
         marker, symbol, colour, dashes = _FREE[position % len(_FREE)]
-        styles[method] = MethodStyle(label=short_name(method), marker=marker, symbol=symbol, colour=colour, dashes=dashes)
+        styles[method] = MethodStyle(
+            label=short_name(method), marker=marker, symbol=symbol, colour=colour, dashes=dashes
+        )
     return styles
 
 

@@ -25,6 +25,9 @@ from analysis.statistics.hyperparameters import varying_settings
 
 _COLOURS: tuple[Colour, ...] = ("lipschitz", "method")
 
+_BESIDE = {"t": 30, "b": 75}
+"""Margins of the two charts of the first screen, in pixels, so that their axes are level."""
+
 LIPSCHITZ = "val_lipschitz_scale_free_log10"
 """Third axis of the front in space."""
 
@@ -41,8 +44,8 @@ def _figures(material: StudyMaterial) -> Iterator[tuple[str, Any]]:
     table, reach = material.table, material.reach()
     view, trials = pareto_view(table, strong=material.strong, classifier=material.classifier), trials_of(table)
     for colour in _COLOURS:
-        yield f"flat-{colour}", front_chart(view, colour=colour).update_layout(margin={"t": 30})
-    yield "robust", robust_chart(trials, view)
+        yield f"flat-{colour}", front_chart(view, colour=colour).update_layout(margin=_BESIDE)
+    yield "robust", robust_chart(trials, view).update_layout(margin=_BESIDE)
     yield "solid", space_chart(view, values(table, [LIPSCHITZ])[:, 0], objective(LIPSCHITZ).label)
     growth = hypervolume_growth(table, reference=material.reference, devices=material.devices)
     yield "growth", growth_chart(growth, table, unit=material.unit)

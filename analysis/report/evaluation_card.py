@@ -19,6 +19,7 @@ from analysis.heldout.measurements import (
 )
 from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import short_name
+from analysis.report.html import prose
 from analysis.statistics.intervals import accuracy_of
 from analysis.wording import LOWER_BOUND, NORMS, own_parameters, radius
 
@@ -128,7 +129,7 @@ def entries_html(answers: Sequence[Answer], /) -> str:
     entries = "".join(
         f'<dt class="{answer.state}"><span aria-hidden="true">{_MARKS[answer.state]}</span> '
         f'{escape(answer.question)}</dt><dd class="{answer.state}">'
-        f"{'' if answer.state == 'answered' else f'<b>{answer.state}:</b> '}{escape(answer.text)}</dd>"
+        f"{'' if answer.state == 'answered' else f'<b>{answer.state}:</b> '}{prose(answer.text)}</dd>"
         for answer in answers
     )
     return f"<dl>{entries}</dl>"
@@ -138,7 +139,9 @@ def _strong(strong: StrongResult | None) -> Answer:
     """Return what strong attacks on validation left, and what the search's own did on the same images."""
     question = HOLDS
     if strong is None:
-        return Answer(question, "not attacked: `front.strong_images` above 0 and `robust-study resume`", "open")
+        return Answer(
+            question, "not attacked: `front.strong_images` above 0 and `robust-study resume STUDY_DIR`", "open"
+        )
     text = (
         f"{strong.robust:.3f} on the first {strong.images} validation images, {strong.searched:.3f} under the search's "
         f"own attack there; {', '.join(strong.attacks)}"
@@ -160,7 +163,7 @@ def _flags(row: Mapping[str, Any], on_test: HeldoutResults | None, strong: Stron
     if full is None and strong is not None:
         return Answer(question, f"the full checks on {strong.images} validation images raised no flag")
     if full is None:
-        text = "the cheap checks raised no flag; `robust-study evaluate` runs the full ones"
+        text = "the cheap checks raised no flag; `robust-study evaluate STUDY_DIR --front` runs the full ones"
         return Answer(question, text, "open")
     return Answer(question, f"the full checks of {attack_name(full)} on {full['examples']} test images raised no flag")
 
@@ -174,7 +177,7 @@ def _strongest(row: Mapping[str, Any], on_test: HeldoutResults | None) -> Answer
     question = TESTED
     strong = None if on_test is None else strongest(row, on_test.evaluations)
     if on_test is None or strong is None:
-        return Answer(question, "not measured: `robust-study evaluate --front --attack autoattack`", "open")
+        return Answer(question, "not measured: `robust-study evaluate STUDY_DIR --front --attack autoattack`", "open")
     values = {kind: accuracy_of(strong, kind) for kind in ("clean", "robust")}
     text = f"test: clean {values['clean']}, robust {values['robust']} under {settings_phrase(strong)}"
     same = like_for_like(row, on_test.evaluations)
@@ -216,7 +219,7 @@ def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_t
         )
     others = [other["val_robust_accuracy"] for other in replicates if other["val_robust_accuracy"] is not None]
     if not others:
-        return Answer(LUCK, "one seed only; `robust-study confirm` retrains it", "open")
+        return Answer(LUCK, "one seed only; `robust-study confirm STUDY_DIR` retrains the front", "open")
     span = [row["val_robust_accuracy"], *others]
     return Answer(
         LUCK,

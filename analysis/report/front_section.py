@@ -24,6 +24,7 @@ LIKELY = 0.1
 SHOWN = 20
 """Most dominated trials shown, and most infeasible ones."""
 
+
 def front_section(material: StudyMaterial, /, *, figures: Collection[str]) -> list[str]:
     """Return the section: the members, the hypervolume over the study, accuracy against the radius, best against last.
 
@@ -41,8 +42,9 @@ def front_section(material: StudyMaterial, /, *, figures: Collection[str]) -> li
             "radii",
             "Robust accuracy of front members over the radius",
             figures=figures,
-            note="Members of the front. Dotted: measured at 0 and at the study's own radius only, which is dashed. Grey, "
-            "where the separation of the data set is known: the radii at which an accurate and robust classifier exists.",
+            note="Members of the front. Dotted: measured at 0 and at the study's own radius only, which is dashed. "
+            "Grey, where the separation of the data set is known: the radii at which an accurate and robust classifier "
+            "exists.",
             instead="No member of the front was measured at other radii.",
         ),
         "<h3>Best checkpoint against the last</h3>",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from html import escape
@@ -71,7 +72,7 @@ def table_html(table: TextTable, /, *, caption: bool = True, row_class: Sequence
         row_class: A `data-method` for each row, by which a filter hides it; empty for none.
     """
     table = _with_short_names(table.without_empty_columns())
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
+    notes = "".join(f'<p class="note">{prose(note)}</p>' for note in table.notes)
     if not table.rows:
         return notes
     head = "".join(
@@ -99,7 +100,10 @@ def _with_short_names(table: TextTable) -> TextTable:
     """Return the table with each method's short name in the columns that name methods."""
     named = [heading in ("method", "among") for heading in table.headings]
     rows = tuple(
-        tuple(short_name(cell) if of_method and isinstance(cell, str) else cell for cell, of_method in zip(row, named, strict=True))
+        tuple(
+            short_name(cell) if of_method and isinstance(cell, str) else cell
+            for cell, of_method in zip(row, named, strict=True)
+        )
         for row in table.rows
     )
     return replace(table, rows=rows)
@@ -115,14 +119,19 @@ def command_line(command: str, /) -> str:
     return f'<p class="command"><code>{escape(command)}</code> {copy_button("Copy", command, what=command)}</p>'
 
 
+def prose(text: str, /) -> str:
+    """Return escaped text, what is between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def paragraph(text: str, /) -> str:
     """Return escaped text as a paragraph."""
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{prose(text)}</p>"
 
 
 def bullets(lines: Sequence[str], /) -> str:
     """Return escaped lines as a list, empty for none."""
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+    return "<ul>" + "".join(f"<li>{prose(line)}</li>" for line in lines) + "</ul>" if lines else ""
 
 
 def bars(shares: dict[str, float], /) -> str:

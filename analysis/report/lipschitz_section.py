@@ -35,7 +35,7 @@ def lipschitz_section(material: StudyMaterial, /, *, figures: Collection[str]) -
     smoothness, dropout = lipschitz_associations(share), dropout_effects(share)
     if any(row.found for row in [*smoothness, *dropout]):
         associations = [
-            paragraph(_sample(material.table, share)),
+            paragraph(f"{_sample(material.table, share)} {_statistics(material.table)}"),
             _associations("Local Lipschitzness and …", smoothness, "rank correlation"),
             _associations("Association with dropout (+0.1)", dropout, "change of the outcome"),
             paragraph(
@@ -44,22 +44,26 @@ def lipschitz_section(material: StudyMaterial, /, *, figures: Collection[str]) -
             ),
         ]
     else:
-        associations = [paragraph(why_no_association(material.table))]
+        sample = [paragraph(_sample(material.table, share))] if share.num_rows else []
+        associations = [paragraph(why_no_association(material.table)), *sample]
     return [*associations, *_charts(figures), *_separation(material)]
 
 
 def _sample(table: Table, share: Table) -> str:
-    """Describe the trials that the associations use, those missing, and the statistics."""
+    """Describe the trials that associations use, and those missing."""
     proposed = int(independent(table).sum())
     missing = (
         f" ({proposed - share.num_rows} more failed, were stopped or flagged, which may depend on the outcome)"
         if proposed > share.num_rows
         else ""
     )
+    return f"Of {table.num_rows} trials {share.num_rows} sound ones were proposed independently of results{missing}."
+
+
+def _statistics(table: Table) -> str:
     several = "; each study is ranked separately" if len(set(table["study"].to_pylist())) > 1 else ""
     return (
-        f"Of {table.num_rows} trials {share.num_rows} sound ones were proposed independently of results{missing}; only "
-        "they are used here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” "
+        "Only they are used here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” "
         f"ranks each method's trials among themselves{several}. Association, not cause."
     )
 
@@ -92,8 +96,9 @@ def _charts(figures: Collection[str]) -> list[str]:
             "Outcomes against local Lipschitzness",
             figures=figures,
             note="Above each panel: Spearman's rank correlation, 95 %. Ringed: the front; full: proposals that did not "
-            "depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, stopped "
-            f"early or infeasible. A panel draws the front and at most {MOST_POINTS} other trials, evenly thinned.",
+            "depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, "
+            "stopped early or infeasible. A panel draws the front and at most "
+            f"{MOST_POINTS} other trials, evenly thinned.",
             instead="Lipschitzness was not measured, so there are no charts of it.",
         ),
         *(["<h3>Each method's front in robust accuracy and Lipschitzness</h3>"] if "fronts" in figures else []),

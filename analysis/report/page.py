@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from analysis.data.results import Table
 from analysis.fronts.front import mixed_columns
 from analysis.material import StudyMaterial
@@ -51,14 +53,22 @@ def build_report(material: StudyMaterial, /) -> str:
         "cards": cards_section(material, cards),
         "provenance": provenance_section(material),
     }
+    opening = "\n".join([*_warning(material), first_screen(material, cards, rows, figures=figures)])
+    sections = {name: (title, _placed("\n".join(parts[name]), material)) for name, title in _SECTIONS.items()}
     return document(
         material.title,
         f"{provenance(table)} · threat model and attack: {measured_by(table)}",
-        {name: (title, "\n".join(parts[name])) for name, title in _SECTIONS.items()},
-        opening="\n".join([*_warning(material), first_screen(material, cards, rows, figures=figures)]),
+        sections,
+        opening=opening,
         folded=set(_SECTIONS) - {"answers"},
         scripts=chart_scripts(material, figures),
     )
+
+
+def _placed(text: str, material: StudyMaterial) -> str:
+    """Return HTML whose commands name the study's folder, where there is one."""
+    homes = list(material.homes.values())
+    return text.replace("STUDY_DIR", escape(homes[0])) if len(homes) == 1 else text
 
 
 def _warning(material: StudyMaterial) -> list[str]:

@@ -37,10 +37,14 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
         parts = [paragraph(NO_IMPORTANCE)]
     else:
         sample = material.importance_sample
-        parts.append(paragraph(_EXPLANATION + (f" {sample[0].upper()}{sample[1:]}." if sample else "")))
+        parts.append(paragraph(_EXPLANATION + (f" From {sample}." if sample else "")))
     if material.importance_within:
         table, methods = within_table(material.importance_within)
-        shown = table_html(table, caption=False, row_class=methods) if methods else paragraph(f"{table.notes[-1]}.")
+        shown = (
+            table_html(table, caption=False, row_class=methods)
+            if methods
+            else paragraph(f"There are {table.notes[-1]}.")
+        )
         parts += ["<h3>Importance within each method</h3>", shown]
     return [
         *parts,

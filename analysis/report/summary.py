@@ -67,4 +67,6 @@ def _infeasible_lines(table: Table) -> list[str]:
 
 
 def _describe(row: Mapping[str, Any]) -> str:
-    return f"trial {row['trial_id']} ({short_name(row['method'])}): {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust"
+    return (
+        f"trial {row['trial_id']} ({short_name(row['method'])}): {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust"
+    )

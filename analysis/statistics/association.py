@@ -96,8 +96,8 @@ def why_no_association(table: Table, /) -> str:
     if share < LEAST:
         missing = math.ceil((LEAST - share) * table.num_rows / proposed)
         return (
-            f"Associations need at least {LEAST} randomly proposed trials; this study has {share}. About {missing} more "
-            f"trials (`robust-study resume STUDY_DIR --add-trials {missing}`) bring the others, as {proposed} of "
+            f"Associations need at least {LEAST} randomly proposed trials; this study has {share}. About {missing} "
+            f"more trials (`robust-study resume STUDY_DIR --add-trials {missing}`) bring the others, as {proposed} of "
             f"{table.num_rows} are random here."
         )
     return (

@@ -49,7 +49,9 @@ def sample_words(importance: MethodImportance, /) -> str:
 
 def too_few(importances: Sequence[MethodImportance], /) -> str:
     """Name the methods without shares and their numbers of sound trials; empty for none."""
-    named = [f"{short_name(importance.method)} ({importance.trials})" for importance in importances if not importance.shares]
+    named = [
+        f"{short_name(importance.method)} ({importance.trials})" for importance in importances if not importance.shares
+    ]
     listed = ", ".join(named)
     return (
         f"no shares for methods with fewer than {LEAST} sound trials or no setting that varies: {listed}"

@@ -87,7 +87,7 @@ def robust_chart(trials: Trials, view: ParetoView, /) -> go.Figure:
     figure = empty_chart(520, titles=[correlation])
     add_trials(figure, x, y, trials, most=None)
     add_ring(figure)
-    figure.update_xaxes(**LOG, title_text=set_text(_estimate_label(trials, LIPSCHITZ[of]).replace("\n", " ")))
+    figure.update_xaxes(**LOG, title_text=set_text(_estimate_label(trials, LIPSCHITZ[of]).replace(",\n", ", ")))
     figure.update_yaxes(range=view.limits(1), title_text=set_text(view.y_label))
     return figure
 

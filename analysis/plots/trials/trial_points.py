@@ -168,7 +168,12 @@ def add_trials(
             of_method = chosen & (trials.methods == method)
             looks: dict[str, dict[str, Any]] = {
                 "hollow": {"symbol": f"{style.symbol}-open", "color": GREY, "size": 7},
-                "pale": {"symbol": style.symbol, "color": style.pale, "size": 7, "line": {"width": 0.7, "color": style.colour}},
+                "pale": {
+                    "symbol": style.symbol,
+                    "color": style.pale,
+                    "size": 7,
+                    "line": {"width": 0.7, "color": style.colour},
+                },
                 "full": {"symbol": style.symbol, "color": style.colour, "size": 7},
             }
             if of_method.any():

@@ -3,10 +3,11 @@ const ON_DARK = new Map(Object.entries(JSON.parse(byId('on-dark').textContent)))
 const CONFIG = {displaylogo: false, responsive: true, showSendToCloud: false};
 const charts = [...document.querySelectorAll('.chart')].map(chart => chart.id), drawn = new Set();
 const boxes = [...document.querySelectorAll('input[name=method]')], member = byId('member');
+const PAIR = ['flat', 'robust'].filter(byId);  // beside each other, on paper too
 const LINKED = ['flat', 'robust', 'solid'].filter(byId);  // where a trial that is pointed at is marked
 const shown = () => boxes.filter(box => box.checked).map(box => box.value);
 const darkness = matchMedia('(prefers-color-scheme: dark)'), NARROW = 600;
-let onPaper = false;
+let onPaper = false, ringed;  // ringed: the row of the trial that is marked
 
 function figureOf(name) {
   const text = byId('figure-' + name).textContent;
@@ -32,7 +33,8 @@ function draw(name) {
   if (extent?.value === 'all' && extent.dataset.charts.split(' ').includes(name)) {
     [xaxis, yaxis].forEach(axis => delete axis.range);
   }
-  if (innerWidth < NARROW && !onPaper) narrow(layout);
+  if (onPaper ? PAIR.includes(name) : innerWidth < NARROW) narrow(layout);
+  if (LINKED.includes(name)) Object.assign(data[data.length - 1], placeOf(data, name));
   Plotly.react(name, data, layout, CONFIG);
   if (drawn.has(name)) return;
   drawn.add(name);
@@ -50,16 +52,22 @@ function narrow(layout) {
   Object.assign(layout.margin, {l: 50, r: 10});
 }
 
+// Where a chart has the trial that is marked, on each of its axes.
+function placeOf(data, name) {
+  const trace = data.find(one => one.visible !== false && (one.customdata || []).includes(ringed));
+  const at = trace?.customdata.indexOf(ringed), axes = name === 'solid' ? ['x', 'y', 'z'] : ['x', 'y'];
+  return Object.fromEntries(axes.map(axis => [axis, trace ? [trace[axis][at]] : []]));
+}
+
 // Ringing a trial redraws a chart, which would take away the label of the point that the pointer is on.
 function mark(row, within) {
   if (row === undefined) return;
+  ringed = row;
+  byId('chosen').innerHTML = LABELS[row];
   LINKED.filter(name => drawn.has(name) && name !== within).forEach(name => {
-    const {data} = byId(name), axes = name === 'solid' ? ['x', 'y', 'z'] : ['x', 'y'];
-    const trace = data.find(one => one.visible && (one.customdata || []).includes(row));
-    const place = axes.map(axis => [axis, [trace ? [trace[axis][trace.customdata.indexOf(row)]] : []]]);
+    const {data} = byId(name), place = Object.entries(placeOf(data, name)).map(([axis, at]) => [axis, [at]]);
     Plotly.restyle(name, Object.fromEntries(place), [data.length - 1]);
   });
-  byId('chosen').innerHTML = LABELS[row];
 }
 
 function choose(row) {
@@ -80,7 +88,7 @@ function reach(floor) {
   const best = members.sort((one, other) => other.dataset.robust - one.dataset.robust)[0];
   byId('at-floor').textContent = best ? Number(best.dataset.robust).toFixed(3) : 'none';
   byId('at-floor-note').textContent = best ? best.dataset.note : 'no member of the front has that clean accuracy';
-  document.querySelector('.numbers .paper').textContent = floor;
+  document.querySelector('.numbers .paper').textContent = floor.toFixed(2);
   if (!best) return;
   mark(Number(best.value));
   member.value = best.value;
@@ -108,16 +116,19 @@ byId('flat')?.addEventListener('keydown', event => {
   else return;
   event.preventDefault();
 });
-['flat', 'robust'].filter(byId).forEach(draw);
+if (byId('floor')) reach(Number(byId('floor').value));
+PAIR.forEach(draw);
 // What costs time is drawn when it comes into view, and after the page has shown its first charts.
 const watcher = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting)
   .map(entry => entry.target.id).filter(name => !drawn.has(name)).forEach(draw), {rootMargin: '200px'});
 (window.requestIdleCallback || setTimeout)(() => charts.forEach(name => watcher.observe(byId(name))));
-const resize = width => drawn.forEach(name => Plotly.relayout(name, {autosize: !width, width}));
+const resize = widthOf => drawn.forEach(name => {
+  Plotly.relayout(name, {autosize: !widthOf, width: widthOf ? widthOf(name) : null});
+});
 addEventListener('beforeprint', () => {
   onPaper = true;
   charts.forEach(draw);
-  resize(680);  // paper is narrower than the screen
+  resize(name => PAIR.includes(name) ? 335 : 680);  // paper is narrower than the screen
 });
 addEventListener('afterprint', () => {
   onPaper = false;

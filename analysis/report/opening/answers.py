@@ -37,7 +37,13 @@ def answers_section(material: StudyMaterial, cards: Sequence[Card], rows: Mappin
     if cards:
         best = best_at_floor([[row[name] for name in FRONT] for row, _ in cards])
         chosen = 0 if best is None else best.index
-        parts = ["<h3>Which trial to use, how far to trust it, how to run it again?</h3>"]
+        parts = [
+            "<h3>Which trial to use, how far to trust it, how to run it again?</h3>",
+            paragraph(
+                "The most robust member of the front at the clean accuracy set above, or the member chosen there or in "
+                "the charts."
+            ),
+        ]
         parts += [
             _member(row, answers, material, place=rows[row["trial_id"]], hidden=at != chosen)
             for at, (row, answers) in enumerate(cards)

@@ -39,7 +39,10 @@ def key_numbers(material: StudyMaterial, /) -> list[KeyNumber]:
     table, front = material.table, front_of(material.table)
     size = f"of {table.num_rows} trial{'s' * (table.num_rows != 1)}"
     if (best := best_at_floor(values(front, FRONT))) is None:
-        return [KeyNumber(label="On the front", value="0", note=f"{size}: {why_no_front(table)}"), _correlation(material)]
+        return [
+            KeyNumber(label="On the front", value="0", note=f"{size}: {why_no_front(table)}"),
+            _correlation(material),
+        ]
     row = front.slice(best.index, 1).to_pylist()[0]
     volume = front_hypervolume(table, reference=material.reference)
     believed = (
@@ -71,9 +74,7 @@ def _correlation(material: StudyMaterial) -> KeyNumber:
     label = "Lipschitz-robust rank correlation"
     share = random_share(material.table)
     of, outcome = next(iter(LIPSCHITZ.values())), next(iter(OUTCOMES.values()))
-    found = {
-        row.among: row.found for row in lipschitz_associations(share) if (row.of, row.outcome) == (of, outcome)
-    }
+    found = {row.among: row.found for row in lipschitz_associations(share) if (row.of, row.outcome) == (of, outcome)}
     overall, within = found.get("all methods"), found.get("within method")
     if overall is None:
         needed = f"it needs {LEAST} random proposals, here are {share.num_rows}"
