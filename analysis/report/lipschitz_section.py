@@ -63,8 +63,8 @@ def _sample(table: Table, share: Table) -> str:
 def _statistics(table: Table) -> str:
     several = "; each study is ranked separately" if len(set(table["study"].to_pylist())) > 1 else ""
     return (
-        "Only they are used here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” "
-        f"ranks each method's trials among themselves{several}. Association, not cause."
+        "Only they are used here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within "
+        f"method” ranks each method's trials among themselves{several}. Association, not cause."
     )
 
 

@@ -19,15 +19,21 @@ RING = "byId('{}').data.at(-1).x"
 VISIBLE = "byId('{}').data.filter(trace => trace.visible && trace.customdata).map(trace => trace.meta)"
 
 
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(page_of(ROWS), encoding="utf-8")
+    return file
+
+
 @contextmanager
-def opened(tmp_path, *, width: int = 1400, dark: bool = False, rows=ROWS) -> Iterator:
-    (tmp_path / "report.html").write_text(page_of(rows), encoding="utf-8")
+def opened(report, *, width: int = 1400, dark: bool = False) -> Iterator:
     with browser_page(width=width) as page:
         errors: list[str] = []
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.emulate_media(color_scheme="dark" if dark else "light")
-        page.goto(f"file://{tmp_path}/report.html")
+        page.goto(f"file://{report}")
         page.wait_for_function("drawn.has('flat') && drawn.has('robust')")
         yield page
         assert errors == []
@@ -45,25 +51,23 @@ def place(page, chart: str, row: int) -> list[float]:
     )
 
 
-def test_a_trial_under_the_pointer_is_marked_in_the_other_chart(tmp_path) -> None:
-    with opened(tmp_path) as page:
+def test_a_trial_under_the_pointer_is_marked_in_the_other_chart(report) -> None:
+    with opened(report) as page:
         start = page.evaluate(RING.format("flat"))
         row = int(page.locator("#member option").last.get_attribute("value"))
-        for chart, other, column in (
-            ("flat", "robust", "val_lipschitz_mean"),
-            ("robust", "flat", "val_clean_accuracy"),
-        ):
+        columns = {"flat": "val_clean_accuracy", "robust": "val_lipschitz_mean"}
+        for chart, other in (("flat", "robust"), ("robust", "flat")):
             x, y = place(page, chart, row)
             page.mouse.move(x - 60, y - 60)
             page.mouse.move(x, y)
             page.wait_for_selector(f"#{chart} .hovertext")
             hovered = ROWS[int(page.inner_text("#chosen b")[1:])]
-            assert page.evaluate(RING.format(other)) == [pytest.approx(hovered[column], rel=1e-4)]
+            assert page.evaluate(RING.format(other)) == [pytest.approx(hovered[columns[other]], rel=1e-4)]
         assert len(start) == 1
 
 
-def test_the_legend_hides_a_method_in_both_charts(tmp_path) -> None:
-    with opened(tmp_path) as page:
+def test_the_legend_hides_a_method_in_both_charts(report) -> None:
+    with opened(report) as page:
         page.locator("input[name=method][value=trades]").focus()
         page.keyboard.press("Space")
         for chart in ("flat", "robust"):
@@ -71,9 +75,9 @@ def test_the_legend_hides_a_method_in_both_charts(tmp_path) -> None:
             assert "natural" in page.evaluate(VISIBLE.format(chart))
 
 
-def test_the_clean_floor_chooses_the_trial_of_the_answers(tmp_path) -> None:
+def test_the_clean_floor_chooses_the_trial_of_the_answers(report) -> None:
     members = {}
-    with opened(tmp_path) as page:
+    with opened(report) as page:
         for option in page.locator("#member option").all()[1:]:
             row = ROWS[int(option.get_attribute("value"))]
             members[row["trial_id"]] = row
@@ -91,8 +95,8 @@ def test_the_clean_floor_chooses_the_trial_of_the_answers(tmp_path) -> None:
         assert page.inner_text("#at-floor") == "none"
 
 
-def test_sections_unfold_by_keyboard_and_by_link_and_tables_are_copied(tmp_path) -> None:
-    with opened(tmp_path) as page:
+def test_sections_unfold_by_keyboard_and_by_link_and_tables_are_copied(report) -> None:
+    with opened(report) as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         assert page.evaluate("[...document.querySelectorAll('details.section[open]')].map(one => one.id)") == [
             "answers"
@@ -109,10 +113,10 @@ def test_sections_unfold_by_keyboard_and_by_link_and_tables_are_copied(tmp_path)
         page.wait_for_function("byId('lipschitz').open && drawn.has('smooth')")
 
 
-def test_the_charts_follow_a_dark_page_but_not_onto_paper(tmp_path) -> None:
+def test_the_charts_follow_a_dark_page_but_not_onto_paper(report) -> None:
     colours = """['flat', 'robust'].map(name => [byId(name)._fullLayout.paper_bgcolor,
         ...byId(name).data.flatMap(({marker}) => [marker?.color, marker?.line?.color])].flat())"""
-    with opened(tmp_path, dark=True) as page:
+    with opened(report, dark=True) as page:
         for shown in page.evaluate(colours):
             assert shown[0] == "#14171a"
             assert not {"#000000", "black", "#444"} & {colour for colour in shown if isinstance(colour, str)}
@@ -127,8 +131,8 @@ def test_the_charts_follow_a_dark_page_but_not_onto_paper(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_is_wider_than_a_phone(tmp_path, dark) -> None:
-    with opened(tmp_path, width=390, dark=dark) as page:
+def test_nothing_is_wider_than_a_phone(report, dark) -> None:
+    with opened(report, width=390, dark=dark) as page:
         page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
         for chart in page.evaluate("charts"):
             page.locator(f"#{chart}").scroll_into_view_if_needed()
