@@ -99,7 +99,9 @@ def say(figure: go.Figure, text: str, /, *, row: int = 1, column: int = 1) -> No
 def add_ring(figure: go.Figure, /) -> None:
     """Add as the last trace the ring that a page draws around the trial that its reader chooses; empty at first."""
     ring = {"symbol": "circle-open", "size": 22, "color": RED, "line": {"width": 3}}
-    figure.add_scatter(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    # what is drawn through WebGL covers all that is not
+    points = go.Scattergl if any(trace.type == "scattergl" for trace in figure.data) else go.Scatter
+    figure.add_trace(points(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False))
 
 
 def shows_data(figure: go.Figure, /) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.fronts.front import front_of
+from analysis.fronts.member_choice import best_at_floor
+from analysis.fronts.objectives import FRONT
 from analysis.material import StudyMaterial
 from analysis.report.evaluation_card import Answer, card, card_html
 from analysis.report.html import paragraph
@@ -18,10 +20,13 @@ Card = tuple[dict[str, Any], list[Answer]]
 
 
 def member_cards(material: StudyMaterial, /) -> list[Card]:
-    """Return the cards of the front's members, of at most `CARDS`."""
+    """Return the cards of the front's members, of at most `CARDS`, the best at the clean floor among them."""
     members = front_of(material.table).to_pylist()
+    shown, best = members[:CARDS], best_at_floor([[row[name] for name in FRONT] for row in members])
+    if best is not None and best.index >= CARDS:
+        shown[-1] = members[best.index]
     chance = material.probabilities()
-    member_settings = {_settings_of(row) for row in members}
+    member_settings = {_settings_of(row) for row in shown}
     seeds: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in material.table.select(
         ["study", "number", "replicate_of", "trial_id", "val_robust_accuracy", "status"]
@@ -29,7 +34,7 @@ def member_cards(material: StudyMaterial, /) -> list[Card]:
         if _settings_of(row) in member_settings and row["status"] == "completed":
             seeds.setdefault(_settings_of(row), []).append(row)
     cards = []
-    for row in members[:CARDS]:
+    for row in shown:
         others = [other for other in seeds.get(_settings_of(row), []) if other["trial_id"] != row["trial_id"]]
         known: dict[str, Any] = {"strong": material.strong.get(row["trial_id"]), "on_test": material.on_test}
         cards.append((row, card(row, replicates=others, probability=chance.get(row["trial_id"]), **known)))

@@ -53,7 +53,7 @@ def build_report(material: StudyMaterial, /) -> str:
         "cards": cards_section(material, cards),
         "provenance": provenance_section(material),
     }
-    opening = "\n".join([*_warning(material), first_screen(material, cards, rows, figures=figures)])
+    opening = "\n".join([*_warning(material), first_screen(material, rows, figures=figures)])
     sections = {name: (title, _placed("\n".join(parts[name]), material)) for name, title in _SECTIONS.items()}
     return document(
         material.title,

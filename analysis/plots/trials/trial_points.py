@@ -163,6 +163,7 @@ def add_trials(
     drawn = measured if most is None else thinned(trials.front, measured, most=most)
     if not drawn.any():
         say(figure, "not measured", row=panel[0], column=panel[1])
+    points = go.Scattergl if drawn.sum() > MOST_SVG else go.Scatter
     for kind, chosen in trials.kinds(drawn).items():
         for method, style in trials.styles.items():
             of_method = chosen & (trials.methods == method)
@@ -178,12 +179,11 @@ def add_trials(
             }
             if of_method.any():
                 label = {"customdata": np.flatnonzero(of_method).tolist(), "hovertemplate": HOVER}
-                points = go.Scattergl if drawn.sum() > MOST_SVG else go.Scatter
                 figure.add_trace(points(**_points(x, y, of_method, method, looks[kind], **label)), *panel)
     ring = {"symbol": "circle-open", "color": "black", "size": 14, "line": {"width": 1.5}}
     for method in trials.styles:
         if (ringed := drawn & trials.front & (trials.methods == method)).any():
-            figure.add_trace(go.Scatter(**_points(x, y, ringed, method, ring, hoverinfo="skip")), *panel)
+            figure.add_trace(points(**_points(x, y, ringed, method, ring, hoverinfo="skip")), *panel)
 
 
 def _points(

@@ -33,7 +33,9 @@ function draw(name) {
   if (extent?.value === 'all' && extent.dataset.charts.split(' ').includes(name)) {
     [xaxis, yaxis].forEach(axis => delete axis.range);
   }
-  if (onPaper ? PAIR.includes(name) : innerWidth < NARROW) narrow(layout);
+  const beside = PAIR.includes(name);
+  if (onPaper ? beside : innerWidth < NARROW) narrow(layout);
+  if (onPaper) Object.assign(layout, {autosize: false, width: beside ? 335 : 680});  // paper is narrower than the screen
   if (LINKED.includes(name)) Object.assign(data[data.length - 1], placeOf(data, name));
   Plotly.react(name, data, layout, CONFIG);
   if (drawn.has(name)) return;
@@ -79,7 +81,8 @@ function choose(row) {
 
 // The answers are about one member at a time.
 function tell(row) {
-  document.querySelectorAll('.member').forEach(one => { one.hidden = Number(one.dataset.row) !== row; });
+  const all = [...document.querySelectorAll('.member')], own = all.find(one => one.dataset.row === String(row));
+  all.forEach(one => { one.hidden = one !== (own || all[all.length - 1]); });
 }
 
 // The most robust member of the front whose clean accuracy reaches the floor.
@@ -122,17 +125,11 @@ PAIR.forEach(draw);
 const watcher = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting)
   .map(entry => entry.target.id).filter(name => !drawn.has(name)).forEach(draw), {rootMargin: '200px'});
 (window.requestIdleCallback || setTimeout)(() => charts.forEach(name => watcher.observe(byId(name))));
-const resize = widthOf => drawn.forEach(name => {
-  Plotly.relayout(name, {autosize: !widthOf, width: widthOf ? widthOf(name) : null});
-});
-addEventListener('beforeprint', () => {
-  onPaper = true;
-  charts.forEach(draw);
-  resize(name => PAIR.includes(name) ? 335 : 680);  // paper is narrower than the screen
-});
-addEventListener('afterprint', () => {
-  onPaper = false;
-  drawn.forEach(draw);
-  resize(null);
-});
+// Plotly keeps the room of a colour bar that has moved, unless a chart is made afresh.
+function afresh(names, paper) {
+  onPaper = paper;
+  names.forEach(name => { Plotly.purge(name); drawn.delete(name); draw(name); });
+}
+addEventListener('beforeprint', () => afresh(charts, true));
+addEventListener('afterprint', () => afresh([...drawn], false));
 darkness.addEventListener('change', () => drawn.forEach(draw));

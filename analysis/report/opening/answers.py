@@ -48,6 +48,10 @@ def answers_section(material: StudyMaterial, cards: Sequence[Card], rows: Mappin
             _member(row, answers, material, place=rows[row["trial_id"]], hidden=at != chosen)
             for at, (row, answers) in enumerate(cards)
         ]
+        parts.append(
+            '<p class="member" data-row="" hidden>The page has answers about other members of the front only; '
+            "<code>robust-study pareto STUDY_DIR</code> lists all of them.</p>"
+        )
     return [
         *parts,
         "<h3>Does smoothness go with robustness here?</h3>",

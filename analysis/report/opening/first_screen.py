@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from html import escape
 
 import numpy as np
 
+from analysis.fronts.front import front_of
 from analysis.fronts.objectives import FRONT, infeasible, values
 from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
 from analysis.plots.trials.front_view import pareto_view
 from analysis.report.html import paragraph
-from analysis.report.member_cards import Card
 from analysis.report.opening.key_numbers import KeyNumber, key_numbers, member_note
 from analysis.wording import why_no_front
 
@@ -24,14 +24,11 @@ _GLYPHS = {
 """The charts' shapes as characters, so that methods are distinguished by more than colour."""
 
 
-def first_screen(
-    material: StudyMaterial, cards: Sequence[Card], rows: Mapping[str, int], /, *, figures: Collection[str]
-) -> str:
+def first_screen(material: StudyMaterial, rows: Mapping[str, int], /, *, figures: Collection[str]) -> str:
     """Return the HTML of the first screen.
 
     Args:
         material: What is known of the study.
-        cards: Of the front's members.
         rows: The place of each trial in the table, by id.
         figures: Names of the page's figures.
     """
@@ -40,7 +37,7 @@ def first_screen(
         [
             f'<dl class="numbers">{tiles}</dl>',
             _methods(material),
-            *(_charts(material, cards, rows, figures) if "flat-lipschitz" in figures else _no_charts(material)),
+            *(_charts(material, rows, figures) if "flat-lipschitz" in figures else _no_charts(material)),
         ]
     )
 
@@ -83,14 +80,12 @@ def _measured(material: StudyMaterial) -> np.ndarray:
     return np.asarray(np.isfinite(values(material.table, FRONT)).all(axis=1))
 
 
-def _charts(
-    material: StudyMaterial, cards: Sequence[Card], rows: Mapping[str, int], figures: Collection[str]
-) -> list[str]:
+def _charts(material: StudyMaterial, rows: Mapping[str, int], figures: Collection[str]) -> list[str]:
     options = "".join(
         f'<option value="{rows[row["trial_id"]]}" data-card="card-{escape(row["trial_id"])}" '
         f'data-method="{escape(row["method"])}" data-clean="{row[FRONT[0]]}" data-robust="{row[FRONT[1]]}" '
         f'data-note="{escape(member_note(row))}">{escape(row["trial_id"])}</option>'
-        for row, _ in cards
+        for row in front_of(material.table).to_pylist()
     )
     beside = (
         '<div id="robust" class="chart" role="img" aria-label="Robust accuracy against local Lipschitzness"></div>'
