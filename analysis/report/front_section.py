@@ -10,8 +10,8 @@ from analysis.fronts.objectives import FRONT
 from analysis.fronts.strong_attacks import StrongResult, strong_notes
 from analysis.heldout.confirmation import KINDS
 from analysis.material import StudyMaterial
-from analysis.report.charts import chart
-from analysis.report.html import paragraph, table_html
+from analysis.report.parts.charts import chart
+from analysis.report.parts.html import paragraph, table_html
 from analysis.statistics.front_posterior import UNDECIDED
 from analysis.statistics.intervals import accuracy_of
 from analysis.tables.dominance import dominance_table

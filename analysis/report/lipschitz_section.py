@@ -8,8 +8,8 @@ from analysis.data.results import Table
 from analysis.material import StudyMaterial
 from analysis.method_styles import short_name
 from analysis.plots.trials.trial_points import MOST_POINTS
-from analysis.report.charts import chart
-from analysis.report.html import paragraph, table_html
+from analysis.report.parts.charts import chart
+from analysis.report.parts.html import paragraph, table_html
 from analysis.statistics.association import (
     LEAST,
     AssociationRow,

@@ -7,14 +7,14 @@ from html import escape
 from analysis.data.results import Table
 from analysis.fronts.front import mixed_columns
 from analysis.material import StudyMaterial
-from analysis.report.charts import chart_scripts, page_charts
+from analysis.report.answers import answers_section
+from analysis.report.first_screen import first_screen
 from analysis.report.front_section import front_section
 from analysis.report.heldout_section import tested_lines, tested_section
-from analysis.report.html import bullets, document, paragraph, table_html
 from analysis.report.lipschitz_section import lipschitz_section
-from analysis.report.member_cards import cards_section, member_cards
-from analysis.report.opening.answers import answers_section
-from analysis.report.opening.first_screen import first_screen
+from analysis.report.parts.charts import chart_scripts, page_charts
+from analysis.report.parts.html import bullets, document, paragraph, table_html
+from analysis.report.parts.member_cards import cards_section, member_cards
 from analysis.report.provenance_section import failures, provenance_section
 from analysis.report.settings_section import settings_section
 from analysis.report.summary import summary_lines

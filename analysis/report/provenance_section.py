@@ -12,7 +12,7 @@ from analysis.fronts.objectives import infeasible
 from analysis.heldout.measurements import uses_lines
 from analysis.material import StudyMaterial
 from analysis.method_styles import short_name
-from analysis.report.html import bullets, table_html
+from analysis.report.parts.html import bullets, table_html
 from analysis.tables.front_table import infeasible_note
 from analysis.tables.text_table import TextTable
 

@@ -7,9 +7,9 @@ from html import escape
 
 from analysis.fronts.objectives import objective
 from analysis.material import StudyMaterial
-from analysis.report.charts import chart
-from analysis.report.html import bars, paragraph, table_html
-from analysis.report.opening.answers import NO_IMPORTANCE
+from analysis.report.answers import NO_IMPORTANCE
+from analysis.report.parts.charts import chart
+from analysis.report.parts.html import bars, paragraph, table_html
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.importance import setting_name
 from analysis.tables.importance import within_table

@@ -19,7 +19,7 @@ from analysis.plots.figure import (
 )
 from analysis.plots.screen import LOG, add_ring, empty_chart, set_text
 from analysis.plots.trials.front_view import ParetoView
-from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, scatter
+from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, log_ticks, scatter
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, spearman
 from analysis.statistics.hyperparameters import Setting
 from analysis.statistics.theorem_radius import TheoremRadius
@@ -87,7 +87,9 @@ def robust_chart(trials: Trials, view: ParetoView, /) -> go.Figure:
     figure = empty_chart(520, titles=[correlation])
     add_trials(figure, x, y, trials, most=None)
     add_ring(figure)
-    figure.update_xaxes(**LOG, title_text=set_text(_estimate_label(trials, LIPSCHITZ[of]).replace(",\n", ", ")))
+    figure.update_xaxes(
+        **log_ticks(x), title_text=set_text(_estimate_label(trials, LIPSCHITZ[of]).replace(",\n", ", "))
+    )
     figure.update_yaxes(range=view.limits(1), title_text=set_text(view.y_label))
     return figure
 
@@ -107,13 +109,13 @@ def lipschitz_chart(trials: Trials, /) -> go.Figure:
         horizontal_spacing=0.03,
         vertical_spacing=0.04,
     )
-    figure.update_xaxes(**LOG)
     places = itertools.product(range(1, len(outcomes) + 1), range(1, len(LIPSCHITZ) + 1))
     for (x, y, _), panel in zip(drawn, places, strict=True):
         add_trials(figure, x, y, trials, panel=panel)
     for row, (outcome, label) in enumerate(outcomes.items(), start=1):
         figure.update_yaxes(title_text=set_text(_outcome_label(trials, outcome, label)), row=row, col=1)
-    for column, form in enumerate(LIPSCHITZ.values(), start=1):
+    for column, (of, form) in enumerate(LIPSCHITZ.items(), start=1):
+        figure.update_xaxes(**log_ticks(np.maximum(measure(trials.table, of), LIPSCHITZ_FLOOR)), col=column)
         figure.update_xaxes(title_text=set_text(_estimate_label(trials, form)), row=max(len(outcomes), 1), col=column)
     return figure
 
@@ -181,7 +183,7 @@ def slice_chart(trials: Trials, setting: Setting, /, *, reach: TheoremRadius | N
         add_trials(figure, setting.values, _sliced(trials, outcome), trials, panel=(row, 1))
         figure.update_yaxes(title_text=set_text(_sliced_label(trials, outcome)), row=row)
         if "lipschitz" in outcome:
-            figure.update_yaxes(**LOG, row=row)
+            figure.update_yaxes(**log_ticks(_sliced(trials, outcome)), row=row)
     if setting.log:
         figure.update_xaxes(**LOG)
     figure.update_xaxes(title_text=set_text(setting.label), row=len(SLICED))

@@ -17,8 +17,8 @@ from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front
 from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.figure import sample, say_nothing_is_there
-from analysis.plots.screen import GREY, HOVER, MOST_SVG, numbers, say
-from analysis.plots.trials.front_view import why_hollow
+from analysis.plots.screen import GREY, HOVER, LOG, MOST_SVG, numbers, say
+from analysis.plots.trials.front_view import ColourScale, why_hollow
 from analysis.statistics.association import independent
 from analysis.tables.text_table import Cell
 from analysis.wording import provenance
@@ -191,6 +191,19 @@ def _points(
 ) -> dict[str, Any]:
     at = {"x": numbers(x[chosen]), "y": numbers(y[chosen])}
     return {**at, "mode": "markers", "meta": method, "marker": marker, **more}
+
+
+def log_ticks(values: np.ndarray, /) -> dict[str, Any]:
+    """Return a logarithmic axis for the screen with round values to mark within those shown, however close they are.
+
+    Args:
+        values: Any shape; those that are not finite and above 0 are left out.
+    """
+    known = values[np.isfinite(values) & (values > 0)]
+    if not known.size or known.min() == known.max():
+        return LOG
+    marks = ColourScale(low=float(known.min()), high=float(known.max())).ticks()
+    return {"type": "log", "tickvals": marks, "ticktext": [f"{mark:g}" for mark in marks]}
 
 
 def thinned(front: np.ndarray, others: np.ndarray, /, *, most: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from analysis.heldout.confirmation import confirmed
 from analysis.heldout.members import HeldoutResults
 from analysis.material import StudyMaterial
 from analysis.report import heldout_section
-from analysis.report.evaluation_card import Answer, card
+from analysis.report.parts.evaluation_card import Answer, card
 
 MASKED, OTHERS = "Signs of masked gradients?", "Transferred and gradient-free attacks?"
 

@@ -21,9 +21,9 @@ from analysis.heldout.members import HeldoutResults
 from analysis.material import StudyMaterial
 from analysis.method_styles import STYLES, short_name, styles_for
 from analysis.plots.screen import ON_DARK
-from analysis.report.charts import on_dark
-from analysis.report.opening.answers import setting_lines, smoothness_lines
-from analysis.report.opening.key_numbers import key_numbers
+from analysis.report.answers import setting_lines, smoothness_lines
+from analysis.report.key_numbers import key_numbers
+from analysis.report.parts.charts import on_dark
 from analysis.statistics.association import LEAST, lipschitz_associations, random_share
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.intervals import accuracy_of, summary

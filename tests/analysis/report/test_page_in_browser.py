@@ -10,7 +10,7 @@ from helpers.services.browser import page as browser_page
 from helpers.studies.pages import page_of
 from helpers.studies.synthetic_results import METHODS, study_rows
 
-from analysis.report.opening.key_numbers import member_note
+from analysis.report.key_numbers import member_note
 
 pytestmark = pytest.mark.browser
 

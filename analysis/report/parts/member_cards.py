@@ -9,8 +9,8 @@ from analysis.fronts.front import front_of
 from analysis.fronts.member_choice import best_at_floor
 from analysis.fronts.objectives import FRONT
 from analysis.material import StudyMaterial
-from analysis.report.evaluation_card import Answer, card, card_html
-from analysis.report.html import paragraph
+from analysis.report.parts.evaluation_card import Answer, card, card_html
+from analysis.report.parts.html import paragraph
 
 CARDS = 40
 """Most members with a card, best clean accuracy first."""

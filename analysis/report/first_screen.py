@@ -13,8 +13,8 @@ from analysis.fronts.objectives import FRONT, infeasible, values
 from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
 from analysis.plots.trials.front_view import pareto_view
-from analysis.report.html import paragraph
-from analysis.report.opening.key_numbers import KeyNumber, key_numbers, member_note
+from analysis.report.key_numbers import KeyNumber, key_numbers, member_note
+from analysis.report.parts.html import paragraph
 from analysis.wording import why_no_front
 
 _GLYPHS = {

@@ -9,9 +9,9 @@ from typing import Any
 from analysis.fronts.member_choice import best_at_floor
 from analysis.fronts.objectives import FRONT, objective
 from analysis.material import StudyMaterial
-from analysis.report.evaluation_card import HOLDS, TRUST, Answer, entries_html, training_phrase
-from analysis.report.html import command_line, paragraph
-from analysis.report.member_cards import Card
+from analysis.report.parts.evaluation_card import HOLDS, TRUST, Answer, entries_html, training_phrase
+from analysis.report.parts.html import command_line, paragraph
+from analysis.report.parts.member_cards import Card
 from analysis.statistics.association import (
     OUTCOMES,
     Association,
@@ -125,7 +125,11 @@ def smoothness_lines(material: StudyMaterial, /) -> list[str]:
             f"0.1 more dropout is associated with {clean.signed()} clean accuracy and {robust.signed()} robust "
             f"accuracy (n = {robust.n})."
         )
-    return [*lines, "These are associations, not causes."] if lines else [why_no_association(material.table)]
+    return (
+        [*lines, "These are associations, not causes."]
+        if lines
+        else [f"It is not known. {why_no_association(material.table)}"]
+    )
 
 
 def _direction(found: Association) -> str:

@@ -19,7 +19,7 @@ from analysis.heldout.measurements import (
 )
 from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import short_name
-from analysis.report.html import prose
+from analysis.report.parts.html import prose
 from analysis.statistics.intervals import accuracy_of
 from analysis.wording import LOWER_BOUND, NORMS, own_parameters, radius
 
@@ -240,7 +240,11 @@ def training_phrase(row: Mapping[str, Any], /) -> str:
     parts = [short_name(row["method"]), own_parameters(row)]
     parts += [f"dropout {row['param.dropout']:.3g}"] if row.get("param.dropout") is not None else []
     parts += [f"training radius {radius(row['train_epsilon'])}"] if row["train_epsilon"] is not None else []
-    parts += [f"{row['epochs']} epochs", f"seed {row['seed']}", f"{row['checkpoint_kind']} checkpoint"]
+    parts += [
+        f"{row['epochs']} epoch{'s' * (row['epochs'] != 1)}",
+        f"seed {row['seed']}",
+        f"{row['checkpoint_kind']} checkpoint",
+    ]
     return ", ".join(part for part in parts if part)
 
 

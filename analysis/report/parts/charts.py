@@ -20,7 +20,7 @@ from analysis.plots.trials.parallel import parallel_chart
 from analysis.plots.trials.robust_lipschitz import robust_lipschitz_chart
 from analysis.plots.trials.scatter import lipschitz_chart, robust_chart, slice_chart
 from analysis.plots.trials.trial_points import trials_of
-from analysis.report.html import asset, paragraph
+from analysis.report.parts.html import asset, paragraph
 from analysis.statistics.hyperparameters import varying_settings
 
 _COLOURS: tuple[Colour, ...] = ("lipschitz", "method")

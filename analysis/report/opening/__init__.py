@@ -1,1 +1,0 @@
-"""What the report says first: its numbers, its two charts, and answers to what readers ask."""
