@@ -35,6 +35,7 @@ class StudyMaterial:
         strong: Members' values under strong attacks, by trial.
         classifier: The theorem's classifier on the study's own images, None where it is not measured.
         on_test: What is known on test, None where nothing was measured.
+        homes: The studies' folders as a command line names them, by study; empty where there are none.
     """
 
     table: Table
@@ -52,6 +53,7 @@ class StudyMaterial:
     strong: Mapping[str, StrongResult] = field(default_factory=dict)
     classifier: SeparatedClassifier | None = None
     on_test: HeldoutResults | None = None
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

@@ -14,6 +14,18 @@ _IN_SPACE = {
 }  # fmt: skip
 """Shapes that plotly draws only in 2-d, and their replacements in 3-d, where colour distinguishes them."""
 
+_ON_DARK = {
+    "#000000": "#F0F0F0",
+    "#0072B2": "#3D9BD6",
+    "#882255": "#CC6699",
+    "#332288": "#8F80E0",
+    "#999933": "#B5B54A",
+}
+"""Colours that a dark page would hide, and their replacements there."""
+
+_DARK = "#14171A"
+"""The dark page itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodStyle:
@@ -36,8 +48,17 @@ class MethodStyle:
     @property
     def pale(self) -> str:
         """The colour mixed with white, for points in the background."""
-        parts = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
-        return "#" + "".join(f"{round(255 - (255 - part) * _PALENESS):02X}" for part in parts)
+        return _mixed(self.colour, "#FFFFFF", share=_PALENESS)
+
+    @property
+    def on_dark(self) -> str:
+        """The colour on a dark page."""
+        return _ON_DARK.get(self.colour, self.colour)
+
+    @property
+    def pale_on_dark(self) -> str:
+        """That colour mixed with the dark page, for points in the background."""
+        return _mixed(self.on_dark, _DARK, share=0.45)
 
     @property
     def in_space(self) -> str:
@@ -87,6 +108,11 @@ _FREE = (
 )
 
 
+def short_name(method: str, /) -> str:
+    """Return a method's short name, "AT"; of one from elsewhere, `module:Name`, the part after the colon."""
+    return STYLES[method].label if method in STYLES else method.rpartition(":")[2]
+
+
 def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
     """Return a style for each method: from `STYLES`, or for other methods a free one, assigned in order of name.
 
@@ -97,6 +123,12 @@ def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
     styles = {method: style for method, style in STYLES.items() if method in present}
     for position, method in enumerate(sorted(present - set(STYLES))):
         marker, symbol, colour, dashes = _FREE[position % len(_FREE)]
-        label = method.rpartition(":")[2]
-        styles[method] = MethodStyle(label=label, marker=marker, symbol=symbol, colour=colour, dashes=dashes)
+        styles[method] = MethodStyle(
+            label=short_name(method), marker=marker, symbol=symbol, colour=colour, dashes=dashes
+        )
     return styles
+
+
+def _mixed(colour: str, ground: str, *, share: float) -> str:
+    pairs = [(int(colour[at : at + 2], 16), int(ground[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(below + (above - below) * share):02X}" for above, below in pairs)

@@ -22,8 +22,18 @@ HOVER = "%{text}<extra></extra>"
 
 GREY = "#777"
 
-LOG = {"type": "log", "dtick": "D2"}
-"""A logarithmic axis, marked at 1, 2 and 5."""
+RED = "#d00"
+
+ON_DARK = {
+    "black": "#f0f0f0", "#444": "#c8c8c8", "#555": "#b0b0b0", GREY: "#a0a0a0", "#999": "#8a8a8a", "#bfbfbf": "#666666",
+    "#eee": "#2b3138", "rgba(0, 0, 0, 0.35)": "rgba(255, 255, 255, 0.4)", "#b2182b": "#ff6b6b", RED: "#ff5050",
+}  # fmt: skip
+"""Colours of the charts that a dark page would hide, and their replacements there."""
+
+_MARKS = [step * 10.0**power for power in range(-5, 7) for step in (1, 2, 5)]
+
+LOG = {"type": "log", "tickvals": _MARKS, "ticktext": [f"{mark:g}" for mark in _MARKS]}
+"""A logarithmic axis, marked at 1, 2 and 5, each in full."""
 
 _DIGITS = 5
 
@@ -84,6 +94,22 @@ def say(figure: go.Figure, text: str, /, *, row: int = 1, column: int = 1) -> No
     # axes without a trace are not drawn
     figure.add_scatter(x=[None], y=[None], xaxis=x, yaxis=y, hoverinfo="skip", showlegend=False)
     figure.add_annotation(text=text, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain", showarrow=False)
+
+
+def add_ring(figure: go.Figure, /) -> None:
+    """Add as the last trace the ring that a page draws around the trial that its reader chooses; empty at first."""
+    ring = {"symbol": "circle-open", "size": 22, "color": RED, "line": {"width": 3}}
+    # what is drawn through WebGL covers all that is not
+    points = go.Scattergl if any(trace.type == "scattergl" for trace in figure.data) else go.Scatter
+    figure.add_trace(points(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False))
+
+
+def shows_data(figure: go.Figure, /) -> bool:
+    """Return whether a figure shows anything that was measured, not only text that says why it is empty."""
+    return any(
+        trace.type == "parcoords" or any(value is not None for value in (trace.x if trace.x is not None else ()))
+        for trace in figure.data
+    )
 
 
 def inside_script(text: str, /) -> str:

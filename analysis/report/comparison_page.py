@@ -8,7 +8,7 @@ from html import escape
 from analysis.fronts.front import front_hypervolume, front_of, require_like_for_like
 from analysis.fronts.objectives import FRONT
 from analysis.plots.trials.two_fronts import fronts_svg
-from analysis.report.html import bullets, document, paragraph, table_html
+from analysis.report.parts.html import bullets, document, paragraph, table_html
 from analysis.tables.comparison import Side, difference_table, differences, paired_lines, unlike_columns
 from analysis.tables.front_table import volume_note
 from analysis.tables.text_table import TextTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.heldout.measurements import attack_name, strongest, uses_lines
 from analysis.heldout.members import HeldoutResults, curse_lines
 from analysis.material import StudyMaterial
-from analysis.report.html import bullets, paragraph, table_html
+from analysis.report.parts.html import bullets, paragraph, table_html
 from analysis.tables.chosen_table import chosen_table
 from analysis.tables.heldout_tables import confirmation_table, evaluation_table, on_test_table
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from analysis.data.results import Table
 from analysis.material import StudyMaterial
+from analysis.method_styles import short_name
 from analysis.plots.trials.trial_points import MOST_POINTS
-from analysis.report.html import paragraph, table_html
+from analysis.report.parts.charts import chart
+from analysis.report.parts.html import paragraph, table_html
 from analysis.statistics.association import (
     LEAST,
     AssociationRow,
@@ -13,72 +17,106 @@ from analysis.statistics.association import (
     independent,
     lipschitz_associations,
     random_share,
+    why_no_association,
 )
 from analysis.statistics.separated_classifier import classifier_point
 from analysis.tables.text_table import TextTable
 from analysis.wording import radius
 
 
-def lipschitz_section(material: StudyMaterial, /) -> list[str]:
-    """Return the section's parts; without independent proposals, the reason that there are no associations."""
+def lipschitz_section(material: StudyMaterial, /, *, figures: Collection[str]) -> list[str]:
+    """Return the section's parts; without any association, the reason in one sentence.
+
+    Args:
+        material: What is known of the study.
+        figures: Names of the page's figures.
+    """
     share = random_share(material.table)
-    text = _sample(material.table, share)
-    if not share.num_rows:
-        text = (
-            "No sound trial was proposed independently of results (search.random_fraction), so there is no association "
-            "to report: a sampler that follows the outcome makes settings and outcomes correlate by itself."
-        )
-        return [paragraph(text), _CHART, *_separation(material)]
-    return [
-        paragraph(text),
-        _CHART,
-        _associations("Local Lipschitzness and …", lipschitz_associations(share), "rank correlation"),
-        _associations("Association with dropout (+0.1)", dropout_effects(share), "change of the outcome"),
-        paragraph(
-            "Slopes by least squares with an intercept for each method of a study and HC3 intervals; “at matched "
-            "Lipschitzness” also controls for log10 of the scale-free estimate and its square."
-        ),
-        *_separation(material),
-    ]
+    smoothness, dropout = lipschitz_associations(share), dropout_effects(share)
+    if any(row.found for row in [*smoothness, *dropout]):
+        associations = [
+            paragraph(f"{_sample(material.table, share)} {_statistics(material.table)}"),
+            _associations("Local Lipschitzness and …", smoothness, "rank correlation"),
+            _associations("Association with dropout (+0.1)", dropout, "change of the outcome"),
+            paragraph(
+                "Slopes by least squares with an intercept for each method of a study and HC3 intervals; “at matched "
+                "Lipschitzness” also controls for log10 of the scale-free estimate and its square."
+            ),
+        ]
+    else:
+        sample = [paragraph(_sample(material.table, share))] if share.num_rows else []
+        associations = [paragraph(why_no_association(material.table)), *sample]
+    return [*associations, *_charts(figures), *_separation(material)]
 
 
 def _sample(table: Table, share: Table) -> str:
-    """Describe the trials that the associations use, those missing, and the statistics."""
+    """Describe the trials that associations use, and those missing."""
     proposed = int(independent(table).sum())
     missing = (
         f" ({proposed - share.num_rows} more failed, were stopped or flagged, which may depend on the outcome)"
         if proposed > share.num_rows
         else ""
     )
+    return f"Of {table.num_rows} trials {share.num_rows} sound ones were proposed independently of results{missing}."
+
+
+def _statistics(table: Table) -> str:
     several = "; each study is ranked separately" if len(set(table["study"].to_pylist())) > 1 else ""
     return (
-        f"Of {table.num_rows} trials {share.num_rows} sound ones were proposed independently of results{missing}; only "
-        "they are used here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within method” "
-        f"ranks each method's trials among themselves{several}. Association, not cause."
+        "Only they are used here. Spearman's rank correlations with 95 % intervals (Bonett and Wright); “within "
+        f"method” ranks each method's trials among themselves{several}. Association, not cause."
     )
 
 
 def _associations(title: str, rows: list[AssociationRow], unit: str) -> str:
-    cells = tuple(
-        (row.of, row.outcome, row.among, row.found.signed() if row.found else None, row.found.n if row.found else row.n)
-        for row in rows
+    """Return the associations that are known as a table, and a sentence on the others."""
+    cells = tuple((row.of, row.outcome, row.among, row.found.signed(), row.found.n) for row in rows if row.found)
+    missing = [row for row in rows if row.found is None]
+    among = ", ".join(dict.fromkeys(short_name(row.among) for row in missing))
+    notes = (
+        f"{len(missing)} more are not known ({among}): fewer than {LEAST} trials after subtracting one per intercept, "
+        "or nothing varies; more random proposals would show them.",
     )
     headings = ("of", "with", "among", unit, "n")
-    missing = any(row.found is None for row in rows)
-    notes = (f"-: fewer than {LEAST} trials after subtracting one per intercept, or nothing varies",) if missing else ()
-    return table_html(TextTable(title=title, headings=headings, formats=("", "", "", "", "d"), rows=cells, notes=notes))
+    table = TextTable(
+        title=title,
+        headings=headings,
+        formats=("", "", "", "", "d"),
+        rows=cells,
+        notes=notes if missing else (),
+    )
+    return table_html(table)
 
 
-_CHART = (
-    '<div id="smooth" class="chart" role="img" aria-label="Outcomes against local Lipschitzness"></div>'
-    '<p class="note">Above each panel: Spearman\'s rank correlation, 95 %. Ringed: the front; full: proposals that did '
-    "not depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, stopped "
-    f"early or infeasible. A panel draws the front and at most {MOST_POINTS} other trials, evenly thinned.</p>"
-    "<h3>Each method's front in robust accuracy and Lipschitzness</h3>"
-    '<div id="fronts" class="chart" role="img" aria-label="Lipschitzness over robust accuracy by method"></div>'
-    '<p class="note">Lines: the method\'s own front (no trial of it is at once more robust and smoother), broad and '
-    "grey that of all methods. Ringed: the front of clean and robust accuracy.</p>"
-)
+def _charts(figures: Collection[str]) -> list[str]:
+    rings = "Ringed: the front of clean and robust accuracy."
+    return [
+        *chart(
+            "smooth",
+            "Outcomes against local Lipschitzness",
+            figures=figures,
+            note="Above each panel: Spearman's rank correlation, 95 %. Ringed: the front; full: proposals that did not "
+            "depend on results, on which alone the correlations rest; pale: the sampler's own; hollow: flagged, "
+            "stopped early or infeasible. A panel draws the front and at most "
+            f"{MOST_POINTS} other trials, evenly thinned.",
+            instead="Lipschitzness was not measured, so there are no charts of it.",
+        ),
+        *(["<h3>Each method's front in robust accuracy and Lipschitzness</h3>"] if "fronts" in figures else []),
+        *chart(
+            "fronts",
+            "Lipschitzness over robust accuracy by method",
+            figures=figures,
+            note="Lines: the method's own front (no trial of it is at once more robust and smoother), broad and grey "
+            f"that of all methods. {rings}",
+        ),
+        *(["<h3>Clean and robust accuracy and Lipschitzness in space</h3>"] if "solid" in figures else []),
+        *chart(
+            "solid",
+            "Clean and robust accuracy, with Lipschitzness as third axis",
+            figures=figures,
+            note="Colour: the method; triangles are drawn as ◆. The axes are chosen above, beside the front.",
+        ),
+    ]
 
 
 def _separation(material: StudyMaterial) -> list[str]:

@@ -1,28 +1,33 @@
-"""The report: one self-contained HTML file about a study."""
+"""The report: one self-contained HTML file about a study, its answer on the first screen, its evidence below."""
 
 from __future__ import annotations
+
+from html import escape
 
 from analysis.data.results import Table
 from analysis.fronts.front import mixed_columns
 from analysis.material import StudyMaterial
-from analysis.report.charts import chart_scripts
+from analysis.report.answers import answers_section
+from analysis.report.first_screen import first_screen
 from analysis.report.front_section import front_section
 from analysis.report.heldout_section import tested_lines, tested_section
-from analysis.report.html import document, paragraph, table_html
 from analysis.report.lipschitz_section import lipschitz_section
-from analysis.report.provenance_section import cards_section, failures, provenance_section
+from analysis.report.parts.charts import chart_scripts, page_charts
+from analysis.report.parts.html import bullets, document, paragraph, table_html
+from analysis.report.parts.member_cards import cards_section, member_cards
+from analysis.report.provenance_section import failures, provenance_section
 from analysis.report.settings_section import settings_section
 from analysis.report.summary import summary_lines
 from analysis.tables.paper_table import paper_lines, paper_table
-from analysis.wording import provenance
+from analysis.wording import measured_by, provenance
 
 _SECTIONS = {
-    "summary": "Summary",
+    "answers": "Answers",
     "front": "Front",
-    "test": "On test",
-    "table": "Methods and dropout",
     "lipschitz": "Lipschitzness",
     "settings": "Hyperparameters",
+    "test": "On test",
+    "table": "Methods and dropout",
     "failures": "Flags and failures",
     "cards": "Evaluation cards",
     "provenance": "Provenance",
@@ -35,30 +40,48 @@ def build_report(material: StudyMaterial, /) -> str:
     Raises:
         MixedStudiesError: The rows differ in what they measure.
     """
-    table = material.table
+    table, figures, cards = material.table, page_charts(material), member_cards(material)
+    rows = {trial: row for row, trial in enumerate(table["trial_id"].to_pylist())}
     parts = {
-        "summary": map(paragraph, _summary(material)),
-        "front": front_section(material),
+        "answers": [*answers_section(material, cards, rows), "<h3>In words</h3>", bullets(_summary(material))],
+        "front": front_section(material, figures=figures),
+        "lipschitz": lipschitz_section(material, figures=figures),
+        "settings": settings_section(material, figures=figures),
         "test": tested_section(material),
         "table": [_paper(table)],
-        "lipschitz": lipschitz_section(material),
-        "settings": settings_section(material),
         "failures": failures(table),
-        "cards": cards_section(material),
+        "cards": cards_section(material, cards),
         "provenance": provenance_section(material),
     }
-    sections = {name: (title, "\n".join(parts[name])) for name, title in _SECTIONS.items()}
-    return document(material.title, provenance(table), sections, scripts=chart_scripts(material))
+    opening = "\n".join([*_warning(material), first_screen(material, rows, figures=figures)])
+    sections = {name: (title, _placed("\n".join(parts[name]), material)) for name, title in _SECTIONS.items()}
+    return document(
+        material.title,
+        f"{provenance(table)} · threat model and attack: {measured_by(table)}",
+        sections,
+        opening=opening,
+        folded=set(_SECTIONS) - {"answers"},
+        scripts=chart_scripts(material, figures),
+    )
+
+
+def _placed(text: str, material: StudyMaterial) -> str:
+    """Return HTML whose commands name the study's folder, where there is one."""
+    homes = list(material.homes.values())
+    return text.replace("STUDY_DIR", escape(homes[0])) if len(homes) == 1 else text
+
+
+def _warning(material: StudyMaterial) -> list[str]:
+    mixed = mixed_columns(material.table)
+    text = (
+        f"Warning: these trials were measured differently ({', '.join(mixed)}) and were combined with --allow-mixed. "
+        "Their numbers are not comparable."
+    )
+    return [paragraph(text)] if mixed else []
 
 
 def _summary(material: StudyMaterial) -> list[str]:
     lines = summary_lines(material.table, belief=material.belief, reference=material.reference)
-    if mixed := mixed_columns(material.table):
-        lines = [
-            f"Warning: these trials were measured differently ({', '.join(mixed)}) and were combined with "
-            "--allow-mixed. Their numbers are not comparable.",
-            *lines,
-        ]
     return [*lines, *tested_lines(material)]
 
 

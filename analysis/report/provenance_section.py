@@ -1,26 +1,20 @@
-"""The report's closing sections: how trials ended, the evaluation cards, the provenance."""
+"""The report's closing sections: how trials ended, the provenance."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from analysis.data.reasons import failed_by_reason
 from analysis.data.results import Table
-from analysis.fronts.front import front_of
 from analysis.fronts.objectives import infeasible
 from analysis.heldout.measurements import uses_lines
 from analysis.material import StudyMaterial
-from analysis.report.evaluation_card import card, card_html
-from analysis.report.html import bullets, paragraph, table_html
+from analysis.method_styles import short_name
+from analysis.report.parts.html import bullets, table_html
 from analysis.tables.front_table import infeasible_note
 from analysis.tables.text_table import TextTable
-
-CARDS = 40
-"""Most evaluation cards on the page: the front's members, best clean accuracy first."""
 
 _STATUSES = ("completed", "stopped_early", "failed")
 
@@ -40,7 +34,7 @@ def failures(table: Table, /) -> list[str]:
         for method in methods
     )
     failed = failed_by_reason(rows).items()
-    reasons = Counter(f"{row['method']}: {reason}" for reason, same in failed for row in same)
+    reasons = Counter(f"{short_name(row['method'])}: {reason}" for reason, same in failed for row in same)
     flags = Counter(flag for row in rows for flag in row["flags"])
     counts = TextTable(
         title="How trials ended",
@@ -54,36 +48,6 @@ def failures(table: Table, /) -> list[str]:
         bullets([f"{number} flagged {flag}" for flag, number in flags.most_common()]),
         bullets([note] if (note := infeasible_note(table)) else []),
     ]
-
-
-def cards_section(material: StudyMaterial, /) -> list[str]:
-    """Return an evaluation card for each front member, the first `CARDS` of them."""
-    members = front_of(material.table).to_pylist()
-    chance = material.probabilities()
-    member_settings = {_settings_of(row) for row in members}
-    seeds: dict[tuple[str, int], list[dict[str, object]]] = {}
-    for row in material.table.select(
-        ["study", "number", "replicate_of", "trial_id", "val_robust_accuracy", "status"]
-    ).to_pylist():
-        if _settings_of(row) in member_settings and row["status"] == "completed":
-            seeds.setdefault(_settings_of(row), []).append(row)
-    cards = []
-    for row in members[:CARDS]:
-        others = [other for other in seeds.get(_settings_of(row), []) if other["trial_id"] != row["trial_id"]]
-        known: dict[str, Any] = {"strong": material.strong.get(row["trial_id"]), "on_test": material.on_test}
-        answers = card(row, replicates=others, probability=chance.get(row["trial_id"]), **known)
-        cards.append(card_html(row, answers))
-    more = [paragraph(f"{len(members) - CARDS} more members have no card.")] if len(members) > CARDS else []
-    return [
-        paragraph("✓ supported by the results; ! contradicted by the results; ? open, to be judged by the reader."),
-        *cards,
-        *more,
-    ]
-
-
-def _settings_of(row: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the study and the number of its first trial with the same settings."""
-    return row["study"], row["number"] if row["replicate_of"] is None else row["replicate_of"]
 
 
 def provenance_section(material: StudyMaterial, /) -> list[str]:

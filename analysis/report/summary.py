@@ -10,7 +10,7 @@ from analysis.data.results import Table
 from analysis.fronts.front import front_hypervolume, front_of
 from analysis.fronts.member_choice import knee_of
 from analysis.fronts.objectives import FRONT
-from analysis.statistics.association import LEAST, dropout_effects, lipschitz_associations, random_share
+from analysis.method_styles import short_name
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.tables.front_table import infeasible_note, volume_note
 from analysis.wording import constraints_missed, count, measured_by, why_no_front
@@ -57,7 +57,7 @@ def summary_lines(
         true = belief.hypervolume(reference=measured.reference)
         text += f" as measured; of the true accuracies {true} (95 %), corrected for the luck of the best estimates"
     lines.append(text[0].upper() + text[1:] + ".")
-    return [*lines, *_infeasible_lines(table), *association_lines(table)]
+    return [*lines, *_infeasible_lines(table)]
 
 
 def _infeasible_lines(table: Table) -> list[str]:
@@ -66,42 +66,7 @@ def _infeasible_lines(table: Table) -> list[str]:
     return [f"{note[0].upper()}{note[1:]}."] if note else []
 
 
-def association_lines(table: Table, /) -> list[str]:
-    """Return the associations of Lipschitzness and dropout, or the reason that there are none."""
-    share = random_share(table)
-    if not share.num_rows:
-        return [
-            "No sound trial was proposed independently of results (search.random_fraction), so no association of "
-            "Lipschitzness or dropout with accuracy is reported: a sampler that follows results creates one by itself."
-        ]
-    rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(share)}
-    lines = []
-    overall = rows["scale-free", "robust accuracy", "all methods"]
-    within = rows["scale-free", "robust accuracy", "within method"]
-    if overall is not None:
-        lines.append(
-            "Among trials proposed independently of results, the rank correlation of scale-free Lipschitzness with "
-            f"robust accuracy is {overall}"
-            + (f"; within method {within}" if within is not None else "")
-            + ". This is association, not cause."
-        )
-    effects = {(row.outcome, row.among): row.found for row in dropout_effects(share)}
-    clean, robust = effects["clean accuracy", "all methods"], effects["robust accuracy", "all methods"]
-    if clean is not None and robust is not None:
-        lines.append(
-            f"0.1 more dropout is associated with {clean.value:+.3f} clean accuracy "
-            f"[{clean.low:+.3f}, {clean.high:+.3f}] and {robust.value:+.3f} robust accuracy "
-            f"[{robust.low:+.3f}, {robust.high:+.3f}] (n = {robust.n})."
-        )
-    if lines:
-        return lines
-    if share.num_rows < LEAST:
-        return [f"Associations need at least {LEAST} randomly proposed trials; this study has {share.num_rows}."]
-    return [
-        f"The {share.num_rows} trials proposed independently of results are too few for their number of methods, or "
-        "vary too little, for associations."
-    ]
-
-
 def _describe(row: Mapping[str, Any]) -> str:
-    return f"trial {row['trial_id']} ({row['method']}): {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust"
+    return (
+        f"trial {row['trial_id']} ({short_name(row['method'])}): {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust"
+    )

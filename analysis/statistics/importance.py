@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.method_styles import short_name
+
 LEAST = 20
 """Fewest trials from which an importance is computed."""
 
@@ -47,7 +49,9 @@ def sample_words(importance: MethodImportance, /) -> str:
 
 def too_few(importances: Sequence[MethodImportance], /) -> str:
     """Name the methods without shares and their numbers of sound trials; empty for none."""
-    named = [f"{importance.method} ({importance.trials})" for importance in importances if not importance.shares]
+    named = [
+        f"{short_name(importance.method)} ({importance.trials})" for importance in importances if not importance.shares
+    ]
     listed = ", ".join(named)
     return (
         f"no shares for methods with fewer than {LEAST} sound trials or no setting that varies: {listed}"

@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Cell = str | float | int | bool | None
+
+_NONE = "-"
 
 LONG = 12
 """Words longer than this many characters may be broken."""
@@ -49,6 +51,16 @@ class TextTable:
     def cells(self) -> list[list[str]]:
         """Return the rows as formatted text."""
         return [[_shown(cell, spec) for cell, spec in zip(row, self.formats, strict=True)] for row in self.rows]
+
+    def without_empty_columns(self) -> TextTable:
+        """Return the table without the columns that would show nothing but dashes."""
+        kept = [at for at, column in enumerate(zip(*self.cells(), strict=True)) if set(column) != {_NONE}]
+
+        def chosen(line: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(line[at] for at in kept)
+
+        rows = tuple(map(chosen, self.rows))
+        return replace(self, headings=chosen(self.headings), formats=chosen(self.formats), rows=rows)
 
     def markdown(self) -> str:
         """Return the table as Markdown, the notes as a paragraph below."""
@@ -127,7 +139,7 @@ def write_forms(shown: TextTable, columns: Mapping[str, list[Any]], out_dir: str
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "\u2264": r"$\leq$",
-    "\u03b5": r"$\varepsilon$", "\u00b7": r"$\cdot$", L_INF: r"$\ell_\infty$", L_2: r"$\ell_2$",
+    "\u2265": r"$\geq$", "\u03b5": r"$\varepsilon$", "\u00b7": r"$\cdot$", L_INF: r"$\ell_\infty$", L_2: r"$\ell_2$",
 }  # fmt: skip
 
 _SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_TEX, key=len, reverse=True)))
@@ -139,7 +151,7 @@ def _tex(text: str) -> str:
 
 def _shown(cell: Cell, spec: str) -> str:
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
-        return "-"
+        return _NONE
     return cell if isinstance(cell, str) else format(cell, spec)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.console import quoted
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import reference_of
 from study.errors import usage_errors
@@ -54,6 +55,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
             strong=sources.strong(),
             classifier=sources.classifier(),
             on_test=sources.on_test(),
+            homes={label: quoted(source) for label, source in sources.sources.items() if source.is_dir()},
         )
 
 

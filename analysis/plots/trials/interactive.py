@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, missed_constraints
 from analysis.fronts.strong_attacks import StrongResult
-from analysis.method_styles import styles_for
-from analysis.plots.screen import GREY, HOVER, MOST_SVG, empty_chart, numbers, say, set_text
+from analysis.method_styles import short_name, styles_for
+from analysis.plots.screen import GREY, HOVER, MOST_SVG, RED, add_ring, empty_chart, numbers, say, set_text
 from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, plotly_scale
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
 from analysis.plots.trials.label_places import place_labels, stacks
@@ -30,9 +30,7 @@ MOST_IN_SPACE = 3000
 """Most trials beside the front that the chart in space draws."""
 
 _EDGE = {"color": "black", "width": 1.2}
-_RED = "#d00"
 _SILENT: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
-_RING: dict[str, Any] = {"mode": "markers", **_SILENT}
 _FALL = {"color": "#b2182b", "width": 2}
 _CROSS = {"symbol": "x-thin", "size": 12, "line": {"color": "#b2182b", "width": 2}}
 _UNMEASURED: dict[str, Any] = {"color": UNMEASURED, "line": {"color": UNMEASURED_EDGE, "width": 1}}
@@ -133,9 +131,7 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
         figure.add_scatter(
             x=[across], y=[up], mode="markers", marker=_STAR, name=NAME, hovertemplate=f"{said}<extra></extra>"
         )
-    figure.add_scatter(
-        x=[], y=[], marker={"symbol": "circle-open", "size": 22, "color": _RED, "line_width": 3}, **_RING
-    )
+    add_ring(figure)
     figure.update_xaxes(title_text=set_text(view.x_label), range=view.limits(0))
     figure.update_yaxes(title_text=set_text(view.y_label), range=view.limits(1))
     scale = view.colour_scale() if colour == "lipschitz" else None
@@ -164,7 +160,8 @@ def space_chart(view: ParetoView, z: np.ndarray, z_label: str, /) -> go.Figure:
             if chosen.any():
                 x, y = map(numbers, view.points[chosen].T)
                 figure.add_scatter3d(x=x, y=y, z=numbers(z[chosen]), marker=marker, **_labelled(method, chosen))
-    figure.add_scatter3d(x=[], y=[], z=[], marker={"symbol": "circle-open", "size": 14, "color": _RED}, **_RING)
+    ring = {"symbol": "circle-open", "size": 14, "color": RED}
+    figure.add_scatter3d(x=[], y=[], z=[], mode="markers", marker=ring, **_SILENT)
     labels = dict(zip(("xaxis", "yaxis", "zaxis"), (view.x_label, view.y_label, z_label), strict=True))
     axes: dict[str, Any] = {
         name: {"title": {"text": set_text(label.partition("\n")[0])}} for name, label in labels.items()
@@ -298,7 +295,7 @@ def _hover(row: dict[str, Any], chance: float | None, strong: StrongResult | Non
     params = {name: value for name, value in row.items() if name.startswith("param.") and value is not None}
     lines = [
         f"<b>{escape(row['trial_id'])}</b> ({escape(row['study'])}, {escape(row['proposal'])})",
-        escape(row["method"]),
+        escape(short_name(row["method"])),
     ]
     lines += [f"{escape(name.removeprefix('param.'))} = {value:.4g}" for name, value in params.items()]
     lines += [f"{escape(name)} = {escape(str(value))}" for name, value in json.loads(row["options"] or "{}").items()]

@@ -21,9 +21,9 @@ from analysis.plots.figure import (
     sample,
     say_nothing_is_there,
 )
-from analysis.plots.screen import GREY, HOVER, LOG, empty_chart, numbers, say, set_text
+from analysis.plots.screen import GREY, HOVER, empty_chart, numbers, say, set_text
 from analysis.plots.trials.front_view import pareto_view
-from analysis.plots.trials.trial_points import HEADINGS, MOST_POINTS, Trials, thinned
+from analysis.plots.trials.trial_points import HEADINGS, MOST_POINTS, Trials, log_ticks, thinned
 from analysis.statistics.association import measure
 from analysis.wording import attack_phrase, radius_phrase
 
@@ -172,7 +172,7 @@ def robust_lipschitz_chart(trials: Trials, /) -> go.Figure:
     )  # fmt: skip
     across, up = panels.labels
     figure.update_xaxes(range=[panels.left, panels.right], showticklabels=True)
-    figure.update_yaxes(range=np.log10([panels.low, panels.high]).tolist(), **LOG)
+    figure.update_yaxes(range=np.log10([panels.low, panels.high]).tolist(), **log_ticks(panels.y[panels.drawn]))
     figure.update_yaxes(title_text=set_text(up), col=1)
     figure.update_xaxes(title_text=set_text(across), row=rows)
     if not methods:

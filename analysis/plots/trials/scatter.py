@@ -17,8 +17,9 @@ from analysis.plots.figure import (
     log_axis,
     paper_style,
 )
-from analysis.plots.screen import LOG, empty_chart, set_text
-from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, scatter
+from analysis.plots.screen import LOG, add_ring, empty_chart, set_text
+from analysis.plots.trials.front_view import ParetoView
+from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, log_ticks, scatter
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, spearman
 from analysis.statistics.hyperparameters import Setting
 from analysis.statistics.theorem_radius import TheoremRadius
@@ -74,13 +75,33 @@ def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperF
     return PaperFigure(name="lipschitz", figure=figure, headings=(*HEADINGS, *columns), rows=trials.rows(columns))
 
 
+def robust_chart(trials: Trials, view: ParetoView, /) -> go.Figure:
+    """Return the first panel alone for the screen, with every trial and a ring for the one that a reader chooses.
+
+    Args:
+        trials: The trials.
+        view: The front beside it, which has the same axis of robust accuracy.
+    """
+    outcome, of = next(iter(OUTCOMES)), next(iter(LIPSCHITZ))
+    x, y, correlation = _against_lipschitz(trials, of=of, outcome=outcome)
+    figure = empty_chart(520, titles=[correlation])
+    add_trials(figure, x, y, trials, most=None)
+    add_ring(figure)
+    figure.update_xaxes(
+        **log_ticks(x), title_text=set_text(_estimate_label(trials, LIPSCHITZ[of]).replace(",\n", ", "))
+    )
+    figure.update_yaxes(range=view.limits(1), title_text=set_text(view.y_label))
+    return figure
+
+
 def lipschitz_chart(trials: Trials, /) -> go.Figure:
-    """Return the same for the screen."""
-    panels = list(itertools.product(OUTCOMES, LIPSCHITZ))
+    """Return the same for the screen, a row for each outcome that was measured."""
+    outcomes = {name: label for name, label in OUTCOMES.items() if np.isfinite(measure(trials.table, name)).any()}
+    panels = list(itertools.product(outcomes, LIPSCHITZ))
     drawn = [_against_lipschitz(trials, of=of, outcome=outcome) for outcome, of in panels]
     figure = empty_chart(
-        220 * len(OUTCOMES) + 100,
-        rows=len(OUTCOMES),
+        220 * len(outcomes) + 100,
+        rows=max(len(outcomes), 1),
         columns=len(LIPSCHITZ),
         titles=[correlation for _, _, correlation in drawn],
         shared_xaxes="columns",
@@ -88,14 +109,14 @@ def lipschitz_chart(trials: Trials, /) -> go.Figure:
         horizontal_spacing=0.03,
         vertical_spacing=0.04,
     )
-    figure.update_xaxes(**LOG)
-    places = itertools.product(range(1, len(OUTCOMES) + 1), range(1, len(LIPSCHITZ) + 1))
+    places = itertools.product(range(1, len(outcomes) + 1), range(1, len(LIPSCHITZ) + 1))
     for (x, y, _), panel in zip(drawn, places, strict=True):
         add_trials(figure, x, y, trials, panel=panel)
-    for row, (outcome, label) in enumerate(OUTCOMES.items(), start=1):
+    for row, (outcome, label) in enumerate(outcomes.items(), start=1):
         figure.update_yaxes(title_text=set_text(_outcome_label(trials, outcome, label)), row=row, col=1)
-    for column, form in enumerate(LIPSCHITZ.values(), start=1):
-        figure.update_xaxes(title_text=set_text(_estimate_label(trials, form)), row=len(OUTCOMES), col=column)
+    for column, (of, form) in enumerate(LIPSCHITZ.items(), start=1):
+        figure.update_xaxes(**log_ticks(np.maximum(measure(trials.table, of), LIPSCHITZ_FLOOR)), col=column)
+        figure.update_xaxes(title_text=set_text(_estimate_label(trials, form)), row=max(len(outcomes), 1), col=column)
     return figure
 
 
@@ -162,7 +183,7 @@ def slice_chart(trials: Trials, setting: Setting, /, *, reach: TheoremRadius | N
         add_trials(figure, setting.values, _sliced(trials, outcome), trials, panel=(row, 1))
         figure.update_yaxes(title_text=set_text(_sliced_label(trials, outcome)), row=row)
         if "lipschitz" in outcome:
-            figure.update_yaxes(**LOG, row=row)
+            figure.update_yaxes(**log_ticks(_sliced(trials, outcome)), row=row)
     if setting.log:
         figure.update_xaxes(**LOG)
     figure.update_xaxes(title_text=set_text(setting.label), row=len(SLICED))

@@ -17,8 +17,8 @@ from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front
 from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.figure import sample, say_nothing_is_there
-from analysis.plots.screen import GREY, HOVER, numbers, say
-from analysis.plots.trials.front_view import why_hollow
+from analysis.plots.screen import GREY, HOVER, LOG, MOST_SVG, numbers, say
+from analysis.plots.trials.front_view import ColourScale, why_hollow
 from analysis.statistics.association import independent
 from analysis.tables.text_table import Cell
 from analysis.wording import provenance
@@ -137,8 +137,17 @@ def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, trials: Trials, /) -> bool:
     return True
 
 
-def add_trials(figure: go.Figure, x: np.ndarray, y: np.ndarray, trials: Trials, /, *, panel: Panel = (1, 1)) -> None:
-    """Add the trials to a figure for the screen as `scatter` draws them, the front and at most `MOST_POINTS` others.
+def add_trials(
+    figure: go.Figure,
+    x: np.ndarray,
+    y: np.ndarray,
+    trials: Trials,
+    /,
+    *,
+    panel: Panel = (1, 1),
+    most: int | None = MOST_POINTS,
+) -> None:
+    """Add the trials to a figure for the screen as `scatter` draws them.
 
     Each trace's `meta` is its method and each point's `customdata` its row.
 
@@ -148,31 +157,53 @@ def add_trials(figure: go.Figure, x: np.ndarray, y: np.ndarray, trials: Trials, 
         y: Likewise.
         trials: The trials.
         panel: Row and column of the figure's panel, from 1.
+        most: Most trials beside the front that are drawn, evenly thinned; all of them when None.
     """
-    drawn = thinned(trials.front, np.isfinite(x) & np.isfinite(y), most=MOST_POINTS)
+    measured = np.isfinite(x) & np.isfinite(y)
+    drawn = measured if most is None else thinned(trials.front, measured, most=most)
     if not drawn.any():
         say(figure, "not measured", row=panel[0], column=panel[1])
+    points = go.Scattergl if drawn.sum() > MOST_SVG else go.Scatter
     for kind, chosen in trials.kinds(drawn).items():
         for method, style in trials.styles.items():
             of_method = chosen & (trials.methods == method)
             looks: dict[str, dict[str, Any]] = {
                 "hollow": {"symbol": f"{style.symbol}-open", "color": GREY, "size": 7},
-                "pale": {"symbol": style.symbol, "color": style.pale, "size": 7},
+                "pale": {
+                    "symbol": style.symbol,
+                    "color": style.pale,
+                    "size": 7,
+                    "line": {"width": 0.7, "color": style.colour},
+                },
                 "full": {"symbol": style.symbol, "color": style.colour, "size": 7},
             }
             if of_method.any():
                 label = {"customdata": np.flatnonzero(of_method).tolist(), "hovertemplate": HOVER}
-                figure.add_trace(_points(x, y, of_method, method, looks[kind], **label), *panel)
+                figure.add_trace(points(**_points(x, y, of_method, method, looks[kind], **label)), *panel)
     ring = {"symbol": "circle-open", "color": "black", "size": 14, "line": {"width": 1.5}}
     for method in trials.styles:
         if (ringed := drawn & trials.front & (trials.methods == method)).any():
-            figure.add_trace(_points(x, y, ringed, method, ring, hoverinfo="skip"), *panel)
+            figure.add_trace(points(**_points(x, y, ringed, method, ring, hoverinfo="skip")), *panel)
 
 
 def _points(
     x: np.ndarray, y: np.ndarray, chosen: np.ndarray, method: str, marker: dict[str, Any], **more: Any
-) -> go.Scatter:
-    return go.Scatter(x=numbers(x[chosen]), y=numbers(y[chosen]), mode="markers", meta=method, marker=marker, **more)
+) -> dict[str, Any]:
+    at = {"x": numbers(x[chosen]), "y": numbers(y[chosen])}
+    return {**at, "mode": "markers", "meta": method, "marker": marker, **more}
+
+
+def log_ticks(values: np.ndarray, /) -> dict[str, Any]:
+    """Return a logarithmic axis for the screen with round values to mark within those shown, however close they are.
+
+    Args:
+        values: Any shape; those that are not finite and above 0 are left out.
+    """
+    known = values[np.isfinite(values) & (values > 0)]
+    if not known.size or known.min() == known.max():
+        return LOG
+    marks = ColourScale(low=float(known.min()), high=float(known.max())).ticks()
+    return {"type": "log", "tickvals": marks, "ticktext": [f"{mark:g}" for mark in marks]}
 
 
 def thinned(front: np.ndarray, others: np.ndarray, /, *, most: int) -> np.ndarray:

@@ -32,5 +32,5 @@ def test_the_report_counts_former_and_present_words_as_one_reason() -> None:
     ]
     listed = failures(as_table(rows))[1]
     assert listed == (
-        "<ul><li>2 failed, trades: worker process died</li><li>2 failed, natural: loss 1.5 is not finite</li></ul>"
+        "<ul><li>2 failed, TRADES: worker process died</li><li>2 failed, natural: loss 1.5 is not finite</li></ul>"
     )

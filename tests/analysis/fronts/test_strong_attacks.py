@@ -15,7 +15,7 @@ from analysis.fronts.strong_attacks import StrongResult, read_strong, strong_not
 from analysis.plots.figure import paper_style
 from analysis.plots.trials.interactive import pareto_plotly
 from analysis.plots.trials.pareto import pareto_figure
-from analysis.report.evaluation_card import card
+from analysis.report.parts.evaluation_card import card
 from analysis.tables.front_table import front_table, pareto_csv
 
 FALLEN = StrongResult(images=100, searched=0.5, robust=0.4, attacks=("square",), flags=())

@@ -23,7 +23,7 @@ from analysis.heldout.measurements import (
 )
 from analysis.heldout.members import CHOICE_FILE, read_choice, read_on_test
 from analysis.plots.networks.heldout_values import write_on_test
-from analysis.report.evaluation_card import card
+from analysis.report.parts.evaluation_card import card
 from analysis.statistics.intervals import accuracy_estimate, difference
 from analysis.tables.heldout_tables import confirmation_table, evaluation_table, on_test_table
 

@@ -8,7 +8,7 @@ from analysis.heldout.confirmation import confirmed
 from analysis.heldout.members import HeldoutResults
 from analysis.material import StudyMaterial
 from analysis.report import heldout_section
-from analysis.report.evaluation_card import Answer, card
+from analysis.report.parts.evaluation_card import Answer, card
 
 MASKED, OTHERS = "Signs of masked gradients?", "Transferred and gradient-free attacks?"
 
@@ -38,7 +38,7 @@ def test_only_the_full_checks_answer_whether_gradients_are_masked() -> None:
     thorough, cheap = answers(evaluation_row("t00000", examples=200), evaluation_row("t00001", checks="cheap"))
     assert (thorough[MASKED].state, cheap[MASKED].state) == ("answered", "open")
     assert "full checks of PGD-10 on 200 test images" in thorough[MASKED].text
-    assert "`robust-study evaluate` runs the full ones" in cheap[MASKED].text
+    assert "`robust-study evaluate STUDY_DIR --front` runs the full ones" in cheap[MASKED].text
     doubted, _ = answers(evaluation_row("t00000", flags=["zero_gradients"]))
     assert (doubted[MASKED].state, doubted[MASKED].text) == ("doubt", "flags on test: zero_gradients (PGD-10)")
     alone = {answer.question: answer for answer in card(as_table([result_row(0)]).to_pylist()[0])}

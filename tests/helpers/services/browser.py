@@ -35,7 +35,7 @@ def page(*, width: int = 1500, height: int = 900) -> Iterator[Any]:
 
 
 def shown_after(file: Path) -> tuple[float, float]:
-    """Return the seconds from a browser's request for a page of charts until the frame with the first one is shown.
+    """Return the seconds from a browser's request for a page of charts until the frame with the first two is shown.
 
     Also return the CPU seconds of its process until then, which other work on the machine affects less; inf without
     /proc.
@@ -93,7 +93,7 @@ def _renderer_seconds(profile: str) -> float:
 
 _NAVIGATE = b"""<script>
 (function look() {
-  if (!drawn.has('flat')) { requestAnimationFrame(look); return; }
+  if (!['flat', 'robust'].every(name => drawn.has(name))) { requestAnimationFrame(look); return; }
   requestAnimationFrame(() => requestAnimationFrame(() => { location = '/shown'; }));
 })();
 </script>"""

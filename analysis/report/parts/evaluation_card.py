@@ -18,8 +18,17 @@ from analysis.heldout.measurements import (
     strongest,
 )
 from analysis.heldout.members import HeldoutResults
+from analysis.method_styles import short_name
+from analysis.report.parts.html import prose
 from analysis.statistics.intervals import accuracy_of
 from analysis.wording import LOWER_BOUND, NORMS, own_parameters, radius
+
+HOLDS = "Does its robust accuracy hold under strong attacks?"
+MASKED = "Signs of masked gradients?"
+TESTED = "On test, and under a stronger attack (AutoAttack)?"
+LUCK = "How much is the seed's luck?"
+TRUST = (HOLDS, MASKED, TESTED, LUCK)
+"""The questions on which trust in a robust accuracy rests."""
 
 State = Literal["answered", "doubt", "open"]
 _MARKS = {"answered": "✓", "doubt": "!", "open": "?"}
@@ -95,7 +104,7 @@ def card(
             + (f"; truly on it with probability {probability:.2f}" if probability is not None else ""),
         ),
         _seeds(row, replicates, tested),
-        Answer("Trained how?", _training(row)),
+        Answer("Trained how?", training_phrase(row)),
         Answer("Can it be had?", _where(row), "answered" if row["checkpoint_path"] else "open"),
         Answer("An attack adapted to this very defence?", "no row can know; a person must try", "open"),
         Answer("Transferred and gradient-free attacks?", _other_attacks(row, tested, strong), "open"),
@@ -106,26 +115,33 @@ def card_html(row: Mapping[str, Any], answers: Sequence[Answer], /) -> str:
     """Return a card that unfolds; open questions are counted in its heading and marked in words, not in colour."""
     unanswered = sum(answer.state == "open" for answer in answers)
     doubts = sum(answer.state == "doubt" for answer in answers)
-    title = f"{row['trial_id']} · {row['method']}"
+    title = f"{row['trial_id']} · {short_name(row['method'])}"
     numbers = f"clean {row['val_clean_accuracy']:.3f}, robust {row['val_robust_accuracy']:.3f} (val)"
-    entries = "".join(
-        f'<dt class="{answer.state}"><span aria-hidden="true">{_MARKS[answer.state]}</span> '
-        f'{escape(answer.question)}</dt><dd class="{answer.state}">'
-        f"{'' if answer.state == 'answered' else f'<b>{answer.state}:</b> '}{escape(answer.text)}</dd>"
-        for answer in answers
-    )
     return (
         f'<details class="card" data-method="{escape(row["method"])}" id="card-{escape(row["trial_id"])}">'
         f"<summary><b>{escape(title)}</b> {numbers} · {unanswered} open, {doubts} doubtful</summary>"
-        f"<dl>{entries}</dl></details>"
+        f"{entries_html(answers)}</details>"
     )
+
+
+def entries_html(answers: Sequence[Answer], /) -> str:
+    """Return answers as a list, each marked as answered, doubtful or open."""
+    entries = "".join(
+        f'<dt class="{answer.state}"><span aria-hidden="true">{_MARKS[answer.state]}</span> '
+        f'{escape(answer.question)}</dt><dd class="{answer.state}">'
+        f"{'' if answer.state == 'answered' else f'<b>{answer.state}:</b> '}{prose(answer.text)}</dd>"
+        for answer in answers
+    )
+    return f"<dl>{entries}</dl>"
 
 
 def _strong(strong: StrongResult | None) -> Answer:
     """Return what strong attacks on validation left, and what the search's own did on the same images."""
-    question = "Does its robust accuracy hold under strong attacks?"
+    question = HOLDS
     if strong is None:
-        return Answer(question, "not attacked: `front.strong_images` above 0 and `robust-study resume`", "open")
+        return Answer(
+            question, "not attacked: `front.strong_images` above 0 and `robust-study resume STUDY_DIR`", "open"
+        )
     text = (
         f"{strong.robust:.3f} on the first {strong.images} validation images, {strong.searched:.3f} under the search's "
         f"own attack there; {', '.join(strong.attacks)}"
@@ -135,7 +151,7 @@ def _strong(strong: StrongResult | None) -> Answer:
 
 def _flags(row: Mapping[str, Any], on_test: HeldoutResults | None, strong: StrongResult | None) -> Answer:
     """Return what the checks found; only the full ones, on a front's members and on test, answer the question."""
-    question = "Signs of masked gradients?"
+    question = MASKED
     if row["flags"]:
         return Answer(question, f"flags: {', '.join(row['flags'])}", "doubt")
     if strong is not None and strong.flags:
@@ -147,7 +163,7 @@ def _flags(row: Mapping[str, Any], on_test: HeldoutResults | None, strong: Stron
     if full is None and strong is not None:
         return Answer(question, f"the full checks on {strong.images} validation images raised no flag")
     if full is None:
-        text = "the cheap checks raised no flag; `robust-study evaluate` runs the full ones"
+        text = "the cheap checks raised no flag; `robust-study evaluate STUDY_DIR --front` runs the full ones"
         return Answer(question, text, "open")
     return Answer(question, f"the full checks of {attack_name(full)} on {full['examples']} test images raised no flag")
 
@@ -158,10 +174,10 @@ def _of(row: Mapping[str, Any], on_test: HeldoutResults) -> ConfirmedMember | No
 
 def _strongest(row: Mapping[str, Any], on_test: HeldoutResults | None) -> Answer:
     """Return what the strongest attack on test left, and beside it what the search's own did."""
-    question = "On test, and under a stronger attack (AutoAttack)?"
+    question = TESTED
     strong = None if on_test is None else strongest(row, on_test.evaluations)
     if on_test is None or strong is None:
-        return Answer(question, "not measured: `robust-study evaluate --front --attack autoattack`", "open")
+        return Answer(question, "not measured: `robust-study evaluate STUDY_DIR --front --attack autoattack`", "open")
     values = {kind: accuracy_of(strong, kind) for kind in ("clean", "robust")}
     text = f"test: clean {values['clean']}, robust {values['robust']} under {settings_phrase(strong)}"
     same = like_for_like(row, on_test.evaluations)
@@ -196,17 +212,17 @@ def _seeds(row: Mapping[str, Any], replicates: Sequence[Mapping[str, Any]], on_t
         lucky = _beyond_own(again)
         beyond = f"; outside this network's own interval: {', '.join(lucky)}" if lucky else ""
         return Answer(
-            "How much is the seed's luck?",
+            LUCK,
             f"{count} new seed{'s' * (count != 1)} of these settings on test: {spreads} (mean ± standard deviation)"
             f"{failed}{beyond}",
             "doubt" if lucky else "answered" if count > 1 else "open",
         )
     others = [other["val_robust_accuracy"] for other in replicates if other["val_robust_accuracy"] is not None]
     if not others:
-        return Answer("How much is the seed's luck?", "one seed only; `robust-study confirm` retrains it", "open")
+        return Answer(LUCK, "one seed only; `robust-study confirm STUDY_DIR` retrains the front", "open")
     span = [row["val_robust_accuracy"], *others]
     return Answer(
-        "How much is the seed's luck?",
+        LUCK,
         f"{len(span)} seeds of these settings: robust accuracy from {min(span):.3f} to {max(span):.3f}",
     )
 
@@ -219,11 +235,16 @@ def _beyond_own(again: ConfirmedMember) -> list[str]:
     return [kind for kind, there in own.items() if not there.low <= again.spread[kind].mean <= there.high]
 
 
-def _training(row: Mapping[str, Any]) -> str:
-    parts = [row["method"], own_parameters(row)]
+def training_phrase(row: Mapping[str, Any], /) -> str:
+    """Return what a trial was trained with: method, settings, epochs, seed, checkpoint."""
+    parts = [short_name(row["method"]), own_parameters(row)]
     parts += [f"dropout {row['param.dropout']:.3g}"] if row.get("param.dropout") is not None else []
     parts += [f"training radius {radius(row['train_epsilon'])}"] if row["train_epsilon"] is not None else []
-    parts += [f"{row['epochs']} epochs", f"seed {row['seed']}", f"{row['checkpoint_kind']} checkpoint"]
+    parts += [
+        f"{row['epochs']} epoch{'s' * (row['epochs'] != 1)}",
+        f"seed {row['seed']}",
+        f"{row['checkpoint_kind']} checkpoint",
+    ]
     return ", ".join(part for part in parts if part)
 
 
