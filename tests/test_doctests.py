@@ -19,7 +19,7 @@ from analysis.data.schema import RESULT
 STATEMENTS = {
     "analysis.fronts.front": 9,
     "analysis.fronts.growth": 2,
-    "analysis.fronts.member_choice": 5,
+    "analysis.fronts.member_choice": 8,
     "analysis.fronts.objectives": 3,
     "analysis.statistics.association": 4,
     "analysis.statistics.intervals": 2,

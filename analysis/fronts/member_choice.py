@@ -1,8 +1,10 @@
-"""The knee of a front, its member nearest to a target, and the front of each group of trials."""
+"""A front's knee, its member nearest to a target or most robust at a clean floor, and each group's own front."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +14,60 @@ from analysis.fronts.front import front_of
 from analysis.fronts.objectives import FRONT, directions, values
 
 _AUGMENTATION = 1e-3
+
+CLEAN_COST = 0.05
+"""Clean accuracy that the default clean floor allows to lose against the best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtFloor:
+    """The most robust member of a front among those whose clean accuracy reaches a floor.
+
+    Args:
+        index: Its index among the points.
+        clean: Its clean accuracy.
+        robust: Its robust accuracy.
+        floor: The floor of the clean accuracy.
+    """
+
+    index: int
+    clean: float
+    robust: float
+    floor: float
+
+    def __str__(self) -> str:
+        return f"robust {self.robust:.3f} at clean ≥ {self.floor:.2f}"
+
+
+def best_at_floor(points: ArrayLike, /, *, floor: float | None = None) -> AtFloor | None:
+    """Return the most robust point among those whose clean accuracy is at least `floor`.
+
+    Args:
+        points: Clean and robust accuracies, shape (n, 2), fractions; those with NaN are left out.
+        floor: Least clean accuracy; when None, the best one less `CLEAN_COST`, rounded down to a whole percent.
+
+    Returns:
+        None when no point reaches the floor. Of equal points the one with more clean accuracy, then the first.
+
+    Examples:
+        >>> from analysis.fronts.member_choice import best_at_floor
+        >>> best = best_at_floor([(0.98, 0.1), (0.94, 0.6), (0.8, 0.7)])
+        >>> best.floor, best.index, best.robust
+        (0.93, 1, 0.6)
+    """
+    array = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    complete = ~np.isnan(array).any(axis=1)
+    if not complete.any():
+        return None
+    if floor is None:
+        # rounded first: 0.98 - 0.05 is just below 0.93 as a float
+        floor = math.floor(round((array[complete, 0].max() - CLEAN_COST) * 100, 6)) / 100
+    clean, robust = array.T
+    reaching = np.flatnonzero(complete & (clean >= floor))
+    if not len(reaching):
+        return None
+    index = int(reaching[np.lexsort([reaching, -clean[reaching], -robust[reaching]])[0]])
+    return AtFloor(index=index, clean=float(clean[index]), robust=float(robust[index]), floor=floor)
 
 
 def knee_point(points: ArrayLike, /, *, maximise: bool | Sequence[bool]) -> int | None:

@@ -21,7 +21,7 @@ from study.cluster.gpu_memory import gpus_per_trial  # noqa: E402
 from study.cluster.resources import slots  # noqa: E402
 from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
-from study.console import StudyProgress, notes  # noqa: E402
+from study.console import notes  # noqa: E402
 from study.directory.checkpoint_folder import checkpoint_root, claim, owner_of  # noqa: E402
 from study.directory.data_notes import write_data_notes  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
@@ -35,6 +35,7 @@ from study.driver.retries import MAX_FAILURES  # noqa: E402
 from study.driver.schedulers import StudyScheduler, resumed_scheduler  # noqa: E402
 from study.driver.signals import StopSignals  # noqa: E402
 from study.driver.start_watch import StartWatch  # noqa: E402
+from study.driver.study_progress import StudyProgress  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.search.optuna_study import (  # noqa: E402
     CONFIG_ATTRIBUTE,
@@ -105,7 +106,7 @@ def run_study(
         return run.tracker
     if done + pending:
         retry = min(missing, pending)
-        counts = f"{done} trials finished ({run.result_writer.failed} failed)"
+        counts = f"{done} trials finished ({run.result_writer.standing.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
     earlier = {row["code_revision"] for row in run.result_writer.rows.values()} - {None, code_revision()}
     if earlier:
@@ -171,12 +172,7 @@ class _Run:
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, result_writer, interrupts = self.config, self.result_writer, self.interrupts
-        progress = StudyProgress(
-            config.num_trials,
-            done=len(result_writer.rows),
-            failed=result_writer.failed,
-            front_size=len(result_writer.front),
-        )
+        progress = StudyProgress(config.num_trials, result_writer.standing)
         data = data or load_dataset(config.dataset).without_test()
         self._require_same_images(data)
         write_data_notes(self.study_dir, data)
