@@ -36,9 +36,9 @@ from study.driver.schedulers import StudyScheduler, resumed_scheduler  # noqa: E
 from study.driver.signals import StopSignals  # noqa: E402
 from study.driver.start_watch import StartWatch  # noqa: E402
 from study.driver.study_progress import StudyProgress  # noqa: E402
+from study.driver.study_tracking import started_tracker  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.search.optuna_study import (  # noqa: E402
-    CONFIG_ATTRIBUTE,
     SPLIT_ATTRIBUTE,
     enqueue,
     fail_surplus,
@@ -51,8 +51,8 @@ from study.search.searcher import StudySearcher  # noqa: E402
 from study.search.storage import restoring  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
 from study.search.trial_specs import specs_of, unrecorded_trials  # noqa: E402
-from study.tracking.study_metadata import dataset_event, settings_of_all_trials, study_params, study_tags  # noqa: E402
-from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa: E402
+from study.tracking.study_metadata import dataset_event  # noqa: E402
+from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join, write_text  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -120,29 +120,6 @@ def run_study(
     return run.tracker
 
 
-def _print_links(table: str, charts: str) -> None:
-    notes().print(f"follow it in MLflow:\n  table:  {table}\n  charts: {charts}")
-
-
-def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
-    """Record the study's id and config in the Optuna study, and open the tracker."""
-    if "study_id" not in study.user_attrs:
-        study.set_user_attr("study_id", _study_id(study_dir))
-    if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
-        study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
-    tracker = open_tracker(config, study_dir, study_id=study.user_attrs["study_id"])
-    tracker.start(params=study_params(config), tags=study_tags(config), on_open=_print_links)
-    tracker.view(settings_of_all_trials(config))
-    tracker.settle(result_writer.read())
-    return tracker
-
-
-def _study_id(study_dir: Path) -> str:
-    """Return the id of a study that its Optuna study does not have: as tracked before, or its own, or a new one."""
-    own = None if read_plan(study_dir) is not None else owner_of(study_dir)
-    return known_study_id(study_dir) or (uuid.uuid4().hex if own is None else own.id)
-
-
 class _Run:
     """One driver's trials, from Ray's start to its end."""
 
@@ -159,7 +136,7 @@ class _Run:
         for line in (*lines, *enqueue(self.study, config, plan=self.plan)):
             notes().print(line)
         self.budget = TimeBudget(self.study, limit=search.time_limit)
-        self.tracker = _open_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
+        self.tracker = started_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
 
     def _recorded(self) -> list[dict[str, Any]]:
         """Return the study's rows, and what its checkpoints hold of trials that only they know."""

@@ -116,7 +116,7 @@ def test_lowering_num_trials_leaves_no_trial_running(make, monkeypatch, tmp_path
     result_writer = SimpleNamespace(rows={0: GOOD}, failed=0, read=list)
     monkeypatch.setattr(tune_run, "ResultWriter", lambda study_dir, **options: result_writer)
     monkeypatch.setattr(tune_run, "open_search", lambda config, study_dir: study)
-    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")
+    monkeypatch.setattr(tune_run, "started_tracker", lambda *words, **options: "tracker")
     config = study_config(num_trials=1, start_from=None)
     assert tune_run.run_study(config, tmp_path) == "tracker"
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL"]

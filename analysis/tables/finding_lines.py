@@ -1,0 +1,76 @@
+"""What a study found, in a few sentences: its front, the front's ends, and whether smoothness goes with robustness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.data.results import Table
+from analysis.fronts.front import front_of
+from analysis.fronts.member_choice import best_at_floor
+from analysis.fronts.objectives import FRONT, values
+from analysis.method_styles import styles_for
+from analysis.statistics.association import lipschitz_associations, random_share
+from analysis.wording import why_no_front
+
+
+def finding_lines(table: Table, /) -> list[str]:
+    """Return what was found: a sentence for the front, one for each of its ends, and one for the rank correlation.
+
+    Args:
+        table: Result rows of one study, at least one.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure.
+    """
+    return [*_front_lines(table), _correlation_line(table)]
+
+
+def _front_lines(table: Table) -> list[str]:
+    front = front_of(table)
+    if not front.num_rows:
+        return [f"There is no front: {why_no_front(table)}."]
+    rows = front.to_pylist()
+    if len(rows) == 1:
+        return [f"The front is one trial, {_describe(rows[0])}."]
+    lines = [
+        f"The front has {len(rows)} members. Its clean end is {_describe(rows[0])}; "
+        f"its robust end is {_describe(rows[-1])}."
+    ]
+    best = best_at_floor(values(front, FRONT))
+    if best is not None and 0 < best.index < len(rows) - 1:
+        lines.append(f"With at least {best.floor:.0%} clean, the most robust is {_describe(rows[best.index])}.")
+    return lines
+
+
+def _correlation_line(table: Table) -> str:
+    """Return the rank correlation of Lipschitzness with robust accuracy with its interval, or why there is none."""
+    share = random_share(table)
+    rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(share)}
+    found = rows["scale-free", "robust accuracy", "all methods"]
+    within = rows["scale-free", "robust accuracy", "within method"]
+    if found is None:
+        trials = f"{share.num_rows} completed trial{'s' * (share.num_rows != 1)}"
+        return (
+            f"No rank correlation of Lipschitzness with robust accuracy: only {trials} without flags were proposed "
+            "independently of results (search.random_fraction), or they hardly vary."
+        )
+    same = "" if within is None else f", within methods {within}"
+    return (
+        "Rank correlation of scale-free Lipschitzness with robust accuracy, among independently proposed trials: "
+        f"{found}{same}; {_reading(found)}."
+    )
+
+
+def _reading(found: Any) -> str:
+    """Return what an interval of a rank correlation says in words."""
+    if found.high < 0:
+        return "the smoother networks are the more robust ones"
+    if found.low > 0:
+        return "the smoother networks are the less robust ones"
+    return "the interval holds 0, so neither direction is shown"
+
+
+def _describe(row: Mapping[str, Any]) -> str:
+    method = styles_for([row["method"]])[row["method"]].label
+    return f"trial {row['trial_id']} ({method}: {row[FRONT[0]]:.1%} clean, {row[FRONT[1]]:.1%} robust)"
