@@ -10,7 +10,7 @@ MEMBER, OTHER = "O", "."
 
 _LABEL = 6
 _WIDTHS_BEYOND = 3.0
-"""How far beyond the front's ends other trials are drawn, in units of its extent: few bad trials do not shrink it."""
+"""How far left of the front other trials are drawn, in units of its extent: a collapsed trial does not squeeze it."""
 
 
 def front_in_characters(points: ArrayLike, on_front: ArrayLike, /, *, width: int = 64, height: int = 14) -> list[str]:
@@ -49,12 +49,10 @@ def front_in_characters(points: ArrayLike, on_front: ArrayLike, /, *, width: int
 
 def _limits(array: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and upper ends of both axes, each with some extent."""
-    shown = array[members] if members.any() else array
-    low, high = shown.min(axis=0), shown.max(axis=0)
-    extent = np.maximum(high - low, 0.02)
-    # nothing is above the front in either objective, unless it is flagged or misses a constraint
-    low = np.maximum(np.minimum(array.min(axis=0), low), low - _WIDTHS_BEYOND * extent)
-    high = np.minimum(np.maximum(array.max(axis=0), high), high + _WIDTHS_BEYOND * extent)
+    low, high = array.min(axis=0), array.max(axis=0)
+    if members.any():
+        clean = array[members, 0]
+        low[0] = max(low[0], clean.min() - _WIDTHS_BEYOND * max(np.ptp(clean), 0.02))
     flat = high - low < 1e-9
     return np.where(flat, low - 0.01, low), np.where(flat, high + 0.01, high)
 
@@ -62,5 +60,5 @@ def _limits(array: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _legend(members: np.ndarray, inside: np.ndarray) -> str:
     parts = [f"{MEMBER} front ({members.sum()})", f"{OTHER} other trials ({(inside & ~members).sum()})"]
     if (~inside).any():
-        parts.append(f"{(~inside).sum()} beyond the axes")
+        parts.append(f"{(~inside).sum()} further left")
     return "   ".join(parts)

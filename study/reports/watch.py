@@ -120,7 +120,9 @@ class WatchedStudy:
         return " · ".join(parts)
 
     def _remarks(self) -> list[str]:
-        return [f"{self.unread} result files cannot be read; `robust-study status` names them"] if self.unread else []
+        if not self.unread:
+            return []
+        return [f"{self.unread} result file{'s' * (self.unread != 1)} cannot be read; `robust-study status` names one"]
 
     def _run_by(self) -> str:
         if self.driver is not None:
