@@ -10,7 +10,7 @@ from analysis.fronts.front import front_of
 from analysis.fronts.member_choice import best_at_floor
 from analysis.fronts.objectives import FRONT, values
 from analysis.method_styles import styles_for
-from analysis.statistics.association import lipschitz_associations, random_share
+from analysis.statistics.association import LEAST, lipschitz_associations, random_share
 from analysis.wording import why_no_front
 
 
@@ -32,7 +32,7 @@ def _front_lines(table: Table) -> list[str]:
         return [f"There is no front: {why_no_front(table)}."]
     rows = front.to_pylist()
     if len(rows) == 1:
-        return [f"The front is one trial, {_describe(rows[0])}."]
+        return [f"The front has one member, {_describe(rows[0])}."]
     lines = [
         f"The front has {len(rows)} members. Its clean end is {_describe(rows[0])}; "
         f"its robust end is {_describe(rows[-1])}."
@@ -50,10 +50,9 @@ def _correlation_line(table: Table) -> str:
     found = rows["scale-free", "robust accuracy", "all methods"]
     within = rows["scale-free", "robust accuracy", "within method"]
     if found is None:
-        trials = f"{share.num_rows} completed trial{'s' * (share.num_rows != 1)}"
         return (
-            f"No rank correlation of Lipschitzness with robust accuracy: only {trials} without flags were proposed "
-            "independently of results (search.random_fraction), or they hardly vary."
+            f"No rank correlation of Lipschitzness with robust accuracy: it needs {LEAST} differing trials without flags, "
+            f"proposed independently of results (search.random_fraction); there are {share.num_rows}."
         )
     same = "" if within is None else f", within methods {within}"
     return (

@@ -1,0 +1,78 @@
+"""What a study found, in words: the numbers are those of the report, and the words follow their signs."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.studies.synthetic_results import as_table, result_row, study_rows
+
+from analysis.fronts.front import front_of
+from analysis.report.summary import summary_lines
+from analysis.statistics.association import lipschitz_associations, random_share
+from analysis.tables.finding_lines import finding_lines
+
+LOST = {"status": "failed", "reason": "diverged", "val_clean_accuracy": None, "val_robust_accuracy": None}
+
+
+def associated(*, slope: float, count: int = 24) -> list[dict[str, object]]:
+    """Random proposals whose robust accuracy rises or falls with their Lipschitz estimate, or does neither."""
+    rows = []
+    for number in range(count):
+        robust = 0.5 + slope * (number - count / 2) / count + (0.01 if number % 2 else -0.01)
+        changes = {"val_robust_accuracy": robust, "val_lipschitz_scale_free_mean": 1.0 + number, "proposal": "random"}
+        rows.append(result_row(number, **changes))
+    return rows
+
+
+def test_the_front_and_the_correlation_are_those_of_the_report() -> None:
+    table = as_table(study_rows(200, seed=3))
+    lines, report = finding_lines(table), "\n".join(summary_lines(table))
+    front = front_of(table).to_pylist()
+    assert lines[0].startswith(f"The front has {len(front)} members. Its clean end is trial {front[0]['trial_id']} (")
+    assert f"its robust end is trial {front[-1]['trial_id']} (" in lines[0]
+    for row in (front[0], front[-1]):
+        numbers = f"{row['val_clean_accuracy']:.1%} clean, {row['val_robust_accuracy']:.1%} robust"
+        assert numbers in lines[0]
+        assert numbers in report
+    rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(random_share(table))}
+    for among in ("all methods", "within method"):
+        found = str(rows["scale-free", "robust accuracy", among])
+        assert found in lines[-1]
+        assert found in report
+
+
+def test_the_most_robust_at_the_clean_floor_is_named_where_it_is_no_end() -> None:
+    points = [(0.98, 0.1), (0.94, 0.5), (0.6, 0.7)]
+    rows = [result_row(n, val_clean_accuracy=c, val_robust_accuracy=r) for n, (c, r) in enumerate(points)]
+    line = "With at least 93% clean, the most robust is trial t00001 (natural: 94.0% clean, 50.0% robust)."
+    assert finding_lines(as_table(rows))[1] == line
+    assert line not in finding_lines(as_table(rows[:2]))
+
+
+@pytest.mark.parametrize(
+    ("slope", "words"),
+    [
+        (-0.5, "the smoother networks are the more robust ones."),
+        (0.5, "the smoother networks are the less robust ones."),
+        (0.0, "the interval holds 0, so neither direction is shown."),
+    ],
+)
+def test_the_words_follow_the_interval(slope: float, words: str) -> None:
+    assert finding_lines(as_table(associated(slope=slope)))[-1].endswith(words)
+
+
+def test_what_cannot_be_said_has_a_reason() -> None:
+    lost, single = as_table([result_row(0, **LOST)]), as_table([result_row(0, proposal="random")])
+    assert finding_lines(lost) == [
+        "There is no front: no trial completed without flags and with both accuracies measured.",
+        "No rank correlation of Lipschitzness with robust accuracy: it needs 8 differing trials without flags, "
+        "proposed independently of results (search.random_fraction); there are 0.",
+    ]
+    first, last = finding_lines(single)
+    assert first == "The front has one member, trial t00000 (natural: 90.0% clean, 50.0% robust)."
+    assert last.endswith("there are 1.")
+
+
+def test_short_names_are_those_of_the_figures() -> None:
+    table = as_table([result_row(0, method="adversarial_training"), result_row(1, method="own.module:Mine")])
+    assert "(AT: 90.0% clean" in finding_lines(table)[0]
+    assert "(Mine: 90.0% clean" in finding_lines(table)[0]
