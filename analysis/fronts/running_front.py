@@ -62,7 +62,7 @@ class RunningFront:
         gain, gains = point * signs, self._points * signs
         if ((gains >= gain).all(axis=1) & (gains > gain).any(axis=1)).any():
             return False
-        kept = ~((gains <= gain).all(axis=1) & (gains < gain).any(axis=1))
+        kept = np.asarray(~((gains <= gain).all(axis=1) & (gains < gain).any(axis=1)))
         self._ids = [name for name, keep in zip(self._ids, kept, strict=True) if keep] + [row["trial_id"]]
         self._points = np.vstack([self._points[kept], point])
         self._hypervolume = hypervolume(self._points, reference=self._reference, maximise=directions(FRONT)).value

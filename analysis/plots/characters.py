@@ -31,7 +31,7 @@ def front_in_characters(points: ArrayLike, on_front: ArrayLike, /, *, width: int
     if not len(array):
         return ["no trial with both accuracies yet"]
     low, high = _limits(array, members)
-    inside = ((array >= low) & (array <= high)).all(axis=1)
+    inside = np.asarray(((array >= low) & (array <= high)).all(axis=1))
     columns = width - _LABEL - 2
     cells = np.rint((array - low) / (high - low) * [columns - 1, height - 1]).astype(int)
     rows = [[" "] * columns for _ in range(height)]

@@ -84,6 +84,28 @@ def independent(table: Table, /) -> np.ndarray:
     return np.array([proposal in INDEPENDENT for proposal in table["proposal"].to_pylist()], dtype=bool)
 
 
+def why_no_association(table: Table, /) -> str:
+    """Return in words why a table whose associations are all missing has none, and what would bring them."""
+    share, proposed = random_share(table).num_rows, int(independent(table).sum())
+    if not share:
+        return (
+            "No sound trial was proposed independently of results, so no association of Lipschitzness or dropout with "
+            "accuracy is reported: a sampler that follows results creates one by itself. A study with "
+            "search.random_fraction above 0 has such trials."
+        )
+    if share < LEAST:
+        missing = math.ceil((LEAST - share) * table.num_rows / proposed)
+        return (
+            f"Associations need at least {LEAST} randomly proposed trials; this study has {share}. About {missing} "
+            f"more trials (`robust-study resume STUDY_DIR --add-trials {missing}`) bring the others, as {proposed} of "
+            f"{table.num_rows} are random here."
+        )
+    return (
+        f"The {share} trials proposed independently of results are too few for their number of methods, or vary too "
+        "little, for associations; more trials, or fewer methods, would show them."
+    )
+
+
 def lipschitz_associations(table: Table, /) -> list[AssociationRow]:
     """Return the rank correlations of Lipschitzness with each outcome: overall, within method, and per method.
 

@@ -10,7 +10,14 @@ from analysis.fronts.front import front_of
 from analysis.fronts.member_choice import best_at_floor
 from analysis.fronts.objectives import FRONT, values
 from analysis.method_styles import styles_for
-from analysis.statistics.association import LEAST, lipschitz_associations, random_share
+from analysis.statistics.association import (
+    LIPSCHITZ,
+    OUTCOMES,
+    Association,
+    lipschitz_associations,
+    random_share,
+    why_no_association,
+)
 from analysis.wording import why_no_front
 
 
@@ -45,23 +52,17 @@ def _front_lines(table: Table) -> list[str]:
 
 def _correlation_line(table: Table) -> str:
     """Return the rank correlation of Lipschitzness with robust accuracy with its interval, or why there is none."""
-    share = random_share(table)
-    rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(share)}
-    found = rows["scale-free", "robust accuracy", "all methods"]
-    within = rows["scale-free", "robust accuracy", "within method"]
-    if found is None:
-        return (
-            f"No rank correlation of Lipschitzness with robust accuracy: it needs {LEAST} differing trials without flags, "
-            f"proposed independently of results (search.random_fraction); there are {share.num_rows}."
-        )
+    measure, outcome = next(iter(LIPSCHITZ.values())), next(iter(OUTCOMES.values()))
+    rows = lipschitz_associations(random_share(table))
+    found = {row.among: row.found for row in rows if (row.of, row.outcome) == (measure, outcome)}
+    overall, within = found["all methods"], found["within method"]
+    if overall is None:
+        return why_no_association(table)
     same = "" if within is None else f", within methods {within}"
-    return (
-        "Rank correlation of scale-free Lipschitzness with robust accuracy, among independently proposed trials: "
-        f"{found}{same}; {_reading(found)}."
-    )
+    return f"Rank correlation of Lipschitzness with {outcome}: {overall}{same}; {_reading(overall)}."
 
 
-def _reading(found: Any) -> str:
+def _reading(found: Association) -> str:
     """Return what an interval of a rank correlation says in words."""
     if found.high < 0:
         return "the smoother networks are the more robust ones"
