@@ -199,8 +199,6 @@ def test_the_last_lines_are_what_was_found_then_the_files_then_three_commands(fi
     assert [line[:9] for line in lines[len(found) : -4]] == files
     assert lines[-4] == "next:"
     assert [line.split()[:3] for line in lines[-3:]] == [["robust-study", name, "studies/small"] for name in commands]
-    again = robust_study(folder, "resume", "studies/small").stdout.splitlines()
-    assert again[-len(lines) :] == lines
 
 
 def test_the_parents_charts_move_while_the_study_runs(finished):
@@ -219,10 +217,11 @@ def test_the_parents_charts_move_while_the_study_runs(finished):
 
 
 def test_resuming_a_complete_study_shows_it_without_running_a_trial(finished):
-    folder, _, _ = finished
+    folder, _, resumed = finished
     again = robust_study(folder, "resume", "studies/small")
     assert again.returncode == 0
     assert "hypervolume" in again.stdout
+    assert again.stdout.splitlines()[-9:] == resumed.stdout.splitlines()[-9:]
     assert read_results(folder / "studies/small").num_rows == 6
 
 
