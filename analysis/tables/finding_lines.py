@@ -51,24 +51,34 @@ def _front_lines(table: Table) -> list[str]:
 
 
 def _correlation_line(table: Table) -> str:
-    """Return the rank correlation of Lipschitzness with robust accuracy with its interval, or why there is none."""
-    measure, outcome = next(iter(LIPSCHITZ.values())), next(iter(OUTCOMES.values()))
-    rows = lipschitz_associations(random_share(table))
-    found = {row.among: row.found for row in rows if (row.of, row.outcome) == (measure, outcome)}
-    overall, within = found["all methods"], found["within method"]
-    if overall is None:
+    """Return the rank correlation of Lipschitzness with robust accuracy with its interval, or why there is none.
+
+    Both measures of Lipschitzness are named, the raw one first, over all trials and within methods.
+    """
+    outcome = next(iter(OUTCOMES.values()))
+    rows = [row for row in lipschitz_associations(random_share(table)) if row.outcome == outcome]
+    found = {(row.of, row.among): row.found for row in rows}
+    overall = [found[of, "all methods"] for of in LIPSCHITZ.values()]
+    known = [each for each in overall if each is not None]
+    if len(known) < len(overall):
         return why_no_association(table)
-    same = "" if within is None else f", within methods {within}"
-    return f"Rank correlation of Lipschitzness with {outcome}: {overall}{same}; {_reading(overall)}."
+    within = [found[of, "within method"] for of in LIPSCHITZ.values()]
+    same = [each.signed(digits=2) for each in within if each is not None]
+    among = f"; within methods {' and '.join(same)}" if len(same) == len(within) else ""
+    values = ", ".join(f"{of} {each.signed(digits=2)}" for of, each in zip(LIPSCHITZ.values(), known, strict=True))
+    return (
+        f"Rank correlation of Lipschitzness with {outcome} (n = {known[0].n} independent proposals): {values}{among}. "
+        f"{_reading(known)}."
+    )
 
 
-def _reading(found: Association) -> str:
-    """Return what an interval of a rank correlation says in words."""
-    if found.high < 0:
-        return "the smoother networks are the more robust ones"
-    if found.low > 0:
-        return "the smoother networks are the less robust ones"
-    return "the interval holds 0, so neither direction is shown"
+def _reading(found: list[Association]) -> str:
+    """Return what the intervals of the measures' rank correlations say in words."""
+    if all(each.high < 0 for each in found):
+        return "Over all, the smoother networks are the more robust ones"
+    if all(each.low > 0 for each in found):
+        return "Over all, the smoother networks are the less robust ones"
+    return "That smoother networks are more robust, or less, is not shown by both measures"
 
 
 def _describe(row: Mapping[str, Any]) -> str:

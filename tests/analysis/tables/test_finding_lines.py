@@ -13,13 +13,16 @@ from analysis.tables.finding_lines import finding_lines
 LOST = {"status": "failed", "reason": "diverged", "val_clean_accuracy": None, "val_robust_accuracy": None}
 
 
-def associated(*, slope: float, count: int = 24) -> list[dict[str, object]]:
+def associated(*, slope: float, scale_free: int = 2, count: int = 24) -> list[dict[str, object]]:
     """Random proposals whose robust accuracy rises or falls with their Lipschitz estimate, or does neither."""
     rows = []
     for number in range(count):
         robust = 0.5 + slope * (number - count / 2) / count + (0.01 if number % 2 else -0.01)
-        changes = {"val_robust_accuracy": robust, "val_lipschitz_mean": 1.0 + number, "proposal": "random"}
-        rows.append(result_row(number, **changes))
+        measured = {
+            "val_lipschitz_mean": 1.0 + number,
+            "val_lipschitz_scale_free_mean": 3.0 + (1 + number) ** scale_free,
+        }
+        rows.append(result_row(number, val_robust_accuracy=robust, proposal="random", **measured))
     return rows
 
 
@@ -35,7 +38,8 @@ def test_the_ends_are_those_of_the_report_and_the_correlation_is_that_of_its_cha
         assert numbers in report
     rows = {(row.of, row.outcome, row.among): row.found for row in lipschitz_associations(random_share(table))}
     for among in ("all methods", "within method"):
-        assert str(rows["raw", "robust accuracy", among]) in lines[-1]
+        for measure in ("raw", "scale-free"):
+            assert rows[measure, "robust accuracy", among].signed(digits=2) in lines[-1]
 
 
 def test_the_most_robust_at_the_clean_floor_is_named_where_it_is_no_end() -> None:
@@ -47,15 +51,19 @@ def test_the_most_robust_at_the_clean_floor_is_named_where_it_is_no_end() -> Non
 
 
 @pytest.mark.parametrize(
-    ("slope", "words"),
+    ("options", "words"),
     [
-        (-0.5, "the smoother networks are the more robust ones."),
-        (0.5, "the smoother networks are the less robust ones."),
-        (0.0, "the interval holds 0, so neither direction is shown."),
+        ({"slope": -0.5}, ". Over all, the smoother networks are the more robust ones."),
+        ({"slope": 0.5}, ". Over all, the smoother networks are the less robust ones."),
+        ({"slope": 0.0}, ". That smoother networks are more robust, or less, is not shown by both measures."),
+        (
+            {"slope": 0.5, "scale_free": -1},
+            ". That smoother networks are more robust, or less, is not shown by both measures.",
+        ),
     ],
 )
-def test_the_words_follow_the_interval(slope: float, words: str) -> None:
-    assert finding_lines(as_table(associated(slope=slope)))[-1].endswith(words)
+def test_the_words_follow_the_intervals_of_both_measures(options: dict[str, float], words: str) -> None:
+    assert finding_lines(as_table(associated(**options)))[-1].endswith(words)
 
 
 def test_what_cannot_be_said_has_a_reason() -> None:
