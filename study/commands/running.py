@@ -52,8 +52,8 @@ def launch(
 ) -> None:
     """Run a new study and draw its Pareto front.
 
-    Everything is checked before Ray starts. Trials are searched, trained, measured and tracked in MLflow; then the
-    front is printed and drawn.
+    Everything is checked before Ray starts. Trials are searched, trained, measured and tracked in MLflow, with links to
+    follow them by; then the front is drawn, and what was found is printed in words.
     """
     from study.lifecycle.launch import launch as start
 
@@ -120,8 +120,8 @@ def resume(
 ) -> None:
     """Resume an interrupted study, or add trials to it.
 
-    Finished trials are kept; interrupted ones continue from their last checkpoint. A complete study's results are
-    printed again.
+    Finished trials are kept; interrupted ones continue from their last checkpoint. A complete study's results, and what
+    was found, are printed again.
     """
     from study.lifecycle.launch import resume as go_on
 

@@ -50,6 +50,8 @@ class WatchedStudy:
         self.driver: Driver | None = None
         self.unread = 0
         self._rows: dict[str, Mapping[str, Any]] = {}
+        self._points: list[np.ndarray] = []
+        self._ends: list[float] = []
         self._read: set[tuple[str, int]] = set()
         self._beat: tuple[float | None, float] = (None, 0.0)
 
@@ -81,6 +83,8 @@ class WatchedStudy:
         for row in table.select([*_COLUMNS, *measured]).to_pylist():
             if row["trial_id"] not in self._rows:
                 self._rows[row["trial_id"]] = row
+                self._points.append(values(row, FRONT))
+                self._ends += [] if (end := _end(row)) is None else [end]
                 self.standing.add(row)
 
     def _running(self) -> Driver | None:
@@ -97,12 +101,12 @@ class WatchedStudy:
         """Return the study's standing and its trials in characters, for a terminal of so many columns and rows."""
         lines = [f"study {self.config.name}: {self._pace()}", str(self.standing), ""]
         below = [*self._remarks(), f"{datetime.now():%H:%M:%S}, {self._run_by()}"]
-        if self._rows:
-            room = height - len(lines) - len(below) - 5
-            lines += front_in_characters(
-                values_of(self._rows.values()), self._on_front(), width=min(width, 96), height=max(6, min(room, 20))
-            )
         failures = causes(self._rows.values(), self.study_dir)
+        if self._rows:
+            room = height - len(lines) - len(below) - 5 - (len(failures) + 4 if failures else 0)
+            lines += front_in_characters(
+                np.array(self._points), self._on_front(), width=min(width, 96), height=max(6, min(room, 20))
+            )
         return Group(*lines, "", *below, *([failure_table(failures)] if failures else []))
 
     def _on_front(self) -> list[bool]:
@@ -112,7 +116,7 @@ class WatchedStudy:
     def _pace(self) -> str:
         done, total = self.standing.done, self.config.num_trials
         parts = [f"{done} of {total} trials done"]
-        ends = sorted(filter(None, map(_end, self._rows.values())))[-RECENT - 1 :]
+        ends = sorted(self._ends)[-RECENT - 1 :]
         if self.driver is not None and not self.complete and len(ends) > 1:
             now = max(time.time(), ends[-1])
             left = (now - ends[0]) / (len(ends) - 1) * (total - done)
@@ -186,11 +190,6 @@ def _rounds(study: WatchedStudy, pause: float) -> Any:
         was_running = study.driver is not None
         number += 1
         time.sleep(pause)
-
-
-def values_of(rows: Any, /) -> np.ndarray:
-    """Return the clean and robust accuracies of result rows, shape (n, 2), NaN where not measured."""
-    return np.array([values(row, FRONT) for row in rows])
 
 
 def _end(row: Mapping[str, Any]) -> float | None:
