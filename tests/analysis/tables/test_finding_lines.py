@@ -27,7 +27,7 @@ def associated(*, slope: float, scale_free: int = 2, count: int = 24) -> list[di
 
 
 def test_the_ends_are_those_of_the_report_and_the_correlation_is_that_of_its_chart() -> None:
-    table = as_table(study_rows(200, seed=3))
+    table = as_table(study_rows(80, seed=3))
     lines, report = finding_lines(table), "\n".join(summary_lines(table))
     front = front_of(table).to_pylist()
     assert lines[0].startswith(f"The front has {len(front)} members. Its clean end is trial {front[0]['trial_id']} (")
