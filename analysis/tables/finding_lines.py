@@ -22,7 +22,7 @@ from analysis.wording import why_no_front
 
 
 def finding_lines(table: Table, /) -> list[str]:
-    """Return what was found: a sentence for the front, one for each of its ends, and one for the rank correlation.
+    """Return what was found: the front, its ends, and the rank correlation, in short lines of text.
 
     Args:
         table: Result rows of one study, at least one.
@@ -30,7 +30,7 @@ def finding_lines(table: Table, /) -> list[str]:
     Raises:
         MixedStudiesError: The rows differ in what they measure.
     """
-    return [*_front_lines(table), _correlation_line(table)]
+    return [*_front_lines(table), *_correlation_lines(table)]
 
 
 def _front_lines(table: Table) -> list[str]:
@@ -41,8 +41,8 @@ def _front_lines(table: Table) -> list[str]:
     if len(rows) == 1:
         return [f"The front has one member, {_describe(rows[0])}."]
     lines = [
-        f"The front has {len(rows)} members. Its clean end is {_describe(rows[0])}; "
-        f"its robust end is {_describe(rows[-1])}."
+        f"The front has {len(rows)} members. Its clean end is {_describe(rows[0])},",
+        f"its robust end {_describe(rows[-1])}.",
     ]
     best = best_at_floor(values(front, FRONT))
     if best is not None and 0 < best.index < len(rows) - 1:
@@ -50,26 +50,30 @@ def _front_lines(table: Table) -> list[str]:
     return lines
 
 
-def _correlation_line(table: Table) -> str:
+def _correlation_lines(table: Table) -> list[str]:
     """Return the rank correlation of Lipschitzness with robust accuracy with its interval, or why there is none.
 
-    Both measures of Lipschitzness are named, the raw one first, over all trials and within methods.
+    Both measures of Lipschitzness are named, over all trials and within methods.
     """
     outcome = next(iter(OUTCOMES.values()))
     rows = [row for row in lipschitz_associations(random_share(table)) if row.outcome == outcome]
-    found = {(row.of, row.among): row.found for row in rows}
-    overall = [found[of, "all methods"] for of in LIPSCHITZ.values()]
-    known = [each for each in overall if each is not None]
-    if len(known) < len(overall):
-        return why_no_association(table)
-    within = [found[of, "within method"] for of in LIPSCHITZ.values()]
-    same = [each.signed(digits=2) for each in within if each is not None]
-    among = f"; within methods {' and '.join(same)}" if len(same) == len(within) else ""
-    values = ", ".join(f"{of} {each.signed(digits=2)}" for of, each in zip(LIPSCHITZ.values(), known, strict=True))
-    return (
-        f"Rank correlation of Lipschitzness with {outcome} (n = {known[0].n} independent proposals): {values}{among}. "
-        f"{_reading(known)}."
+    overall, within = (
+        {row.of: row.found for row in rows if row.among == among and row.found is not None}
+        for among in ("all methods", "within method")
     )
+    if len(overall) < len(LIPSCHITZ):
+        return [why_no_association(table)]
+    count = next(iter(overall.values())).n
+    return [
+        f"Rank correlation of Lipschitzness with {outcome}, over {count} independent proposals:",
+        f"  {_intervals(overall)}",
+        *([f"  within methods: {_intervals(within)}"] if within else []),
+        f"{_reading([*overall.values()])}.",
+    ]
+
+
+def _intervals(found: Mapping[str, Association]) -> str:
+    return ", ".join(f"{of} {each.signed(digits=2)}" for of, each in found.items())
 
 
 def _reading(found: list[Association]) -> str:
