@@ -32,6 +32,8 @@ SPELT = {"ε": "eps", "ℓ": "l", "∞": "inf", "·": "-", "±": "+/-", "≤": "
 _PIPE_WIDTH = 140
 PLAIN_SECONDS = 15.0
 """Shortest time between two progress lines where there is no terminal."""
+RECENT = 20
+"""The number of trials whose ends give a study's pace."""
 
 
 class _PlainConsole(Console):

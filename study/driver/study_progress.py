@@ -9,11 +9,8 @@ from collections import deque
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.table import Column
 
-from study.console import ProgressDisplay, duration, notes, rate
+from study.console import RECENT, ProgressDisplay, duration, notes, rate
 from study.directory.standing import Standing
-
-RECENT = 20
-"""The number of trials whose ends give the trials a minute."""
 
 
 class StudyProgress(ProgressDisplay):

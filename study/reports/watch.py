@@ -18,7 +18,7 @@ from analysis.data.schema import RESULT, ResultsError
 from analysis.fronts.objectives import FRONT, values
 from analysis.plots.characters import front_in_characters
 from study.config.schema import StudyConfig
-from study.console import PLAIN_SECONDS, duration, quoted, rate, results
+from study.console import PLAIN_SECONDS, RECENT, duration, quoted, rate, results
 from study.directory.layout import open_config
 from study.directory.lock import SILENT_SECONDS, Driver, last_beat, recorded_driver
 from study.directory.standing import Standing
@@ -26,9 +26,6 @@ from study.reports.failures import causes, failure_table
 
 REFRESH_SECONDS = 2.0
 """Between two views on a terminal; elsewhere a snapshot is printed every `PLAIN_SECONDS`."""
-
-RECENT = 20
-"""The number of trials whose ends give the trials a minute."""
 
 _COLUMNS = ("trial_id", "status", "reason", "flags", "constraints", "started_at", "seconds")
 

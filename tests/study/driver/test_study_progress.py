@@ -7,7 +7,7 @@ import io
 import pytest
 from helpers.studies.synthetic_results import result_row
 
-from study.console import rate
+from study.console import RECENT, rate
 from study.directory.standing import Standing
 from study.driver import study_progress
 from study.driver.study_progress import StudyProgress
@@ -75,7 +75,7 @@ def test_a_rate_is_that_of_the_last_trials(clock) -> None:
     standing = Standing()
     progress = StudyProgress(100, standing)
     clock[0] += 600  # slow to start
-    for number in range(study_progress.RECENT + 1):
+    for number in range(RECENT + 1):
         clock[0] += 3
         ended(progress, standing, number)
     assert "20 a minute" in progress.line()
