@@ -111,7 +111,8 @@ def main() -> None:
 
 def measure(folder: Path, *, trials: int, window: int, changes: list[str]) -> None:
     """Run one study of `trials` trials in `folder` and print its times and memory."""
-    assignments = [f"search.num_trials={trials}", f"tracking.uri=sqlite:///{folder}/mlflow.db", *changes]
+    space = ["search.methods=[natural, adversarial_training, trades]", "search.random_fraction=0.25"]
+    assignments = [*space, f"search.num_trials={trials}", f"tracking.uri=sqlite:///{folder}/mlflow.db", *changes]
     config = load_config("quickstart", assignments=assignments)
     study_dir = create(config, folder)
     monitor = Monitor(study_dir / "results")

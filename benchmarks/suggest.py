@@ -86,7 +86,8 @@ def measure(study: optuna.Study, config: StudyConfig, generator: np.random.Gener
 
 def report(where: str, sampler: str, *, objectives: int, sizes: list[int]) -> None:
     """Grow a study from size to size and print the times at each."""
-    config = load_config("quickstart", assignments=[f"search.sampler={sampler}", "search.random_fraction=0"])
+    methods = "search.methods=[natural, adversarial_training, trades]"
+    config = load_config("quickstart", assignments=[methods, f"search.sampler={sampler}", "search.random_fraction=0"])
     search = config.search.model_copy(update={"objectives": OBJECTIVES[:objectives], "num_trials": max(sizes)})
     config = config.model_copy(update={"search": search})
     generator = np.random.default_rng(0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 import errno
 import io
-import math
 import os
 import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -33,6 +32,8 @@ SPELT = {"ε": "eps", "ℓ": "l", "∞": "inf", "·": "-", "±": "+/-", "≤": "
 _PIPE_WIDTH = 140
 PLAIN_SECONDS = 15.0
 """Shortest time between two progress lines where there is no terminal."""
+RECENT = 20
+"""The number of trials whose ends give a study's pace."""
 
 
 class _PlainConsole(Console):
@@ -137,7 +138,19 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m"
 
 
-class _Live:
+def rate(times: Sequence[float], /, *, now: float) -> str:
+    """Return how fast things end as text, "14 a minute" or "2.3 an hour".
+
+    Args:
+        times: When the last of them ended, in seconds and in order; the first time only starts the clock.
+        now: The present time by the same clock.
+    """
+    each = max(now - times[0], 1e-3) / (len(times) - 1)
+    number, unit = (60 / each, "a minute") if each <= 60 else (3600 / each, "an hour")
+    return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+
+
+class ProgressDisplay:
     """A progress bar on a terminal, otherwise a line at most every `PLAIN_SECONDS`; both on stderr.
 
     A `total` of None is not known yet, 0 is for no bar. When `first` is None, the bar appears with its first task.
@@ -181,67 +194,7 @@ class _Live:
             self._console.print(line or text)
 
 
-class StudyProgress(_Live):
-    """A study's progress: trials done, running and failed, the front's size, time elapsed and left.
-
-    Args:
-        total: Number of trials of the complete study.
-        done: Number of trials already finished.
-        failed: How many of those failed.
-        front_size: Size of the front so far.
-    """
-
-    _total: int
-
-    def __init__(self, total: int, /, *, done: int = 0, failed: int = 0, front_size: int = 0) -> None:
-        super().__init__(
-            SpinnerColumn("dots" if notes().encoding.startswith("utf") else "line"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}", markup=False),
-            total=total,
-            done=done,
-        )
-        self._before = done
-        self._printed = -math.inf
-        self._failed, self._front_size, self._running = failed, front_size, 0
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        super().__exit__(kind, error, trace)
-        if self._bar is None and self._done > self._before:
-            self._console.print(self.line())
-
-    def tick(self, *, running: int) -> None:
-        """Refresh the line with the number of trials running now."""
-        self._running = running
-        self._show(self.line())
-
-    def trial_ended(self, *, failed: bool, front_size: int) -> None:
-        """Count a trial whose row is on disk."""
-        self._done += 1
-        self._failed += failed
-        self._front_size = front_size
-
-    def print(self, text: str) -> None:
-        """Print a line above the progress display."""
-        self._console.print(text)
-
-    def line(self) -> str:
-        """Return the status as one line."""
-        elapsed = self._elapsed()
-        parts = [
-            f"{self._done}/{self._total} trials",
-            f"{self._running} running",
-            f"{self._failed} failed",
-            f"front {self._front_size}",
-            f"{duration(elapsed)} elapsed",
-        ]
-        finished = self._done - self._before
-        if finished and self._done < self._total:
-            parts.append(f"about {duration(elapsed / finished * (self._total - self._done))} left")
-        return " · ".join(parts)
-
-
-class StageProgress(_Live):
+class StageProgress(ProgressDisplay):
     """A measurement's progress: its stage and how many images are done, with one bar per stage."""
 
     def __init__(self) -> None:
@@ -261,7 +214,7 @@ class StageProgress(_Live):
             self._show(stage, line=f"{stage}: {done}/{total} images · about {left} left")
 
 
-class EvaluationProgress(_Live):
+class EvaluationProgress(ProgressDisplay):
     """Progress of `total` measurements: how many are done, and the stage of the running one."""
 
     _total: int
@@ -291,7 +244,7 @@ class EvaluationProgress(_Live):
         self._show(name, line=line, force=failed or self._done == self._total)
 
 
-class PairProgress(_Live):
+class PairProgress(ProgressDisplay):
     """Progress of a comparison of all pairs of images."""
 
     def __init__(self) -> None:

@@ -71,7 +71,7 @@ ELSEWHERE = {
 # Smaller yet: of a study that is launched all that takes time but the start of Ray and the study's end.
 SMALLEST = (
     " --set search.num_trials=2 --set dataset.train_size=128 --set evaluation.examples=32"
-    " --set evaluation.lipschitz.examples=8"
+    " --set evaluation.lipschitz.examples=8 --set front.strong_images=2"
 )
 
 # What only a shell understands.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from study.commands.options import AllowCode, AsJson, DataRoot, StudyDir
+from study.errors import UsageError
 
 app = typer.Typer()
 
@@ -51,8 +52,8 @@ def launch(
 ) -> None:
     """Run a new study and draw its Pareto front.
 
-    Everything is checked before Ray starts. Trials are searched, trained, measured and tracked in MLflow; then the
-    front is printed and drawn.
+    Everything is checked before Ray starts. Trials are searched, trained, measured and tracked in MLflow, with links to
+    follow them by; then the front is drawn, and what was found is printed in words.
     """
     from study.lifecycle.launch import launch as start
 
@@ -119,8 +120,8 @@ def resume(
 ) -> None:
     """Resume an interrupted study, or add trials to it.
 
-    Finished trials are kept; interrupted ones continue from their last checkpoint. A complete study's results are
-    printed again.
+    Finished trials are kept; interrupted ones continue from their last checkpoint. A complete study's results, and what
+    was found, are printed again.
     """
     from study.lifecycle.launch import resume as go_on
 
@@ -155,11 +156,23 @@ def stop(
 def status(
     study_dir: StudyDir,
     as_json: AsJson = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Draw it again and again until the study ends or Ctrl-C; nothing is written."),
+    ] = False,
 ) -> None:
     """Show a study's progress.
 
-    Trials by status and method, failures by cause, the front so far, and which process runs the study.
+    Trials by status and method, failures by cause, the front so far, and which process runs the study. With --watch,
+    the pace, the best robust accuracy, the hypervolume and the front in characters, until the study ends.
     """
+    if watch:
+        if as_json:
+            raise UsageError("--watch draws for a reader: leave out --json, or ask again without --watch")
+        from study.reports.watch import watch as follow
+
+        follow(study_dir)
+        return
     from study.reports.status import show_status
 
     show_status(study_dir, as_json=as_json)

@@ -54,16 +54,21 @@ class Driver:
         """Whether its host is this machine."""
         return self.host == socket.gethostname()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs, as only its own host can tell."""
+        return process_start(self.pid) == self.begun
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
 def running_driver(study_dir: Path, /) -> Driver | None:
     """Return the driver of a study, None when there is none or only the record of a dead one."""
-    driver = _recorded(study_dir)
+    driver = recorded_driver(study_dir)
     if driver is None:
         return None
-    alive = process_start(driver.pid) == driver.begun if driver.here else _silence(study_dir) < SILENT_SECONDS
+    alive = driver.alive if driver.here else _silence(study_dir) < SILENT_SECONDS
     return driver if alive else None
 
 
@@ -73,7 +78,7 @@ def living_driver(study_dir: Path, /) -> Driver | None:
     Its machine may be gone, such as a replaced pod or a spot instance, and the two clocks may differ. The watch ends at
     the next beat, or when the driver has been silent for so long that it counts as dead; its record is removed then.
     """
-    driver, seen = _recorded(study_dir), last_beat(study_dir)
+    driver, seen = recorded_driver(study_dir), last_beat(study_dir)
     if driver is None or driver.here:
         return running_driver(study_dir)
     wait = min(max(SILENT_SECONDS - _silence(study_dir), WATCH_SECONDS), SILENT_SECONDS)
@@ -82,7 +87,7 @@ def living_driver(study_dir: Path, /) -> Driver | None:
     while time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
         if last_beat(study_dir) != seen:
-            driver = _recorded(study_dir)
+            driver = recorded_driver(study_dir)
             return running_driver(study_dir) if driver is not None and driver.here else driver
     (study_dir / RECORD_FILE).unlink(missing_ok=True)
     return None
@@ -98,7 +103,8 @@ def last_beat(study_dir: Path, /) -> float | None:
         return None
 
 
-def _recorded(study_dir: Path) -> Driver | None:
+def recorded_driver(study_dir: Path, /) -> Driver | None:
+    """Return the driver that a study's folder names, which may be dead; None without a sound record."""
     try:
         driver = Driver(**json.loads((study_dir / RECORD_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -19,13 +19,13 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.search import ConcurrencyLimiter
 
-from study.console import StudyProgress
 from study.directory.lock import BEAT_SECONDS
 from study.driver.checkpoint_retention import CheckpointRetention
 from study.driver.final_saves import FinalSaves
 from study.driver.result_writer import ResultWriter
 from study.driver.retries import MAX_FAILURES, RetryCounter, is_node_loss, lost_nodes
 from study.driver.start_watch import StartWatch
+from study.driver.study_progress import StudyProgress
 from study.search.searcher import StillOpenError
 from study.tracking.row_mapping import epoch_metrics, params, tags
 from study.tracking.tracker import Tracker
@@ -234,9 +234,10 @@ class TrialCallback(tune.Callback):
         if self._retention is not None:
             self._retention.ended(row)
         self._tracker.trial_ended(row)
-        self._tracker.study_reported(len(self._result_writer.rows), self._result_writer.progress())
-        self._tracker.front(self._result_writer.front)
-        self._progress.trial_ended(failed=row["status"] == "failed", front_size=len(self._result_writer.front))
+        standing = self._result_writer.standing
+        self._tracker.study_reported(standing.done, standing.metrics())
+        self._tracker.front(standing.front.trial_ids)
+        self._progress.trial_ended()
         for by_tune_id in (self._outcomes, self._retries, self._lost_at_start, self._final_tracebacks):
             by_tune_id.pop(trial.trial_id, None)
 

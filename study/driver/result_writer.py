@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,8 @@ from analysis.data.results import (
     write_rows,
 )
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT
-from analysis.fronts.front import hypervolume, non_dominated, reference_point
-from analysis.fronts.objectives import FRONT, constraints_text, directions, is_feasible, values
+from analysis.fronts.objectives import constraints_text
+from study.directory.standing import Standing
 from trainables.checkpoints.files import write_text
 from trainables.methods import METHODS
 from trainables.methods.base import build_method, unbuilt_method
@@ -44,6 +43,7 @@ class ResultWriter:
     Attributes:
         rows: Part of each result row by trial number: status, reason, flags, the data's digest, the code's revision
             and validation values. The driver of a study of many trials keeps no more of them in memory.
+        standing: What all rows show so far.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class ResultWriter:
         reference: Mapping[str, float] | None = None,
     ) -> None:
         self._dir = study_dir
-        self._reference = reference_point(FRONT, fixed=reference)
         # every file has every method's columns, because many Parquet readers take the schema of the first file
         settings = [setting for method in methods for setting in settings_of(METHODS.load(method)).values()]
         self._params = dict.fromkeys(f"param.{setting.name}" for setting in settings if setting.low is not None)
@@ -64,8 +63,7 @@ class ResultWriter:
         self._constraints = constraints_text(constraints)
         self.rows: dict[int, dict[str, Any]] = {}
         self._ids: set[str] = set()
-        self._statuses: Counter[str] = Counter()
-        self._front: list[tuple[str, Any]] = []
+        self.standing = Standing(reference=reference)
         for row in self.read():
             self._count(row)
 
@@ -76,31 +74,9 @@ class ResultWriter:
             rows = read_results(self._dir).to_pylist()
         return rows
 
-    @property
-    def failed(self) -> int:
-        """Return how many trials failed."""
-        return self._statuses["failed"]
-
-    @property
-    def front(self) -> list[str]:
-        """Return the ids of the trials on the front so far."""
-        return [trial_id for trial_id, _ in self._front]
-
     def has(self, trial_id: str) -> bool:
         """Return whether the trial's row is on disk."""
         return trial_id in self._ids
-
-    def progress(self) -> dict[str, float]:
-        """Return the study's metrics: trials by status, front size, hypervolume."""
-        front = [point for _, point in self._front]
-        volume = hypervolume(front, reference=self._reference, maximise=directions(FRONT)).value if front else 0
-        return {
-            "trials_completed": self._statuses["completed"],
-            "trials_stopped_early": self._statuses["stopped_early"],
-            "trials_failed": self._statuses["failed"],
-            "front_size": len(front),
-            "hypervolume": volume,
-        }
 
     def spec_columns_of(self, config: Mapping[str, Any], /) -> dict[str, Any]:
         """Return the columns of a trial that are known before it starts."""
@@ -212,11 +188,7 @@ class ResultWriter:
         """Add a row. The cost does not grow with the study: only members of the front can still be dominated."""
         self.rows[row["number"]] = {name: row[name] for name in row if name in _KEPT_COLUMNS or name.startswith("val_")}
         self._ids.add(row["trial_id"])
-        self._statuses[row["status"]] += 1
-        if is_feasible(row):
-            candidates = [*self._front, (row["trial_id"], values(row, FRONT))]
-            on_front = non_dominated([point for _, point in candidates], maximise=directions(FRONT))
-            self._front = [candidate for candidate, is_on in zip(candidates, on_front, strict=True) if is_on]
+        self.standing.add(row)
 
 
 _KEPT_COLUMNS = ("trial_id", "number", "status", "reason", "flags", "constraints", "split_hash", "code_revision")

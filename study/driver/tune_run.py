@@ -21,7 +21,7 @@ from study.cluster.gpu_memory import gpus_per_trial  # noqa: E402
 from study.cluster.resources import slots  # noqa: E402
 from study.cluster.session import ray_session, reserved, sum_of  # noqa: E402
 from study.config.schema import StudyConfig  # noqa: E402
-from study.console import StudyProgress, notes  # noqa: E402
+from study.console import notes  # noqa: E402
 from study.directory.checkpoint_folder import checkpoint_root, claim, owner_of  # noqa: E402
 from study.directory.data_notes import write_data_notes  # noqa: E402
 from study.directory.lock import beat  # noqa: E402
@@ -35,9 +35,10 @@ from study.driver.retries import MAX_FAILURES  # noqa: E402
 from study.driver.schedulers import StudyScheduler, resumed_scheduler  # noqa: E402
 from study.driver.signals import StopSignals  # noqa: E402
 from study.driver.start_watch import StartWatch  # noqa: E402
+from study.driver.study_progress import StudyProgress  # noqa: E402
+from study.driver.study_tracking import started_tracker  # noqa: E402
 from study.errors import UsageError  # noqa: E402
 from study.search.optuna_study import (  # noqa: E402
-    CONFIG_ATTRIBUTE,
     SPLIT_ATTRIBUTE,
     enqueue,
     fail_surplus,
@@ -50,8 +51,8 @@ from study.search.searcher import StudySearcher  # noqa: E402
 from study.search.storage import restoring  # noqa: E402
 from study.search.time_budget import TimeBudget  # noqa: E402
 from study.search.trial_specs import specs_of, unrecorded_trials  # noqa: E402
-from study.tracking.study_metadata import dataset_event, settings_of_all_trials, study_params, study_tags  # noqa: E402
-from study.tracking.tracker import Tracker, known_study_id, open_tracker  # noqa: E402
+from study.tracking.study_metadata import dataset_event  # noqa: E402
+from study.tracking.tracker import Tracker  # noqa: E402
 from trainables.checkpoints.files import StoreDownError, join, write_text  # noqa: E402
 from trainables.data import load_dataset  # noqa: E402
 from trainables.data.base import ImageData  # noqa: E402
@@ -105,7 +106,7 @@ def run_study(
         return run.tracker
     if done + pending:
         retry = min(missing, pending)
-        counts = f"{done} trials finished ({run.result_writer.failed} failed)"
+        counts = f"{done} trials finished ({run.result_writer.standing.failed} failed)"
         notes().print(f"{counts}, {retry} to retry, {missing - retry} new")
     earlier = {row["code_revision"] for row in run.result_writer.rows.values()} - {None, code_revision()}
     if earlier:
@@ -117,29 +118,6 @@ def run_study(
     except Exception as error:
         raise RunFailedError(_write_error(error, study_dir), tracker=run.tracker) from error
     return run.tracker
-
-
-def _print_links(table: str, charts: str) -> None:
-    notes().print(f"follow it in MLflow:\n  table:  {table}\n  charts: {charts}")
-
-
-def _open_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_writer: ResultWriter) -> Tracker:
-    """Record the study's id and config in the Optuna study, and open the tracker."""
-    if "study_id" not in study.user_attrs:
-        study.set_user_attr("study_id", _study_id(study_dir))
-    if study.user_attrs.get(CONFIG_ATTRIBUTE) != config.to_dict():
-        study.set_user_attr(CONFIG_ATTRIBUTE, config.to_dict())
-    tracker = open_tracker(config, study_dir, study_id=study.user_attrs["study_id"])
-    tracker.start(params=study_params(config), tags=study_tags(config), on_open=_print_links)
-    tracker.view(settings_of_all_trials(config))
-    tracker.settle(result_writer.read())
-    return tracker
-
-
-def _study_id(study_dir: Path) -> str:
-    """Return the id of a study that its Optuna study does not have: as tracked before, or its own, or a new one."""
-    own = None if read_plan(study_dir) is not None else owner_of(study_dir)
-    return known_study_id(study_dir) or (uuid.uuid4().hex if own is None else own.id)
 
 
 class _Run:
@@ -158,7 +136,7 @@ class _Run:
         for line in (*lines, *enqueue(self.study, config, plan=self.plan)):
             notes().print(line)
         self.budget = TimeBudget(self.study, limit=search.time_limit)
-        self.tracker = _open_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
+        self.tracker = started_tracker(config, study_dir, study=self.study, result_writer=self.result_writer)
 
     def _recorded(self) -> list[dict[str, Any]]:
         """Return the study's rows, and what its checkpoints hold of trials that only they know."""
@@ -171,12 +149,7 @@ class _Run:
 
     def run(self, missing: int, /, *, data: ImageData | None, trainable: type[tune.Trainable]) -> None:
         config, result_writer, interrupts = self.config, self.result_writer, self.interrupts
-        progress = StudyProgress(
-            config.num_trials,
-            done=len(result_writer.rows),
-            failed=result_writer.failed,
-            front_size=len(result_writer.front),
-        )
+        progress = StudyProgress(config.num_trials, result_writer.standing)
         data = data or load_dataset(config.dataset).without_test()
         self._require_same_images(data)
         write_data_notes(self.study_dir, data)

@@ -50,7 +50,8 @@ def detach(study_dir: Path, /) -> None:
         time.sleep(0.05)
     console = results()
     console.print(f"study {study_dir} runs in the background as process {child.pid}")
-    console.print(f"  follow it: robust-study status {quoted(study_dir)}")
+    console.print(f"  follow it: robust-study status {quoted(study_dir)} --watch")
+    console.print(f"             robust-study ui {quoted(study_dir)}")
     console.print(f"             tail -f {quoted(log)}")
     console.print(f"  stop it:   robust-study stop {quoted(study_dir)}")
 

@@ -1,4 +1,4 @@
-"""The end of a study: draws and logs the figures, prints the front, and names the next commands."""
+"""The end of a study: draws and logs the figures, prints the front and what was found, and names the next commands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.fronts.front import mixed_line
+from analysis.tables.finding_lines import finding_lines
 from analysis.tables.front_table import front_table
 from study.config.schema import StudyConfig
 from study.console import notes, quoted, results
@@ -52,10 +53,6 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped
     problem = tracker.close(status, reason=reason, timeout=timeout)
     if table.num_rows:
         console.print(mixed_line(table) or front_table(table, strong=strong))
-    if written:
-        console.print(f"\nfigures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}")
-    if (study_dir / REPORT_FILE).exists():
-        console.print(f"report: {study_dir / REPORT_FILE}")
     failures = causes(table.select(["trial_id", "status", "reason"]).to_pylist(), study_dir)
     if failures:
         console.print(failure_table(failures))
@@ -66,18 +63,38 @@ def finish(config: StudyConfig, study_dir: Path, /, *, tracker: Tracker, stopped
         )
     else:
         remarks.print("tracking verified")
-    if not complete:
-        remarks.print(
-            f"{table.num_rows} of {config.num_trials} trials are done; resume with: "
-            f"robust-study resume {quoted(study_dir)}",
-        )
-        return False
-    if problem is None:  # uploads read each trial's own files
+    if complete and problem is None:  # uploads read each trial's own files
         _compact(study_dir)
+    _print_end(config, study_dir, table, drawn=bool(written), complete=complete)
+    return complete and "completed" in table["status"].to_pylist()
+
+
+def _print_end(config: StudyConfig, study_dir: Path, table: Any, *, drawn: bool, complete: bool) -> None:
+    """Print the last lines of every `launch` and `resume`: what was found, in which files, and what to type next."""
+    console, folder = results(), quoted(study_dir)
+    console.print("\n".join(["", *_found(table)]))
+    if drawn:
+        console.print(f"figures: {study_dir / 'figures'}/pareto.{{png,pdf,svg,html,csv}}")
+    if (study_dir / REPORT_FILE).exists():
+        console.print(f"report:  {study_dir / REPORT_FILE}")
+    if not complete:
+        done = f"{table.num_rows} of {config.num_trials} trials are done"
+        notes().print(f"{done}; resume with: robust-study resume {folder}")
+        return
+    commands = {
+        f"robust-study ui {folder}": "all trials in MLflow, as a table and as charts",
+        f"robust-study confirm {folder} --seeds 3": "the front's settings under new seeds, on test",
+        f"robust-study resume {folder} --add-trials {config.num_trials}": "twice as many trials",
+    }
+    width = max(map(len, commands))
     console.print("next:")
-    console.print(f"  robust-study ui {quoted(study_dir)}")
-    console.print(f"  robust-study status {quoted(study_dir)}")
-    return "completed" in table["status"].to_pylist()
+    for command, purpose in commands.items():
+        console.print(f"  {command:<{width}}  # {purpose}")
+
+
+def _found(table: Any) -> list[str]:
+    """Return what a study found, in words; nothing for one without rows, or with rows that share no front."""
+    return [] if not table.num_rows or mixed_line(table) else finding_lines(table)
 
 
 def _draw(table: Any, study_dir: Path, *, strong: Mapping[str, Any]) -> list[Path]:

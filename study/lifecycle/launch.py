@@ -14,7 +14,6 @@ from study.config.loading import load_config, write_yaml, yaml_text
 from study.config.paths import resolved
 from study.config.schema import StudyConfig
 from study.config.trust import own_code, remember
-from study.config.values import is_server
 from study.console import notes, quoted, results
 from study.directory.layout import CONFIG_FILE, create, open_config, recorded_id
 from study.directory.lock import living_driver, only_driver, refusal
@@ -163,8 +162,7 @@ def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = Non
     console = notes()
     with only_driver(study_dir), StopSignals() as interrupts:
         console.print(f"study {config.name}: {_trials(config)} in {study_dir}, tracked in {config.tracking.uri}")
-        if not is_server(config.tracking.uri or ""):
-            console.print(f"follow it in MLflow: robust-study ui {quoted(study_dir)}")
+        console.print(f"follow it here: robust-study status {quoted(study_dir)} --watch")
         if config.cluster.address is None:
             listen_locally()
         # imported here: Ray takes seconds to import, and input is checked before

@@ -33,6 +33,9 @@ NOTE_DIGEST = "robust_study.note"
 PAGES = "workflowType=machine_learning"
 """Selects MLflow's pages for model training, not those for language models."""
 
+HOST, PORT = "127.0.0.1", 5000
+"""Where `robust-study ui` serves MLflow, unless the port is taken."""
+
 CLEAN, ROBUST, LIPSCHITZ = "val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_mean"
 
 COLUMNS = {

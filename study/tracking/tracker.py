@@ -16,7 +16,7 @@ from study.directory.seed_plan import read_plan
 from study.errors import short
 from study.tracking.client import DEFAULT_EXPERIMENT
 from study.tracking.row_mapping import STUDY, params, tags, trial_times
-from study.tracking.shared_view import view_links, view_state
+from study.tracking.shared_view import HOST, PORT, view_links, view_state
 from study.tracking.spool import Spool
 from study.tracking.uploader import Uploader
 from trainables.checkpoints.files import write_text
@@ -125,9 +125,10 @@ class Tracker:
     ) -> None:
         """Start sending; create or reopen the parent run and log the study's settings.
 
-        `on_open` is called once, in the sending thread, with a server's links to the study's table and charts.
+        `on_open` is called once, in the sending thread, with the links to the study's table and charts: at the server,
+        or else where `robust-study ui` serves the store.
         """
-        self._on_open = on_open if is_server(self.uri) else None
+        self._on_open = on_open
         self._append("study", params=params, tags=tags)
         self._uploader.start()
 
@@ -270,8 +271,9 @@ class Tracker:
             parent_study_id=self._parent_study_id,
         )
         if self._on_open is not None:
+            address = self.uri.rstrip("/") if is_server(self.uri) else f"http://{HOST}:{PORT}"
             table, charts = view_links(store.experiment_id, self._study_id)
-            self._on_open(f"{self.uri.rstrip('/')}/{table}", f"{self.uri.rstrip('/')}/{charts}")
+            self._on_open(f"{address}/{table}", f"{address}/{charts}")
             self._on_open = None
         return store
 

@@ -23,11 +23,9 @@ from study.console import notes, quoted, results
 from study.errors import UsageError, short
 from study.tracking.client import DEFAULT_EXPERIMENT, connect
 from study.tracking.row_mapping import CONFIRMS_TAG, STUDY, STUDY_TAG, TRIAL_TAG
-from study.tracking.shared_view import VIEW_TAG, run_link, view_links
+from study.tracking.shared_view import HOST, PORT, VIEW_TAG, run_link, view_links
 from study.tracking.tracker import known_study_id
 
-HOST = "127.0.0.1"
-PORT = 5000
 START_SECONDS = 120.0
 
 

@@ -32,7 +32,7 @@ def test_every_command_works_in_folders_of_odd_names(tmp_path):
     assert "tracking verified" in launched.stderr
     assert launched.stderr.count("Ray's temporary files go to /tmp instead") == 1
     assert "Front on validation: 1 member of 1 trial" in launched.stdout
-    assert f"robust-study status '{OUT}/small'" in launched.stdout
+    assert f"robust-study ui '{OUT}/small' " in launched.stdout
     for words in (
         ["resume", study.dir, "--add-trials", "1"],
         ["sync", study.dir],

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.fronts.front import front_of, non_dominated
-from analysis.fronts.member_choice import fronts_by, knee_of, knee_point, nearest_member
+from analysis.fronts.member_choice import best_at_floor, fronts_by, knee_of, knee_point, nearest_member
 from analysis.fronts.objectives import FRONT
 
 
@@ -86,3 +86,21 @@ def test_knee_of_a_table_names_the_trial() -> None:
     ]
     assert knee_of(front_of(as_table(rows))) == "t00001"
     assert knee_of(as_table([])) is None
+
+
+def test_the_most_robust_point_at_a_floor_is_chosen_by_robust_then_clean_then_order() -> None:
+    points = [(0.99, 0.1), (0.94, 0.6), (0.95, 0.6), (0.95, 0.6), (0.8, 0.7), (math.nan, 1.0), (1.0, math.nan)]
+    best = best_at_floor(points, floor=0.9)
+    assert (best.index, best.clean, best.robust, best.floor) == (2, 0.95, 0.6, 0.9)
+    assert best_at_floor(points, floor=0.96).index == 0
+    assert best_at_floor(points, floor=0.5).index == 4
+    assert best_at_floor(points, floor=0.995) is None
+    assert best_at_floor([(math.nan, 0.5)]) is None
+    assert best_at_floor(np.empty((0, 2))) is None
+
+
+@pytest.mark.parametrize(("best", "floor"), [(0.98, 0.93), (0.9867, 0.93), (1.0, 0.95), (0.57, 0.52), (0.03, -0.02)])
+def test_the_default_floor_is_five_points_below_the_best_in_whole_percents(best: float, floor: float) -> None:
+    """0.98 - 0.05 is just below 0.93 as a float."""
+    found = best_at_floor([(best, 0.2)])
+    assert (found.floor, str(found)) == (floor, f"robust 0.200 at clean ≥ {floor:.2f}")

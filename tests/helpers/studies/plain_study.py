@@ -51,7 +51,7 @@ def run_plain(source: Path, out: Path) -> Path:
         ended = writer.record(config_of_trial, outcome, status=outcome.status, run_id=tracker.run_id(name))
         tell(search, trial, outcome_for_optuna(config.search, ended))
         tracker.trial_ended(ended)
-        tracker.study_reported(len(writer.rows), writer.progress())
-        tracker.front(writer.front)
+        tracker.study_reported(writer.standing.done, writer.standing.metrics())
+        tracker.front(writer.standing.front.trial_ids)
     assert finish(config, folder, tracker=tracker)
     return folder

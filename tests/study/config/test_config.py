@@ -11,10 +11,12 @@ import pytest
 import yaml
 from optuna.trial import FixedTrial
 
+from analysis.statistics.association import LEAST
 from study.config.loading import load_config, presets
 from study.config.paths import pools, resolved
 from study.config.schema import parse_config
 from study.errors import UsageError
+from study.search.samplers import is_random
 from trainables.spec import TrialSpec
 
 SMALL = {"name": "small", "dataset": {"name": "digits"}, "search": {"space": "core"}}
@@ -120,6 +122,15 @@ def test_set_replaces_dotted_keys_and_reads_fractions_and_exponents():
 def test_an_unreadable_config_is_one_clear_line(source, assignments, match):
     with pytest.raises(UsageError, match=match):
         load_config(source, assignments=assignments)
+
+
+def test_the_quickstart_has_enough_random_proposals_for_intervals_within_its_methods():
+    search = load_config("quickstart").search
+    random = sum(is_random(number, fraction=search.random_fraction) for number in range(search.num_trials))
+    assert search.num_trials >= 36
+    assert len(search.methods) >= 5
+    assert random == search.num_trials / 2
+    assert random - (len(search.methods) - 1) >= LEAST + 3  # some may be flagged or fail
 
 
 def test_a_proposal_becomes_a_spec_that_survives_json_shaped_dicts():

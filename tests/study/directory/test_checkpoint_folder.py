@@ -67,7 +67,7 @@ def test_the_folder_of_another_study_is_refused_by_every_use(tmp_path, shared, m
     config, row = open_config(folder), row_of(folder)
     write_owner(checkpoint_root(config, folder), new_owner("other"))
     open_search(config, folder).set_user_attr("study_id", "1f3c")
-    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: None)
+    monkeypatch.setattr(tune_run, "started_tracker", lambda *words, **options: None)
     uses = {
         "launch and resume, before anything is kept or deleted": lambda: tune_run.run_study(config, folder),
         "evaluate": lambda: weights_of(folder, config, row, "last"),

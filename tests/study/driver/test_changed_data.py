@@ -36,7 +36,7 @@ def test_resume_compares_the_data_set_with_the_rows_before_the_first_trial(comma
 
 def test_the_driver_compares_it_also_with_trials_that_have_no_row(tmp_path, monkeypatch):
     study_of(tmp_path)
-    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")
+    monkeypatch.setattr(tune_run, "started_tracker", lambda *words, **options: "tracker")
     monkeypatch.setattr(tune_run, "claim", lambda *words, **options: pytest.fail("the driver went on"))
     search = open_search(study_config(), tmp_path)
     search.set_user_attr("study_id", "1f3c")
@@ -70,7 +70,7 @@ def test_a_mixed_study_is_shown_and_resumed_with_a_line(command, tmp_path, uri, 
 def test_resume_says_that_the_code_changed(tmp_path, monkeypatch, capsys):
     study_of(tmp_path, result_row(0, trial_id="00000", code_revision="aaaa"))
     monkeypatch.setattr(tune_run, "code_revision", lambda: "bbbb")
-    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")
+    monkeypatch.setattr(tune_run, "started_tracker", lambda *words, **options: "tracker")
     monkeypatch.setattr(tune_run._Run, "run", lambda *words, **options: None)
     tune_run.run_study(study_config(num_trials=2), tmp_path)
     assert "the code is at revision bbbb; earlier trials ran at aaaa" in capsys.readouterr().err

@@ -110,6 +110,7 @@ def test_every_file_has_every_methods_columns_for_any_parquet_reader(tmp_path):
 
 def test_the_running_count_equals_counting_everything_again(tmp_path):
     writer = ResultWriter(tmp_path, study="s")
+    standing = writer.standing
     draw = np.random.default_rng(0)
     rows = []
     for number in range(120):
@@ -130,8 +131,14 @@ def test_the_running_count_equals_counting_everything_again(tmp_path):
         points = [values(row, FRONT) for row in completed]
         if points:
             front = non_dominated(points, maximise=True)
-            assert len(writer.front) == front.sum()
-            assert writer.front == [row["trial_id"] for row, is_on in zip(completed, front, strict=True) if is_on]
+            assert len(writer.standing.front) == front.sum()
+            assert writer.standing.front.trial_ids == [
+                row["trial_id"] for row, is_on in zip(completed, front, strict=True) if is_on
+            ]
             volume = hypervolume(points, reference=(0.0, 0.0), maximise=True)
-            assert writer.progress()["hypervolume"] == pytest.approx(volume.value)
-    assert (len(writer.rows), writer.failed, writer.progress()["trials_stopped_early"]) == (120, 30, 30)
+            assert standing.metrics()["hypervolume"] == pytest.approx(volume.value)
+    assert (len(writer.rows), standing.failed, standing.metrics()["trials_stopped_early"]) == (
+        120,
+        30,
+        30,
+    )

@@ -139,3 +139,10 @@ def test_a_dry_run_says_what_they_cost_at_most(capsys, monkeypatch):
         "strong attacks on the front at the end: at most 10m00s a member, 5 members at most" in capsys.readouterr().out
     )
     assert strong_passes(10, images=200, classes=10) >= 200 * (8 * 10 + 9 * strong_attacks.STEPS + 333)
+
+
+@pytest.mark.parametrize(("images", "by_autoattack"), [(200, 30), (1000, 30), (50, 10), (51, 11), (1, 1)])
+def test_autoattack_takes_its_share_of_the_images(monkeypatch, images, by_autoattack):
+    monkeypatch.setattr(strong_attacks, "require_package", lambda name: None)
+    expected = {"multi_targeted": images, "square": images, "autoattack": by_autoattack}
+    assert strong_attacks.strong_attacks(images) == expected

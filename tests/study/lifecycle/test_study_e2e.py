@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ from helpers.studies.in_process import robust_study
 from analysis.data.results import read_epochs, read_examples, read_results
 from analysis.data.schema import RESULT
 from analysis.statistics.separated_classifier import read_classifier
+from analysis.tables.finding_lines import finding_lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
@@ -188,11 +190,38 @@ def test_the_front_is_written_to_disk_and_printed(finished):
     assert "Warning" not in resumed.stderr
 
 
+def test_the_last_lines_are_what_was_found_then_the_files_then_three_commands(finished):
+    folder, _, resumed = finished
+    table = read_results(folder / "studies/small")
+    found, files, commands = finding_lines(table), ["figures: ", "report:  "], ["ui", "confirm", "resume"]
+    lines = resumed.stdout.splitlines()[-len(found) - 6 :]
+    assert lines[: len(found)] == found
+    assert [line[:9] for line in lines[len(found) : -4]] == files
+    assert lines[-4] == "next:"
+    assert [line.split()[:3] for line in lines[-3:]] == [["robust-study", name, "studies/small"] for name in commands]
+
+
+def test_the_parents_charts_move_while_the_study_runs(finished):
+    folder, _, resumed = finished
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        query = "select run_uuid from tags where key = 'robust_study.trial_id' and value = 'study'"
+        (parent,) = store.execute(query).fetchone()
+        query = "select step, timestamp from metrics where run_uuid = ? and key = ? order by step"
+        points = {name: store.execute(query, (parent, name)).fetchall() for name in ("hypervolume", "clean_floor")}
+        points["best"] = store.execute(query, (parent, "best_robust_accuracy")).fetchall()
+    for name, drawn in points.items():
+        assert [step for step, _ in drawn] == list(range(1, 7)), name
+        assert len({time for _, time in drawn}) > 3, name  # sent as trials ended, not at the end
+    assert re.search(r"hypervolume \d\.\d{3} · front \d · 0 failed", resumed.stderr)
+    assert "http://127.0.0.1:5000/#/experiments/1/runs?" in resumed.stderr
+
+
 def test_resuming_a_complete_study_shows_it_without_running_a_trial(finished):
-    folder, _, _ = finished
+    folder, _, resumed = finished
     again = robust_study(folder, "resume", "studies/small")
     assert again.returncode == 0
     assert "hypervolume" in again.stdout
+    assert again.stdout.splitlines()[-9:] == resumed.stdout.splitlines()[-9:]
     assert read_results(folder / "studies/small").num_rows == 6
 
 

@@ -116,7 +116,7 @@ def test_the_driver_keeps_it_and_the_report_shows_it(tmp_path, monkeypatch, imag
     monkeypatch.setattr(tune_run, "StudyProgress", lambda *words, **options: None)
     monkeypatch.setattr(tune_run, "claim", lambda *words, **options: (_ for _ in ()).throw(InterruptedError))
     run.config, run.study_dir, run.interrupts = study_config(), tmp_path, None
-    run.result_writer = type("Writer", (), {"rows": {}, "failed": 0, "front": ()})
+    run.result_writer = type("Writer", (), {"rows": {}, "standing": None})
     run.study = type("Study", (), {"user_attrs": {"study_id": "1f3c"}})
     with pytest.raises(InterruptedError):
         run.run(1, data=data, trainable=None)

@@ -142,7 +142,7 @@ def test_a_failure_that_optuna_cannot_change_is_said(tmp_path):
 @pytest.fixture
 def opened(monkeypatch):
     """Open a study as its driver does, and return its search and the trials to run again."""
-    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: SimpleNamespace())
+    monkeypatch.setattr(tune_run, "started_tracker", lambda *words, **options: SimpleNamespace())
 
     def run(folder):
         driver = tune_run._Run(open_config(folder), folder, StopSignals())

@@ -26,6 +26,9 @@ def search(**changes):
     return SearchConfig(space="core", methods=["natural", "adversarial_training", "trades"], **changes)
 
 
+SPACE = load_config("quickstart", assignments=["search.methods=[natural, adversarial_training, trades]"]).space()
+
+
 @pytest.fixture
 def make(tmp_path):
     def build(config=None, pending=(), *, name="study", on_disk=False):
@@ -42,7 +45,7 @@ def make(tmp_path):
 
         searcher = StudySearcher(
             study,
-            space=load_config("quickstart").space(),
+            space=SPACE,
             search=config,
             configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
             before_tell=before_tell,
@@ -95,7 +98,7 @@ def test_an_ended_trial_whose_row_was_lost_is_run_again_and_not_told_twice(make)
     assert unfinished(study, {1: GOOD}, search()) == [0]
     again = StudySearcher(
         study,
-        space=load_config("quickstart").space(),
+        space=SPACE,
         search=search(),
         configure=lambda number, proposal, kind: {"number": number, "proposal": kind, "spec": dict(proposal)},
         before_tell=lambda tune_id, *, error: {**GOOD, "val_clean_accuracy": 0.1},
@@ -116,7 +119,7 @@ def test_lowering_num_trials_leaves_no_trial_running(make, monkeypatch, tmp_path
     result_writer = SimpleNamespace(rows={0: GOOD}, failed=0, read=list)
     monkeypatch.setattr(tune_run, "ResultWriter", lambda study_dir, **options: result_writer)
     monkeypatch.setattr(tune_run, "open_search", lambda config, study_dir: study)
-    monkeypatch.setattr(tune_run, "_open_tracker", lambda *words, **options: "tracker")
+    monkeypatch.setattr(tune_run, "started_tracker", lambda *words, **options: "tracker")
     config = study_config(num_trials=1, start_from=None)
     assert tune_run.run_study(config, tmp_path) == "tracker"
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL"]
@@ -258,7 +261,7 @@ def test_random_proposals_are_marked_and_do_not_depend_on_results(make, tmp_path
 def test_a_trials_proposal_can_be_read_back(make):
     study, searcher = make()
     config = searcher.suggest("a")
-    assert proposal_of(study, load_config("quickstart").space(), 0) == config["spec"]
+    assert proposal_of(study, SPACE, 0) == config["spec"]
 
 
 def test_another_studys_storage_is_refused(make):

@@ -11,6 +11,7 @@ from helpers.studies.synthetic_results import as_table
 from helpers.studies.tracked import STUDY_ID, close, row, run_study, run_trial, runs, tracker
 
 from study.config.schema import parse_config
+from study.directory.standing import Standing
 from study.lifecycle.study_note import FILTERS, MOST_CHARACTERS, MOST_MEMBERS, study_note
 from study.tracking.client import PAGE
 from study.tracking.row_mapping import FRONT_PLACE, STUDY_TAG, along_front, front_tags, metrics, params, tags
@@ -75,10 +76,8 @@ def test_every_column_and_axis_of_the_view_is_written_to_runs():
 
 
 def test_the_hypervolume_chart_names_a_metric_of_the_parent_run(tmp_path):
-    from study.driver.result_writer import ResultWriter
-
     (line,) = [chart for chart in state()["compareRunCharts"] if chart["type"] == "LINE"]
-    assert line["metricKey"] in ResultWriter(tmp_path, study="s").progress()
+    assert line["metricKey"] in Standing().metrics()
 
 
 def test_the_largest_view_fits_in_a_tag_of_every_server():
@@ -191,21 +190,25 @@ def test_the_filters_in_a_note_are_understood_beside_the_views(uri, folder):
     assert found == [0, 1, 1]
 
 
-def test_a_servers_links_are_given_once_when_it_has_answered(folder, uri, monkeypatch):
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [("http://127.0.0.1:1/", "http://127.0.0.1:1"), ("sqlite:///none.db", "http://127.0.0.1:5000")],
+)
+def test_the_links_are_given_once_when_the_store_has_answered(address, shown, folder, monkeypatch):
     class Opened:
         """A store that has answered."""
 
         experiment_id = "7"
 
     given = []
-    tracking = Tracker(study="s", study_id=STUDY_ID, study_dir=folder, uri="http://127.0.0.1:1/")
+    tracking = Tracker(study="s", study_id=STUDY_ID, study_dir=folder, uri=address)
     monkeypatch.setattr(tracking._uploader, "start", lambda: None)
     monkeypatch.setattr("study.tracking.store.Store", lambda **_: Opened())
     tracking.start({}, {}, on_open=lambda *links: given.append(links))
     for _ in range(2):
         tracking._open_store()
     tracking._spool.close()
-    assert given == [tuple(f"http://127.0.0.1:1/{link}" for link in view_links("7", STUDY_ID))]
+    assert given == [tuple(f"{shown}/{link}" for link in view_links("7", STUDY_ID))]
 
 
 @pytest.mark.parametrize("named", [True, False])
