@@ -16,6 +16,7 @@ pytestmark = pytest.mark.browser
 
 ROWS = study_rows(120, methods=METHODS, seed=3)
 RING = "byId('{}').data.at(-1).x"
+TRADES = "[...member.options].findIndex(one => one.dataset.method === 'trades')"
 VISIBLE = "byId('{}').data.filter(trace => trace.visible && trace.customdata).map(trace => trace.meta)"
 
 
@@ -68,11 +69,14 @@ def test_a_trial_under_the_pointer_is_marked_in_the_other_chart(report) -> None:
 
 def test_the_legend_hides_a_method_in_both_charts(report) -> None:
     with opened(report) as page:
+        page.locator("#member").select_option(index=page.evaluate(TRADES))
+        assert page.evaluate(RING.format("flat"))
         page.locator("input[name=method][value=trades]").focus()
         page.keyboard.press("Space")
         for chart in ("flat", "robust"):
             assert "trades" not in page.evaluate(VISIBLE.format(chart))
             assert "natural" in page.evaluate(VISIBLE.format(chart))
+            assert page.evaluate(RING.format(chart)) == []
 
 
 def test_the_clean_floor_chooses_the_trial_of_the_answers(report) -> None:
