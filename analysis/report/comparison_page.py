@@ -7,6 +7,7 @@ from html import escape
 
 from analysis.fronts.front import front_hypervolume, front_of, require_like_for_like
 from analysis.fronts.objectives import FRONT
+from analysis.method_styles import short_name
 from analysis.plots.trials.two_fronts import fronts_svg
 from analysis.report.parts.html import bullets, document, paragraph, table_html
 from analysis.tables.comparison import Side, difference_table, differences, paired_lines, unlike_columns
@@ -78,7 +79,7 @@ def _ends(side: Side) -> list[str]:
     rows = front.select(["trial_id", "method", *FRONT]).to_pylist()
     ends = [rows[0], rows[-1]] if len(rows) > 1 else rows
     outermost = "; ".join(
-        f"trial {row['trial_id']} ({row['method']}): {row[FRONT[0]]:.3f} clean, {row[FRONT[1]]:.3f} robust"
+        f"trial {row['trial_id']} ({short_name(row['method'])}): {row[FRONT[0]]:.3f} clean, {row[FRONT[1]]:.3f} robust"
         for row in ends
     )
     return [f"{side.label}: {len(rows)} member{'s' * (len(rows) != 1)}, from {outermost} (val)"]

@@ -13,6 +13,7 @@ from analysis.fronts.objectives import FRONT, infeasible, values
 from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
 from analysis.plots.trials.front_view import pareto_view
+from analysis.plots.trials.trial_points import MOST_POINTS
 from analysis.report.key_numbers import KeyNumber, key_numbers, member_note
 from analysis.report.parts.html import paragraph
 from analysis.wording import why_no_front
@@ -92,6 +93,7 @@ def _charts(material: StudyMaterial, rows: Mapping[str, int], figures: Collectio
         if "robust" in figures
         else paragraph("Lipschitzness was not measured (evaluation.lipschitz), so nothing is drawn against it.")
     )
+    thinned = f"; beside the front at most {MOST_POINTS} trials, evenly thinned" if len(rows) > MOST_POINTS else ""
     solid = " solid" if "solid" in figures else ""
     return [
         '<p class="controls"><label>Colour of the front <select id="colour" data-charts="flat">'
@@ -109,7 +111,7 @@ def _charts(material: StudyMaterial, rows: Mapping[str, int], figures: Collectio
         "or infeasible, never on the front; red: what strong attacks leave of a member, with a cross where they cast "
         "doubt on it. The line bounds what the front attains, a star is the theorem's classifier where it is measured"
         f"{', the dotted one the front of infeasible trials' if infeasible(material.table).any() else ''}. Right: "
-        "ringed: the front; full: proposals that did not depend on results; pale: the sampler's own.</p>",
+        f"ringed: the front; full: proposals that did not depend on results; pale: the sampler's own{thinned}.</p>",
     ]
 
 

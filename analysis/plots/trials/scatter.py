@@ -17,9 +17,9 @@ from analysis.plots.figure import (
     log_axis,
     paper_style,
 )
-from analysis.plots.screen import LOG, add_ring, empty_chart, set_text
+from analysis.plots.screen import LOG, add_ring, empty_chart, numbers, set_text
 from analysis.plots.trials.front_view import ParetoView
-from analysis.plots.trials.trial_points import HEADINGS, Trials, add_trials, handles_of, log_ticks, scatter
+from analysis.plots.trials.trial_points import HEADINGS, MOST_POINTS, Trials, add_trials, handles_of, log_ticks, scatter
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, spearman
 from analysis.statistics.hyperparameters import Setting
 from analysis.statistics.theorem_radius import TheoremRadius
@@ -76,7 +76,10 @@ def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperF
 
 
 def robust_chart(trials: Trials, view: ParetoView, /) -> go.Figure:
-    """Return the first panel alone for the screen, with every trial and a ring for the one that a reader chooses.
+    """Return the first panel alone for the screen, with a ring for the trial that a reader chooses.
+
+    Beside the front at most `MOST_POINTS` trials are drawn, evenly thinned: a second chart through WebGL would double
+    the time to open a page. The layout's `meta` has the places of all trials by row, so that each can be ringed.
 
     Args:
         trials: The trials.
@@ -85,7 +88,8 @@ def robust_chart(trials: Trials, view: ParetoView, /) -> go.Figure:
     outcome, of = next(iter(OUTCOMES)), next(iter(LIPSCHITZ))
     x, y, correlation = _against_lipschitz(trials, of=of, outcome=outcome)
     figure = empty_chart(520, titles=[correlation])
-    add_trials(figure, x, y, trials, most=None)
+    add_trials(figure, x, y, trials, most=MOST_POINTS)
+    figure.update_layout(meta={"x": numbers(x), "y": numbers(y)})
     add_ring(figure)
     figure.update_xaxes(
         **log_ticks(x), title_text=set_text(_estimate_label(trials, LIPSCHITZ[of]).replace(",\n", ", "))

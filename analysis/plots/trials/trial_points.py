@@ -17,7 +17,7 @@ from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front
 from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.figure import sample, say_nothing_is_there
-from analysis.plots.screen import GREY, HOVER, LOG, MOST_SVG, numbers, say
+from analysis.plots.screen import GREY, HOVER, LOG, numbers, say
 from analysis.plots.trials.front_view import ColourScale, why_hollow
 from analysis.statistics.association import independent
 from analysis.tables.text_table import Cell
@@ -145,7 +145,7 @@ def add_trials(
     /,
     *,
     panel: Panel = (1, 1),
-    most: int | None = MOST_POINTS,
+    most: int = MOST_POINTS,
 ) -> None:
     """Add the trials to a figure for the screen as `scatter` draws them.
 
@@ -157,13 +157,11 @@ def add_trials(
         y: Likewise.
         trials: The trials.
         panel: Row and column of the figure's panel, from 1.
-        most: Most trials beside the front that are drawn, evenly thinned; all of them when None.
+        most: Most trials beside the front that are drawn, evenly thinned.
     """
-    measured = np.isfinite(x) & np.isfinite(y)
-    drawn = measured if most is None else thinned(trials.front, measured, most=most)
+    drawn = thinned(trials.front, np.isfinite(x) & np.isfinite(y), most=most)
     if not drawn.any():
         say(figure, "not measured", row=panel[0], column=panel[1])
-    points = go.Scattergl if drawn.sum() > MOST_SVG else go.Scatter
     for kind, chosen in trials.kinds(drawn).items():
         for method, style in trials.styles.items():
             of_method = chosen & (trials.methods == method)
@@ -179,18 +177,17 @@ def add_trials(
             }
             if of_method.any():
                 label = {"customdata": np.flatnonzero(of_method).tolist(), "hovertemplate": HOVER}
-                figure.add_trace(points(**_points(x, y, of_method, method, looks[kind], **label)), *panel)
+                figure.add_trace(_points(x, y, of_method, method, looks[kind], **label), *panel)
     ring = {"symbol": "circle-open", "color": "black", "size": 14, "line": {"width": 1.5}}
     for method in trials.styles:
         if (ringed := drawn & trials.front & (trials.methods == method)).any():
-            figure.add_trace(points(**_points(x, y, ringed, method, ring, hoverinfo="skip")), *panel)
+            figure.add_trace(_points(x, y, ringed, method, ring, hoverinfo="skip"), *panel)
 
 
 def _points(
     x: np.ndarray, y: np.ndarray, chosen: np.ndarray, method: str, marker: dict[str, Any], **more: Any
-) -> dict[str, Any]:
-    at = {"x": numbers(x[chosen]), "y": numbers(y[chosen])}
-    return {**at, "mode": "markers", "meta": method, "marker": marker, **more}
+) -> go.Scatter:
+    return go.Scatter(x=numbers(x[chosen]), y=numbers(y[chosen]), mode="markers", meta=method, marker=marker, **more)
 
 
 def log_ticks(values: np.ndarray, /) -> dict[str, Any]:

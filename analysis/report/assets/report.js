@@ -36,7 +36,7 @@ function draw(name) {
   const beside = PAIR.includes(name);
   if (onPaper ? beside : innerWidth < NARROW) narrow(layout);
   if (onPaper) Object.assign(layout, {autosize: false, width: beside ? 335 : 680});  // paper is narrower than the screen
-  if (LINKED.includes(name)) Object.assign(data[data.length - 1], placeOf(data, name));
+  if (LINKED.includes(name)) Object.assign(data[data.length - 1], placeOf(data, layout, name));
   Plotly.react(name, data, layout, CONFIG);
   if (drawn.has(name)) return;
   drawn.add(name);
@@ -54,11 +54,13 @@ function narrow(layout) {
   Object.assign(layout.margin, {l: 50, r: 10});
 }
 
-// Where a chart has the trial that is marked, on each of its axes.
-function placeOf(data, name) {
+// Where a chart has the trial that is marked, on each of its axes; of trials too many to be drawn, where it would be.
+function placeOf(data, layout, name) {
   const trace = data.find(one => one.visible !== false && (one.customdata || []).includes(ringed));
-  const at = trace?.customdata.indexOf(ringed), axes = name === 'solid' ? ['x', 'y', 'z'] : ['x', 'y'];
-  return Object.fromEntries(axes.map(axis => [axis, trace ? [trace[axis][at]] : []]));
+  const hidden = data.some(one => one.visible === false && (one.customdata || []).includes(ringed));
+  const all = trace || (hidden ? undefined : layout.meta), at = trace ? trace.customdata.indexOf(ringed) : ringed;
+  const axes = name === 'solid' ? ['x', 'y', 'z'] : ['x', 'y'];
+  return Object.fromEntries(axes.map(axis => [axis, all && all[axis][at] != null ? [all[axis][at]] : []]));
 }
 
 // Ringing a trial redraws a chart, which would take away the label of the point that the pointer is on.
@@ -67,7 +69,8 @@ function mark(row, within) {
   ringed = row;
   byId('chosen').innerHTML = LABELS[row];
   LINKED.filter(name => drawn.has(name) && name !== within).forEach(name => {
-    const {data} = byId(name), place = Object.entries(placeOf(data, name)).map(([axis, at]) => [axis, [at]]);
+    const {data, layout} = byId(name), axes = Object.entries(placeOf(data, layout, name));
+    const place = axes.map(([axis, at]) => [axis, [at]]);
     Plotly.restyle(name, Object.fromEntries(place), [data.length - 1]);
   });
 }
@@ -120,7 +123,8 @@ byId('flat')?.addEventListener('keydown', event => {
   event.preventDefault();
 });
 if (byId('floor')) reach(Number(byId('floor').value));
-PAIR.forEach(draw);
+if (byId('flat')) draw('flat');
+requestAnimationFrame(() => setTimeout(() => PAIR.filter(name => !drawn.has(name)).forEach(draw)));
 // What costs time is drawn when it comes into view, and after the page has shown its first charts.
 const watcher = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting)
   .map(entry => entry.target.id).filter(name => !drawn.has(name)).forEach(draw), {rootMargin: '200px'});

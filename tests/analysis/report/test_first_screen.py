@@ -21,6 +21,9 @@ from analysis.heldout.members import HeldoutResults
 from analysis.material import StudyMaterial
 from analysis.method_styles import STYLES, short_name, styles_for
 from analysis.plots.screen import ON_DARK
+from analysis.plots.trials.front_view import pareto_view
+from analysis.plots.trials.scatter import robust_chart
+from analysis.plots.trials.trial_points import MOST_POINTS, trials_of
 from analysis.report.answers import setting_lines, smoothness_lines
 from analysis.report.key_numbers import key_numbers
 from analysis.report.parts.charts import on_dark
@@ -159,6 +162,16 @@ def test_the_first_charts_show_the_trials_of_the_table() -> None:
     points = [trace for trace in json_of(page, "figure-robust")["data"] if trace.get("customdata")]
     at = {row: y for trace in points for row, y in zip(trace["customdata"], trace["y"], strict=True)}
     assert at == {row: STUDY[row]["val_robust_accuracy"] for row in measured}
+
+
+def test_of_many_trials_the_second_chart_draws_a_part_and_has_the_places_of_all() -> None:
+    table = as_table(study_rows(MOST_POINTS + 400, seed=3))
+    trials = trials_of(table)
+    figure = robust_chart(trials, pareto_view(table))
+    drawn = {row for trace in figure.data for row in trace.customdata or ()}
+    assert set(np.flatnonzero(trials.front).tolist()) < drawn
+    assert MOST_POINTS / 2 <= len(drawn - set(np.flatnonzero(trials.front).tolist())) <= MOST_POINTS
+    assert figure.layout.meta["y"] == table["val_robust_accuracy"].to_pylist()
 
 
 @pytest.mark.parametrize(

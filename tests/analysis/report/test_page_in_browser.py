@@ -66,13 +66,18 @@ def test_a_trial_under_the_pointer_is_marked_in_the_other_chart(report) -> None:
         assert len(start) == 1
 
 
-def test_the_legend_hides_a_method_in_both_charts(report) -> None:
+def test_the_legend_hides_a_method_and_the_ring_around_its_trial_in_both_charts(report) -> None:
     with opened(report) as page:
-        page.locator("input[name=method][value=trades]").focus()
+        row = int(page.locator("#member").input_value())  # the one at the clean floor
+        method = ROWS[row]["method"]
+        assert all(page.evaluate(RING.format(chart)) for chart in ("flat", "robust"))
+        page.locator(f"input[name=method][value={method}]").focus()
         page.keyboard.press("Space")
         for chart in ("flat", "robust"):
-            assert "trades" not in page.evaluate(VISIBLE.format(chart))
-            assert "natural" in page.evaluate(VISIBLE.format(chart))
+            shown = set(page.evaluate(VISIBLE.format(chart)))
+            assert method not in shown
+            assert shown
+            assert page.evaluate(RING.format(chart)) == []
 
 
 def test_the_clean_floor_chooses_the_trial_of_the_answers(report) -> None:
