@@ -28,20 +28,22 @@ STEPS = 20
 """Steps of the multi-targeted ascents."""
 
 AUTOATTACK_IMAGES = 30
-"""Most images that AutoAttack runs on where its package is installed: it takes twenty times as long as the others."""
+"""Images that AutoAttack runs on where its package is installed: it takes twenty times as long as the others."""
 
-AUTOATTACK_SHARE = 5
-"""It runs on at most one in so many of the images, so that fewer images always take less time."""
+AUTOATTACK_FROM = 100
+"""With fewer images it is left out: most of its time is the same for any number, and would be that of all attacks."""
 
 
 def strong_attacks(images: int, /) -> dict[str, int]:
     """Return the strong attacks that can run here, and on how many of so many images each does."""
     attacks = {"multi_targeted": images, "square": images}
+    if images < AUTOATTACK_FROM:
+        return attacks
     try:
         require_package("autoattack")
     except MissingExtraError:
         return attacks
-    return attacks | {"autoattack": min(-(-images // AUTOATTACK_SHARE), AUTOATTACK_IMAGES)}
+    return attacks | {"autoattack": AUTOATTACK_IMAGES}
 
 
 def strong_passes(steps: int, /, *, images: int, classes: int) -> int:
