@@ -41,6 +41,13 @@ class LossTerms:
         return functools.reduce(torch.add, (self.weights.get(name, 1) * part for name, part in self.parts.items()))
 
 
+class _NoHelper(nn.Module):
+    """In place of the helper of a method that declares none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("`step.helper` needs `helper = True` on the method's class, got a method without")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One training step: the input of a method.
@@ -56,6 +63,9 @@ class Step:
         dropout: Dropout's mode while crafting.
         generator: For random starts; on the device of `x`.
         craft_seed: Seeds the dropout masks drawn while crafting.
+        progress: Share of the training's steps taken before this one, in [0, 1): for schedules of a method's own.
+        helper: For methods with `helper = True`: a network of the trial's model that was trained naturally on the
+            training split; in eval mode, without gradients of its weights. It is the same in all steps.
     """
 
     model: nn.Module
@@ -68,6 +78,8 @@ class Step:
     dropout: Mode
     generator: torch.Generator
     craft_seed: int
+    progress: float = 0.0
+    helper: nn.Module = dataclasses.field(default_factory=_NoHelper)
 
     @property
     def attacks(self) -> bool:
@@ -112,9 +124,10 @@ class Step:
 class Method(Protocol):
     """A robust loss: a frozen dataclass of its hyperparameters that maps a step to its loss.
 
-    Three attributes are optional. `second_order = True` says that gradients of the input are differentiated again,
-    which compiled networks cannot do. `pool` names a data set whose images join each batch with pseudo-labels.
-    `paper` lists the settings that Yang et al. 2020 ran, by setting name: where a search may start.
+    Four attributes are optional. `second_order = True` says that gradients of the input are differentiated again,
+    which compiled networks cannot do. `helper = True`, or a property that is, asks for `Step.helper`. `pool` names a
+    data set whose images join each batch with pseudo-labels. `paper` lists the settings that Yang et al. 2020 ran, by
+    setting name: where a search may start.
     """
 
     attacks: ClassVar[bool]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ def loss_terms(
     spec: TrialSpec,
     place: tuple[int, int],
     strength: float = 1.0,
+    **given: Any,
 ) -> LossTerms:
     """Return a method's loss on a batch or half; every draw is a function of the spec's seed, the place and the half.
 
@@ -40,6 +42,7 @@ def loss_terms(
         spec: The trial's spec.
         place: Number of epochs already run, and the batch's number within the epoch.
         strength: Factor of the training radius and of the weights of the loss's parts, in (0, 1].
+        given: `progress` and `helper` of the `Step`.
     """
     path = (*place, *half)
     radius = None if spec.train_epsilon is None else strength * spec.train_epsilon
@@ -54,6 +57,7 @@ def loss_terms(
         dropout=spec.training.craft_mode.dropout,
         generator=generator(spec.seed, "craft", *path, device=x.device),
         craft_seed=derive(spec.seed, "craft dropout", *path),
+        **given,
     )
     masks = seeded(spec.seed, "dropout", *path, device=x.device)
     with masks, mixed_precision(spec.training.precision, x.device):

@@ -1,4 +1,4 @@
-"""Pseudo-labels for an unlabelled pool, from a natural model trained on the training split only."""
+"""The natural model that a method may ask for: as a helper, or for pseudo-labels of an unlabelled pool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.data.base import ImageData, Integers, Pixels
 from trainables.data.roots import cache_folder
 from trainables.data.unlabelled import load_images, unseen
 from trainables.models.inputs import to_device, to_unit
-from trainables.models.modes import mode
+from trainables.models.modes import frozen, mode
 from trainables.runtime import computing
 from trainables.spec import EvaluationSpec, LipschitzSpec, TrialSpec
 from trainables.training.batches import Pool
@@ -52,7 +52,7 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
 
 
 def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
-    """Return the spec of the natural model that labels a trial's pool.
+    """Return the spec of the natural model that labels a trial's pool or is its helper.
 
     It has the trial's data, network and training settings, but neither its seed nor its dropout, so trials that only
     differ in those share one teacher. It is not measured.
@@ -66,8 +66,11 @@ def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
     )
 
 
-def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.Module:
-    """Return the trial's teacher from the per-user cache, or train it now while other processes wait for it.
+def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Module:
+    """Return the trial's frozen teacher from the per-user cache, or train it while other processes wait for it.
+
+    Where a trial is resumed on a machine without it, it is trained again, to the same weights on the same kind of
+    machine.
 
     Raises:
         RuntimeError: It diverged.
@@ -79,16 +82,16 @@ def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.
             try:
                 trainer.measured.load_state_dict(read_checkpoint(path, device=device)["model"])
             except (CheckpointError, KeyError, RuntimeError) as error:
-                logger.warning("%s: retraining the natural model that labels the pool", error)
+                logger.warning("%s: retraining the natural model", error)
             else:
-                return trainer.measured
-        logger.info("training the natural model that labels the pool, once for all trials of its spec: %s", path)
+                return frozen(trainer.measured)
+        logger.info("training the natural model that methods ask for, once for all trials of its spec: %s", path)
         while not trainer.done:
             trainer.run_epoch()
         if trainer.reason is not None:
-            raise RuntimeError(f"the natural model that labels `pool` {trainer.reason}: lower `training.lr`")
+            raise RuntimeError(f"the natural model that the method asks for {trainer.reason}: lower `training.lr`")
         write_checkpoint(path, {"spec": trainer.spec.to_json(), "model": trainer.measured.state_dict()})
-    return trainer.measured
+    return frozen(trainer.measured)
 
 
 def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> Path:

@@ -118,8 +118,9 @@ class TestContract:
 
 
 def test_every_file_of_the_package_is_registered():
-    files = {module.name for module in pkgutil.iter_modules(trainables.methods.__path__)} - {"base"}
-    assert {target.partition(":")[0].rpartition(".")[2] for target in METHODS.values()} == files
+    found = pkgutil.walk_packages(trainables.methods.__path__, "trainables.methods.")
+    files = {module.name for module in found if not module.ispkg} - {"trainables.methods.base"}
+    assert {target.partition(":")[0] for target in METHODS.values()} == files
 
 
 def test_unknown_or_illegal_parameters_are_refused():
