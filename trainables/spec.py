@@ -135,6 +135,16 @@ class TrainingSpec(_Checked):
         "none", doc="random augmentation of training images", choices=("none", "crop", "crop_flip")
     )
     attack_steps: int = setting(10, doc="PGD steps of training attacks", unit="steps", low=1)
+    awp: float = setting(
+        0.0,
+        doc="adversarial weight perturbation of methods that attack: how far up the loss each weight tensor is moved, "
+        "as a share of its norm, for a step's gradient; rises over ramp; 0: none",
+        low=0.0,
+        high=1.0,
+        search=(0.001, 0.01),
+        log=True,
+        before=0.0,
+    )
     ema: float | None = setting(
         None,
         doc="decay of a running average of the weights, which is measured instead of them; null: none",

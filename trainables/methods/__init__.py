@@ -31,7 +31,14 @@ _PAPER = {
     "trades": "trainables.methods.trades:Trades",
 }
 
-_EXTENSIONS: dict[str, str] = {}
+_EXTENSIONS = {
+    "lipschitz_penalty": "trainables.methods.extensions.lipschitz_penalty:LipschitzPenalty",
+    "fat": "trainables.methods.extensions.fat:Fat",
+    "hat": "trainables.methods.extensions.hat:Hat",
+    "mart": "trainables.methods.extensions.mart:Mart",
+    "score": "trainables.methods.extensions.score:Score",
+    "n_fgsm": "trainables.methods.extensions.n_fgsm:NFgsm",
+}
 
 PAPER_METHODS = tuple(_PAPER)
 """The methods that Yang et al. 2020 compared: those of a study that names none."""

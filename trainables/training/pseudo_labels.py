@@ -61,7 +61,7 @@ def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
         dataset=spec.dataset,
         method="natural",
         model=replace(spec.model, dropout=0.0),
-        training=spec.training,
+        training=replace(spec.training, awp=0.0),
         evaluation=EvaluationSpec(epsilon=0.0, steps=1, examples=1, lipschitz=LipschitzSpec(steps=1, examples=1)),
     )
 
