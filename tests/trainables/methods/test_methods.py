@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pkgutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,6 +125,11 @@ def test_every_file_of_the_package_is_registered():
     found = pkgutil.walk_packages(trainables.methods.__path__, "trainables.methods.")
     files = {module.name for module in found if not module.ispkg} - {"trainables.methods.base"}
     assert {target.partition(":")[0] for target in METHODS.values()} == files
+
+
+def test_every_method_is_on_its_page():
+    page = (Path(trainables.methods.__path__[0]).parents[1] / "docs/methods.md").read_text(encoding="utf-8")
+    assert {name for name in METHODS if f"\n| `{name}` |" in page} == set(METHODS)
 
 
 def test_unknown_or_illegal_parameters_are_refused():

@@ -83,7 +83,8 @@ class Change:
         difference = moved - logits
         if self.centred:
             difference = difference - difference.mean(1, keepdim=True)
-        return torch.linalg.vector_norm(difference, ord=1 if self.norm == "linf" else 2, dim=1)
+        change: Tensor = torch.linalg.vector_norm(difference, ord=1 if self.norm == "linf" else 2, dim=1)
+        return change
 
 
 def _two_passes(step: Step, points: Tensor) -> tuple[Tensor, Tensor]:
