@@ -157,6 +157,14 @@ class TrainingSpec(_Checked):
         choices=(False, True),
         before=True,
     )
+    extra: str | None = setting(
+        None,
+        doc="further images with labels, such as generated ones: a data set, Parquet files, package.module:object",
+        before=None,
+    )
+    extra_share: float = setting(
+        0.5, doc="share of each batch that is from extra", low=0.01, high=0.95, search=(0.2, 0.8), before=0.5
+    )
     precision: Literal["fp32", "bf16"] = setting(
         "fp32",
         doc="arithmetic of training; measurements, and methods that subtract two passes, stay in fp32",

@@ -12,7 +12,7 @@ from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
 from trainables.training.loop import Trainer
 from trainables.training.outcome import Outcome
-from trainables.training.pseudo_labels import labelled_pool, teacher
+from trainables.training.pseudo_labels import extra_pool, labelled_pool, teacher
 
 
 def trainer_for(
@@ -25,7 +25,9 @@ def trainer_for(
         RuntimeError: The natural model that labels the pool, or is the helper, diverged.
         ValueError: The spec contradicts itself or the data.
     """
-    return Trainer(spec, data=data, device=device, makers={"pool": labelled_pool, "helper": teacher})
+    return Trainer(
+        spec, data=data, device=device, makers={"pool": labelled_pool, "extra": extra_pool, "helper": teacher}
+    )
 
 
 def fit(

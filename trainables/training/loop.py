@@ -112,7 +112,7 @@ class Trainer:
             device=self.device,
             layout=self._layout,
             keep_single=not has_batch_statistics(self.model),
-            pool=self._made("pool", data, makers or {}),
+            pool=self._made("extra" if training.extra else "pool", data, makers or {}),
         )
         self._helper = self._made("helper", data, makers or {})
         self._val_images, self._val_labels = self._measured_part(data.val)
@@ -303,7 +303,7 @@ class Trainer:
         return terms
 
     def _made(self, what: str, data: ImageData, makers: Makers) -> Any:
-        asked = getattr(self.method, what, None)
+        asked = self.spec.training.extra if what == "extra" else getattr(self.method, what, None)
         if asked in (None, False):
             return None
         if what not in makers:

@@ -1,4 +1,4 @@
-"""The natural model that a method may ask for: as a helper, or for pseudo-labels of an unlabelled pool."""
+"""Pools of further images, and the natural model that a method may ask for: as a helper, or to label a pool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from trainables.attacks.base import BATCH_SIZE
 from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
 from trainables.data.base import ImageData, Integers, Pixels
 from trainables.data.roots import cache_folder
-from trainables.data.unlabelled import load_images, unseen
+from trainables.data.unlabelled import load_images, load_labelled, new_labelled, unseen
+from trainables.methods.base import build_method
 from trainables.models.inputs import to_device, to_unit
 from trainables.models.modes import frozen, mode
 from trainables.runtime import computing
@@ -46,9 +47,22 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
         RuntimeError: The teacher diverged.
     """
     images, scale = _unlabelled(name, root=spec.dataset.root)
-    images = unseen(images, name=name, scale=scale, data=data)
+    images = images[unseen(images, name=name, scale=scale, data=data)]
     model = teacher(spec, data=data, device=device)
     return Pool(images, _classify(model, images, scale=scale, threads=spec.training.threads, device=device), scale)
+
+
+def extra_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device) -> Pool:
+    """Return the images of `training.extra` with their own labels, for a share of each batch; see `labelled_pool`.
+
+    Raises:
+        DataError: The images cannot be read, have other classes or another shape, or are all in the trial's splits.
+        ValueError: The method has a pool of its own.
+    """
+    if pool := getattr(build_method(spec.method, spec.params), "pool", None):
+        raise ValueError(f"`training.extra` {name} and `pool` {pool} of method {spec.method!r} exclude each other")
+    extra = new_labelled(_labelled(name, root=spec.dataset.root), name=name, data=data)
+    return Pool(extra.images, extra.labels, extra.scale, share=spec.training.extra_share)
 
 
 def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
@@ -61,7 +75,7 @@ def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
         dataset=spec.dataset,
         method="natural",
         model=replace(spec.model, dropout=0.0),
-        training=replace(spec.training, awp=0.0),
+        training=replace(spec.training, awp=0.0, extra=None, extra_share=0.5),
         evaluation=EvaluationSpec(epsilon=0.0, steps=1, examples=1, lipschitz=LipschitzSpec(steps=1, examples=1)),
     )
 
@@ -103,7 +117,9 @@ def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -
     return cache_folder("teachers") / f"{digest}.pt"
 
 
-_unlabelled = lru_cache(maxsize=1)(load_images)  # shared by the trials that one worker runs
+# shared by the trials that one worker runs
+_unlabelled = lru_cache(maxsize=1)(load_images)
+_labelled = lru_cache(maxsize=1)(load_labelled)
 
 
 def _classify(model: nn.Module, images: Pixels, *, scale: int, threads: int, device: torch.device) -> Integers:
