@@ -88,7 +88,7 @@ def test_a_network_that_masks_its_gradients_is_doubtful(attacked, without_autoat
 
 @pytest.mark.parametrize("method", ["natural", "adversarial_training"])
 def test_a_healthy_network_is_not_doubtful(attacked, method):
-    _, found = attacked(method=method, strong_images=60)
+    _, found = attacked(method=method, strong_images=100)
     (strong,) = found.values()
     assert not strong.doubts
     assert 0 <= strong.fall <= 0.02
