@@ -276,6 +276,9 @@ def _read(source: Path, schema: Schema, *, skip_damaged: bool, trials: Collectio
         except SchemaError:
             raise
         except ResultsError as error:
+            if source.is_dir() and not os.path.lexists(path):
+                # compacted since the folder was listed: its rows are in another file now
+                return _read(source, schema, skip_damaged=skip_damaged, trials=trials)
             if not skip_damaged:
                 raise
             _LOG.warning("skipped: %s", error)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from helpers.studies.synthetic_results import result_row
 
-from analysis.data import compaction
+from analysis.data import compaction, results
 from analysis.data.compaction import compact
-from analysis.data.files import COMPACTED, trial_files
+from analysis.data.files import COMPACTED, read_file, trial_files
 from analysis.data.results import read_epochs, read_examples, read_results, trial_file, write_columns, write_rows
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT, ResultsError
 
@@ -156,3 +156,21 @@ def test_a_damaged_file_stops_it_before_anything_is_removed(tmp_path):
         compact(tmp_path)
     assert names(tmp_path)["epoch"] == before["epoch"]
     assert names(tmp_path)["result"] == before["result"]
+
+
+@pytest.mark.parametrize("skip_damaged", [False, True])
+@pytest.mark.parametrize("compacted", [(), (0, 1)])
+def test_a_reader_during_compaction_gets_every_row(tmp_path, monkeypatch, compacted, skip_damaged):
+    write(tmp_path, *compacted)
+    compact(tmp_path)
+    write(tmp_path, 2, 3, 4)
+    complete = read_results(tmp_path)
+
+    def slow(path, schema, **options):
+        """Read a file; the study's small ones are merged before the third is read."""
+        if path.stem == "t00003":
+            compact(tmp_path)
+        return read_file(path, schema, **options)
+
+    monkeypatch.setattr(results, "read_file", slow)
+    assert read_results(tmp_path, skip_damaged=skip_damaged) == complete
