@@ -13,6 +13,7 @@ from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
 from search_spaces.start_points import paper_points
+from study.config.certified import check_certify
 from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.trust import own_code, reading
 from study.config.validation_messages import NAME_PATTERN, explain
@@ -230,6 +231,8 @@ class StudyConfig(_Section):
         except MissingExtraError as error:
             raise ValueError(f"`evaluation.attack`: {error}") from error
         check_stopping(self.scheduler, self.training, self.evaluation)
+        stopping = [] if self.scheduler.name == "none" else self.scheduler.axes()
+        check_certify(self.evaluation.certify, [*self.search.objectives, *stopping], self.search.constraints)
         if self.scheduler.name != "none":
             for place in ("ranges", "fixed"):
                 for key in ("epochs", "schedule"):

@@ -22,8 +22,9 @@ from trainables.certified.activations import (
 )
 from trainables.certified.global_margins import global_constant, global_margins
 from trainables.certified.jacobian import lipschitz_bounds
-from trainables.certified.layers import Layer
-from trainables.certified.translation import layers_of
+from trainables.certified.layers import Layer, Shape
+from trainables.certified.translation import UnsupportedModuleError, layers_of
+from trainables.spec import Norm
 
 BUDGET = 5e8
 """Most multiplications per example spent on tightening one layer's input: about 0.2 s on a slow core.
@@ -152,6 +153,17 @@ def certified_correct(
             activations = bound_activations(layers, ball, budget=budget)
             proved[chosen] = _margins(layers, activations, ball, labels[chosen]) > 0
     return proved
+
+
+def unsupported(model: nn.Module, shape: Shape, /, *, norm: Norm) -> str | None:
+    """Return why nothing can be proved of a network on images of this shape; None if something may be."""
+    if norm == "l2" and global_constant(model) is not None:
+        return None
+    try:
+        layers_of(model, shape, device=torch.device("cpu"))
+    except UnsupportedModuleError as error:
+        return str(error)
+    return None
 
 
 def _by_constant(model: nn.Module, images: Tensor, labels: Tensor, *, threat: ThreatModel) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainables.certified.activations import FLOAT32, Ball
 from trainables.certified.translation import UnsupportedModuleError, hooked, leaves
-from trainables.models.lipschitz import LipschitzLinear, NormPool2d, SllConv2d, SllLinear, Widen, rescaling
+from trainables.models.lipschitz_cnn import LipschitzLinear, NormPool2d, SllConv2d, SllLinear, Widen, rescaling
 from trainables.models.normalize import Normalize
 
 _UNIT = (
@@ -74,10 +74,11 @@ def _rounding(module: nn.Module, sizes: Tensor, reach: Tensor) -> Tensor:
     if isinstance(module, Normalize):
         return 8 * FLOAT32 * (_length((sizes + module.mean.abs()) / module.std) + _constant(module) * reach)
     if isinstance(module, NormPool2d):
-        return (math.prod(module.kernel) + 4) * FLOAT32 * (_length(module(sizes)) + reach)
+        pooled: Tensor = module(sizes)
+        return FLOAT32 * (math.prod(module.kernel) + 4) * (_length(pooled) + reach)
     if isinstance(module, LipschitzLinear):
         errors = (module.weight.shape[1] + 8) * FLOAT32 * module.rows().abs()
-        return _length(sizes @ errors.T + FLOAT32 * module.bias.abs()) + errors.norm() * reach
+        return _length(sizes @ errors.T + FLOAT32 * module.bias.abs()) + float(errors.norm()) * reach
     if isinstance(module, SllLinear):
         return _rounding_of_residual(module, sizes, reach)
     return torch.zeros_like(reach)
@@ -96,4 +97,5 @@ def _rounding_of_residual(module: SllLinear, sizes: Tensor, reach: Tensor) -> Te
 
 
 def _length(values: Tensor) -> Tensor:
-    return values.flatten(1).norm(dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return lengths

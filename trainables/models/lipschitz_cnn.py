@@ -33,6 +33,8 @@ def rescaling(gram: Tensor, log_q: Tensor, /) -> Tensor:
 class SllLinear(nn.Module):
     """x - 2 W diag(t) relu(W'x + b) of vectors (n, d): 1-Lipschitz in l2 for any weights.
 
+    In eval mode t is a constant, kept as long as the weights are the same: attacks pass thousands of times.
+
     Args:
         features: d.
         hidden: Columns of W.
@@ -43,6 +45,20 @@ class SllLinear(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(hidden, features)))
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.log_q = nn.Parameter(torch.zeros(hidden))
+        self._kept: tuple[Tensor, ...] | None = None
+
+    def rescaled(self) -> Tensor:
+        """Return t, (hidden,); see `rescaling`."""
+        if self.training or torch.compiler.is_compiling():
+            return self._rescaled()
+        weights = (self.weight.detach(), self.log_q.detach())
+        if self._kept is None or not all(map(_same, weights, self._kept)):
+            with torch.no_grad():
+                self._kept = (*(weight.clone() for weight in weights), self._rescaled())
+        return self._kept[-1]
+
+    def _rescaled(self) -> Tensor:
+        return rescaling(self.gram(self.weight.double()), self.log_q.double()).to(self.weight)
 
     def inner(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return W'x, (n, hidden, ...), for W as `weight`."""
@@ -62,9 +78,12 @@ class SllLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, ...) to the same shape."""
-        t = rescaling(self.gram(self.weight.double()), self.log_q.double()).to(x)
         hidden = (self.inner(x, self.weight) + self.per_unit(self.bias)).clamp_min(0)
-        return x - 2 * self.outer(self.per_unit(t) * hidden, self.weight)
+        return x - 2 * self.outer(self.per_unit(self.rescaled()) * hidden, self.weight)
+
+
+def _same(one: Tensor, two: Tensor) -> bool:
+    return one.dtype == two.dtype and one.device == two.device and torch.equal(one, two)
 
 
 class SllConv2d(SllLinear):
