@@ -78,9 +78,8 @@ def front_table(
     known, trials_shown = strong or {}, members["trial_id"].to_pylist()
     if attacked := strong_notes(known, trials_shown):
         columns += (("robust (strong)", "", lambda row: str(known.get(row["trial_id"], ""))),)
-    proved = {row["trial_id"]: certified_of(row, known.get(row["trial_id"])) for row in members.to_pylist()}
-    if any(value is not None for value in proved.values()):
-        columns += (("certified (val)", ".4f", lambda row: proved[row["trial_id"]]),)
+    if certified := certified_column(members.to_pylist(), known):
+        columns += (certified,)
         attacked.append(CERTIFIED_NOTE)
     if posterior and posterior.decided:
         probabilities = posterior.probabilities()
@@ -104,6 +103,14 @@ def front_table(
         members.to_pylist(),
         notes=notes,
     )
+
+
+def certified_column(rows: Sequence[Mapping[str, Any]], strong: Mapping[str, StrongResult], /) -> Column | None:
+    """Return the column of what is certified of the rows' trials; None where nothing is."""
+    proved = {row["trial_id"]: certified_of(row, strong.get(row["trial_id"])) for row in rows}
+    if all(value is None for value in proved.values()):
+        return None
+    return ("certified (val)", ".4f", lambda row: proved[row["trial_id"]])
 
 
 def column_table(

@@ -187,8 +187,8 @@ def check_model(start: Start, /) -> Iterator[Finding]:
             len(data.train), size=start.config.training.batch_size, keep_single=not has_batch_statistics(network)
         )
     start.weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    if unproved := uncertifiable(start.config, network, data):
-        yield wrong("model", HERE, unproved[0]) if unproved[1] else warning("model", HERE, unproved[0], ok=True)
+    if unproved := uncertifiable(start.config.evaluation, network, data):
+        raise UsageError(unproved)
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
     if not depends:
         text = f"the weights that {model.name} begins with do not depend on the seed: they are the same in all trials"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analysis.fronts.objectives import CERTIFIED, parse_constraint
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from study.config.schema import StudyConfig
+    from trainables.data.base import ImageData
+    from trainables.spec import EvaluationSpec
 
 
 def check_certify(certify: str, names: Sequence[str], constraints: Sequence[str], /) -> None:
@@ -30,21 +31,17 @@ def check_certify(certify: str, names: Sequence[str], constraints: Sequence[str]
         )
 
 
-def uncertifiable(config: StudyConfig, network: nn.Module, data: Any, /) -> tuple[str, bool] | None:
-    """Return why no trial can have a certified accuracy, and whether the study needs one; None if trials can.
+def uncertifiable(evaluation: EvaluationSpec, network: nn.Module, data: ImageData, /) -> str | None:
+    """Return why no trial of a study can have the certified accuracy that it asks for; None if trials can.
 
     Args:
-        config: The study's config.
+        evaluation: The study's measurement.
         network: Its network.
         data: Its data set.
     """
     from trainables.certified.certificate import unsupported
 
-    problem = unsupported(network, data.image_shape, norm=config.evaluation.norm)
-    if config.evaluation.certify == "none" or problem is None:
+    problem = unsupported(network, data.image_shape, norm=evaluation.norm)
+    if evaluation.certify == "none" or problem is None:
         return None
-    search, scheduler = config.search, config.scheduler
-    names = [*search.objectives, *([] if scheduler.name == "none" else scheduler.axes())]
-    constrained = [parse_constraint(text).column for text in search.constraints]
-    text = f"`evaluation.certify` {config.evaluation.certify}, but of model {config.model.name} nothing can be proved"
-    return f"{text}: {problem}", CERTIFIED.name in (*names, *constrained)
+    return f"`evaluation.certify` must be none where nothing can be proved, got {evaluation.certify}: {problem}"

@@ -133,7 +133,7 @@ def certified_correct(
         labels: (n,) int64.
         threat: Ball and box.
         effort: `ibp` bounds activations by intervals alone; `full` then tries images that are left with `BUDGET`.
-        seconds: Time after which no more images are begun; those left count as not certified.
+        seconds: Time after which no more images are started; those left count as not certified.
 
     Raises:
         UnsupportedModuleError: The network has a module that cannot be bounded; the message names it.

@@ -60,7 +60,7 @@ def certified(
         labels: (n,) int64.
         threat: Ball and box.
         effort: How tightly the network is bounded.
-        seconds: Time after which no more images are begun; those left count as not proved.
+        seconds: Time after which no more images are started; those left count as not proved.
     """
     started = time.perf_counter()
     robust = torch.from_numpy(measures.robust_correct).to(images.device)
