@@ -10,7 +10,9 @@ _PALENESS = 0.3
 
 _IN_SPACE = {
     "triangle-up": "diamond", "triangle-down": "diamond", "triangle-left": "diamond", "triangle-right": "diamond",
-    "x": "cross", "star": "cross", "pentagon": "circle", "hexagon": "circle",
+    "x": "cross", "star": "cross", "pentagon": "circle", "hexagon": "circle", "octagon": "circle",
+    "hexagon2": "circle", "diamond-tall": "diamond", "star-diamond": "cross", "hexagram": "cross",
+    "star-triangle-up": "diamond",
 }  # fmt: skip
 """Shapes that plotly draws only in 2-d, and their replacements in 3-d, where colour distinguishes them."""
 
@@ -21,14 +23,15 @@ class MethodStyle:
 
     Args:
         label: Short name for legends.
-        marker: Matplotlib's marker, filled.
+        marker: Matplotlib's marker, filled: its letter, or (number of points, 1 for a star, angle).
         symbol: Plotly's name of the same shape.
-        colour: Colour where it shows the method; from Okabe and Ito's colour-blind safe set.
+        colour: Colour where it shows the method. The paper's methods have Okabe and Ito's colour-blind safe set; the
+            others are as far from all as could be found, to readers of full and of dichromatic vision.
         dashes: Lengths of strokes and gaps in points for the method's lines; empty for a solid line.
     """
 
     label: str
-    marker: str
+    marker: Any
     symbol: str
     colour: str
     dashes: tuple[float, ...] = ()
@@ -75,6 +78,16 @@ STYLES: dict[str, MethodStyle] = {
         label="RST", marker="v", symbol="triangle-down", colour="#CC79A7", dashes=(3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     ),
     "trades": MethodStyle(label="TRADES", marker="P", symbol="cross", colour="#D55E00", dashes=(2.0, 1.0)),
+    "lipschitz_penalty": MethodStyle(
+        label="LipPen", marker=(4, 1, 0), symbol="star-diamond", colour="#4D80FF", dashes=(8.0, 1.0, 2.0, 1.0)
+    ),
+    "fat": MethodStyle(label="FAT", marker="8", symbol="octagon", colour="#E6004D", dashes=(1.5, 1.5, 4.0, 1.5)),
+    "hat": MethodStyle(label="HAT", marker="d", symbol="diamond-tall", colour="#4D334D", dashes=(9.0, 2.0)),
+    "mart": MethodStyle(label="MART", marker=(6, 1, 0), symbol="hexagram", colour="#801A00", dashes=(2.0, 2.0)),
+    "score": MethodStyle(label="SCORE", marker="H", symbol="hexagon2", colour="#B3B3FF", dashes=(4.0, 1.0, 4.0, 3.0)),
+    "n_fgsm": MethodStyle(
+        label="N-FGSM", marker=(3, 1, 0), symbol="star-triangle-up", colour="#0033B3", dashes=(1.0, 1.0, 1.0, 3.0)
+    ),
 }
 
 _FREE = (

@@ -12,7 +12,7 @@ import numpy as np
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, completed_unflagged, infeasible, missed_constraints, values
 
-SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema")
+SHARED_PARAMETERS = ("dropout", "lr", "weight_decay", "batch_size", "epochs", "ema", "awp")
 """Hyperparameters of every method; the other `param.*` columns belong to one method."""
 
 LOWER_BOUND = "empirical local Lipschitz, lower bound"

@@ -26,7 +26,6 @@ from trainables.attacks.base import run_attack
 from trainables.attacks.pgd import pgd
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.lipschitz import local_lipschitz
-from trainables.methods import METHODS
 from trainables.methods.base import Step, build_method
 from trainables.models import build_model
 from trainables.models.inputs import memory_format
@@ -223,7 +222,7 @@ def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
 def comparisons(batch: Batch) -> dict[str, dict[str, Run]]:
     """Return both implementations of everything to time; for adversarial training, the lower bound in both layouts."""
     best, contiguous, pairs = memory_format(batch.model), torch.contiguous_format, {}
-    for name in METHODS:
+    for name in PLAIN:
         ours, plain = batch.laid_out(best), batch.laid_out(contiguous)
         plain_loss = functools.partial(PLAIN[name], plain.model, plain.x, plain.y)
         pairs[name] = {

@@ -7,7 +7,9 @@ starts, because a study writes them without tracking too. The variants alternate
 round, because a machine's speed drifts by more than the cost of tracking. A server's CPU time is reported separately:
 a team's server is another machine. Usage:
 
-    python benchmarks/tracking.py [--trials 40] [--seconds 10]
+    python benchmarks/tracking.py [--trials 40] [--seconds 10] [--export 1000]
+
+Then the time of `robust-study export --mlflow`: runs that the store wrote are rebuilt from MLflow alone.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-from export import row, write_examples
-
-from analysis.data.results import trial_file, write_rows
-from analysis.data.schema import RESULT
+from analysis.data.results import read_results, trial_file, write_rows
+from analysis.data.schema import EXAMPLE, RESULT
+from study.tracking.export import export
 from study.tracking.row_mapping import STUDY
+from study.tracking.store import Store
 from study.tracking.tracker import Tracker
 
-EPOCHS = 10
+EPOCHS, EXAMPLES = 10, 300
 WORKERS = 2
 TURNS = 10
 PORT = 5173
@@ -58,6 +60,29 @@ class Cost:
     spent: list[float]
     cpu: float = 0.0
     after: float = 0.0
+
+
+def row(number: int) -> dict[str, Any]:
+    """Return a synthetic result row with every measurement."""
+    measured = {c.name: 0.5 + number / 7919 for c in RESULT.columns if c.type == "float64"}
+    integers = {c.name: 1 for c in RESULT.columns if c.type in ("int32", "int64") and not c.nullable}
+    text = {c.name: c.choices[0] if c.choices else "x" for c in RESULT.columns if c.type == "string" and not c.nullable}
+    params = {f"param.{name}": 0.1 * number for name in ("beta", "dropout", "lr")}
+    identity = {"number": number, "trial_id": f"{number:05d}", "study": "bench", "epochs": 0, "flags": []}
+    return measured | integers | text | params | identity
+
+
+def write_examples(study_dir: Path, result: dict[str, Any]) -> None:
+    """Write a trial's per-example outcomes, which become its run's artifact."""
+    rows = [
+        {
+            **{name: result[name] for name in ("study", "trial_id")},
+            **{"checkpoint": "last", "split": "val", "attack": "pgd", "epsilon": 0.1, "index": index},
+            **{"clean_correct": True, "robust_correct": index % 2 == 0},
+        }
+        for index in range(EXAMPLES)
+    ]
+    write_rows(trial_file(study_dir, result["trial_id"], schema=EXAMPLE), rows, EXAMPLE)
 
 
 def work(rounds: int) -> int:
@@ -177,11 +202,40 @@ def start_server(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def main() -> None:
-    """Run the three variants alternately and print their costs."""
+    """Measure and print both costs."""
     parser = argparse.ArgumentParser(description="The cost of tracking.")
-    parser.add_argument("--trials", type=int, default=40, help="trials of each variant, a multiple of 10 (the rounds)")
+    parser.add_argument(
+        "--trials", type=int, default=40, help="trials of each variant, a multiple of 10 (the rounds), or 0"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="approximate length of a trial")
+    parser.add_argument("--export", type=int, default=1000, help="runs that are written and exported")
     options = parser.parse_args()
+    if options.trials:
+        compare(options)
+    export_runs(options.export)
+
+
+def export_runs(count: int) -> None:
+    """Write runs, export them, print the times, and check that every row is restored."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        uri = f"sqlite:///{folder}/mlflow.db"
+        rows = [row(number) for number in range(count)]
+        for result in rows:
+            write_examples(folder / "study", result)
+        started = time.perf_counter()
+        store = Store(uri=uri, experiment="bench", study="bench", study_id="bench", study_dir=folder / "study")
+        store.apply({"kind": "end", "time": 1000 + result["number"], "row": result} for result in rows)
+        print(f"{count} runs written in {time.perf_counter() - started:.1f} s; refused: {store.refused or 'none'}")
+        started = time.perf_counter()
+        export(None, uri=uri, experiment="bench", out=folder / "rows.parquet")
+        print(f"exported in {time.perf_counter() - started:.1f} s")
+        exported = read_results(folder / "rows.parquet").select(list(rows[0])).to_pylist()
+        print("every row is restored" if exported == rows else "rows differ")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Run the three variants alternately and print their costs."""
     size: dict[str, Any] = {"trials": options.trials // TURNS, "rounds": int(rounds_per_second() * options.seconds)}
     print(f"{options.trials} trials of about {options.seconds:g} s, {EPOCHS} epochs each, {WORKERS} concurrently")
     costs: dict[str, list[Cost]] = {"off": [], "sqlite": [], "server": []}

@@ -135,15 +135,16 @@ def build_space(
         raise SpaceError(f"`search.ranges.{both[0]}` and `search.fixed.{both[0]}` exclude each other: keep one")
     for key, values in ranges.items():
         matching = [index for index, dimension in enumerate(dimensions) if key in (dimension.name, dimension.key)]
+        # one method may search by default what another only searches if it is named here
+        added = _added(key, dimensions, methods, is_searched=bool(matching))
         for index in matching:
             dimensions[index] = narrow(dimensions[index], values)
-        if not matching:
-            dimensions += [narrow(dimension, values) for dimension in _added(key, dimensions, methods)]
+        dimensions += [narrow(dimension, values) for dimension in added]
     for key, value in fixed.items():
-        setting = _fixable(key, dimensions, methods)
-        problem = setting.problem(value)
-        if problem:
-            raise SpaceError(problem.replace(f"`{setting.name}`", f"`search.fixed.{key}`", 1))
+        for setting in _fixable(key, dimensions, methods):
+            problem = setting.problem(value)
+            if problem:
+                raise SpaceError(problem.replace(f"`{setting.name}`", f"`search.fixed.{key}`", 1))
     free = [dimension for dimension in dimensions if not {dimension.name, dimension.key} & set(fixed)]
     every = [*dimensions, *_unsearched(methods, dimensions)]
     return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, every), name=name)
@@ -217,10 +218,10 @@ def _unsearched(methods: Sequence[str], dimensions: Sequence[Dimension]) -> list
     return unsearched
 
 
-def _added(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) -> list[Dimension]:
+def _added(key: str, dimensions: Sequence[Dimension], methods: Sequence[str], *, is_searched: bool) -> list[Dimension]:
     """Return the dimensions that a range of a setting adds to the search."""
     matching = [dimension for dimension in _unsearched(methods, dimensions) if key in (dimension.name, dimension.key)]
-    if matching:
+    if matching or is_searched:
         return matching
     setting = _trial_settings().get(key)
     if setting is None:
@@ -231,15 +232,16 @@ def _added(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) ->
     return [from_setting(Setting(**{**vars(setting), "search": (low, high)}))]
 
 
-def _fixable(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) -> Setting:
-    for dimension in (*dimensions, *_unsearched(methods, dimensions)):
-        if key in (dimension.name, dimension.key):
-            return dimension.setting
+def _fixable(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) -> list[Setting]:
+    every = (*dimensions, *_unsearched(methods, dimensions))
+    matching = [dimension.setting for dimension in every if key in (dimension.name, dimension.key)]
+    if matching:
+        return matching
     owner, _, name = key.rpartition(".")
     setting = _trial_settings().get(name if owner in methods else key)
     if setting is None:
         raise _unknown(f"search.fixed.{key}", key, dimensions)
-    return setting
+    return [setting]
 
 
 def _by_method(fixed: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[str, Any]:

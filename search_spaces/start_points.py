@@ -6,12 +6,12 @@ Source: Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri 2020, "A Closer Look a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.dimensions import Dimension, SpaceError
 from search_spaces.space import SearchSpace
-from trainables.methods import METHODS
+from trainables.methods import METHODS, PAPER_METHODS
 from trainables.settings import settings_of
 
 SHARED = {"dropout": 0.0}
@@ -38,7 +38,8 @@ def paper_points(space: SearchSpace, /, *, epsilon: float) -> tuple[list[dict[st
     points: list[dict[str, Any]] = []
     omitted = []
     for method in space.methods:
-        declared: tuple[Mapping[str, Any], ...] = getattr(METHODS.load(method), "paper", ({},))
+        unnamed: list[Mapping[str, Any]] = [{}] if method in PAPER_METHODS else []
+        declared: Sequence[Mapping[str, Any]] = getattr(METHODS.load(method), "paper", unnamed)
         searched = {dimension.name: dimension for dimension in space.dimensions if dimension.applies_to(method)}
         for settings in declared:
             conflict = _conflict(space, method, settings, searched)

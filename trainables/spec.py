@@ -135,6 +135,16 @@ class TrainingSpec(_Checked):
         "none", doc="random augmentation of training images", choices=("none", "crop", "crop_flip")
     )
     attack_steps: int = setting(10, doc="PGD steps of training attacks", unit="steps", low=1)
+    awp: float = setting(
+        0.0,
+        doc="adversarial weight perturbation of methods that attack: how far up the loss each weight tensor is moved, "
+        "as a share of its norm, for a step's gradient; rises over ramp; 0: none",
+        low=0.0,
+        high=1.0,
+        search=(0.001, 0.01),
+        log=True,
+        before=0.0,
+    )
     ema: float | None = setting(
         None,
         doc="decay of a running average of the weights, which is measured instead of them; null: none",
@@ -146,6 +156,14 @@ class TrainingSpec(_Checked):
         doc="shorter average in the first steps, at most (1 + t) / (10 + t), instead of one without bias at any length",
         choices=(False, True),
         before=True,
+    )
+    extra: str | None = setting(
+        None,
+        doc="further images with labels, such as generated ones: a data set, Parquet files, package.module:object",
+        before=None,
+    )
+    extra_share: float = setting(
+        0.5, doc="share of each batch that is from extra", low=0.01, high=0.95, search=(0.2, 0.8), before=0.5
     )
     precision: Literal["fp32", "bf16"] = setting(
         "fp32",

@@ -22,7 +22,7 @@ from study.config.certified import uncertifiable
 from study.config.changes import check_unchanged
 from study.config.file_urls import sqlite_path
 from study.config.loading import load_config
-from study.config.paths import pools, resolved
+from study.config.paths import extras, pools, resolved
 from study.config.schema import StudyConfig
 from study.config.trust import own_code
 from study.console import notes
@@ -126,7 +126,7 @@ def check_data(start: Start, /) -> Iterator[Finding]:
     An existing study must find the images that its trials were run on.
     """
     from trainables.data import load_dataset
-    from trainables.data.unlabelled import check_images, load_images, unseen
+    from trainables.data.unlabelled import check_images, load_images, load_labelled, new_labelled, unseen
 
     config = start.config
     pool_names = pools(config)
@@ -157,6 +157,12 @@ def check_data(start: Start, /) -> Iterator[Finding]:
         with usage_errors(ValueError):
             images, scale = load_images(pool, root=config.dataset.root)
             unseen(images, name=pool, scale=scale, data=data)
+    with usage_errors(ValueError):
+        for extra in extras(config):
+            if pool_names:
+                raise UsageError(f"`training.extra` {extra} and `pool` {pool_names[0]} exclude each other: keep one")
+            new = new_labelled(load_labelled(extra, root=config.dataset.root), name=extra, data=data)
+            yield fine("data", HERE, f"extra: {len(new.images)} images of {extra}")
 
 
 def check_model(start: Start, /) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Any
 from study.cluster import findings, probes
 from study.cluster.findings import HERE, Finding
 from study.cluster.resources import Node, largest_bundle, slots
-from study.config.paths import pools
+from study.config.paths import extras, pools
 from study.config.schema import StudyConfig
 from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.disk import existing
@@ -82,7 +82,7 @@ def _tried(function: Callable[..., Any], **arguments: Any) -> Any:
 
 def pool_findings(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Finding]:
     """Yield a finding for each node that can run a trial, if the study's methods use unlabelled images."""
-    pool_names = pools(config)
+    pool_names = [*pools(config), *extras(config)]
     request = largest_bundle(config.resources, nodes)
     trial_nodes = [node for node in nodes if slots(request, [node])]
     if not pool_names or not trial_nodes:

@@ -24,19 +24,25 @@ def resolved(config: StudyConfig, /) -> StudyConfig:
     search = config.search.model_copy(
         update={"fixed": _absolute_pools(config.search.fixed), "ranges": _absolute_pools(config.search.ranges)}
     )
+    training = replace(config.training, extra=_absolute_pools({"extra": config.training.extra})["extra"])
     storage = config.storage
     if storage.checkpoints is not None and "://" not in storage.checkpoints:
         path = str(expanded(storage.checkpoints).resolve())
         storage = storage.model_copy(update={"checkpoints": path})
     tracking = config.tracking.model_copy(update={"uri": absolute(config.tracking.uri or default_uri())})
-    return config.model_copy(update={"dataset": dataset, "search": search, "storage": storage, "tracking": tracking})
+    sections = {"dataset": dataset, "training": training, "search": search, "storage": storage, "tracking": tracking}
+    return config.model_copy(update=sections)
 
 
 def pools(config: StudyConfig, /) -> list[str]:
     """Return the unlabelled pools that trials may use, each once: names of data sets, folders or files."""
     search = config.search
-    fixed = [value for key, value in search.fixed.items() if is_pool(key)]
-    listed = [form["values"] for key, form in search.ranges.items() if is_pool(key) and isinstance(form, dict)]
+    fixed = [value for key, value in search.fixed.items() if key.rpartition(".")[2] == "pool"]
+    listed = [
+        form["values"]
+        for key, form in search.ranges.items()
+        if key.rpartition(".")[2] == "pool" and isinstance(form, dict)
+    ]
     given = {*search.fixed, *search.ranges}
     defaults = [
         getattr(METHODS.load(method), "pool", None)
@@ -47,9 +53,18 @@ def pools(config: StudyConfig, /) -> list[str]:
     return list(dict.fromkeys(pool for pool in every if isinstance(pool, str)))
 
 
+def extras(config: StudyConfig, /) -> list[str]:
+    """Return the further labelled images that trials may use, each once."""
+    form = config.search.ranges.get("extra", {})
+    listed = form.get("values", []) if isinstance(form, dict) else []
+    fixed = [value for key, value in config.search.fixed.items() if key.rpartition(".")[2] == "extra"]
+    every = [config.training.extra, *fixed, *listed]
+    return list(dict.fromkeys(name for name in every if isinstance(name, str)))
+
+
 def is_pool(key: str, /) -> bool:
-    """Return whether the setting of a key names an unlabelled pool."""
-    return key.rpartition(".")[2] == "pool"
+    """Return whether the setting of a key names a pool of images, without labels or with."""
+    return key.rpartition(".")[2] in ("pool", "extra")
 
 
 def _absolute_pools(settings: Mapping[str, Any]) -> dict[str, Any]:

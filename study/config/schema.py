@@ -23,7 +23,7 @@ from study.errors import UsageError, usage_errors
 from trainables.attacks import ATTACKS, MissingExtraError, require_package
 from trainables.data import DATASETS
 from trainables.data.roots import expanded
-from trainables.methods import METHODS
+from trainables.methods import METHODS, PAPER_METHODS
 from trainables.models import MODELS
 from trainables.registry import OwnCodeError, Registry, UnknownNameError, nearest
 from trainables.seeding import derive
@@ -31,6 +31,9 @@ from trainables.settings import settings_of
 from trainables.spec import CraftMode, DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
 
 Range = list[Any] | dict[str, Any]
+
+ALL = "all"
+"""In place of a list of methods."""
 
 
 class _Section(BaseModel):
@@ -41,7 +44,8 @@ class SearchConfig(_Section):
     """The search space, and how trials are proposed."""
 
     space: str
-    methods: list[str] = Field(default_factory=lambda: list(METHODS), min_length=1)
+    # a list, or `all`; the paper's if left out
+    methods: list[str] = Field(default_factory=lambda: list(PAPER_METHODS), min_length=1)
     num_trials: Annotated[int, Field(ge=1)] = 100
     time_budget: str | None = None
     sampler: Literal["tpe", "nsga2", "nsga3", "gp", "random", "grid"] = "tpe"
@@ -57,6 +61,14 @@ class SearchConfig(_Section):
     def time_limit(self) -> float | None:
         """Return the time budget in seconds; None for no limit."""
         return None if self.time_budget is None else parse_duration(self.time_budget)
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _all_methods_are_listed(cls, methods: object) -> object:
+        listed = [methods] if methods == ALL else methods
+        if not isinstance(listed, list) or ALL not in listed:
+            return methods
+        return [name for entry in listed for name in (METHODS if entry == ALL else [entry])]
 
     @field_validator("time_budget", mode="before")
     @classmethod

@@ -130,6 +130,17 @@ def test_a_hyperparameters_name_may_occur_in_several_methods():
     assert not [p for p in draws(space(["natural"], ranges={}, fixed={})) if "lambda" in p]
 
 
+def test_a_name_that_one_method_searches_and_another_does_not_is_set_for_both():
+    """The step of a finite difference is searched only if it is named, hat's distance always."""
+    methods = ["gradient_regularization", "hat"]
+    assert all(("h" in proposal) == (proposal["method"] == "hat") for proposal in draws(space(methods)))
+    assert all(0.5 <= proposal["h"] <= 1 for proposal in draws(space(methods, ranges={"h": [0.5, 1.0]})))
+    assert all(proposal["h"] == 0.5 for proposal in draws(space(methods, fixed={"h": 0.5})))
+    for narrowed in ({"ranges": {"h": [2.0, 3.0]}}, {"fixed": {"h": 3.0}}):
+        with pytest.raises(SpaceError, match=r"h` must be in \[0\.0001, 1\], got"):
+            space(methods, **narrowed)
+
+
 @pytest.mark.parametrize(
     ("ranges", "fixed", "message"),
     [

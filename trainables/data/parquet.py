@@ -91,6 +91,17 @@ def read_images(files: list[Path], /) -> Pixels:
     return _read_split(files, None).images
 
 
+def read_labelled(files: list[Path], /) -> tuple[Pixels, Integers, tuple[str, ...] | None]:
+    """Decode all images of the files with their labels, and return the names of the classes if the files have any.
+
+    Raises:
+        DataError: As `read_images`, or labels are missing, or class names differ.
+    """
+    classes = agreed_classes({path: _metadata(path) for path in files})
+    part = _read_split(files, classes)
+    return part.images, part.labels, classes.names
+
+
 @dataclass(frozen=True)
 class _Part:
     """The images (n, c, h, w) of one split, their labels (n,) if they have any, and the names of their files (n)."""

@@ -1,4 +1,4 @@
-"""Training methods by name; each is one file of this package."""
+"""Training methods by name; each is one file of this package or of its extensions."""
 
 import dataclasses
 from typing import Any
@@ -22,15 +22,25 @@ def _check(method: Any) -> str | None:
     return problem and f"has a `__call__` that must take itself and a step: {problem.partition(': ')[2]}"
 
 
-METHODS = Registry(
-    "method",
-    {
-        "natural": "trainables.methods.natural:Natural",
-        "gradient_regularization": "trainables.methods.gradient_regularization:GradientRegularization",
-        "locally_linear": "trainables.methods.locally_linear:LocallyLinear",
-        "adversarial_training": "trainables.methods.adversarial_training:AdversarialTraining",
-        "robust_self_training": "trainables.methods.robust_self_training:RobustSelfTraining",
-        "trades": "trainables.methods.trades:Trades",
-    },
-    check=_check,
-)
+_PAPER = {
+    "natural": "trainables.methods.natural:Natural",
+    "gradient_regularization": "trainables.methods.gradient_regularization:GradientRegularization",
+    "locally_linear": "trainables.methods.locally_linear:LocallyLinear",
+    "adversarial_training": "trainables.methods.adversarial_training:AdversarialTraining",
+    "robust_self_training": "trainables.methods.robust_self_training:RobustSelfTraining",
+    "trades": "trainables.methods.trades:Trades",
+}
+
+_EXTENSIONS = {
+    "lipschitz_penalty": "trainables.methods.extensions.lipschitz_penalty:LipschitzPenalty",
+    "fat": "trainables.methods.extensions.fat:Fat",
+    "hat": "trainables.methods.extensions.hat:Hat",
+    "mart": "trainables.methods.extensions.mart:Mart",
+    "score": "trainables.methods.extensions.score:Score",
+    "n_fgsm": "trainables.methods.extensions.n_fgsm:NFgsm",
+}
+
+PAPER_METHODS = tuple(_PAPER)
+"""The methods that Yang et al. 2020 compared: those of a study that names none."""
+
+METHODS = Registry("method", _PAPER | _EXTENSIONS, check=_check)

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -41,6 +42,13 @@ class LossTerms:
         return functools.reduce(torch.add, (self.weights.get(name, 1) * part for name, part in self.parts.items()))
 
 
+class _NoHelper(nn.Module):
+    """In place of the helper of a method that declares none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("`step.helper` needs `helper = True` on the method's class, got a method without")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One training step: the input of a method.
@@ -56,6 +64,11 @@ class Step:
         dropout: Dropout's mode while crafting.
         generator: For random starts; on the device of `x`.
         craft_seed: Seeds the dropout masks drawn while crafting.
+        progress: Share of the training's steps taken before this one, in [0, 1): for schedules of a method's own.
+        helper: For methods with `helper = True`: a network of the trial's model that was trained naturally on the
+            training split; in eval mode, without gradients of its weights. It is the same in all steps.
+        found: What the method's searches found, in order.
+        earlier: What `find` returns instead of searching, in a step that is repeated.
     """
 
     model: nn.Module
@@ -68,6 +81,10 @@ class Step:
     dropout: Mode
     generator: torch.Generator
     craft_seed: int
+    progress: float = 0.0
+    helper: nn.Module = dataclasses.field(default_factory=_NoHelper)
+    found: list[Tensor] = dataclasses.field(default_factory=list)
+    earlier: Iterator[Tensor] | None = None
 
     @property
     def attacks(self) -> bool:
@@ -101,20 +118,54 @@ class Step:
 
     def craft(self, objective: Callable[[Tensor], Tensor], /) -> Tensor:
         """Return PGD's last iterate on `objective` (logits to values (n,)), or `x` itself if there is no attack."""
-        if self.threat is None or not self.attacks:
+        return self._climb(lambda: objective)
+
+    def craft_away(self, divergence: Callable[[Tensor, Tensor], Tensor], /) -> Tensor:
+        """Return PGD's last iterate on how far a point's logits are from the image's, or `x` if there is no attack.
+
+        Args:
+            divergence: Maps the image's logits, which are fixed, and the point's to values (n,).
+        """
+
+        def from_image() -> Callable[[Tensor], Tensor]:
+            with self.crafting(), torch.no_grad():
+                return partial(divergence, self.model(self.x))
+
+        return self._climb(from_image)
+
+    def _climb(self, objective: Callable[[], Callable[[Tensor], Tensor]]) -> Tensor:
+        threat = self.threat
+        if threat is None or not self.attacks:
             return self.x
-        with self.crafting():
-            return craft(
-                self.model, self.x, objective, threat=self.threat, steps=self.attack_steps, generator=self.generator
-            )
+
+        def search() -> Tensor:
+            ascend = partial(craft, self.model, self.x, objective(), threat=threat, steps=self.attack_steps)
+            with self.crafting():
+                return ascend(generator=self.generator)
+
+        return self.find(search)
+
+    def find(self, search: Callable[[], Tensor], /) -> Tensor:
+        """Return what a search of the ball finds; where the step is repeated at other weights, what it found before.
+
+        Every search of a method of your own that is not `craft` belongs in here, for `training.awp`.
+        """
+        points = search() if self.earlier is None else next(self.earlier)
+        self.found.append(points)
+        return points
+
+    def repeated(self, model: nn.Module, /) -> Step:
+        """Return the same step of another network, whose searches find what those of this step found."""
+        return dataclasses.replace(self, model=model, found=[], earlier=iter(self.found))
 
 
 class Method(Protocol):
     """A robust loss: a frozen dataclass of its hyperparameters that maps a step to its loss.
 
-    Three attributes are optional. `second_order = True` says that gradients of the input are differentiated again,
-    which compiled networks cannot do. `pool` names a data set whose images join each batch with pseudo-labels.
-    `paper` lists the settings that Yang et al. 2020 ran, by setting name: where a search may start.
+    Four attributes are optional. `second_order = True` says that gradients of the input are differentiated again,
+    which compiled networks cannot do. `helper = True`, or a property that is, asks for `Step.helper`. `pool` names a
+    data set whose images join each batch with pseudo-labels. `paper` lists the settings that Yang et al. 2020 ran, by
+    setting name: where a search may start.
     """
 
     attacks: ClassVar[bool]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -65,7 +66,7 @@ class LocallyLinear:
         if (self.lambda_ == 0 and self.mu == 0) or step.threat is None or not step.attacks:
             return LossTerms({"clean": cross_entropy(step.model(step.x), step.y)})
         with step.full_precision():
-            delta = _least_linear(step, step.threat)
+            delta = step.find(partial(_least_linear, step, step.threat))
             twin = step.twin_pass()
             x = step.x.detach().requires_grad_()
             clean = cross_entropy(step.model(x), step.y)
@@ -83,7 +84,7 @@ class LocallyLinear:
     def _as_run(self, step: Step) -> LossTerms:
         if self.lambda_ == 0 or step.threat is None or not step.attacks:
             return LossTerms({"clean": cross_entropy(step.model(step.x), step.y)})
-        x_adv = step.x + _as_run_delta(step, step.threat)
+        x_adv = step.x + step.find(partial(_as_run_delta, step, step.threat))
         clean = cross_entropy(step.model(step.x), step.y)
         with frozen_statistics(step.model):
             adversarial = cross_entropy(step.model(x_adv), step.y)

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from trainables.attacks.losses import cross_entropy, kl_divergence
 from trainables.methods.base import LossTerms, Step
 from trainables.models.modes import frozen_statistics
@@ -34,9 +32,7 @@ class Trades:
         """Return the loss in the parts `clean` and `divergence`."""
         if self.beta == 0 or not step.attacks:
             return LossTerms({"clean": cross_entropy(step.model(step.x), step.y)})
-        with step.crafting(), torch.no_grad():
-            fixed = step.model(step.x)
-        x_adv = step.craft(lambda logits: kl_divergence(fixed, logits))
+        x_adv = step.craft_away(kl_divergence)
         clean = step.model(step.x)
         with frozen_statistics(step.model):
             adversarial = step.model(x_adv)

@@ -51,6 +51,11 @@ def frozen_statistics(model: nn.Module, /) -> Iterator[None]:
             module.track_running_stats = tracks
 
 
+def frozen(model: nn.Module, /) -> nn.Module:
+    """Return the model itself, in eval mode and without gradients of its weights."""
+    return model.eval().requires_grad_(requires_grad=False)
+
+
 def has_batch_statistics(model: nn.Module, /) -> bool:
     """Return whether a training pass of `model` normalises over the batch."""
     return any(isinstance(module, _NormBase) for module in model.modules())

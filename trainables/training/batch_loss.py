@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainables.attacks.threat import ThreatModel
 from trainables.methods.base import LossTerms, Method, Step, terms_of
-from trainables.models.modes import batch_statistics
+from trainables.models.modes import batch_statistics, frozen_statistics
+from trainables.models.moved import moved_up
 from trainables.runtime import mixed_precision, release_memory
 from trainables.seeding import derive, generator, seeded
 from trainables.spec import TrialSpec
+from trainables.training.compiling import Compiled
 
 _SMALLEST = 4
 """Smallest batch that is halved: batch norm needs two images in each half."""
@@ -28,8 +31,13 @@ def loss_terms(
     spec: TrialSpec,
     place: tuple[int, int],
     strength: float = 1.0,
+    **given: Any,
 ) -> LossTerms:
     """Return a method's loss on a batch or half; every draw is a function of the spec's seed, the place and the half.
+
+    With `training.awp` it is the loss at weights moved up the loss (see `moved_up`), at the same points and under the
+    same dropout masks. Running statistics are updated at the moved weights only, as in the authors' code, and not by
+    crafting.
 
     Args:
         method: The training method.
@@ -40,6 +48,7 @@ def loss_terms(
         spec: The trial's spec.
         place: Number of epochs already run, and the batch's number within the epoch.
         strength: Factor of the training radius and of the weights of the loss's parts, in (0, 1].
+        given: `progress` and `helper` of the `Step`.
     """
     path = (*place, *half)
     radius = None if spec.train_epsilon is None else strength * spec.train_epsilon
@@ -54,11 +63,21 @@ def loss_terms(
         dropout=spec.training.craft_mode.dropout,
         generator=generator(spec.seed, "craft", *path, device=x.device),
         craft_seed=derive(spec.seed, "craft dropout", *path),
+        **given,
     )
-    masks = seeded(spec.seed, "dropout", *path, device=x.device)
-    with masks, mixed_precision(spec.training.precision, x.device):
-        terms = terms_of(spec.method, method, step)
-    return LossTerms(terms.parts, {name: strength * weight for name, weight in terms.weights.items()})
+
+    def evaluated(step: Step) -> LossTerms:
+        masks = seeded(spec.seed, "dropout", *path, device=x.device)
+        with masks, mixed_precision(spec.training.precision, x.device):
+            terms = terms_of(spec.method, method, step)
+        return LossTerms(terms.parts, {name: strength * weight for name, weight in terms.weights.items()})
+
+    if spec.training.awp == 0 or not step.attacks:
+        return evaluated(step)
+    with frozen_statistics(model):
+        loss = evaluated(step).total.mean()
+    plain = model.model if isinstance(model, Compiled) else model
+    return evaluated(step.repeated(moved_up(plain, loss, share=strength * spec.training.awp)))
 
 
 class MicroBatches:

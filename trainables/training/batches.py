@@ -17,17 +17,23 @@ from trainables.training.augment import augment
 
 @dataclass(frozen=True)
 class Pool:
-    """Unlabelled images with pseudo-labels.
+    """Further images, with pseudo-labels or their own.
 
     Attributes:
         images: uint8 (n, c, h, w), values 0..scale.
         labels: int64 (n,).
         scale: The stored value that means 1.0.
+        share: Of the images of a batch that they are, in (0, 1).
     """
 
     images: Pixels
     labels: Integers
     scale: int
+    share: float = 0.5
+
+    def count(self, served: int, /) -> int:
+        """Return how many of them are served with the first `served` images of a split."""
+        return round(served * self.share / (1 - self.share))
 
 
 class _OnDevice(NamedTuple):
@@ -66,8 +72,8 @@ class TrainingBatches:
         device: Device of the split and the batches.
         layout: Memory format of the batches.
         keep_single: Whether a batch of one image is served.
-        pool: Further images with labels, with a scale of their own. Each batch gets as many of them as it has images
-            of the split, in a separate order, and they are reused if the split is larger.
+        pool: Further images with labels, with a scale of their own. Each batch gets its share of them besides its
+            `size` images of the split, in a separate order; they are reused where that takes more than there are.
 
     Raises:
         ValueError: No batch remains.
@@ -88,7 +94,7 @@ class TrainingBatches:
         pool: Pool | None = None,
     ) -> None:
         self._split = _OnDevice(to_device(split.images, device=device), to_device(split.labels, device=device), scale)
-        self._pool = None
+        self._pool, self._count = None, (lambda served: 0) if pool is None else pool.count
         if pool is not None:
             images, labels = (to_device(array, device=device) for array in (pool.images, pool.labels))
             self._pool = _OnDevice(images, labels, pool.scale)
@@ -102,7 +108,7 @@ class TrainingBatches:
     @property
     def num_images(self) -> int:
         """Number of images served in an epoch, including the pool's."""
-        return self._bounds[-1][1] * (1 if self._pool is None else 2)
+        return self._bounds[-1][1] + self._count(self._bounds[-1][1])
 
     def epoch(self, epoch: int, /, *, begin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, c, h, w) float32 in [0, 1] and labels (n,) of each batch.
@@ -116,7 +122,8 @@ class TrainingBatches:
         for batch, (first, end) in enumerate(self._bounds[begin:], start=begin):
             images, labels = self._take(self._split, order[first:end], "augment", epoch, batch)
             if self._pool is not None and pool_order is not None:
-                places = torch.arange(first, end, device=pool_order.device) % len(pool_order)
+                served = self._count(first), self._count(end)
+                places = torch.arange(*served, device=pool_order.device) % len(pool_order)
                 pool_images, pool_labels = self._take(self._pool, pool_order[places], "augment pool", epoch, batch)
                 images, labels = torch.cat([images, pool_images]), torch.cat([labels, pool_labels])
             yield images, labels

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainables.attacks import ATTACKS
 from trainables.attacks.base import load_attack, run_attack
@@ -14,6 +15,8 @@ from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data.base import ImageData, Split
 from trainables.methods import METHODS
 from trainables.models import MODELS
+from trainables.models.modes import frozen
+from trainables.models.network import network
 from trainables.models.own import logits_apart
 from trainables.registry import must_return
 from trainables.runtime import computing
@@ -28,7 +31,7 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
     """Attack, train and measure a trial on two images, on the CPU.
 
     Args:
-        spec: The trial's spec; of a pool that its method names no image is read.
+        spec: The trial's spec; of a pool that its method names no image is read, and its helper is not trained.
         data: Its data set.
 
     Raises:
@@ -40,7 +43,10 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
     def pool(*_: Any, **__: Any) -> Pool:
         return Pool(few.train.images, few.train.labels, few.scale)
 
-    trainer = Trainer(_shortened(spec), data=few, device="cpu", make_pool=pool)
+    def helper(**_: Any) -> nn.Module:
+        return frozen(network(spec, few, device=torch.device("cpu"))[0])
+
+    trainer = Trainer(_shortened(spec), data=few, device="cpu", makers={"pool": pool, "helper": helper})
     images, model = torch.from_numpy(few.val.images) / few.scale, trainer.measured
     ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), steps=1, restarts=1)
     with computing(threads=spec.training.threads):

@@ -1,4 +1,4 @@
-"""Train and measure one trial: the training loop, with pseudo-labels for a method's unlabelled pool."""
+"""Train and measure one trial: the training loop, with the pool and the helper that a method asks for."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
 from trainables.training.loop import Trainer
 from trainables.training.outcome import Outcome
-from trainables.training.pseudo_labels import labelled_pool
+from trainables.training.pseudo_labels import extra_pool, labelled_pool, teacher
 
 
 def trainer_for(
     spec: TrialSpec, /, *, data: ImageData | None = None, device: torch.device | str | None = None
 ) -> Trainer:
-    """Return the trainer of a trial, whose method may name an unlabelled pool; see `Trainer` for the arguments.
+    """Return the trainer of a trial, whose method may ask for a pool or a helper; see `Trainer` for the arguments.
 
     Raises:
         DataError: The pool cannot be read, or does not match the data.
-        RuntimeError: The model that labels the pool diverged.
+        RuntimeError: The natural model that labels the pool, or is the helper, diverged.
         ValueError: The spec contradicts itself or the data.
     """
-    return Trainer(spec, data=data, device=device, make_pool=labelled_pool)
+    return Trainer(
+        spec, data=data, device=device, makers={"pool": labelled_pool, "extra": extra_pool, "helper": teacher}
+    )
 
 
 def fit(

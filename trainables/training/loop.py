@@ -6,7 +6,7 @@ import datetime
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from trainables.runtime import computing, machine_columns, peak_memory_mb
 from trainables.settings import with_former_values
 from trainables.spec import TrialSpec
 from trainables.training.batch_loss import MicroBatches, loss_terms
-from trainables.training.batches import Pool, TrainingBatches
+from trainables.training.batches import TrainingBatches
 from trainables.training.collapse import CollapseWatch
 from trainables.training.compiling import compiled
 from trainables.training.optimizers import build_optimizer, learning_rate, rise
@@ -49,8 +49,8 @@ LAST, BEST, PARTIAL = "last.pt", "best.pt", "partial.pt"
 BEST_CURVE = ("best_epoch", "best_val_clean_accuracy", "best_val_robust_accuracy")
 """Columns of an epoch's row on the best checkpoint so far, beside those on the last."""
 
-PoolMaker = Callable[..., Pool]
-"""Returns the images of a pool with pseudo-labels, given its name, `spec`, `data` and `device`."""
+Makers = Mapping[str, Callable[..., Any]]
+"""What a method may ask for: of `spec`, `data` and `device`, `pool` makes a `Pool` of a name, `helper` a network."""
 
 
 class Trainer:
@@ -63,14 +63,14 @@ class Trainer:
         spec: The trial's spec.
         data: The data set of `spec.dataset`; loaded when None. The test split is not used.
         device: Device to compute on; None means CUDA if available.
-        make_pool: Labels the unlabelled pool that the method's settings name; see `fit.trainer_for`.
+        makers: Make the pool or the helper that the method asks for; see `fit.trainer_for`.
 
     Attributes:
         model: The network that is trained.
         best: The best checkpoint so far, None before the first measured epoch.
 
     Raises:
-        ValueError: The spec contradicts itself or the data, or its method has a pool and there is no `make_pool`.
+        ValueError: The spec contradicts itself or the data, or its method asks for what `makers` has not.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Trainer:
         *,
         data: ImageData | None = None,
         device: torch.device | str | None = None,
-        make_pool: PoolMaker | None = None,
+        makers: Makers | None = None,
     ) -> None:
         self._created = time.perf_counter()
         self.spec = spec
@@ -111,8 +111,9 @@ class Trainer:
             device=self.device,
             layout=self._layout,
             keep_single=not has_batch_statistics(self.model),
-            pool=self._pool(data, make_pool),
+            pool=self._made("extra" if training.extra else "pool", data, makers or {}),
         )
+        self._helper = self._made("helper", data, makers or {})
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self._micro = MicroBatches(self.model)
@@ -288,7 +289,10 @@ class Trainer:
     def _train_batch(self, x: Tensor, y: Tensor, batch: int) -> LossTerms:
         training, place = self.spec.training, (self.epoch, batch)
         strength = self._rise(batch, training.ramp)
-        compute = partial(loss_terms, self.method, self._trained, spec=self.spec, place=place, strength=strength)
+        given = {"progress": self._progress(batch)} | ({} if self._helper is None else {"helper": self._helper})
+        compute = partial(
+            loss_terms, self.method, self._trained, spec=self.spec, place=place, strength=strength, **given
+        )
         terms = self._micro.run(compute, x, y, clear=self.optimizer.zero_grad)
         if training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
@@ -297,19 +301,20 @@ class Trainer:
             self._average.update(self.model, step=self.epoch * len(self._batches) + batch)
         return terms
 
-    def _pool(self, data: ImageData, make_pool: PoolMaker | None) -> Pool | None:
-        name = getattr(self.method, "pool", None)
-        if name is None:
+    def _made(self, what: str, data: ImageData, makers: Makers) -> Any:
+        asked = self.spec.training.extra if what == "extra" else getattr(self.method, what, None)
+        if asked in (None, False):
             return None
-        if make_pool is None:
-            raise ValueError(
-                f"`pool` is {name!r}, but this trainer cannot label it: use `trainables.training.fit.trainer_for`"
-            )
-        return make_pool(name, spec=self.spec, data=data, device=self.device)
+        if what not in makers:
+            use = "use `trainables.training.fit.trainer_for`"
+            raise ValueError(f"`{what}` is {asked!r}, but this trainer cannot make it: {use}")
+        return makers[what](*(() if asked is True else (asked,)), spec=self.spec, data=data, device=self.device)
+
+    def _progress(self, batch: int) -> float:
+        return (self.epoch + batch / len(self._batches)) / self.spec.training.epochs
 
     def _learning_rate(self, batch: int) -> float:
-        training = self.spec.training
-        progress = (self.epoch + batch / len(self._batches)) / training.epochs
+        training, progress = self.spec.training, self._progress(batch)
         rate = learning_rate(progress, schedule=training.schedule, initial=training.lr, epochs=training.epochs)
         return rate * self._rise(batch, training.warmup)
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels for an unlabelled pool, from a natural model trained on the training split only."""
+"""Pools of further images, and the natural model that a method may ask for: as a helper, or to label a pool."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from trainables.attacks.base import BATCH_SIZE
 from trainables.checkpoints.format import CheckpointError, read_checkpoint, write_checkpoint
 from trainables.data.base import ImageData, Integers, Pixels
 from trainables.data.roots import cache_folder
-from trainables.data.unlabelled import load_images, unseen
+from trainables.data.unlabelled import load_images, load_labelled, new_labelled, unseen
+from trainables.methods.base import build_method
 from trainables.models.inputs import to_device, to_unit
-from trainables.models.modes import mode
+from trainables.models.modes import frozen, mode
 from trainables.runtime import computing
 from trainables.spec import EvaluationSpec, LipschitzSpec, TrialSpec
 from trainables.training.batches import Pool
@@ -46,13 +47,26 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
         RuntimeError: The teacher diverged.
     """
     images, scale = _unlabelled(name, root=spec.dataset.root)
-    images = unseen(images, name=name, scale=scale, data=data)
+    images = images[unseen(images, name=name, scale=scale, data=data)]
     model = teacher(spec, data=data, device=device)
     return Pool(images, _classify(model, images, scale=scale, threads=spec.training.threads, device=device), scale)
 
 
+def extra_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device) -> Pool:
+    """Return the images of `training.extra` with their own labels, for a share of each batch; see `labelled_pool`.
+
+    Raises:
+        DataError: The images cannot be read, have other classes or another shape, or are all in the trial's splits.
+        ValueError: The method has a pool of its own.
+    """
+    if pool := getattr(build_method(spec.method, spec.params), "pool", None):
+        raise ValueError(f"`training.extra` {name} and `pool` {pool} of method {spec.method!r} exclude each other")
+    extra = new_labelled(_labelled(name, root=spec.dataset.root), name=name, data=data)
+    return Pool(extra.images, extra.labels, extra.scale, share=spec.training.extra_share)
+
+
 def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
-    """Return the spec of the natural model that labels a trial's pool.
+    """Return the spec of the natural model that labels a trial's pool or is its helper.
 
     It has the trial's data, network and training settings, but neither its seed nor its dropout, so trials that only
     differ in those share one teacher. It is not measured.
@@ -61,13 +75,16 @@ def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
         dataset=spec.dataset,
         method="natural",
         model=replace(spec.model, dropout=0.0),
-        training=spec.training,
+        training=replace(spec.training, awp=0.0, extra=None, extra_share=0.5),
         evaluation=EvaluationSpec(epsilon=0.0, steps=1, examples=1, lipschitz=LipschitzSpec(steps=1, examples=1)),
     )
 
 
-def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.Module:
-    """Return the trial's teacher from the per-user cache, or train it now while other processes wait for it.
+def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Module:
+    """Return the trial's frozen teacher from the per-user cache, or train it while other processes wait for it.
+
+    Where a trial is resumed on a machine without it, it is trained again, to the same weights on the same kind of
+    machine.
 
     Raises:
         RuntimeError: It diverged.
@@ -79,16 +96,16 @@ def teacher(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> nn.
             try:
                 trainer.measured.load_state_dict(read_checkpoint(path, device=device)["model"])
             except (CheckpointError, KeyError, RuntimeError) as error:
-                logger.warning("%s: retraining the natural model that labels the pool", error)
+                logger.warning("%s: retraining the natural model", error)
             else:
-                return trainer.measured
-        logger.info("training the natural model that labels the pool, once for all trials of its spec: %s", path)
+                return frozen(trainer.measured)
+        logger.info("training the natural model that methods ask for, once for all trials of its spec: %s", path)
         while not trainer.done:
             trainer.run_epoch()
         if trainer.reason is not None:
-            raise RuntimeError(f"the natural model that labels `pool` {trainer.reason}: lower `training.lr`")
+            raise RuntimeError(f"the natural model that the method asks for {trainer.reason}: lower `training.lr`")
         write_checkpoint(path, {"spec": trainer.spec.to_json(), "model": trainer.measured.state_dict()})
-    return trainer.measured
+    return frozen(trainer.measured)
 
 
 def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> Path:
@@ -100,7 +117,9 @@ def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -
     return cache_folder("teachers") / f"{digest}.pt"
 
 
-_unlabelled = lru_cache(maxsize=1)(load_images)  # shared by the trials that one worker runs
+# shared by the trials that one worker runs
+_unlabelled = lru_cache(maxsize=1)(load_images)
+_labelled = lru_cache(maxsize=1)(load_labelled)
 
 
 def _classify(model: nn.Module, images: Pixels, *, scale: int, threads: int, device: torch.device) -> Integers:

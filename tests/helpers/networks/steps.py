@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from helpers.networks.toy_problems import linear
 from torch import nn
 
 from trainables.attacks.threat import ThreatModel
@@ -32,6 +33,8 @@ def make_step(model: nn.Module, method: Method, *, norm: str = "linf", epsilon: 
         "generator": generator(0, "craft"),
         "craft_seed": 11,
     }
+    if getattr(method, "helper", False):
+        values["helper"] = linear(torch.randn(3, 64, generator=torch.Generator().manual_seed(2)))
     return Step(**(values | changes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.base import ImageData, Split
+from trainables.models.modes import frozen
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
 from trainables.training.loop import Trainer
 
@@ -72,8 +74,13 @@ def deterministic(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def trainer(spec: TrialSpec, **data: Any) -> Trainer:
-    """Return a trial's trainer on `blobs`."""
-    return Trainer(spec, data=blobs(**data), device="cpu")
+    """Return a trial's trainer on `blobs`; a helper that its method asks for is linear and untrained."""
+    return Trainer(spec, data=blobs(**data), device="cpu", makers={"helper": linear_helper})
+
+
+def linear_helper(*, spec: TrialSpec, data: ImageData, device: torch.device) -> nn.Module:
+    draws = torch.Generator().manual_seed(2)
+    return frozen(linear(torch.randn(data.num_classes, math.prod(data.image_shape), generator=draws)))
 
 
 def run(spec: TrialSpec, **data: Any) -> Trainer:

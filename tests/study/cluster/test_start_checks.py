@@ -110,6 +110,20 @@ def test_a_pool_is_read_before_the_start(folder, method, fault):
     assert refusal(folder, search=search).startswith(f"robust-study: {problem.format(place)}")
 
 
+@pytest.mark.parametrize(
+    ("contents", "labels", "problem"),
+    [
+        (random_images(4, (1, 4, 4)), 2, "`extra` must hold images of shape (1, 8, 8), {} has (1, 4, 4)"),
+        (random_images(4, (1, 8, 8)), 3, "`extra` must have labels in 0..1, {} has others and no class names"),
+    ],
+)
+def test_extra_images_that_no_trial_could_use_are_refused(folder, contents, labels, problem):
+    path = folder / "more.parquet"
+    pq.write_table(parquet_table([encode(one) for one in contents], cyclic_labels(4, labels)), path)
+    training = {"epochs": 1, "extra": "more.parquet"}
+    assert refusal(folder, training=training) == f"robust-study: {problem.format(path)}"
+
+
 def test_the_default_pool_of_a_method_counts_unless_another_is_given(folder):
     def found(**search: object) -> list[str]:
         return pools(load_config(tree(search={"methods": ["own_more:Pooled"], **search})))

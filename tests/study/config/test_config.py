@@ -12,7 +12,7 @@ import yaml
 from optuna.trial import FixedTrial
 
 from study.config.loading import load_config, presets
-from study.config.paths import pools, resolved
+from study.config.paths import extras, pools, resolved
 from study.config.schema import parse_config
 from study.errors import UsageError
 from trainables.spec import TrialSpec
@@ -177,6 +177,16 @@ def test_paths_of_pools_are_made_absolute(tmp_path, monkeypatch):
         config = resolved(parse_config({**SMALL, "search": search | given}))
         assert pools(config)[0] == str(tmp_path / "pool.parquet")
         assert pools(config)[1:] in ([], ["mnist"])
+
+
+def test_extra_images_have_absolute_paths_and_are_no_unlabelled_pool(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more.parquet").write_bytes(b"")
+    more, here = str(tmp_path / "more.parquet"), {"extra": "more.parquet"}
+    assert extras(resolved(parse_config({**SMALL, "training": here}))) == [more]
+    for given in ({"fixed": here}, {"ranges": {"extra": {"values": ["more.parquet", None]}}}):
+        config = resolved(parse_config({**SMALL, "search": SMALL["search"] | given}))
+        assert (extras(config), pools(config)) == ([more], [])
 
 
 def test_the_paper_preset_runs_each_combination_once_in_the_papers_craft_modes():

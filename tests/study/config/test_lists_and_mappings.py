@@ -7,6 +7,7 @@ import pytest
 from study.config.loading import load_config
 from study.config.trust import rules
 from study.errors import UsageError
+from trainables.methods import METHODS, PAPER_METHODS
 
 SMALL = {"name": "t", "dataset": {"name": "digits"}, "search": {"space": "core", "num_trials": 2}}
 RANGE = "must be [low, high] or {values: [...]}, got"
@@ -63,3 +64,11 @@ def test_several_wrong_ranges_are_a_line_each():
 def test_a_study_that_had_an_objective_twice_can_be_read():
     with rules(reading=True):
         assert len(load_config(SMALL, assignments=[TWICE]).search.objectives) == 3
+
+
+@pytest.mark.parametrize("given", ["all", "[all]"])
+def test_all_methods_are_listed_by_name_and_the_papers_are_the_default(given):
+    assert load_config(SMALL).search.methods == list(PAPER_METHODS)
+    assert load_config(SMALL, assignments=[f"search.methods={given}"]).search.methods == list(METHODS)
+    with pytest.raises(UsageError, match=r"`search\.methods` lists 'natural' more than once"):
+        load_config(SMALL, assignments=["search.methods=[natural, all]"])

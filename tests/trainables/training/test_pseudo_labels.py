@@ -115,7 +115,7 @@ def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, monke
     path.write_bytes(path.read_bytes()[:100])
     with caplog.at_level(logging.WARNING):
         teacher(spec(), data=DATA, device=CPU)
-    assert "retraining the natural model that labels the pool" in caplog.text
+    assert "retraining the natural model" in caplog.text
     assert len(epochs) == 12
 
 
@@ -147,7 +147,7 @@ def test_errors_about_a_missing_pool_name_the_setting():
 
 
 def test_a_teacher_that_diverges_is_an_error():
-    with pytest.raises(RuntimeError, match=r"labels `pool` diverged: lower `training\.lr`"):
+    with pytest.raises(RuntimeError, match=r"the method asks for diverged: lower `training\.lr`"):
         teacher(spec(name="mlp", lr=100.0, momentum=0.99, schedule="constant", clip_norm=None), data=DATA, device=CPU)
 
 
@@ -207,5 +207,5 @@ def test_each_batch_has_as_many_images_of_the_pool_as_of_the_split():
 
 
 def test_a_trainer_without_pool_labels_refuses_a_method_with_a_pool():
-    with pytest.raises(ValueError, match=r"this trainer cannot label it: use `trainables\.training\.fit\.trainer_for`"):
+    with pytest.raises(ValueError, match=r"this trainer cannot make it: use `trainables\.training\.fit\.trainer_for`"):
         Trainer(spec(), data=DATA, device=CPU)

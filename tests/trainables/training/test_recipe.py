@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.networks.toy_problems import assert_equal, blobs, deterministic, run, tiny_spec, trainer
+from helpers.networks.toy_problems import assert_equal, blobs, deterministic, linear_helper, run, tiny_spec, trainer
 from torch import nn
 
 from trainables.attacks.threat import ThreatModel
@@ -182,6 +182,7 @@ def plain_terms(trained, x, y, place):
         threat=None if spec.train_epsilon is None else ThreatModel("linf", spec.train_epsilon),
         attack_steps=3, bn="eval", dropout="eval",
         generator=generator(spec.seed, "craft", *place), craft_seed=derive(spec.seed, "craft dropout", *place),
+        progress=(place[0] + place[1] / 6) / 2, helper=linear_helper(spec=spec, data=blobs(), device=x.device),
     )  # fmt: skip
     with seeded(spec.seed, "dropout", *place, device=x.device):
         return build_method(spec.method, spec.params)(step)

@@ -44,6 +44,23 @@ NATURAL = [
     ("locally_linear", {"train_epsilon": 0.0}),
     ("robust_self_training", {"params": {"lambda": 0.0}, "train_epsilon": 0.1}),
     ("robust_self_training", {"train_epsilon": 0.0}),
+    ("lipschitz_penalty", {"params": {"lambda": 0.0}, "train_epsilon": 0.1}),
+    ("lipschitz_penalty", {"train_epsilon": 0.0}),
+    ("lipschitz_penalty", {"params": {"on": "adversarial"}, "train_epsilon": 0.0}),
+    ("fat", {"train_epsilon": 0.0}),
+    ("hat", {"params": {"beta": 0.0, "gamma": 0.0}, "train_epsilon": 0.1}),
+    ("hat", {"train_epsilon": 0.0}),
+    ("n_fgsm", {"train_epsilon": 0.0}),
+]
+
+NEVER_NATURAL = {"mart", "score"}
+"""Their losses at x are the boosted cross-entropy and the squared error, not cross-entropy."""
+
+# Settings with which two methods are one.
+EQUAL = [
+    (("adversarial_training", {}), ("fat", {"tau": 3})),
+    (("adversarial_training", {}), ("lipschitz_penalty", {"lambda": 0.0, "on": "adversarial"})),
+    (("trades", {"beta": 6.0}), ("hat", {"beta": 6.0, "gamma": 0.0})),
 ]
 
 
@@ -61,7 +78,18 @@ def test_methods_reduce_to_natural_training_step_for_step(method, settings, batc
 
 
 def test_every_method_is_compared_with_natural_training():
-    assert {method for method, _ in NATURAL} == set(METHODS) - {"natural"}
+    assert {method for method, _ in NATURAL} == set(METHODS) - {"natural"} - NEVER_NATURAL
+
+
+@pytest.mark.parametrize("craft_mode", [CraftMode(), CraftMode(bn="train", dropout="train")], ids=str)
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_methods_are_one_step_for_step(one, other, craft_mode):
+    """Bit for bit, with batch norm and dropout on."""
+    common = {"train_epsilon": 0.1, "epochs": 2, "every": 9, "steps": 1, "craft_mode": craft_mode}
+    first, second = (trainer(tiny_spec(method, params=params, **common)) for method, params in (one, other))
+    for _ in range(2):
+        assert first.run_epoch()["loss"] == second.run_epoch()["loss"]
+        assert_same_state(first, second)
 
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"natural"}))

@@ -1,0 +1,137 @@
+"""Every method on the digits: clean and robust accuracy, Lipschitzness and time, one network each.
+
+python benchmarks/methods.py [OUT] [--only fat hat] [--epochs 40] [--seed 0] [--norm linf] [--epsilon 0.15]
+
+Each row is a file below OUT, and so is its network; what is there is not computed again, and a training that was ended
+goes on after its last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from trainables.attacks import ATTACKS
+from trainables.attacks.base import run_attack
+from trainables.attacks.threat import Ascent, ThreatModel
+from trainables.checkpoints.weights import load_weights, read_weights
+from trainables.data import load_dataset
+from trainables.data.base import ImageData
+from trainables.evaluation.trial import measured_part
+from trainables.methods import METHODS
+from trainables.models.network import network
+from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
+from trainables.training.fit import fit
+from trainables.training.loop import LAST
+
+STEPS = 20
+"""Steps of the multi-targeted attack, which judges; the search's attack has its default of 10."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a row is trained by.
+
+    Attributes:
+        method: Registered name.
+        params: Its hyperparameters; the others have their defaults.
+        training: Settings of the training section that the other rows do not share.
+    """
+
+    method: str
+    params: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+RECIPES = {
+    **{name: Recipe(name) for name in METHODS},
+    "lipschitz_penalty, scale-free": Recipe("lipschitz_penalty", {"form": "scale_free"}),
+    "lipschitz_penalty, adversarial": Recipe("lipschitz_penalty", {"on": "adversarial"}),
+    "adversarial_training, awp": Recipe("adversarial_training", training={"awp": 0.005}),
+    "trades, awp": Recipe("trades", training={"awp": 0.005}),
+}
+
+COLUMNS = {
+    "val_clean_accuracy": "clean",
+    "multi_targeted": "multi-targeted",
+    "val_robust_accuracy": "search's attack",
+    "val_lipschitz_mean": "Lipschitz",
+    "val_lipschitz_scale_free_mean": "scale-free",
+    "seconds_training": "s training",
+    "seconds": "s in all",
+}
+
+
+def main() -> None:
+    """Train and measure what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path, nargs="?", default=Path("methods"), help="folder of rows and networks")
+    parser.add_argument("--only", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="rows to compute")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--norm", choices=["linf", "l2"], default="linf")
+    parser.add_argument("--epsilon", type=float, default=0.15, help="radius of training and measurement")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = given.out / f"{given.norm}-{given.epsilon:g}-{given.epochs}-{given.seed}"
+    specs = {
+        name: _spec(RECIPES[name], epochs=given.epochs, seed=given.seed, norm=given.norm, epsilon=given.epsilon)
+        for name in given.only
+    }
+    data = load_dataset(next(iter(specs.values())).dataset)
+    rows = []
+    for name, spec in specs.items():
+        rows.append({"method": name} | _row(spec, data, folder=folder / name.replace(", ", "-")))
+        print(f"{len(rows)} of {len(specs)}: {name}", flush=True)
+    print(pd.DataFrame(rows).set_index("method").rename(columns=COLUMNS).round(3).to_string())
+
+
+def _spec(recipe: Recipe, *, epochs: int, seed: int, norm: Any, epsilon: float) -> TrialSpec:
+    return TrialSpec(
+        dataset=DatasetSpec(name="digits", val_fraction=0.25),
+        method=recipe.method,
+        params=recipe.params,
+        train_epsilon=epsilon if METHODS.load(recipe.method).attacks else None,
+        model=ModelSpec(name="cnn_small"),
+        training=TrainingSpec(epochs=epochs, batch_size=64, lr=0.05, **recipe.training),
+        evaluation=EvaluationSpec(norm=norm, epsilon=epsilon, every=epochs, lipschitz=LipschitzSpec(examples=200)),
+        seed=seed,
+    )
+
+
+def _row(spec: TrialSpec, data: ImageData, /, *, folder: Path) -> dict[str, Any]:
+    """Return a row, from its file if it was measured by this spec."""
+    file, last = folder / "row.json", folder / LAST
+    if file.exists():
+        stored = json.loads(file.read_text())
+        if stored.pop("spec") == json.loads(spec.to_json()):
+            return stored
+        raise SystemExit(f"{file} is of another spec: remove {folder} or name another OUT")
+    resume_from = last if last.exists() else None
+    outcome = fit(spec, data=data, device="cpu", checkpoint_dir=folder, resume_from=resume_from)
+    row = {name: outcome.row[name] for name in COLUMNS if name in outcome.row}
+    row["multi_targeted"] = _multi_targeted(spec, data, weights=last)
+    row = {name: row[name] for name in COLUMNS} | {"status": outcome.status, "flags": ", ".join(outcome.flags)}
+    file.write_text(json.dumps(row | {"spec": asdict(spec)}))
+    return row
+
+
+def _multi_targeted(spec: TrialSpec, data: ImageData, /, *, weights: Path) -> float:
+    """Return the share of validation that 20 steps towards each class leave correctly classified."""
+    device = torch.device("cpu")
+    model, layout = network(spec, data, device=device)
+    load_weights(model, read_weights(weights)[0], source=weights)
+    images, labels = measured_part(data.val, len(data.val), scale=data.scale, layout=layout, device=device)
+    ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), STEPS, 1)
+    robust, _ = run_attack(ATTACKS.load("multi_targeted"), model, images, labels, ascent=ascent, seed=11)
+    return float(robust.double().mean())
+
+
+if __name__ == "__main__":
+    main()
