@@ -78,9 +78,7 @@ def front_table(
     known, trials_shown = strong or {}, members["trial_id"].to_pylist()
     if attacked := strong_notes(known, trials_shown):
         columns += (("robust (strong)", "", lambda row: str(known.get(row["trial_id"], ""))),)
-    if certified := certified_column(members.to_pylist(), known):
-        columns += (certified,)
-        attacked.append(CERTIFIED_NOTE)
+    columns += (certified := certified_column(members.to_pylist(), known))
     if posterior and posterior.decided:
         probabilities = posterior.probabilities()
         columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
@@ -91,7 +89,7 @@ def front_table(
     notes += _uncertainty_notes(members, intervals=intervals, belief=posterior)
     if table.num_rows:
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
-    notes += attacked
+    notes += [*attacked, *([CERTIFIED_NOTE] if certified else [])]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []
@@ -105,12 +103,12 @@ def front_table(
     )
 
 
-def certified_column(rows: Sequence[Mapping[str, Any]], strong: Mapping[str, StrongResult], /) -> Column | None:
-    """Return the column of what is certified of the rows' trials; None where nothing is."""
+def certified_column(rows: Sequence[Mapping[str, Any]], strong: Mapping[str, StrongResult], /) -> tuple[Column, ...]:
+    """Return the column of what is certified of the rows' trials; none where nothing is."""
     proved = {row["trial_id"]: certified_of(row, strong.get(row["trial_id"])) for row in rows}
     if all(value is None for value in proved.values()):
-        return None
-    return ("certified (val)", ".4f", lambda row: proved[row["trial_id"]])
+        return ()
+    return (("certified (val)", ".4f", lambda row: proved[row["trial_id"]]),)
 
 
 def column_table(

@@ -126,8 +126,8 @@ class Trainer:
         self._train_measures: Measures | None = None
         self._measured_epoch = 0
         self._started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._seconds = {"total": time.perf_counter() - self._created, "training": 0.0}
-        self._seconds |= dict.fromkeys(("attack", "lipschitz", "certify"), 0.0)
+        self._seconds = dict.fromkeys(("training", "attack", "lipschitz", "certify"), 0.0)
+        self._seconds["total"] = time.perf_counter() - self._created
 
     @property
     def measured(self) -> nn.Module:
@@ -329,8 +329,7 @@ class Trainer:
     def _measure(self, images: Tensor, labels: Tensor, /, *, split: str) -> Measures:
         # the expensive checks run once, on the network that the result row describes
         checks = self.spec.evaluation.checks if split == "val" and self.done else "cheap"
-        options: dict[str, Any] = {"spec": self.spec, "split": split, "checks": checks, "last": self.done}
-        measures = measure(self.measured, images, labels, **options)
+        measures = measure(self.measured, images, labels, spec=self.spec, split=split, checks=checks, last=self.done)
         self._seconds["attack"] += measures.seconds_attack
         self._seconds["lipschitz"] += measures.seconds_lipschitz
         self._seconds["certify"] += measures.seconds_certify
