@@ -25,7 +25,7 @@ SLOW = (
     "test_plots.py test_report_page.py test_separation_command.py test_report_several.py test_evaluate_checkpoint.py "
     "test_reading_commands.py test_evaluate_trial.py test_figures_command.py test_separation_plot.py test_flags.py "
     "test_front_posterior.py test_compaction.py test_confirmation.py test_file_urls.py test_client.py "
-    "test_console.py test_one_name.py"
+    "test_console.py test_one_name.py test_weight_perturbation.py test_extension_losses.py test_extra_images.py"
 ).split()
 
 # Slow shared cores make single examples late without anything being wrong.

@@ -51,6 +51,8 @@ def _param(dimension: Dimension, row: Mapping[str, Any], options: Mapping[str, A
 
 
 def _as_recorded(name: str, value: Any) -> Any:
+    if name == "awp":
+        return value or None
     return str(CraftMode.of(value)) if name == "craft_mode" else json.loads(json.dumps(value, default=str))
 
 

@@ -72,7 +72,7 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
         "batch_size": training.batch_size,
         "epochs": training.epochs,
         "ema": training.ema,
-        "awp": training.awp,
+        "awp": training.awp or None,  # as in rows from before it existed
     }
     settings = {name: value for name, value in values_of(method).items() if value is not None}
     params |= {name: value for name, value in settings.items() if _is_number(value)}

@@ -18,6 +18,7 @@ LISTED = {
     "batch_size": {"values": [32, 64]},
     "epochs": [3, 9],
     "ema": {"values": [None, 0.9]},
+    "awp": {"values": [0, 0.005]},
     "lr": {"low": 0.01, "high": 0.1, "log": True, "points": 4},
     "locally_linear.variant": {"values": ["published", "as_run"]},
     "craft_mode": {"values": ["bn=train,dropout=eval", "bn=eval,dropout=train"]},

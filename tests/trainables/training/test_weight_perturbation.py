@@ -172,4 +172,5 @@ def test_it_is_a_column_and_the_helper_does_not_depend_on_it():
 
     spec = tiny_spec("hat", train_epsilon=0.1, awp=GAMMA)
     assert trainer(spec)._columns["param.awp"] == GAMMA
+    assert trainer(tiny_spec())._columns["param.awp"] is None
     assert teacher_spec(spec) == teacher_spec(replace(spec, training=replace(spec.training, awp=0.0)))
