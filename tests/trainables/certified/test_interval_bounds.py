@@ -108,6 +108,14 @@ def test_gradients_agree_with_finite_differences(seed, norm):
 
 
 @NORMS
+def test_gradients_of_one_linear_layer_are_finite(norm):
+    """In l2 the row of the label itself is zero, where the length of a row has no gradient."""
+    model, labels = linear(torch.randn(4, 25, generator=torch.Generator().manual_seed(0))), torch.arange(4)
+    loss = cross_entropy(worst(model, random_images(4), labels, ThreatModel(norm, 0.1)), labels)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, list(model.parameters())))
+
+
+@NORMS
 def test_bounds_by_a_batchs_own_statistics_hold_for_the_pass_that_they_are_from(norm):
     """Without dropout; the running statistics, which the pass updates, give other bounds."""
     model, threat = network().double(), ThreatModel(norm, 0.05)
