@@ -109,6 +109,12 @@ STYLES: dict[str, MethodStyle] = {
     "n_fgsm": MethodStyle(
         label="N-FGSM", marker=(3, 1, 0), symbol="star-triangle-up", colour="#0033B3", dashes=(1.0, 1.0, 1.0, 3.0)
     ),
+    "mtl_ibp": MethodStyle(
+        label="MTL-IBP", marker=(4, 1, 45), symbol="star-square", colour="#0000FF", dashes=(5.0, 3.0, 1.0, 3.0)
+    ),
+    "large_margin": MethodStyle(
+        label="margin", marker=(3, 1, 180), symbol="star-triangle-down", colour="#99CC80", dashes=(10.0, 4.0)
+    ),
 }
 
 _FREE = (

@@ -1,4 +1,4 @@
-"""Every method on the digits: clean and robust accuracy, Lipschitzness and time, one network each.
+"""Every method on the digits: clean, robust and certified accuracy, Lipschitzness and time, one network each.
 
 python benchmarks/methods.py [OUT] [--only fat hat] [--epochs 40] [--seed 0] [--norm linf] [--epsilon 0.15]
 
@@ -42,11 +42,13 @@ class Recipe:
         method: Registered name.
         params: Its hyperparameters; the others have their defaults.
         training: Settings of the training section that the other rows do not share.
+        model: Its network.
     """
 
     method: str
     params: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    model: str = "cnn_small"
 
 
 RECIPES = {
@@ -55,14 +57,20 @@ RECIPES = {
     "lipschitz_penalty, adversarial": Recipe("lipschitz_penalty", {"on": "adversarial"}),
     "adversarial_training, awp": Recipe("adversarial_training", training={"awp": 0.005}),
     "trades, awp": Recipe("trades", training={"awp": 0.005}),
+    "mtl_ibp, 0.1": Recipe("mtl_ibp", {"alpha": 0.1}),
+    "large_margin, lipschitz_cnn": Recipe(
+        "large_margin", training={"optimizer": "adam", "lr": 0.005, "weight_decay": 0.0}, model="lipschitz_cnn"
+    ),
 }
 
 COLUMNS = {
     "val_clean_accuracy": "clean",
     "multi_targeted": "multi-targeted",
     "val_robust_accuracy": "search's attack",
+    "val_certified_accuracy": "certified",
     "val_lipschitz_mean": "Lipschitz",
     "val_lipschitz_scale_free_mean": "scale-free",
+    "seconds_certify": "s certifying",
     "seconds_training": "s training",
     "seconds": "s in all",
 }
@@ -98,9 +106,11 @@ def _spec(recipe: Recipe, *, epochs: int, seed: int, norm: Any, epsilon: float) 
         method=recipe.method,
         params=recipe.params,
         train_epsilon=epsilon if METHODS.load(recipe.method).attacks else None,
-        model=ModelSpec(name="cnn_small"),
-        training=TrainingSpec(epochs=epochs, batch_size=64, lr=0.05, **recipe.training),
-        evaluation=EvaluationSpec(norm=norm, epsilon=epsilon, every=epochs, lipschitz=LipschitzSpec(examples=200)),
+        model=ModelSpec(name=recipe.model),
+        training=TrainingSpec(epochs=epochs, batch_size=64, **{"lr": 0.05, **recipe.training}),
+        evaluation=EvaluationSpec(
+            norm=norm, epsilon=epsilon, every=epochs, certify="ibp", lipschitz=LipschitzSpec(examples=200)
+        ),
         seed=seed,
     )
 

@@ -21,6 +21,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 # Files of more than about 3 s of one core, the longest first; those that run studies are marked e2e or cluster.
 SLOW = (
     "test_accuracy_model.py test_certified.py test_training.py test_study_figures.py "
+    "test_certified_measure.py test_lipschitz_cnn.py test_certified_search.py test_bound_methods.py "
     "test_attacks.py test_tracking_repair.py test_post_run.py test_tracker.py test_data_torchvision.py test_models.py "
     "test_plots.py test_report_page.py test_separation_command.py test_report_several.py test_evaluate_checkpoint.py "
     "test_reading_commands.py test_evaluate_trial.py test_figures_command.py test_separation_plot.py test_flags.py "

@@ -210,6 +210,12 @@ class EvaluationSpec(_Checked):
         choices=(False, True),
         before=False,
     )
+    certify: Literal["none", "ibp", "full"] = setting(
+        "none",
+        doc="bounds of val_certified_accuracy: none, by intervals on activations, or tightened by linear relaxations",
+        choices=("none", "ibp", "full"),
+        before="none",
+    )
     checks: Literal["cheap", "full"] = setting(
         "cheap",
         doc="checks of finished trials' measurements; full ones cost three to four times the measurement",

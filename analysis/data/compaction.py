@@ -13,8 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.data.columns import Schema
 from analysis.data.files import COMPACTED, Table, checked_schema, read_file, sync_folder, trial_files
-from analysis.data.schema import EPOCH, EXAMPLE, RESULT, ResultsError, Schema
+from analysis.data.schema import EPOCH, EXAMPLE, RESULT, ResultsError
 
 KINDS = (EXAMPLE, EPOCH, RESULT)
 """Result rows last: a trial whose result row is merged has its other rows merged too."""

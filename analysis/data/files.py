@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.data.schema import ResultsError, Schema
+from analysis.data.columns import ResultsError, Schema
 
 Table: TypeAlias = pa.Table
 
@@ -115,7 +115,7 @@ def _check_schema(path: Path, columns: Any, schema: Schema) -> None:
             f"{schema.version}; read it with the robust-study that wrote it"
         )
     names = set(columns.names)
-    missing = [column.name for column in schema.columns if column.name not in names]
+    missing = [column.name for column in schema.columns if column.name not in names and not column.added]
     if missing:
         raise SchemaError(f"{path} has no {schema.name} column {missing[0]!r}; move it away and resume the study")
     for entry in columns:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.data.columns import Column, Schema
 from analysis.data.files import COMPACTED, KIND, TYPES, VERSION, read_file, sync_folder, trial_files
 from analysis.data.files import SchemaError as SchemaError
 from analysis.data.files import Table as Table
@@ -22,9 +23,7 @@ from analysis.data.schema import (
     EXAMPLE,
     RESULT,
     SEPARATION,
-    Column,
     ResultsError,
-    Schema,
     differing_columns,
 )
 

@@ -6,82 +6,11 @@ Plain dataclasses, so listing columns needs no pyarrow; `analysis.data.results` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-ColumnType = Literal["string", "int32", "int64", "float64", "bool", "list<string>"]
-
-
-class ResultsError(ValueError):
-    """Results that cannot be read, written or compared."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a result file.
-
-    Args:
-        name: Column name.
-        type: Storage type.
-        doc: What the column holds.
-        unit: Unit of the values, empty for counts, fractions in [0, 1] and names.
-        nullable: Whether a value may be absent. Null means "not measured"; NaN is a measured NaN.
-        deterministic: Whether the same spec run twice on the same kind of machine gives the same value.
-        like_for_like: Whether rows that differ here measure different things and cannot share a front.
-        choices: Allowed values, empty for any.
-    """
-
-    name: str
-    type: ColumnType
-    doc: str
-    unit: str = ""
-    nullable: bool = False
-    deterministic: bool = True
-    like_for_like: bool = False
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schema:
-    """The columns of one kind of result file.
-
-    Args:
-        name: Kind of row, in the singular.
-        version: Changes whenever a declared column is added, removed, or changes its meaning.
-        folder: Subfolder of a study that holds the files.
-        columns: The declared columns, in file order.
-        dynamic: Prefix of undeclared float64 columns a file may add, such as "param."; empty for none.
-        dynamic_doc: What the dynamic columns hold.
-        order: Columns that reading sorts by.
-    """
-
-    name: str
-    version: int
-    folder: str
-    columns: tuple[Column, ...]
-    dynamic: str = ""
-    dynamic_doc: str = ""
-    order: tuple[str, ...] = field(default=())
-
-    @cached_property
-    def by_name(self) -> dict[str, Column]:
-        """Return the declared columns by name."""
-        return {column.name: column for column in self.columns}
-
-    def find(self, name: str) -> Column | None:
-        """Return the declared or dynamic column called `name`, or None if the schema has no such column."""
-        if self.dynamic and name.startswith(self.dynamic) and len(name) > len(self.dynamic):
-            return Column(name=name, type="float64", doc=self.dynamic_doc, nullable=True)
-        return self.by_name.get(name)
-
-    def deterministic_columns(self) -> tuple[str, ...]:
-        """Return the declared columns whose values do not change when a spec is run twice."""
-        return tuple(column.name for column in self.columns if column.deterministic)
-
-    def like_for_like_columns(self) -> tuple[str, ...]:
-        """Return the columns that must agree between the rows of one front."""
-        return tuple(column.name for column in self.columns if column.like_for_like)
+from analysis.data.columns import Column, ColumnType, Schema
+from analysis.data.columns import ResultsError as ResultsError
 
 
 def _string(name: str, doc: str, *, nullable: bool = False, choices: tuple[str, ...] = ()) -> Column:
@@ -98,6 +27,10 @@ def _metric(name: str, doc: str, *, unit: str = "", nullable: bool = True) -> Co
 
 def _circumstance(name: str, doc: str, *, type: ColumnType = "string", unit: str = "") -> Column:
     return Column(name=name, type=type, doc=doc, unit=unit, nullable=True, deterministic=False)
+
+
+def _added(column: Column) -> Column:
+    return replace(column, added=True)
 
 
 def _measures(split: str, *, of: str = "") -> tuple[Column, ...]:
@@ -165,10 +98,17 @@ RESULT = Schema(
         _setting("lipschitz_steps", "ascent steps of the Lipschitz estimate"),
         _setting("lipschitz_restarts", "restarts of the Lipschitz estimate"),
         _setting("lipschitz_examples", "examples of the Lipschitz estimate per split, at most"),
+        _added(_setting("certify", "effort of the certified accuracy; null without", type="string", nullable=True)),
         _string("craft_mode", "model's mode while training attacks are crafted; null without them", nullable=True),
         _string("checkpoint_kind", "weights of the train_ and val_ columns", nullable=True, choices=("last", "best")),
         *_measures("train"),
         *_measures("val"),
+        _added(
+            _metric(
+                "val_certified_accuracy",
+                "fraction of val examples proved correct at every point of the ball; null where none is",
+            )
+        ),
         _metric("clean_gap", "train minus val clean accuracy"),
         _metric("robust_gap", "train minus val robust accuracy"),
         Column(
@@ -191,6 +131,7 @@ RESULT = Schema(
         _circumstance("seconds_training", "wall time of training", type="float64", unit="s"),
         _circumstance("seconds_attack", "wall time of the measuring attacks", type="float64", unit="s"),
         _circumstance("seconds_lipschitz", "wall time of the Lipschitz estimates", type="float64", unit="s"),
+        _added(_circumstance("seconds_certify", "wall time of the certificates", type="float64", unit="s")),
         _circumstance("examples_per_second", "training throughput", type="float64", unit="1/s"),
         _circumstance("peak_memory_mb", "peak memory of the worker or device", type="float64", unit="MB"),
         Column(name="threads", type="int32", doc="CPU threads of torch"),
@@ -222,6 +163,7 @@ EPOCH = Schema(
         _metric("val_robust_accuracy", "fraction of val examples still correct under the attack"),
         _metric("val_lipschitz_mean", "mean empirical local Lipschitz lower bound"),
         _metric("val_lipschitz_scale_free_mean", "mean scale-free empirical local Lipschitz lower bound"),
+        _added(_metric("val_certified_accuracy", "fraction of val examples proved correct; null where none is")),
         Column(name="best_epoch", type="int32", nullable=True, doc="measured epoch of highest robust accuracy so far"),
         _metric("best_val_clean_accuracy", "val_clean_accuracy of the checkpoint of best_epoch"),
         _metric("best_val_robust_accuracy", "val_robust_accuracy of the checkpoint of best_epoch, against the last's"),
@@ -300,6 +242,14 @@ EVALUATION = Schema(
         Column(name="lipschitz_restarts", type="int32", nullable=True, doc="restarts of the Lipschitz estimate"),
         Column(name="lipschitz_examples", type="int32", nullable=True, doc="examples of the Lipschitz estimate"),
         *(replace(each, name=each.name.removeprefix("test_")) for each in _measures("test")),
+        Column(
+            name="certified_accuracy",
+            type="float64",
+            doc="fraction of the examples proved correct within a time limit; null where none is or none was tried",
+            nullable=True,
+            deterministic=False,
+            added=True,
+        ),
         Column(name="flags", type="list<string>", doc="doubts about the measurement; empty for none"),
         Column(name="threads", type="int32", doc="CPU threads of torch"),
         _circumstance("occasion", "start of the command that used the split, UTC, ISO 8601"),

@@ -36,6 +36,7 @@ class Objective:
         unit: Unit of the transformed value.
         reference: Reference of the hypervolume, in the same unit, unless the config sets another.
         log10_floor: If set, the objective is log10 of the column's value, raised to at least this.
+        asked_by: If set, the column that says how the value was sought: 0 where it was sought and nothing is proved.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Objective:
     unit: str
     reference: float = 0.0
     log10_floor: float | None = None
+    asked_by: str | None = None
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -59,6 +61,13 @@ class Objective:
             return numbers
         # np.maximum keeps NaN, so a missing estimate never becomes the floor, the best possible value.
         return np.asarray(np.log10(np.maximum(numbers, self.log10_floor)))
+
+    def read(self, source: Table | Mapping[str, Any], /) -> np.ndarray:
+        """Return the objective's values of a result table, shape (n,), or row, shape (); null or NaN gives NaN."""
+        measured = _column(source, self.column)
+        if self.asked_by is not None:
+            measured = np.where(np.isnan(measured) & _is_set(source, self.asked_by), 0.0, measured)
+        return self.transform(measured)
 
 
 def _of_split(split: Literal["val", "test"]) -> list[Objective]:
@@ -92,8 +101,19 @@ def _of_split(split: Literal["val", "test"]) -> list[Objective]:
     ]
 
 
+CERTIFIED = Objective(
+    name="val_certified_accuracy",
+    column="val_certified_accuracy",
+    maximise=True,
+    label="certified accuracy",
+    split="val",
+    unit="fraction",
+    asked_by="certify",
+)
+"""Proved by `evaluation.certify`; where that proves nothing the column is null, and the objective is 0, its worst."""
+
 OBJECTIVES: Mapping[str, Objective] = {
-    objective.name: objective for split in ("val", "test") for objective in _of_split(split)
+    objective.name: objective for objective in (*_of_split("val"), CERTIFIED, *_of_split("test"))
 }
 
 FRONT: tuple[str, str] = ("val_clean_accuracy", "val_robust_accuracy")
@@ -123,8 +143,7 @@ class Constraint:
         At most 0 where the bound is met; infinite where the measure is missing or NaN.
         """
         declared = OBJECTIVES.get(self.column)
-        measured = _column(source, declared.column if declared else self.column)
-        value = declared.transform(measured) if declared else measured
+        value = declared.read(source) if declared else _column(source, self.column)
         missed = self.bound - value if self.op == ">=" else value - self.bound
         return np.where(np.isnan(missed), np.inf, missed)
 
@@ -205,6 +224,15 @@ def _column(source: Table | Mapping[str, Any], name: str) -> np.ndarray:
     return np.asarray(source[name].to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
+def _is_set(source: Table | Mapping[str, Any], name: str) -> np.ndarray:
+    """Return where a column is not null, shape (n,) or (); everywhere in an epoch's row, which does not repeat it."""
+    if isinstance(source, Mapping):
+        return np.asarray(source.get(name, "unknown") is not None)
+    if name not in source.column_names:
+        return np.zeros(source.num_rows, dtype=bool)
+    return np.asarray(source[name].is_valid().to_numpy(zero_copy_only=False))
+
+
 @functools.cache
 def _declared(text: str | None) -> tuple[Constraint, ...]:
     return tuple(parse_constraint(entry) for entry in json.loads(text)) if text else ()
@@ -252,7 +280,7 @@ def values(source: Table | Mapping[str, Any], names: Sequence[str], /) -> np.nda
             raise ResultsError(
                 f"objective {each.name!r} needs the column {each.column!r}, which is missing from these results"
             )
-    return np.stack([each.transform(_column(source, each.column)) for each in objectives], axis=-1)
+    return np.stack([each.read(source) for each in objectives], axis=-1)
 
 
 def directions(names: Sequence[str], /) -> list[bool]:

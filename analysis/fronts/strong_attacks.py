@@ -25,6 +25,7 @@ class StrongResult:
         robust: The share of them that neither that attack nor a strong one fools.
         attacks: The strong attacks, with the number of images where it is smaller.
         flags: Flags of the search's attack under all checks.
+        certified: The share of them that is proved correct; None where nothing is.
     """
 
     images: int
@@ -32,6 +33,7 @@ class StrongResult:
     robust: float
     attacks: tuple[str, ...]
     flags: tuple[str, ...]
+    certified: float | None = None
 
     @property
     def fall(self) -> float:
@@ -96,7 +98,24 @@ def _result(folder: Path, trial: Mapping[str, Any], rows: Sequence[Mapping[str, 
         robust=float(np.mean(left)),
         attacks=tuple(name if n == len(left) else f"{name} (first {n})" for name, n in few.items()),
         flags=tuple(reference["flags"]),
+        certified=reference["certified_accuracy"],
     )
+
+
+def certified_of(row: Mapping[str, Any], strong: StrongResult | None, /) -> float | None:
+    """Return the lower end of what a trial's true robust accuracy on validation may be; None where none is proved.
+
+    Of a trial without `val_certified_accuracy` it is its robust accuracy, less the share of the first images that the
+    search's attack leaves and that are not certified.
+
+    Args:
+        row: Its result row.
+        strong: The trial under strong attacks.
+    """
+    measured: float | None = row["val_certified_accuracy"]
+    if measured is not None or strong is None or strong.certified is None:
+        return measured
+    return max(0.0, float(row["val_robust_accuracy"]) - (strong.searched - strong.certified))
 
 
 def strong_notes(strong: Mapping[str, StrongResult], trials: Iterable[str], /) -> list[str]:

@@ -13,7 +13,7 @@ from analysis.data.schema import RESULT
 from analysis.fronts.front import Hypervolume, feasible, front_hypervolume, front_of, on_front, on_infeasible_front
 from analysis.fronts.member_choice import fronts_by, knee_of
 from analysis.fronts.objectives import FRONT, infeasible, objective, values
-from analysis.fronts.strong_attacks import StrongResult, strong_notes
+from analysis.fronts.strong_attacks import StrongResult, certified_of, strong_notes
 from analysis.statistics.front_posterior import UNDECIDED, FrontPosterior
 from analysis.statistics.intervals import accuracy_estimate
 from analysis.tables.text_table import Cell, TextTable, csv_text
@@ -23,6 +23,8 @@ LIKELY = 0.1
 """Least probability for which a dominated trial is named as one that may be on the front."""
 
 MOST_NAMED = 5
+
+CERTIFIED_NOTE = "certified: at least this share is correct at every point of the ball; certified <= robust <= clean"
 
 Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
 
@@ -76,6 +78,7 @@ def front_table(
     known, trials_shown = strong or {}, members["trial_id"].to_pylist()
     if attacked := strong_notes(known, trials_shown):
         columns += (("robust (strong)", "", lambda row: str(known.get(row["trial_id"], ""))),)
+    columns += (certified := certified_column(members.to_pylist(), known))
     if posterior and posterior.decided:
         probabilities = posterior.probabilities()
         columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
@@ -86,7 +89,7 @@ def front_table(
     notes += _uncertainty_notes(members, intervals=intervals, belief=posterior)
     if table.num_rows:
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
-    notes += attacked
+    notes += [*attacked, *([CERTIFIED_NOTE] if certified else [])]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []
@@ -98,6 +101,14 @@ def front_table(
         members.to_pylist(),
         notes=notes,
     )
+
+
+def certified_column(rows: Sequence[Mapping[str, Any]], strong: Mapping[str, StrongResult], /) -> tuple[Column, ...]:
+    """Return the column of what is certified of the rows' trials; none where nothing is."""
+    proved = {row["trial_id"]: certified_of(row, strong.get(row["trial_id"])) for row in rows}
+    if all(value is None for value in proved.values()):
+        return ()
+    return (("certified (val)", ".4f", lambda row: proved[row["trial_id"]]),)
 
 
 def column_table(
@@ -203,7 +214,7 @@ def pareto_csv(
 
     First come `on_front`, `feasible`, `on_infeasible_front` (the front of those that miss a constraint),
     `on_front_probability` if known, what `strong` tells of front members (robust accuracy, the change on the same
-    images, their number, the attacks, doubts), and the ends of the accuracies' Wilson intervals.
+    images, their number, the attacks, doubts, the share certified), and the ends of the accuracies' Wilson intervals.
     """
     masks = {
         "on_front": on_front(table, objectives=objectives).tolist(),
@@ -222,14 +233,17 @@ def pareto_csv(
     return csv_text([*masks, "on_front_probability", *_STRONG, *added, *names], cells)
 
 
-_STRONG = ("strong_robust_accuracy", "strong_change", "strong_images", "strong_attacks", "strong_doubts")
+_STRONG = (
+    "strong_robust_accuracy", "strong_change", "strong_images", "strong_attacks", "strong_doubts", "strong_certified",
+)  # fmt: skip
 
 
 def _strong_cells(result: StrongResult | None) -> tuple[Cell, ...]:
     """Return the values of the columns `_STRONG`."""
     if result is None:
         return (None,) * len(_STRONG)
-    return (result.robust, 0.0 - result.fall, result.images, "; ".join(result.attacks), "; ".join(result.doubts))
+    texts = "; ".join(result.attacks), "; ".join(result.doubts)
+    return (result.robust, 0.0 - result.fall, result.images, *texts, result.certified)
 
 
 def _ends(accuracy: float | None, examples: int | None) -> tuple[float | None, float | None]:

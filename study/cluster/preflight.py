@@ -18,6 +18,7 @@ from study.cluster.node_survey import reaching_driver, study_packages, survey
 from study.cluster.ray_settings import temporary_folder
 from study.cluster.resources import Node, check_here, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
+from study.config.certified import check_bounds
 from study.config.changes import check_unchanged
 from study.config.file_urls import sqlite_path
 from study.config.loading import load_config
@@ -192,6 +193,7 @@ def check_model(start: Start, /) -> Iterator[Finding]:
             len(data.train), size=start.config.training.batch_size, keep_single=not has_batch_statistics(network)
         )
     start.weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    check_bounds(start.config.evaluation, start.config.search.methods, network, data)
     yield fine("model", HERE, f"{model.name} takes images of {data.image_shape}, weights {size(start.weights)}")
     if not depends:
         text = f"the weights that {model.name} begins with do not depend on the seed: they are the same in all trials"

@@ -13,6 +13,7 @@ from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
 from search_spaces.start_points import paper_points
+from study.config.certified import check_certify
 from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.trust import own_code, reading
 from study.config.validation_messages import NAME_PATTERN, explain
@@ -43,8 +44,7 @@ class SearchConfig(_Section):
     """The search space, and how trials are proposed."""
 
     space: str
-    # a list, or `all`; the paper's if left out
-    methods: list[str] = Field(default_factory=lambda: list(PAPER_METHODS), min_length=1)
+    methods: list[str] = Field(default_factory=lambda: list(PAPER_METHODS), min_length=1)  # a list, or `all`
     num_trials: Annotated[int, Field(ge=1)] = 100
     time_budget: str | None = None
     sampler: Literal["tpe", "nsga2", "nsga3", "gp", "random", "grid"] = "tpe"
@@ -242,6 +242,7 @@ class StudyConfig(_Section):
         except MissingExtraError as error:
             raise ValueError(f"`evaluation.attack`: {error}") from error
         check_stopping(self.scheduler, self.training, self.evaluation)
+        check_certify(self.evaluation.certify, self.scheduler, self.search.objectives, self.search.constraints)
         if self.scheduler.name != "none":
             for place in ("ranges", "fixed"):
                 for key in ("epochs", "schedule"):

@@ -52,6 +52,7 @@ class MeasurementJob:
         """What names the measurement's files: the trial, and a digest of everything that the result depends on."""
         tree = asdict(self.spec) | {"checkpoint": self.checkpoint}
         tree["seed"] = tree.pop("trial")["seed"]
+        del tree["certify_seconds"]  # what is proved within a time depends on the machine too
         digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
         return f"{self.row['trial_id']}-{self.checkpoint}-{digest[:_KEY_LENGTH]}"
 
@@ -158,6 +159,7 @@ def record(job: MeasurementJob, measurement: CheckpointMeasurement, /, *, occasi
         "lipschitz_steps": None if lipschitz is None else lipschitz.steps,
         "lipschitz_restarts": None if lipschitz is None else lipschitz.restarts,
         "lipschitz_examples": None if lipschitz is None else len(measures.lipschitz),
+        "certified_accuracy": measures.certified_accuracy,
         "flags": list(measures.flags),
         "threads": measurement.threads,
         "occasion": occasion,

@@ -27,6 +27,9 @@ MEMBERS = 20
 STEPS = 20
 """Steps of the multi-targeted ascents."""
 
+CERTIFY_SECONDS = 10.0
+"""Time for the certificates of one member; images that are not tried by then count as not certified."""
+
 AUTOATTACK_IMAGES = 30
 """Images that AutoAttack runs on where its package is installed: it takes twenty times as long as the others."""
 
@@ -71,8 +74,9 @@ def attack_members(
 ) -> dict[str, StrongResult]:
     """Attack the front's members by all that is affordable, and check the search's attack on them by all checks.
 
-    Each measurement is kept as soon as it is there, and not done again. What fails is told in a line and costs the
-    study nothing. On a cluster these are tasks with a trial's resources.
+    What can be certified of them within seconds is too. Each measurement is kept as soon as it is there, and not done
+    again. What fails is told in a line and costs the study nothing. On a cluster these are tasks with a trial's
+    resources.
 
     Args:
         config: The study's config; `front.strong_images` of 0 attacks nothing.
@@ -126,12 +130,12 @@ def _jobs(config: StudyConfig, study_dir: Path, row: Mapping[str, Any]) -> list[
         checks="full",
         lipschitz=replace(evaluation.lipschitz, examples=min(evaluation.lipschitz.examples, images)),
         split="val",
+        certify_seconds=CERTIFY_SECONDS,
     )
-    strong = [
-        replace(own, attack=attack, steps=STEPS, restarts=1, examples=count, checks="cheap", lipschitz=None)
-        for attack, count in strong_attacks(images).items()
-    ]
+    strong: dict[str, Any] = {"steps": STEPS, "restarts": 1, "checks": "cheap", "lipschitz": None}
+    attacked = replace(own, certify_seconds=None, **strong)
+    others = [replace(attacked, attack=attack, examples=n) for attack, n in strong_attacks(images).items()]
     return [
         MeasurementJob(folder=study_dir, row=row, checkpoint=kind, chosen_by="front", spec=spec)
-        for spec in (own, *strong)
+        for spec in (own, *others)
     ]

@@ -28,10 +28,11 @@ EPOCH_METRICS = (
     "val_robust_accuracy",
     "val_lipschitz_mean",
     "val_lipschitz_scale_free_mean",
+    "val_certified_accuracy",
 )
 """Columns of an epoch row that become metrics, as do the parts of the loss."""
 
-_CARRIED = ("val_robust_accuracy", "val_lipschitz_mean", "val_lipschitz_scale_free_mean")
+_CARRIED = EPOCH_METRICS[-4:]
 
 TAG_LENGTH = 4000
 """Longest tag value written, characters; servers accept 5,000 to 8,000."""

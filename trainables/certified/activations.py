@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.attacks.threat import ThreatModel
+from trainables.certified.intervals import dot, through_affine, through_monotone
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu
 
 ELEMENTS = 2**22
 """Numbers in the largest intermediate tensor; about ten of them live at once. Results do not depend on it."""
 
-_FLOAT32 = 1.01 * 2.0**-24
+FLOAT32 = 1.01 * 2.0**-24
 """Unit round-off of float32, with room for the second order of sums of up to 100,000 terms."""
 
 _POINT_SLACK = 2.0**-21
@@ -99,11 +100,9 @@ def bound_activations(layers: list[Layer], ball: Ball, /, *, budget: float) -> A
         if isinstance(layer, Affine):
             noise = _noise(layer, lower, upper)
             values, distance, (lower, upper) = _through_affine(layer, values, distance, lower, upper, noise)
-        elif isinstance(layer, Relu):
-            values, lower, upper = values.clamp_min(0), lower.clamp_min(0), upper.clamp_min(0)
         else:
-            values, lower, upper = (layer.forward(bound)[0] for bound in (values, lower, upper))
-            distance = layer.spectral * distance
+            values, lower, upper = (through_monotone(layer, bound) for bound in (values, lower, upper))
+            distance = distance if isinstance(layer, Relu) else layer.spectral * distance
         activations.noise.append(noise)
         if can_tighten(layers, index) and 2 * lower[0].numel() * cost_of(layers[: index + 1]) <= budget:
             lower, upper = _refine(layers[: index + 1], activations, ball, lower, upper)
@@ -131,14 +130,14 @@ def cost_of(layers: list[Layer], /) -> int:
 def _noise(layer: Affine, lower: Tensor, upper: Tensor) -> Tensor:
     """Bound the rounding error of the layer in float32, summed in any order: terms * unit * (|A| |x| + |bias|)."""
     largest = torch.maximum(lower.abs(), upper.abs())
-    return layer.terms * _FLOAT32 * (layer.forward(largest, layer.magnitude) + layer.offset)
+    return layer.terms * FLOAT32 * (layer.forward(largest, layer.magnitude) + layer.offset)
 
 
 def _through_affine(
     layer: Affine, values: Tensor, distance: Tensor, lower: Tensor, upper: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    centre = layer.forward((lower + upper) / 2, layer.weight) + layer.bias
-    radius = layer.forward((upper - lower) / 2, layer.magnitude) + noise
+    centre, radius = through_affine(layer, lower, upper)
+    radius = radius + noise
     values = layer.forward(values, layer.weight) + layer.bias
     radius_l2 = distance.view(-1, *[1] * (values.ndim - 1)) * layer.row_norms + noise
     distance = layer.spectral * distance + noise.flatten(1).norm(dim=1)
@@ -208,11 +207,6 @@ def lower_bounds(rows: Tensor, layers: list[Layer], activations: Activations, ba
         at_worst = dot(rows, ball.centre) - ball.length * rows.flatten(2).norm(dim=2)
         best = torch.maximum(best, (constant + at_worst).nan_to_num(nan=-torch.inf))
     return best
-
-
-def dot(rows: Tensor, values: Tensor, /) -> Tensor:
-    """Return the product of each row, (n, r, ...), with the values of its example, (n, ...): (n, r)."""
-    return torch.bmm(rows.flatten(2), values.flatten(1).unsqueeze(2)).squeeze(2)
 
 
 def _relax_relu(rows: Tensor, constant: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainables.certified.activations import ELEMENTS, Activations, can_tighten, chunks, cost_of, dot
+from trainables.certified.activations import ELEMENTS, Activations, can_tighten, chunks, cost_of
+from trainables.certified.intervals import dot
 from trainables.certified.layers import Affine, Layer, MaxPool, Relu
 from trainables.spec import Norm
 

@@ -28,7 +28,7 @@ class Affine:
         bias: Broadcastable to `shape_out`.
         offset: Upper bound on the sum of the magnitudes of the bias's terms; rounding errors are relative to it.
         terms: Largest number of summands and roundings that one output depends on, in either direction.
-        spectral: Upper bound on the largest singular value of A.
+        bound_norm: Returns `spectral`, which takes long and is not always needed.
         shape_in: Of one example.
         shape_out: Of one example.
         cost: Number of multiplications to apply A once; 0 if every output depends on one input only.
@@ -40,7 +40,7 @@ class Affine:
     bias: Tensor
     offset: Tensor
     terms: int
-    spectral: float
+    bound_norm: Callable[[], float]
     shape_in: Shape
     shape_out: Shape
     cost: int
@@ -49,6 +49,11 @@ class Affine:
         """Apply `backward` to rows (n, r, *shape_out) and return (n, r, *shape_in)."""
         flat = self.backward(rows.reshape(-1, *self.shape_out), weight)
         return flat.reshape(*rows.shape[:2], *self.shape_in)
+
+    @cached_property
+    def spectral(self) -> float:
+        """Upper bound on the largest singular value of A."""
+        return self.bound_norm()
 
     @cached_property
     def magnitude(self) -> Tensor:

@@ -6,7 +6,8 @@ Unknown modules are refused: skipping one or guessing what it computes would inv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
@@ -30,6 +31,26 @@ class UnsupportedModuleError(ValueError):
     """The network has a module that cannot be bounded."""
 
 
+Statistics = Mapping[nn.Module, tuple[Tensor, Tensor]]
+"""Mean and variance of each channel, (c,) each, by batch norm module."""
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a module's tensors; None is read as zero.
+
+    Attributes:
+        convert: Of each tensor.
+        statistics: What batch norm normalises by; running statistics where a module is missing.
+    """
+
+    convert: Callable[[Tensor | None], Tensor]
+    statistics: Statistics = field(default_factory=dict)
+
+    def __call__(self, tensor: Tensor | None, /) -> Tensor:
+        return self.convert(tensor)
+
+
 def layers_of(model: nn.Module, shape: Shape, /, *, device: torch.device) -> list[Layer]:
     """Return the network in eval mode as layers in float64.
 
@@ -44,16 +65,36 @@ def layers_of(model: nn.Module, shape: Shape, /, *, device: torch.device) -> lis
         UnsupportedModuleError: The model has another module, or one of these with an unsupported setting; the message
             names it.
     """
+    return _translated(model, shape, _Reader(partial(_to_float64, device=device)))
+
+
+def live_layers(model: nn.Module, shape: Shape, /, *, statistics: Statistics) -> list[Layer]:
+    """Return the network without dropout as layers in its own precision, which gradients of the weights flow through.
+
+    Args:
+        model: See `layers_of`.
+        shape: Of one image.
+        statistics: What batch norm normalises by, such as those of a training pass
+            (`trainables.models.modes.recorded_statistics`); running statistics where a module is missing.
+
+    Raises:
+        UnsupportedModuleError: As `layers_of` does.
+    """
+    zero = next(model.parameters()).new_zeros(())
+    return _translated(model, shape, _Reader(lambda tensor: zero if tensor is None else tensor, statistics))
+
+
+def _translated(model: nn.Module, shape: Shape, read: _Reader) -> list[Layer]:
     layers: list[Layer] = []
-    for name, module in _flat(model, ""):
+    for name, module in leaves(model):
         if type(module) in _SKIPPED:
             continue
         build = _BUILDERS.get(type(module))
         if build is None:
             _refuse(name, module, "is not one of them")
-        if _hooked(module):
+        if hooked(module):
             _refuse(name, module, "has hooks or an overridden forward")
-        layer = build(name, module, shape, partial(_to_float64, device=device))
+        layer = build(name, module, shape, read)
         layers.append(layer)
         shape = layer.shape_out
     if not layers or len(shape) != 1:
@@ -61,17 +102,23 @@ def layers_of(model: nn.Module, shape: Shape, /, *, device: torch.device) -> lis
     return layers
 
 
-def _flat(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+def leaves(module: nn.Module, name: str = "", /) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers of nested sequences in order, each with its path.
+
+    Raises:
+        UnsupportedModuleError: A sequence has hooks or an overridden forward.
+    """
     if type(module) in (nn.Sequential, OwnNetwork):
-        if _hooked(module):
+        if hooked(module):
             _refuse(name, module, "has hooks or an overridden forward")
         for child, inner in module.named_children():
-            yield from _flat(inner, f"{name}.{child}" if name else child)
+            yield from leaves(inner, f"{name}.{child}" if name else child)
     else:
         yield name, module
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module, /) -> bool:
+    """Return whether a module may compute something else than its class does."""
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
@@ -85,11 +132,8 @@ def _refuse(name: str, module: nn.Module, problem: str) -> NoReturn:
     raise UnsupportedModuleError(
         f"certified bounds need an nn.Sequential of Normalize, Flatten, Linear, ReLU, Conv2d, BatchNorm2d, MaxPool2d, "
         f"AvgPool2d and Dropout, got {type(module).__name__} at `{name or 'the top'}`, which {problem} "
-        f"(models mlp, cnn_small, cnn1 and cnn2 qualify)"
+        f"(models mlp, cnn_small, cnn1 and cnn2 qualify, and lipschitz_cnn in l2)"
     )
-
-
-ToFloat64 = Callable[[Tensor | None], Tensor]
 
 
 def _scale(weight: Tensor, bias: Tensor, offset: Tensor, shape: Shape) -> Affine:
@@ -100,32 +144,33 @@ def _scale(weight: Tensor, bias: Tensor, offset: Tensor, shape: Shape) -> Affine
         bias=bias,
         offset=offset,
         terms=8,
-        spectral=float(weight.abs().max()) * _ROUNDING,
+        bound_norm=lambda: float(weight.abs().max()) * _ROUNDING,
         shape_in=shape,
         shape_out=shape,
         cost=0,
     )
 
 
-def _normalize(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
-    mean, std = to_float64(module.mean)[0], to_float64(module.std)[0]
+def _normalize(name: str, module: Any, shape: Shape, read: _Reader) -> Affine:
+    mean, std = read(module.mean)[0], read(module.std)[0]
     return _scale(1 / std, -mean / std, (mean / std).abs(), shape)
 
 
-def _batch_norm(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
+def _batch_norm(name: str, module: Any, shape: Shape, read: _Reader) -> Affine:
     if module.running_mean is None:
         _refuse(name, module, "keeps no running statistics")
-    weight = 1.0 if module.weight is None else to_float64(module.weight)
-    weight = weight / (to_float64(module.running_var) + module.eps).sqrt()
-    shift, bias = to_float64(module.running_mean) * weight, to_float64(module.bias)
+    mean, variance = map(read, read.statistics.get(module, (module.running_mean, module.running_var)))
+    weight = 1.0 if module.weight is None else read(module.weight)
+    weight = weight / (variance + module.eps).sqrt()
+    shift, bias = mean * weight, read(module.bias)
     column = (-1, 1, 1)
     return _scale(weight.view(column), (bias - shift).view(column), (bias.abs() + shift.abs()).view(column), shape)
 
 
-def _flatten(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
+def _flatten(name: str, module: Any, shape: Shape, read: _Reader) -> Affine:
     if (module.start_dim, module.end_dim) != (1, -1):
         _refuse(name, module, "keeps some dimensions")
-    zero, flat = to_float64(None), (math.prod(shape),)
+    zero, flat = read(None), (math.prod(shape),)
     return Affine(
         weight=zero + 1,
         forward=lambda x, weight: x.flatten(1) * weight,
@@ -133,15 +178,15 @@ def _flatten(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Aff
         bias=zero,
         offset=zero,
         terms=0,
-        spectral=1.0,
+        bound_norm=lambda: 1.0,
         shape_in=shape,
         shape_out=flat,
         cost=0,
     )
 
 
-def _linear(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
-    weight, bias = to_float64(module.weight), to_float64(module.bias)
+def _linear(name: str, module: Any, shape: Shape, read: _Reader) -> Affine:
+    weight, bias = read(module.weight), read(module.bias)
     return Affine(
         weight=weight,
         forward=lambda x, weight: x @ weight.T,
@@ -149,31 +194,31 @@ def _linear(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affi
         bias=bias,
         offset=bias.abs(),
         terms=max(weight.shape) + 2,
-        spectral=_largest_singular_value(weight),
+        bound_norm=lambda: _largest_singular_value(weight),
         shape_in=shape,
         shape_out=(*shape[:-1], len(weight)),
         cost=weight.numel() * math.prod(shape[:-1]),
     )
 
 
-def _conv(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
+def _conv(name: str, module: Any, shape: Shape, read: _Reader) -> Affine:
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         _refuse(
             name, module, f"pads in mode {module.padding_mode!r} by {module.padding!r}, not by a given number of zeros"
         )
-    bias = to_float64(module.bias).view(-1, 1, 1)
+    bias = read(module.bias).view(-1, 1, 1)
     settings = (module.stride, module.padding, module.dilation, module.groups)
-    return _convolution(to_float64(module.weight), bias, shape, settings, planes=False)
+    return _convolution(read(module.weight), bias, shape, settings, planes=False)
 
 
-def _avg_pool(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Affine:
+def _avg_pool(name: str, module: Any, shape: Shape, read: _Reader) -> Affine:
     kernel, stride, padding = (_pair(value) for value in (module.kernel_size, module.stride, module.padding))
     if module.ceil_mode or module.divisor_override is not None:
         _refuse(name, module, "has ceil_mode or divisor_override")
     if padding != (0, 0) and not module.count_include_pad:
         _refuse(name, module, "leaves padding out of its averages")
-    weight = (to_float64(None) + 1 / math.prod(kernel)).expand(1, 1, *kernel)
-    return _convolution(weight, to_float64(None), shape, (stride, padding, (1, 1), 1), planes=True)
+    weight = (read(None) + 1 / math.prod(kernel)).expand(1, 1, *kernel)
+    return _convolution(weight, read(None), shape, (stride, padding, (1, 1), 1), planes=True)
 
 
 def _convolution(weight: Tensor, bias: Tensor, shape: Shape, settings: tuple[Any, ...], *, planes: bool) -> Affine:
@@ -199,7 +244,7 @@ def _convolution(weight: Tensor, bias: Tensor, shape: Shape, settings: tuple[Any
         bias=bias,
         offset=bias.abs(),
         terms=max(weight[0].numel(), weight[:, 0].numel() // groups) + 2,
-        spectral=_convolution_norm(weight, folded, padding=padding, dilation=dilation, groups=groups),
+        bound_norm=lambda: _convolution_norm(weight, folded, padding=padding, dilation=dilation, groups=groups),
         shape_in=shape,
         shape_out=tuple(out),
         cost=math.prod(out) * weight[0].numel(),
@@ -230,11 +275,11 @@ def _largest_singular_value(matrices: Tensor) -> float:
     return float(torch.linalg.svdvals(matrices).max()) * _ROUNDING if finite else math.inf
 
 
-def _relu(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> Relu:
+def _relu(name: str, module: Any, shape: Shape, read: _Reader) -> Relu:
     return Relu(shape, shape)
 
 
-def _max_pool(name: str, module: Any, shape: Shape, to_float64: ToFloat64) -> MaxPool:
+def _max_pool(name: str, module: Any, shape: Shape, read: _Reader) -> MaxPool:
     if module.ceil_mode or module.return_indices:
         _refuse(name, module, "has ceil_mode or return_indices")
     settings = (module.kernel_size, module.stride, module.padding, module.dilation)
@@ -247,7 +292,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-_BUILDERS: dict[type[nn.Module], Callable[[str, Any, Shape, ToFloat64], Layer]] = {
+_BUILDERS: dict[type[nn.Module], Callable[[str, Any, Shape, _Reader], Layer]] = {
     Normalize: _normalize,
     nn.Flatten: _flatten,
     nn.Linear: _linear,

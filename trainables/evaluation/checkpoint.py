@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from trainables.evaluation.evaluate import Measures, evaluate
 from trainables.evaluation.flags import Checks
 from trainables.evaluation.lipschitz import LocalLipschitz
 from trainables.evaluation.progress import Report
-from trainables.evaluation.trial import measured_part
+from trainables.evaluation.trial import certified, measured_part
 from trainables.models.network import network
 from trainables.runtime import computing, machine_columns
 from trainables.seeding import derive
@@ -49,6 +49,7 @@ class MeasurementSpec:
         checks: How thoroughly the measurement is checked; see `trainables.evaluation.evaluate.evaluate`.
         lipschitz: The Lipschitz estimate, None for none.
         split: Where the images are from.
+        certify_seconds: Time after which no more of the images are certified; None certifies none.
     """
 
     checkpoint: str
@@ -62,6 +63,7 @@ class MeasurementSpec:
     checks: Checks
     lipschitz: LipschitzSpec | None
     split: MeasuredSplit = "test"
+    certify_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,9 @@ def measure_checkpoint(
             report=report,
             on_lipschitz=on_lipschitz,
         )
+        if measurement.certify_seconds is not None:
+            limit: dict[str, Any] = {"effort": "full", "seconds": measurement.certify_seconds}
+            measures = certified(measures, model, images, labels, threat=threat, **limit)
     return CheckpointMeasurement(
         measures=measures,
         index=index,

@@ -37,6 +37,9 @@ class Measures:
         flags: Names from `trainables.evaluation.flags.FLAGS`, sorted.
         seconds_attack: Wall time of the attack and its checks.
         seconds_lipschitz: Wall time of Lipschitzness and its checks.
+        certified_correct: Proved correct at every point of the ball, (n,) bool; None where the network cannot be
+            bounded or that was not asked for.
+        seconds_certify: Wall time of the certificates.
     """
 
     clean_correct: NDArray[np.bool_]
@@ -47,6 +50,14 @@ class Measures:
     flags: tuple[str, ...]
     seconds_attack: float
     seconds_lipschitz: float
+    certified_correct: NDArray[np.bool_] | None = None
+    seconds_certify: float = 0.0
+
+    @property
+    def certified_accuracy(self) -> float | None:
+        """The share that is proved correct; None where nothing is, as a vacuous bound says nothing of the network."""
+        proved = self.certified_correct
+        return float(proved.mean()) if proved is not None and proved.any() else None
 
     def summary(self) -> dict[str, float | None]:
         """Return a value for each of `SUMMARIES`; None if it is undefined or not finite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from trainables.attacks.base import Attack, load_attack, run_attack
 from trainables.attacks.fgsm import fgsm
 from trainables.attacks.threat import Ascent, ThreatModel
+from trainables.certified.certificate import Effort, certified_correct
+from trainables.certified.translation import UnsupportedModuleError
 from trainables.data.base import Split
 from trainables.evaluation.evaluate import Measures, evaluate
 from trainables.evaluation.flags import Checks
@@ -35,8 +38,53 @@ def measured_part(
     return to_unit(images, scale=scale, layout=layout), to_device(split.labels[:first], device=device)
 
 
+def certified(
+    measures: Measures,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    /,
+    *,
+    threat: ThreatModel,
+    effort: Effort,
+    seconds: float = math.inf,
+) -> Measures:
+    """Return the measures with those images that are proved correct; none if the network cannot be bounded.
+
+    Images that the attack fools are not tried.
+
+    Args:
+        measures: Of these images.
+        model: Network from (n, c, h, w) to logits.
+        images: (n, c, h, w) float32 in [0, 1].
+        labels: (n,) int64.
+        threat: Ball and box.
+        effort: How tightly the network is bounded.
+        seconds: Time after which no more images are started; those left count as not proved.
+    """
+    started = time.perf_counter()
+    robust = torch.from_numpy(measures.robust_correct).to(images.device)
+    proved = torch.zeros_like(robust)
+    try:
+        proved[robust] = certified_correct(
+            model, images[robust], labels[robust], threat=threat, effort=effort, seconds=seconds
+        )
+    except UnsupportedModuleError:
+        return measures
+    took = time.perf_counter() - started
+    return dataclasses.replace(measures, certified_correct=proved.cpu().numpy(), seconds_certify=took)
+
+
 def measure(
-    model: nn.Module, images: Tensor, labels: Tensor, /, *, spec: TrialSpec, split: str, checks: Checks = "cheap"
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    /,
+    *,
+    spec: TrialSpec,
+    split: str,
+    checks: Checks = "cheap",
+    last: bool = True,
 ) -> Measures:
     """Measure a trial's network as its spec says.
 
@@ -45,22 +93,28 @@ def measure(
         images: (n, c, h, w) float32 in [0, 1].
         labels: (n,) int64.
         spec: The trial's spec.
-        split: `train` or `val`; catastrophic overfitting is checked on `val`.
+        split: `train` or `val`; certificates and catastrophic overfitting are of `val` alone.
         checks: How thoroughly the measurement itself is checked, see `evaluate`.
+        last: Whether all epochs have run: until then `evaluation.certify: full`, which takes a fraction of a second an
+            image, bounds as `ibp` does.
     """
     evaluation = spec.evaluation
     seed = derive(spec.seed, "evaluate", split)
+    threat = ThreatModel(evaluation.norm, evaluation.epsilon)
     measures = evaluate(
         model,
         images,
         labels,
         attack=evaluation.attack,
-        ascent=Ascent(ThreatModel(evaluation.norm, evaluation.epsilon), evaluation.steps, evaluation.restarts),
+        ascent=Ascent(threat, evaluation.steps, evaluation.restarts),
         lipschitz=evaluation.lipschitz,
         seed=seed,
         checks=checks,
         margin_check=evaluation.margin_check,
     )
+    if split == "val" and evaluation.certify != "none":
+        effort: Effort = evaluation.certify if last else "ibp"
+        measures = certified(measures, model, images, labels, threat=threat, effort=effort)
     if split != "val" or not spec.train_epsilon or not evaluation.epsilon:
         return measures
     started = time.perf_counter()

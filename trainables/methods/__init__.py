@@ -38,6 +38,8 @@ _EXTENSIONS = {
     "mart": "trainables.methods.extensions.mart:Mart",
     "score": "trainables.methods.extensions.score:Score",
     "n_fgsm": "trainables.methods.extensions.n_fgsm:NFgsm",
+    "mtl_ibp": "trainables.methods.extensions.mtl_ibp:MtlIbp",
+    "large_margin": "trainables.methods.extensions.large_margin:LargeMargin",
 }
 
 PAPER_METHODS = tuple(_PAPER)

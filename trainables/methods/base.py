@@ -162,10 +162,11 @@ class Step:
 class Method(Protocol):
     """A robust loss: a frozen dataclass of its hyperparameters that maps a step to its loss.
 
-    Four attributes are optional. `second_order = True` says that gradients of the input are differentiated again,
+    Five attributes are optional. `second_order = True` says that gradients of the input are differentiated again,
     which compiled networks cannot do. `helper = True`, or a property that is, asks for `Step.helper`. `pool` names a
     data set whose images join each batch with pseudo-labels. `paper` lists the settings that Yang et al. 2020 ran, by
-    setting name: where a search may start.
+    setting name: where a search may start. `bounds = True` says that it reads the network's layers as certificates do:
+    a study whose network cannot be read so is refused.
     """
 
     attacks: ClassVar[bool]

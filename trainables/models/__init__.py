@@ -20,6 +20,7 @@ MODELS = Registry(
         "cnn_small": "trainables.models.cnn:cnn_small",
         "cnn1": "trainables.models.cnn:cnn1",
         "cnn2": "trainables.models.cnn:cnn2",
+        "lipschitz_cnn": "trainables.models.lipschitz_cnn:lipschitz_cnn",
         "preact_resnet18": "trainables.models.preact:preact_resnet18",
         "resnet50": "trainables.models.resnet50:resnet50",
         "wrn_28_10": "trainables.models.preact:wrn_28_10",

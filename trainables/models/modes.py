@@ -69,3 +69,27 @@ def batch_statistics(model: nn.Module, /) -> list[Tensor]:
         if isinstance(module, _NormBase)
         for buffer in module.buffers(recurse=False)
     ]
+
+
+@contextmanager
+def recorded_statistics(model: nn.Module, /) -> Iterator[dict[nn.Module, tuple[Tensor, Tensor]]]:
+    """Record what batch norm in training mode normalises by in the block's last pass, with its gradient.
+
+    Yields:
+        Mean and biased variance of each channel, (c,) each, by module; empty until a pass.
+    """
+    recorded: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def record(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if module.training:
+            values = given[0].float() if given[0].dtype.itemsize < 4 else given[0]
+            axes = [axis for axis in range(values.ndim) if axis != 1]
+            recorded[module] = (values.mean(axes), values.var(axes, correction=0))
+
+    norms = (module for module in model.modules() if isinstance(module, _NormBase))
+    hooks = [module.register_forward_pre_hook(record) for module in norms]
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()

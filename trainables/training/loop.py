@@ -36,6 +36,7 @@ from trainables.training.outcome import (
     Best,
     Outcome,
     best_columns,
+    carried_columns,
     data_columns,
     measure_columns,
     spec_columns,
@@ -50,8 +51,6 @@ BEST_CURVE = ("best_epoch", "best_val_clean_accuracy", "best_val_robust_accuracy
 
 Makers = Mapping[str, Callable[..., Any]]
 """What a method may ask for: of `spec`, `data` and `device`, `pool` makes a `Pool` of a name, `helper` a network."""
-
-CARRIED = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
 
 
 class Trainer:
@@ -127,7 +126,8 @@ class Trainer:
         self._train_measures: Measures | None = None
         self._measured_epoch = 0
         self._started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._seconds = {"total": time.perf_counter() - self._created, "training": 0.0, "attack": 0.0, "lipschitz": 0.0}
+        self._seconds = dict.fromkeys(("training", "attack", "lipschitz", "certify"), 0.0)
+        self._seconds["total"] = time.perf_counter() - self._created
 
     @property
     def measured(self) -> nn.Module:
@@ -160,8 +160,7 @@ class Trainer:
                 row |= self._run_epoch(started, between)
             except torch.OutOfMemoryError:
                 self.epoch, self.reason = number, OUT_OF_MEMORY
-        carried = {} if self._val_measures is None or self.reason else self._val_measures.summary()
-        row |= {f"val_{name}": carried.get(name) for name in CARRIED}
+        row |= carried_columns(None if self.reason else self._val_measures)
         row |= {name: value for name, value in best_columns(self.best).items() if name in BEST_CURVE}
         row["stale"] = self._measured_epoch != self.epoch
         row["seconds"] = time.perf_counter() - started
@@ -250,7 +249,7 @@ class Trainer:
         self.best = None if best is None else Best(best[0], Measures.from_dict(best[1]))
         self._micro.size, self._collapse.collapsed = state.get("micro_batch"), state.get("collapsed", 0)
         self._measured_epoch, self._started_at = state["measured_epoch"], state["started_at"]
-        self._seconds = {name: spent + state["seconds"][name] for name, spent in self._seconds.items()}
+        self._seconds = {name: spent + state["seconds"].get(name, 0.0) for name, spent in self._seconds.items()}
 
     def _run_epoch(self, started: float, between: Callable[[], None] | None) -> dict[str, Any]:
         """Train and measure; return the losses and the accuracy of the epoch's row."""
@@ -330,9 +329,10 @@ class Trainer:
     def _measure(self, images: Tensor, labels: Tensor, /, *, split: str) -> Measures:
         # the expensive checks run once, on the network that the result row describes
         checks = self.spec.evaluation.checks if split == "val" and self.done else "cheap"
-        measures = measure(self.measured, images, labels, spec=self.spec, split=split, checks=checks)
+        measures = measure(self.measured, images, labels, spec=self.spec, split=split, checks=checks, last=self.done)
         self._seconds["attack"] += measures.seconds_attack
         self._seconds["lipschitz"] += measures.seconds_lipschitz
+        self._seconds["certify"] += measures.seconds_certify
         return measures
 
     def _run_columns(self) -> dict[str, Any]:
@@ -342,7 +342,7 @@ class Trainer:
             "micro_batch": self._micro.size,
             "started_at": self._started_at,
             "seconds": seconds["total"],
-            **{f"seconds_{name}": seconds[name] for name in ("training", "attack", "lipschitz")},
+            **{f"seconds_{name}": seconds[name] for name in ("training", "attack", "lipschitz", "certify")},
             "examples_per_second": self.epoch * self._batches.num_images / seconds["training"],
             "peak_memory_mb": peak_memory_mb(self.device),
             "device": str(self.device),

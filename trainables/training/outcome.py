@@ -91,6 +91,7 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
         "restarts": evaluation.restarts,
         "lipschitz_steps": evaluation.lipschitz.steps,
         "lipschitz_restarts": evaluation.lipschitz.restarts,
+        "certify": None if evaluation.certify == "none" else evaluation.certify,
         "craft_mode": str(training.craft_mode) if method.attacks else None,
         "checkpoint_kind": "last",
         "threads": training.threads,
@@ -104,10 +105,20 @@ def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, flo
         measured = measures.get(split)
         summary = dict.fromkeys(SUMMARIES) if measured is None else measured.summary()
         row |= {f"{split}_{name}": value for name, value in summary.items()}
+    val_measures = measures.get("val")
+    row["val_certified_accuracy"] = None if val_measures is None else val_measures.certified_accuracy
     for kind in ("clean", "robust"):
         train, val = row[f"train_{kind}_accuracy"], row[f"val_{kind}_accuracy"]
         row[f"{kind}_gap"] = None if train is None or val is None else train - val
     return row
+
+
+def carried_columns(val: Measures | None, /) -> dict[str, float | None]:
+    """Return the columns of an epoch's row that repeat the last measurement on validation; None without one."""
+    summary: Mapping[str, float | None] = {} if val is None else val.summary()
+    names = ("robust_accuracy", "lipschitz_mean", "lipschitz_scale_free_mean")
+    certified = None if val is None else val.certified_accuracy
+    return {f"val_{name}": summary.get(name) for name in names} | {"val_certified_accuracy": certified}
 
 
 def best_columns(best: Best | None, /) -> dict[str, Any]:

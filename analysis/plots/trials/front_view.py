@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front, on_infeasible_front
 from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, keeps_constraints, objective, values
-from analysis.fronts.strong_attacks import StrongResult
+from analysis.fronts.strong_attacks import StrongResult, certified_of
 from analysis.statistics.intervals import wilson_interval
 from analysis.statistics.separated_classifier import ClassifierPoint, SeparatedClassifier, classifier_point
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
@@ -57,6 +57,8 @@ class ParetoView:
         doubtful: Drawn but never on the front, shape (n,): flagged, stopped early, against its study's constraints, or
             without a further objective that the front is taken over.
         strong: What strong attacks leave of `points`, shape (n, 2): robust accuracy less its fall; NaN if not attacked.
+        certified: `points` with certified in place of robust accuracy, shape (n, 2): the lower end of what the true one
+            may be; NaN where nothing is proved.
         fallen: Members that strong attacks or all checks cast doubt on, shape (n,).
         hollow: Why points are doubtful, "flagged or stopped early"; empty where none is.
         labels: What each point is called in the figure: its trial's number, or its id where that has none.
@@ -77,6 +79,7 @@ class ParetoView:
     infeasible_front: np.ndarray
     doubtful: np.ndarray
     strong: np.ndarray
+    certified: np.ndarray
     fallen: np.ndarray
     hollow: str
     labels: list[str]
@@ -158,7 +161,8 @@ class ParetoView:
         if not len(shown):
             return (0.0, 1.0)
         beside = [] if self.theory is None else [self.theory[axis]]
-        shown = self._near_front(axis, np.concatenate([shown, beside]))
+        proved = self.certified[self.front, axis]
+        shown = self._near_front(axis, np.concatenate([shown, beside, proved[np.isfinite(proved)]]))
         ends = np.concatenate([shown, self.ends[self.front, axis].ravel(), self.strong[self.front, axis]])
         low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
         margin = max(0.07 * (high - low), 0.025)
@@ -230,6 +234,7 @@ def pareto_view(
         infeasible_front=on_infeasible_front(table, objectives=objectives),
         doubtful=measured & ~counted,
         strong=points - _falls(table, entries[:2], strong or {}),
+        certified=_certified(table, entries[:2], points, strong or {}),
         fallen=np.array([trial in doubted for trial in table["trial_id"].to_pylist()], dtype=bool),
         hollow=why_hollow(table, measured & ~counted),
         labels=_labels(table),
@@ -261,6 +266,16 @@ def _falls(table: Table, entries: Sequence[Objective], strong: Mapping[str, Stro
     falls = [strong[trial].fall if trial in strong else np.nan for trial in table["trial_id"].to_pylist()]
     robust = np.array([entry.column == "val_robust_accuracy" for entry in entries])
     return np.where(robust, np.array(falls)[:, None], 0.0)
+
+
+def _certified(
+    table: Table, entries: Sequence[Objective], points: np.ndarray, strong: Mapping[str, StrongResult]
+) -> np.ndarray:
+    """Return `points` with certified in place of robust accuracy, shape (n, 2); NaN without."""
+    rows = table.select(["trial_id", "val_certified_accuracy", "val_robust_accuracy"]).to_pylist()
+    proved = np.array([certified_of(row, strong.get(row["trial_id"])) for row in rows], dtype=np.float64)[:, None]
+    robust = np.array([entry.column == "val_robust_accuracy" for entry in entries])
+    return np.where(robust, proved, np.where(np.isnan(proved) | ~robust.any(), np.nan, points))
 
 
 def _ends(entry: Objective, measured: np.ndarray, table: Table) -> np.ndarray:

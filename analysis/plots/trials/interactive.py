@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, missed_constraints
-from analysis.fronts.strong_attacks import StrongResult
+from analysis.fronts.strong_attacks import StrongResult, certified_of
 from analysis.method_styles import short_name, styles_for
 from analysis.plots.screen import GREY, HOVER, MOST_SVG, RED, add_ring, empty_chart, numbers, say, set_text
 from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, plotly_scale
@@ -31,7 +31,7 @@ MOST_IN_SPACE = 3000
 
 _EDGE = {"color": "black", "width": 1.2}
 _SILENT: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
-_FALL = {"color": "#b2182b", "width": 2}
+_FALL, _PROVED = {"color": "#b2182b", "width": 2}, {"color": "#2166ac", "width": 2, "dash": "dot"}
 _CROSS = {"symbol": "x-thin", "size": 12, "line": {"color": "#b2182b", "width": 2}}
 _UNMEASURED: dict[str, Any] = {"color": UNMEASURED, "line": {"color": UNMEASURED_EDGE, "width": 1}}
 _STAR = {"symbol": "star-open", "size": 15, "color": "black", "line": {"width": 1.5}}
@@ -71,6 +71,7 @@ def pareto_plotly(
     zoomed = " (double-click: all)" if view.outside else ""
     looks = [f"hollow: {view.hollow}, never on the front"] if view.hollow else []
     looks += ["red: what strong attacks leave"] if np.isfinite(view.strong[view.front]).all(axis=1).any() else []
+    looks += ["blue: what is certified"] if np.isfinite(view.certified[view.front]).all(axis=1).any() else []
     looks += [f"{TIMES}n: n trials at one place"] if _counts(view) else []
     hollow = f"<br><sup>{'; '.join(looks)}</sup>" if looks else ""
     theory = [escape(line) for line in wrap(view.theory_text, _THEORY_LETTERS)]
@@ -119,8 +120,9 @@ def front_chart(view: ParetoView, /, *, colour: Colour = "lipschitz") -> go.Figu
         figure.add_scatter(
             x=x, y=y, mode="text", texttemplate=texts, meta=method, legendgroup=method, **look, **_SILENT
         )
-    for method, x, y in _falls(view):
-        figure.add_scatter(x=x, y=y, mode="lines", meta=method, legendgroup=method, line=_FALL, **_SILENT)
+    for low, line in ((view.certified, _PROVED), (view.strong, _FALL)):
+        for method, x, y in _lines_to(low, view):
+            figure.add_scatter(x=x, y=y, mode="lines", meta=method, legendgroup=method, line=line, **_SILENT)
     fallen = view.points[view.front & view.fallen]
     if len(fallen):
         x, y = map(numbers, fallen.T)
@@ -172,14 +174,14 @@ def space_chart(view: ParetoView, z: np.ndarray, z_label: str, /) -> go.Figure:
     return figure
 
 
-def _falls(view: ParetoView) -> Iterator[tuple[str, list[Any], list[Any]]]:
-    """Yield by method the lines from its members to what strong attacks leave of them, with gaps between."""
-    known = view.front & np.isfinite(view.strong).all(axis=1)
+def _lines_to(low: np.ndarray, view: ParetoView) -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """Yield by method the lines from its members to what attacks leave or a proof holds of them, with gaps between."""
+    known = view.front & np.isfinite(low).all(axis=1)
     for method in styles_for(view.methods):
         of_method = np.flatnonzero(known & (np.asarray(view.methods) == method))
         if len(of_method):
             gaps = np.full((len(of_method), 2), np.nan)
-            lines = np.stack([view.points[of_method], view.strong[of_method], gaps], axis=1).reshape(-1, 2)
+            lines = np.stack([view.points[of_method], low[of_method], gaps], axis=1).reshape(-1, 2)
             yield method, numbers(lines[:, 0]), numbers(lines[:, 1])
 
 
@@ -307,6 +309,8 @@ def _hover(row: dict[str, Any], chance: float | None, strong: StrongResult | Non
     if strong is not None:
         lines.append(f"under strong attacks {strong.robust:.4f}, {strong.searched:.4f} before, {strong.images} images")
         lines += [f"doubtful: {', '.join(strong.doubts)}"] if strong.doubts else []
+    if (proved := certified_of(row, strong)) is not None:
+        lines.append(f"certified accuracy (val) = {proved:.4f}")
     if row["val_lipschitz_mean"] is not None:
         lines.append(f"{LOWER_BOUND} (val mean) = {row['val_lipschitz_mean']:.4g}")
     if chance is not None:

@@ -40,7 +40,7 @@ from analysis.tables.front_table import pareto_csv
 
 FORMATS = (*PRINTED, "html")
 
-_STRONG = "#b2182b"
+_STRONG, _CERTIFIED = "#b2182b", "#2166ac"
 _PRINT_LINE = 0.09
 """Height of a line of small print, inches."""
 
@@ -54,7 +54,8 @@ def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
     """Draw a Pareto figure into `ax`, with a colour bar below it; `legend_handles` gives what a legend needs.
 
     Front members are large and outlined, with 95 % intervals of the examples; a red line leads down to what strong
-    attacks leave of one, and a red cross marks one that they cast doubt on. Dominated trials are small, flagged or
+    attacks leave of one, a dotted blue one to what is certified of it, and a red cross marks one that they cast doubt
+    on. Dominated trials are small, flagged or
     early-stopped ones hollow; failed ones have no coordinates and are counted in the small print. The line bounds the
     region the front attains. A hollow star is the theorem's classifier.
 
@@ -95,6 +96,8 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
         handles.append(Line2D([], [], color="0.25", linewidth=0.9, label="front"))
     if np.isfinite(view.strong[view.front]).all(axis=1).any():
         handles.append(sample("_", "under strong attacks", color=_STRONG, markeredgewidth=0.9))
+    if np.isfinite(view.certified[view.front]).all(axis=1).any():
+        handles.append(sample("_", "certified", color=_CERTIFIED, markeredgewidth=0.9))
     if (view.fallen & view.front).any():
         handles.append(sample("x", "doubtful under them", markeredgecolor=_STRONG))
     if view.hollow:
@@ -208,10 +211,11 @@ def _draw_method(
         bars: dict[str, Any] = {"color": "0.55", "linewidth": 0.6, "zorder": 2.8, "solid_capstyle": "butt"}
         ax.plot(across, [y, y], **bars)
         ax.plot([x, x], up, **bars)
-    attacked = view.front & mask & np.isfinite(view.strong).all(axis=1)
-    for point, strong in zip(view.points[attacked], view.strong[attacked], strict=True):
-        ax.plot(*zip(point, strong, strict=True), color=_STRONG, linewidth=0.9, zorder=2.9)
-        ax.plot(*strong, marker="_", color=_STRONG, markersize=5, zorder=5)
+    for ends, colour, pattern in ((view.certified, _CERTIFIED, ":"), (view.strong, _STRONG, "-")):
+        known = view.front & mask & np.isfinite(ends).all(axis=1)
+        for point, end in zip(view.points[known], ends[known], strict=True):
+            ax.plot(*zip(point, end, strict=True), color=colour, linestyle=pattern, linewidth=0.9, zorder=2.9)
+            ax.plot(*end, marker="_", color=colour, markersize=5, zorder=5)
     dominated, front, doubtful = view.dominated & mask, view.front & mask, view.doubtful & mask
     edges = np.where(np.isfinite(view.lipschitz[dominated]), "white", UNMEASURED_EDGE).tolist()
     faces = _faces(view.lipschitz[dominated], colours)

@@ -328,6 +328,7 @@ def test_columns_that_depend_on_the_machine_are_not_deterministic() -> None:
     assert free == {
         "attempts",
         *expected.split(),
+        "seconds_certify",
         *"device host versions code_revision mlflow_run_id checkpoint_path".split(),
     }
 

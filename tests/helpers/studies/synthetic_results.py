@@ -44,6 +44,7 @@ def result_row(number: int = 0, **changes: Any) -> dict[str, Any]:
         "lipschitz_steps": 20,
         "lipschitz_restarts": 2,
         "lipschitz_examples": 500,
+        "certify": "ibp",
         "checkpoint_kind": "last",
         "val_clean_accuracy": 0.9,
         "val_robust_accuracy": 0.5,

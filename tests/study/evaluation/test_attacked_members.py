@@ -29,7 +29,7 @@ def attacked(tmp_path):
 
     token = MASK.set(False)
 
-    def run(model="mlp", *, method="natural", attack="reachable_targets", strong_images=200, **options):
+    def run(model="mlp", *, method="natural", alpha=None, attack="reachable_targets", strong_images=200, **options):
         config = parse_config(
             {
                 "name": "s",
@@ -37,12 +37,12 @@ def attacked(tmp_path):
                 "model": {"name": model},
                 "training": {"epochs": 6, "batch_size": 64, "lr": 0.05},
                 "evaluation": {"epsilon": 0.1, "examples": 200, "every": 100, "attack": attack, "lipschitz": FEW},
-                "search": {"space": "core"},
+                "search": {"space": "core", "methods": "all"},
                 "front": {"strong_images": strong_images},
             }
         )
         radius = {"train_epsilon": 0.1} if method != "natural" else {}
-        spec = config.trial_spec({"method": method, **radius}, number=0)
+        spec = config.trial_spec({"method": method, **radius, **({} if alpha is None else {"alpha": alpha})}, number=0)
         data = load_dataset(spec.dataset)
         trainer = Trainer(spec, data=data, device="cpu")
         while not trainer.done:
@@ -92,6 +92,14 @@ def test_a_healthy_network_is_not_doubtful(attacked, method):
     (strong,) = found.values()
     assert not strong.doubts
     assert 0 <= strong.fall <= 0.02
+
+
+def test_what_can_be_certified_of_a_member_is_at_most_what_any_attack_leaves(attacked, without_autoattack, tmp_path):
+    _, found = attacked(method="mtl_ibp", alpha=0.1, strong_images=60)
+    (strong,) = found.values()
+    assert 0 < strong.certified <= strong.robust <= strong.searched
+    rows = {one["attack"]: one["certified_accuracy"] for one in read_evaluations(tmp_path, split="val").to_pylist()}
+    assert rows == {"reachable_targets": strong.certified, "multi_targeted": None, "square": None}
 
 
 def test_the_measurements_are_on_validation_and_no_use_of_test(attacked, without_autoattack, tmp_path):

@@ -23,6 +23,7 @@ SHAPES: dict[str, list[tuple[int, int, int]]] = {
     "cnn_small": [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 11, 15)],
     "cnn1": [(1, 28, 28), (3, 28, 28)],
     "cnn2": [(1, 28, 28), (3, 28, 28)],
+    "lipschitz_cnn": [(1, 8, 8), (3, 11, 17)],
     "preact_resnet18": [(3, 8, 8), (1, 9, 15)],
     "resnet50": [(1, 8, 8)],
     "wrn_28_10": [(3, 8, 8)],
@@ -143,6 +144,8 @@ def test_the_gpu_agrees_with_the_cpu(case: Case, model: nn.Module) -> None:
         # 9*16, 9*16*32, 9*32*64 without bias; batch norm 2*(16 + 32 + 64); 256*10 + 10
         ("cnn_small", (1, 8, 8), 144 + 4_608 + 18_432 + 224 + 2_570),
         ("cnn_small", (3, 32, 32), 3 * 144 + 4_608 + 18_432 + 224 + 2_570),
+        # 9*32*32 and two values for each of 32 channels, 2048*64 + 2*64 twice, 2048*10 + 2*10
+        ("lipschitz_cnn", (1, 8, 8), 4 * (9_216 + 64) + 2 * (131_072 + 128) + 20_500),
         # (9 + 1)*32, (9*32 + 1)*64, (64*12*12 + 1)*128, 129*10: 28 - 2 - 2 = 24, halved is 12
         ("cnn1", (1, 28, 28), 320 + 18_496 + 1_179_776 + 1_290),
         # (9 + 1)*32, (9*32 + 1)*32, (9*32 + 1)*64, (9*64 + 1)*64, (64*4*4 + 1)*200, 201*200, 201*10
@@ -159,6 +162,7 @@ def test_parameter_counts(name: str, shape: tuple[int, int, int], count: int) ->
         ("cnn_small", (1, 7, 8), "at least 8x8, got 7x8"),
         ("cnn1", (1, 8, 8), "28x28, got 8x8"),
         ("cnn2", (3, 32, 32), "28x28, got 32x32"),
+        ("lipschitz_cnn", (3, 7, 9), "at least 8x8, got 7x9"),
         ("preact_resnet18", (3, 4, 4), "at least 8x8, got 4x4"),
         ("resnet50", (3, 4, 4), "at least 8x8, got 4x4"),
         ("wrn_28_10", (3, 4, 4), "at least 8x8, got 4x4"),

@@ -51,6 +51,9 @@ NATURAL = [
     ("hat", {"params": {"beta": 0.0, "gamma": 0.0}, "train_epsilon": 0.1}),
     ("hat", {"train_epsilon": 0.0}),
     ("n_fgsm", {"train_epsilon": 0.0}),
+    ("mtl_ibp", {"train_epsilon": 0.0}),
+    ("mtl_ibp", {"params": {"alpha": 0.0}, "train_epsilon": 0.0}),
+    ("large_margin", {"params": {"sharpness": 1.0, "offset": 0.0}}),
 ]
 
 NEVER_NATURAL = {"mart", "score"}
@@ -59,6 +62,7 @@ NEVER_NATURAL = {"mart", "score"}
 # Settings with which two methods are one.
 EQUAL = [
     (("adversarial_training", {}), ("fat", {"tau": 3})),
+    (("adversarial_training", {}), ("mtl_ibp", {"alpha": 0.0})),
     (("adversarial_training", {}), ("lipschitz_penalty", {"lambda": 0.0, "on": "adversarial"})),
     (("trades", {"beta": 6.0}), ("hat", {"beta": 6.0, "gamma": 0.0})),
 ]
