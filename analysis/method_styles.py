@@ -22,6 +22,10 @@ _ON_DARK = {
     "#882255": "#CC6699",
     "#332288": "#8F80E0",
     "#999933": "#B5B54A",
+    "#4D334D": "#A07CA0",
+    "#801A00": "#C9553A",
+    "#0033B3": "#5A7FE0",
+    "#0000FF": "#7070FF",
 }
 """Colours that a dark page would hide, and their replacements there."""
 

@@ -281,7 +281,7 @@ def test_a_killed_study_is_finished_from_its_old_rows_and_checkpoint(resuming, t
     for folder, keys in (("epochs", ("trial_id", "epoch")), ("examples", ("trial_id", "checkpoint", "split", "index"))):
         assert lost(read(before / folder, *keys), read(study / folder, *keys)) == []
     assert (study / "errors/00002.txt").read_bytes() == (before / "errors/00002.txt").read_bytes()
-    assert f"1 failed, trades: {DIED}" in (study / "report.html").read_text()
+    assert f"1 failed, TRADES: {DIED}" in (study / "report.html").read_text()
 
     half = torch.load(before / "checkpoints/00004/last.pt", weights_only=True)
     row, epochs = rows["00004"], read(study / "epochs", "trial_id", "epoch")

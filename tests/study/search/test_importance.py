@@ -39,7 +39,7 @@ def test_importance_leaves_out_interactions_and_describes_its_trials() -> None:
     words = importance_of(as_table([{**row, "proposal": "random"} for row in rows[:40]]))[1]
     assert words == "n = 40 trials proposed independently of results"
     text = text_of(page_of(rows, importance=shares, importance_sample=words))
-    assert "N = 40 trials proposed independently of results." in text
+    assert "From n = 40 trials proposed independently of results." in text
 
 
 SMOOTH = """
