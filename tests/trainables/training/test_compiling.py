@@ -82,9 +82,17 @@ class TestCompile:
 @pytest.mark.skipif(" " in torch.__file__, reason="torch cannot compile from a folder with a space in its path")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.skipif(not Path(sysconfig.get_path("include"), "Python.h").exists(), reason="needs Python's headers")
-def test_a_cpu_compiles_and_trains_the_same_network(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"method": "natural"},
+        # each mode of the attack's passes is compiled again, half a minute on a CPU
+        pytest.param({"method": "adversarial_training", "train_epsilon": 0.1}, marks=pytest.mark.gpu),
+    ],
+)
+def test_a_compiled_network_trains_to_the_same_weights(tmp_path, monkeypatch, caplog, spec):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    spec = {"method": "adversarial_training", "train_epsilon": 0.1, "epochs": 1, "name": "mlp"}
+    spec |= {"epochs": 1, "name": "mlp"}
     with caplog.at_level(logging.WARNING):
         made = run(tiny_spec(**spec, compile=True))
     assert made._trained.compiles
