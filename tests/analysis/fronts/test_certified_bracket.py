@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from helpers.studies.pages import page_of, text_of
 from helpers.studies.synthetic_results import as_table, result_row
 
 from analysis.fronts.strong_attacks import StrongResult, certified_of
@@ -80,3 +81,13 @@ def test_a_figure_of_other_axes_has_no_bracket(table):
     view = pareto_view(table, objectives=("val_clean_accuracy", "val_certified_accuracy"), strong=STRONG)
     assert np.isnan(view.certified).all()
     assert view.points[:, 1].tolist() == [0.0, 0.6, 0.0]
+
+
+def test_the_reports_tables_have_it_too(table):
+    with_it, without = page_of(table.to_pylist(), strong=STRONG), page_of(table.slice(2).to_pylist())
+    members = text_of(with_it).partition("Members of the front")[2]
+    heading, cells = members.partition("t00000")[::2]
+    assert "certified (val)" in heading
+    assert "0.4000" in cells.partition("t00001")[0]
+    assert "certified &lt;= robust &lt;= clean" in members
+    assert "certified (val)" not in text_of(without)
