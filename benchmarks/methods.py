@@ -1,6 +1,6 @@
 """Every method on the digits: clean, robust and certified accuracy, Lipschitzness and time, one network each.
 
-python benchmarks/methods.py [OUT] [--only fat hat] [--epochs 40] [--seed 0]
+python benchmarks/methods.py [OUT] [--only fat hat] [--epochs 60] [--seed 0]
 
 No image that is certified may be fooled: by multi-targeted ascents on all validation images, and by AutoAttack on the
 first 20, or by Square where AutoAttack's package is not installed. It fails if one is.
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, nargs="?", default=Path("methods"), help="folder of rows and networks")
     parser.add_argument("--only", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="rows to compute")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -193,7 +193,7 @@ class Trainer:
         self._seconds["total"] += time.perf_counter() - started
         flags = sorted({flag for split in measures.values() if split is not None for flag in split.flags})
         status = "failed" if self.reason else "completed" if self.done else "stopped_early"
-        row = {"status": status, "reason": self.reason, "flags": flags}
+        row: dict[str, Any] = {"status": status, "reason": self.reason, "flags": flags}
         row |= self._columns | measure_columns(measures) | best_columns(self.best)
         row |= {"epochs": self.epoch, "micro_batch": self._micro.size, "started_at": self._started_at}
         row |= cost_columns(self._seconds, images=self.epoch * self._batches.num_images, device=self.device)
