@@ -86,6 +86,7 @@ COLUMNS = {
     "autoattack": f"AutoAttack ({IMAGES})",
     "val_robust_accuracy": "search's attack",
     "val_certified_accuracy": "certified",
+    "certified_first": f"certified ({IMAGES})",
     "broken": "certified and fooled",
     "val_lipschitz_mean": "Lipschitz",
     "val_lipschitz_scale_free_mean": "scale-free",
@@ -169,6 +170,7 @@ def _attacked(spec: TrialSpec, data: ImageData, /, *, weights: Path) -> dict[str
     return {
         "multi_targeted": float(ascents.double().mean()),
         "autoattack": float(strongest.double().mean()),
+        "certified_first": float(proved[:IMAGES].double().mean()),
         "broken": int((proved & ~robust).sum()),
         "seconds_attacks": time.perf_counter() - started,
     }
