@@ -12,17 +12,12 @@ from analysis.fronts.front import front_of
 from analysis.fronts.objectives import FRONT, infeasible, values
 from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
+from analysis.plots.marks import mark_svg
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.trial_points import MOST_POINTS
 from analysis.report.key_numbers import KeyNumber, key_numbers, member_note
 from analysis.report.parts.html import paragraph
 from analysis.wording import why_no_front
-
-_GLYPHS = {
-    "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "cross": "✚", "x": "✖",
-    "star": "★", "pentagon": "⬟", "hexagon": "⬢", "triangle-left": "◀", "triangle-right": "▶",
-}  # fmt: skip
-"""The charts' shapes as characters, so that methods are distinguished by more than colour."""
 
 
 def first_screen(material: StudyMaterial, rows: Mapping[str, int], /, *, figures: Collection[str]) -> str:
@@ -65,7 +60,7 @@ def _methods(material: StudyMaterial) -> str:
     boxes = "".join(
         f'<label><input type="checkbox" name="method" value="{escape(method)}" data-measured="{measured[method]}" '
         f'autocomplete="off" checked> <span class="swatch" style="--light:{style.colour};--dark:{style.on_dark}" '
-        f'aria-hidden="true">{_GLYPHS.get(style.symbol, "■")}</span> {escape(style.label)} ({counts[method]})</label>'
+        f'aria-hidden="true">{mark_svg(style)}</span> {escape(style.label)} ({counts[method]})</label>'
         for method, style in styles.items()
     )
     names = ", ".join(f"{style.label}: {method}" for method, style in styles.items() if style.label != method)

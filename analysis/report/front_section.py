@@ -15,7 +15,14 @@ from analysis.report.parts.html import paragraph, table_html
 from analysis.statistics.front_posterior import UNDECIDED
 from analysis.statistics.intervals import accuracy_of
 from analysis.tables.dominance import dominance_table
-from analysis.tables.front_table import FRONT_COLUMNS, Column, column_table, infeasible_note
+from analysis.tables.front_table import (
+    CERTIFIED_NOTE,
+    FRONT_COLUMNS,
+    Column,
+    certified_column,
+    column_table,
+    infeasible_note,
+)
 from analysis.wording import why_no_front
 
 LIKELY = 0.1
@@ -121,6 +128,7 @@ def _trials(
     attacked = strong_notes(strong or {}, [row["trial_id"] for row in rows])
     if strong and attacked:
         columns.append(("robust (strong)", "", lambda row: str(strong.get(row["trial_id"], ""))))
+    columns += (proved := certified_column(rows, strong or {}))
     columns.append(("truly on the front", ".2f", lambda row: chance.get(row["trial_id"])))
-    shown = column_table(title, columns, rows, notes=(note, *attacked))
+    shown = column_table(title, columns, rows, notes=(note, *attacked, *([CERTIFIED_NOTE] if proved else [])))
     return table_html(shown, row_class=[str(row["method"]) for row in rows])

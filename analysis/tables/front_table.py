@@ -24,7 +24,10 @@ LIKELY = 0.1
 
 MOST_NAMED = 5
 
-CERTIFIED_NOTE = "certified: at least this share is correct at every point of the ball; certified <= robust <= clean"
+CERTIFIED_NOTE = (
+    "certified: proved correct at every point of the ball; certified <= robust <= clean. Where the search proved none: "
+    "the robust accuracy less the share of the first images, attacked at the end, that is left and not proved"
+)
 
 Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
 

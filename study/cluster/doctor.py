@@ -12,8 +12,9 @@ from typing import Any
 from study.cluster import findings, probes
 from study.cluster.connection import connected, on_nodes
 from study.cluster.findings import HERE, Finding
-from study.cluster.preflight import Start, findings_of, new_start
+from study.cluster.preflight import findings_of
 from study.cluster.resources import Node, largest_bundle, slots
+from study.cluster.start import Start, new_start
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import CONFIG_FILE, open_config

@@ -6,23 +6,22 @@ Each check takes a `Start` and yields findings; that of a failed check names the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from study.cluster.connection import connected
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
-from study.cluster.node_survey import reaching_driver, study_packages, survey
+from study.cluster.node_survey import reaching_driver
 from study.cluster.ray_settings import temporary_folder
 from study.cluster.resources import Node, check_here, check_satisfiable, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
+from study.cluster.start import Start
 from study.config.certified import check_bounds
 from study.config.changes import check_unchanged
 from study.config.file_urls import sqlite_path
-from study.config.loading import load_config
-from study.config.paths import extras, pools, resolved
+from study.config.paths import extras, pools
 from study.config.schema import StudyConfig
 from study.config.trust import own_code
 from study.console import notes
@@ -36,71 +35,6 @@ from study.tracking.availability import access_problem, durability_problem
 from study.tracking.client import store_problem
 from trainables.attacks import unsuitable
 from trainables.registry import CodeRefusedError, OwnCodeError, UnknownNameError
-
-if TYPE_CHECKING:
-    from trainables.data.base import ImageData
-
-
-@dataclass
-class Start:
-    """A study that is about to start, and what the checks find out about it.
-
-    Attributes:
-        config: Its config, resolved.
-        study_dir: Its folder, or the one it would have.
-        is_new: Whether it has not been launched yet.
-        given: Dotted keys set on the command line.
-        data: The data set without its test split; None until `check_data` has loaded it.
-        weights: Bytes of the network's weights; 0 until `check_model` has built it.
-    """
-
-    config: StudyConfig
-    study_dir: Path
-    is_new: bool
-    given: Sequence[str] = ()
-    data: ImageData | None = None
-    weights: int = 0
-
-    def num_bytes(self) -> int:
-        """Return the memory that the loaded data set takes, in bytes."""
-        data = self.data
-        return 0 if data is None else sum(split.images.nbytes + split.labels.nbytes for split in (data.train, data.val))
-
-    def nodes(self) -> tuple[Node, ...]:
-        """Return the cluster's nodes that answered; none without a cluster.
-
-        Raises:
-            UsageError: No cluster answers at `cluster.address`.
-        """
-        if self.config.cluster.address is None:
-            return ()
-        answers = survey(self.config.cluster.address, study_packages(self.config))
-        return tuple(node for node in answers.nodes if node.id in answers.facts)
-
-
-def new_start(
-    source: str | Mapping[str, Any],
-    /,
-    *,
-    assignments: Sequence[str],
-    out: Path,
-    data_root: Path | None,
-    address: str | None,
-) -> Start:
-    """Return the start of a new study, its paths, addresses and defaults resolved.
-
-    Args:
-        source: YAML file, preset, or the config itself as nested values.
-        assignments: `key=value` replacements.
-        out: Folder in which the study's folder would be created.
-        data_root: Replaces `dataset.root`.
-        address: Replaces `cluster.address`.
-
-    Raises:
-        UsageError: No such config, or an invalid one.
-    """
-    config = resolved(load_config(source, assignments=assignments, data_root=data_root, address=address))
-    return Start(config, out / config.name, is_new=True)
 
 
 def check_config(start: Start, /) -> Iterator[Finding]:

@@ -2,129 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from analysis.fronts.objectives import OBJECTIVES, parse_constraint
-from search_spaces import SPACES
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
 from search_spaces.start_points import paper_points
 from study.config.certified import check_certify
 from study.config.early_stopping import SchedulerConfig, check_stopping
+from study.config.search_section import FrontConfig, SearchConfig, Section, check_names
 from study.config.trust import own_code, reading
 from study.config.validation_messages import NAME_PATTERN, explain
-from study.config.values import check_address, check_location, parse_duration, storage_problem, uri_problem
+from study.config.values import check_address, check_location, storage_problem, uri_problem
 from study.console import notes
 from study.errors import UsageError, usage_errors
 from trainables.attacks import ATTACKS, MissingExtraError, require_package
 from trainables.data import DATASETS
 from trainables.data.roots import expanded
-from trainables.methods import METHODS, PAPER_METHODS
+from trainables.methods import METHODS
 from trainables.models import MODELS
-from trainables.registry import OwnCodeError, Registry, UnknownNameError, nearest
+from trainables.registry import OwnCodeError, UnknownNameError
 from trainables.seeding import derive
 from trainables.settings import settings_of
 from trainables.spec import CraftMode, DatasetSpec, EvaluationSpec, ModelSpec, TrainingSpec, TrialSpec
 
-Range = list[Any] | dict[str, Any]
 
-ALL = "all"
-"""In place of a list of methods."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class SearchConfig(_Section):
-    """The search space, and how trials are proposed."""
-
-    space: str
-    methods: list[str] = Field(default_factory=lambda: list(PAPER_METHODS), min_length=1)  # a list, or `all`
-    num_trials: Annotated[int, Field(ge=1)] = 100
-    time_budget: str | None = None
-    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "random", "grid"] = "tpe"
-    seed: int = 0
-    objectives: list[str] = Field(default=["val_clean_accuracy", "val_robust_accuracy"], min_length=1)
-    constraints: list[str] = []
-    random_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
-    ranges: dict[str, Range] = {}
-    fixed: dict[str, Any] = {}
-    start_from: Literal["paper"] | None = None
-
-    @property
-    def time_limit(self) -> float | None:
-        """Return the time budget in seconds; None for no limit."""
-        return None if self.time_budget is None else parse_duration(self.time_budget)
-
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _all_methods_are_listed(cls, methods: object) -> object:
-        listed = [methods] if methods == ALL else methods
-        if not isinstance(listed, list) or ALL not in listed:
-            return methods
-        return [name for entry in listed for name in (METHODS if entry == ALL else [entry])]
-
-    @field_validator("time_budget", mode="before")
-    @classmethod
-    def _time_parses(cls, duration: object) -> object:
-        if duration is not None:
-            parse_duration(duration)
-        return duration
-
-    @field_validator("constraints", mode="after")
-    @classmethod
-    def _constraints_parse(cls, declared: list[str]) -> list[str]:
-        return list(dict.fromkeys(str(parse_constraint(text)) for text in declared))
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> SearchConfig:
-        _check_names("space", [self.space], SPACES)
-        _check_names("methods", self.methods, METHODS)
-        # a study that was launched with an objective twice can still be read
-        for field in ("methods",) if reading() else ("methods", "objectives"):
-            names = getattr(self, field)
-            if repeated := {name for name in names if names.count(name) > 1}:
-                raise ValueError(f"`{field}` lists {sorted(repeated)[0]!r} more than once")
-        if self.sampler == "grid" and self.start_from is not None:
-            raise ValueError("`start_from` has no effect with `sampler: grid`: list the paper's values in `ranges`")
-        # a search must not use test data
-        valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
-        for name in self.objectives:
-            if name not in valid:
-                raise ValueError(f"`objectives` has no {name!r}{nearest(name, valid)}; valid: {', '.join(valid)}")
-        return self
-
-
-class FrontConfig(_Section):
-    """The hypervolume's reference point, and how many validation images of its members are attacked at the study's end.
-
-    A value of `reference` replaces its objective's default; `strong_images` of 0 turns the strong attacks off.
-    """
-
-    reference: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
-    strong_images: Annotated[int, Field(ge=0)] = 200
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> FrontConfig:
-        for name in self.reference:
-            if name not in OBJECTIVES:
-                close = nearest(name, [*OBJECTIVES])
-                raise ValueError(f"`reference` has no objective {name!r}{close}; valid: {', '.join(OBJECTIVES)}")
-        return self
-
-
-class ResourcesConfig(_Section):
+class ResourcesConfig(Section):
     """The resources of each trial, equal for all trials so that they can reuse worker processes."""
 
     cpus: Annotated[float, Field(gt=0)] = 1
     # `auto`: the smallest share of a GPU that fits the trials of every method, measured before the first trial
     gpus: float | Literal["auto"] = 0
-    custom: dict[str, Annotated[float, Field(gt=0)]] = {}
+    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     accelerator_type: str | None = None
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
 
@@ -148,7 +60,7 @@ class ResourcesConfig(_Section):
         return self
 
 
-class ClusterConfig(_Section):
+class ClusterConfig(Section):
     """The Ray cluster that runs the trials: `auto`, HOST:PORT, or null, which starts one on this machine."""
 
     address: str | None = None
@@ -168,7 +80,7 @@ class ClusterConfig(_Section):
         return self
 
 
-class StorageConfig(_Section):
+class StorageConfig(Section):
     """Where Optuna's trials and the checkpoints are written, how often, and which checkpoints are kept.
 
     Null is the study's folder. `checkpoints` is a path or an s3:// or gs:// URL, in which each study has a folder of
@@ -195,7 +107,7 @@ class StorageConfig(_Section):
         return self
 
 
-class TrackingConfig(_Section):
+class TrackingConfig(Section):
     """The MLflow store; null is `sqlite:///mlflow.db` in the working folder.
 
     At most `models` members of the front get figures, weights and a model there.
@@ -213,7 +125,7 @@ class TrackingConfig(_Section):
         return self
 
 
-class StudyConfig(_Section):
+class StudyConfig(Section):
     """A study's config. Every key but `name`, `dataset.name` and `search.space` has a default."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -234,9 +146,9 @@ class StudyConfig(_Section):
         if "/" in self.dataset.name and not expanded(self.dataset.name).is_dir():
             raise ValueError(f"`dataset.name`: folder {self.dataset.name} of Parquet files does not exist")
         if not expanded(self.dataset.name).is_dir():
-            _check_names("dataset.name", [self.dataset.name], DATASETS)
-        _check_names("model.name", [self.model.name], MODELS)
-        _check_names("evaluation.attack", [self.evaluation.attack], ATTACKS)
+            check_names("dataset.name", [self.dataset.name], DATASETS)
+        check_names("model.name", [self.model.name], MODELS)
+        check_names("evaluation.attack", [self.evaluation.attack], ATTACKS)
         try:
             require_package(self.evaluation.attack)
         except MissingExtraError as error:
@@ -340,11 +252,3 @@ def parse_config(tree: Any, /) -> StudyConfig:
 
 def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:
     return {name: values.pop(name) for name in settings_of(cls) if name in values}
-
-
-def _check_names(field: str, names: Sequence[str], registry: Registry) -> None:
-    for name in names:
-        try:
-            registry.check(name)
-        except UnknownNameError as error:
-            raise ValueError(f"`{field}`: {error}") from error

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from analysis.heldout.members import CONFIRM_FOLDER as FOLDER
 from study.config.early_stopping import SchedulerConfig
 from study.config.loading import write_yaml
-from study.config.schema import SearchConfig, StudyConfig
+from study.config.schema import StudyConfig
+from study.config.search_section import SearchConfig
 from study.console import notes, quoted, results
 from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import evaluation_rows, read_rows
@@ -151,8 +152,9 @@ def _claim(config: StudyConfig, study_dir: Path) -> None:
 
 def _train(config: StudyConfig, folder: Path, *, data: ImageData) -> None:
     """Train the seeds that are missing, as trials of a study of its own; exit if the run failed or was stopped."""
-    from study.cluster.preflight import Start, check_machines, require
+    from study.cluster.preflight import check_machines, require
     from study.cluster.ray_settings import listen_locally
+    from study.cluster.start import Start
     from study.driver.signals import StopSignals
 
     if config.cluster.address is None:

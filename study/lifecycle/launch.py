@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cluster.preflight import CHECKS, Start, check_config, new_start, require
+from study.cluster.preflight import CHECKS, check_config, require
 from study.cluster.ray_settings import listen_locally
+from study.cluster.start import Start, new_start
 from study.config.loading import load_config, write_yaml, yaml_text
 from study.config.paths import resolved
 from study.config.schema import StudyConfig

@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from analysis.fronts.objectives import OBJECTIVES, parse_constraint, values
 from search_spaces.space import SearchSpace
 from search_spaces.start_points import paper_points
-from study.config.schema import SearchConfig, StudyConfig
+from study.config.schema import StudyConfig
+from study.config.search_section import SearchConfig
 from study.directory.seed_plan import Plan
 from study.errors import UsageError
 from study.search.samplers import SharedSampler

@@ -10,7 +10,8 @@ from optuna.trial import FixedTrial, TrialState, create_trial
 
 from search_spaces.space import SearchSpace
 from search_spaces.start_points import paper_points
-from study.config.schema import SearchConfig, StudyConfig
+from study.config.schema import StudyConfig
+from study.config.search_section import SearchConfig
 from study.directory.seed_plan import Plan
 from study.errors import UsageError
 from study.search.optuna_study import outcome_for_optuna, trial_id

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config.schema import SearchConfig
+from study.config.search_section import SearchConfig
 from trainables.seeding import derive
 
 POPULATION = (10, 50)

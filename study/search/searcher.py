@@ -19,7 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from analysis.fronts.objectives import OBJECTIVES
 from search_spaces.space import SearchSpace
-from study.config.schema import SearchConfig
+from study.config.search_section import SearchConfig
 from study.search.optuna_study import outcome_for_optuna, tell
 from study.search.samplers import SAMPLERS, SharedSampler
 from study.search.time_budget import TimeBudget

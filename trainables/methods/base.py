@@ -87,6 +87,11 @@ class Step:
     earlier: Iterator[Tensor] | None = None
 
     @property
+    def network(self) -> nn.Module:
+        """The model as its own layers, for methods that read them: what is compiled cannot be read."""
+        return getattr(self.model, "model", self.model)
+
+    @property
     def attacks(self) -> bool:
         """Whether there is a training attack of positive radius."""
         return self.threat is not None and self.threat.epsilon > 0

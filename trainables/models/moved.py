@@ -1,39 +1,47 @@
-"""A network at other weights, whose gradients are those of its own weights."""
+"""A network at other weights, for as long as something is computed with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+Result = TypeVar("Result")
 
-class Moved(nn.Module):
-    """The same network at its weights plus fixed moves.
 
-    The derivative by a weight is the one at the moved weight. Nothing is changed in place, so the network is as before
-    even after an error; modes and buffers are shared with it.
+class _Computation(nn.Module):
+    """What is computed with a network, as a module, whose weights torch can exchange."""
+
+    def __init__(self, model: nn.Module, compute: Callable[[], object]) -> None:
+        super().__init__()
+        self.model = model
+        self._compute = compute
+
+    def forward(self) -> object:
+        return self._compute()
+
+
+def at_moved_weights(model: nn.Module, moves: Mapping[str, Tensor], compute: Callable[[], Result], /) -> Result:
+    """Return what is computed while the network has its weights plus fixed moves, also by reading its layers.
+
+    Gradients are those of its own weights: the derivative by a weight is the one at the moved weight. Afterwards it has
+    its own weights again, even after an error; modes and buffers are not touched.
 
     Args:
         model: The network.
         moves: What is added to its parameters, by name; shaped as they are, without gradient history.
+        compute: Uses the network.
     """
-
-    def __init__(self, model: nn.Module, moves: Mapping[str, Tensor], /) -> None:
-        super().__init__()
-        self.model = model
-        self._moves = dict(moves)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits at the moved weights."""
-        weights = {name: self.model.get_parameter(name) + move for name, move in self._moves.items()}
-        logits: Tensor = functional_call(self.model, weights, (x,))
-        return logits
+    weights = {f"model.{name}": model.get_parameter(name) + move for name, move in moves.items()}
+    result: Result = functional_call(_Computation(model, compute), weights, ())
+    return result
 
 
-def moved_up(model: nn.Module, loss: Tensor, /, *, share: float) -> Moved:
-    """Return the network with each weight tensor w of two or more dimensions moved by share * ||w|| g / ||g||.
+def moves_up(model: nn.Module, loss: Tensor, /, *, share: float) -> dict[str, Tensor]:
+    """Return share * ||w|| g / ||g|| for each weight tensor w of two or more dimensions, by name.
 
     g is the gradient of the loss by w. Tensors of one dimension, which biases and batch norm have, stay, and so does
     one without a gradient or with a gradient of zero.
@@ -49,9 +57,8 @@ def moved_up(model: nn.Module, loss: Tensor, /, *, share: float) -> Moved:
     """
     weights = {name: one for name, one in model.named_parameters() if one.ndim > 1 and one.requires_grad}
     slopes = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-    moves = {
+    return {
         name: share * (weight.detach().norm() / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny)) * slope
         for (name, weight), slope in zip(weights.items(), slopes, strict=True)
         if slope is not None
     }
-    return Moved(model, moves)

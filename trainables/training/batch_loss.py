@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainables.attacks.threat import ThreatModel
 from trainables.methods.base import LossTerms, Method, Step, terms_of
 from trainables.models.modes import batch_statistics, frozen_statistics
-from trainables.models.moved import moved_up
+from trainables.models.moved import at_moved_weights, moves_up
 from trainables.runtime import mixed_precision, release_memory
 from trainables.seeding import derive, generator, seeded
 from trainables.spec import TrialSpec
@@ -35,7 +35,7 @@ def loss_terms(
 ) -> LossTerms:
     """Return a method's loss on a batch or half; every draw is a function of the spec's seed, the place and the half.
 
-    With `training.awp` it is the loss at weights moved up the loss (see `moved_up`), at the same points and under the
+    With `training.awp` it is the loss at weights moved up the loss (see `moves_up`), at the same points and under the
     same dropout masks. Running statistics are updated at the moved weights only, as in the authors' code, and not by
     crafting.
 
@@ -77,7 +77,8 @@ def loss_terms(
     with frozen_statistics(model):
         loss = evaluated(step).total.mean()
     plain = model.model if isinstance(model, Compiled) else model
-    return evaluated(step.repeated(moved_up(plain, loss, share=strength * spec.training.awp)))
+    moves = moves_up(plain, loss, share=strength * spec.training.awp)
+    return at_moved_weights(plain, moves, lambda: evaluated(step.repeated(plain)))
 
 
 class MicroBatches:

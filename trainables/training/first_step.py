@@ -22,7 +22,7 @@ from trainables.registry import must_return
 from trainables.runtime import computing
 from trainables.spec import TrialSpec
 from trainables.training.batches import Pool
-from trainables.training.loop import Trainer
+from trainables.training.loop import Makers, Trainer
 
 _NUM_IMAGES = 2
 
@@ -31,7 +31,7 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
     """Attack, train and measure a trial on two images, on the CPU.
 
     Args:
-        spec: The trial's spec; of a pool that its method names no image is read, and its helper is not trained.
+        spec: The trial's spec; of its pool or `training.extra` no image is read, and its helper is not trained.
         data: Its data set.
 
     Raises:
@@ -46,7 +46,8 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
     def helper(**_: Any) -> nn.Module:
         return frozen(network(spec, few, device=torch.device("cpu"))[0])
 
-    trainer = Trainer(_shortened(spec), data=few, device="cpu", makers={"pool": pool, "helper": helper})
+    makers: Makers = {"pool": pool, "extra": pool, "helper": helper}
+    trainer = Trainer(_shortened(spec), data=few, device="cpu", makers=makers)
     images, model = torch.from_numpy(few.val.images) / few.scale, trainer.measured
     ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), steps=1, restarts=1)
     with computing(threads=spec.training.threads):

@@ -23,7 +23,7 @@ from trainables.evaluation.trial import measure, measured_part
 from trainables.methods.base import LossTerms, build_method, check_radius
 from trainables.models.modes import has_batch_statistics
 from trainables.models.network import network
-from trainables.runtime import computing, machine_columns, peak_memory_mb
+from trainables.runtime import computing
 from trainables.settings import with_former_values
 from trainables.spec import TrialSpec
 from trainables.training.batch_loss import MicroBatches, loss_terms
@@ -37,6 +37,7 @@ from trainables.training.outcome import (
     Outcome,
     best_columns,
     carried_columns,
+    cost_columns,
     data_columns,
     measure_columns,
     spec_columns,
@@ -192,8 +193,10 @@ class Trainer:
         self._seconds["total"] += time.perf_counter() - started
         flags = sorted({flag for split in measures.values() if split is not None for flag in split.flags})
         status = "failed" if self.reason else "completed" if self.done else "stopped_early"
-        row = {"status": status, "reason": self.reason, "flags": flags}
-        row |= self._columns | measure_columns(measures) | best_columns(self.best) | self._run_columns()
+        row: dict[str, Any] = {"status": status, "reason": self.reason, "flags": flags}
+        row |= self._columns | measure_columns(measures) | best_columns(self.best)
+        row |= {"epochs": self.epoch, "micro_batch": self._micro.size, "started_at": self._started_at}
+        row |= cost_columns(self._seconds, images=self.epoch * self._batches.num_images, device=self.device)
         splits = {"train": self._train, "val": self._val}
         examples = {name: m.examples(splits[name].index) for name, m in measures.items() if m is not None}
         best = {} if self.best is None else {"val": self.best.measures.examples(self._val.index)}
@@ -334,17 +337,3 @@ class Trainer:
         self._seconds["lipschitz"] += measures.seconds_lipschitz
         self._seconds["certify"] += measures.seconds_certify
         return measures
-
-    def _run_columns(self) -> dict[str, Any]:
-        seconds = self._seconds
-        return {
-            "epochs": self.epoch,
-            "micro_batch": self._micro.size,
-            "started_at": self._started_at,
-            "seconds": seconds["total"],
-            **{f"seconds_{name}": seconds[name] for name in ("training", "attack", "lipschitz", "certify")},
-            "examples_per_second": self.epoch * self._batches.num_images / seconds["training"],
-            "peak_memory_mb": peak_memory_mb(self.device),
-            "device": str(self.device),
-            **machine_columns(),
-        }

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
 from trainables.data.base import ImageData
 from trainables.evaluation.evaluate import SUMMARIES, Measures
 from trainables.methods.base import Method
+from trainables.runtime import machine_columns, peak_memory_mb
 from trainables.settings import values_of
 from trainables.spec import TrialSpec
 
@@ -138,6 +140,25 @@ def data_columns(spec: TrialSpec, data: ImageData, /) -> dict[str, Any]:
         "split_hash": data.split_hash,
         "examples": examples,
         "lipschitz_examples": min(spec.evaluation.lipschitz.examples, examples) if spec.evaluation.epsilon else 0,
+    }
+
+
+def cost_columns(seconds: Mapping[str, float], /, *, images: int, device: torch.device) -> dict[str, Any]:
+    """Return what a trial took and where it ran.
+
+    Args:
+        seconds: Wall time by what it was spent on, and in `total`.
+        images: Number of images that it was trained on, each as often as it was served.
+        device: Of its network.
+    """
+    parts = {f"seconds_{name}": spent for name, spent in seconds.items() if name != "total"}
+    return {
+        "seconds": seconds["total"],
+        **parts,
+        "examples_per_second": images / seconds["training"],
+        "peak_memory_mb": peak_memory_mb(device),
+        "device": str(device),
+        **machine_columns(),
     }
 
 

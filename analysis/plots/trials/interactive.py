@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, missed_constraints
-from analysis.fronts.strong_attacks import StrongResult, certified_of
+from analysis.fronts.strong_attacks import StrongResult
 from analysis.method_styles import short_name, styles_for
 from analysis.plots.screen import GREY, HOVER, MOST_SVG, RED, add_ring, empty_chart, numbers, say, set_text
 from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, plotly_scale
@@ -309,8 +309,10 @@ def _hover(row: dict[str, Any], chance: float | None, strong: StrongResult | Non
     if strong is not None:
         lines.append(f"under strong attacks {strong.robust:.4f}, {strong.searched:.4f} before, {strong.images} images")
         lines += [f"doubtful: {', '.join(strong.doubts)}"] if strong.doubts else []
-    if (proved := certified_of(row, strong)) is not None:
-        lines.append(f"certified accuracy (val) = {proved:.4f}")
+    if row["val_certified_accuracy"] is not None:
+        lines.append(f"certified accuracy (val) = {row['val_certified_accuracy']:.4f}")
+    elif strong is not None and strong.certified is not None:
+        lines.append(f"certified {strong.certified:.4f} on these {strong.images} images")
     if row["val_lipschitz_mean"] is not None:
         lines.append(f"{LOWER_BOUND} (val mean) = {row['val_lipschitz_mean']:.4g}")
     if chance is not None:

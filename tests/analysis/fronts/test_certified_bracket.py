@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from helpers.studies.pages import page_of, text_of
 from helpers.studies.synthetic_results import as_table, result_row
 
 from analysis.fronts.strong_attacks import StrongResult, certified_of
@@ -73,10 +74,22 @@ def test_the_figure_for_the_screen_draws_it_too(table):
     figure = pareto_plotly(table, strong=STRONG)
     (bracket,) = [trace for trace in figure.data if trace.line.color == BLUE]
     assert np.allclose([value or 0 for value in bracket.y], [0.5, 0.4, 0, 0.7, 0.6, 0])
-    assert any("certified accuracy (val) = 0.6000" in text for trace in figure.data for text in trace.text or ())
+    texts = [text for trace in figure.data for text in trace.text or ()]
+    for line in ("certified accuracy (val) = 0.6000", "certified 0.4200 on these 50 images"):
+        assert any(line in text for text in texts)
 
 
 def test_a_figure_of_other_axes_has_no_bracket(table):
     view = pareto_view(table, objectives=("val_clean_accuracy", "val_certified_accuracy"), strong=STRONG)
     assert np.isnan(view.certified).all()
     assert view.points[:, 1].tolist() == [0.0, 0.6, 0.0]
+
+
+def test_the_reports_tables_have_it_too(table):
+    with_it, without = page_of(table.to_pylist(), strong=STRONG), page_of(table.slice(2).to_pylist())
+    members = text_of(with_it).partition("Members of the front")[2]
+    heading, cells = members.partition("t00000")[::2]
+    assert "certified (val)" in heading
+    assert "0.4000" in cells.partition("t00001")[0]
+    assert "certified &lt;= robust &lt;= clean" in members
+    assert "certified (val)" not in text_of(without)

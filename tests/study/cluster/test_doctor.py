@@ -15,9 +15,10 @@ from study.cli import app
 from study.cluster import findings, probes
 from study.cluster.doctor import _clock
 from study.cluster.node_survey import Survey, reaching_driver, study_packages
-from study.cluster.preflight import Start, check_machines, require
+from study.cluster.preflight import check_machines, require
 from study.cluster.resources import Node
 from study.cluster.shared_files import exchange
+from study.cluster.start import Start
 from study.config.schema import parse_config
 from study.errors import UsageError
 from study.tracking.availability import access_problem, durability_problem

@@ -12,7 +12,8 @@ import torch
 from helpers.studies.in_process import robust_study
 
 from study.cluster.node_survey import study_packages
-from study.cluster.preflight import check_data, check_model, new_start
+from study.cluster.preflight import check_data, check_model
+from study.cluster.start import new_start
 from study.config.loading import load_config
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from study.cluster import session
-from study.cluster.preflight import check_ray, new_start, require
+from study.cluster.preflight import check_ray, require
 from study.cluster.ray_settings import MAX_FOLDER_BYTES, keep_token_private, temporary_folder
+from study.cluster.start import new_start
 from study.config.loading import load_config
 from study.errors import UsageError
 

@@ -12,7 +12,8 @@ import pytest
 from helpers.networks.image_files import cyclic_labels, encode, parquet_table, random_images
 from helpers.studies.in_process import robust_study
 
-from study.cluster.preflight import check_config, new_start
+from study.cluster.preflight import check_config
+from study.cluster.start import new_start
 from study.config.loading import load_config, write_yaml
 from study.config.paths import pools
 

@@ -14,7 +14,8 @@ import pytest
 from helpers.structure.architecture import ROOT
 from PIL import Image
 
-from study.cluster.preflight import findings_of, new_start
+from study.cluster.preflight import findings_of
+from study.cluster.start import new_start
 from study.config.file_urls import absolute, default_uri, missing_file, sqlite_path, sqlite_url
 from study.config.loading import load_config
 from study.config.paths import resolved

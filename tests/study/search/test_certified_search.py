@@ -120,7 +120,8 @@ def test_only_known_efforts_are_taken():
     ],
 )
 def test_a_network_that_cannot_be_bounded_is_refused_before_the_start(tmp_path, model, norm, certify, methods, message):
-    from study.cluster.preflight import check_data, check_model, new_start
+    from study.cluster.preflight import check_data, check_model
+    from study.cluster.start import new_start
 
     given = tree(certify, methods=methods) | {"model": {"name": model}}
     given["evaluation"] = given["evaluation"] | {"norm": norm}

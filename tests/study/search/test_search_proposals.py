@@ -13,7 +13,8 @@ from helpers.studies.searching import GOOD, Driver, study_config
 from optuna.trial import TrialState
 
 from search_spaces.start_points import paper_points
-from study.config.schema import SearchConfig, parse_config
+from study.config.schema import parse_config
+from study.config.search_section import SearchConfig
 from study.config.values import parse_duration
 from study.errors import UsageError
 from study.search import time_budget

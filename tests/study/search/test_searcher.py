@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from study.config.loading import load_config
-from study.config.schema import SearchConfig
+from study.config.search_section import SearchConfig
 from study.search.optuna_study import open_study, outcome_for_optuna, proposal_of, trial_id, unfinished
 from study.search.samplers import is_random
 from study.search.searcher import StillOpenError, StudySearcher

@@ -15,7 +15,8 @@ import pytest
 from helpers.studies.tracked import row, run_study, runs, tracker
 from torch import nn
 
-from study.cluster.preflight import check_tracking, new_start, require
+from study.cluster.preflight import check_tracking, require
+from study.cluster.start import new_start
 from study.config.file_urls import default_uri
 from study.config.loading import write_yaml
 from study.tracking.artifacts import log_model, save_model

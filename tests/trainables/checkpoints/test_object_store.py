@@ -6,7 +6,8 @@ import pytest
 import torch
 from helpers.services.object_store import bucket
 
-from study.cluster.preflight import Start, check_machines, require
+from study.cluster.preflight import check_machines, require
+from study.cluster.start import Start
 from study.config.schema import parse_config
 from study.errors import UsageError
 from trainables.checkpoints import files

@@ -17,10 +17,10 @@ from torch import nn
 
 import trainables.methods
 from trainables.attacks.losses import cross_entropy, kl_divergence
-from trainables.methods import METHODS
+from trainables.methods import METHODS, PAPER_METHODS
 from trainables.methods.base import Method, build_method, check_radius
 from trainables.seeding import seeded
-from trainables.settings import settings_of, values_of
+from trainables.settings import Setting, settings_of, values_of
 
 NORMS = ("linf", "l2")
 
@@ -130,6 +130,24 @@ def test_every_file_of_the_package_is_registered():
 def test_every_method_is_on_its_page():
     page = (Path(trainables.methods.__path__[0]).parents[1] / "docs/methods.md").read_text(encoding="utf-8")
     assert {name for name in METHODS if f"\n| `{name}` |" in page} == set(METHODS)
+
+
+def test_the_page_has_every_setting_of_the_extensions():
+    page = (Path(trainables.methods.__path__[0]).parents[1] / "docs/methods.md").read_text(encoding="utf-8")
+    lines = [
+        _line(name, setting)
+        for name in METHODS
+        if name not in PAPER_METHODS
+        for setting in settings_of(METHODS.load(name)).values()
+    ]
+    assert "\n".join(["|---|---|---|---|---|", *lines, ""]) in page
+
+
+def _line(method: str, setting: Setting) -> str:
+    bounds = ", ".join(setting.choices) if setting.choices else f"[{setting.low:g}, {setting.high:g}]"
+    searched = "" if setting.search is None else f"[{setting.search[0]:g}, {setting.search[1]:g}]{' log' * setting.log}"
+    meaning = setting.doc + (f" ({setting.unit})" if setting.unit else "")
+    return f"| `{method}.{setting.name}` | {setting.default} | {bounds} | {searched} | {meaning} |"
 
 
 def test_unknown_or_illegal_parameters_are_refused():

@@ -19,6 +19,7 @@ from trainables.data.unlabelled import load_labelled, new_labelled
 from trainables.spec import TrainingSpec
 from trainables.training import pseudo_labels
 from trainables.training.batches import Pool, TrainingBatches
+from trainables.training.first_step import take_first_step
 from trainables.training.fit import trainer_for
 from trainables.training.loop import LAST
 
@@ -119,6 +120,10 @@ def test_every_method_trains_on_them_and_resumes(method, tmp_path):
     assert deterministic(whole.history[-1]) == deterministic(second.history[-1])
     without = dataclasses.replace(spec, training=dataclasses.replace(spec.training, extra=None))
     assert trainer_for(without, data=DATA, device=CPU).run_epoch()["loss"] != rows[0]["loss"]
+
+
+def test_the_dry_run_of_a_users_own_code_reads_none_of_them():
+    take_first_step(tiny_spec("natural", extra="nowhere/generated.parquet"), DATA)
 
 
 def test_a_pool_of_the_methods_own_excludes_them():

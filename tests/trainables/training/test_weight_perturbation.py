@@ -13,7 +13,7 @@ from torch import nn
 from trainables.attacks.losses import cross_entropy, cross_entropy_against, kl_divergence
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
-from trainables.models.moved import Moved, moved_up
+from trainables.models.moved import at_moved_weights, moves_up
 from trainables.seeding import generator, seeded
 from trainables.spec import CraftMode
 from trainables.training.batch_loss import loss_terms
@@ -78,11 +78,20 @@ def test_biases_and_batch_norm_and_what_has_no_gradient_stay():
     model[1].unused = nn.Linear(2, 2)
     model[0].weight.requires_grad_(requires_grad=False)
     x, y = batch(torch.float32)
-    moved = moved_up(model, cross_entropy(model(x), y).mean(), share=0.1)
-    assert set(moved._moves) == {"3.weight"}
-    assert moved._moves["3.weight"].norm() == pytest.approx(0.1 * float(model[3].weight.detach().norm()), rel=1e-5)
-    zero = moved_up(model, (model(x) * 0).mean(), share=0.1)
-    assert zero._moves["3.weight"].abs().sum() == 0
+    moves = moves_up(model, cross_entropy(model(x), y).mean(), share=0.1)
+    assert set(moves) == {"3.weight"}
+    assert moves["3.weight"].norm() == pytest.approx(0.1 * float(model[3].weight.detach().norm()), rel=1e-5)
+    zero = moves_up(model, (model(x) * 0).mean(), share=0.1)
+    assert zero["3.weight"].abs().sum() == 0
+
+
+def test_the_layers_are_read_at_the_moved_weights_and_are_back_after_an_error():
+    model = smooth()
+    weight, moves = model[1].weight, {"1.weight": torch.ones_like(model[1].weight)}
+    assert torch.equal(at_moved_weights(model, moves, lambda: model[1].weight), weight + 1)
+    with pytest.raises(ZeroDivisionError):
+        at_moved_weights(model, moves, lambda: 1 / 0)
+    assert model[1].weight is weight
 
 
 @pytest.mark.parametrize("method", ATTACKING)
@@ -93,7 +102,7 @@ def test_every_search_of_a_method_is_made_once(method):
     with seeded(0, "dropout"):
         first = built(step)
     state = step.generator.get_state()
-    again = step.repeated(Moved(model, {}))
+    again = step.repeated(model)
     with seeded(0, "dropout"):
         second = built(again)
     assert torch.equal(step.generator.get_state(), state)

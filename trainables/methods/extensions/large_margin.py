@@ -38,6 +38,6 @@ class LargeMargin:
     def __call__(self, step: Step, /) -> LossTerms:
         """Return the loss in one part, `clean`."""
         logits = step.model(step.x)
-        logits = logits / (global_constant(getattr(step.model, "model", step.model)) or 1.0)
+        logits = logits / (global_constant(step.network) or 1.0)
         shifted = logits - self.offset * one_hot(step.y, logits.shape[1])
         return LossTerms({"clean": cross_entropy(self.sharpness * shifted, step.y) / self.sharpness})

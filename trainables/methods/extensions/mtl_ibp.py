@@ -1,8 +1,8 @@
 """MTL-IBP: adversarial training, and training on worst cases that interval bounds prove.
 
 Source: De Palma, Bunel, Dvijotham, Kumar, Stanforth & Lomuscio 2023, "Expressive Losses for Verified Robustness via
-Convex Combinations" (arXiv 2305.13991), section 4.3. The paper ramps both radii over a fixed number of epochs and
-regularises by l1; here the bounds' radius rises over a share of the steps.
+Convex Combinations" (arXiv 2305.13991), MTL-IBP; compared with the authors' code. Theirs ramps both radii over a fixed
+number of epochs and regularises by l1; here the bounds' radius rises over a share of the steps.
 """
 
 from __future__ import annotations
@@ -43,19 +43,16 @@ class MtlIbp:
     )
 
     def __call__(self, step: Step, /) -> LossTerms:
-        """Return the loss in the parts `adversarial` and `bounds`."""
+        """Return the loss in the parts `adversarial` and `bounds`, each with its weight."""
         x_adv = step.craft(cross_entropy_against(step.y))
         if self.alpha == 0 or step.threat is None or not step.attacks:
             return LossTerms({"adversarial": cross_entropy(step.model(x_adv), step.y)})
-        model = getattr(step.model, "model", step.model)  # of one that is compiled, whose layers cannot be read
-        with recorded_statistics(model) as statistics:
-            logits = model(x_adv)
+        with recorded_statistics(step.network) as statistics:
+            adversarial = cross_entropy(step.network(x_adv), step.y)
         radius = min(1.0, step.progress / RAMP) * step.threat.epsilon
         with step.full_precision():
-            layers = live_layers(model, tuple(step.x.shape[1:]), statistics=statistics)
+            layers = live_layers(step.network, tuple(step.x.shape[1:]), statistics=statistics)
             worst = worst_case_logits(layers, step.x, step.y, threat=dataclasses.replace(step.threat, epsilon=radius))
-        parts = {"bounds": cross_entropy(worst, step.y)}
-        if self.alpha == 1:
-            return LossTerms(parts)
-        parts["adversarial"] = cross_entropy(logits, step.y)
-        return LossTerms(parts, {"adversarial": 1 - self.alpha, "bounds": self.alpha})
+        # not as `weights`: if both rose over `training.ramp`, the whole loss would be scaled
+        bounds = self.alpha * cross_entropy(worst, step.y)
+        return LossTerms({"adversarial": (1 - self.alpha) * adversarial, "bounds": bounds})

@@ -17,6 +17,7 @@ from trainables.certified.certificate import certify
 from trainables.methods.base import build_method
 from trainables.methods.extensions.mtl_ibp import RAMP
 from trainables.spec import TrainingSpec
+from trainables.training.batch_loss import loss_terms
 from trainables.training.compiling import Compiled
 
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -67,12 +68,25 @@ def test_mtl_ibp_is_its_formula(norm):
         torch.testing.assert_close(one, two)
 
 
+@pytest.mark.parametrize("strength", [0.01, 0.5, 1.0])
+def test_the_ramp_of_the_weights_leaves_the_loss_a_convex_combination(strength):
+    """The ramp raises the radius and does not scale the whole loss."""
+    model, spec = two_layers(), tiny_spec("mtl_ibp", train_epsilon=0.1)
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    given = {"spec": spec, "place": (0, 0), "strength": strength, "progress": 0.3}
+    terms, plain = (
+        loss_terms(build_method(*method), model, x, Y, **given)
+        for method in (("mtl_ibp", {"alpha": 0.4}), ("adversarial_training", {}))
+    )
+    worst = cross_entropy(worst_by_hand(model, x, strength * 0.05, "linf"), Y, reduction="none")
+    torch.testing.assert_close(terms.total, 0.6 * plain.total + 0.4 * worst)
+
+
 @pytest.mark.parametrize(("progress", "share"), [(0.0, 0.0), (0.3, 0.5), (0.6, 1.0), (0.99, 1.0)])
 def test_the_bounds_radius_rises_over_the_first_steps(progress, share):
     model, method = two_layers(), build_method("mtl_ibp", {"alpha": 1.0})
     x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     terms = run(method, model, x=x, progress=progress)
-    assert terms.weights == {}
     worst = worst_by_hand(model, x, share * 0.1, "linf")
     torch.testing.assert_close(terms.total, cross_entropy(worst, Y, reduction="none"))
 
