@@ -14,7 +14,11 @@ from analysis.report.key_numbers import member_note
 
 pytestmark = pytest.mark.browser
 
-ROWS = study_rows(120, methods=METHODS, seed=3)
+STRENGTHS = {"gradient_regularization": "lambda", "locally_linear": "lambda", "robust_self_training": "lambda"}
+ROWS = [
+    {**row, f"param.{STRENGTHS.get(row['method'], 'beta')}": 1.0 + row["number"]}
+    for row in study_rows(120, methods=METHODS, seed=3)
+]
 RING = "byId('{}').data.at(-1).x"
 VISIBLE = "byId('{}').data.filter(trace => trace.visible && trace.customdata).map(trace => trace.meta)"
 
