@@ -9,7 +9,7 @@ from typing import Any
 from analysis.fronts.member_choice import best_at_floor
 from analysis.fronts.objectives import FRONT, objective
 from analysis.material import StudyMaterial
-from analysis.report.parts.evaluation_card import HOLDS, TRUST, Answer, entries_html, training_phrase
+from analysis.report.parts.evaluation_card import TRUST, Answer, entries_html, training_phrase, verdict_sentence
 from analysis.report.parts.html import command_line, paragraph
 from analysis.report.parts.member_cards import Card
 from analysis.statistics.association import (
@@ -74,23 +74,15 @@ def _member(
         f'<div class="member" data-row="{place}"{" hidden" if hidden else ""}>'
         f"<p><b>Trial {escape(row['trial_id'])}</b>: {escape(training_phrase(row))}. On validation clean {clean}, "
         f"robust {robust} (95 %{measured}).</p>"
-        f"<p><b>{_verdict(trust)}</b>{escape(_corrected(row, material))}</p>{entries_html(trust)}"
+        f"<p><b>{escape(_sentence(verdict_sentence(answers)))}</b>{escape(_corrected(row, material))}</p>{entries_html(trust)}"
         "<p>Train it again and compare its row, or measure its checkpoint on test:</p>"
         f"{command_line(f'robust-study train {folder} --trial {trial}')}"
         f"{command_line(f'robust-study evaluate {folder} --trial {trial} --attack autoattack')}</div>"
     )
 
 
-def _verdict(trust: Sequence[Answer]) -> str:
-    """Return how far a robust accuracy can be trusted, in one sentence."""
-    states = {answer.question: answer.state for answer in trust}
-    unknown = sum(state == "open" for state in states.values())
-    left = f" {unknown} of {len(states)} checks are open." if unknown else " All checks were run."
-    if "doubt" in states.values():
-        return "Its robust accuracy is doubtful: see what is marked “!”."
-    if states.get(HOLDS) == "answered":
-        return f"Its robust accuracy held under strong attacks on validation.{left}"
-    return f"Whether its robust accuracy holds is not known: no strong attack was run.{left}"
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _corrected(row: Mapping[str, Any], material: StudyMaterial) -> str:

@@ -33,7 +33,7 @@ def summary_lines(
     lines = [
         f"{counts.trials} trial{'s' * (counts.trials != 1)} over {len(methods)} method{'s' * (len(methods) != 1)} on "
         f"{', '.join(dict.fromkeys(table['dataset'].to_pylist()))}: {counts.failed} failed, {counts.stopped_early} "
-        f"were stopped early, {counts.flagged} completed with doubts about their measurement"
+        f"were stopped early, {counts.flagged} completed with flags"
         f"{missed if counts.infeasible else ''}{unmeasured if counts.unmeasured else ''}.",
         f"Robust accuracy is the share of all examples still classified correctly under {measured_by(table)}.",
     ]

@@ -232,12 +232,37 @@ def test_a_member_is_described_with_what_its_trust_rests_on_and_how_to_run_it_ag
     first, second = page.split('<div class="member"')[1:]
     assert "hidden" not in first.partition(">")[0]
     assert "hidden" in second.partition(">")[0]
-    assert "held under strong attacks on validation. 2 of 4 checks are open" in first
-    assert "robust accuracy is doubtful" in second
+    assert "held under strong attacks on validation; 2 of 4 checks are open" in first
+    assert "obust accuracy is doubtful" in second
     assert f"among 2 trials it is {summary(belief.drawn[:, 0, 1])}" in first
     assert "robust-study train studies/toy --trial t00000" in first
     assert "STUDY_DIR" not in page
     assert "no strong attack was run" in page_of(rows)
+
+
+def test_answers_cards_and_summary_give_one_verdict() -> None:
+    robust = {"t00000": 0.01, "t00001": 0.6, "t00002": 0.65, "t00003": 0.7}
+    rows = [
+        result_row(n, val_clean_accuracy=0.97 - 0.05 * n, val_robust_accuracy=value)
+        for n, value in enumerate(robust.values())
+    ]
+    strong = {
+        trial: StrongResult(images=200, searched=robust[trial], robust=left, attacks=("square",), flags=())
+        for trial, left in (("t00000", 0.0), ("t00001", 0.595), ("t00002", 0.4))
+    }
+    page = page_of(rows, strong=strong)
+    verdicts = [
+        "not robust: 0.010, nothing to hold",
+        "robust accuracy held under strong attacks on validation; 2 of 4 checks are open",
+        "robust accuracy is doubtful: see what is marked “!”",
+        "whether robust accuracy holds is not known: no strong attack was run; 4 of 4 checks are open",
+    ]
+    cards = re.findall(r"\(val\) · (.*?)</summary>", page)
+    answers = re.findall(r"<p><b>([^<]*)\.</b>", page)
+    assert cards == verdicts
+    assert [answer[0].lower() + answer[1:] for answer in answers] == verdicts
+    counted = "1 held under strong attacks, 1 doubtful, 1 not known to hold, 1 not robust."
+    assert f"Robust accuracy of the front's members: {counted}" in unescape(text_of(page))
 
 
 def test_answers_say_which_way_an_association_goes_and_how_surely() -> None:
