@@ -49,7 +49,7 @@ def answers_section(material: StudyMaterial, cards: Sequence[Card], rows: Mappin
             for at, (row, answers) in enumerate(cards)
         ]
         parts.append(
-            '<p class="member" data-row="" hidden>The page has answers about other members of the front only; '
+            '<p class="member" id="unreached" data-row="none" hidden></p><p class="member" data-row="" hidden>The page has answers about other members of the front only; '
             "<code>robust-study pareto STUDY_DIR</code> lists all of them.</p>"
         )
     return [

@@ -305,6 +305,14 @@ def test_each_colour_of_the_charts_can_be_seen_on_the_dark_page() -> None:
         assert (_luminance(colour) + 0.05) / (page + 0.05) > 3, colour
 
 
+def test_the_filter_says_what_it_leaves_and_a_floor_out_of_reach_has_its_own_answer() -> None:
+    page = page_of(STUDY)
+    legend = text_of(page.partition("<fieldset>")[2].partition("</fieldset>")[0])
+    assert "The front, correlations and answers are always those of all methods." in legend
+    assert '<input id="floor" type="number" min="0" max="1"' in page
+    assert '<p class="member" id="unreached" data-row="none" hidden></p>' in page
+
+
 def test_the_floor_is_the_one_that_the_console_states() -> None:
     members = [row for row in STUDY if row["status"] == "completed" and not row["flags"]]
     best = best_at_floor([[row[name] for name in FRONT] for row in members])
