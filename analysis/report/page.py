@@ -20,7 +20,7 @@ from analysis.report.provenance_section import failures, provenance_section
 from analysis.report.settings_section import settings_section
 from analysis.report.summary import summary_lines
 from analysis.tables.paper_table import paper_lines, paper_table
-from analysis.wording import measured_by, provenance
+from analysis.wording import attack_effort, provenance, threat_model
 
 _SECTIONS = {
     "answers": "Answers",
@@ -58,7 +58,7 @@ def build_report(material: StudyMaterial, /) -> str:
     sections = {name: (title, _placed("\n".join(parts[name]), material)) for name, title in _SECTIONS.items()}
     return document(
         material.title,
-        f"{provenance(table)} · threat model and attack: {measured_by(table)}",
+        f"{provenance(table)} · threat model: {threat_model(table)}; attack: {attack_effort(table)}",
         sections,
         opening=opening,
         folded=set(_SECTIONS) - {"answers"},

@@ -31,8 +31,8 @@ TRUST = (HOLDS, MASKED, TESTED, LUCK)
 """The questions on which trust in a robust accuracy rests."""
 
 State = Literal["answered", "doubt", "open", "void"]
-_MARKS = {"answered": "✓", "doubt": "!", "open": "?", "void": "–"}
-LEGEND = "✓ supported by the results; ! a reason for doubt; ? open, to be judged by the reader; – nothing to judge."
+_MARKS = {"answered": "✓", "doubt": "!", "open": "?", "void": "-"}
+LEGEND = "✓ supported by the results; ! a reason for doubt; ? open, to be judged by the reader; - nothing to judge."
 
 NOT_ROBUST = 0.05
 """Below this robust accuracy there is nothing that strong attacks could take away."""
@@ -48,8 +48,8 @@ class Answer:
     Attributes:
         question: What a reviewer asks.
         text: The answer, or what is missing.
-        state: `answered`, `doubt` where the answer speaks against the claim, `open` where rows cannot know, `void` where
-            nothing is claimed.
+        state: `answered`, `doubt` where the answer speaks against the claim, `open` where rows cannot know, `void`
+            where nothing is claimed.
     """
 
     question: str

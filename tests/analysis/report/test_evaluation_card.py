@@ -89,4 +89,4 @@ def test_a_member_that_is_not_robust_has_nothing_to_hold() -> None:
     for strong in (None, held):
         answer = {answer.question: answer for answer in card(row, strong=strong)}[HOLDS]
         assert (answer.state, answer.text) == ("void", "not robust: 0.010, nothing to hold")
-        assert "<dt class=\"void\"><span aria-hidden=\"true\">–</span>" in entries_html([answer])
+        assert '<dt class="void"><span aria-hidden="true">-</span>' in entries_html([answer])
