@@ -64,7 +64,7 @@ def summary_lines(
 def _explained(table: Table) -> str:
     """Return what a study's attack does where its name does not say it, empty otherwise."""
     reachable = "reachable_targets" in table["attack"].to_pylist()
-    return "; reachable targets climbs towards those wrong classes that the ball can reach" if reachable else ""
+    return "; this attack climbs towards those wrong classes that the ball can reach" if reachable else ""
 
 
 def _infeasible_lines(table: Table) -> list[str]:
