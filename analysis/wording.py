@@ -95,13 +95,22 @@ def radius(epsilon: float, /) -> str:
 
 def measured_by(table: Table, /) -> str:
     """Return attack, effort, norm and radius in one phrase, "PGD, 10 steps, 1 restart, norm, ε = 0.1"."""
+    return ", ".join(part for part in (attack_effort(table), threat_model(table)) if part)
+
+
+def attack_effort(table: Table, /) -> str:
+    """Return the attack and its effort, "PGD, 10 steps, 1 restart"."""
     parts = [
         _each(table, "attack", shown_attack),
         _each(table, "steps", lambda steps: f"{steps} step{'s' * (steps != 1)}"),
         _each(table, "restarts", lambda restarts: f"{restarts} restart{'s' * (restarts != 1)}"),
-        _each(table, "norm", lambda norm: NORMS.get(norm, norm)),
-        radius_phrase(table),
     ]
+    return ", ".join(part for part in parts if part)
+
+
+def threat_model(table: Table, /) -> str:
+    """Return norm and radius, "norm, ε = 0.1"."""
+    parts = [_each(table, "norm", lambda norm: NORMS.get(norm, norm)), radius_phrase(table)]
     return ", ".join(part for part in parts if part)
 
 

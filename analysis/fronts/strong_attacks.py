@@ -48,7 +48,7 @@ class StrongResult:
         return (*([f"falls by {self.fall:.3f}"] if fallen else []), *self.flags)
 
     def __str__(self) -> str:
-        return f"{self.robust:.4f} ({0.0 - self.fall:+.4f}){' !' if self.doubts else ''}"
+        return f"{self.robust:.3f} ({0.0 - self.fall:+.3f}){' !' if self.doubts else ''}"
 
 
 def read_strong(study_dir: str | Path, table: Table, /) -> dict[str, StrongResult]:

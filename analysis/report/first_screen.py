@@ -68,7 +68,8 @@ def _methods(material: StudyMaterial) -> str:
     total = drawn.sum()
     return (
         f'<fieldset><legend>Methods shown in all charts and tables</legend>{boxes}<span role="status" class="small">'
-        f'<span id="count">{total}</span> of {total} measured trials shown</span>{full}</fieldset>'
+        f'<span id="count">{total}</span> of {total} measured trials shown.</span> <span class="small">The front, '
+        f"correlations and answers are always those of all methods.</span>{full}</fieldset>"
     )
 
 

@@ -10,6 +10,7 @@ from analysis.fronts.objectives import FRONT
 from analysis.fronts.strong_attacks import StrongResult, strong_notes
 from analysis.heldout.confirmation import KINDS
 from analysis.material import StudyMaterial
+from analysis.plots.studies.progress import last_is_best
 from analysis.report.parts.charts import chart
 from analysis.report.parts.html import paragraph, table_html
 from analysis.statistics.front_posterior import UNDECIDED
@@ -61,7 +62,10 @@ def front_section(material: StudyMaterial, /, *, figures: Collection[str]) -> li
             figures=figures,
             note="Best: the measured epoch of highest robust accuracy on validation, so its own value is flattered; "
             "every other number of this page is the last checkpoint's.",
-            instead="No trial has a best checkpoint that was measured, so the two cannot be compared.",
+            instead="In every trial the last epoch is the best of those measured, so the two are the same; a smaller "
+            "`evaluation.every` measures more of them."
+            if last_is_best(material.table)
+            else "No trial has a best checkpoint that was measured, so the two cannot be compared.",
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from analysis.data.results import Table
@@ -14,12 +15,12 @@ from analysis.report.heldout_section import tested_lines, tested_section
 from analysis.report.lipschitz_section import lipschitz_section
 from analysis.report.parts.charts import chart_scripts, page_charts
 from analysis.report.parts.html import bullets, document, paragraph, table_html
-from analysis.report.parts.member_cards import cards_section, member_cards
+from analysis.report.parts.member_cards import Card, cards_section, member_cards, verdicts_line
 from analysis.report.provenance_section import failures, provenance_section
 from analysis.report.settings_section import settings_section
 from analysis.report.summary import summary_lines
 from analysis.tables.paper_table import paper_lines, paper_table
-from analysis.wording import measured_by, provenance
+from analysis.wording import attack_effort, provenance, threat_model
 
 _SECTIONS = {
     "answers": "Answers",
@@ -43,7 +44,7 @@ def build_report(material: StudyMaterial, /) -> str:
     table, figures, cards = material.table, page_charts(material), member_cards(material)
     rows = {trial: row for row, trial in enumerate(table["trial_id"].to_pylist())}
     parts = {
-        "answers": [*answers_section(material, cards, rows), "<h3>In words</h3>", bullets(_summary(material))],
+        "answers": [*answers_section(material, cards, rows), "<h3>In words</h3>", bullets(_summary(material, cards))],
         "front": front_section(material, figures=figures),
         "lipschitz": lipschitz_section(material, figures=figures),
         "settings": settings_section(material, figures=figures),
@@ -57,7 +58,7 @@ def build_report(material: StudyMaterial, /) -> str:
     sections = {name: (title, _placed("\n".join(parts[name]), material)) for name, title in _SECTIONS.items()}
     return document(
         material.title,
-        f"{provenance(table)} · threat model and attack: {measured_by(table)}",
+        f"{provenance(table)} · threat model: {threat_model(table)}; attack: {attack_effort(table)}",
         sections,
         opening=opening,
         folded=set(_SECTIONS) - {"answers"},
@@ -80,9 +81,9 @@ def _warning(material: StudyMaterial) -> list[str]:
     return [paragraph(text)] if mixed else []
 
 
-def _summary(material: StudyMaterial) -> list[str]:
+def _summary(material: StudyMaterial, cards: Sequence[Card]) -> list[str]:
     lines = summary_lines(material.table, belief=material.belief, reference=material.reference)
-    return [*lines, *tested_lines(material)]
+    return [*lines, *verdicts_line(material, cards), *tested_lines(material)]
 
 
 def _paper(table: Table) -> str:

@@ -33,9 +33,10 @@ def summary_lines(
     lines = [
         f"{counts.trials} trial{'s' * (counts.trials != 1)} over {len(methods)} method{'s' * (len(methods) != 1)} on "
         f"{', '.join(dict.fromkeys(table['dataset'].to_pylist()))}: {counts.failed} failed, {counts.stopped_early} "
-        f"were stopped early, {counts.flagged} completed with doubts about their measurement"
+        f"were stopped early, {counts.flagged} completed with flags"
         f"{missed if counts.infeasible else ''}{unmeasured if counts.unmeasured else ''}.",
-        f"Robust accuracy is the share of all examples still classified correctly under {measured_by(table)}.",
+        f"Robust accuracy is the share of all examples still classified correctly under {measured_by(table)}"
+        f"{_explained(table)}.",
     ]
     front = front_of(table)
     if not front.num_rows:
@@ -58,6 +59,12 @@ def summary_lines(
         text += f" as measured; of the true accuracies {true} (95 %), corrected for the luck of the best estimates"
     lines.append(text[0].upper() + text[1:] + ".")
     return [*lines, *_infeasible_lines(table)]
+
+
+def _explained(table: Table) -> str:
+    """Return what a study's attack does where its name does not say it, empty otherwise."""
+    reachable = "reachable_targets" in table["attack"].to_pylist()
+    return "; this attack climbs towards those wrong classes that the ball can reach" if reachable else ""
 
 
 def _infeasible_lines(table: Table) -> list[str]:

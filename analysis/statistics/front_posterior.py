@@ -22,6 +22,8 @@ within their noise, probabilities come out too high.
 DRAWS = 3000
 """Posterior draws: another seed moves a probability by a standard deviation of 0.01 to 0.02."""
 
+TIED = 0.975
+"""Two accuracies differ where at least this share of the draws has one sign."""
 
 UNDECIDED = (
     "P(on front) is not given: beside the trade-off the trials differ by less than the noise of their examples, which "
@@ -61,6 +63,13 @@ class FrontPosterior:
         """Return the probability that one trial truly dominates another; both must be in the model."""
         better = self.drawn[:, self.trials.index(first)] > self.drawn[:, self.trials.index(second)]
         return float(better.all(axis=1).mean())
+
+    def near_ties(self, trial: str, /) -> list[str]:
+        """Return the trials of which the 95 % intervals of both differences from one in the model include 0."""
+        difference = self.drawn - self.drawn[:, [self.trials.index(trial)]]
+        one_sided = np.maximum((difference > 0).mean(axis=0), (difference < 0).mean(axis=0))
+        tied = (one_sided < TIED).all(axis=1)
+        return [other for other, close in zip(self.trials, tied, strict=True) if close and other != trial]
 
 
 def front_belief(outcomes: Outcomes, /, *, generator: np.random.Generator, draws: int = DRAWS) -> FrontPosterior:

@@ -95,6 +95,13 @@ def _volume_label(growth: Growth, table: Table) -> str:
 KINDS = ("robust", "clean")
 
 
+def last_is_best(table: Table, /) -> bool:
+    """Say whether every trial with a best checkpoint has it at its last epoch, as where only that one is measured."""
+    epochs = zip(table["best_epoch"].to_pylist(), table["epochs"].to_pylist(), strict=True)
+    known = [best == last for best, last in epochs if best is not None]
+    return bool(known) and all(known)
+
+
 def _last_and_best(trials: Trials, kind: str) -> tuple[np.ndarray, np.ndarray]:
     return measure(trials.table, f"val_{kind}_accuracy"), measure(trials.table, f"best_val_{kind}_accuracy")
 

@@ -307,7 +307,7 @@ def _hover(row: dict[str, Any], chance: float | None, strong: StrongResult | Non
         if row[column] is not None:
             lines.append(f"{label} accuracy (val) = {row[column]:.4f}")
     if strong is not None:
-        lines.append(f"under strong attacks {strong.robust:.4f}, {strong.searched:.4f} before, {strong.images} images")
+        lines.append(f"under strong attacks {strong.robust:.3f}, {strong.searched:.3f} before, {strong.images} images")
         lines += [f"doubtful: {', '.join(strong.doubts)}"] if strong.doubts else []
     if row["val_certified_accuracy"] is not None:
         lines.append(f"certified accuracy (val) = {row['val_certified_accuracy']:.4f}")

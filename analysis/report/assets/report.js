@@ -66,8 +66,12 @@ function placeOf(data, layout, name) {
 // Ringing a trial redraws a chart, which would take away the label of the point that the pointer is on.
 function mark(row, within) {
   if (row === undefined) return;
-  ringed = row;
   byId('chosen').innerHTML = LABELS[row];
+  ring(row, within);
+}
+
+function ring(row, within) {
+  ringed = row;
   LINKED.filter(name => drawn.has(name) && name !== within).forEach(name => {
     const {data, layout} = byId(name), axes = Object.entries(placeOf(data, layout, name));
     const place = axes.map(([axis, at]) => [axis, [at]]);
@@ -88,17 +92,21 @@ function tell(row) {
   all.forEach(one => { one.hidden = one !== (own || all[all.length - 1]); });
 }
 
-// The most robust member of the front whose clean accuracy reaches the floor.
+// The most robust member of the front whose clean accuracy reaches the floor; without one, which comes nearest.
 function reach(floor) {
-  const members = [...member.options].filter(one => one.value && Number(one.dataset.clean) >= floor);
-  const best = members.sort((one, other) => other.dataset.robust - one.dataset.robust)[0];
+  const members = [...member.options].filter(one => one.value), most = key => (one, other) =>
+    other.dataset[key] - one.dataset[key];
+  const best = members.filter(one => Number(one.dataset.clean) >= floor).sort(most('robust'))[0];
+  const cleanest = members.sort(most('clean'))[0], highest = Number(cleanest.dataset.clean).toFixed(3);
+  const none = `No member reaches ${floor}; the highest is ${cleanest.text}, ${highest}.`;
   byId('at-floor').textContent = best ? Number(best.dataset.robust).toFixed(3) : 'none';
-  byId('at-floor-note').textContent = best ? best.dataset.note : 'no member of the front has that clean accuracy';
-  document.querySelector('.numbers .paper').textContent = floor.toFixed(2);
-  if (!best) return;
-  mark(Number(best.value));
-  member.value = best.value;
-  tell(Number(best.value));
+  byId('at-floor-note').textContent = best ? best.dataset.note : none;
+  document.querySelector('.numbers .paper').textContent = floor;
+  if (best) mark(Number(best.value));
+  else ring();
+  if (!best) byId('unreached').textContent = byId('chosen').textContent = none;
+  member.value = best?.value ?? '';
+  tell(best?.value ?? 'none');
 }
 
 function filter() {
@@ -109,7 +117,7 @@ function filter() {
 
 document.addEventListener('change', ({target}) => {
   if (target.name === 'method') filter();
-  else if (target.id === 'floor') reach(Number(target.value));
+  else if (target.id === 'floor') reach(target.value = Math.min(Math.max(Number(target.value), 0), 1));
   else if (target !== member) target.dataset.charts.split(' ').filter(name => drawn.has(name)).forEach(draw);
   else if (member.value) choose(Number(member.value));
 });

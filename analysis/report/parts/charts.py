@@ -13,7 +13,7 @@ from analysis.material import StudyMaterial
 from analysis.method_styles import styles_for
 from analysis.plots.networks.radii import radii_chart
 from analysis.plots.screen import ON_DARK, get_plotlyjs, inside_script, shows_data
-from analysis.plots.studies.progress import checkpoints_chart, growth_chart
+from analysis.plots.studies.progress import checkpoints_chart, growth_chart, last_is_best
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import Colour, front_chart, hover_texts, space_chart
 from analysis.plots.trials.parallel import parallel_chart
@@ -50,7 +50,8 @@ def _figures(material: StudyMaterial) -> Iterator[tuple[str, Any]]:
     growth = hypervolume_growth(table, reference=material.reference, devices=material.devices)
     yield "growth", growth_chart(growth, table, unit=material.unit)
     yield "radii", radii_chart(material.curves, table, reach=reach, classifier=material.classifier)
-    yield "best", checkpoints_chart(trials)
+    if not last_is_best(table):
+        yield "best", checkpoints_chart(trials)
     yield "smooth", lipschitz_chart(trials)
     yield "fronts", robust_lipschitz_chart(trials)
     for setting in varying_settings(table):

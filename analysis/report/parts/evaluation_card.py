@@ -20,8 +20,8 @@ from analysis.heldout.measurements import (
 from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import short_name
 from analysis.report.parts.html import prose
-from analysis.statistics.intervals import accuracy_of
-from analysis.wording import LOWER_BOUND, NORMS, own_parameters, radius
+from analysis.statistics.intervals import accuracy_estimate, accuracy_of
+from analysis.wording import LOWER_BOUND, NORMS, own_parameters, radius, shown_attack
 
 HOLDS = "Does its robust accuracy hold under strong attacks?"
 MASKED = "Signs of masked gradients?"
@@ -30,8 +30,15 @@ LUCK = "How much is the seed's luck?"
 TRUST = (HOLDS, MASKED, TESTED, LUCK)
 """The questions on which trust in a robust accuracy rests."""
 
-State = Literal["answered", "doubt", "open"]
-_MARKS = {"answered": "✓", "doubt": "!", "open": "?"}
+State = Literal["answered", "doubt", "open", "void"]
+_MARKS = {"answered": "✓", "doubt": "!", "open": "?", "void": "-"}
+LEGEND = "✓ supported by the results; ! a reason for doubt; ? open, to be judged by the reader; - nothing to judge."
+
+NOT_ROBUST = 0.05
+"""Below this robust accuracy there is nothing that strong attacks could take away."""
+
+_WEAK = 50
+"""Fewer steps, over all restarts, are a weak attack."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Answer:
     Attributes:
         question: What a reviewer asks.
         text: The answer, or what is missing.
-        state: `answered`, `doubt` where the answer speaks against the claim, `open` where rows cannot know.
+        state: `answered`, `doubt` where the answer speaks against the claim, `open` where rows cannot know, `void`
+            where nothing is claimed.
     """
 
     question: str
@@ -82,12 +90,8 @@ def card(
             f"validation: clean {clean}, robust {robust} (95 %, at most {row['examples']} examples, the same for both, "
             "misclassified ones counted as not robust)",
         ),
-        Answer(
-            "Which attack, how strong?",
-            f"{row['attack']}, {row['steps']} steps of 2ε/steps, {row['restarts']} restart(s), random start",
-            "answered" if row["steps"] * row["restarts"] >= 50 else "doubt",
-        ),
-        _strong(strong),
+        _attack(row, strong),
+        _strong(row, strong),
         _strongest(row, tested),
         _flags(row, tested, strong),
         Answer(
@@ -111,15 +115,35 @@ def card(
     ]
 
 
+def verdict(answers: Sequence[Answer], /) -> str:
+    """Return how far a robust accuracy can be trusted: "doubtful", "not robust", "held" or "not known"."""
+    states = {answer.question: answer.state for answer in answers if answer.question in TRUST}
+    if "doubt" in states.values():
+        return "doubtful"
+    return {"void": "not robust", "answered": "held"}.get(states[HOLDS], "not known")
+
+
+def verdict_sentence(answers: Sequence[Answer], /) -> str:
+    """Return the same as a sentence, with the number of checks that are open."""
+    trust = [answer for answer in answers if answer.question in TRUST]
+    found, unknown = verdict(trust), sum(answer.state == "open" for answer in trust)
+    left = f"{unknown} of {len(trust)} checks are open" if unknown else "all checks were run"
+    if found == "not robust":
+        return next(answer.text for answer in trust if answer.question == HOLDS)
+    return {
+        "doubtful": "robust accuracy is doubtful: see what is marked “!”",
+        "held": f"robust accuracy held under strong attacks on validation; {left}",
+        "not known": f"whether robust accuracy holds is not known: no strong attack was run; {left}",
+    }[found]
+
+
 def card_html(row: Mapping[str, Any], answers: Sequence[Answer], /) -> str:
-    """Return a card that unfolds; open questions are counted in its heading and marked in words, not in colour."""
-    unanswered = sum(answer.state == "open" for answer in answers)
-    doubts = sum(answer.state == "doubt" for answer in answers)
+    """Return a card that unfolds; its heading has the verdict, and answers are marked in words, not only in colour."""
     title = f"{row['trial_id']} · {short_name(row['method'])}"
     numbers = f"clean {row['val_clean_accuracy']:.3f}, robust {row['val_robust_accuracy']:.3f} (val)"
     return (
         f'<details class="card" data-method="{escape(row["method"])}" id="card-{escape(row["trial_id"])}">'
-        f"<summary><b>{escape(title)}</b> {numbers} · {unanswered} open, {doubts} doubtful</summary>"
+        f"<summary><b>{escape(title)}</b> {numbers} · {escape(verdict_sentence(answers))}</summary>"
         f"{entries_html(answers)}</details>"
     )
 
@@ -129,24 +153,40 @@ def entries_html(answers: Sequence[Answer], /) -> str:
     entries = "".join(
         f'<dt class="{answer.state}"><span aria-hidden="true">{_MARKS[answer.state]}</span> '
         f'{escape(answer.question)}</dt><dd class="{answer.state}">'
-        f"{'' if answer.state == 'answered' else f'<b>{answer.state}:</b> '}{prose(answer.text)}</dd>"
+        f"{f'<b>{answer.state}:</b> ' if answer.state in ('open', 'doubt') else ''}{prose(answer.text)}</dd>"
         for answer in answers
     )
     return f"<dl>{entries}</dl>"
 
 
-def _strong(strong: StrongResult | None) -> Answer:
-    """Return what strong attacks on validation left, and what the search's own did on the same images."""
-    question = HOLDS
-    if strong is None:
-        return Answer(
-            question, "not attacked: `front.strong_images` above 0 and `robust-study resume STUDY_DIR`", "open"
-        )
+def _attack(row: Mapping[str, Any], strong: StrongResult | None) -> Answer:
+    """Return the search's attack; a weak one is a doubt, unless strong ones found no more or nothing is claimed."""
+    steps, restarts = row["steps"], row["restarts"]
     text = (
-        f"{strong.robust:.3f} on the first {strong.images} validation images, {strong.searched:.3f} under the search's "
-        f"own attack there; {', '.join(strong.attacks)}"
+        f"{shown_attack(row['attack'])}, {steps} step{'s' * (steps != 1)} of 2ε/steps, {restarts} "
+        f"restart{'s' * (restarts != 1)}, random start"
     )
-    return Answer(question, "; ".join([text, *strong.doubts]), "doubt" if strong.doubts else "answered")
+    if steps * restarts >= _WEAK:
+        return Answer("Which attack, how strong?", text)
+    if _strong(row, strong).state in ("open", "doubt"):
+        return Answer("Which attack, how strong?", f"{text}; it is weak: true robust accuracy may be lower", "doubt")
+    return Answer("Which attack, how strong?", f"{text}{'; weak, but strong attacks found no more' if strong else ''}")
+
+
+def _strong(row: Mapping[str, Any], strong: StrongResult | None) -> Answer:
+    """Return what strong attacks on validation left, and what the search's own did on the same images."""
+    if row["val_robust_accuracy"] < NOT_ROBUST and not (strong is not None and strong.doubts):
+        return Answer(HOLDS, f"not robust: {row['val_robust_accuracy']:.3f}, nothing to hold", "void")
+    if strong is None:
+        return Answer(HOLDS, "not attacked: `front.strong_images` above 0 and `robust-study resume STUDY_DIR`", "open")
+    left = accuracy_estimate(strong.robust, strong.images)
+    searched = round(strong.searched * strong.images)
+    text = (
+        f"{round(strong.robust * strong.images)} of {strong.images} survive, {searched} of {strong.images} under the "
+        f"search's attack; {left.value:.3f} [{left.low:.2f}, {left.high:.2f}] of the first validation images; "
+        f"{', '.join(strong.attacks)}"
+    )
+    return Answer(HOLDS, "; ".join([text, *strong.doubts]), "doubt" if strong.doubts else "answered")
 
 
 def _flags(row: Mapping[str, Any], on_test: HeldoutResults | None, strong: StrongResult | None) -> Answer:

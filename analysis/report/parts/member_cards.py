@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,18 @@ from analysis.fronts.front import front_of
 from analysis.fronts.member_choice import best_at_floor
 from analysis.fronts.objectives import FRONT
 from analysis.material import StudyMaterial
-from analysis.report.parts.evaluation_card import Answer, card, card_html
+from analysis.report.parts.evaluation_card import LEGEND, Answer, card, card_html, verdict
 from analysis.report.parts.html import paragraph
 
 CARDS = 40
 """Most members with a card, best clean accuracy first."""
+
+_VERDICTS = {
+    "held": "held under strong attacks",
+    "doubtful": "doubtful",
+    "not known": "not known to hold",
+    "not robust": "not robust",
+}
 
 Card = tuple[dict[str, Any], list[Answer]]
 """A member's result row and the answers about it."""
@@ -47,10 +55,19 @@ def cards_section(material: StudyMaterial, cards: Sequence[Card], /) -> list[str
         return [paragraph("The front has no members, so there are no cards.")]
     left = front_of(material.table).num_rows - len(cards)
     return [
-        paragraph("✓ supported by the results; ! contradicted by the results; ? open, to be judged by the reader."),
+        paragraph(LEGEND),
         *(card_html(row, answers) for row, answers in cards),
         *([paragraph(f"{left} more members have no card.")] if left else []),
     ]
+
+
+def verdicts_line(material: StudyMaterial, cards: Sequence[Card], /) -> list[str]:
+    """Return how many members have which verdict as one line, empty without a member."""
+    found = Counter(verdict(answers) for _, answers in cards)
+    left = front_of(material.table).num_rows - len(cards)
+    of = f"the {len(cards)} members with a card" if left else "the front's members"
+    listed = ", ".join(f"{found[kind]} {words}" for kind, words in _VERDICTS.items() if found[kind])
+    return [f"Robust accuracy of {of}: {listed}."] if cards else []
 
 
 def _settings_of(row: Mapping[str, Any]) -> tuple[str, int]:

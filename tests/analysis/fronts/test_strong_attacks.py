@@ -78,13 +78,13 @@ def test_a_fall_of_more_than_two_points_is_a_doubt(robust, doubts):
 def test_a_flag_of_the_full_checks_is_a_doubt():
     result = StrongResult(images=100, searched=0.5, robust=0.5, attacks=(), flags=("steps_not_converged",))
     assert result.doubts == ("steps_not_converged",)
-    assert str(result) == "0.5000 (+0.0000) !"
+    assert str(result) == "0.500 (+0.000) !"
 
 
 def test_the_table_shows_both_values_and_names_the_doubtful(table):
     text = front_table(table, strong={"t00000": FALLEN, "t00001": SOUND}).markdown()
-    assert "0.4000 (-0.1000) !" in text
-    assert "0.6900 (-0.0100)" in text
+    assert "0.400 (-0.100) !" in text
+    assert "0.690 (-0.010)" in text
     assert "doubtful (!), robust accuracy may be too high: t00000 (falls by 0.100)" in text
     assert "0.5000" in text, "the search's value stays"
     assert "robust (strong)" not in front_table(table).markdown()
@@ -130,4 +130,5 @@ def test_the_card_answers_whether_it_holds():
     answers = {answer.question: answer for answer in card(row, strong=FALLEN)}
     answer = answers["Does its robust accuracy hold under strong attacks?"]
     assert (answer.state, "falls by 0.100" in answer.text) == ("doubt", True)
+    assert "40 of 100 survive, 50 of 100 under the search's attack; 0.400 [0.31, 0.50]" in answer.text
     assert {answer.state for answer in card(row, strong=SOUND) if "hold" in answer.question} == {"answered"}

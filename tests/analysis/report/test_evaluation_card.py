@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from helpers.studies.synthetic_results import as_table, evaluation_row, result_row
 
+from analysis.fronts.strong_attacks import StrongResult
 from analysis.heldout.confirmation import confirmed
 from analysis.heldout.members import HeldoutResults
 from analysis.material import StudyMaterial
 from analysis.report import heldout_section
-from analysis.report.parts.evaluation_card import Answer, card
+from analysis.report.parts.evaluation_card import HOLDS, LEGEND, Answer, card, entries_html
 
 MASKED, OTHERS = "Signs of masked gradients?", "Transferred and gradient-free attacks?"
 
@@ -64,3 +65,28 @@ def test_new_seeds_that_fall_out_of_the_networks_own_interval_are_a_doubt_and_in
         said = " ".join(heldout_section.tested_lines(StudyMaterial(table=as_table([row]), on_test=found)))
         assert f"t00000 from 0.450 to {share:.3f} ± 0.000 (n = 2)" in said
         assert "Under the strongest attack run on test: t00000 0.400 under autoattack" in said
+
+
+def test_a_weak_attack_is_a_doubt_with_its_reason_until_strong_ones_find_no_more() -> None:
+    def asked(strong, **more):
+        row = as_table([result_row(0, steps=10, restarts=1, **more)]).to_pylist()[0]
+        return {answer.question: answer for answer in card(row, strong=strong)}["Which attack, how strong?"]
+
+    fallen, held = (
+        StrongResult(images=60, searched=0.5, robust=left, attacks=("square",), flags=()) for left in (0.3, 0.5)
+    )
+    for strong in (None, fallen):
+        assert asked(strong).state == "doubt"
+        assert asked(strong).text.endswith("it is weak: true robust accuracy may be lower")
+    assert (asked(held).state, "strong attacks found no more" in asked(held).text) == ("answered", True)
+    assert asked(None, val_robust_accuracy=0.01).state == "answered"
+    assert "! a reason for doubt" in LEGEND
+
+
+def test_a_member_that_is_not_robust_has_nothing_to_hold() -> None:
+    row = as_table([result_row(0, val_robust_accuracy=0.01)]).to_pylist()[0]
+    held = StrongResult(images=60, searched=0.01, robust=0.01, attacks=("square",), flags=())
+    for strong in (None, held):
+        answer = {answer.question: answer for answer in card(row, strong=strong)}[HOLDS]
+        assert (answer.state, answer.text) == ("void", "not robust: 0.010, nothing to hold")
+        assert '<dt class="void"><span aria-hidden="true">-</span>' in entries_html([answer])

@@ -10,12 +10,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers.studies.pages import SCRIPTS, json_of, page_of, text_of
+from helpers.studies.pages import SCRIPTS, belief_of, json_of, page_of, text_of
 from helpers.studies.synthetic_results import METHODS, as_table, evaluation_row, result_row, study_rows
 
 from analysis.fronts.member_choice import best_at_floor
 from analysis.fronts.objectives import FRONT
-from analysis.fronts.strong_attacks import StrongResult
 from analysis.heldout.confirmation import confirmed
 from analysis.heldout.members import HeldoutResults
 from analysis.material import StudyMaterial
@@ -24,12 +23,10 @@ from analysis.plots.screen import ON_DARK
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.scatter import robust_chart
 from analysis.plots.trials.trial_points import MOST_POINTS, trials_of
-from analysis.report.answers import setting_lines, smoothness_lines
 from analysis.report.key_numbers import key_numbers
 from analysis.report.parts.charts import on_dark
 from analysis.statistics.association import LEAST, lipschitz_associations, random_share
-from analysis.statistics.front_posterior import FrontPosterior
-from analysis.statistics.intervals import accuracy_of, summary
+from analysis.statistics.intervals import accuracy_of
 
 
 class Tables(HTMLParser):
@@ -71,14 +68,6 @@ class Tables(HTMLParser):
         (found,) = (table for table in self.tables if table["caption"] == caption)
         head, *rows = found["rows"]
         return [dict(zip(head, row, strict=True)) for row in rows]
-
-
-def belief_of(rows) -> FrontPosterior:
-    sound = [row for row in rows if row["status"] == "completed" and not row["flags"]]
-    accuracies = np.array([[row[name] for name in FRONT] for row in sound])
-    drawn = np.clip(accuracies + np.random.default_rng(0).normal(0, 0.01, (50, *accuracies.shape)), 0, 1)
-    ids = tuple(row["trial_id"] for row in sound)
-    return FrontPosterior(trials=ids, drawn=drawn, probability=np.full(len(ids), 0.3), left_out=0)
 
 
 STUDY = [
@@ -222,45 +211,21 @@ def test_each_table_can_be_copied_as_latex_and_csv() -> None:
         assert forms["LaTeX"].count(r"\\") == len(rows) + 1
 
 
-def test_a_member_is_described_with_what_its_trust_rests_on_and_how_to_run_it_again() -> None:
-    rows = [result_row(0, val_clean_accuracy=0.97, val_robust_accuracy=0.6, method="trades"),
-            result_row(1, val_clean_accuracy=0.8, val_robust_accuracy=0.7)]  # fmt: skip
-    held = StrongResult(images=200, searched=0.6, robust=0.59, attacks=("square",), flags=())
-    fallen = StrongResult(images=200, searched=0.7, robust=0.4, attacks=("square",), flags=())
-    belief = belief_of(rows)
-    page = page_of(rows, belief=belief, strong={"t00000": held, "t00001": fallen}, homes={"toy": "studies/toy"})
-    first, second = page.split('<div class="member"')[1:]
-    assert "hidden" not in first.partition(">")[0]
-    assert "hidden" in second.partition(">")[0]
-    assert "held under strong attacks on validation. 2 of 4 checks are open" in first
-    assert "robust accuracy is doubtful" in second
-    assert f"among 2 trials it is {summary(belief.drawn[:, 0, 1])}" in first
-    assert "robust-study train studies/toy --trial t00000" in first
-    assert "STUDY_DIR" not in page
-    assert "no strong attack was run" in page_of(rows)
+def test_best_against_last_is_a_sentence_where_the_last_epoch_is_always_the_best() -> None:
+    best = {"best_val_clean_accuracy": 0.9, "best_val_robust_accuracy": 0.5}
+    rows = [result_row(n, best_epoch=5, **best) for n in range(3)]
+    page = page_of(rows)
+    assert "In every trial the last epoch is the best of those measured" in text_of(page)
+    assert 'id="figure-best"' not in page
+    assert 'id="figure-best"' in page_of([*rows, result_row(3, best_epoch=3, **best)])
 
 
-def test_answers_say_which_way_an_association_goes_and_how_surely() -> None:
-    def lines(sign):
-        rows = [
-            result_row(n, proposal="random", val_robust_accuracy=0.3 + 0.01 * n, val_lipschitz_mean=10.0 + sign * n / 9)
-            for n in range(20)
-        ]
-        return " ".join(smoothness_lines(StudyMaterial(table=as_table(rows))))
-
-    assert ", smoother networks are more robust: rank correlation" in lines(-1)
-    assert ", less smooth networks are more robust: rank correlation" in lines(1)
-    noise = [result_row(n, proposal="random", val_robust_accuracy=0.3 + 0.01 * (n * 7 % 20),
-                        val_lipschitz_mean=10.0 + n) for n in range(20)]  # fmt: skip
-    assert "cannot be told" in " ".join(smoothness_lines(StudyMaterial(table=as_table(noise))))
-
-
-def test_the_setting_that_mattered_is_named_with_its_share() -> None:
-    shares = {"val_robust_accuracy": {"method": 0.8, "param.dropout": 0.1}}
-    (line,) = setting_lines(StudyMaterial(table=as_table(ONE), importance=shares, importance_sample="n = 24"))
-    assert line.startswith("For robust accuracy: method, 0.80 of the variance; then dropout 0.10.")
-    assert line.endswith("n = 24.")
-    assert "--add-trials N" in setting_lines(StudyMaterial(table=as_table(ONE)))[0]
+def test_the_heading_separates_threat_model_and_attack_which_is_explained_once() -> None:
+    page = page_of([result_row(0, attack="reachable_targets", eval_epsilon=0.15)])
+    text = unescape(text_of(page))
+    assert "threat model: \u2113∞, ε = 0.15; attack: reachable targets, 10 steps, 1 restart" in text
+    assert text.count("climbs towards those wrong classes that the ball can reach") == 1
+    assert "that the ball can reach" not in text_of(page_of(ONE))
 
 
 def _luminance(colour: str) -> float:
@@ -278,6 +243,14 @@ def test_each_colour_of_the_charts_can_be_seen_on_the_dark_page() -> None:
     shown += [ON_DARK[name] for name in ("black", "#444", "#555", "#777", "#999", "#b2182b", "#d00")]
     for colour in shown:
         assert (_luminance(colour) + 0.05) / (page + 0.05) > 3, colour
+
+
+def test_the_filter_says_what_it_leaves_and_a_floor_out_of_reach_has_its_own_answer() -> None:
+    page = page_of(STUDY)
+    legend = text_of(page.partition("<fieldset>")[2].partition("</fieldset>")[0])
+    assert "The front, correlations and answers are always those of all methods." in legend
+    assert '<input id="floor" type="number" min="0" max="1"' in page
+    assert '<p class="member" id="unreached" data-row="none" hidden></p>' in page
 
 
 def test_the_floor_is_the_one_that_the_console_states() -> None:

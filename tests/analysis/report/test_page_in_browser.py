@@ -14,7 +14,11 @@ from analysis.report.key_numbers import member_note
 
 pytestmark = pytest.mark.browser
 
-ROWS = study_rows(120, methods=METHODS, seed=3)
+STRENGTHS = {"gradient_regularization": "lambda", "locally_linear": "lambda", "robust_self_training": "lambda"}
+ROWS = [
+    {**row, f"param.{STRENGTHS.get(row['method'], 'beta')}": 1.0 + row["number"]}
+    for row in study_rows(120, methods=METHODS, seed=3)
+]
 RING = "byId('{}').data.at(-1).x"
 VISIBLE = "byId('{}').data.filter(trace => trace.visible && trace.customdata).map(trace => trace.meta)"
 
@@ -95,9 +99,17 @@ def test_the_clean_floor_chooses_the_trial_of_the_answers(report) -> None:
             assert page.inner_text("#at-floor-note") == member_note(best)
             assert page.inner_text(".member:not([hidden])").startswith(f"Trial {best['trial_id']}:")
             assert page.evaluate(RING.format("flat")) == [pytest.approx(best["val_clean_accuracy"])]
-        page.fill("#floor", "1")
-        page.keyboard.press("Tab")
-        assert page.inner_text("#at-floor") == "none"
+        cleanest = max(members.values(), key=lambda row: row["val_clean_accuracy"])
+        highest = f"{cleanest['trial_id']}, {cleanest['val_clean_accuracy']:.3f}."
+        for floor, given in (("0.999", "0.999"), ("7", "1")):
+            page.fill("#floor", floor)
+            page.keyboard.press("Tab")
+            assert page.input_value("#floor") == given
+            assert page.inner_text("#at-floor") == "none"
+            for place_of_answer in ("#at-floor-note", ".member:not([hidden])", "#chosen"):
+                answer = page.inner_text(place_of_answer)
+                assert answer == f"No member reaches {given}; the highest is {highest}"
+            assert page.evaluate(RING.format("flat")) == []
 
 
 def test_sections_unfold_by_keyboard_and_by_link_and_tables_are_copied(report) -> None:
