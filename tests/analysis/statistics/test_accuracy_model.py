@@ -26,6 +26,7 @@ STUDIES = 8
 """Of each design. `benchmarks/uncertainty.py` takes more."""
 
 
+@pytest.mark.chaos  # for its length
 def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     """The project's bounds: calibration error at most 0.05, 95 % intervals cover 0.93 to 0.97.
 

@@ -63,13 +63,11 @@ def test_the_interrupted_trial_resumed_from_its_checkpoint_on_the_other_node(sur
         assert row["host"] == remaining.name
 
 
-def test_each_trial_can_be_reproduced_on_its_own(survived, capsys):
+def test_the_interrupted_trial_can_be_reproduced_on_its_own(survived, capsys):
     study, _, _ = survived
     (trial,) = interrupted(study)
-    other = next(row["trial_id"] for row in study.rows() if row["trial_id"] != trial)
-    for name in (trial, other):
-        retrain(study.dir, trial=name, save=None, as_json=False)
-        assert f"agrees with trial {name}" in capsys.readouterr().out
+    retrain(study.dir, trial=trial, save=None, as_json=False)
+    assert f"agrees with trial {trial}" in capsys.readouterr().out
 
 
 def test_mlflow_has_one_finished_run_for_each_trial(survived):

@@ -211,6 +211,7 @@ def test_the_report_shows_how_trials_ended(finished, command) -> None:
     assert "Retrained with n new seeds, robust accuracy on test went" in page
 
 
+@pytest.mark.chaos  # for its length
 def test_a_finished_study_is_tracked_again_and_then_shown(finished, command, tmp_path, uri, monkeypatch) -> None:
     """`sync` fills an empty store from the old spool and rows; `resume` has no trial to run."""
     old = read(finished / "results", "trial_id")

@@ -29,7 +29,14 @@ from trainables.training.fit import fit
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "extending"
 
 
-@pytest.mark.e2e
+def test_the_documented_examples_pass_the_checks_of_a_start(tmp_path, command, monkeypatch):
+    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, err = command("launch", "study.yaml", "--dry-run")
+    assert code == 0, out + err
+
+
+@pytest.mark.chaos  # for its length
 def test_the_documented_examples_run_as_a_study(tmp_path):
     shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
     line = [sys.executable, "-m", "study", "launch", "study.yaml", "--set", "training.epochs=2"]

@@ -85,8 +85,9 @@ class TestCompile:
 @pytest.mark.parametrize(
     "spec",
     [
-        {"method": "natural"},
-        # each mode of the attack's passes is compiled again, half a minute on a CPU
+        # half a minute on a CPU
+        pytest.param({"method": "natural"}, marks=pytest.mark.chaos),
+        # each mode of the attack's passes is compiled again
         pytest.param({"method": "adversarial_training", "train_epsilon": 0.1}, marks=pytest.mark.gpu),
     ],
 )
