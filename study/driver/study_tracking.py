@@ -36,6 +36,9 @@ def started_tracker(config: StudyConfig, study_dir: Path, *, study: Any, result_
     tracker.start(params=study_params(config), tags=study_tags(config), on_open=on_open)
     tracker.view(settings_of_all_trials(config))
     tracker.settle(result_writer.read())
+    standing = result_writer.standing
+    if standing.done:  # a driver that was killed between a row and its point of the charts never sent that one
+        tracker.study_reported(standing.done, standing.metrics())
     return tracker
 
 

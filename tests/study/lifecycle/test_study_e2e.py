@@ -211,7 +211,9 @@ def test_the_parents_charts_move_while_the_study_runs(finished):
         points = {name: store.execute(query, (parent, name)).fetchall() for name in ("hypervolume", "clean_floor")}
         points["best"] = store.execute(query, (parent, "best_robust_accuracy")).fetchall()
     for name, drawn in points.items():
-        assert [step for step, _ in drawn] == list(range(1, 7)), name
+        assert sorted({step for step, _ in drawn}) == list(range(1, 7)), (
+            name
+        )  # the resumed driver sends its first again
         assert len({time for _, time in drawn}) > 3, name  # sent as trials ended, not at the end
     assert re.search(r"hypervolume \d\.\d{3} · front \d · 0 failed", resumed.stderr)
     assert "http://127.0.0.1:5000/#/experiments/1/runs?" in resumed.stderr
