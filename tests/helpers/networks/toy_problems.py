@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from trainables.data.base import ImageData, Split
 from trainables.models.modes import frozen
 from trainables.spec import DatasetSpec, EvaluationSpec, LipschitzSpec, ModelSpec, TrainingSpec, TrialSpec
-from trainables.training.loop import Trainer
+from trainables.training.loop import LAST, Trainer
 
 IMAGE_SHAPE = (1, 8, 8)
 
@@ -95,3 +97,25 @@ def assert_equal(a: nn.Module, b: nn.Module) -> None:
     """Check that the states of two networks are equal bit for bit."""
     for name, value in a.state_dict().items():
         assert torch.equal(value, b.state_dict()[name]), name
+
+
+class Killed(Exception):  # noqa: N818 - not an error
+    """Ends training between two batches, as the end of its process does."""
+
+
+def killed_and_resumed(first: Trainer, second: Trainer, batch: int, folder: Path) -> Trainer:
+    """End the first trainer's next epoch before so many batches are over; return the second, trained on from there."""
+    calls = []
+
+    def between() -> None:
+        calls.append(1)
+        if len(calls) == batch:
+            first.save(folder / LAST)
+            raise Killed
+
+    with pytest.raises(Killed):
+        first.run_epoch(between=between)
+    second.load(folder / LAST)
+    while not second.done:
+        second.run_epoch()
+    return second

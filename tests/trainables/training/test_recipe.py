@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.networks.toy_problems import assert_equal, blobs, deterministic, linear_helper, run, tiny_spec, trainer
+from helpers.networks.toy_problems import (
+    assert_equal,
+    blobs,
+    deterministic,
+    killed_and_resumed,
+    linear_helper,
+    run,
+    tiny_spec,
+    trainer,
+)
 from torch import nn
 
 from trainables.attacks.threat import ThreatModel
@@ -25,10 +34,6 @@ from trainables.training.optimizers import learning_rate, rise
 
 OFF = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None, "give_up_after": None}
 ON = {"warmup": 0.25, "ramp": 0.5, "clip_norm": 0.5, "give_up_after": 0.5}
-
-
-class Killed(Exception):  # noqa: N818 - not an error
-    pass
 
 
 class TestRise:
@@ -197,20 +202,7 @@ def test_resuming_within_an_epoch_changes_no_bit(method, epoch, batch, tmp_path)
     uninterrupted, first = run(spec), trainer(spec)
     for _ in range(epoch):
         first.run_epoch()
-    calls = []
-
-    def between():
-        calls.append(1)
-        if len(calls) == batch:
-            first.save(tmp_path / LAST)
-            raise Killed
-
-    with pytest.raises(Killed):
-        first.run_epoch(between=between)
-    second = trainer(spec)
-    second.load(tmp_path / LAST)
-    while not second.done:
-        second.run_epoch()
+    second = killed_and_resumed(first, trainer(spec), batch, tmp_path)
     assert_equal(uninterrupted.model, second.model)
     assert deterministic(uninterrupted.outcome().row) == deterministic(second.outcome().row)
 

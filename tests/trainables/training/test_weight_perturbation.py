@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.networks.steps import make_step, network
-from helpers.networks.toy_problems import assert_equal, run, tiny_spec, trainer
+from helpers.networks.toy_problems import assert_equal, killed_and_resumed, run, tiny_spec, trainer
 from torch import nn
 
 from trainables.attacks.losses import cross_entropy, cross_entropy_against, kl_divergence
@@ -18,7 +18,6 @@ from trainables.seeding import generator, seeded
 from trainables.spec import CraftMode
 from trainables.training.batch_loss import loss_terms
 from trainables.training.compiling import Compiled
-from trainables.training.loop import LAST
 
 ATTACKING = sorted(name for name in METHODS if METHODS.load(name).attacks)
 GAMMA = 0.05
@@ -156,23 +155,7 @@ def test_a_compiled_network_is_moved_without_its_compiler():
 @pytest.mark.parametrize("batch_number", [1, 4])
 def test_resuming_within_an_epoch_changes_no_bit_of_it(batch_number, tmp_path):
     spec = tiny_spec("trades", train_epsilon=0.1, awp=GAMMA, ramp=0.5)
-    whole, first, calls = run(spec), trainer(spec), []
-
-    class Killed(Exception):  # noqa: N818 - not an error
-        pass
-
-    def between():
-        calls.append(1)
-        if len(calls) == batch_number:
-            first.save(tmp_path / LAST)
-            raise Killed
-
-    with pytest.raises(Killed):
-        first.run_epoch(between=between)
-    second = trainer(spec)
-    second.load(tmp_path / LAST)
-    while not second.done:
-        second.run_epoch()
+    whole, second = run(spec), killed_and_resumed(trainer(spec), trainer(spec), batch_number, tmp_path)
     assert_equal(whole.model, second.model)
 
 
