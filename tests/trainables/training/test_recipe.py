@@ -163,15 +163,16 @@ def test_training_of_a_single_step_is_at_full_rate_and_radius(monkeypatch):
 def test_without_the_recipe_no_bit_of_training_changes(method):
     """Compared with a loop that only takes the loss's gradient and the optimiser's step at the schedule's rate."""
     radius = 0.1 if METHODS.load(method).attacks else None
-    spec = tiny_spec(method, train_epsilon=radius, epochs=2, every=9, **OFF)
-    ours, plain = run(spec), trainer(spec)
+    spec = tiny_spec(method, train_epsilon=radius, epochs=3, every=9, **OFF)
+    ours, plain = trainer(spec), trainer(spec)
     for epoch in range(2):
+        ours.run_epoch()
         with computing(threads=1):
             plain.model.train()
             for batch, (x, y) in enumerate(plain._batches.epoch(epoch)):
                 plain.optimizer.zero_grad()
                 plain_terms(plain, x, y, (epoch, batch)).total.mean().backward()
-                rate = learning_rate((epoch + batch / 6) / 2, schedule="cosine", initial=0.05, epochs=2)
+                rate = learning_rate((epoch + batch / 6) / 3, schedule="cosine", initial=0.05, epochs=3)
                 plain.optimizer.step(rate)
     assert_equal(ours.model, plain.model)
     assert len(batch_statistics(plain.model)) > 0
@@ -187,7 +188,7 @@ def plain_terms(trained, x, y, place):
         threat=None if spec.train_epsilon is None else ThreatModel("linf", spec.train_epsilon),
         attack_steps=3, bn="eval", dropout="eval",
         generator=generator(spec.seed, "craft", *place), craft_seed=derive(spec.seed, "craft dropout", *place),
-        progress=(place[0] + place[1] / 6) / 2, helper=linear_helper(spec=spec, data=blobs(), device=x.device),
+        progress=(place[0] + place[1] / 6) / 3, helper=linear_helper(spec=spec, data=blobs(), device=x.device),
     )  # fmt: skip
     with seeded(spec.seed, "dropout", *place, device=x.device):
         return build_method(spec.method, spec.params)(step)
