@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -16,11 +17,13 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def survived(tmp_path_factory):
+def survived(tmp_path_factory, empty_store):
     """The study, the remaining node, and the checkpoints' histories of both running trials at the kill."""
+    folder = tmp_path_factory.mktemp("kill")
+    shutil.copy(empty_store, folder / "mlflow.db")
     with cluster(2, "--num-cpus", "1", "--num-gpus", "1") as ray:
         changes = {"resources": {"gpus": 1}, "search": {"num_trials": 3}}
-        study = SmallStudy(tmp_path_factory.mktemp("kill"), changes, environment=ray.driver_environment)
+        study = SmallStudy(folder, changes, environment=ray.driver_environment)
         driver = study.launch("--address", ray.address)
 
         def both_in_the_middle():

@@ -141,8 +141,8 @@ def test_a_data_set_of_the_standard_library_runs_no_command_even_in_a_dry_run(co
     assert "is of Python's standard library" in err
 
 
-def test_a_forged_line_of_the_spool_and_a_link_upload_no_other_file(tmp_path):
-    secret, folder, uri = tmp_path / "id_rsa", tmp_path / "study", f"sqlite:///{tmp_path / 'mlflow.db'}"
+def test_a_forged_line_of_the_spool_and_a_link_upload_no_other_file(tmp_path, uri):
+    secret, folder = tmp_path / "id_rsa", tmp_path / "study"
     secret.write_text("private")
     folder.mkdir()
     tracking = tracker(folder, uri)

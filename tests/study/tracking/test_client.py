@@ -100,9 +100,10 @@ def damaged(request, half_made, empty_store, tmp_path):
 
 
 @pytest.fixture
-def tracked(folder, tmp_path):
+def tracked(folder, tmp_path, empty_store):
     """Return a function that has a study tracked elsewhere, and then names a store."""
-    assert run_study(f"sqlite:///{tmp_path / 'other.db'}", folder, [row(0)]) is None
+    other = shutil.copy(empty_store, tmp_path / "other.db")
+    assert run_study(f"sqlite:///{other}", folder, [row(0)]) is None
 
     def name(path):
         tracking = {"uri": f"sqlite:///{path}"}

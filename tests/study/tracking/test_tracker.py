@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -54,9 +55,9 @@ def test_sending_everything_again_changes_nothing(uri, folder):
     assert len(points(client, after["study"], "front_size")) == 3  # twice for trial 0, once for trial 1
 
 
-def test_a_study_resumed_with_another_store_is_complete_there(uri, folder, tmp_path):
+def test_a_study_resumed_with_another_store_is_complete_there(uri, folder, tmp_path, empty_store):
     assert run_study(uri, folder, [row(0)]) is None
-    other = f"sqlite:///{tmp_path}/other.db"
+    other = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'other.db')}"
     assert run_study(other, folder, [row(1)]) is None
     stored_runs, client = runs(other)
     assert set(stored_runs) == {"study", "00000", "00001"}
