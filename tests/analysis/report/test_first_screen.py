@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 from html import unescape
@@ -76,6 +77,13 @@ STUDY = [
 ]
 BELIEF = belief_of(STUDY)
 
+
+@functools.cache
+def study_page(*, belief: bool = False) -> str:
+    """The report of `STUDY`, with or without its posterior."""
+    return page_of(STUDY, **({"belief": BELIEF} if belief else {}))
+
+
 FEW = study_rows(24, seed=1, failed=0)
 WITHOUT_LIPSCHITZ = [row | {name: None for name in row if name.startswith("val_lipschitz")} for row in FEW]
 ALL_FAILED = study_rows(6, failed=1.0)
@@ -101,7 +109,7 @@ def on_test(rows) -> HeldoutResults:
     ids=["study", "no outcomes", "few", "no Lipschitz", "failed", "one", "flagged", "no dropout", "on test"],
 )  # fmt: skip
 def test_no_table_and_no_column_is_empty_and_no_chart_only_says_why(rows, more) -> None:
-    page = page_of(rows, **more)
+    page = study_page(belief=bool(more)) if rows is STUDY else page_of(rows, **more)
     for table in Tables(page).tables:
         head, *cells = table["rows"]
         assert cells, table["caption"]
@@ -115,7 +123,7 @@ def test_no_table_and_no_column_is_empty_and_no_chart_only_says_why(rows, more) 
 
 def test_the_four_numbers_are_those_of_the_tables() -> None:
     material = StudyMaterial(table=as_table(STUDY), belief=BELIEF)
-    page = page_of(STUDY, belief=BELIEF)
+    page = study_page(belief=True)
     size, best, volume, correlation = key_numbers(material)
     for number in (size, best, volume, correlation):
         assert f">{number.value}</dd>" in page
@@ -139,7 +147,7 @@ def test_the_four_numbers_are_those_of_the_tables() -> None:
 
 
 def test_the_first_charts_show_the_trials_of_the_table() -> None:
-    page = page_of(STUDY)
+    page = study_page()
     measured = {at for at, row in enumerate(STUDY) if row["status"] == "completed"}
     for name in ("flat-lipschitz", "flat-method", "robust"):
         drawn = [row for trace in json_of(page, f"figure-{name}")["data"] for row in trace.get("customdata") or []]
@@ -187,13 +195,13 @@ def test_associations_that_are_missing_beside_others_are_named_in_one_sentence()
     missing = [row for row in lipschitz_associations(share) if not row.found]
     assert found
     assert missing
-    page = page_of(STUDY)
+    page = study_page()
     assert len(Tables(page).named("Local Lipschitzness and …")) == len(found)
     assert f"{len(missing)} more are not known" in text_of(page)
 
 
 def test_methods_have_their_short_names_and_the_full_ones_once() -> None:
-    text = text_of(page_of(STUDY, belief=BELIEF))
+    text = text_of(study_page(belief=True))
     for method in METHODS:
         if short_name(method) != method and method != "trades":
             assert text.count(method) == 1, method
@@ -201,7 +209,7 @@ def test_methods_have_their_short_names_and_the_full_ones_once() -> None:
 
 
 def test_each_table_can_be_copied_as_latex_and_csv() -> None:
-    tables = Tables(page_of(STUDY, belief=BELIEF))
+    tables = Tables(study_page(belief=True))
     assert len(tables.tables) > 5
     for table, forms in zip(tables.tables, tables.copies, strict=True):
         head, *rows = table["rows"]
@@ -246,7 +254,7 @@ def test_each_colour_of_the_charts_can_be_seen_on_the_dark_page() -> None:
 
 
 def test_the_filter_says_what_it_leaves_and_a_floor_out_of_reach_has_its_own_answer() -> None:
-    page = page_of(STUDY)
+    page = study_page()
     legend = text_of(page.partition("<fieldset>")[2].partition("</fieldset>")[0])
     assert "The front, correlations and answers are always those of all methods." in legend
     assert '<input id="floor" type="number" min="0" max="1"' in page
