@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -54,10 +55,11 @@ def open_to_others(root: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, empty_store):
     """A study whose driver was killed with SIGKILL after its first row, then resumed."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "small.yaml").write_text(CONFIG)
+    shutil.copy(empty_store, folder / "mlflow.db")
     with (folder / "launch.log").open("w") as log:
         driver = subprocess.Popen(
             [sys.executable, "-m", "study", "launch", "small.yaml"],
