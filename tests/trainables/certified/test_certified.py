@@ -69,12 +69,20 @@ def as_computed(budget: float):
     )
 
 
-@pytest.mark.parametrize("block", range(8))
-def test_no_bound_is_violated_on_a_thousand_random_nets(block):
-    by_seed = {
-        seed: violations(seed, *as_computed(BUDGETS[seed % 7 > 0])) for seed in range(125 * block, 125 * (block + 1))
-    }
-    assert not {seed: kinds for seed, kinds in by_seed.items() if kinds}
+def violating(seeds: range) -> dict[int, list[str]]:
+    by_seed = {seed: violations(seed, *as_computed(BUDGETS[seed % 7 > 0])) for seed in seeds}
+    return {seed: kinds for seed, kinds in by_seed.items() if kinds}
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_no_bound_is_violated_on_random_nets(block):
+    """Of 420, in which every architecture meets every radius in both norms, and both budgets at every radius."""
+    assert not violating(range(105 * block, 105 * (block + 1)))
+
+
+@pytest.mark.chaos  # for its length
+def test_no_bound_is_violated_on_a_thousand_random_nets():
+    assert not violating(range(420, 1000))
 
 
 def test_the_check_finds_bounds_that_are_slightly_too_tight():

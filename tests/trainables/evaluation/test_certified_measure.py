@@ -46,7 +46,7 @@ def val_images(classes=3):
     ],
 )
 def test_what_is_certified_no_attack_fools(model, norm, epsilon, certify):
-    """Per example, for the attacks of the repository, on networks trained with batch norm and dropout."""
+    """Example by example, by the attacks of the repository, on networks trained with batch norm and dropout."""
     trained = run(tiny_spec("adversarial_training", train_epsilon=epsilon, name=model, norm=norm, epsilon=epsilon,
                             certify=certify, epochs=2, every=2, optimizer="adam", lr=0.01), classes=4)  # fmt: skip
     proved = torch.from_numpy(trained.best.measures.certified_correct)
@@ -54,14 +54,15 @@ def test_what_is_certified_no_attack_fools(model, norm, epsilon, certify):
     assert row["certify"] == certify
     assert 0 < row["val_certified_accuracy"] <= row["val_robust_accuracy"] <= row["val_clean_accuracy"]
     images, labels = val_images(classes=4)
+    some = proved.nonzero().flatten()[:10]
     # AutoAttack takes half a minute of a convolutional network
     for name in (name for name in attacks() if model == "mlp" or name != "autoattack"):
-        few = torch.arange({"autoattack": 1, "square": 2}.get(name, 30))
+        few = some[: {"autoattack": 1, "square": 2}.get(name)]
         robust, _ = run_attack(
             load_attack(name), trained.model, images[few], labels[few], seed=1,
             ascent=Ascent(ThreatModel(norm, epsilon), 10, 2),
         )  # fmt: skip
-        assert not (proved[few] & ~robust).any(), name
+        assert robust.all(), name
 
 
 def test_more_effort_proves_no_less_and_no_time_nothing():
