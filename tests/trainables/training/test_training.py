@@ -111,13 +111,14 @@ def test_methods_differ_from_natural_training_otherwise(method):
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_resuming_changes_no_bit(method, tmp_path):
     spec = tiny_spec(method, train_epsilon=default_radius(method), epochs=3, every=2, examples=12, augment="crop")
-    uninterrupted = trainer(spec)
+    uninterrupted = trainer(spec, train=45)
     while not uninterrupted.done:
         uninterrupted.run_epoch()
         uninterrupted.save(tmp_path / f"{uninterrupted.epoch}.pt")
     ours = uninterrupted.outcome()
+    assert ours.status == "completed"
     for stop in (1, 2, 3):
-        second = trainer(spec)
+        second = trainer(spec, train=45)
         second.load(tmp_path / f"{stop}.pt")
         while not second.done:
             second.run_epoch()
