@@ -109,8 +109,8 @@ Path({str(tmp_path / "end")!r}).write_text("reached")
 @pytest.mark.parametrize(
     ("words", "shell", "code"),
     [
-        ("list methods", "exec_it >&-", 0),
-        ("list methods", "exec_it >&- 2>&-", 0),
+        ("list schedulers", "exec_it >&-", 0),
+        ("list schedulers", "exec_it >&- 2>&-", 0),
         ("status none", "exec_it 2>&-", 2),
         ("status none", "exec_it 2>/dev/full", 2),
         ("status none", "exec_it 2>&1 | true; exit ${PIPESTATUS[0]}", 2),
