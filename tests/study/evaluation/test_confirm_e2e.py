@@ -32,16 +32,18 @@ model: {name: mlp}
 training: {epochs: 2, batch_size: 100, lr: 0.05, attack_steps: 2}
 evaluation: {epsilon: 0.1, steps: 2, examples: 60, lipschitz: {steps: 2, examples: 10}}
 search: {space: core, num_trials: 3, methods: [natural, adversarial_training], random_fraction: 0.5}
-resources: {max_concurrent: 2}
+resources: {max_concurrent: 1}
 tracking: {models: 0}
+front: {strong_images: 2}
 """
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, empty_store):
     """The folder of a finished study of three trials, run without Ray."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "tiny.yaml").write_text(CONFIG)
+    shutil.copy(empty_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return run_plain(folder / "tiny.yaml", Path("studies")).resolve()
