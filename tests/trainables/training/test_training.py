@@ -110,7 +110,9 @@ def test_methods_differ_from_natural_training_otherwise(method):
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_resuming_changes_no_bit(method, tmp_path):
-    spec = tiny_spec(method, train_epsilon=default_radius(method), epochs=3, every=2, examples=12, augment="crop")
+    spec = tiny_spec(
+        method, train_epsilon=default_radius(method), epochs=3, every=2, steps=1, examples=12, augment="crop"
+    )
     uninterrupted = trainer(spec, train=45)
     while not uninterrupted.done:
         uninterrupted.run_epoch()
