@@ -131,7 +131,7 @@ def test_seeds_repeat_the_whole_grid_one_order_after_another():
 def test_seeds_without_a_grid_are_one_clear_line():
     tree = study_config(sampler="random").to_dict()
     tree["search"]["seeds"] = 3
-    with pytest.raises(UsageError, match=r"`seeds` repeats the points of a grid, got 3 with `sampler: random`"):
+    with pytest.raises(UsageError, match=r"`search\.seeds` repeats the points of a grid, got 3 with `sampler: random`"):
         parse_config(tree)
 
 
