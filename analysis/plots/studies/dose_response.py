@@ -57,6 +57,8 @@ def dose_response_sheet(experiment: Experiment, /, *, width: float = COLUMN_WIDT
                 ax.grid(visible=True)
                 ax.tick_params(labelsize=6)
             _limit(row[0], [point for point in found if point.response == response])
+            if response in LIPSCHITZ:
+                log_axis(row[0].yaxis)
             row[0].set_ylabel(lines(_label(experiment, response), 22), fontsize=6)
         for ax, style in zip(axes[0], styles.values(), strict=True):
             ax.set_title(style.label, fontsize=7, pad=2)
