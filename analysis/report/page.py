@@ -59,11 +59,8 @@ def build_report(material: StudyMaterial, /) -> str:
         "provenance": provenance_section(material),
     }
     opening = "\n".join([*_warning(material), first_screen(material, rows, figures=figures)])
-    sections = {
-        name: (title, _placed("\n".join(parts[name]), material))
-        for name, title in _SECTIONS.items()
-        if parts[name] or name != "intervention"
-    }
+    shown = [name for name in _SECTIONS if parts[name] or name != "intervention"]
+    sections = {name: (_SECTIONS[name], _placed("\n".join(parts[name]), material)) for name in shown}
     return document(
         material.title,
         f"{provenance(table)} · threat model: {threat_model(table)}; attack: {attack_effort(table)}",
