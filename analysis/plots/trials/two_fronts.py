@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
-from analysis.fronts.front import on_front
-from analysis.fronts.objectives import FRONT, values
+from analysis.fronts.front import front_of
+from analysis.fronts.objectives import FRONT
 from analysis.method_styles import PAPER_METHODS, styles_for
 from analysis.plots.figure import PaperFigure, add_small_print, paper_style, sample
 from analysis.plots.trials.front_view import ParetoView, pareto_view
@@ -84,19 +84,13 @@ def new_methods_sheet(table: Table, /) -> PaperFigure | None:
     with paper_style():
         figure = fronts_figure([*parts.items()], together=True)
         add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · more trials never make a front worse")
+    columns = ("study", "trial_id", "method", *FRONT)
     rows = tuple(
-        (front, *who, *point)
+        (front, *(member[name] for name in columns))
         for front, part in parts.items()
-        for who, point in zip(_members(part), values(part.filter(on_front(part)), FRONT).tolist(), strict=True)
+        for member in front_of(part).select(columns).to_pylist()
     )
-    headings = ("front", "study", "trial_id", "method", *FRONT)
-    return PaperFigure(name="new_methods", figure=figure, headings=headings, rows=rows)
-
-
-def _members(table: Table) -> list[tuple[str, ...]]:
-    return [
-        tuple(row.values()) for row in table.filter(on_front(table)).select(["study", "trial_id", "method"]).to_pylist()
-    ]
+    return PaperFigure(name="new_methods", figure=figure, headings=("front", *columns), rows=rows)
 
 
 def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:

@@ -100,6 +100,24 @@ def test_mediation_divides_a_gain_as_it_was_made() -> None:
         assert part.n == 6
 
 
+def test_the_drawn_seeds_spread_as_the_means_do() -> None:
+    """With robust accuracy on a line in Lipschitzness only the part's difference in Lipschitzness is uncertain."""
+    rows = dosed_rows(np.random.default_rng(10))
+    for row in rows:
+        above = np.log2(row["val_lipschitz_scale_free_mean"]) - 6
+        row["val_robust_accuracy"] = 0.4 + SLOPE * above + DIRECT.get(row["method"], 0.0)
+    found = mediation(experiment(rows), generator=np.random.default_rng(0), draws=4000)
+    assert found is not None
+    (part,) = [one for one in found.parts if (one.method, one.dose) == ("trades", 2.0)]
+    cells: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        if row["method"] == "natural" or row["param.beta"] == 2.0:
+            of_cell = cells.setdefault((row["method"], row["param.dropout"]), [])
+            of_cell.append(np.log2(row["val_lipschitz_scale_free_mean"]))
+    error = -SLOPE / 2 * np.sqrt(sum(stats.sem(of_cell) ** 2 for of_cell in cells.values()))
+    assert part.part.high - part.part.low == pytest.approx(2 * 1.96 * error, rel=0.08)
+
+
 def test_intervals_cover_the_truth_of_simulated_studies() -> None:
     def covers(found: Estimate | None, truth: float) -> bool:
         assert found is not None
