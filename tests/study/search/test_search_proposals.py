@@ -13,10 +13,13 @@ from helpers.studies.searching import GOOD, Driver, study_config
 from optuna.trial import TrialState
 
 from search_spaces.start_points import paper_points
+from study.config.changes import check_unchanged
 from study.config.schema import parse_config
 from study.config.search_section import SearchConfig
 from study.config.values import parse_duration
+from study.directory.seed_plan import Plan
 from study.errors import UsageError
+from study.evaluation.confirm import confirm_config
 from study.search import time_budget
 from study.search.samplers import SAMPLERS
 from study.search.time_budget import spent
@@ -126,6 +129,14 @@ def test_seeds_repeat_the_whole_grid_one_order_after_another():
     config = grid(num_trials=100, seeds=3)
     drawn = [config.trial_spec(each["spec"], number=each["number"]).seed for each in seen]
     assert len(set(drawn)) == total
+
+
+def test_seeds_may_be_raised_later_and_new_seeds_of_members_need_no_grid():
+    config = grid(num_trials=100, seeds=2)
+    check_unchanged(config.to_dict(), grid(num_trials=100, seeds=3), where="study.yaml")
+    request = SimpleNamespace(address=None, data_root=None)
+    confirmed = confirm_config(config, Plan((SimpleNamespace(),)), request)
+    assert parse_config(confirmed.to_dict()).search.seeds == 1
 
 
 def test_seeds_without_a_grid_are_one_clear_line():
