@@ -15,7 +15,7 @@ from analysis.report.heldout_section import tested_lines, tested_section
 from analysis.report.lipschitz_section import lipschitz_section
 from analysis.report.parts.charts import chart_scripts, page_charts
 from analysis.report.parts.html import bullets, document, paragraph, table_html
-from analysis.report.parts.intervention import intervention_section
+from analysis.report.parts.intervention_section import intervention_section
 from analysis.report.parts.member_cards import Card, cards_section, member_cards, verdicts_line
 from analysis.report.provenance_section import failures, provenance_section
 from analysis.report.settings_section import settings_section

@@ -121,8 +121,9 @@ def correlations_table(experiment: Experiment, /) -> EstimateTable:
             for one in dose_effects(experiment)
         ),
         notes=(
-            "Spearman's, 95 %. Over all doses: as every study reports it, the dose being what varies most. Between "
-            "seeds: among trials of equal settings, so without any intervention.",
+            "Spearman's, 95 %. Over all doses: as every study reports it, the dose being what varies most; seeds of "
+            "one setting count as trials of their own, so the interval is too narrow for other doses. Between seeds: "
+            "among trials of equal settings, so without any intervention.",
         ),
         digits=2,
     )

@@ -47,8 +47,6 @@ def draw(
     from analysis.fronts.front import on_front, with_mixed_allowed
     from analysis.fronts.objectives import FRONT
     from analysis.plots.trials.pareto import write_pareto
-    from analysis.tables.paper_table import write_paper_table
-    from analysis.tables.settings_table import write_settings_table
 
     _check(formats, objectives)
     if split == "test":
@@ -70,14 +68,20 @@ def draw(
         drawn = formats if len(objectives) > 1 else ()
         classifier = studies.classifier()
         written = write_pareto(table, folder, formats=drawn, objectives=objectives, classifier=classifier, **known)
-        written += write_paper_table(table, folder)
-        written += write_settings_table(table, folder)
+        written += _write_tables(table, folder)
         _print(table, target=target, known=known, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))
     if classifier is None:
         note_missing(studies.home, table)
     if not drawn:
         notes().print("one objective: a table and data, no figure")
+
+
+def _write_tables(table: Any, folder: Path) -> list[Path]:
+    from analysis.tables.paper_table import write_paper_table
+    from analysis.tables.settings_table import write_settings_table
+
+    return write_paper_table(table, folder) + write_settings_table(table, folder)
 
 
 def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from analysis.fronts.front import front_of
 from analysis.method_styles import styles_for
 from analysis.plots.studies.dose_response import dose_response_sheet
 from analysis.plots.trials.two_fronts import new_methods_sheet
-from analysis.report.parts.intervention import intervention_section
+from analysis.report.parts.intervention_section import intervention_section
 from analysis.statistics.intervention import RESPONSES, experiment_of, points
 from analysis.tables.intervention_tables import intervention_tables, write_intervention
 
