@@ -121,6 +121,9 @@ STYLES: dict[str, MethodStyle] = {
     ),
 }
 
+PAPER_METHODS = tuple(STYLES)[:6]
+"""The methods that Yang et al. 2020 compared."""
+
 _FREE = (
     ("X", "x", "#56B4E9", (7.0, 1.0)),
     ("*", "star", "#F0E442", (1.0, 3.0)),

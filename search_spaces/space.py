@@ -118,9 +118,9 @@ def build_space(
         name: Registered space, or `package.module:object`.
         methods: Names of the methods.
         evaluation: The study's evaluation.
-        ranges: Ranges or lists that replace a dimension's default, by setting name or `method.setting`. A training
-            setting (`lr`, `weight_decay`, a list of `craft_mode`s) or a method's setting that is not searched by
-            default (`locally_linear.variant`) is added to the search if it is named here.
+        ranges: Ranges or lists that replace a dimension's default, by setting name or `method.setting`, of which the
+            latter wins. A training setting (`lr`, `weight_decay`, a list of `craft_mode`s) or a method's setting that
+            is not searched by default (`locally_linear.variant`) is added to the search if it is named here.
         fixed: Values that are not searched, with the same keys; a training setting may be fixed for one method
             (`trades.craft_mode`).
 
@@ -133,21 +133,39 @@ def build_space(
     both = sorted(set(ranges) & set(fixed))
     if both:
         raise SpaceError(f"`search.ranges.{both[0]}` and `search.fixed.{both[0]}` exclude each other: keep one")
+    narrowed: list[str] = []
     for key, values in ranges.items():
-        matching = [index for index, dimension in enumerate(dimensions) if key in (dimension.name, dimension.key)]
+        _give_own(key, dimensions, methods)
+        matching = [index for index, one in enumerate(dimensions) if key in (one.name, one.key)]
+        matching = [index for index in matching if dimensions[index].key not in narrowed]
+        narrowed.append(key)
         # one method may search by default what another only searches if it is named here
         added = _added(key, dimensions, methods, is_searched=bool(matching))
         for index in matching:
             dimensions[index] = narrow(dimensions[index], values)
         dimensions += [narrow(dimension, values) for dimension in added]
     for key, value in fixed.items():
+        _give_own(key, dimensions, methods)
         for setting in _fixable(key, dimensions, methods):
             problem = setting.problem(value)
             if problem:
                 raise SpaceError(problem.replace(f"`{setting.name}`", f"`search.fixed.{key}`", 1))
-    free = [dimension for dimension in dimensions if not {dimension.name, dimension.key} & set(fixed)]
+    # a method's own range comes before a value for all methods
+    free = [one for one in dimensions if one.key in ranges or not {one.name, one.key} & set(fixed)]
     every = [*dimensions, *_unsearched(methods, dimensions)]
-    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=_by_method(fixed, every), name=name)
+    values = _by_method(fixed, [one for one in every if one not in free])
+    return SearchSpace(methods=tuple(methods), dimensions=tuple(free), fixed=values, name=name)
+
+
+def _give_own(key: str, dimensions: list[Dimension], methods: Sequence[str]) -> None:
+    """Give a method that `key` names, `method.setting`, a dimension of its own in place of the one that it shares."""
+    owner, _, name = key.rpartition(".")
+    for index, shared in enumerate(dimensions if owner in methods else ()):
+        if shared.name == name and shared.owner is None and shared.applies_to(owner):
+            others = tuple(method for method in methods if method != owner and shared.applies_to(method))
+            own = replace(shared, methods=(owner,), owner=owner)
+            dimensions[index : index + 1] = [own, *([replace(shared, methods=others)] if others else [])]
+            return
 
 
 def _check_craft_modes(ranges: Mapping[str, Values], fixed: Mapping[str, Any]) -> None:
@@ -247,7 +265,7 @@ def _fixable(key: str, dimensions: Sequence[Dimension], methods: Sequence[str]) 
 def _by_method(fixed: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[str, Any]:
     """Return fixed values with the method in the key of each hyperparameter, so that no other method gets it."""
     qualified: dict[str, Any] = {}
-    for key, value in fixed.items():
+    for key, value in sorted(fixed.items(), key=lambda item: "." in item[0]):
         owners = [dimension for dimension in dimensions if key in (dimension.name, dimension.key)]
         methods = {method for dimension in owners for method in dimension.methods or ()}
         name = key.rpartition(".")[2]

@@ -15,17 +15,20 @@ from analysis.report.heldout_section import tested_lines, tested_section
 from analysis.report.lipschitz_section import lipschitz_section
 from analysis.report.parts.charts import chart_scripts, page_charts
 from analysis.report.parts.html import bullets, document, paragraph, table_html
+from analysis.report.parts.intervention_section import intervention_section
 from analysis.report.parts.member_cards import Card, cards_section, member_cards, verdicts_line
 from analysis.report.provenance_section import failures, provenance_section
 from analysis.report.settings_section import settings_section
 from analysis.report.summary import summary_lines
 from analysis.tables.paper_table import paper_lines, paper_table
+from analysis.tables.settings_table import setting_lines, settings_table
 from analysis.wording import attack_effort, provenance, threat_model
 
 _SECTIONS = {
     "answers": "Answers",
     "front": "Front",
     "lipschitz": "Lipschitzness",
+    "intervention": "Intervention",
     "settings": "Hyperparameters",
     "test": "On test",
     "table": "Methods and dropout",
@@ -47,15 +50,17 @@ def build_report(material: StudyMaterial, /) -> str:
         "answers": [*answers_section(material, cards, rows), "<h3>In words</h3>", bullets(_summary(material, cards))],
         "front": front_section(material, figures=figures),
         "lipschitz": lipschitz_section(material, figures=figures),
+        "intervention": intervention_section(table, reference=material.reference),
         "settings": settings_section(material, figures=figures),
         "test": tested_section(material),
-        "table": [_paper(table)],
+        "table": [_paper(table), *_seeds(table)],
         "failures": failures(table),
         "cards": cards_section(material, cards),
         "provenance": provenance_section(material),
     }
     opening = "\n".join([*_warning(material), first_screen(material, rows, figures=figures)])
-    sections = {name: (title, _placed("\n".join(parts[name]), material)) for name, title in _SECTIONS.items()}
+    shown = [name for name in _SECTIONS if parts[name] or name != "intervention"]
+    sections = {name: (_SECTIONS[name], _placed("\n".join(parts[name]), material)) for name in shown}
     return document(
         material.title,
         f"{provenance(table)} · threat model: {threat_model(table)}; attack: {attack_effort(table)}",
@@ -88,3 +93,8 @@ def _summary(material: StudyMaterial, cards: Sequence[Card]) -> list[str]:
 
 def _paper(table: Table) -> str:
     return table_html(paper_table(table), row_class=[str(line.cells["method"]) for line in paper_lines(table)])
+
+
+def _seeds(table: Table) -> list[str]:
+    lines = [str(line.first["method"]) for line in setting_lines(table)]
+    return [table_html(settings_table(table), row_class=lines)] if lines else []

@@ -52,12 +52,11 @@ def varying_settings(table: Table, /) -> list[Setting]:
     settings = [Setting(name="train_epsilon", label="training radius ε", values=measure(table, "train_epsilon"))]
     if "dropout" in columns:
         settings.append(Setting(name="dropout", label="dropout rate", values=columns.pop("dropout")))
-    own = {name: values for name, values in columns.items() if name not in SHARED_PARAMETERS}
-    strengths = _strengths(methods, own)
+    strengths = own_strengths(table)
     if strengths:
         values = np.full(len(methods), np.nan)
         for method, name in strengths.items():
-            values[methods == method] = own[name][methods == method]
+            values[methods == method] = columns[name][methods == method]
         settings.append(Setting(name=STRENGTH, label=f"strength ({_strength_label(strengths)})", values=values))
     for name, values in columns.items():
         rest = values.copy()
@@ -66,7 +65,11 @@ def varying_settings(table: Table, /) -> list[Setting]:
     return [setting for setting in settings if _varies(setting.values)]
 
 
-def _strengths(methods: np.ndarray, own: dict[str, np.ndarray]) -> dict[str, str]:
+def own_strengths(table: Table, /) -> dict[str, str]:
+    """Return each method's strength, the first by name of its own parameters that varies, without "param."."""
+    methods = np.asarray(table["method"].to_pylist(), dtype=object)
+    columns = [name.removeprefix("param.") for name in table.column_names if name.startswith("param.")]
+    own = {name: measure(table, f"param.{name}") for name in columns if name not in SHARED_PARAMETERS}
     strengths: dict[str, str] = {}
     for method in styles_for(methods):
         varying = [name for name, values in sorted(own.items()) if _varies(values[methods == method])]

@@ -89,7 +89,7 @@ def _presets() -> Table:
         config = load_config(name)
         about = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
         epsilon = f"{config.evaluation.epsilon:.4g} ({config.evaluation.norm})"
-        table.add_row(name, config.dataset.name, config.model.name, str(config.search.num_trials), epsilon, about)
+        table.add_row(name, config.dataset.name, config.model.name, str(config.num_trials), epsilon, about)
     return table
 
 

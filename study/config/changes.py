@@ -16,6 +16,7 @@ HARMLESS = (
     "front",
     "resources",
     "search.num_trials",
+    "search.seeds",
     "search.time_budget",
     "storage.checkpoint_minutes",
     "storage.checkpoints",

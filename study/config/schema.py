@@ -167,11 +167,11 @@ class StudyConfig(Section):
 
     @property
     def num_trials(self) -> int:
-        """Return how many trials the complete study has: `search.num_trials`, or the size of a smaller grid."""
+        """Return how many trials the complete study has: `search.num_trials`, or all seeds of a smaller grid."""
         trials = self.search.num_trials
         if self.search.sampler != "grid" or (reading() and own_code(self.search.model_dump())):
             return trials
-        return min(trials, len(self.space().grid()))
+        return min(trials, self.search.seeds * len(self.space().grid()))
 
     def space(self) -> SearchSpace:
         """Return the study's search space.

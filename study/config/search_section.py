@@ -38,6 +38,7 @@ class SearchConfig(Section):
     objectives: list[str] = Field(default=["val_clean_accuracy", "val_robust_accuracy"], min_length=1)
     constraints: list[str] = []
     random_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
+    seeds: Annotated[int, Field(ge=1)] = 1  # of each point of a grid
     ranges: dict[str, Range] = {}
     fixed: dict[str, Any] = {}
     start_from: Literal["paper"] | None = None
@@ -78,6 +79,11 @@ class SearchConfig(Section):
                 raise ValueError(f"`{field}` lists {sorted(repeated)[0]!r} more than once")
         if self.sampler == "grid" and self.start_from is not None:
             raise ValueError("`start_from` has no effect with `sampler: grid`: list the paper's values in `ranges`")
+        if self.sampler != "grid" and self.seeds != 1:
+            raise ValueError(
+                f"`seeds` repeats the points of a grid, got {self.seeds} with `sampler: {self.sampler}`: set "
+                "`sampler: grid`, or leave it out"
+            )
         # a search must not use test data
         valid = [name for name, objective in OBJECTIVES.items() if objective.split == "val"]
         for name in self.objectives:

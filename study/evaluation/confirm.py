@@ -69,7 +69,7 @@ def confirm(study_dir: Path, request: EvaluationRequest, /, *, seeds: int, as_js
 def confirm_config(config: StudyConfig, plan: Plan, request: EvaluationRequest, /) -> StudyConfig:
     """Return the config of the confirmation: the study's, with a plan in place of its search."""
     search: SearchConfig = config.search.model_copy(
-        update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "start_from": None}
+        update={"num_trials": len(plan), "time_budget": None, "sampler": "random", "seeds": 1, "start_from": None}
     )
     changes: dict[str, Any] = {
         "name": f"{config.name}-{FOLDER}",

@@ -184,5 +184,6 @@ def _trials(config: StudyConfig) -> str:
     trials = f"{config.num_trials} trials"
     if search.sampler == "grid":
         size = len(config.space().grid())
-        trials += f" of a grid of {size} points" if config.num_trials < size else f", all of a grid of {size} points"
+        grid = f"a grid of {size} points" + (f", {search.seeds} seeds each" if search.seeds > 1 else "")
+        trials += f" of {grid}" if config.num_trials < size * search.seeds else f", all of {grid}"
     return trials if search.time_budget is None else f"{trials} or {search.time_budget}, whichever comes first,"

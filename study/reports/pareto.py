@@ -28,7 +28,7 @@ def draw(
     skip_damaged: bool = False,
     prefer: str | None = None,
 ) -> None:
-    """Draw and print the front of one or several studies, print each method's front, and write the paper's table.
+    """Draw and print the front of one or several studies, each method's and settings with several seeds; write tables.
 
     Args:
         study_dirs: The studies' folders, or exported Parquet files.
@@ -47,7 +47,6 @@ def draw(
     from analysis.fronts.front import on_front, with_mixed_allowed
     from analysis.fronts.objectives import FRONT
     from analysis.plots.trials.pareto import write_pareto
-    from analysis.tables.paper_table import write_paper_table
 
     _check(formats, objectives)
     if split == "test":
@@ -69,13 +68,20 @@ def draw(
         drawn = formats if len(objectives) > 1 else ()
         classifier = studies.classifier()
         written = write_pareto(table, folder, formats=drawn, objectives=objectives, classifier=classifier, **known)
-        written += write_paper_table(table, folder)
+        written += _write_tables(table, folder)
         _print(table, target=target, known=known, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))
     if classifier is None:
         note_missing(studies.home, table)
     if not drawn:
         notes().print("one objective: a table and data, no figure")
+
+
+def _write_tables(table: Any, folder: Path) -> list[Path]:
+    from analysis.tables.paper_table import write_paper_table
+    from analysis.tables.settings_table import write_settings_table
+
+    return write_paper_table(table, folder) + write_settings_table(table, folder)
 
 
 def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
@@ -96,6 +102,7 @@ def _print(
     objectives: Sequence[str],
 ) -> None:
     from analysis.tables.front_table import front_table, method_fronts_table
+    from analysis.tables.settings_table import settings_table
 
     console = results()
     over: dict[str, Any] = {"objectives": objectives}
@@ -103,6 +110,8 @@ def _print(
     if target is not None:
         console.print(_nearest(table, target, **over))
     console.print(method_fronts_table(table, reference=reference, **over))
+    if (seeds := settings_table(table)).rows:
+        console.print(seeds)
 
 
 def _belief(studies: StudySources) -> Any:

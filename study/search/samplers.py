@@ -97,7 +97,7 @@ SAMPLERS: dict[str, SamplerKind] = {
     ),
     "grid": SamplerKind(
         build=None,
-        best_for="every combination of a few listed values, once each, in a random order",
+        best_for="every combination of a few listed values, search.seeds times (once by default), in random order",
         cost="negligible: its points are listed beforehand",
         limits="needs values or a number of points for each searched parameter; search.num_trials may end it early",
         adaptive=False,
@@ -126,15 +126,17 @@ class SharedSampler(BaseSampler):
         num_stored: Trials in the storage. The sampler's random stream depends on it and on the seed, so that a
             resumed study does not repeat its first proposals.
         grid: The points of the grid by Optuna parameter, for the sampler `grid`. Trial n takes the n-th of them in an
-            order drawn from the seed, so that a part of the grid is a random sample of it.
+            order drawn from the seed, so that a part of the grid is a random sample of it. After the last point the
+            whole grid follows again in another order, so that points differ by at most one trial at any time.
     """
 
     def __init__(self, search: SearchConfig, /, *, num_stored: int = 0, grid: Sequence[Mapping[str, Any]] = ()) -> None:
         kind = SAMPLERS[search.sampler]
         self._seed = search.seed
         self._fraction = search.random_fraction if kind.adaptive else float(search.sampler == "random")
-        order = np.random.default_rng(derive(search.seed, "grid")).permutation(len(grid))
-        self._grid = [grid[index] for index in order]
+        self._grid = list(grid)
+        self._orders: list[np.ndarray] = []
+        self._generator = np.random.default_rng(derive(search.seed, "grid"))
         stream = derive(search.seed, "sampler", num_stored) % 2**32
         self._sampler = kind.build(stream, search.num_trials) if kind.build else optuna.samplers.RandomSampler(stream)
 
@@ -143,6 +145,12 @@ class SharedSampler(BaseSampler):
         if self._grid:
             return "grid"
         return "random" if is_random(number, fraction=self._fraction) else "sampler"
+
+    def _point(self, number: int) -> Mapping[str, Any]:
+        seed, place = divmod(number, len(self._grid))
+        while len(self._orders) <= seed:
+            self._orders.append(self._generator.permutation(len(self._grid)))
+        return self._grid[self._orders[seed][place]]
 
     def reseed_rng(self) -> None:
         """Reseed the underlying sampler."""
@@ -168,7 +176,7 @@ class SharedSampler(BaseSampler):
         """Draw one parameter on its own."""
         kind = self.proposal(trial.number)
         if kind == "grid":
-            return self._grid[trial.number][param_name]
+            return self._point(trial.number)[param_name]
         if kind == "random":
             sampler = optuna.samplers.RandomSampler(seed=derive(self._seed, "random", trial.number, param_name) % 2**32)
             return sampler.sample_independent(study, trial, param_name, param_distribution)

@@ -141,6 +141,35 @@ def test_a_name_that_one_method_searches_and_another_does_not_is_set_for_both():
             space(methods, **narrowed)
 
 
+def test_a_shared_setting_may_be_listed_or_fixed_for_one_method():
+    listed = {"adversarial_training.train_epsilon": {"values": [0.05, 0.1]}}
+    for order in (1, -1):
+        ranges = dict(list({**listed, "dropout": {"values": [0.0, 0.5]}}.items())[::order])
+        points = space(ranges=ranges, fixed={"train_epsilon": 0.2, "beta": 1.0}).grid()
+        assert len(points) == 2 + 2 + 2 * 2
+    search_space = space(ranges=listed, fixed={"train_epsilon": 0.2, "trades.dropout": 0.3})
+    for proposal in draws(search_space):
+        method = proposal["method"]
+        radii = {"natural": {None}, "trades": {0.2}, "adversarial_training": {0.05, 0.1}}
+        assert proposal.get("train_epsilon") in radii[method]
+        assert (proposal["dropout"] == 0.3) == (method == "trades")
+    with pytest.raises(SpaceError, match=r"`search\.ranges\.natural\.train_epsilon` is not a setting of this space"):
+        space(ranges={"natural.train_epsilon": [0.1, 0.2]})
+
+
+def test_a_methods_own_range_comes_before_one_for_all_methods_in_either_order():
+    methods = ["trades", "hat"]
+    both = {"beta": {"values": [1.0]}, "hat.beta": {"values": [2.0]}}
+    for ranges in (both, dict(reversed(both.items()))):
+        assert {(each["method"], each["beta"]) for each in draws(space(methods, ranges=ranges))} == {
+            ("trades", 1.0), ("hat", 2.0)
+        }  # fmt: skip
+    for fixed in ({"beta": 1.0, "hat.beta": 2.0}, {"hat.beta": 2.0, "beta": 1.0}):
+        assert {(each["method"], each["beta"]) for each in draws(space(methods, fixed=fixed))} == {
+            ("trades", 1.0), ("hat", 2.0)
+        }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("ranges", "fixed", "message"),
     [

@@ -12,6 +12,7 @@ from analysis.material import StudyMaterial
 from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, check_formats
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
+from analysis.plots.studies.dose_response import dose_response_sheet
 from analysis.plots.studies.importance import importance_sheet, within_sheet
 from analysis.plots.studies.progress import checkpoints_sheet, growth_sheet
 from analysis.plots.trials.parallel import parallel_sheet
@@ -19,16 +20,20 @@ from analysis.plots.trials.pareto import write_pareto
 from analysis.plots.trials.robust_lipschitz import robust_lipschitz_sheet
 from analysis.plots.trials.scatter import lipschitz_sheet, slice_sheet
 from analysis.plots.trials.trial_points import trials_of
+from analysis.plots.trials.two_fronts import new_methods_sheet
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.importance import too_few
+from analysis.statistics.intervention import experiment_of
+from analysis.tables.intervention_tables import write_intervention
 
 
 def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH) -> Iterator[PaperFigure]:
     """Yield the figures of a study, all but the front and the separation, which have writers of their own.
 
     Lipschitzness, each method's front in robust accuracy and Lipschitzness, hypervolume, a slice for each setting that
-    varies, parallel coordinates, importance, overall and within each method, where it is known, accuracy against the
-    radius, best against last checkpoint.
+    varies, the response to the doses of a grid with several trials each, the fronts with and without other methods than
+    the paper's, parallel coordinates, importance, overall and within each method, where it is known, accuracy against
+    the radius, best against last checkpoint.
 
     Args:
         study: What is known of it, or its result rows alone; no rows, one row or only failed trials give figures that
@@ -47,6 +52,10 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
     yield growth_sheet(growth, table, unit=material.unit, width=width)
     for setting in varying_settings(table):
         yield slice_sheet(trials, setting, reach=reach, width=width)
+    if (experiment := experiment_of(table)) is not None:
+        yield dose_response_sheet(experiment, width=width)
+    if fronts := new_methods_sheet(table):
+        yield fronts
     yield parallel_sheet(trials, width=width)
     within = within_sheet(material.importance_within, table, width=width)
     few = "" if within else too_few(material.importance_within)
@@ -67,13 +76,16 @@ def write_paper_figures(
     formats: Sequence[str] = PRINTED,
     width: float = COLUMN_WIDTH,
 ) -> list[Path]:
-    """Write the front, all `paper_sheets`, and the separation where distances are known; return the files.
+    """Write the front, all `paper_sheets`, the tables of an intervention, and the separation where it is known.
 
     Args:
         study: What is known of it, or its result rows alone.
         out_dir: Made if missing.
         formats: Some of png (300 dpi), pdf and svg.
         width: Inches; `analysis.plots.figure.WIDTHS` has presets.
+
+    Returns:
+        The files written.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
@@ -86,6 +98,8 @@ def write_paper_figures(
     written = write_pareto(table, out_dir, formats=formats, width=width, **known)
     for sheet in paper_sheets(material, width=width):
         written += sheet.write(out_dir, formats=formats)
+    if (experiment := experiment_of(table)) is not None:
+        written += write_intervention(experiment, out_dir)
     radii = sorted(set(table["eval_epsilon"].to_pylist()))
     if material.separation is not None and material.separation.num_rows and radii:
         written += write_separation(material.separation, out_dir, epsilon=radii[-1], formats=formats, width=width)

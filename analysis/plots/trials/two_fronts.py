@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
-from analysis.method_styles import styles_for
-from analysis.plots.figure import paper_style, sample
+from analysis.fronts.front import front_of
+from analysis.fronts.objectives import FRONT
+from analysis.method_styles import PAPER_METHODS, styles_for
+from analysis.plots.figure import PaperFigure, add_small_print, paper_style, sample
 from analysis.plots.trials.front_view import ParetoView, pareto_view
 from analysis.plots.trials.pareto import draw_pareto, legend_handles
+from analysis.wording import measured_by, provenance
 
 COLOURS = ("#0072B2", "#D55E00")
 """Of the first and the second study, from Okabe and Ito's colour-blind safe set; lines differ by their dashes too."""
@@ -63,6 +66,31 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
         axes.set_title(label, fontsize=9)
         axes.legend(handles=legend_handles(view), loc="lower left", fontsize=6, framealpha=0.8)
     return figure
+
+
+def new_methods_sheet(table: Table, /) -> PaperFigure | None:
+    """Return the figure of the front of the paper's methods and that of all; None without methods of both kinds.
+
+    Args:
+        table: Result rows.
+
+    Raises:
+        MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
+    """
+    of_paper = np.isin(table["method"].to_pylist(), PAPER_METHODS)
+    if of_paper.all() or not of_paper.any():
+        return None
+    parts = {"the paper's methods": table.filter(of_paper), "all methods": table}
+    with paper_style():
+        figure = fronts_figure([*parts.items()], together=True)
+        add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · more trials never make a front worse")
+    columns = ("study", "trial_id", "method", *FRONT)
+    rows = tuple(
+        (front, *(member[name] for name in columns))
+        for front, part in parts.items()
+        for member in front_of(part).select(columns).to_pylist()
+    )
+    return PaperFigure(name="new_methods", figure=figure, headings=("front", *columns), rows=rows)
 
 
 def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from analysis.fronts.front import MixedStudiesError, on_front, with_mixed_allowed
-from analysis.method_styles import STYLES, styles_for
+from analysis.method_styles import PAPER_METHODS, STYLES, styles_for
 from analysis.plots.figure import paper_style
 from analysis.plots.trials.front_view import ColourScale, pareto_view
 from analysis.plots.trials.interactive import pareto_plotly
 from analysis.plots.trials.pareto import FORMATS, draw_pareto, pareto_figure, write_pareto
 from analysis.statistics.intervals import wilson_interval
 from trainables.methods import METHODS as REGISTERED
+from trainables.methods import PAPER_METHODS as PAPERS
 
 POOR = {
     "empty": [],
@@ -262,6 +263,7 @@ def test_known_methods_have_distinct_fixed_styles() -> None:
     for attribute in ("label", "marker", "symbol", "colour"):
         assert len({getattr(style, attribute) for style in STYLES.values()}) == len(STYLES)
     assert set(STYLES) == set(REGISTERED)
+    assert PAPER_METHODS == PAPERS
 
 
 def test_unknown_methods_get_free_styles_whatever_the_order() -> None:

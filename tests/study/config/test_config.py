@@ -200,6 +200,22 @@ def test_extra_images_have_absolute_paths_and_are_no_unlabelled_pool(tmp_path, m
         assert (extras(config), pools(config)) == ([more], [])
 
 
+@pytest.mark.parametrize("name", ["thesis", "thesis_mnist"])
+def test_the_thesis_presets_vary_one_strength_and_dropout_with_three_seeds(name):
+    config = load_config(name)
+    space, points = config.space(), config.space().grid()
+    assert config.num_trials == 3 * len(points)
+    varied = {}
+    for point in points:
+        spec = config.trial_spec(space.draw(FixedTrial(point)), number=0)
+        assert spec.train_epsilon in (None, config.evaluation.epsilon) or spec.method == "adversarial_training"
+        strength = spec.train_epsilon if spec.method == "adversarial_training" else tuple(spec.params.values())
+        varied.setdefault((spec.method, spec.model.dropout), set()).add(strength)
+    assert {method for method, _ in varied} == set(config.search.methods)
+    assert {dropout for _, dropout in varied} == {0.0, 0.5}
+    assert {len(each) for (method, _), each in varied.items() if method != "natural"} == {4}
+
+
 def test_the_paper_preset_runs_each_combination_once_in_the_papers_craft_modes():
     config = load_config("paper")
     space = config.space()

@@ -13,10 +13,13 @@ from helpers.studies.searching import GOOD, Driver, study_config
 from optuna.trial import TrialState
 
 from search_spaces.start_points import paper_points
+from study.config.changes import check_unchanged
 from study.config.schema import parse_config
 from study.config.search_section import SearchConfig
 from study.config.values import parse_duration
+from study.directory.seed_plan import Plan
 from study.errors import UsageError
+from study.evaluation.confirm import confirm_config
 from study.search import time_budget
 from study.search.samplers import SAMPLERS
 from study.search.time_budget import spent
@@ -109,6 +112,38 @@ def test_a_grid_has_every_combination_once_even_when_resumed():
     assert len(drawn) == POINTS
     assert set(drawn) == combinations
     assert {proposed["replicate_of"] for proposed in seen} == {None}
+
+
+def test_seeds_repeat_the_whole_grid_one_order_after_another():
+    driver, once = Driver(grid(num_trials=100, seeds=3)), Driver(grid(num_trials=100))
+    total = 3 * POINTS
+    assert grid(num_trials=1000, seeds=3).num_trials == total
+    seen = driver.run(POINTS + 5)
+    seen += Driver(grid(num_trials=100, seeds=3), driver.storage, driver.rows).run(total - POINTS - 5)
+    blocks = [list(map(spec, seen[start : start + POINTS])) for start in range(0, total, POINTS)]
+    assert blocks[0] == list(map(spec, once.run(POINTS)))
+    assert len({tuple(block) for block in blocks}) == 3
+    assert set(blocks[0]) == set(blocks[1]) == set(blocks[2])
+    first = {of: number for number, of in enumerate(blocks[0])}
+    assert [proposed["replicate_of"] for proposed in seen[POINTS:]] == [first[of] for of in blocks[1] + blocks[2]]
+    config = grid(num_trials=100, seeds=3)
+    drawn = [config.trial_spec(each["spec"], number=each["number"]).seed for each in seen]
+    assert len(set(drawn)) == total
+
+
+def test_seeds_may_be_raised_later_and_new_seeds_of_members_need_no_grid():
+    config = grid(num_trials=100, seeds=2)
+    check_unchanged(config.to_dict(), grid(num_trials=100, seeds=3), where="study.yaml")
+    request = SimpleNamespace(address=None, data_root=None)
+    confirmed = confirm_config(config, Plan((SimpleNamespace(),)), request)
+    assert parse_config(confirmed.to_dict()).search.seeds == 1
+
+
+def test_seeds_without_a_grid_are_one_clear_line():
+    tree = study_config(sampler="random").to_dict()
+    tree["search"]["seeds"] = 3
+    with pytest.raises(UsageError, match=r"`search\.seeds` repeats the points of a grid, got 3 with `sampler: random`"):
+        parse_config(tree)
 
 
 @pytest.mark.parametrize("config", [grid(num_trials=3), study_config(num_trials=3)], ids=["grid", "tpe"])
