@@ -135,7 +135,7 @@ class SharedSampler(BaseSampler):
         self._seed = search.seed
         self._fraction = search.random_fraction if kind.adaptive else float(search.sampler == "random")
         self._grid = list(grid)
-        self._orders: list[np.ndarray] = []
+        self._orders: list[list[int]] = []
         self._generator = np.random.default_rng(derive(search.seed, "grid"))
         stream = derive(search.seed, "sampler", num_stored) % 2**32
         self._sampler = kind.build(stream, search.num_trials) if kind.build else optuna.samplers.RandomSampler(stream)
@@ -149,7 +149,7 @@ class SharedSampler(BaseSampler):
     def _point(self, number: int) -> Mapping[str, Any]:
         seed, place = divmod(number, len(self._grid))
         while len(self._orders) <= seed:
-            self._orders.append(self._generator.permutation(len(self._grid)))
+            self._orders.append(self._generator.permutation(len(self._grid)).tolist())
         return self._grid[self._orders[seed][place]]
 
     def reseed_rng(self) -> None:

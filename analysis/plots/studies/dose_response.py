@@ -15,7 +15,14 @@ from analysis.statistics.association import LIPSCHITZ
 from analysis.statistics.intervention import REFERENCE, RESPONSES, Experiment, Point, dose_label, points
 from analysis.wording import attack_phrase, measured_by, provenance, radius_phrase
 
-_LOOKS = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", ":", "^"), ("#CC79A7", "-.", "D"))
+_Look = tuple[str, Any, str]
+
+_LOOKS: tuple[_Look, ...] = (
+    ("#0072B2", "-", "o"),
+    ("#D55E00", "--", "s"),
+    ("#009E73", ":", "^"),
+    ("#CC79A7", "-.", "D"),
+)
 """Colour, line and marker of the dropout rates in turn, from Okabe and Ito's colour-blind safe set."""
 
 _COLUMN = 1.3
@@ -91,7 +98,7 @@ def dose_response_svg(experiment: Experiment, /) -> str:
     return text[text.index("<svg") :]
 
 
-def _draw(found: Sequence[Point], method: str, look: tuple[str, str, str], ax: Axes) -> None:
+def _draw(found: Sequence[Point], method: str, look: _Look, ax: Axes) -> None:
     """Draw one dropout rate's doses of a method, and its reference."""
     colour, line, marker = look
     for point in found:
@@ -99,14 +106,13 @@ def _draw(found: Sequence[Point], method: str, look: tuple[str, str, str], ax: A
             ax.axhline(point.mean.value, color=colour, linestyle=line, linewidth=0.6, alpha=0.7, zorder=1)
             if point.mean.low == point.mean.low:
                 ax.axhspan(point.mean.low, point.mean.high, color=colour, alpha=0.08, linewidth=0, zorder=0)
-    doses = [point for point in found if point.method == method and point.dose]
+    doses = [(point.dose, point.mean) for point in found if point.method == method and point.dose]
     if not doses:
         return
-    x, y = [point.dose for point in doses], [point.mean.value for point in doses]
-    below = [point.mean.value - point.mean.low for point in doses]
-    above = [point.mean.high - point.mean.value for point in doses]
+    x, y = [dose for dose, _ in doses], [mean.value for _, mean in doses]
+    ends = [mean.value - mean.low for _, mean in doses], [mean.high - mean.value for _, mean in doses]
     looks: dict[str, Any] = {"color": colour, "linestyle": line, "marker": marker, "markersize": 2.5, "linewidth": 0.9}
-    ax.errorbar(x, y, yerr=[below, above], elinewidth=0.6, capsize=1.5, capthick=0.6, **looks)
+    ax.errorbar(x, y, yerr=ends, elinewidth=0.6, capsize=1.5, capthick=0.6, **looks)
 
 
 def _limit(ax: Axes, found: Sequence[Point]) -> None:
@@ -121,7 +127,7 @@ def _limit(ax: Axes, found: Sequence[Point]) -> None:
         ax.set_ylim(max(low - 0.1, -0.02), min(high + 0.1, 1.02))
 
 
-def _handles(found: Sequence[Point], looks: Mapping[float, tuple[str, str, str]]) -> list[Line2D]:
+def _handles(found: Sequence[Point], looks: Mapping[float, _Look]) -> list[Line2D]:
     handles = [
         Line2D(
             [], [], color=colour, linestyle=line, marker=marker, markersize=3, linewidth=0.9, label=f"dropout {rate:g}"
