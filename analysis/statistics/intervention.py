@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from analysis.data.results import Table
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
 from analysis.method_styles import styles_for
-from analysis.statistics.association import LIPSCHITZ, Association, measure, random_share, slope, spearman
+from analysis.statistics.association import LIPSCHITZ, Association, independent, measure, slope, spearman
 from analysis.statistics.hyperparameters import own_strengths
 from analysis.statistics.intervals import Estimate
 
@@ -35,9 +35,13 @@ REFERENCE = "natural"
 """The method without a dose."""
 
 
+OVERFITTED = "catastrophic_overfitting"
+"""A flag on how a network was trained, FGSM fooling it far less than the attack, which leaves its measurement sound."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """The sound trials of a study that were proposed independently of results, by dose; arrays have shape (n,).
+    """A study's soundly measured trials that were proposed independently of results, by dose; arrays have shape (n,).
 
     Args:
         table: The trials.
@@ -121,7 +125,7 @@ def experiment_of(table: Table, /) -> Experiment | None:
     Args:
         table: Result rows of one or several studies.
     """
-    share = random_share(table)
+    share = table.filter(soundly_measured(table) & independent(table))
     methods = np.asarray(share["method"].to_pylist(), dtype=object)
     dropout = np.nan_to_num(measure(share, "param.dropout"))
     studies = np.asarray(share["study"].to_pylist(), dtype=object)
@@ -151,6 +155,15 @@ def experiment_of(table: Table, /) -> Experiment | None:
         cells=labels(studies, methods, dropout, np.nan_to_num(doses, nan=-1.0)),
         settings=labels(studies, first),
     )
+
+
+def soundly_measured(table: Table, /) -> np.ndarray:
+    """Mark the completed trials without flags that doubt the measurement, shape (n,).
+
+    `OVERFITTED` is none of these. Weak doses have it by their nature, so leaving them out would choose by the response.
+    """
+    rows = zip(table["status"].to_pylist(), table["flags"].to_pylist(), strict=True)
+    return np.array([status == "completed" and set(flags or ()) <= {OVERFITTED} for status, flags in rows], dtype=bool)
 
 
 def labels(*columns: ArrayLike) -> np.ndarray:

@@ -11,8 +11,9 @@ import numpy as np
 
 from analysis.data.results import Table
 from analysis.fronts.front import require_like_for_like
-from analysis.fronts.objectives import CERTIFIED, completed_unflagged
+from analysis.fronts.objectives import CERTIFIED
 from analysis.method_styles import styles_for
+from analysis.statistics.intervention import soundly_measured
 from analysis.tables.text_table import TextTable, write_forms
 from analysis.wording import LOWER_BOUND, measured_by, own_parameters, provenance
 
@@ -39,7 +40,7 @@ class SettingLine:
     Args:
         first: Row of the first of them.
         trials: How many there are.
-        values: Of each of `MEASURES`, the completed, unflagged trials' values, NaN left out.
+        values: Of each of `MEASURES`, the soundly measured trials' values, NaN left out.
     """
 
     first: Mapping[str, Any]
@@ -48,7 +49,7 @@ class SettingLine:
 
     @property
     def n(self) -> int:
-        """Number of completed, unflagged trials."""
+        """Number of soundly measured trials."""
         return max(len(of) for of in self.values.values())
 
     def mean(self, name: str, /) -> float | None:
@@ -77,7 +78,7 @@ def setting_lines(table: Table, /) -> list[SettingLine]:
         groups.setdefault((row["study"], first), []).append(index)
     if all(len(members) == 1 for members in groups.values()):
         return []
-    sound = completed_unflagged(table)
+    sound = soundly_measured(table)
     columns = {name: _column(table, name) for name in MEASURES}
     lines = []
     for members in groups.values():
@@ -117,7 +118,8 @@ def settings_table(table: Table, /) -> TextTable:
         for line in lines
     )
     notes = (
-        "mean ± standard deviation over seeds, of completed trials without flags; validation, not test",
+        "mean ± standard deviation over seeds, of completed trials without flags on their measurement (as catastrophic "
+        "overfitting is not); validation, not test",
         f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}; gap: train - val",
         "certified: proved for every point of the ball, 0 where nothing is proved",
         provenance(table),

@@ -38,8 +38,9 @@ def _opening(experiment: Experiment) -> str:
     doses = ", ".join(f"{dose_label(name)} of {short_name(method)}" for method, name in experiment.names.items())
     return (
         f"The study set {doses} itself, in random order and with several seeds each, so that differences between doses "
-        f"are their effects. {experiment.table.num_rows} completed, unflagged trials of these methods and of natural "
-        "training are used; trials that failed, were stopped or flagged are missing, which may depend on the dose."
+        f"are their effects. {experiment.table.num_rows} completed trials of these methods and of natural training "
+        "are used; trials that failed, were stopped or whose measurement is flagged are missing, which may depend on "
+        "the dose. Flagged for catastrophic overfitting alone they count: weak doses often are."
     )
 
 

@@ -182,6 +182,12 @@ def test_only_sound_independent_trials_count(spoil: Callable[[dict[str, Any]], d
     assert experiment_of(as_table([spoil(row) for row in rows])) is None
 
 
+def test_catastrophic_overfitting_is_no_doubt_about_the_measurement() -> None:
+    rows = [row | {"flags": ["catastrophic_overfitting"]} for row in dosed_rows(np.random.default_rng(8))]
+    assert len(experiment(rows).methods) == len(rows)
+    assert experiment_of(as_table([row | {"flags": [*row["flags"], "zero_gradients"]} for row in rows])) is None
+
+
 def test_one_seed_or_two_doses_are_no_experiment() -> None:
     assert experiment_of(as_table(dosed_rows(np.random.default_rng(9), seeds=1))) is None
     few = [
