@@ -149,7 +149,8 @@ def without_former_values(tree: Mapping[str, Any], cls: type, /) -> dict[str, An
     former, hints = with_former_values({}, cls), get_type_hints(cls)
     kept = {}
     for name, value in tree.items():
-        if isinstance(value, Mapping) and dataclasses.is_dataclass(section := hints.get(name)):
+        section = hints.get(name)
+        if isinstance(value, Mapping) and isinstance(section, type) and dataclasses.is_dataclass(section):
             kept[name] = without_former_values(value, section)
         elif name not in former or former[name] != value:
             kept[name] = value

@@ -21,6 +21,12 @@ _EXPLANATION = (
 )
 
 
+_NEAR = (
+    "The distance is the smallest amount that, added to both accuracies, puts a trial on the front, in units of the "
+    "range that the front spans. Only trials proposed independently of results are used."
+)
+
+
 def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) -> list[str]:
     """Return the section's parts.
 
@@ -38,6 +44,14 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
     else:
         sample = material.importance_sample
         parts.append(paragraph(_EXPLANATION + (f" From {sample}." if sample else "")))
+    if material.near_front:
+        parts.append("<h3>Importance for being near the front</h3>")
+        for label, shares in material.near_front.items():
+            parts += [
+                paragraph(label[0].upper() + label[1:]),
+                bars({setting_name(setting): share for setting, share in shares.items()}),
+            ]
+        parts.append(paragraph(_NEAR))
     if material.importance_within:
         table, methods = within_table(material.importance_within)
         shown = (

@@ -27,6 +27,7 @@ def draw(
     out: Path | None,
     skip_damaged: bool = False,
     prefer: str | None = None,
+    anchors: Path | None = None,
 ) -> None:
     """Draw and print the front of one or several studies, print each method's front, and write the paper's table.
 
@@ -39,21 +40,27 @@ def draw(
         out: Folder of the figures; None for `figures/` of the first study.
         skip_damaged: Leave out damaged files, each named in a warning.
         prefer: A value for each objective, separated by commas; the nearest member is printed.
+        anchors: File or folder of published results, see `analysis.data.anchors`, drawn behind the front.
 
     Raises:
         UsageError: Unknown objective or format, an invalid preference, studies that share no front, or unreadable
             results.
     """
+    from analysis.data.anchors import read_anchors
     from analysis.fronts.front import on_front, with_mixed_allowed
     from analysis.fronts.objectives import FRONT
     from analysis.plots.trials.pareto import write_pareto
     from analysis.tables.paper_table import write_paper_table
 
     _check(formats, objectives)
+    if anchors is not None and {*objectives} != {*FRONT}:
+        raise UsageError("--anchors are clean and robust accuracies: leave --objectives out")
     if split == "test":
-        if prefer is not None or allow_mixed or skip_damaged or tuple(objectives) != FRONT:
+        others = prefer is not None or anchors is not None or allow_mixed or skip_damaged
+        if others or tuple(objectives) != FRONT:
             raise UsageError(
-                "--objectives, --prefer, --allow-mixed and --skip-damaged apply to validation: leave them out on test"
+                "--objectives, --prefer, --anchors, --allow-mixed and --skip-damaged apply to validation: leave them "
+                "out on test"
             )
         from study.reports.heldout_values import show_on_test
 
@@ -67,8 +74,9 @@ def draw(
         on_front(table, objectives=objectives)  # raises before anything is written if the rows share no front
         known = {"belief": _belief(studies), "strong": studies.strong()}
         drawn = formats if len(objectives) > 1 else ()
-        classifier = studies.classifier()
-        written = write_pareto(table, folder, formats=drawn, objectives=objectives, classifier=classifier, **known)
+        classifier, published = studies.classifier(), [] if anchors is None else read_anchors(anchors, table)
+        beside: dict[str, Any] = {"classifier": classifier, "anchors": published}
+        written = write_pareto(table, folder, formats=drawn, objectives=objectives, **beside, **known)
         written += write_paper_table(table, folder)
         _print(table, target=target, known=known, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))
