@@ -52,19 +52,10 @@ def draw(
     from analysis.plots.trials.pareto import write_pareto
     from analysis.tables.paper_table import write_paper_table
 
-    _check(formats, objectives)
-    if anchors is not None and {*objectives} != {*FRONT}:
-        raise UsageError("--anchors are clean and robust accuracies: leave --objectives out")
+    _check(formats, objectives, anchors)
     if split == "test":
-        others = prefer is not None or anchors is not None or allow_mixed or skip_damaged
-        if others or tuple(objectives) != FRONT:
-            raise UsageError(
-                "--objectives, --prefer, --anchors, --allow-mixed and --skip-damaged apply to validation: leave them "
-                "out on test"
-            )
-        from study.reports.heldout_values import show_on_test
-
-        show_on_test(study_dirs, formats=formats, out=out)
+        of_validation = prefer is not None or anchors is not None or allow_mixed or skip_damaged
+        _draw_on_test(study_dirs, formats, out, refused=of_validation or tuple(objectives) != FRONT)
         return
     studies = gather(study_dirs, skip_damaged=skip_damaged)
     table = with_mixed_allowed(studies.table) if allow_mixed else studies.table
@@ -86,12 +77,27 @@ def draw(
         notes().print("one objective: a table and data, no figure")
 
 
-def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
+def _draw_on_test(study_dirs: Sequence[Path], formats: Sequence[str], out: Path | None, *, refused: bool) -> None:
+    if refused:
+        raise UsageError(
+            "--objectives, --prefer, --anchors, --allow-mixed and --skip-damaged apply to validation: leave them out "
+            "on test"
+        )
+    from study.reports.heldout_values import show_on_test
+
+    show_on_test(study_dirs, formats=formats, out=out)
+
+
+def _check(formats: Sequence[str], objectives: Sequence[str], anchors: Path | None) -> None:
+    from analysis.fronts.objectives import FRONT
+
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
     if repeated := [name for place, name in enumerate(objectives) if name in objectives[:place]]:
         raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
+    if anchors is not None and {*objectives} != {*FRONT}:
+        raise UsageError("--anchors are clean and robust accuracies: leave --objectives out")
 
 
 def _print(

@@ -11,9 +11,9 @@ from analysis.fronts.growth import hypervolume_growth
 from analysis.material import StudyMaterial
 from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, check_formats
 from analysis.plots.networks.bracket import bracket_sheet
+from analysis.plots.networks.lipschitz_by_image import smoothness_sheet
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
-from analysis.plots.networks.smoothness import smoothness_sheet
 from analysis.plots.networks.strong import strong_sheet
 from analysis.plots.studies.contours import contours_sheet
 from analysis.plots.studies.fixed_methods import fixed_methods_sheet

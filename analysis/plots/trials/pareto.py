@@ -179,8 +179,7 @@ def write_pareto(
             `pareto_dominance.csv`, the members' probabilities to dominate each other.
         strong: Members' values under strong attacks, by trial.
         classifier: The theorem's classifier on the study's own images, a point in the figure.
-        anchors: Published networks of the same threat model, drawn behind the front; their data are
-            `pareto_anchors.csv`.
+        anchors: Published networks of the same threat model, behind the front; their data are `pareto_anchors.csv`.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -206,15 +205,20 @@ def write_pareto(
         data=pareto_csv(table, objectives=objectives, belief=belief, strong=strong),
         page=page,
     )
+    beside = {}
     if belief is not None and set(objectives) == set(FRONT):
-        written.append(Path(out_dir) / "pareto_dominance.csv")
-        unlinked(written[-1]).write_text(dominance_csv(table, belief), encoding="utf-8")
+        beside["pareto_dominance.csv"] = dominance_csv(table, belief)
     if anchors:
-        written.append(Path(out_dir) / "pareto_anchors.csv")
-        rows = [(anchor.name, anchor.clean, anchor.robust) for anchor in anchors]
-        data = csv_text(("name", "test_clean_accuracy", "test_robust_accuracy"), rows)
-        unlinked(written[-1]).write_text(data, encoding="utf-8")
+        beside["pareto_anchors.csv"] = _anchors_csv(anchors)
+    for name, text in beside.items():
+        written.append(Path(out_dir) / name)
+        unlinked(written[-1]).write_text(text, encoding="utf-8")
     return written
+
+
+def _anchors_csv(anchors: Sequence[Anchor]) -> str:
+    rows = [(anchor.name, anchor.clean, anchor.robust) for anchor in anchors]
+    return csv_text(("name", "test_clean_accuracy", "test_robust_accuracy"), rows)
 
 
 def _draw_method(

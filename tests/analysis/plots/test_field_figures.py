@@ -16,7 +16,7 @@ from analysis.heldout.members import HeldoutResults
 from analysis.material import StudyMaterial
 from analysis.plots.figure import WIDTHS, PaperFigure, paper_style
 from analysis.plots.networks.bracket import bracket_sheet
-from analysis.plots.networks.smoothness import smoothness_sheet
+from analysis.plots.networks.lipschitz_by_image import smoothness_sheet
 from analysis.plots.networks.strong import strong_sheet
 from analysis.plots.studies.contours import contours_sheet
 from analysis.plots.studies.fixed_methods import fixed_methods_sheet
