@@ -10,8 +10,9 @@ from analysis.material import StudyMaterial
 from analysis.report.answers import NO_IMPORTANCE
 from analysis.report.parts.charts import chart
 from analysis.report.parts.html import bars, paragraph, table_html
+from analysis.statistics.association import random_share
 from analysis.statistics.hyperparameters import varying_settings
-from analysis.statistics.importance import setting_name
+from analysis.statistics.importance import LEAST, setting_name
 from analysis.tables.importance import within_table
 
 _EXPLANATION = (
@@ -52,6 +53,14 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
                 bars({setting_name(setting): share for setting, share in shares.items()}),
             ]
         parts.append(paragraph(_NEAR))
+    elif material.importance:
+        share = random_share(material.table).num_rows
+        parts.append(
+            paragraph(
+                f"Importance for being near the front needs {LEAST} sound trials proposed independently of results; "
+                f"this study has {share}."
+            )
+        )
     if material.importance_within:
         table, methods = within_table(material.importance_within)
         shown = (

@@ -47,6 +47,7 @@ def test_importance_leaves_out_interactions_and_describes_its_trials() -> None:
     assert words == "n = 40 trials proposed independently of results"
     text = text_of(page_of(rows, importance=shares, importance_sample=words))
     assert "From n = 40 trials proposed independently of results." in text
+    assert f"needs {LEAST} sound trials proposed independently of results; this study has {LEAST - 1}." in text
 
 
 def test_importance_near_the_front_finds_what_moves_trials_along_with_it_and_what_behind_it() -> None:
