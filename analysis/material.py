@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from analysis.data.results import Table
 from analysis.fronts.strong_attacks import StrongResult
 from analysis.heldout.members import HeldoutResults
@@ -27,6 +29,7 @@ class StudyMaterial:
         importance: Shares of variance by objective and hyperparameter.
         importance_sample: Which trials those rest on, in words.
         importance_within: The same within each method.
+        near_front: Importances for being near the front, by what was computed, in words.
         reference: Reference values of the hypervolume, by objective.
         separation: Distances between the classes of the data set, rows of the separation schema.
         curves: Accuracy against the radius, of front members.
@@ -36,6 +39,8 @@ class StudyMaterial:
         classifier: The theorem's classifier on the study's own images, None where it is not measured.
         on_test: What is known on test, None where nothing was measured.
         homes: The studies' folders as a command line names them, by study; empty where there are none.
+        epochs: Epoch rows of the trials, for figures; None where they are not read or not recorded.
+        smoothness: Some members' Lipschitz estimates of single images, by trial and split, sorted; for figures.
     """
 
     table: Table
@@ -45,6 +50,7 @@ class StudyMaterial:
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     importance_sample: str = ""
     importance_within: Sequence[MethodImportance] = ()
+    near_front: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     reference: Mapping[str, float] | None = None
     separation: Table | None = None
     curves: Sequence[Curve] = ()
@@ -54,6 +60,8 @@ class StudyMaterial:
     classifier: SeparatedClassifier | None = None
     on_test: HeldoutResults | None = None
     homes: Mapping[str, str] = field(default_factory=dict)
+    epochs: Table | None = None
+    smoothness: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

@@ -141,6 +141,22 @@ def with_former_values(tree: Any, cls: type, /) -> Any:
     return former | filled
 
 
+def without_former_values(tree: Mapping[str, Any], cls: type, /) -> dict[str, Any]:
+    """Return a config or spec without the settings at the values that `with_former_values` fills in.
+
+    What is left is the same for a record from before a setting existed and for one of today that means the same.
+    """
+    former, hints = with_former_values({}, cls), get_type_hints(cls)
+    kept = {}
+    for name, value in tree.items():
+        section = hints.get(name)
+        if isinstance(value, Mapping) and isinstance(section, type) and dataclasses.is_dataclass(section):
+            kept[name] = without_former_values(value, section)
+        elif name not in former or former[name] != value:
+            kept[name] = value
+    return kept
+
+
 def values_of(instance: Any, /) -> dict[str, Any]:
     """Return the values of a dataclass instance's fields by setting name."""
     return {field.name.rstrip("_"): getattr(instance, field.name) for field in dataclasses.fields(instance)}

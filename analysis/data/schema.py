@@ -79,6 +79,7 @@ RESULT = Schema(
             nullable=True,
             doc="number of the study's first trial with the same settings, of which this is another seed",
         ),
+        _added(_string("config_hash", "digest of all settings but the seed", nullable=True)),
         _string("constraints", "the study's constraints as declared, a JSON list; null without", nullable=True),
         _string("method", "training method"),
         _string("options", "the method's non-numeric hyperparameters, JSON; null without them", nullable=True),
@@ -158,6 +159,10 @@ EPOCH = Schema(
         Column(name="epoch", type="int32", doc="epochs finished, from 1"),
         _metric("lr", "learning rate of the epoch's first step"),
         _metric("loss", "mean training objective"),
+        *(
+            _added(_metric(f"train_{kind}_accuracy", f"{kind} accuracy on the first 100 train examples; null if stale"))
+            for kind in ("clean", "robust")
+        ),
         _metric("val_clean_accuracy", "fraction of val examples classified correctly"),
         _metric("val_loss", "mean cross-entropy on clean val examples", unit="nats"),
         _metric("val_robust_accuracy", "fraction of val examples still correct under the attack"),

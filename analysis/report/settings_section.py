@@ -10,14 +10,21 @@ from analysis.material import StudyMaterial
 from analysis.report.answers import NO_IMPORTANCE
 from analysis.report.parts.charts import chart
 from analysis.report.parts.html import bars, paragraph, table_html
+from analysis.statistics.association import random_share
 from analysis.statistics.hyperparameters import varying_settings
-from analysis.statistics.importance import setting_name
+from analysis.statistics.importance import LEAST, setting_name
 from analysis.tables.importance import within_table
 
 _EXPLANATION = (
     "Main effects as shares of the variance that a random forest fitted to the trials predicts (fANOVA), of "
     "hyperparameters that all methods have. Interactions are not shown, and a forest fits noise too: a "
     "share is not evidence of an effect."
+)
+
+
+_NEAR = (
+    "The distance is the smallest amount that, added to both accuracies, puts a trial on the front, in units of the "
+    "range that the front spans. Only trials proposed independently of results are used."
 )
 
 
@@ -38,6 +45,22 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
     else:
         sample = material.importance_sample
         parts.append(paragraph(_EXPLANATION + (f" From {sample}." if sample else "")))
+    if material.near_front:
+        parts.append("<h3>Importance for being near the front</h3>")
+        for label, shares in material.near_front.items():
+            parts += [
+                paragraph(label[0].upper() + label[1:]),
+                bars({setting_name(setting): share for setting, share in shares.items()}),
+            ]
+        parts.append(paragraph(_NEAR))
+    elif material.importance:
+        share = random_share(material.table).num_rows
+        parts.append(
+            paragraph(
+                f"Importance for being near the front needs {LEAST} sound trials proposed independently of results; "
+                f"this study has {share}."
+            )
+        )
     if material.importance_within:
         table, methods = within_table(material.importance_within)
         shown = (

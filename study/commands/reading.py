@@ -96,6 +96,10 @@ def pareto(
     prefer: Annotated[
         str | None, typer.Option(metavar="X,Y[,Z]", help="Also name the member nearest to these objective values.")
     ] = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE|DIR", help="Published results, as RobustBench's JSON, drawn behind the front."),
+    ] = None,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Combine studies whose data set, threat model or attack differ.")
     ] = False,
@@ -120,6 +124,7 @@ def pareto(
         split=split,
         objectives=objectives.split(","),
         prefer=prefer,
+        anchors=anchors,
         allow_mixed=allow_mixed,
         formats=formats.split(","),
         out=out,

@@ -97,7 +97,7 @@ def _print_row(row: dict[str, Any]) -> None:
 def _compare(recorded: dict[str, Any], row: dict[str, Any], *, source: Path) -> None:
     from analysis.data.schema import RESULT, differing_columns
 
-    of_study = ["study", "trial_id", "number", "proposal", "replicate_of", "constraints"]
+    of_study = ["study", "trial_id", "number", "proposal", "replicate_of", "config_hash", "constraints"]
     if recorded["status"] == "stopped_early":
         of_study.append("reason")  # it depends on the study's other trials
     columns = [name for name in (*RESULT.deterministic_columns(), *row) if name not in of_study]

@@ -10,6 +10,7 @@ from study.console import notes, quoted, results
 from study.errors import UsageError
 from study.evaluation.study_separation import note_missing
 from study.reports.dataset_separation import command_for
+from study.reports.figure_data import with_figure_data
 from study.reports.material import collect
 from study.reports.sources import gather
 
@@ -40,7 +41,7 @@ def draw_all(
     from analysis.plots.figure import WIDTHS
     from analysis.plots.studies.study_figures import write_paper_figures
 
-    material = collect(study)
+    material = with_figure_data(collect(study), study)
     _note_missing(material, study.home)
     folder = out or study.home / "figures"
     written = write_paper_figures(material, folder, formats=formats, width=WIDTHS[width])

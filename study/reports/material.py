@@ -30,7 +30,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
     """
     from analysis.fronts.front import mixed_columns, require_like_for_like, with_mixed_allowed
     from analysis.material import StudyMaterial
-    from study.search.importance import importance_of, importance_within, objectives_shown
+    from study.search.importance import importance_near_front, importance_of, importance_within, objectives_shown
 
     table = with_mixed_allowed(sources.table) if allow_mixed else sources.table
     folders = list(sources.sources.values())
@@ -47,6 +47,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
             importance=importance,
             importance_sample=sample,
             importance_within=importance_within(table, objectives),
+            near_front=importance_near_front(table),
             reference=reference_of(folders),
             separation=distances_of(table, sources.home),
             curves=front_curves(table, sources.home),

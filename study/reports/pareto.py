@@ -27,6 +27,7 @@ def draw(
     out: Path | None,
     skip_damaged: bool = False,
     prefer: str | None = None,
+    anchors: Path | None = None,
 ) -> None:
     """Draw and print the front of one or several studies, each method's and settings with several seeds; write tables.
 
@@ -39,24 +40,21 @@ def draw(
         out: Folder of the figures; None for `figures/` of the first study.
         skip_damaged: Leave out damaged files, each named in a warning.
         prefer: A value for each objective, separated by commas; the nearest member is printed.
+        anchors: File or folder of published results, see `analysis.data.anchors`, drawn behind the front.
 
     Raises:
         UsageError: Unknown objective or format, an invalid preference, studies that share no front, or unreadable
             results.
     """
+    from analysis.data.anchors import read_anchors
     from analysis.fronts.front import on_front, with_mixed_allowed
     from analysis.fronts.objectives import FRONT
     from analysis.plots.trials.pareto import write_pareto
 
-    _check(formats, objectives)
+    _check(formats, objectives, anchors)
     if split == "test":
-        if prefer is not None or allow_mixed or skip_damaged or tuple(objectives) != FRONT:
-            raise UsageError(
-                "--objectives, --prefer, --allow-mixed and --skip-damaged apply to validation: leave them out on test"
-            )
-        from study.reports.heldout_values import show_on_test
-
-        show_on_test(study_dirs, formats=formats, out=out)
+        of_validation = prefer is not None or anchors is not None or allow_mixed or skip_damaged
+        _draw_on_test(study_dirs, formats, out, refused=of_validation or tuple(objectives) != FRONT)
         return
     studies = gather(study_dirs, skip_damaged=skip_damaged)
     table = with_mixed_allowed(studies.table) if allow_mixed else studies.table
@@ -66,8 +64,9 @@ def draw(
         on_front(table, objectives=objectives)  # raises before anything is written if the rows share no front
         known = {"belief": _belief(studies), "strong": studies.strong()}
         drawn = formats if len(objectives) > 1 else ()
-        classifier = studies.classifier()
-        written = write_pareto(table, folder, formats=drawn, objectives=objectives, classifier=classifier, **known)
+        classifier, published = studies.classifier(), [] if anchors is None else read_anchors(anchors, table)
+        beside: dict[str, Any] = {"classifier": classifier, "anchors": published}
+        written = write_pareto(table, folder, formats=drawn, objectives=objectives, **beside, **known)
         written += _write_tables(table, folder)
         _print(table, target=target, known=known, reference=reference_of(study_dirs), objectives=objectives)
     notes().print("\n".join(f"wrote {path}" for path in written))
@@ -84,12 +83,27 @@ def _write_tables(table: Any, folder: Path) -> list[Path]:
     return write_paper_table(table, folder) + write_settings_table(table, folder)
 
 
-def _check(formats: Sequence[str], objectives: Sequence[str]) -> None:
+def _draw_on_test(study_dirs: Sequence[Path], formats: Sequence[str], out: Path | None, *, refused: bool) -> None:
+    if refused:
+        raise UsageError(
+            "--objectives, --prefer, --anchors, --allow-mixed and --skip-damaged apply to validation: leave them out "
+            "on test"
+        )
+    from study.reports.heldout_values import show_on_test
+
+    show_on_test(study_dirs, formats=formats, out=out)
+
+
+def _check(formats: Sequence[str], objectives: Sequence[str], anchors: Path | None) -> None:
+    from analysis.fronts.objectives import FRONT
+
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
     if repeated := [name for place, name in enumerate(objectives) if name in objectives[:place]]:
         raise UsageError(f"--objectives names {repeated[0]} twice: name each once")
+    if anchors is not None and {*objectives} != {*FRONT}:
+        raise UsageError("--anchors are clean and robust accuracies: leave --objectives out")
 
 
 def _print(

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import BaseImportanceEvaluator
 
+from analysis.fronts.distance import front_distance
 from analysis.fronts.front import feasible
-from analysis.fronts.objectives import FRONT, values
-from analysis.statistics.association import random_share
+from analysis.fronts.objectives import FRONT, completed_unflagged, values
+from analysis.statistics.association import independent, random_share
 from analysis.statistics.importance import LEAST, MethodImportance
 
 MAX_TRIALS = 160
@@ -28,6 +30,9 @@ TREES = 32
 
 OBJECTIVES = (*FRONT, "val_lipschitz_scale_free_log10")
 """Objectives whose importances every report and figure shows."""
+
+NEAREST = 5
+"""Fewest trials that count as near the front: PED-ANOVA is unstable for fewer."""
 
 _SEED = 0
 
@@ -65,18 +70,40 @@ def importances(
     by_objective = {}
     for name in objectives:
         measured = [(row, value) for row in used if math.isfinite(value := float(values(row, [name])[0]))]
-        if len(measured) < LEAST or len({value for _, value in measured}) < 2:
-            continue
-        study = _study_of([row for row, _ in measured], [value for _, value in measured])
-        if not study.trials[0].distributions:
-            continue
-        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=_SEED)
-        with warnings.catch_warnings():
-            # raw shares are marked experimental; normalised ones would always add up to 1
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
-        by_objective[name] = dict(shares)
+        if shares := _shares(
+            [row for row, _ in measured], [value for _, value in measured], _fanova(), normalize=False
+        ):
+            by_objective[name] = shares
     return by_objective
+
+
+def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
+    """Return what matters for being near the front rather than for one objective, by what was computed, in words.
+
+    fANOVA explains the distance to the front (`analysis.fronts.distance`). PED-ANOVA compares the settings of the
+    nearest tenth of the trials, five at least, with those of all, and adds up to 1. Only trials whose proposals did not
+    depend on results are used: of the sampler's own, many are near the front for being proposed there.
+
+    Returns:
+        Empty where there are fewer than `LEAST` such trials, or no setting varies.
+    """
+    distances = front_distance(table)
+    chosen = np.flatnonzero(np.isfinite(distances) & completed_unflagged(table) & independent(table))
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MAX_TRIALS)).round().astype(int))]
+    if len(chosen) < LEAST:
+        return {}
+    rows, targets = table.take(chosen).to_pylist(), distances[chosen].tolist()
+    nearest = max(NEAREST, math.ceil(len(rows) / 10))
+    ped_anova = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=nearest / len(rows))
+    found = {
+        "distance to the front: main effect, share of a forest's variance (fANOVA)": _shares(
+            rows, targets, _fanova(), normalize=False
+        ),
+        f"being among the {nearest} nearest to the front of {len(rows)} trials (PED-ANOVA)": _shares(
+            rows, targets, ped_anova, normalize=True
+        ),
+    }
+    return {name: shares for name, shares in found.items() if shares}
 
 
 def importance_of(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> tuple[dict[str, dict[str, float]], str]:
@@ -86,10 +113,10 @@ def importance_of(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> tupl
     trials.
     """
     random = random_share(table)
-    independent = random.num_rows >= LEAST
-    trials = random if independent else table.filter(feasible(table))
+    enough = random.num_rows >= LEAST
+    trials = random if enough else table.filter(feasible(table))
     count = min(trials.num_rows, MAX_TRIALS)
-    if independent:
+    if enough:
         description = f"n = {count} trials proposed independently of results"
     else:
         description = (
@@ -109,19 +136,42 @@ def importance_within(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> 
     by_method = []
     for method in sorted(set(table["method"].to_pylist())):
         rows = [row for row in random if row["method"] == method]
-        independent = len(rows) >= LEAST
-        if not independent:
+        unaffected = len(rows) >= LEAST
+        if not unaffected:
             rows = [row for row in feasible_rows if row["method"] == method]
         enough = len(rows) >= LEAST
         by_method.append(
             MethodImportance(
                 method=method,
                 trials=min(len(rows), MAX_METHOD_TRIALS) if enough else len(rows),
-                independent=independent,
+                independent=unaffected,
                 shares=importances(rows, objectives, max_trials=MAX_METHOD_TRIALS) if enough else {},
             )
         )
     return by_method
+
+
+def _fanova() -> BaseImportanceEvaluator:
+    return optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=_SEED)
+
+
+def _shares(
+    rows: Sequence[Mapping[str, Any]],
+    targets: Sequence[float],
+    evaluator: BaseImportanceEvaluator,
+    *,
+    normalize: bool,
+) -> dict[str, float]:
+    """Return the importance of each hyperparameter for low targets; empty for too few rows, or where nothing varies."""
+    if len(rows) < LEAST or len(set(targets)) < 2:
+        return {}
+    study = _study_of(rows, targets)
+    if not study.trials[0].distributions:
+        return {}
+    with warnings.catch_warnings():
+        # raw shares are marked experimental; normalised ones would always add up to 1
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=normalize))
 
 
 def _study_of(rows: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> optuna.Study:

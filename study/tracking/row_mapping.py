@@ -13,7 +13,18 @@ from analysis.data.schema import RESULT
 from analysis.fronts.objectives import OBJECTIVES
 from analysis.wording import own_parameters
 
-TAGS = ("study", "method", "dataset", "model", "norm", "proposal", "status", "reason")
+TAGS = (
+    "study",
+    "method",
+    "dataset",
+    "model",
+    "norm",
+    "proposal",
+    "status",
+    "reason",
+    "config_hash",
+    "replicate_of",
+)
 """Columns that become tags, which MLflow's table can be filtered by."""
 
 ROW_TAG = "robust_study.row"

@@ -15,7 +15,7 @@ from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.certified.certificate import Effort, certified_correct
 from trainables.certified.translation import UnsupportedModuleError
 from trainables.data.base import Split
-from trainables.evaluation.evaluate import Measures, evaluate
+from trainables.evaluation.evaluate import Measures, attack_images, clean_measures, evaluate
 from trainables.evaluation.flags import Checks
 from trainables.models.inputs import to_device, to_unit
 from trainables.seeding import derive
@@ -25,6 +25,12 @@ TRAINING_FLAGS = {
     "catastrophic_overfitting": "accuracy under FGSM's one step exceeds that under the trial's attack by more than 0.2",
 }
 """Flags of the training rather than the measurement, whose flags are `trainables.evaluation.flags.FLAGS`."""
+
+TRAIN_CURVE = ("train_clean_accuracy", "train_robust_accuracy")
+"""Columns of an epoch's row on training images."""
+
+TRAIN_IMAGES = 100
+"""Most training images measured within training, the first ones: robust overfitting shows in their mean."""
 
 OVERFITTING_GAP = 0.2
 """FGSM accuracy minus the attack's, above which adversarial training has overfitted to single steps."""
@@ -132,6 +138,22 @@ def measure(
         flags=tuple(sorted((*measures.flags, *(["catastrophic_overfitting"] if overfitted else [])))),
         seconds_attack=measures.seconds_attack + time.perf_counter() - started,
     )
+
+
+def train_accuracies(model: nn.Module, images: Tensor, labels: Tensor, /, *, spec: TrialSpec) -> dict[str, float]:
+    """Return `TRAIN_CURVE` of a network: accuracies on training images, clean and under the trial's attack.
+
+    Args:
+        model: Network from (n, c, h, w) to logits.
+        images: (n, c, h, w) float32 in [0, 1].
+        labels: (n,) int64.
+        spec: The trial's spec.
+    """
+    evaluation, seed = spec.evaluation, derive(spec.seed, "evaluate", "train")
+    ascent = Ascent(ThreatModel(evaluation.norm, evaluation.epsilon), evaluation.steps, evaluation.restarts)
+    clean, _ = clean_measures(model, images, labels)
+    attacked = attack_images(model, images, labels, attack=evaluation.attack, ascent=ascent, seed=seed)
+    return dict(zip(TRAIN_CURVE, (clean, float(attacked.robust.double().mean())), strict=True))
 
 
 def catastrophic_overfitting(

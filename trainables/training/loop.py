@@ -19,7 +19,7 @@ from trainables.checkpoints.format import check_spec, read_checkpoint, write_che
 from trainables.data import load_dataset
 from trainables.data.base import ImageData, Split
 from trainables.evaluation.evaluate import Measures, clean_measures
-from trainables.evaluation.trial import measure, measured_part
+from trainables.evaluation.trial import TRAIN_CURVE, TRAIN_IMAGES, measure, measured_part, train_accuracies
 from trainables.methods.base import LossTerms, build_method, check_radius
 from trainables.models.modes import has_batch_statistics
 from trainables.models.network import network
@@ -39,6 +39,7 @@ from trainables.training.outcome import (
     carried_columns,
     cost_columns,
     data_columns,
+    epoch_rows,
     measure_columns,
     spec_columns,
 )
@@ -155,7 +156,7 @@ class Trainer:
             raise RuntimeError(f"the trial is done after epoch {self.epoch}; no epoch is left to run")
         started, number = time.perf_counter(), self.epoch + 1
         row: dict[str, Any] = {"epoch": number, "lr": self._learning_rate(0)}
-        row |= dict.fromkeys(("loss", "val_clean_accuracy", "val_loss"))
+        row |= dict.fromkeys(("loss", "val_clean_accuracy", "val_loss", *TRAIN_CURVE))
         with computing(threads=self.spec.training.threads):
             try:
                 row |= self._run_epoch(started, between)
@@ -200,7 +201,7 @@ class Trainer:
         splits = {"train": self._train, "val": self._val}
         examples = {name: m.examples(splits[name].index) for name, m in measures.items() if m is not None}
         best = {} if self.best is None else {"val": self.best.measures.examples(self._val.index)}
-        return Outcome(status, self.reason, row, [dict(epoch) for epoch in self.history], examples, best, flags)
+        return Outcome(status, self.reason, row, epoch_rows(self.history, measures.get("train")), examples, best, flags)
 
     def save_checkpoints(self, folder: Path | str, /) -> None:
         """Write the state to `last.pt` in `folder`, and the network to `best.pt` if this epoch is the best so far."""
@@ -270,8 +271,18 @@ class Trainer:
             self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
             self._measured_epoch = self.epoch
             self.best = Best(self.epoch, self._val_measures).better_of(self.best)
+            parts |= self._train_curve()
         losses = {name: value if math.isfinite(value) else None for name, value in (parts | {"val_loss": loss}).items()}
         return losses | {"val_clean_accuracy": accuracy}
+
+    def _train_curve(self) -> dict[str, float]:
+        if self.done:  # the whole measurement after the last epoch includes these images
+            return {}
+        started = time.perf_counter()
+        images, labels = (part[:TRAIN_IMAGES] for part in self._measured_part(self._train))
+        curve = train_accuracies(self.measured, images, labels, spec=self.spec)
+        self._seconds["attack"] += time.perf_counter() - started
+        return curve
 
     def _train_epoch(self, between: Callable[[], None] | None) -> dict[str, float]:
         """Train on the epoch's remaining batches; return the mean objective as `loss` and the mean of each part."""

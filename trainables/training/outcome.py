@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from trainables.data.base import ImageData
 from trainables.evaluation.evaluate import SUMMARIES, Measures
+from trainables.evaluation.trial import TRAIN_CURVE, TRAIN_IMAGES
 from trainables.methods.base import Method
 from trainables.runtime import machine_columns, peak_memory_mb
-from trainables.settings import values_of
+from trainables.settings import values_of, without_former_values
 from trainables.spec import TrialSpec
 
 OUT_OF_MEMORY = "out of memory"
@@ -80,6 +82,7 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
     params |= {name: value for name, value in settings.items() if _is_number(value)}
     options = {name: value for name, value in settings.items() if not _is_number(value)}
     return {
+        "config_hash": config_hash(spec),
         "method": spec.method,
         "model": spec.model.name,
         "seed": spec.seed,
@@ -100,6 +103,26 @@ def spec_columns(spec: TrialSpec, method: Method, /) -> dict[str, Any]:
     }
 
 
+def config_hash(spec: TrialSpec, /) -> str:
+    """Return a digest of a trial's settings without its seed and the data set's folder: seeds of one setting share it.
+
+    A number counts by its value, 6 as 6.0, and a setting that is added later changes the digest only once it is used.
+    """
+    tree = without_former_values(spec.to_dict(), TrialSpec)
+    settings = {name: value for name, value in tree.items() if name != "seed"}
+    settings["dataset"] = {name: value for name, value in tree["dataset"].items() if name != "root"}
+    text = json.dumps(_by_value(settings), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _by_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _by_value(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_by_value(inner) for inner in value]
+    return float(value) if _is_number(value) else value
+
+
 def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, float | None]:
     """Return each split's summary under its name, and the gaps between train and val."""
     row: dict[str, float | None] = {}
@@ -113,6 +136,20 @@ def measure_columns(measures: Mapping[str, Measures | None], /) -> dict[str, flo
         train, val = row[f"train_{kind}_accuracy"], row[f"val_{kind}_accuracy"]
         row[f"{kind}_gap"] = None if train is None or val is None else train - val
     return row
+
+
+def epoch_rows(history: Sequence[Mapping[str, Any]], train: Measures | None, /) -> list[dict[str, Any]]:
+    """Return the rows of a trial's epochs; those of the last one have the accuracies on its first training images.
+
+    Args:
+        history: A row for each epoch.
+        train: Measured on the training split after the last epoch; None before.
+    """
+    rows = [dict(row) for row in history]
+    if train is not None:
+        first = (correct[:TRAIN_IMAGES] for correct in (train.clean_correct, train.robust_correct))
+        rows[-1] |= {name: float(correct.mean()) for name, correct in zip(TRAIN_CURVE, first, strict=True)}
+    return rows
 
 
 def carried_columns(val: Measures | None, /) -> dict[str, float | None]:

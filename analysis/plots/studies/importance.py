@@ -32,33 +32,44 @@ def draw_importance(shares: Mapping[str, float], /, ax: Axes) -> Axes:
 
 
 def importance_sheet(
-    shares_of: Mapping[str, Mapping[str, float]], table: Table, /, *, sample: str = "", width: float = COLUMN_WIDTH
+    shares_of: Mapping[str, Mapping[str, float]],
+    table: Table,
+    /,
+    *,
+    near_front: Mapping[str, Mapping[str, float]] | None = None,
+    sample: str = "",
+    width: float = COLUMN_WIDTH,
 ) -> PaperFigure | None:
-    """Return the figure, a panel for each objective; None where no importance is known.
+    """Return the figure, a panel for each objective and for nearness to the front; None where no importance is known.
 
     Args:
         shares_of: Shares of variance by objective and hyperparameter.
         table: The result rows they are of.
+        near_front: Importances for being near the front, by what was computed, in words.
         sample: Which of them the shares rest on, in words.
         width: Inches.
     """
-    if not shares_of:
+    panels = {_label(name): shares for name, shares in shares_of.items()} | dict(near_front or {})
+    if not panels:
         return None
     with paper_style():
-        longest = max(len(shares) for shares in shares_of.values())
-        figure = blank(width, len(shares_of) * (0.17 * longest + 0.45) + 0.3)
-        axes = figure.subplots(len(shares_of), 1, squeeze=False)[:, 0]
-        for ax, (name, shares) in zip(axes, shares_of.items(), strict=True):
+        longest = max(len(shares) for shares in panels.values())
+        figure = blank(width, len(panels) * (0.17 * longest + 0.45) + 0.3)
+        axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for ax, (label, shares) in zip(axes, panels.items(), strict=True):
             draw_importance(shares, ax)
-            entry = objective(name)
-            ax.set_xlabel(
-                lines(f"main effect, share of a forest's variance of {entry.label} ({entry.split})", 64), fontsize=6.5
-            )
+            ax.set_xlabel(lines(label, 48), fontsize=6)
         add_small_print(
             figure, f"{provenance(table)} · {measured_by(table)} · fANOVA" + (f" · {sample}" if sample else "")
         )
-    rows = tuple((name, parameter, share) for name, shares in shares_of.items() for parameter, share in shares.items())
+    every = {**shares_of, **(near_front or {})}
+    rows = tuple((name, parameter, share) for name, shares in every.items() for parameter, share in shares.items())
     return PaperFigure(name="importance", figure=figure, headings=("objective", "hyperparameter", "share"), rows=rows)
+
+
+def _label(name: str) -> str:
+    entry = objective(name)
+    return f"main effect, share of a forest's variance of {entry.label} ({entry.split})"
 
 
 def within_sheet(

@@ -10,10 +10,16 @@ from analysis.data.results import Table
 from analysis.fronts.growth import hypervolume_growth
 from analysis.material import StudyMaterial
 from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, check_formats
+from analysis.plots.networks.bracket import bracket_sheet
+from analysis.plots.networks.lipschitz_by_image import smoothness_sheet
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
+from analysis.plots.networks.strong import strong_sheet
+from analysis.plots.studies.contours import contours_sheet
 from analysis.plots.studies.dose_response import dose_response_sheet
+from analysis.plots.studies.fixed_methods import fixed_methods_sheet
 from analysis.plots.studies.importance import importance_sheet, within_sheet
+from analysis.plots.studies.learning import learning_sheet
 from analysis.plots.studies.progress import checkpoints_sheet, growth_sheet
 from analysis.plots.trials.parallel import parallel_sheet
 from analysis.plots.trials.pareto import write_pareto
@@ -31,9 +37,10 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
     """Yield the figures of a study, all but the front and the separation, which have writers of their own.
 
     Lipschitzness, each method's front in robust accuracy and Lipschitzness, hypervolume, a slice for each setting that
-    varies, the response to the doses of a grid with several trials each, the fronts with and without other methods than
-    the paper's, parallel coordinates, importance, overall and within each method, where it is known, accuracy against
-    the radius, best against last checkpoint.
+    varies, parallel coordinates, importance, overall and within each method, where it is known, accuracy against the
+    radius, best against last checkpoint. Where there are data: the response to a grid's doses, the front with and
+    without other methods than the paper's, accuracies over the epochs, fixed methods, strong attacks, the certified
+    bracket, Lipschitzness by image, contours.
 
     Args:
         study: What is known of it, or its result rows alone; no rows, one row or only failed trials give figures that
@@ -52,20 +59,31 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
     yield growth_sheet(growth, table, unit=material.unit, width=width)
     for setting in varying_settings(table):
         yield slice_sheet(trials, setting, reach=reach, width=width)
-    if (experiment := experiment_of(table)) is not None:
-        yield dose_response_sheet(experiment, width=width)
-    if fronts := new_methods_sheet(table):
-        yield fronts
     yield parallel_sheet(trials, width=width)
     within = within_sheet(material.importance_within, table, width=width)
     few = "" if within else too_few(material.importance_within)
     sample = " · ".join(part for part in (material.importance_sample, few) if part)
-    if bars := importance_sheet(material.importance, table, sample=sample, width=width):
+    if bars := importance_sheet(material.importance, table, near_front=material.near_front, sample=sample, width=width):
         yield bars
     if within:
         yield within
     yield radii_sheet(material.curves, table, reach=reach, classifier=material.classifier, width=width)
     yield checkpoints_sheet(trials, width=width)
+    yield from filter(None, _sheets_of_parts(material, width))
+
+
+def _sheets_of_parts(material: StudyMaterial, width: float) -> Iterator[PaperFigure | None]:
+    """Yield the figures that only some studies have the data for; None for one without."""
+    table, strong = material.table, material.strong
+    if (experiment := experiment_of(table)) is not None:
+        yield dose_response_sheet(experiment, width=width)
+    yield new_methods_sheet(table)
+    yield learning_sheet(material.epochs, table, width=width)
+    yield fixed_methods_sheet(table, width=width)
+    yield strong_sheet(strong, table, on_test=material.on_test, width=width)
+    yield bracket_sheet(table, strong=strong, width=width)
+    yield smoothness_sheet(material.smoothness, table, width=width)
+    yield contours_sheet(material.importance, table, width=width)
 
 
 def write_paper_figures(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from analysis.data.anchors import Anchor
 from analysis.data.results import Table
 from analysis.fronts.front import feasible, on_front, on_infeasible_front
 from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, keeps_constraints, objective, values
@@ -64,6 +65,7 @@ class ParetoView:
         labels: What each point is called in the figure: its trial's number, or its id where that has none.
         theory: The theorem's classifier as a point (x, y), None where it is not measured or has no such axes.
         theory_text: What the theorem promises and its classifier keeps, in one sentence; empty without it.
+        anchors: Published networks on test as points (x, y), shape (m, 2).
         objectives: All objectives the front was taken over.
         x_label: Metric, split and, for a robust one, the attack.
         y_label: Likewise.
@@ -85,6 +87,7 @@ class ParetoView:
     labels: list[str]
     theory: tuple[float, float] | None
     theory_text: str
+    anchors: np.ndarray
     objectives: tuple[Objective, ...]
     x_label: str
     y_label: str
@@ -160,7 +163,7 @@ class ParetoView:
         fraction = self.objectives[axis].unit == "fraction"
         if not len(shown):
             return (0.0, 1.0)
-        beside = [] if self.theory is None else [self.theory[axis]]
+        beside = [*([] if self.theory is None else [self.theory[axis]]), *self.anchors[:, axis]]
         proved = self.certified[self.front, axis]
         shown = self._near_front(axis, np.concatenate([shown, beside, proved[np.isfinite(proved)]]))
         ends = np.concatenate([shown, self.ends[self.front, axis].ravel(), self.strong[self.front, axis]])
@@ -203,6 +206,7 @@ def pareto_view(
     objectives: Sequence[str] = FRONT,
     strong: Mapping[str, StrongResult] | None = None,
     classifier: SeparatedClassifier | None = None,
+    anchors: Sequence[Anchor] = (),
 ) -> ParetoView:
     """Work out what a Pareto figure of a result table shows.
 
@@ -211,6 +215,7 @@ def pareto_view(
         objectives: Names of those the front is taken over, at least two; the first two are the axes.
         strong: Members' values under strong attacks, by trial.
         classifier: The theorem's classifier on the study's own images.
+        anchors: Published networks of the same threat model; over clean and robust accuracy alone.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
@@ -240,6 +245,7 @@ def pareto_view(
         labels=_labels(table),
         theory=None if theory is None else _in_order(theory, objectives),
         theory_text="" if theory is None else theory.sentence,
+        anchors=_anchors(anchors, objectives),
         objectives=entries,
         x_label=_axis_label(entries[0], table),
         y_label=_axis_label(entries[1], table),
@@ -259,6 +265,13 @@ def _labels(table: Table) -> list[str]:
 
 def _in_order(theory: ClassifierPoint, objectives: Sequence[str]) -> tuple[float, float]:
     return (theory.clean, theory.certified) if objectives[0] == FRONT[0] else (theory.certified, theory.clean)
+
+
+def _anchors(anchors: Sequence[Anchor], objectives: Sequence[str]) -> np.ndarray:
+    points = np.array([(anchor.clean, anchor.robust) for anchor in anchors], dtype=np.float64).reshape(-1, 2)
+    if set(objectives[:2]) != set(FRONT):
+        return points[:0]
+    return points if objectives[0] == FRONT[0] else points[:, ::-1]
 
 
 def _falls(table: Table, entries: Sequence[Objective], strong: Mapping[str, StrongResult]) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
+from analysis.data.anchors import Anchor
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, missed_constraints
 from analysis.fronts.strong_attacks import StrongResult
@@ -50,6 +51,7 @@ def pareto_plotly(
     objectives: Sequence[str] = FRONT,
     strong: Mapping[str, StrongResult] | None = None,
     classifier: SeparatedClassifier | None = None,
+    anchors: Sequence[Anchor] = (),
 ) -> go.Figure:
     """Return the plotly figure of a result table.
 
@@ -58,8 +60,16 @@ def pareto_plotly(
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
     """
-    view = pareto_view(table, objectives=objectives, strong=strong, classifier=classifier)
+    view = pareto_view(table, objectives=objectives, strong=strong, classifier=classifier, anchors=anchors)
     figure = front_chart(view)
+    if len(view.anchors):
+        x, y = map(numbers, view.anchors.T)
+        names = [escape(anchor.name) for anchor in anchors]
+        look: dict[str, Any] = {"symbol": "cross-thin", "size": 9, "line": {"color": GREY, "width": 1.5}}
+        figure.add_scatter(
+            x=x, y=y, mode="markers", marker=look, text=names, name=f"published, on test ({len(names)})",
+            hovertemplate="%{text}<br>%{x:.4f}, %{y:.4f}<extra></extra>",
+        )  # fmt: skip
     texts = hover_texts(table, strong=strong)
     for trace in figure.data:
         if trace.customdata is not None:

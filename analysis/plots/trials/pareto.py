@@ -14,6 +14,7 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.data.anchors import Anchor
 from analysis.data.files import unlinked
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT
@@ -37,6 +38,7 @@ from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.separated_classifier import SeparatedClassifier
 from analysis.tables.dominance import dominance_csv
 from analysis.tables.front_table import pareto_csv
+from analysis.tables.text_table import csv_text
 
 FORMATS = (*PRINTED, "html")
 
@@ -48,6 +50,10 @@ _STAR: dict[str, Any] = {
     "marker": "*", "markersize": 8, "markerfacecolor": "none", "markeredgecolor": "black", "markeredgewidth": 0.8,
 }  # fmt: skip
 """Hollow, so that it hides no trial."""
+
+
+_ANCHOR: dict[str, Any] = {"markersize": 5, "markeredgecolor": "0.5", "markeredgewidth": 0.8}
+"""Of published networks: grey crosses, behind the trials."""
 
 
 def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
@@ -78,6 +84,7 @@ def draw_pareto(view: ParetoView, /, ax: Axes) -> Axes:
         _draw_method(view, ax, np.asarray(view.methods) == method, style, colours)
     if scale and colours:
         _add_colour_bar(view, ax, colours, scale)
+    ax.plot(*view.anchors.T, marker="+", linestyle="none", zorder=1.5, gid="anchors", **_ANCHOR)
     if view.theory is not None and view.theory_inside:
         ax.plot(*view.theory, **_STAR, zorder=4.5)
     if not view.drawn.any():
@@ -100,6 +107,8 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
         handles.append(sample("_", "certified", color=_CERTIFIED, markeredgewidth=0.9))
     if (view.fallen & view.front).any():
         handles.append(sample("x", "doubtful under them", markeredgecolor=_STRONG))
+    if len(view.anchors):
+        handles.append(sample("+", f"published, on test ({len(view.anchors)})", **_ANCHOR))
     if view.hollow:
         handles.append(sample("o", view.hollow, markerfacecolor="none", markeredgecolor="0.45"))
     if view.drawn.any() and not np.isfinite(view.lipschitz[view.drawn]).all():
@@ -118,9 +127,10 @@ def pareto_figure(
     width: float = COLUMN_WIDTH,
     strong: Mapping[str, StrongResult] | None = None,
     classifier: SeparatedClassifier | None = None,
+    anchors: Sequence[Anchor] = (),
 ) -> Figure:
     """Return the figure of a result table, so many inches wide; draw and save it inside `paper_style`."""
-    view = pareto_view(table, objectives=objectives, strong=strong, classifier=classifier)
+    view = pareto_view(table, objectives=objectives, strong=strong, classifier=classifier, anchors=anchors)
     figure = blank(width, 0.6 * width + 0.4 * COLUMN_WIDTH, legend=legend_handles(view))
     ax = draw_pareto(view, figure.add_subplot())
     figure.draw_without_rendering()
@@ -155,6 +165,7 @@ def write_pareto(
     belief: FrontPosterior | None = None,
     strong: Mapping[str, StrongResult] | None = None,
     classifier: SeparatedClassifier | None = None,
+    anchors: Sequence[Anchor] = (),
 ) -> list[Path]:
     """Write `pareto.<format>` for each format, and the data beside it as `pareto.csv`.
 
@@ -168,6 +179,7 @@ def write_pareto(
             `pareto_dominance.csv`, the members' probabilities to dominate each other.
         strong: Members' values under strong attacks, by trial.
         classifier: The theorem's classifier on the study's own images, a point in the figure.
+        anchors: Published networks of the same threat model, behind the front; their data are `pareto_anchors.csv`.
 
     Returns:
         The files written. The same table gives the same bytes, no file holds a time.
@@ -177,25 +189,36 @@ def write_pareto(
         ValueError: Unknown format or objective.
     """
     check_formats(formats, valid=FORMATS)
+    shown: dict[str, Any] = {"objectives": objectives, "strong": strong, "classifier": classifier, "anchors": anchors}
 
     def page() -> str:
         from analysis.plots.screen import offline_page
         from analysis.plots.trials.interactive import pareto_plotly
 
-        figure = pareto_plotly(table, objectives=objectives, strong=strong, classifier=classifier)
+        figure = pareto_plotly(table, **shown)
         return offline_page(figure, title=f"Pareto front: {', '.join(dict.fromkeys(table['study'].to_pylist()))}")
 
     written = write_files(
         Path(out_dir) / "pareto",
         formats,
-        lambda: pareto_figure(table, objectives=objectives, width=width, strong=strong, classifier=classifier),
+        lambda: pareto_figure(table, width=width, **shown),
         data=pareto_csv(table, objectives=objectives, belief=belief, strong=strong),
         page=page,
     )
+    beside = {}
     if belief is not None and set(objectives) == set(FRONT):
-        written.append(Path(out_dir) / "pareto_dominance.csv")
-        unlinked(written[-1]).write_text(dominance_csv(table, belief), encoding="utf-8")
+        beside["pareto_dominance.csv"] = dominance_csv(table, belief)
+    if anchors:
+        beside["pareto_anchors.csv"] = _anchors_csv(anchors)
+    for name, text in beside.items():
+        written.append(Path(out_dir) / name)
+        unlinked(written[-1]).write_text(text, encoding="utf-8")
     return written
+
+
+def _anchors_csv(anchors: Sequence[Anchor]) -> str:
+    rows = [(anchor.name, anchor.clean, anchor.robust) for anchor in anchors]
+    return csv_text(("name", "test_clean_accuracy", "test_robust_accuracy"), rows)
 
 
 def _draw_method(

@@ -232,6 +232,7 @@ def test_confirm_trains_new_seeds_measures_them_and_is_not_done_twice(command, s
         assert row["status"] == "completed"
         assert row["seed"] == plan[row["trial_id"]].seed
         assert row["replicate_of"] == parent["number"]
+        assert row["config_hash"] == parent["config_hash"] is not None
         assert {name: row[name] for name in same} == {name: parent[name] for name in same}
     seeds = [row["seed"] for row in rows]
     assert len({*seeds, *(parent["seed"] for parent in parents.values())}) == len(seeds) + 3

@@ -10,12 +10,15 @@ import pytest
 from helpers.studies.synthetic_results import METHODS, as_table, result_row, study_rows
 
 from analysis.data.results import example_columns, read_separation, to_table, trial_file, write_columns, write_rows
-from analysis.data.schema import EXAMPLE, RESULT, SEPARATION
+from analysis.data.schema import EPOCH, EXAMPLE, RESULT, SEPARATION
+from analysis.material import StudyMaterial
 from analysis.statistics.theorem_radius import reach_of
 from study.directory.layout import member_folder
 from study.reports.dataset_separation import distances_of
+from study.reports.figure_data import with_figure_data
 from study.reports.figures import draw_all
 from study.reports.radius_curves import CURVE, front_curves, write_curve
+from study.reports.sources import gather
 from trainables.data.base import RawImages
 
 
@@ -50,6 +53,34 @@ def test_every_figure_is_in_the_studys_folder_with_its_data(tmp_path, monkeypatc
     }  # fmt: skip
     assert "has only two radii for some members" in err
     assert "no importance figure: fewer than 20 sound trials" in err
+
+
+def test_epochs_and_members_lipschitzness_are_read_of_one_study_and_of_several(tmp_path) -> None:
+    for name in ("one", "two"):
+        rows = [result_row(n, study=name, val_clean_accuracy=0.9 - n / 10, val_robust_accuracy=n / 10) for n in (1, 2)]
+        folder_of(tmp_path / name, rows)
+        for row in rows:
+            trial = {"study": name, "trial_id": row["trial_id"]}
+            epoch = {**trial, "number": row["number"], "epoch": 1, "stale": False, "train_robust_accuracy": 0.5}
+            write_rows(trial_file(tmp_path / name, row["trial_id"], schema=EPOCH), [epoch], EPOCH)
+            part = {"index": np.arange(3), "clean_correct": np.ones(3, bool), "robust_correct": np.ones(3, bool)}
+            splits = {
+                split: {**part, "lipschitz": np.array([2.0, scale])} for split, scale in (("train", 1), ("val", 3))
+            }
+            columns = example_columns(splits, **trial, checkpoint="last", attack="pgd", epsilon=0.1)
+            write_columns(trial_file(tmp_path / name, row["trial_id"], schema=EXAMPLE), columns, EXAMPLE)
+    for names, ids in ((("one",), ["t00001", "t00002"]), (("one", "two"), ["one/t00001", "one/t00002", "two/t00001"])):
+        sources = gather([tmp_path / name for name in names])
+        known = with_figure_data(StudyMaterial(table=sources.table), sources)
+        assert known.epochs["trial_id"].to_pylist()[: len(ids)] == ids
+        assert set(known.epochs["train_robust_accuracy"].to_pylist()) == {0.5}
+        assert set(ids) <= set(known.smoothness)
+        assert {split: values.tolist() for split, values in known.smoothness[ids[0]].items()} == {
+            "train": [1.0, 2.0], "val": [2.0, 3.0],
+        }  # fmt: skip
+    shutil.rmtree(tmp_path / "one" / "examples")
+    sources = gather([tmp_path / "one"])
+    assert with_figure_data(StudyMaterial(table=sources.table), sources).smoothness == {}
 
 
 def test_figures_and_pareto_write_the_same_probabilities_of_the_front(command, tmp_path) -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from helpers.studies.pages import page_of, text_of
 from helpers.studies.synthetic_results import as_table, result_row
 
 from analysis.statistics.importance import LEAST
 from analysis.tables.importance import within_table
-from study.search.importance import importance_of, importance_within, importances, objectives_shown
+from study.search.importance import (
+    importance_near_front,
+    importance_of,
+    importance_within,
+    importances,
+    objectives_shown,
+)
 
 
 def test_importance_finds_what_matters() -> None:
@@ -40,6 +47,31 @@ def test_importance_leaves_out_interactions_and_describes_its_trials() -> None:
     assert words == "n = 40 trials proposed independently of results"
     text = text_of(page_of(rows, importance=shares, importance_sample=words))
     assert "From n = 40 trials proposed independently of results." in text
+    assert f"needs {LEAST} sound trials proposed independently of results; this study has {LEAST - 1}." in text
+
+
+def test_importance_near_the_front_finds_what_moves_trials_along_with_it_and_what_behind_it() -> None:
+    """The radius trades one accuracy for the other, along the front; the learning rate costs both."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(80):
+        radius, lr = float(rng.random()), float(rng.random())
+        clean, robust = 0.9 - 0.3 * radius - 0.2 * lr, 0.4 * radius + 0.5 - 0.2 * lr
+        accuracies = {"val_clean_accuracy": clean, "val_robust_accuracy": robust}
+        rows.append(result_row(number, train_epsilon=radius, **{"param.lr": lr}, **accuracies, proposal="random"))
+    of_one = importances(rows, ["val_clean_accuracy"])["val_clean_accuracy"]
+    assert next(iter(of_one)) == "train_epsilon"
+    near = importance_near_front(as_table(rows))
+    assert ["fANOVA" in name for name in near] == [True, False]
+    assert "among the 8 nearest to the front of 80 trials (PED-ANOVA)" in list(near)[1]
+    for shares in near.values():
+        assert next(iter(shares)) == "param.lr"
+        assert shares["param.lr"] > 0.7
+    assert sum(list(near.values())[1].values()) == pytest.approx(1)
+    assert importance_near_front(as_table([row | {"proposal": "sampler"} for row in rows])) == {}
+    assert importance_near_front(as_table(rows[: LEAST - 1])) == {}
+    text = text_of(page_of(rows, near_front=near))
+    assert "Importance for being near the front" in text
 
 
 SMOOTH = """

@@ -18,6 +18,7 @@ from study.tracking.row_mapping import (
     metric_columns,
     metrics,
     params,
+    tags,
     trial_times,
 )
 
@@ -56,6 +57,15 @@ def test_outcomes_are_no_parameters():
     assert not {"best_epoch", "micro_batch", "epochs", "flags"} & logged.keys()
     assert {"param.beta", "eval_epsilon", "seed"} <= logged.keys()
     assert metrics(row(0, best_epoch=3))["best_epoch"] == 3
+
+
+def test_seeds_of_one_setting_share_a_tag_to_group_by():
+    first, second = row(0, config_hash="0123"), row(1, config_hash="0123", replicate_of=0)
+    assert tags(first)["config_hash"] == tags(second)["config_hash"]
+    assert tags(second)["replicate_of"] == "0"
+    assert "replicate_of" not in tags(first)
+    assert not {"config_hash", "replicate_of"} & params(second).keys()
+    assert "config_hash" not in tags(row(0))  # rows from before it
 
 
 def test_a_run_has_at_most_forty_keys_with_every_attack_and_the_longest_loss(tmp_path):

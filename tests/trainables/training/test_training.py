@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.networks.toy_problems import blobs, deterministic, run, tiny_spec, trainer
+from helpers.networks.toy_problems import assert_equal, blobs, deterministic, run, tiny_spec, trainer
 
 from trainables.checkpoints.format import CheckpointError
 from trainables.methods import METHODS
@@ -234,6 +234,24 @@ def test_measurements_follow_the_interval_and_are_carried_between():
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     assert rows[0]["lr"] == 0.05
     assert rows[-1]["lr"] < 0.01
+
+
+def test_training_images_are_measured_with_validation_and_nothing_else_changes(monkeypatch):
+    spec = tiny_spec("trades", train_epsilon=0.1, epochs=5, every=2, augment="crop")
+    trained, outcome = (measured := run(spec)).model, measured.outcome()
+    curve = [[row[f"train_{kind}_accuracy"] for kind in ("clean", "robust")] for row in outcome.epochs]
+    assert [row["stale"] for row in outcome.epochs] == [clean is None for clean, _ in curve]
+    assert all(0 <= robust <= clean <= 1 for clean, robust in curve if clean is not None)
+    last = outcome.examples["train"]
+    assert curve[-1] == [last[f"{kind}_correct"][:100].mean() for kind in ("clean", "robust")]
+    monkeypatch.setattr("trainables.training.loop.train_accuracies", lambda *network, spec: {})
+    without = run(spec)
+    assert_equal(trained, without.model)
+    assert deterministic(outcome.row) == deterministic(without.outcome().row)
+    named = set(outcome.epochs[0]) - {"train_clean_accuracy", "train_robust_accuracy", "seconds"}
+    assert [[row[name] for name in named] for row in measured.history] == [
+        [row[name] for name in named] for row in without.history
+    ]
 
 
 def test_outcome_during_training_describes_the_current_model():

@@ -1,0 +1,224 @@
+"""The field's figures: what is drawn equals the data beside it, and nothing is drawn without data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.studies.synthetic_results import as_table, evaluation_row, result_row
+
+from analysis.data.results import Table, to_table
+from analysis.data.schema import EPOCH
+from analysis.fronts.strong_attacks import StrongResult
+from analysis.heldout.confirmation import confirmed
+from analysis.heldout.members import HeldoutResults
+from analysis.material import StudyMaterial
+from analysis.plots.figure import WIDTHS, PaperFigure, paper_style
+from analysis.plots.networks.bracket import bracket_sheet
+from analysis.plots.networks.lipschitz_by_image import smoothness_sheet
+from analysis.plots.networks.strong import strong_sheet
+from analysis.plots.studies.contours import contours_sheet
+from analysis.plots.studies.fixed_methods import fixed_methods_sheet
+from analysis.plots.studies.learning import drops, learning_sheet
+from analysis.plots.studies.study_figures import paper_sheets
+from analysis.statistics.sweeps import sweeps_of
+
+FRONT = [(0.95, 0.2), (0.9, 0.5), (0.8, 0.6)]
+
+
+def rows(**changes: Any) -> list[dict[str, Any]]:
+    """Three members of a front, of two methods."""
+    methods = ("natural", "trades", "trades")
+    return [
+        result_row(number, method=methods[number], val_clean_accuracy=clean, val_robust_accuracy=robust, **changes)
+        for number, (clean, robust) in enumerate(FRONT)
+    ]
+
+
+def epochs(*, every: int = 2, last: int = 6, lr: list[float] | None = None, train: bool = True) -> Table:
+    """Epochs of those trials: robust accuracy on training images rises while that on validation images falls."""
+    found = []
+    for number in range(3):
+        for epoch in range(1, last + 1):
+            stale = epoch % every > 0
+            row = {
+                "study": "toy", "trial_id": f"t{number:05d}", "number": number, "epoch": epoch, "stale": stale,
+                "lr": (lr or [0.1] * last)[epoch - 1], "val_clean_accuracy": 0.8 + 0.01 * (epoch + number),
+                "val_robust_accuracy": 0.6 - 0.02 * (epoch - epoch % every) if epoch >= every else None,
+                "train_clean_accuracy": 0.85 if train and not stale else None,
+                "train_robust_accuracy": 0.6 + 0.02 * epoch + 0.01 * number if train and not stale else None,
+            }  # fmt: skip
+            found.append(row)
+    return to_table({name: [row.get(name) for row in found] for name in found[0]}, EPOCH)
+
+
+def labelled(sheet: PaperFigure) -> set[str]:
+    return {text.get_text() for legend in sheet.figure.legends for text in legend.get_texts()}
+
+
+def test_learning_curves_have_the_median_of_each_method_at_its_measured_epochs() -> None:
+    sheet = learning_sheet(epochs(lr=[0.1, 0.1, 0.1, 0.01, 0.01, 0.001]), as_table(rows()))
+    assert sheet is not None
+    assert len(sheet.figure.axes) == 4
+    natural, trades = sheet.figure.axes[1], sheet.figure.axes[3]
+    lines = {line.get_gid(): line.get_xydata() for line in trades.lines if line.get_gid() != "drop"}
+    np.testing.assert_allclose(lines["val_robust"], [(2, 0.56), (4, 0.52), (6, 0.48)])
+    np.testing.assert_allclose(lines["train_robust"], [(2, 0.655), (4, 0.695), (6, 0.735)])
+    assert {line.get_xdata()[0] for line in natural.lines if line.get_gid() == "drop"} == {3, 5}
+    assert {"validation", "training, ≤ 100 images", "learning rate drops"} <= labelled(sheet)
+    measured = [row for row in sheet.rows if row[sheet.headings.index("val_robust_accuracy")] is not None]
+    assert {row[sheet.headings.index("epoch")] for row in measured} == {2, 4, 6}
+    assert len(sheet.rows) == 18
+
+
+def test_smooth_schedules_have_no_drops_and_robust_accuracy_measured_once_no_panel() -> None:
+    cosine = (0.05 * (1 + np.cos(np.pi * np.arange(6) / 6))).tolist()
+    sheet = learning_sheet(epochs(every=6, lr=cosine, train=False), as_table(rows()))
+    assert sheet is not None
+    assert len(sheet.figure.axes) == 2
+    assert labelled(sheet) == {"validation"}
+    assert drops([{"epoch": n, "lr": lr} for n, lr in enumerate([0.1, 0.01, None, 0.001])]) == [0]
+    assert learning_sheet(epochs(last=1), as_table(rows())) is None
+    assert learning_sheet(None, as_table(rows())) is None
+
+
+STRONG = {
+    "t00001": StrongResult(images=100, searched=0.5, robust=0.4, attacks=("square",), flags=(), certified=0.3),
+    "t00002": StrongResult(images=100, searched=0.6, robust=0.6, attacks=("square",), flags=()),
+}
+
+
+def test_search_against_strong_takes_both_on_the_same_images_of_each_split() -> None:
+    members = rows(split_hash="0123abcd")
+    evaluations = [
+        evaluation_row("t00001", method="trades", robust_accuracy=0.45),
+        evaluation_row("t00001", method="trades", attack="autoattack", robust_accuracy=0.42, examples=200),
+        evaluation_row("t00002", method="trades", robust_accuracy=0.5),
+    ]
+    shown = confirmed(members[1:], evaluations, replicas=[], outcomes={})
+    on_test = HeldoutResults(
+        members=tuple(shown), chosen=("t00001", "t00002"), evaluations=tuple(evaluations), curse={},
+        same_images={"t00001": 0.46},
+    )  # fmt: skip
+    sheet = strong_sheet(STRONG, as_table(members), on_test=on_test)
+    assert sheet is not None
+    assert [row[:4] + row[5:] for row in sheet.rows] == [
+        ("t00001", "trades", "val", 100, 0.5, 0.4),
+        ("t00002", "trades", "val", 100, 0.6, 0.6),
+        ("t00001", "trades", "test", 200, 0.46, 0.42),
+    ]
+    (ax,) = sheet.figure.axes
+    drawn = [tuple(each.get_offsets()[0]) for each in ax.collections if each.get_gid() == "trial"]
+    assert drawn == [row[5:] for row in sheet.rows]
+    (diagonal,) = [line for line in ax.lines if line.get_gid() == "diagonal"]
+    assert (diagonal.get_xdata() == diagonal.get_ydata()).all()
+    assert "hollow: test" in labelled(sheet)
+    assert strong_sheet({}, as_table(members)) is None
+
+
+def test_the_bracket_reaches_from_what_is_proved_to_what_no_attack_refuted() -> None:
+    table = as_table([{**row, "val_certified_accuracy": None} for row in rows()])
+    sheet = bracket_sheet(table, strong=STRONG)
+    assert sheet is not None
+    # of all images, what strong attacks took, and what is not proved, of their 100
+    assert sheet.rows == (
+        ("t00000", "natural", None, None, 0.2, 0.95),
+        ("t00001", "trades", pytest.approx(0.3), pytest.approx(0.4), 0.5, 0.9),
+        ("t00002", "trades", None, 0.6, 0.6, 0.8),
+    )
+    (bracket,) = [line for line in sheet.figure.axes[0].lines if line.get_gid() == "bracket"]
+    np.testing.assert_allclose(bracket.get_xdata(), [0.3, 0.4])
+    assert bracket_sheet(table) is None
+
+
+def test_lipschitzness_by_image_is_drawn_as_its_distribution() -> None:
+    values = {"train": np.array([1.0, 2.0, 4.0]), "val": np.array([2.0, 4.0])}
+    sheet = smoothness_sheet({"t00001": values, "t00000": {"val": np.array([3.0])}}, as_table(rows()))
+    assert sheet is not None
+    first, second = sheet.figure.axes
+    lines = {line.get_gid(): line.get_xydata() for line in first.lines}
+    np.testing.assert_allclose(lines["train"], [(1, 1 / 3), (2, 2 / 3), (4, 1)])
+    np.testing.assert_allclose(lines["val"], [(2, 0.5), (4, 1)])
+    assert "val/train 1.50" in first.get_title()
+    assert [line.get_gid() for line in second.lines] == ["val"]
+    assert len(sheet.rows) == 6
+    assert smoothness_sheet({}, as_table(rows())) is None
+
+
+def grid(*, seeds: int = 1, proposal: str = "grid") -> list[dict[str, Any]]:
+    """A grid over beta at two dropout rates, robust accuracy rising with beta."""
+    found = []
+    for dropout in (0.0, 0.2):
+        for beta in (1.0, 3.0, 6.0):
+            for seed in range(seeds):
+                robust = 0.3 + 0.05 * beta + 0.01 * seed
+                accuracies = {"val_clean_accuracy": 0.95 - 0.01 * beta, "val_robust_accuracy": robust}
+                settings = {"param.dropout": dropout, "param.beta": beta, "proposal": proposal}
+                found.append(result_row(len(found), method="trades", **settings, **accuracies))
+    return found
+
+
+def test_fixed_methods_join_settings_that_differ_in_one_number() -> None:
+    sheet = fixed_methods_sheet(as_table(grid(seeds=2)))
+    assert sheet is not None
+    (ax,) = sheet.figure.axes
+    lines = [line.get_xydata() for line in ax.lines if line.get_gid() == "sweep"]
+    assert len(lines) == 2
+    np.testing.assert_allclose(lines[0], [(0.94, 0.355), (0.92, 0.455), (0.89, 0.605)])
+    assert len([patch for patch in ax.patches if patch.get_gid() == "band"]) == 2
+    assert {sweep.held for sweep in sweeps_of(as_table(grid()))} == {"dropout 0", "dropout 0.2"}
+    assert len(sheet.rows) == 12
+    # values drawn at random, once each, are no sweep; with seeds they are
+    assert fixed_methods_sheet(as_table(grid(proposal="random"))) is None
+    assert len(sweeps_of(as_table(grid(seeds=2, proposal="random")))) == 2
+
+
+def scattered(count: int) -> list[dict[str, Any]]:
+    draws = np.random.default_rng(0).random((count, 2))
+    return [
+        result_row(n, proposal="random", val_clean_accuracy=0.9 - 0.2 * dropout,
+                   **{"param.dropout": dropout, "param.lr": 10 ** (-3 * lr)})
+        for n, (dropout, lr) in enumerate(draws.tolist())
+    ]  # fmt: skip
+
+
+def test_contours_need_thirty_trials_and_two_settings() -> None:
+    importance = {"val_clean_accuracy": {"method": 0.5, "param.dropout": 0.4, "param.lr": 0.1}}
+    sheet = contours_sheet(importance, as_table(scattered(30)))
+    assert sheet is not None
+    (points,) = [line for ax in sheet.figure.axes for line in ax.lines if line.get_gid() == "trials"]
+    expected = [(row[3], np.log10(row[5])) for row in sheet.rows]
+    np.testing.assert_allclose(points.get_xydata(), expected)
+    assert contours_sheet(importance, as_table(scattered(29))) is None
+    assert contours_sheet({"val_clean_accuracy": {"param.dropout": 1.0}}, as_table(scattered(30))) is None
+
+
+def test_the_fields_figures_stay_on_their_page() -> None:
+    named = {"study": "a-study-with-a-rather-long-name", "val_certified_accuracy": 0.1}
+    table = as_table([row | named for row in rows()])
+    smooth = {trial: {"train": np.array([1.0, 2.0]), "val": np.array([1.5, 90.0])} for trial in STRONG}
+    column, page = WIDTHS["column"], WIDTHS["page"]
+    sheets = [
+        learning_sheet(epochs(), table, width=column),
+        strong_sheet(STRONG, table, width=column),
+        bracket_sheet(table, strong=STRONG, width=page),
+        smoothness_sheet(smooth, table, width=column),
+        fixed_methods_sheet(as_table(grid(seeds=2)), width=column),
+    ]
+    for sheet in sheets:
+        assert sheet is not None
+        with paper_style():
+            sheet.figure.draw_without_rendering()
+        box, paper = sheet.figure.get_tightbbox(), sheet.figure.bbox_inches
+        assert box.x0 >= -0.02, sheet.name
+        assert box.x1 <= paper.x1 + 0.02, sheet.name
+        assert box.y0 >= -0.02, sheet.name
+        assert box.y1 <= paper.y1 + 0.02, sheet.name
+
+
+def test_a_study_shows_the_figures_it_has_data_for() -> None:
+    names = {"learning_curves", "search_against_strong", "certified_bracket"}
+    study = StudyMaterial(table=as_table(rows(val_certified_accuracy=0.1)), strong=STRONG, epochs=epochs())
+    shown = [{sheet.name for sheet in paper_sheets(one)} for one in (study, StudyMaterial(table=as_table(rows())))]
+    assert shown[0] - shown[1] == names
