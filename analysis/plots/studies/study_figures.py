@@ -10,6 +10,7 @@ from analysis.data.results import Table
 from analysis.fronts.growth import hypervolume_growth
 from analysis.material import StudyMaterial
 from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, check_formats
+from analysis.plots.networks.distance_curves import distances_sheet
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
 from analysis.plots.studies.importance import importance_sheet, within_sheet
@@ -28,7 +29,7 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
 
     Lipschitzness, each method's front in robust accuracy and Lipschitzness, hypervolume, a slice for each setting that
     varies, parallel coordinates, importance, overall and within each method, where it is known, accuracy against the
-    radius, best against last checkpoint.
+    radius, distances to adversarial examples where they are measured, best against last checkpoint.
 
     Args:
         study: What is known of it, or its result rows alone; no rows, one row or only failed trials give figures that
@@ -56,6 +57,8 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
     if within:
         yield within
     yield radii_sheet(material.curves, table, reach=reach, classifier=material.classifier, width=width)
+    if material.distances:
+        yield distances_sheet(material.distances, table, reach=reach, classifier=material.classifier, width=width)
     yield checkpoints_sheet(trials, width=width)
 
 
