@@ -38,8 +38,8 @@ def proof_parts(scale: str, /) -> list[ProofPart]:
         training = {"epochs": 25, "batch_size": 64, "lr": 0.05, "attack_steps": 7}
         return [ProofPart(tree=_tree("digits", "cnn_small", 0.1, _SMALL, training, examples=2000))]
     if scale == "laptop":
-        training = {"epochs": 25, "batch_size": 64, "lr": 0.05, "attack_steps": 7, "threads": 2}
-        tree = _tree("mnist", "cnn2", RADII["mnist"], _SMALL, training, examples=2000, train_size=2000)
+        training = {"epochs": 25, "batch_size": 64, "lr": 0.05, "attack_steps": 5, "threads": 2}
+        tree = _tree("mnist", "cnn2", RADII["mnist"], _SMALL, training, examples=1000, train_size=2000)
         return [ProofPart(tree=tree, test=1000)]
     adam = {"optimizer": "adam", "lr": 1e-3}
     papers: list[tuple[str, str, float, Tree]] = [

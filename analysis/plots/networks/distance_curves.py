@@ -77,7 +77,7 @@ def distances_sheet(
             ax.plot(curve.radii, [1 - each for each in curve.accuracies], gid="certified", **_CERTIFIED)
         norms = " | ".join(dict.fromkeys(NORMS.get(one.norm, one.norm) for one in members))
         ax.set(xlim=(-0.01 * cap, 1.1 * cap), ylim=(-0.02, 1.04))
-        ax.set_xlabel(lines(f"distance to the nearest adversarial example found ({norms}), an upper bound", 60))
+        ax.set_xlabel(lines(f"distance to the nearest adversarial example found\n({norms}), an upper bound", 60))
         ax.set_ylabel(f"share of images ({' | '.join(dict.fromkeys(one.split for one in members))})")
         attacks = ", ".join(dict.fromkeys(one.attack for one in members))
         counts = ", ".join(dict.fromkeys(f"{len(one.distances)}" for one in members))
