@@ -12,6 +12,7 @@ from analysis.fronts.strong_attacks import StrongResult
 from analysis.heldout.members import HeldoutResults
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.importance import MethodImportance
+from analysis.statistics.minimum_distances import MemberDistances
 from analysis.statistics.radius_curves import Curve
 from analysis.statistics.separated_classifier import SeparatedClassifier
 from analysis.statistics.theorem_radius import TheoremRadius, reach_of
@@ -33,6 +34,7 @@ class StudyMaterial:
         reference: Reference values of the hypervolume, by objective.
         separation: Distances between the classes of the data set, rows of the separation schema.
         curves: Accuracy against the radius, of front members.
+        distances: From images to the nearest adversarial examples found, of front members that were measured.
         devices: What a trial holds while it runs, so that hours count `unit`.
         unit: "worker-hours", or "GPU-hours".
         strong: Members' values under strong attacks, by trial.
@@ -54,6 +56,7 @@ class StudyMaterial:
     reference: Mapping[str, float] | None = None
     separation: Table | None = None
     curves: Sequence[Curve] = ()
+    distances: Sequence[MemberDistances] = ()
     devices: float = 1.0
     unit: str = "worker-hours"
     strong: Mapping[str, StrongResult] = field(default_factory=dict)

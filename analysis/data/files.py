@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.data.columns import ResultsError, Schema
+from analysis.data.proof_results import PROOF, refusal
 
 Table: TypeAlias = pa.Table
 
@@ -104,6 +105,8 @@ def _damaged(path: Path, error: Exception) -> ResultsError:
 def _check_schema(path: Path, columns: Any, schema: Schema) -> None:
     metadata = columns.metadata or {}
     kind, version = metadata.get(KIND, b"").decode(), metadata.get(VERSION, b"").decode()
+    if kind == PROOF.name != schema.name:
+        raise SchemaError(refusal(path))
     if kind != schema.name:
         contents = f"{kind} rows" if kind else "no robust-study schema"
         raise SchemaError(

@@ -17,6 +17,7 @@ from analysis.data.columns import Column, Schema
 from analysis.data.files import COMPACTED, KIND, TYPES, VERSION, read_file, sync_folder, trial_files
 from analysis.data.files import SchemaError as SchemaError
 from analysis.data.files import Table as Table
+from analysis.data.proof_results import PROOF, holds_proof, refusal
 from analysis.data.schema import (
     EPOCH,
     EVALUATION,
@@ -301,6 +302,8 @@ def _files(source: Path, schema: Schema, trials: Collection[str] | None) -> list
         raise ResultsError(
             f"{source} is neither a study folder nor a Parquet file; `--out` sets the folder that holds studies"
         )
+    if schema is not PROOF and holds_proof(source):
+        raise SchemaError(refusal(source))
     if trials is not None:
         files = (trial_file(source, trial, schema=schema) for trial in sorted(trials))
         return [path for path in (source / schema.folder / COMPACTED, *files) if path.exists()]

@@ -269,7 +269,25 @@ EVALUATION = Schema(
     ),
 )
 
-SCHEMAS = {schema.name: schema for schema in (RESULT, EPOCH, EXAMPLE, SEPARATION, EVALUATION)}
+DISTANCE = Schema(
+    name="distance",
+    version=1,
+    folder="distances",
+    columns=(
+        *(EVALUATION.by_name[name] for name in ("study", "trial_id", "number", "method", "checkpoint", "split_hash")),
+        _string("split", "split the example belongs to", choices=("val",)),
+        *(EVALUATION.by_name[name] for name in ("norm", "epsilon", "attack", "steps", "restarts")),
+        _metric("cap", "the largest radius searched", unit="pixel range", nullable=False),
+        Column(name="index", type="int32", doc="the example's position in the source's file order"),
+        _metric(
+            "distance",
+            "to the nearest misclassified point found, an upper bound; 0 where the image is; null if none within cap",
+            unit="pixel range",
+        ),
+    ),
+)
+
+SCHEMAS = {schema.name: schema for schema in (RESULT, EPOCH, EXAMPLE, SEPARATION, EVALUATION, DISTANCE)}
 
 
 def differing_columns(

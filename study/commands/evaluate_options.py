@@ -77,6 +77,14 @@ Examples = Annotated[
         "--trial.",
     ),
 ]
+Distances = Annotated[
+    bool,
+    typer.Option(
+        "--distances",
+        help="Study only: instead of test, measure on validation how near to each image an adversarial example is, by "
+        "bisection over radii with the study's own attack up to four times its radius; `figures` draws it.",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -109,6 +117,16 @@ def refuse(options: Mapping[str, Any], what: str, /) -> None:
     for name, value in options.items():
         if value:
             raise UsageError(f"--{name} has no use with {what}")
+
+
+def check_folder_of(examples: Path | None, /) -> None:
+    """Check that the folder of `--examples` exists.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if examples is not None and not examples.parent.is_dir():
+        raise UsageError(f"--examples: folder {examples.parent} does not exist")
 
 
 def required(**options: str | float | None) -> dict[str, str | float]:

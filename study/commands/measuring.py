@@ -50,6 +50,7 @@ def evaluate(
     restarts: given.Restarts = None,
     limit: given.Limit = None,
     examples: given.Examples = None,
+    distances: given.Distances = False,
     address: given.Address = None,
     data_root: DataRoot = None,
     normalize: given.Normalize = None,
@@ -60,22 +61,21 @@ def evaluate(
     """Measure a study's trials or a checkpoint on test.
 
     robust-study evaluate STUDY_DIR --front [--attack autoattack --limit 200] evaluates the trials on the front, chosen
-    on the validation split; --trial ID evaluates any trial, and adds certified bounds. Rows are written to
-    STUDY_DIR/evaluations, existing ones are reused, and the report shows every use of test data.
+    on validation; --trial ID evaluates any trial, and adds certified bounds. Rows are kept in STUDY_DIR/evaluations.
 
     robust-study evaluate --checkpoint FILE --model NAME --dataset NAME --epsilon 8/255 needs no study: it measures
     clean accuracy, accuracy under attack, local Lipschitzness and certified bounds, and flags suspicious measurements.
     """
+    if distances:
+        _measure_distances(locals())
+        return
     from study.evaluation.attack_choice import ALL, ALWAYS, parse_attacks
     from study.evaluation.checkpoint import evaluate_checkpoint, parse_radius
 
     radius = None if epsilon is None else parse_radius(epsilon)
-    if study_dir is None:
-        attacks = parse_attacks(attack or ALL, always=ALWAYS)
-    else:
-        attacks = () if attack is None else parse_attacks(attack, always=())
-    if examples is not None and not examples.parent.is_dir():
-        raise UsageError(f"--examples: folder {examples.parent} does not exist")
+    name, always = (attack or ALL, ALWAYS) if study_dir is None else (attack, ())
+    attacks = () if name is None else parse_attacks(name, always=always)
+    given.check_folder_of(examples)
     common: dict[str, Any] = {"attacks": attacks, "limit": limit, "examples": examples, "data_root": data_root}
     if study_dir is not None:
         own = {"model": model, "dataset": dataset, "normalize": normalize, "weights": weights}
@@ -95,6 +95,20 @@ def evaluate(
         common |= {"steps": steps or 20, "restarts": restarts or 1, "norm": norm or "linf"}
         common |= {"normalisation": normalize, "weights": weights}
         evaluate_checkpoint(CheckpointRequest(**common), as_json=as_json)
+
+
+def _measure_distances(asked: dict[str, Any]) -> None:
+    """Measure what `evaluate --distances` asks for, given all of that command's options by name."""
+    from study.evaluation.front_distances import DistanceRequest, measure_distances
+
+    taken = ("study_dir", "front", "trial", "most", "limit", "distances", "data_root", "as_json", "allow_code")
+    others = {name: value for name, value in asked.items() if name not in taken}
+    given.refuse(others, "--distances: it uses the study's own settings")
+    if asked["study_dir"] is None:
+        raise UsageError("--distances needs a study's folder: evaluate STUDY_DIR --front --distances")
+    options = {"front": asked["front"], "trials": tuple(asked["trial"] or ()), "most": asked["most"]}
+    request = DistanceRequest(**options, limit=asked["limit"], data_root=asked["data_root"])
+    measure_distances(asked["study_dir"], request, as_json=asked["as_json"])
 
 
 @app.command()

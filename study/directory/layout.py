@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from analysis.data.proof_results import holds_proof, refusal
 from study.config.loading import read_yaml, write_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.config.trust import named_by
@@ -57,6 +58,8 @@ def open_config(study_dir: Path, /) -> StudyConfig:
     """
     if not study_dir.is_dir():
         raise UsageError(f"study folder {study_dir} does not exist")
+    if holds_proof(study_dir):
+        raise UsageError(refusal(study_dir))
     if not (study_dir / CONFIG_FILE).is_file():
         raise UsageError(f"{study_dir} is not a study folder: it has no {CONFIG_FILE}")
     tree = with_former_values(read_yaml(study_dir / CONFIG_FILE), StudyConfig)

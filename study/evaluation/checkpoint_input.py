@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from analysis.data.proof_results import refusal, trained_on_test
 from study.console import notes, quoted
 from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.data_notes import data_notes
@@ -82,6 +83,8 @@ def prepare(request: CheckpointRequest, /) -> tuple[nn.Module, Tensor, Tensor]:
     root = None if request.data_root is None else str(request.data_root)
     with usage_errors(CheckpointError, DataError, UnknownNameError):
         sets, spec = read_sets(request.checkpoint)
+        if trained_on_test(spec):
+            raise UsageError(refusal(request.checkpoint))
         data = load_dataset(DatasetSpec(name=request.dataset, root=root))
         trained = None if spec is None else spec["model"]["name"]
         if trained not in (None, request.model):

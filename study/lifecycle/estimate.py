@@ -104,7 +104,20 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
         owner, _, name = key.rpartition(".")
         if owner in ("", method):
             proposal[name] = value
-    spec = config.trial_spec(proposal, number=0)
+    seconds, model, size = seconds_of(config.trial_spec(proposal, number=0), data)
+    return seconds, _strong_seconds(config, model, data), size
+
+
+def seconds_of(spec: TrialSpec, data: ImageData, /) -> tuple[float, nn.Module, int]:
+    """Return the seconds of a trial, scaled up from a few batches that are run here, its network and its bytes.
+
+    Args:
+        spec: The trial's spec.
+        data: Its data set.
+
+    Raises:
+        UsageError: An unlabelled pool cannot be used.
+    """
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(PROBE_EXAMPLES, len(data.val))
     with usage_errors(DataError):  # only reading a pool shows that it cannot be used
@@ -115,7 +128,7 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
         trainer.run_epoch()
         times.append(time.perf_counter() - start)
     if trainer.reason is not None:
-        notes().print(f"{method}: the trial of the estimate ended after epoch {trainer.epoch}: {trainer.reason}")
+        notes().print(f"{spec.method}: the trial of the estimate ended after epoch {trainer.epoch}: {trainer.reason}")
     seconds = times[:2][-1]  # the first epoch includes torch's one-off initialisation
     row = trainer.outcome().row
     training = seconds * len(data.train) / images * spec.training.epochs
@@ -128,7 +141,7 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
     with tempfile.TemporaryDirectory() as folder:
         trainer.save_checkpoints(folder)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
-    return training + attack + lipschitz, _strong_seconds(config, trainer.model, data), size
+    return training + attack + lipschitz, trainer.model, size
 
 
 def _strong_seconds(config: StudyConfig, model: nn.Module, data: ImageData) -> float:

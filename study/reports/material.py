@@ -11,7 +11,7 @@ from study.directory.rows import reference_of
 from study.errors import usage_errors
 from study.reports.dataset_separation import distances_of
 from study.reports.posterior import belief_of
-from study.reports.radius_curves import front_curves
+from study.reports.radius_curves import front_curves, front_distances
 from study.reports.sources import StudySources, home_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def collect(sources: StudySources, /, *, allow_mixed: bool = False) -> StudyMate
             reference=reference_of(folders),
             separation=distances_of(table, sources.home),
             curves=front_curves(table, sources.home),
+            distances=front_distances(table, sources.home),
             devices=devices,
             unit=unit,
             strong=sources.strong(),

@@ -1,4 +1,4 @@
-"""Accuracy against the attack's radius: each front member's curve as a file beside its figures."""
+"""Accuracy against the attack's radius and distances to adversarial examples, of front members."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from analysis.data.files import unlinked
 from study.directory.layout import member_folder
 
 if TYPE_CHECKING:
+    from analysis.statistics.minimum_distances import MemberDistances
     from analysis.statistics.radius_curves import Curve
 
 CURVE = "accuracy_against_epsilon.csv"
@@ -42,6 +43,24 @@ def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
     if len(set(table["study"].to_pylist())) > 1:
         return [curve_of(row) for row in chosen]
     return [_read(member_folder(study_dir, row["trial_id"]) / CURVE) or curve_of(row) for row in chosen]
+
+
+def front_distances(table: Any, study_dir: Path, /) -> list[MemberDistances]:
+    """Return the distances of at most `MOST` of the front's members that were measured; none of several studies."""
+    from analysis.fronts.front import front_of, spread_along
+    from analysis.fronts.objectives import FRONT, values
+    from analysis.statistics.minimum_distances import read_distances
+
+    if len(set(table["study"].to_pylist())) > 1:
+        return []
+    front = front_of(table)
+    members = read_distances(study_dir, trials=front["trial_id"].to_pylist())
+    found = {one.trial_id: one for one in members if one.study == table["study"][0].as_py()}
+    measured = front.take([at for at, trial in enumerate(front["trial_id"].to_pylist()) if trial in found])
+    if not measured.num_rows:
+        return []
+    chosen = measured.take(list(spread_along(values(measured, FRONT), cap=MOST)))
+    return [found[trial] for trial in chosen["trial_id"].to_pylist()]
 
 
 def _read(path: Path) -> Curve | None:

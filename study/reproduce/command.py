@@ -1,7 +1,8 @@
-"""The command `reproduce`: one table of the paper at one scale; run again, it resumes."""
+"""The command `reproduce`: one table of the paper, or its proof of concept, at one scale; run again, it resumes."""
 
 from __future__ import annotations
 
+from analysis.data.proof_results import TABLE as PROOF_OF_CONCEPT
 from study.console import notes, results
 from study.errors import UsageError
 from study.reproduce.grids import SCALES, TABLES
@@ -20,11 +21,17 @@ def reproduce(request: TableRequest, /, *, dry_run: bool) -> None:
         UsageError: Unknown table or scale, invalid assignments, or none of the table's data sets available.
         SystemExit: 1 if part of the table is missing, 130 or 143 after a signal.
     """
-    for value, names, option in ((request.table, TABLES, "TABLE"), (request.scale, SCALES, "--scale")):
+    for value, names, option in (
+        (request.table, (*TABLES, PROOF_OF_CONCEPT), "TABLE"),
+        (request.scale, SCALES, "--scale"),
+    ):
         if value not in names:
             raise UsageError(f"{option} must be one of {', '.join(names)}, got {value!r}{nearest(value, list(names))}")
     # imported here, so that a wrong name is refused without loading anything
-    if request.table == "table1":
+    if request.table == PROOF_OF_CONCEPT:
+        from study.reproduce.proof_of_concept import dry_run as show
+        from study.reproduce.proof_of_concept import run
+    elif request.table == "table1":
         from study.reproduce.separation_table import dry_run as show
         from study.reproduce.separation_table import run
     else:

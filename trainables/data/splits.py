@@ -54,7 +54,7 @@ def split(raw: RawImages, /, *, name: str, val_fraction: float, train_size: int 
         train=train,
         val=val,
         test=test,
-        split_hash=_hash(train, val, test),
+        split_hash=digest_of(train, val, test),
         repeated=repeated,
         notes=(*raw.notes, *notes_on_repeated(repeated, sizes), *notes_on_images(raw)),
     )
@@ -64,7 +64,8 @@ def _take(raw: RawImages, index: Integers) -> Split:
     return Split(raw.train_images[index], raw.train_labels[index].astype(np.int64), index)
 
 
-def _hash(*splits: Split) -> str:
+def digest_of(*splits: Split) -> str:
+    """Return a short hash of the positions, labels and pixels of splits."""
     digest = hashlib.sha256()
     for part in splits:
         digest.update(repr(part.images.shape).encode())

@@ -19,6 +19,7 @@ from trainables.certified.certificate import Certificate, certify
 from trainables.checkpoints.format import CheckpointError, check_spec
 from trainables.checkpoints.weights import load_weights, read_weights
 from trainables.data.base import ImageData
+from trainables.evaluation.adversarial_distances import AdversarialDistances, adversarial_distances
 from trainables.evaluation.evaluate import Measures, evaluate
 from trainables.evaluation.flags import Checks
 from trainables.evaluation.lipschitz import LocalLipschitz
@@ -135,6 +136,39 @@ def measure_checkpoint(
         device=images.device.type,
         machine=machine_columns(),
     )
+
+
+def checkpoint_distances(
+    measurement: MeasurementSpec, data: ImageData, /, *, cap: float, report: Report | None = None
+) -> tuple[AdversarialDistances, NDArray[np.int64]]:
+    """Measure how near to the first images of a split a trial's network is fooled.
+
+    Args:
+        measurement: The checkpoint, and the attack; its radius is not used.
+        data: The data set of the trial's spec, with that split.
+        cap: The largest radius searched.
+        report: Called with the progress.
+
+    Returns:
+        The distances, and the position of each image in the source's order, (n,).
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of another trial.
+        ValueError: The data set has no such split.
+    """
+    spec = measurement.trial
+    model, images, labels, index = _load(measurement, data)
+    with computing(threads=spec.training.threads):
+        found = adversarial_distances(
+            model,
+            images,
+            labels,
+            attack=measurement.attack,
+            ascent=Ascent(ThreatModel(measurement.norm, cap), measurement.steps, measurement.restarts),
+            seed=derive(spec.seed, "evaluate", measurement.split),
+            report=report,
+        )
+    return found, index
 
 
 def certify_checkpoint(measurement: MeasurementSpec, data: ImageData, /) -> Certificate:

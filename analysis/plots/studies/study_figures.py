@@ -11,6 +11,7 @@ from analysis.fronts.growth import hypervolume_growth
 from analysis.material import StudyMaterial
 from analysis.plots.figure import COLUMN_WIDTH, PRINTED, PaperFigure, check_formats
 from analysis.plots.networks.bracket import bracket_sheet
+from analysis.plots.networks.distance_curves import distances_sheet
 from analysis.plots.networks.lipschitz_by_image import smoothness_sheet
 from analysis.plots.networks.radii import radii_sheet
 from analysis.plots.networks.separation import write_separation
@@ -40,7 +41,7 @@ def paper_sheets(study: StudyMaterial | Table, /, *, width: float = COLUMN_WIDTH
     varies, parallel coordinates, importance, overall and within each method, where it is known, accuracy against the
     radius, best against last checkpoint. Where there are data: the response to a grid's doses, the front with and
     without other methods than the paper's, accuracies over the epochs, fixed methods, strong attacks, the certified
-    bracket, Lipschitzness by image, contours.
+    bracket, Lipschitzness by image, distances to adversarial examples, contours.
 
     Args:
         study: What is known of it, or its result rows alone; no rows, one row or only failed trials give figures that
@@ -83,6 +84,9 @@ def _sheets_of_parts(material: StudyMaterial, width: float) -> Iterator[PaperFig
     yield strong_sheet(strong, table, on_test=material.on_test, width=width)
     yield bracket_sheet(table, strong=strong, width=width)
     yield smoothness_sheet(material.smoothness, table, width=width)
+    if material.distances:
+        reach, classifier = material.reach(), material.classifier
+        yield distances_sheet(material.distances, table, reach=reach, classifier=classifier, width=width)
     yield contours_sheet(material.importance, table, width=width)
 
 

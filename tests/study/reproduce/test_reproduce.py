@@ -116,7 +116,7 @@ def command(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["table5"], "TABLE must be one of table1, table2, table3, table4, got 'table5'"),
+        (["table5"], "TABLE must be one of table1, table2, table3, table4, proof-of-concept, got 'table5'"),
         (["table2", "--scale", "papr"], "--scale must be one of smoke, laptop, paper, got 'papr'"),
         (["table2", "--set", "training.epoch=1"], "unknown key `training.epoch`"),
         (["table2", "--set", "name=mine"], "--set name gives all studies of the table one name"),
