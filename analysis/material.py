@@ -12,10 +12,10 @@ from analysis.fronts.strong_attacks import StrongResult
 from analysis.heldout.members import HeldoutResults
 from analysis.statistics.front_posterior import FrontPosterior
 from analysis.statistics.importance import MethodImportance
-from analysis.statistics.minimum_distances import MemberDistances
-from analysis.statistics.radius_curves import Curve
-from analysis.statistics.separated_classifier import SeparatedClassifier
-from analysis.statistics.theorem_radius import TheoremRadius, reach_of
+from analysis.statistics.networks.minimum_distances import MemberDistances
+from analysis.statistics.networks.radius_curves import Curve
+from analysis.statistics.networks.separated_classifier import SeparatedClassifier
+from analysis.statistics.networks.theorem_radius import TheoremRadius, reach_of
 
 
 @dataclass(frozen=True, kw_only=True)

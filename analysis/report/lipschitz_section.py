@@ -19,7 +19,7 @@ from analysis.statistics.association import (
     random_share,
     why_no_association,
 )
-from analysis.statistics.separated_classifier import classifier_point
+from analysis.statistics.networks.separated_classifier import classifier_point
 from analysis.tables.text_table import TextTable
 from analysis.wording import radius
 

@@ -1,1 +1,1 @@
-"""Intervals, the model of the front, associations, hyperparameter columns, theorem radius."""
+"""Intervals, the model of the front, associations, interventions, hyperparameter columns."""

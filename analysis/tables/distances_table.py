@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.statistics.minimum_distances import MemberDistances
+from analysis.statistics.networks.minimum_distances import MemberDistances
 from analysis.tables.text_table import TextTable
 from analysis.wording import NORMS, radius
 

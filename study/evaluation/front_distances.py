@@ -177,7 +177,7 @@ def _measure(job: MeasurementJob, data: ImageData, progress: EvaluationProgress)
 
 
 def _print(study_dir: Path, trials: Sequence[str], *, as_json: bool, problems: Sequence[str]) -> None:
-    from analysis.statistics.minimum_distances import read_distances
+    from analysis.statistics.networks.minimum_distances import read_distances
     from analysis.tables.distances_table import distances_table
 
     members = [one for one in read_distances(study_dir) if one.trial_id in trials]

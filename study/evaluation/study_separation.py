@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.data.schema import ResultsError
 from analysis.fronts.front import mixed_columns
-from analysis.statistics.separated_classifier import (
+from analysis.statistics.networks.separated_classifier import (
     FILE,
     ClassifierPoint,
     SeparatedClassifier,

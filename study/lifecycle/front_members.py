@@ -24,7 +24,7 @@ from study.search.trial_specs import spec_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from analysis.statistics.radius_curves import Curve
+    from analysis.statistics.networks.radius_curves import Curve
     from study.tracking.tracker import Tracker
     from trainables.data.base import ImageData
 
@@ -102,7 +102,7 @@ def _write_member(
 
 
 def _curve(row: Mapping[str, Any], model: nn.Module, images: Tensor, labels: Tensor) -> Curve:
-    from analysis.statistics.radius_curves import Curve
+    from analysis.statistics.networks.radius_curves import Curve
     from trainables.attacks.threat import Ascent, ThreatModel
     from trainables.evaluation.evaluate import attack_images, clean_measures
 

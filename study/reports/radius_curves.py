@@ -10,8 +10,8 @@ from analysis.data.files import unlinked
 from study.directory.layout import member_folder
 
 if TYPE_CHECKING:
-    from analysis.statistics.minimum_distances import MemberDistances
-    from analysis.statistics.radius_curves import Curve
+    from analysis.statistics.networks.minimum_distances import MemberDistances
+    from analysis.statistics.networks.radius_curves import Curve
 
 CURVE = "accuracy_against_epsilon.csv"
 
@@ -34,7 +34,7 @@ def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
     """
     from analysis.fronts.front import front_of, spread_along
     from analysis.fronts.objectives import FRONT, values
-    from analysis.statistics.radius_curves import curve_of
+    from analysis.statistics.networks.radius_curves import curve_of
 
     front = front_of(table)
     if not front.num_rows:
@@ -49,7 +49,7 @@ def front_distances(table: Any, study_dir: Path, /) -> list[MemberDistances]:
     """Return the distances of at most `MOST` of the front's members that were measured; none of several studies."""
     from analysis.fronts.front import front_of, spread_along
     from analysis.fronts.objectives import FRONT, values
-    from analysis.statistics.minimum_distances import read_distances
+    from analysis.statistics.networks.minimum_distances import read_distances
 
     if len(set(table["study"].to_pylist())) > 1:
         return []
@@ -64,7 +64,7 @@ def front_distances(table: Any, study_dir: Path, /) -> list[MemberDistances]:
 
 
 def _read(path: Path) -> Curve | None:
-    from analysis.statistics.radius_curves import Curve
+    from analysis.statistics.networks.radius_curves import Curve
 
     if not path.is_file():
         return None

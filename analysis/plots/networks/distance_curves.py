@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from analysis.data.results import Table
 from analysis.method_styles import styles_for
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style
-from analysis.statistics.minimum_distances import MemberDistances
-from analysis.statistics.separated_classifier import NAME, SeparatedClassifier, classifier_point
-from analysis.statistics.theorem_radius import TheoremRadius
+from analysis.statistics.networks.minimum_distances import MemberDistances
+from analysis.statistics.networks.separated_classifier import NAME, SeparatedClassifier, classifier_point
+from analysis.statistics.networks.theorem_radius import TheoremRadius
 from analysis.wording import NORMS, provenance, radius
 
 HEADINGS = ("trial_id", "method", "split", "attack", "norm", "epsilon", "cap", "images", "distance", "share_within")

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.plots.figure import COLUMN_WIDTH, paper_style
-from analysis.statistics.radius_curves import Curve
+from analysis.statistics.networks.radius_curves import Curve
 
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
 _HEIGHT = 0.75 * COLUMN_WIDTH

@@ -24,9 +24,9 @@ from analysis.plots.figure import (
     say_nothing_is_there,
 )
 from analysis.plots.screen import empty_chart, say, set_text
-from analysis.statistics.radius_curves import Curve
-from analysis.statistics.separated_classifier import NAME, SeparatedClassifier, classifier_point
-from analysis.statistics.theorem_radius import TheoremRadius
+from analysis.statistics.networks.radius_curves import Curve
+from analysis.statistics.networks.separated_classifier import NAME, SeparatedClassifier, classifier_point
+from analysis.statistics.networks.theorem_radius import TheoremRadius
 from analysis.tables.text_table import Cell
 from analysis.wording import NORMS, measured_by, provenance, radius
 

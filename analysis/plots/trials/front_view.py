@@ -14,7 +14,7 @@ from analysis.fronts.front import feasible, on_front, on_infeasible_front
 from analysis.fronts.objectives import FRONT, LIPSCHITZ_FLOOR, Objective, keeps_constraints, objective, values
 from analysis.fronts.strong_attacks import StrongResult, certified_of
 from analysis.statistics.intervals import wilson_interval
-from analysis.statistics.separated_classifier import ClassifierPoint, SeparatedClassifier, classifier_point
+from analysis.statistics.networks.separated_classifier import ClassifierPoint, SeparatedClassifier, classifier_point
 from analysis.wording import LOWER_BOUND, measured_by, provenance, radius_phrase
 
 _NEAR = 4

@@ -22,7 +22,7 @@ from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_vie
 from analysis.plots.trials.label_places import place_labels, stacks
 from analysis.plots.trials.names_on_front import TIMES, labelled
 from analysis.plots.trials.trial_points import thinned
-from analysis.statistics.separated_classifier import NAME, SeparatedClassifier
+from analysis.statistics.networks.separated_classifier import NAME, SeparatedClassifier
 from analysis.wording import LOWER_BOUND
 
 Colour = Literal["method", "lipschitz"]

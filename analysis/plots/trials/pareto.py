@@ -35,7 +35,7 @@ from analysis.plots.shades import UNMEASURED, UNMEASURED_EDGE, lipschitz_shades
 from analysis.plots.trials.front_view import ColourScale, ParetoView, pareto_view
 from analysis.plots.trials.names_on_front import LARGE, MOST_COUNTS, SMALL, TIMES, covered, name_points
 from analysis.statistics.front_posterior import FrontPosterior
-from analysis.statistics.separated_classifier import SeparatedClassifier
+from analysis.statistics.networks.separated_classifier import SeparatedClassifier
 from analysis.tables.dominance import dominance_csv
 from analysis.tables.front_table import pareto_csv
 from analysis.tables.text_table import csv_text

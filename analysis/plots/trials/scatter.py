@@ -22,7 +22,7 @@ from analysis.plots.trials.front_view import ParetoView
 from analysis.plots.trials.trial_points import HEADINGS, MOST_POINTS, Trials, add_trials, handles_of, log_ticks, scatter
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, spearman
 from analysis.statistics.hyperparameters import Setting
-from analysis.statistics.theorem_radius import TheoremRadius
+from analysis.statistics.networks.theorem_radius import TheoremRadius
 from analysis.wording import attack_phrase, measured_by, radius, radius_phrase
 
 _SPLITS = {

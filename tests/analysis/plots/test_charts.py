@@ -23,8 +23,8 @@ from analysis.plots.trials.scatter import SLICED, lipschitz_chart, lipschitz_she
 from analysis.plots.trials.trial_points import thinned, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES
 from analysis.statistics.hyperparameters import varying_settings
-from analysis.statistics.radius_curves import Curve, curve_of
-from analysis.statistics.theorem_radius import TheoremRadius
+from analysis.statistics.networks.radius_curves import Curve, curve_of
+from analysis.statistics.networks.theorem_radius import TheoremRadius
 
 ROWS = [
     row

@@ -25,8 +25,8 @@ from analysis.plots.trials.names_on_front import MOST_COUNTS, MOST_NAMES, TIMES
 from analysis.plots.trials.pareto import draw_pareto, pareto_figure, write_pareto
 from analysis.plots.trials.robust_lipschitz import robust_lipschitz_chart, robust_lipschitz_sheet
 from analysis.plots.trials.trial_points import trials_of
-from analysis.statistics.radius_curves import curve_of
-from analysis.statistics.separated_classifier import SeparatedClassifier
+from analysis.statistics.networks.radius_curves import curve_of
+from analysis.statistics.networks.separated_classifier import SeparatedClassifier
 from analysis.tables.text_table import csv_text
 
 ROWS = study_rows(80, methods=METHODS, seed=4)

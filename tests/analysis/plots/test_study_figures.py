@@ -26,8 +26,8 @@ from analysis.plots.studies.study_figures import paper_sheets, write_paper_figur
 from analysis.plots.trials.trial_points import HEADINGS, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, random_share, spearman
 from analysis.statistics.hyperparameters import varying_settings
-from analysis.statistics.radius_curves import Curve, curve_of
-from analysis.statistics.theorem_radius import TheoremRadius, reach_of
+from analysis.statistics.networks.radius_curves import Curve, curve_of
+from analysis.statistics.networks.theorem_radius import TheoremRadius, reach_of
 from analysis.tables.text_table import csv_text
 
 IMPORTANCE = {"val_clean_accuracy": {"param.dropout": 0.7, "method": 0.3}, "val_robust_accuracy": {"method": 1.0}}

@@ -16,7 +16,7 @@ from analysis.data.schema import DISTANCE
 from analysis.heldout.members import CHOICE_FILE, read_uses
 from analysis.plots.networks.distance_curves import distances_sheet, steps_of
 from analysis.plots.studies.study_figures import paper_sheets
-from analysis.statistics.minimum_distances import MemberDistances, read_distances
+from analysis.statistics.networks.minimum_distances import MemberDistances, read_distances
 from study.config.schema import StudyConfig
 from study.directory.layout import open_config
 from study.evaluation import front_distances
@@ -125,7 +125,7 @@ def test_shares_and_median_count_misclassified_images_as_0_and_none_found_as_inf
 
 
 def test_the_figure_marks_the_radius_and_half_the_distance_between_classes(finished):
-    from analysis.statistics.theorem_radius import TheoremRadius
+    from analysis.statistics.networks.theorem_radius import TheoremRadius
 
     table = read_results(finished)
     member = MemberDistances(

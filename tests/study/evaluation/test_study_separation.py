@@ -12,7 +12,7 @@ from helpers.studies.synthetic_results import as_table, study_rows
 import trainables.data
 from analysis.data.results import write_rows
 from analysis.data.schema import RESULT, ResultsError
-from analysis.statistics.separated_classifier import FILE, classifier_point, read_classifier
+from analysis.statistics.networks.separated_classifier import FILE, classifier_point, read_classifier
 from study.config.loading import load_config
 from study.config.paths import resolved
 from study.directory.layout import create

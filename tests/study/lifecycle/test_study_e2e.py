@@ -21,7 +21,7 @@ from helpers.studies.in_process import robust_study
 
 from analysis.data.results import read_epochs, read_examples, read_results
 from analysis.data.schema import RESULT
-from analysis.statistics.separated_classifier import read_classifier
+from analysis.statistics.networks.separated_classifier import read_classifier
 from analysis.tables.finding_lines import finding_lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cluster]

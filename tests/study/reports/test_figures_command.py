@@ -12,7 +12,7 @@ from helpers.studies.synthetic_results import METHODS, as_table, result_row, stu
 from analysis.data.results import example_columns, read_separation, to_table, trial_file, write_columns, write_rows
 from analysis.data.schema import EPOCH, EXAMPLE, RESULT, SEPARATION
 from analysis.material import StudyMaterial
-from analysis.statistics.theorem_radius import reach_of
+from analysis.statistics.networks.theorem_radius import reach_of
 from study.directory.layout import member_folder
 from study.reports.dataset_separation import distances_of
 from study.reports.figure_data import with_figure_data

@@ -14,7 +14,7 @@ from helpers.studies.synthetic_results import result_row, study_rows
 from analysis.data.results import example_columns, trial_file, write_columns, write_rows
 from analysis.data.schema import EXAMPLE, RESULT
 from analysis.statistics.front_posterior import UNDECIDED, FrontPosterior
-from analysis.statistics.radius_curves import Curve, curve_of
+from analysis.statistics.networks.radius_curves import Curve, curve_of
 from study.reports.report import write_report
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from analysis.data.results import Table
 from analysis.data.schema import ResultsError
-from analysis.statistics.radius_curves import Curve
-from analysis.statistics.theorem_radius import TheoremRadius
+from analysis.statistics.networks.radius_curves import Curve
+from analysis.statistics.networks.theorem_radius import TheoremRadius
 from analysis.wording import radius as shown_radius
 
 FILE = "separated_classifier.json"
