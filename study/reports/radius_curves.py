@@ -56,9 +56,9 @@ def front_distances(table: Any, study_dir: Path, /) -> list[MemberDistances]:
     front = front_of(table)
     members = read_distances(study_dir, trials=front["trial_id"].to_pylist())
     found = {one.trial_id: one for one in members if one.study == table["study"][0].as_py()}
-    measured = front.take([at for at, trial in enumerate(front["trial_id"].to_pylist()) if trial in found])
-    if not measured.num_rows:
+    if not found:
         return []
+    measured = front.take([at for at, trial in enumerate(front["trial_id"].to_pylist()) if trial in found])
     chosen = measured.take(list(spread_along(values(measured, FRONT), cap=MOST)))
     return [found[trial] for trial in chosen["trial_id"].to_pylist()]
 
