@@ -45,7 +45,7 @@ def _smoothness(table: Any, sources: StudySources) -> dict[str, dict[str, Any]]:
     from analysis.data.schema import ResultsError
     from analysis.fronts.front import front_of, spread_along
     from analysis.fronts.objectives import FRONT, values
-    from analysis.statistics.networks.lipschitz_by_image import by_split
+    from analysis.statistics.networks.smoothness import by_split
 
     front = front_of(table)
     if not front.num_rows:

@@ -13,7 +13,7 @@ from analysis.data.results import Table
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
 from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, log_axis, paper_style
-from analysis.statistics.networks.lipschitz_by_image import SPLITS
+from analysis.statistics.networks.smoothness import SPLITS
 from analysis.wording import LOWER_BOUND, provenance, radius_phrase
 
 HEADINGS = ("trial_id", "method", "split", "lipschitz", "share")
