@@ -72,14 +72,13 @@ def member_note(row: dict[str, object], /) -> str:
 def _correlation(material: StudyMaterial) -> KeyNumber:
     """Return the rank correlation that the chart beside the front shows."""
     label = "Lipschitz-robust rank correlation"
-    share = random_share(material.table)
-    of, outcome = next(iter(LIPSCHITZ.values())), next(iter(OUTCOMES.values()))
-    found = {row.among: row.found for row in lipschitz_associations(share) if (row.of, row.outcome) == (of, outcome)}
-    overall, within = found.get("all methods"), found.get("within method")
-    if overall is None:
+    share, outcome = random_share(material.table), next(iter(OUTCOMES.values()))
+    rows = [row for row in lipschitz_associations(share) if (row.among, row.outcome) == ("all methods", outcome)]
+    raw, scale_free = ({row.of: row.found for row in rows}.get(of) for of in LIPSCHITZ.values())
+    if raw is None:
         needed = f"it needs {LEAST} random proposals, here are {share.num_rows}"
         few = needed if share.num_rows < LEAST else "too few random proposals, or they vary too little"
         return KeyNumber(label=label, value="none yet", note=few)
-    value, _, interval = overall.signed(digits=2).partition(" ")
-    inside = "" if within is None else f"; within method {within.signed(digits=2)}"
-    return KeyNumber(label=label, value=value, note=f"{interval}, n = {overall.n} random proposals{inside}")
+    value, _, interval = raw.signed(digits=2).partition(" ")
+    other = "" if scale_free is None else f"; scale-free {scale_free.signed(digits=2)}"
+    return KeyNumber(label=label, value=value, note=f"{interval} raw{other}; n = {raw.n} random proposals")

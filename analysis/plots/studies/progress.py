@@ -53,8 +53,8 @@ def growth_sheet(
                 say_nothing_is_there(ax, "no trial yet" if not len(x) else "durations unknown")
             ax.grid(visible=True)
         left.set_xlabel("trials ended")
-        right.set_xlabel(f"{unit} of all trials")
-        left.set_ylabel(lines(_volume_label(growth, table), 25), fontsize=6)
+        right.set_xlabel(lines(f"{unit} of all trials", 16))
+        left.set_ylabel(lines(_volume_label(growth), 20), fontsize=6)  # the small print has the attack
         reference = ", ".join(f"{value:g}" for value in growth.reference)
         add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · reference point ({reference})")
     columns = zip(growth.trials.tolist(), growth.hours.tolist(), growth.volume.tolist(), strict=True)
@@ -83,13 +83,13 @@ def growth_chart(growth: Growth, table: Table, /, *, unit: str = "worker-hours")
     figure.update_xaxes(title_text="trials ended", col=1)
     figure.update_xaxes(title_text=f"{unit} of all trials", col=2)
     figure.update_yaxes(range=_late(growth))
-    figure.update_yaxes(title_text=set_text(_volume_label(growth, table)), col=1)
+    figure.update_yaxes(title_text=set_text(f"{_volume_label(growth)}\n{attack_phrase(table)}"), col=1)
     return figure
 
 
-def _volume_label(growth: Growth, table: Table) -> str:
+def _volume_label(growth: Growth) -> str:
     names = "clean, robust accuracy; val" if len(growth.objectives) == 2 else f"{', '.join(growth.objectives)}"
-    return f"hypervolume ({names})\n{attack_phrase(table)}"
+    return f"hypervolume ({names})"
 
 
 KINDS = ("robust", "clean")
