@@ -12,7 +12,7 @@ _IN_SPACE = {
     "triangle-up": "diamond", "triangle-down": "diamond", "triangle-left": "diamond", "triangle-right": "diamond",
     "x": "cross", "star": "cross", "pentagon": "circle", "hexagon": "circle", "octagon": "circle",
     "hexagon2": "circle", "diamond-tall": "diamond", "star-diamond": "cross", "hexagram": "cross",
-    "star-triangle-up": "diamond",
+    "star-triangle-up": "diamond", "star-triangle-down": "diamond", "star-square": "square",
 }  # fmt: skip
 """Shapes that plotly draws only in 2-d, and their replacements in 3-d, where colour distinguishes them."""
 

@@ -12,7 +12,7 @@ from helpers.studies.synthetic_results import METHODS, as_table, result_row, stu
 
 from analysis.fronts.front import on_front
 from analysis.fronts.growth import hypervolume_growth
-from analysis.method_styles import styles_for
+from analysis.method_styles import STYLES, styles_for
 from analysis.plots.networks.radii import radii_chart
 from analysis.plots.screen import MOST_SVG, inside_script
 from analysis.plots.studies.progress import checkpoints_chart, checkpoints_sheet, growth_chart
@@ -181,7 +181,7 @@ def test_axes_start_near_the_front() -> None:
 
 
 def test_in_space_a_method_keeps_its_shape_and_only_doubtful_trials_are_hollow() -> None:
-    methods = [*METHODS, "mine:other"]
+    methods = [*STYLES, *(f"mine:other{number}" for number in range(6))]
     rows = [
         result_row(number, method=method, flags=flags)
         for number, (method, flags) in enumerate((method, flags) for method in methods for flags in ([], ["noisy"]))
