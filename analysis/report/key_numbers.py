@@ -76,9 +76,9 @@ def _correlation(material: StudyMaterial) -> KeyNumber:
     rows = [row for row in lipschitz_associations(share) if (row.among, row.outcome) == ("all methods", outcome)]
     raw, scale_free = ({row.of: row.found for row in rows}.get(of) for of in LIPSCHITZ.values())
     if raw is None:
-        needed = f"it needs {LEAST} random proposals, here are {share.num_rows}"
-        few = needed if share.num_rows < LEAST else "too few random proposals, or they vary too little"
+        needed = f"it needs {LEAST} independent proposals, here are {share.num_rows}"
+        few = needed if share.num_rows < LEAST else "too few independent proposals, or they vary too little"
         return KeyNumber(label=label, value="none yet", note=few)
     value, _, interval = raw.signed(digits=2).partition(" ")
     other = "" if scale_free is None else f"; scale-free {scale_free.signed(digits=2)}"
-    return KeyNumber(label=label, value=value, note=f"{interval} raw{other}; n = {raw.n} random proposals")
+    return KeyNumber(label=label, value=value, note=f"{interval} raw{other}; n = {raw.n} independent proposals")

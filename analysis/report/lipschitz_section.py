@@ -75,7 +75,7 @@ def _associations(title: str, rows: list[AssociationRow], unit: str) -> str:
     among = ", ".join(dict.fromkeys(short_name(row.among) for row in missing))
     notes = (
         f"{len(missing)} more are not known ({among}): fewer than {LEAST} trials after subtracting one per intercept, "
-        "or nothing varies; more random proposals would show them.",
+        "or nothing varies; more independent proposals would show them.",
     )
     headings = ("of", "with", "among", unit, "n")
     table = TextTable(

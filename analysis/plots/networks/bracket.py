@@ -39,16 +39,18 @@ _LABELS = {
 def bracket_sheet(
     table: Table, /, *, strong: Mapping[str, StrongResult] | None = None, width: float = COLUMN_WIDTH
 ) -> PaperFigure | None:
-    """Return the figure: a line for each member along the front; None where nothing is certified of any.
+    """Return the figure: a line for each member, from the most accurate; None where nothing is certified of any trial.
 
-    The true robust accuracy is within the thick line, from what is proved to what no attack has refuted.
+    Members are those of the front of clean and robust accuracy, and of the front of clean and certified accuracy where
+    anything is certified. The true robust accuracy is within the thick line, from what is proved to what no attack has
+    refuted.
 
     Args:
         table: Result rows.
         strong: Members' values under strong attacks, by trial.
         width: Inches.
     """
-    members = front_of(table).to_pylist()
+    members = _members(table)
     values = np.array([_values(row, (strong or {}).get(row["trial_id"])) for row in members]).reshape(-1, 4)
     if not np.isfinite(values[:, 0]).any():
         return None
@@ -68,6 +70,13 @@ def bracket_sheet(
         for row, line in zip(members, values, strict=True)
     )
     return PaperFigure(name="certified_bracket", figure=figure, headings=HEADINGS, rows=rows)
+
+
+def _members(table: Table) -> list[dict[str, Any]]:
+    proved = front_of(table, objectives=("val_clean_accuracy", "val_certified_accuracy")).to_pylist()
+    certified = [row for row in proved if row["val_certified_accuracy"]]
+    members = {row["trial_id"]: row for row in (*front_of(table).to_pylist(), *certified)}
+    return sorted(members.values(), key=lambda row: row["val_clean_accuracy"], reverse=True)
 
 
 def _values(row: Mapping[str, Any], strong: StrongResult | None) -> list[float]:

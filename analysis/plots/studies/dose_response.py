@@ -71,7 +71,10 @@ def dose_response_sheet(experiment: Experiment, /, *, width: float = COLUMN_WIDT
             ax.set_title(style.label, fontsize=7, pad=2)
         for ax, method in zip(axes[-1], styles, strict=True):
             ax.set_xlabel(lines(dose_label(experiment.names[method]), 20), fontsize=6)
-            log_axis(ax.xaxis)
+            ax.set_xticks(sorted({point.dose for point in found if point.method == method and point.dose}))
+            ax.set_xticks([], minor=True)
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.tick_params(axis="x", labelsize=5, rotation=45)
         add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · {_trials(found)}, bars: 95 % (t)")
     rows = tuple(
         (

@@ -36,7 +36,7 @@ _SPLITS = {
 _LINES = {"dash": "--", "dot": ":"}
 """Matplotlib's names of plotly's lines."""
 
-_ABOVE = "above: Spearman, 95 %, random proposals"
+_ABOVE = "above: Spearman, 95 %, independent proposals"
 
 
 def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.ndarray, np.ndarray, str]:

@@ -132,6 +132,15 @@ def test_the_bracket_reaches_from_what_is_proved_to_what_no_attack_refuted() -> 
     assert bracket_sheet(table) is None
 
 
+def test_the_bracket_has_the_front_of_certified_accuracy_too() -> None:
+    proved = {"val_clean_accuracy": 0.75, "val_robust_accuracy": 0.5, "val_certified_accuracy": 0.25}
+    behind = result_row(9, method="mtl_ibp", **proved)
+    sheet = bracket_sheet(as_table([*({**row, "val_certified_accuracy": None} for row in rows()), behind]))
+    assert sheet is not None
+    assert sheet.rows[-1] == ("t00009", "mtl_ibp", 0.25, None, 0.5, 0.75)
+    assert len(sheet.rows) == 4
+
+
 def test_lipschitzness_by_image_is_drawn_as_its_distribution() -> None:
     values = {"train": np.array([1.0, 2.0, 4.0]), "val": np.array([2.0, 4.0])}
     sheet = smoothness_sheet({"t00001": values, "t00000": {"val": np.array([3.0])}}, as_table(rows()))

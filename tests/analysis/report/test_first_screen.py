@@ -143,7 +143,7 @@ def test_the_four_numbers_are_those_of_the_tables() -> None:
     said = f"{correlation.value} {correlation.note}"
     assert said.startswith(f"{correlation.value} [")
     assert float(correlation.value) == round(float(row["rank correlation"].partition(" ")[0]), 2)
-    assert f"n = {row['n']} random proposals" in correlation.note
+    assert f"n = {row['n']} independent proposals" in correlation.note
 
 
 def test_the_first_charts_show_the_trials_of_the_table() -> None:
