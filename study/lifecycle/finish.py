@@ -81,10 +81,13 @@ def _print_end(config: StudyConfig, study_dir: Path, table: Any, *, drawn: bool,
         done = f"{table.num_rows} of {config.num_trials} trials are done"
         notes().print(f"{done}; resume with: robust-study resume {folder}")
         return
+    more, purpose = f"--add-trials {config.num_trials}", "twice as many trials"
+    if config.search.sampler == "grid":
+        more, purpose = f"--set search.seeds={config.search.seeds + 1}", "another seed of each point of the grid"
     commands = {
         f"robust-study ui {folder}": "all trials in MLflow, as a table and as charts",
         f"robust-study confirm {folder} --seeds 3": "the front's settings under new seeds, on test",
-        f"robust-study resume {folder} --add-trials {config.num_trials}": "twice as many trials",
+        f"robust-study resume {folder} {more}": purpose,
     }
     width = max(map(len, commands))
     console.print("next:")

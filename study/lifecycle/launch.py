@@ -106,8 +106,7 @@ def resume(
         raise refusal(study_dir, other)
     config = resolved(load_config(stored.to_dict(), assignments=assignments, address=address))
     if add_trials:
-        more = {"num_trials": config.search.num_trials + add_trials}
-        config = config.model_copy(update={"search": config.search.model_copy(update=more)})
+        config = with_more_trials(config, add_trials)
     _check_place(stored, config, study_dir, move=move_storage)
     given = [text.partition("=")[0] for text in assignments]
     # checked where the trials are: nothing is copied before
@@ -177,6 +176,22 @@ def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = Non
             tracker = error.tracker
         if not finish(config, study_dir, tracker=tracker, stopped=lambda: interrupts.requested):
             sys.exit(interrupts.exit_code or 1)
+
+
+def with_more_trials(config: StudyConfig, by: int, /) -> StudyConfig:
+    """Return the config of a study with `by` more trials.
+
+    Raises:
+        UsageError: Its grid has no more.
+    """
+    search = config.search.model_copy(update={"num_trials": config.search.num_trials + by})
+    extended = config.model_copy(update={"search": search})
+    if extended.num_trials == config.num_trials:  # a grid ends at its last point
+        raise UsageError(
+            f"--add-trials has no trials to add: the grid has {config.num_trials}; more seeds of each point are added by "
+            f"--set search.seeds={search.seeds + 1}"
+        )
+    return extended
 
 
 def _trials(config: StudyConfig) -> str:

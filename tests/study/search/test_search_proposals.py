@@ -20,6 +20,7 @@ from study.config.values import parse_duration
 from study.directory.seed_plan import Plan
 from study.errors import UsageError
 from study.evaluation.confirm import confirm_config
+from study.lifecycle.launch import with_more_trials
 from study.search import time_budget
 from study.search.samplers import SAMPLERS
 from study.search.time_budget import spent
@@ -137,6 +138,12 @@ def test_seeds_may_be_raised_later_and_new_seeds_of_members_need_no_grid():
     request = SimpleNamespace(address=None, data_root=None)
     confirmed = confirm_config(config, Plan((SimpleNamespace(),)), request)
     assert parse_config(confirmed.to_dict()).search.seeds == 1
+
+
+def test_a_complete_grid_has_no_trials_to_add_but_seeds():
+    assert with_more_trials(grid(num_trials=10), 5).num_trials == 15
+    with pytest.raises(UsageError, match=rf"the grid has {2 * POINTS}; .* --set search\.seeds=3"):
+        with_more_trials(grid(num_trials=100, seeds=2), 5)
 
 
 def test_seeds_without_a_grid_are_one_clear_line():
