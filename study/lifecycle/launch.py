@@ -188,8 +188,8 @@ def with_more_trials(config: StudyConfig, by: int, /) -> StudyConfig:
     extended = config.model_copy(update={"search": search})
     if extended.num_trials == config.num_trials:  # a grid ends at its last point
         raise UsageError(
-            f"--add-trials has no trials to add: the grid has {config.num_trials}; more seeds of each point are added by "
-            f"--set search.seeds={search.seeds + 1}"
+            f"--add-trials has no trials to add: the grid has {config.num_trials}; more seeds of each point are added "
+            f"by --set search.seeds={search.seeds + 1}"
         )
     return extended
 
