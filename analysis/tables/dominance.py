@@ -68,7 +68,7 @@ def dominance_csv(table: Table, belief: FrontPosterior, /) -> str:
     return csv_text(["trial_id", *trials], cells)
 
 
-def _in_model(members: Table, belief: FrontPosterior | None) -> list[int]:
+def _in_model(members: Table, belief: FrontPosterior | None) -> np.ndarray:
     """Return the positions of the members in the posterior's model, none where it leaves the front undecided."""
     modelled = set(belief.trials) if belief is not None and belief.decided else set()
-    return [place for place, trial in enumerate(members["trial_id"].to_pylist()) if trial in modelled]
+    return np.flatnonzero([trial in modelled for trial in members["trial_id"].to_pylist()])

@@ -95,7 +95,7 @@ def _chosen(study_dir: Path, table: Any, request: DistanceRequest) -> list[dict[
         front = front_of(table)
     if not front.num_rows:
         raise UsageError(f"{study_dir} has no front yet ({why_no_front(table)}): name trials with --trial ID")
-    members: list[dict[str, Any]] = front.take(list(spread_along(values(front, FRONT), cap=request.most))).to_pylist()
+    members: list[dict[str, Any]] = front.take(spread_along(values(front, FRONT), cap=request.most)).to_pylist()
     return members[::-1]
 
 

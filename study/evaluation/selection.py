@@ -87,7 +87,7 @@ def chosen_members(study_dir: Path, table: Any, /, *, most: int) -> list[dict[st
             f"now. The choice is kept; to choose again on validation, remove {study_dir / CHOICE_FILE}"
         )
     members = table.take([rows[trial] for trial in choice.members])
-    kept: list[dict[str, Any]] = members.take(list(spread_along(values(members, FRONT), cap=most))).to_pylist()
+    kept: list[dict[str, Any]] = members.take(spread_along(values(members, FRONT), cap=most)).to_pylist()
     return kept[::-1]
 
 

@@ -94,7 +94,7 @@ def attack_members(
         front = front_of(table)
         if not front.num_rows or not config.front.strong_images or not config.evaluation.epsilon:
             return {}
-        members = front.take(list(spread_along(values(front, FRONT), cap=MEMBERS))).to_pylist()
+        members = front.take(spread_along(values(front, FRONT), cap=MEMBERS)).to_pylist()
         jobs = [job for row in members for job in _jobs(config, study_dir, row)]
         if not all(job.done for job in jobs):
             some = f"{len(members)} of {front.num_rows}" if len(members) < front.num_rows else f"the {len(members)}"

@@ -50,7 +50,7 @@ def publish_members(config: StudyConfig, study_dir: Path, front: Any, /, *, trac
     cap = config.tracking.models
     if not front.num_rows or not cap:
         return
-    members = front.take(list(spread_along(values(front, FRONT), cap=cap))).to_pylist()
+    members = front.take(spread_along(values(front, FRONT), cap=cap)).to_pylist()
     console = notes()
     data: ImageData | None = None
     for row in members:

@@ -50,7 +50,7 @@ def _smoothness(table: Any, sources: StudySources) -> dict[str, dict[str, Any]]:
     front = front_of(table)
     if not front.num_rows:
         return {}
-    chosen = front.take(list(spread_along(values(front, FRONT), cap=MOST)))
+    chosen = front.take(spread_along(values(front, FRONT), cap=MOST))
     checkpoints = dict(zip(chosen["trial_id"].to_pylist(), chosen["checkpoint_kind"].to_pylist(), strict=True))
     try:
         examples = examples_of(sources.sources, checkpoints)

@@ -39,7 +39,7 @@ def front_curves(table: Any, study_dir: Path, /) -> list[Curve]:
     front = front_of(table)
     if not front.num_rows:
         return []
-    chosen = front.take(list(spread_along(values(front, FRONT), cap=MOST))).to_pylist()
+    chosen = front.take(spread_along(values(front, FRONT), cap=MOST)).to_pylist()
     if len(set(table["study"].to_pylist())) > 1:
         return [curve_of(row) for row in chosen]
     return [_read(member_folder(study_dir, row["trial_id"]) / CURVE) or curve_of(row) for row in chosen]
@@ -59,7 +59,7 @@ def front_distances(table: Any, study_dir: Path, /) -> list[MemberDistances]:
     if not found:
         return []
     measured = front.take([at for at, trial in enumerate(front["trial_id"].to_pylist()) if trial in found])
-    chosen = measured.take(list(spread_along(values(measured, FRONT), cap=MOST)))
+    chosen = measured.take(spread_along(values(measured, FRONT), cap=MOST))
     return [found[trial] for trial in chosen["trial_id"].to_pylist()]
 
 

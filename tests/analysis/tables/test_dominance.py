@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,14 @@ def test_a_long_front_is_capped_in_the_table_and_whole_in_the_data(tmp_path) -> 
     assert written[-1].name == "pareto_dominance.csv"
     three = ["val_clean_accuracy", "val_robust_accuracy", "val_lipschitz_log10"]
     assert len(write_pareto(table, tmp_path, formats=[], objectives=three, belief=belief)) == 1
+
+
+def test_nothing_is_said_of_an_undecided_front(tmp_path) -> None:
+    table, belief = study_of(3)
+    undecided = replace(belief, decided=False)
+    assert dominance_table(table, undecided) is None
+    assert dominance_csv(table, undecided).split() == ["trial_id"]
+    assert write_pareto(table, tmp_path, formats=[], belief=undecided)
 
 
 def test_nothing_is_said_without_outcomes_or_of_one_member() -> None:
