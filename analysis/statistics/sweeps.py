@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from analysis.data.results import Table
-from analysis.fronts.front import feasible
 from analysis.fronts.objectives import FRONT, values
+from analysis.statistics.intervention import soundly_measured
 from analysis.wording import SHARED_PARAMETERS
 
 LEAST = 3
@@ -44,13 +44,13 @@ class Sweep:
 
 
 def sweeps_of(table: Table, /) -> list[Sweep]:
-    """Return the curves of the sound trials, methods sorted, each method's along the setting with the longest curves.
+    """Return the curves of the soundly measured trials, methods sorted, each method's along the setting with the longest curves.
 
     A curve is of a grid's points, or has a value with several seeds: values drawn at random, once each, show noise
     rather than the setting. The setting is a number of the method's own, its training radius or a shared one, the first
     of these on ties.
     """
-    sound = table.filter(feasible(table) & np.isfinite(values(table, FRONT)).all(axis=1))
+    sound = table.filter(soundly_measured(table) & np.isfinite(values(table, FRONT)).all(axis=1))
     rows = sound.to_pylist()
     curves = []
     for method in sorted({row["method"] for row in rows}):
