@@ -44,7 +44,7 @@ class Sweep:
 
 
 def sweeps_of(table: Table, /) -> list[Sweep]:
-    """Return the curves of the soundly measured trials, methods sorted, each method's along the setting with the longest curves.
+    """Return the curves of the soundly measured trials, methods sorted, each along its setting with the longest ones.
 
     A curve is of a grid's points, or has a value with several seeds: values drawn at random, once each, show noise
     rather than the setting. The setting is a number of the method's own, its training radius or a shared one, the first
