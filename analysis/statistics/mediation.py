@@ -17,7 +17,7 @@ MEDIATOR = "val_lipschitz_scale_free_mean"
 """The scale-free estimate: smaller logits alone do not lower it."""
 
 ASSUMPTIONS = (
-    "No causal share is claimed. “Goes with” would read “is due to” only if nothing else that the strength changes "
+    "No causal share is claimed. 'Goes with' would read 'is due to' only if nothing else that the strength changes "
     "(margins, fit, gradient masking) moved Lipschitzness and robust accuracy together, if one more halving of "
     "Lipschitzness were worth the same in every method and at every strength, and if both were measured without error "
     "that they share; they are measured on the same images, and none of this was tested here."

@@ -33,8 +33,8 @@ def test_resume_does_not_ask_again_for_what_launch_accepted(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     study, mine = tmp_path / "elsewhere/s", tmp_path / "mine"
     mine.mkdir()
-    (mine / "own_model.py").write_text("def net(*, image_shape, num_classes, dropout):\n    return None\n")
-    tree = {**CONFIG, "model": {"name": "own_model:net"}}
+    (mine / "accepted_model.py").write_text("def net(*, image_shape, num_classes, dropout):\n    return None\n")
+    tree = {**CONFIG, "model": {"name": "accepted_model:net"}}
     write_yaml(study / "study.yaml", tree)
     monkeypatch.chdir(mine)
     monkeypatch.syspath_prepend(str(mine))
@@ -46,7 +46,7 @@ def test_resume_does_not_ask_again_for_what_launch_accepted(tmp_path, monkeypatc
         remember(study, own_code(tree), study_id=recorded_id(study))
     with rules(reading=False):
         open_config(study)
-        assert MODELS.load("own_model:net").__name__ == "net"
+        assert MODELS.load("accepted_model:net").__name__ == "net"
     write_yaml(study / "confirm/study.yaml", tree)
     (study / "confirm/plan.json").write_text("{}")
     with rules(reading=False):

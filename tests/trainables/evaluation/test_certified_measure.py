@@ -102,7 +102,7 @@ def test_without_it_the_row_says_so_and_nothing_else_changes():
     rows = [deterministic(trained.outcome().row) for trained in (without, with_it)]
     assert rows[0]["certify"] is None
     assert rows[0]["val_certified_accuracy"] is None
-    certified_columns = ("certify", "val_certified_accuracy", "seconds_certify")
+    certified_columns = ("certify", "val_certified_accuracy", "seconds_certify", "config_hash")
     assert all(rows[0][name] == rows[1][name] for name in rows[0] if name not in certified_columns)
     assert [epoch["val_certified_accuracy"] for epoch in without.history] == [None, None]
     assert with_it.history[-1]["val_certified_accuracy"] == rows[1]["val_certified_accuracy"] > 0
