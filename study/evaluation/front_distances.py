@@ -14,8 +14,6 @@ from study.directory.layout import open_config
 from study.directory.rows import read_rows, require_same_images
 from study.errors import UsageError, short, usage_errors
 from study.evaluation.selection import named_trials
-from study.evaluation.trial_weights import weights_of
-from study.search.trial_specs import spec_of
 
 if TYPE_CHECKING:
     from study.evaluation.jobs import MeasurementJob
@@ -50,7 +48,7 @@ def measure_distances(study_dir: Path, request: DistanceRequest, /, *, as_json: 
         UsageError: No such study or trial, no front, a study at radius 0, missing weights, or a data set that is not
             there.
     """
-    from study.evaluation.jobs import check_weights, only_evaluation
+    from study.evaluation.jobs import check_weights, only_evaluation, own_attack
 
     config = open_config(study_dir)
     if not config.evaluation.epsilon:
@@ -58,11 +56,12 @@ def measure_distances(study_dir: Path, request: DistanceRequest, /, *, as_json: 
     table = read_rows([study_dir])
     rows = _chosen(study_dir, table, request)
     data = _validation(config, rows, request)
-    jobs = [_job(study_dir, config, row, request, data) for row in rows]
+    images = min(len(data.val), request.limit or config.evaluation.examples)
+    jobs = [own_attack(study_dir, config, row, images=images) for row in rows]
     todo = [job for job in jobs if not _done(job)]
     check_weights(todo)
     notes().print(
-        f"{len(rows)} trial{'s' * (len(rows) != 1)} on the first {jobs[0].spec.examples} validation images, "
+        f"{len(rows)} trial{'s' * (len(rows) != 1)} on the first {images} validation images, "
         f"{len(jobs) - len(todo)} already there; test images are not used"
     )
     problems = []
@@ -109,29 +108,6 @@ def _validation(config: StudyConfig, rows: Sequence[dict[str, Any]], request: Di
         data = load_dataset(dataset).without_test()
     require_same_images(rows, data.split_hash, name=data.name, remedy="--data-root")
     return data
-
-
-def _job(
-    study_dir: Path, config: StudyConfig, row: dict[str, Any], request: DistanceRequest, data: ImageData
-) -> MeasurementJob:
-    from study.evaluation.jobs import MeasurementJob
-    from trainables.evaluation.checkpoint import MeasurementSpec
-
-    evaluation, kind = config.evaluation, row["checkpoint_kind"]
-    spec = MeasurementSpec(
-        checkpoint=weights_of(study_dir, config, row, kind),
-        trial=spec_of(config, study_dir, row),
-        attack=evaluation.attack,
-        norm=evaluation.norm,
-        epsilon=evaluation.epsilon,
-        steps=evaluation.steps,
-        restarts=evaluation.restarts,
-        examples=min(len(data.val), request.limit or evaluation.examples),
-        checks="cheap",
-        lipschitz=None,
-        split="val",
-    )
-    return MeasurementJob(folder=study_dir, row=row, checkpoint=kind, chosen_by="front", spec=spec)
 
 
 def _path(job: MeasurementJob) -> Path:

@@ -18,6 +18,8 @@ from analysis.data.schema import EVALUATION, EXAMPLE
 from study.config.schema import StudyConfig
 from study.console import EvaluationProgress, notes, quoted
 from study.errors import UsageError, short
+from study.evaluation.trial_weights import weights_of
+from study.search.trial_specs import spec_of
 from trainables.checkpoints.files import exists
 from trainables.evaluation.checkpoint import CheckpointMeasurement, MeasurementSpec, measure_checkpoint
 from trainables.runtime import code_revision
@@ -65,6 +67,32 @@ class MeasurementJob:
     def done(self) -> bool:
         """Whether it was measured before."""
         return self.path.exists()
+
+
+def own_attack(study_dir: Path, config: StudyConfig, row: Mapping[str, Any], /, *, images: int) -> MeasurementJob:
+    """Return the study's own attack, under cheap checks, on the first validation images; no Lipschitz estimate.
+
+    Args:
+        study_dir: The study's folder.
+        config: Its config.
+        row: The trial's result row, which names the checkpoint.
+        images: Validation images to attack.
+    """
+    evaluation, kind = config.evaluation, row["checkpoint_kind"]
+    spec = MeasurementSpec(
+        checkpoint=weights_of(study_dir, config, row, kind),
+        trial=spec_of(config, study_dir, row),
+        attack=evaluation.attack,
+        norm=evaluation.norm,
+        epsilon=evaluation.epsilon,
+        steps=evaluation.steps,
+        restarts=evaluation.restarts,
+        examples=images,
+        checks="cheap",
+        lipschitz=None,
+        split="val",
+    )
+    return MeasurementJob(folder=study_dir, row=row, checkpoint=kind, chosen_by="front", spec=spec)
 
 
 def check_weights(jobs: Sequence[MeasurementJob], /) -> None:

@@ -14,8 +14,6 @@ from study.config.schema import StudyConfig
 from study.console import notes
 from study.directory.rows import require_same_images
 from study.errors import short
-from study.evaluation.trial_weights import weights_of
-from study.search.trial_specs import spec_of
 from trainables.attacks import MissingExtraError, require_package
 
 if TYPE_CHECKING:
@@ -113,29 +111,16 @@ def attack_members(
 
 def _jobs(config: StudyConfig, study_dir: Path, row: Mapping[str, Any]) -> list[MeasurementJob]:
     """Return the search's own attack under all checks, and each strong attack."""
-    from study.evaluation.jobs import MeasurementJob
-    from trainables.evaluation.checkpoint import MeasurementSpec
+    from study.evaluation.jobs import own_attack
 
-    evaluation, kind = config.evaluation, row["checkpoint_kind"]
-    images = min(row["examples"], config.front.strong_images)
-    own = MeasurementSpec(
-        checkpoint=weights_of(study_dir, config, row, kind),
-        trial=spec_of(config, study_dir, row),
-        attack=evaluation.attack,
-        norm=evaluation.norm,
-        epsilon=evaluation.epsilon,
-        steps=evaluation.steps,
-        restarts=evaluation.restarts,
-        examples=images,
+    lipschitz, images = config.evaluation.lipschitz, min(row["examples"], config.front.strong_images)
+    search = own_attack(study_dir, config, row, images=images)
+    own = replace(
+        search.spec,
         checks="full",
-        lipschitz=replace(evaluation.lipschitz, examples=min(evaluation.lipschitz.examples, images)),
-        split="val",
+        lipschitz=replace(lipschitz, examples=min(lipschitz.examples, images)),
         certify_seconds=CERTIFY_SECONDS,
     )
-    strong: dict[str, Any] = {"steps": STEPS, "restarts": 1, "checks": "cheap", "lipschitz": None}
-    attacked = replace(own, certify_seconds=None, **strong)
+    attacked = replace(search.spec, steps=STEPS, restarts=1)
     others = [replace(attacked, attack=attack, examples=n) for attack, n in strong_attacks(images).items()]
-    return [
-        MeasurementJob(folder=study_dir, row=row, checkpoint=kind, chosen_by="front", spec=spec)
-        for spec in (own, *others)
-    ]
+    return [replace(search, spec=spec) for spec in (own, *others)]
