@@ -41,7 +41,7 @@ DIGITS = {"epochs": 8, "attack_steps": 7}
 
 OLD = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None}
 NEW = {"warmup": 0.1, "ramp": 0.3, "clip_norm": 3.0}
-NARROWED = {"gradient_regularization.lambda": [0.001, 0.2]}
+NARROWED = {"gradient_regularization.lambda": [0.001, 0.03]}
 """Of the search ranges, by Optuna parameter: those of `--ranges new` that are not the defaults."""
 
 SHARE = 0.5

@@ -66,16 +66,15 @@ def _conflict(
     """
     declared = settings_of(METHODS.load(method))
     for name, value in settings.items():
-        if name in searched:
-            if not searched[name].contains(value):
-                raise SpaceError(
-                    f"`search.start_from: paper` starts {method} at {name} {_formatted(value)}, but "
-                    f"`search.ranges.{name}` is {searched[name].describe()}: widen it, or remove `search.start_from`"
-                )
-            continue
         fixed = space.fixed.get(f"{method}.{name}", declared[name].default)
-        if fixed != value:
+        if name not in searched and fixed != value:
             return f"every trial has {name} {fixed} (search it, or set `search.fixed.{method}.{name}`)"
+    for name, value in settings.items():
+        if name in searched and not searched[name].contains(value):
+            raise SpaceError(
+                f"`search.start_from: paper` starts {method} at {name} {_formatted(value)}, but "
+                f"`search.ranges.{name}` is {searched[name].describe()}: widen it, or remove `search.start_from`"
+            )
     return None
 
 

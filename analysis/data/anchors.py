@@ -67,6 +67,8 @@ def read_anchors(path: str | Path, table: Table, /) -> list[Anchor]:
             anchors.append(_anchor(entry, own, file))
             if len(anchors) > MOST_ANCHORS:
                 raise ResultsError(f"{source} holds more than {MOST_ANCHORS} published results: give fewer")
+    if not anchors:
+        raise ResultsError(f"{source} holds no published result")
     return anchors
 
 
@@ -104,12 +106,17 @@ def _anchor(entry: Any, own: Mapping[str, list[Any]], file: Path) -> Anchor:
                 f"{file}: `{field}` is {found[name]!r:.60}, but {study} in the study: only published results of one "
                 "data set and threat model can be compared"
             )
-    accuracies = [_percent(entry, name, file) for name in ("autoattack_acc", "external") if _is_given(entry, name)]
+    accuracies = {
+        name: _percent(entry, name, file) for name in ("autoattack_acc", "external") if _is_given(entry, name)
+    }
     if not accuracies:
         raise ResultsError(f"{file}: `autoattack_acc` is missing")
-    clean, robust = _percent(entry, "clean_acc", file), min(accuracies)
+    clean, lower = _percent(entry, "clean_acc", file), min(accuracies, key=accuracies.__getitem__)
+    robust = accuracies[lower]
+    if 0 < clean <= 0.01:
+        raise ResultsError(f"{file}: `clean_acc` must be a percentage such as 83.34, got the fraction {100 * clean:g}")
     if robust > clean:
-        raise ResultsError(f"{file}: `autoattack_acc` must be at most `clean_acc`, got {robust:.4f} of {clean:.4f}")
+        raise ResultsError(f"{file}: `{lower}` must be at most `clean_acc`, got {robust:.4f} of {clean:.4f}")
     words = [str(entry[key]).strip()[:_LETTERS] for key in ("name", "architecture") if isinstance(entry.get(key), str)]
     return Anchor(name=", ".join(filter(None, words)) or file.stem[:_LETTERS], clean=clean, robust=robust)
 

@@ -19,6 +19,7 @@ from study.config.trust import accept_server, named_by, typed
 from study.config.validation_messages import explain
 from study.errors import UsageError
 from trainables.checkpoints.files import write_text
+from trainables.methods import METHODS
 from trainables.spec import TrialSpec
 
 
@@ -61,6 +62,8 @@ def load_config(
         raise UsageError(f"{source}: a study's config must be a mapping with `name`, `dataset` and `search`, got {got}")
     for key, value in given.items():
         _assign(tree, key, value)
+    if "search.methods" in given:
+        _drop_unchosen(tree["search"], given)
     for key, option, value in (("dataset.root", "--data-root", data_root), ("cluster.address", "--address", address)):
         if value is not None:
             if key in given:
@@ -172,3 +175,15 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
             )
         node = child
     node[last] = value
+
+
+def _drop_unchosen(search: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Drop what a file says of methods that `--set search.methods` leaves out, but nothing that is assigned itself."""
+    chosen = search["methods"] if isinstance(search["methods"], list) else []
+    for section in ("ranges", "fixed"):
+        settings = search.get(section)
+        if isinstance(settings, dict) and not any(key.startswith(f"search.{section}") for key in given):
+            owners = {key: str(key).rpartition(".")[0] for key in settings}
+            search[section] = {
+                key: value for key, value in settings.items() if owners[key] not in METHODS or owners[key] in chosen
+            }

@@ -30,13 +30,19 @@ def with_figure_data(material: StudyMaterial, sources: StudySources, /) -> Study
 
 def _epochs(sources: StudySources) -> Any:
     """Return the epochs of all trials; None for exported files, which have none."""
+    import pyarrow.compute as pc
+
     from analysis.data.combine import joined, relabelled
     from analysis.data.results import read_epochs
 
     folders = {label: source for label, source in sources.sources.items() if source.is_dir()}
     if len(sources.sources) == 1:
         return next((read_epochs(folder) for folder in folders.values()), None)
-    parts = [relabelled(read_epochs(folder), label) for label, folder in folders.items()]
+    parts = []
+    for label, folder in folders.items():
+        epochs = read_epochs(folder)
+        own = pc.equal(epochs["study"], sources.rows[label]["study"][0])  # a folder may hold several studies
+        parts.append(relabelled(epochs.filter(own), label))
     return joined(parts) if parts else None
 
 

@@ -240,7 +240,8 @@ def _write_table(request: TableRequest, rows: Sequence[dict[str, Any]], missing:
         ),
         notes=(
             f"{TRAIN_AND_TEST}: every network was trained on the test images too. No accuracy here says how a network "
-            "does on images that it has not seen; a network that is accurate and robust on both parts exists, no more",
+            "does on images that it has not seen; high values on both parts say that there is a network which is right "
+            "on them and which this attack does not fool, no more",
             f"robust: under {', '.join(sorted({attack_name(row['attack'], row['steps']) for row in rows}))}, an upper "
             f"bound; Lipschitz: {LOWER_BOUND}, within ε",
             request.remark,

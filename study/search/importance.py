@@ -81,8 +81,9 @@ def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
     """Return what matters for being near the front rather than for one objective, by what was computed, in words.
 
     fANOVA explains the distance to the front (`analysis.fronts.distance`). PED-ANOVA compares the settings of the
-    nearest tenth of the trials, five at least, with those of all, and adds up to 1. Only trials whose proposals did not
-    depend on results are used: of the sampler's own, many are near the front for being proposed there.
+    nearest tenth of the trials, five at least and all that are as near, with those of all, and adds up to 1. Only
+    trials whose proposals did not depend on results are used: of the sampler's own, many are near the front for being
+    proposed there.
 
     Returns:
         Empty where there are fewer than `LEAST` such trials, or no setting varies.
@@ -94,12 +95,14 @@ def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
         return {}
     rows, targets = table.take(chosen).to_pylist(), distances[chosen].tolist()
     nearest = max(NEAREST, math.ceil(len(rows) / 10))
-    ped_anova = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=nearest / len(rows))
+    cutoff = sorted(targets)[nearest - 1]
+    compared = sum(target <= cutoff for target in targets)  # with all that are as near, such as the whole front
+    ped_anova = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=(nearest - 0.5) / len(rows))
     found = {
         "distance to the front: main effect, share of a forest's variance (fANOVA)": _shares(
             rows, targets, _fanova(), normalize=False
         ),
-        f"being among the {nearest} nearest to the front of {len(rows)} trials (PED-ANOVA)": _shares(
+        f"being among the {compared} nearest to the front of {len(rows)} trials (PED-ANOVA)": _shares(
             rows, targets, ped_anova, normalize=True
         ),
     }

@@ -17,7 +17,7 @@ from analysis.wording import attack_phrase, provenance
 
 COLUMNS = ("certified", "strong", "robust", "clean")
 
-HEADINGS = ("trial_id", "method", *COLUMNS)
+HEADINGS = ("trial_id", "method", *COLUMNS, "strong_images")
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "clean": {"markersize": 3.5, "markerfacecolor": "white", "markeredgecolor": "0.2"},
@@ -42,8 +42,8 @@ def bracket_sheet(
     """Return the figure: a line for each member, from the most accurate; None where nothing is certified of any trial.
 
     Members are those of the front of clean and robust accuracy, and of the front of clean and certified accuracy where
-    anything is certified. The true robust accuracy is within the thick line, from what is proved to what no attack has
-    refuted.
+    anything is certified. The thick line is from what is proved to what no attack has refuted. What strong attacks and
+    bounds found on the first images is carried over to all, so that where those are fewer the ends are estimates.
 
     Args:
         table: Result rows.
@@ -52,8 +52,10 @@ def bracket_sheet(
     """
     members = _members(table)
     values = np.array([_values(row, (strong or {}).get(row["trial_id"])) for row in members]).reshape(-1, 4)
-    if not np.isfinite(values[:, 0]).any():
+    if not (values[:, 0] > 0).any():
         return None
+    by_trial = strong or {}
+    attacked = [by_trial[row["trial_id"]].images if row["trial_id"] in by_trial else None for row in members]
     with paper_style():
         shown = [name for place, name in enumerate(COLUMNS) if np.isfinite(values[:, place]).any()][::-1]
         legend = [sample(_MARKERS[name], _LABELS[name], **_LOOKS[name]) for name in shown]
@@ -64,10 +66,12 @@ def bracket_sheet(
         ax.tick_params(axis="y", labelsize=5.5, length=0)
         ax.set_ylim(len(members) - 0.5, -0.5)
         ax.set_xlabel(lines(f"accuracy (val)\n{attack_phrase(table)}", 60))
-        add_small_print(figure, f"{provenance(table)} · thick: where the true robust accuracy lies")
+        first = " or ".join(map(str, sorted(set(filter(None, attacked)))))
+        carried = f"; strong attacks on the first {first} images, carried over to all" if first else ""
+        add_small_print(figure, f"{provenance(table)} · thick: from what is proved to what no attack refutes{carried}")
     rows = tuple(
-        (row["trial_id"], row["method"], *(float(value) if np.isfinite(value) else None for value in line))
-        for row, line in zip(members, values, strict=True)
+        (row["trial_id"], row["method"], *(float(value) if np.isfinite(value) else None for value in line), images)
+        for row, line, images in zip(members, values, attacked, strict=True)
     )
     return PaperFigure(name="certified_bracket", figure=figure, headings=HEADINGS, rows=rows)
 
@@ -82,8 +86,11 @@ def _members(table: Table) -> list[dict[str, Any]]:
 def _values(row: Mapping[str, Any], strong: StrongResult | None) -> list[float]:
     """Return a member's `COLUMNS`, NaN where unknown; what strong attacks take on their images is taken from all."""
     certified, robust = certified_of(row, strong), float(row["val_robust_accuracy"])
-    left = np.nan if strong is None else max(0.0, robust - strong.fall)
-    return [np.nan if certified is None else certified, left, robust, float(row["val_clean_accuracy"])]
+    if certified is None:
+        certified = 0.0 if row.get("certify") else np.nan
+    # what is proved of all images outweighs what is carried over from some
+    left = np.nan if strong is None else max(0.0, float(np.fmax(certified, robust - strong.fall)))
+    return [certified, left, robust, float(row["val_clean_accuracy"])]
 
 
 def _draw(ax: Axes, values: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
+from analysis.fronts.front import front_of
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
 from analysis.method_styles import MethodStyle, styles_for
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, log_axis, paper_style
@@ -55,7 +56,11 @@ def smoothness_sheet(
         for ax in bottom:
             ax.tick_params(labelbottom=True)
             ax.set_xlabel("local Lipschitz", fontsize=6.5)
-        add_small_print(figure, f"{provenance(table)} · {LOWER_BOUND} of each image, {radius_phrase(table)}")
+        images = " or ".join(map(str, sorted({len(values) for parts in shown.values() for values in parts.values()})))
+        members = f"{len(shown)} of the {front_of(table).num_rows} members of the front, {images} images each"
+        add_small_print(
+            figure, f"{provenance(table)} · {members} · {LOWER_BOUND} of each image, {radius_phrase(table)}"
+        )
     data = tuple(
         (trial, methods[trial], split, float(value), (place + 1) / len(values))
         for trial, parts in shown.items()

@@ -68,7 +68,8 @@ def strong_sheet(
 ) -> PaperFigure | None:
     """Return the figure, with 95 % intervals of the images; None where no trial was attacked strongly.
 
-    On the diagonal the search's attack was as strong; a trial below the dotted line is doubtful.
+    On the diagonal the search's attack was as strong; a trial below the dotted line is doubtful. On validation the
+    strong value is what neither the search's attack nor any strong one fools, on test what the strongest attack leaves.
 
     Args:
         strong: Trials under strong attacks on validation, by id.
@@ -84,13 +85,19 @@ def strong_sheet(
         ax = figure.add_subplot()
         _draw(ax, points)
         ax.set_xlabel(lines(f"robust accuracy under the search's attack\n{measured_by(table)}", 60), fontsize=6.5)
-        attacks = ", ".join(dict.fromkeys(point[4] for point in points))
-        ax.set_ylabel(lines(f"robust accuracy under strong attacks\n{attacks}", 46), fontsize=6.5)
+        ax.set_ylabel(lines(f"robust accuracy under strong attacks\n{_attacks(points)}", 46), fontsize=6.5)
         images = " and ".join(
             f"{_each(points, split)} {split} images" for split in dict.fromkeys(point[2] for point in points)
         )
-        add_small_print(figure, f"{provenance(table)} · both on the same {images}")
+        alone = " · test: the strongest attack alone" if any(point[2] == "test" for point in points) else ""
+        add_small_print(figure, f"{provenance(table)} · both on the same {images}{alone}")
     return PaperFigure(name="search_against_strong", figure=figure, headings=HEADINGS, rows=tuple(points))
+
+
+def _attacks(points: list[Point]) -> str:
+    by_split = {split: dict.fromkeys(point[4] for point in points if point[2] == split) for split in ("val", "test")}
+    named = [f"{split}: {', '.join(attacks)}" for split, attacks in by_split.items() if attacks]
+    return "; ".join(named)
 
 
 def _each(points: list[Point], split: str) -> str:

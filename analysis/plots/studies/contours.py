@@ -1,93 +1,152 @@
-"""Each accuracy over the two settings that matter most for it."""
+"""Each objective over the two settings that matter most for it, among all trials and within each method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import Triangulation
 
 from analysis.data.results import Table
-from analysis.fronts.objectives import FRONT, objective, values
+from analysis.fronts.objectives import objective, values
+from analysis.method_styles import short_name
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style
 from analysis.statistics.association import measure, random_share
-from analysis.statistics.importance import setting_name
+from analysis.statistics.importance import MethodImportance, setting_name
 from analysis.wording import attack_phrase, provenance
 
 LEAST = 30
 """Fewest trials, proposed independently of results, whose accuracies are interpolated."""
 
-HEADINGS = ("objective", "trial_id", "x", "x_value", "y", "y_value", "value")
+HEADINGS = ("method", "objective", "trial_id", "x", "x_value", "y", "y_value", "value")
 
 _WIDE = 50
 
+_ALIGNED = 0.999
+"""Settings of a larger correlation span no plane."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """One objective over two settings, of one method's trials or, with `method` empty, of all; arrays are (n,)."""
+
+    method: str
+    objective: str
+    settings: tuple[str, str]
+    trials: list[str]
+    columns: list[np.ndarray]
+    heights: np.ndarray
+
 
 def contours_sheet(
-    importance: Mapping[str, Mapping[str, float]], table: Table, /, *, width: float = COLUMN_WIDTH
+    importance: Mapping[str, Mapping[str, float]],
+    table: Table,
+    /,
+    *,
+    within: Sequence[MethodImportance] = (),
+    width: float = COLUMN_WIDTH,
 ) -> PaperFigure | None:
-    """Return the figure, a panel for each accuracy; None with fewer than `LEAST` trials or two settings of all.
+    """Return the figure; None where neither all trials nor those of a method are `LEAST` over two settings they share.
 
-    Between the trials, which are points, values are interpolated linearly: methods and other settings differ too.
+    Between the trials, which are points, values are interpolated linearly, although their other settings differ, and
+    among all trials their methods too.
 
     Args:
-        importance: Shares of variance by objective and hyperparameter, largest first.
+        importance: Shares of variance among all trials by objective and hyperparameter, largest first.
         table: Result rows.
+        within: The shares within each method.
         width: Inches.
     """
     share = random_share(table)
-    share = share.filter(np.isfinite(values(share, FRONT)).all(axis=1))
-    chosen = {name: pair for name in FRONT if (pair := _pair(importance.get(name, {}), share))}
-    if share.num_rows < LEAST or not chosen:
+    scopes = [("", share, importance)]
+    if len(within) > 1:
+        scopes += [(one.method, share.filter(pc.equal(share["method"], one.method)), one.shares) for one in within]
+    panels = [panel for scope in scopes for panel in _panels(*scope)]
+    if not panels:
         return None
-    rows: list[tuple[Any, ...]] = []
     with paper_style():
-        figure = blank(width, 0.42 * width * len(chosen) * COLUMN_WIDTH / width + 0.4)
-        axes = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
-        for ax, (name, pair) in zip(axes, chosen.items(), strict=True):
-            columns = [measure(share, setting) for setting in pair]
-            heights = values(share, [name])[:, 0]
-            label = f"{objective(name).label} (val)" + (f"\n{attack_phrase(table)}" if "robust" in name else "")
-            _draw(figure, ax, columns, heights, label)
-            ax.set_xlabel(setting_name(pair[0]), fontsize=6.5)
-            ax.set_ylabel(setting_name(pair[1]), fontsize=6.5)
-            named = zip(
-                share["trial_id"].to_pylist(), *(column.tolist() for column in (*columns, heights)), strict=True
-            )
-            rows += [(name, trial, pair[0], x, pair[1], y, height) for trial, x, y, height in named]
-        sample = f"{share.num_rows} trials proposed independently of results, linear between them"
-        add_small_print(figure, f"{provenance(table)} · {sample}")
-    return PaperFigure(name="contours", figure=figure, headings=HEADINGS, rows=tuple(rows))
+        across = min(len(panels), max(1, round(width / COLUMN_WIDTH)))
+        down = -(-len(panels) // across)
+        figure = blank(width, 0.42 * COLUMN_WIDTH * down + 0.4)
+        axes = figure.subplots(down, across, squeeze=False).flat
+        for ax in axes[len(panels) :]:
+            ax.set_axis_off()
+        for ax, panel in zip(axes, panels, strict=False):
+            _draw(figure, ax, panel, table)
+        counts = sorted({len(panel.trials) for panel in panels})
+        sample = f"{' or '.join(map(str, counts))} trials proposed independently of results, linear between them"
+        add_small_print(figure, f"{provenance(table)} · {sample}; other settings differ too")
+    rows = tuple(
+        (panel.method or "all", panel.objective, trial, panel.settings[0], x, panel.settings[1], y, height)
+        for panel in panels
+        for trial, x, y, height in zip(
+            panel.trials, *(column.tolist() for column in (*panel.columns, panel.heights)), strict=True
+        )
+    )
+    return PaperFigure(name="contours", figure=figure, headings=HEADINGS, rows=rows)
+
+
+def _panels(method: str, trials: Table, importance: Mapping[str, Mapping[str, float]]) -> list[_Panel]:
+    panels = []
+    for name, shares in importance.items():
+        heights = values(trials, [name])[:, 0]
+        measured = trials.filter(np.isfinite(heights))
+        if measured.num_rows >= LEAST and (pair := _pair(shares, measured)):
+            columns = [measure(measured, setting) for setting in pair]
+            ids = measured["trial_id"].to_pylist()
+            panels.append(
+                _Panel(method=method, objective=name, settings=pair, trials=ids, columns=columns,
+                       heights=heights[np.isfinite(heights)])
+            )  # fmt: skip
+    return panels
 
 
 def _pair(shares: Mapping[str, float], table: Table) -> tuple[str, str] | None:
     """Return the two numeric settings with the largest shares that span a plane, None without two."""
-    spread = [
-        name
+    spread = {
+        name: _even(column)
         for name in shares
         if name != "method"
         and name in table.column_names
         and np.isfinite(column := measure(table, name)).all()
         and len(np.unique(column)) > 2
-    ]
-    return (spread[0], spread[1]) if len(spread) > 1 else None
+    }
+    pairs = itertools.combinations(spread, 2)
+    planes = (pair for pair in pairs if abs(np.corrcoef(spread[pair[0]], spread[pair[1]])[0, 1]) < _ALIGNED)
+    return next(planes, None)
 
 
-def _draw(figure: Figure, ax: Axes, columns: list[np.ndarray], heights: np.ndarray, label: str) -> None:
-    logarithmic = [bool(column.min() > 0 and column.max() > _WIDE * column.min()) for column in columns]
-    x, y = (np.log10(column) if log else column for column, log in zip(columns, logarithmic, strict=True))
+def _even(column: np.ndarray) -> np.ndarray:
+    """Return a setting as its axis shows it: its logarithm where it spans decades."""
+    return np.log10(column) if _is_wide(column) else column
+
+
+def _is_wide(column: np.ndarray) -> bool:
+    return bool(column.min() > 0 and column.max() > _WIDE * column.min())
+
+
+def _draw(figure: Figure, ax: Axes, panel: _Panel, table: Table) -> None:
+    x, y = map(_even, panel.columns)
     scaled = [(numbers - numbers.min()) / np.ptp(numbers) for numbers in (x, y)]
     triangles = Triangulation(*scaled).triangles
-    drawn = ax.tricontourf(Triangulation(x, y, triangles), heights, levels=8, cmap="viridis")
+    drawn = ax.tricontourf(Triangulation(x, y, triangles), panel.heights, levels=8, cmap="viridis")
     ax.plot(x, y, linestyle="none", marker=".", markersize=2, color="black", alpha=0.6, gid="trials")
-    for axis, log in zip((ax.xaxis, ax.yaxis), logarithmic, strict=True):
+    for axis, column in zip((ax.xaxis, ax.yaxis), panel.columns, strict=True):
         axis.set_major_locator(MaxNLocator(nbins=4))
-        if log:
+        if _is_wide(column):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.2g}"))
     ax.tick_params(labelsize=6)
+    ax.set_xlabel(setting_name(panel.settings[0]), fontsize=6.5)
+    ax.set_ylabel(setting_name(panel.settings[1]), fontsize=6.5)
+    if panel.method:
+        ax.set_title(short_name(panel.method), fontsize=6.5, loc="left", pad=2)
     bar = figure.colorbar(drawn, ax=ax, pad=0.02)
-    bar.set_label(lines(label, 34), fontsize=6)
+    attack = f"\n{attack_phrase(table)}" if "robust" in panel.objective else ""
+    bar.set_label(lines(f"{objective(panel.objective).label} (val){attack}", 34), fontsize=6)
     bar.ax.tick_params(labelsize=5.5)

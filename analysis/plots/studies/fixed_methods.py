@@ -37,7 +37,8 @@ def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> Pape
         ax = figure.add_subplot()
         ax.grid(visible=True)
         for sweep in sweeps:
-            _draw(ax, sweep, styles[sweep.method], named=len(sweeps) <= len(styles))
+            several = sum(other.method == sweep.method for other in sweeps) > 1
+            _draw(ax, sweep, styles[sweep.method], held=sweep.held if several else "")
         ax.set_xlabel("clean accuracy (val)")
         ax.set_ylabel(lines(f"robust accuracy (val)\n{measured_by(table)}", 42))
         most = max(sweep.seeds for sweep in sweeps)
@@ -52,7 +53,7 @@ def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> Pape
     return PaperFigure(name="fixed_methods", figure=figure, headings=HEADINGS, rows=rows)
 
 
-def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, named: bool) -> None:
+def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, held: str) -> None:
     means = np.array([accuracies.mean(axis=0) for _, accuracies in sweep.points])
     low = np.array([accuracies.min(axis=0) for _, accuracies in sweep.points])
     high = np.array([accuracies.max(axis=0) for _, accuracies in sweep.points])
@@ -63,11 +64,11 @@ def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, named: bool) -> None:
         ax.hlines(means[:, 1], low[:, 0], high[:, 0], color=style.colour, linewidth=0.6, zorder=2)
     look = {"color": style.colour, "linestyle": style.line, "linewidth": 1.0, "marker": style.marker, "markersize": 3.5}
     ax.plot(*means.T, gid="sweep", zorder=3, **look)
-    if named:
-        for place in (0, len(means) - 1):
-            value = sweep.points[place][0]
-            text = radius(value) if sweep.setting == "train_epsilon" else f"{value:.3g}"
-            ax.annotate(text, means[place], xytext=(3, 3), textcoords="offset points", fontsize=5, color=style.colour)
+    for place, more in ((0, ""), (len(means) - 1, held)):
+        value = sweep.points[place][0]
+        text = radius(value) if sweep.setting == "train_epsilon" else f"{value:.3g}"
+        text = f"{text}, {more}" if more else text
+        ax.annotate(text, means[place], xytext=(3, 3), textcoords="offset points", fontsize=5, color=style.colour)
 
 
 def _legend(sweeps: Sequence[Sweep]) -> list[Line2D]:

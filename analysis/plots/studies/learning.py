@@ -25,7 +25,7 @@ CURVES = tuple(f"{split}_{kind}_accuracy" for kind in _KINDS for split in SPLITS
 
 HEADINGS = ("study", "trial_id", "method", "epoch", "lr", *CURVES)
 
-MOST_CURVES = 60
+MOST_CURVES = 200
 """Most trials of a method that are drawn as thin lines; the median is of all."""
 
 DROP = 5.0
@@ -68,7 +68,9 @@ def learning_sheet(epochs: Table | None, table: Table, /, *, width: float = COLU
             if place + 2 >= len(cells):
                 grid[place].tick_params(labelbottom=True)
                 grid[place].set_xlabel(_below(kind, table), fontsize=6.5)
-        add_small_print(figure, f"{provenance(table)} · thin: trials · thick: median of those that got so far")
+        most = f", {MOST_CURVES} of a method at most" if table.num_rows > MOST_CURVES else ""
+        thick = "thick: median of those that got so far, flagged ones included"
+        add_small_print(figure, f"{provenance(table)} · thin: trials{most} · {thick}")
     data = tuple(tuple(row[name] for name in HEADINGS) for row in rows)
     return PaperFigure(name="learning_curves", figure=figure, headings=HEADINGS, rows=data)
 

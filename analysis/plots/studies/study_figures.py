@@ -87,7 +87,7 @@ def _sheets_of_parts(material: StudyMaterial, width: float) -> Iterator[PaperFig
     if material.distances:
         reach, classifier = material.reach(), material.classifier
         yield distances_sheet(material.distances, table, reach=reach, classifier=classifier, width=width)
-    yield contours_sheet(material.importance, table, width=width)
+    yield contours_sheet(material.importance, table, within=material.importance_within, width=width)
 
 
 def write_paper_figures(

@@ -205,18 +205,14 @@ def write_pareto(
         data=pareto_csv(table, objectives=objectives, belief=belief, strong=strong),
         page=page,
     )
-    posterior = belief if set(objectives) == set(FRONT) else None
-    beside = {
-        "pareto_dominance.csv": None if posterior is None else dominance_csv(table, posterior),
-        "pareto_anchors.csv": _anchors_csv(anchors) if anchors else None,
-    }
+    beside = {}
+    if belief is not None and set(objectives) == set(FRONT):
+        beside["pareto_dominance.csv"] = dominance_csv(table, belief)
+    if anchors:
+        beside["pareto_anchors.csv"] = _anchors_csv(anchors)
     for name, text in beside.items():
-        path = Path(out_dir) / name
-        if text is None:
-            path.unlink(missing_ok=True)  # that of an earlier figure would be taken for this one's
-            continue
-        unlinked(path).write_text(text, encoding="utf-8")
-        written.append(path)
+        written.append(Path(out_dir) / name)
+        unlinked(written[-1]).write_text(text, encoding="utf-8")
     return written
 
 

@@ -22,6 +22,7 @@ from analysis.plots.studies.contours import contours_sheet
 from analysis.plots.studies.fixed_methods import fixed_methods_sheet
 from analysis.plots.studies.learning import drops, learning_sheet
 from analysis.plots.studies.study_figures import paper_sheets
+from analysis.statistics.importance import MethodImportance
 from analysis.statistics.sweeps import sweeps_of
 
 FRONT = [(0.95, 0.2), (0.9, 0.5), (0.8, 0.6)]
@@ -118,18 +119,30 @@ def test_search_against_strong_takes_both_on_the_same_images_of_each_split() -> 
 
 
 def test_the_bracket_reaches_from_what_is_proved_to_what_no_attack_refuted() -> None:
-    table = as_table([{**row, "val_certified_accuracy": None} for row in rows()])
+    table = as_table([{**row, "certify": None, "val_certified_accuracy": None} for row in rows()])
     sheet = bracket_sheet(table, strong=STRONG)
     assert sheet is not None
     # of all images, what strong attacks took, and what is not proved, of their 100
     assert sheet.rows == (
-        ("t00000", "natural", None, None, 0.2, 0.95),
-        ("t00001", "trades", pytest.approx(0.3), pytest.approx(0.4), 0.5, 0.9),
-        ("t00002", "trades", None, 0.6, 0.6, 0.8),
+        ("t00000", "natural", None, None, 0.2, 0.95, None),
+        ("t00001", "trades", pytest.approx(0.3), pytest.approx(0.4), 0.5, 0.9, 100),
+        ("t00002", "trades", None, 0.6, 0.6, 0.8, 100),
     )
     (bracket,) = [line for line in sheet.figure.axes[0].lines if line.get_gid() == "bracket"]
     np.testing.assert_allclose(bracket.get_xdata(), [0.3, 0.4])
     assert bracket_sheet(table) is None
+
+
+def test_the_bracket_starts_at_zero_where_nothing_is_proved_and_is_never_inverted() -> None:
+    first, second, third = rows()
+    tried = [{**first, "certify": "ibp", "val_certified_accuracy": None}]
+    proved = [{**second, "certify": "ibp", "val_certified_accuracy": 0.49}]
+    sheet = bracket_sheet(
+        as_table([*tried, *proved, {**third, "certify": None, "val_certified_accuracy": None}]), strong=STRONG
+    )
+    assert sheet is not None
+    # 0.49 of all images is proved, so the 0.4 that strong attacks left of their 100 is too low for all
+    assert [row[2:4] for row in sheet.rows] == [(0.0, None), (0.49, 0.49), (None, 0.6)]
 
 
 def test_the_bracket_has_the_front_of_certified_accuracy_too() -> None:
@@ -137,7 +150,7 @@ def test_the_bracket_has_the_front_of_certified_accuracy_too() -> None:
     behind = result_row(9, method="mtl_ibp", **proved)
     sheet = bracket_sheet(as_table([*({**row, "val_certified_accuracy": None} for row in rows()), behind]))
     assert sheet is not None
-    assert sheet.rows[-1] == ("t00009", "mtl_ibp", 0.25, None, 0.5, 0.75)
+    assert sheet.rows[-1] == ("t00009", "mtl_ibp", 0.25, None, 0.5, 0.75, None)
     assert len(sheet.rows) == 4
 
 
@@ -178,6 +191,7 @@ def test_fixed_methods_join_settings_that_differ_in_one_number() -> None:
     assert len([patch for patch in ax.patches if patch.get_gid() == "band"]) == 2
     assert {sweep.held for sweep in sweeps_of(as_table(grid()))} == {"dropout 0", "dropout 0.2"}
     assert len(sheet.rows) == 12
+    assert {"6, dropout 0", "6, dropout 0.2"} <= {text.get_text() for text in ax.texts}
     # values drawn at random, once each, are no sweep; with seeds they are
     assert fixed_methods_sheet(as_table(grid(proposal="random"))) is None
     assert len(sweeps_of(as_table(grid(seeds=2, proposal="random")))) == 2
@@ -197,10 +211,27 @@ def test_contours_need_thirty_trials_and_two_settings() -> None:
     sheet = contours_sheet(importance, as_table(scattered(30)))
     assert sheet is not None
     (points,) = [line for ax in sheet.figure.axes for line in ax.lines if line.get_gid() == "trials"]
-    expected = [(row[3], np.log10(row[5])) for row in sheet.rows]
+    expected = [(row[4], np.log10(row[6])) for row in sheet.rows]
     np.testing.assert_allclose(points.get_xydata(), expected)
     assert contours_sheet(importance, as_table(scattered(29))) is None
     assert contours_sheet({"val_clean_accuracy": {"param.dropout": 1.0}}, as_table(scattered(30))) is None
+    aligned = [row | {"param.lr": 2 * row["param.dropout"] + 1} for row in scattered(30)]
+    assert contours_sheet(importance, as_table(aligned)) is None
+
+
+def test_contours_within_a_method_have_the_settings_that_others_lack() -> None:
+    trades = [row | {"method": "trades", "train_epsilon": 0.1 + row["param.dropout"] ** 2} for row in scattered(30)]
+    others = [result_row(30 + n, method="natural", proposal="random") for n in range(5)]
+    shares = {"val_clean_accuracy": {"param.lr": 0.6, "train_epsilon": 0.2}}
+    within = [
+        MethodImportance(method="trades", trials=30, independent=True, shares=shares),
+        MethodImportance(method="natural", trials=5, independent=False, shares={}),
+    ]
+    sheet = contours_sheet({}, as_table([*trades, *others]), within=within)
+    assert sheet is not None
+    assert {row[0] for row in sheet.rows} == {"trades"}
+    assert sheet.rows[0][3:7] == ("param.lr", trades[0]["param.lr"], "train_epsilon", trades[0]["train_epsilon"])
+    assert len(sheet.rows) == 30
 
 
 def test_the_fields_figures_stay_on_their_page() -> None:

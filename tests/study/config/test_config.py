@@ -216,6 +216,16 @@ def test_the_thesis_presets_vary_one_strength_and_dropout_with_three_seeds(name)
     assert {len(each) for (method, _), each in varied.items() if method != "natural"} == {4}
 
 
+def test_methods_left_out_by_set_take_their_ranges_with_them():
+    search = load_config("thesis", assignments=["search.methods=[natural, trades]"]).search
+    assert {*search.ranges} == {"dropout", "trades.beta"}
+    assert load_config("paper", assignments=["search.methods=[trades]"]).search.fixed == {"train_epsilon": 0.1}
+    with pytest.raises(UsageError, match=r"search\.ranges\.gradient_regularization\.lambda"):
+        load_config(
+            "mnist", assignments=["search.methods=[trades]", "search.ranges.gradient_regularization.lambda=[1, 2]"]
+        )
+
+
 def test_the_paper_preset_runs_each_combination_once_in_the_papers_craft_modes():
     config = load_config("paper")
     space = config.space()

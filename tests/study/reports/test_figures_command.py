@@ -78,6 +78,16 @@ def test_epochs_and_members_lipschitzness_are_read_of_one_study_and_of_several(t
         assert {split: values.tolist() for split, values in known.smoothness[ids[0]].items()} == {
             "train": [1.0, 2.0], "val": [2.0, 3.0],
         }  # fmt: skip
+
+
+def test_epochs_of_two_studies_in_one_folder_are_told_apart(tmp_path) -> None:
+    folder_of(tmp_path / "both", [result_row(1, study="one"), result_row(2, study="two")])
+    for name, number in (("one", 1), ("two", 2)):
+        epoch = {"study": name, "trial_id": f"t{number:05d}", "number": number, "epoch": 1, "stale": False}
+        write_rows(trial_file(tmp_path / "both", epoch["trial_id"], schema=EPOCH), [epoch], EPOCH)
+    sources = gather([tmp_path / "both"])
+    known = with_figure_data(StudyMaterial(table=sources.table), sources)
+    assert known.epochs["trial_id"].to_pylist() == ["one/t00001", "two/t00002"]
     shutil.rmtree(tmp_path / "one" / "examples")
     sources = gather([tmp_path / "one"])
     assert with_figure_data(StudyMaterial(table=sources.table), sources).smoothness == {}

@@ -254,6 +254,8 @@ def test_a_start_point_outside_the_space_is_left_out_and_reported():
     points, left_out = paper_points(paper().space(), epsilon=0.15)
     assert [line for line in left_out if "gradient_regularization" in line and "every trial has h 0.01" in line]
     assert not [point for point in points if point["method"] == "gradient_regularization"]
+    narrow = paper(ranges={"gradient_regularization.lambda": [0.001, 0.1]}).space()
+    assert paper_points(narrow, epsilon=0.15) == (points, left_out)
 
 
 def test_fixed_and_narrowed_spaces_keep_the_start_points_inside_them():
