@@ -78,6 +78,9 @@ def test_epochs_and_members_lipschitzness_are_read_of_one_study_and_of_several(t
         assert {split: values.tolist() for split, values in known.smoothness[ids[0]].items()} == {
             "train": [1.0, 2.0], "val": [2.0, 3.0],
         }  # fmt: skip
+    shutil.rmtree(tmp_path / "one" / "examples")
+    sources = gather([tmp_path / "one"])
+    assert with_figure_data(StudyMaterial(table=sources.table), sources).smoothness == {}
 
 
 def test_epochs_of_two_studies_in_one_folder_are_told_apart(tmp_path) -> None:
@@ -88,9 +91,6 @@ def test_epochs_of_two_studies_in_one_folder_are_told_apart(tmp_path) -> None:
     sources = gather([tmp_path / "both"])
     known = with_figure_data(StudyMaterial(table=sources.table), sources)
     assert known.epochs["trial_id"].to_pylist() == ["one/t00001", "two/t00002"]
-    shutil.rmtree(tmp_path / "one" / "examples")
-    sources = gather([tmp_path / "one"])
-    assert with_figure_data(StudyMaterial(table=sources.table), sources).smoothness == {}
 
 
 def test_figures_and_pareto_write_the_same_probabilities_of_the_front(command, tmp_path) -> None:
