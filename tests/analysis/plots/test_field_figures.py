@@ -191,7 +191,10 @@ def test_fixed_methods_join_settings_that_differ_in_one_number() -> None:
     assert len([patch for patch in ax.patches if patch.get_gid() == "band"]) == 2
     assert {sweep.held for sweep in sweeps_of(as_table(grid()))} == {"dropout 0", "dropout 0.2"}
     assert len(sheet.rows) == 12
-    assert {"6, dropout 0", "6, dropout 0.2"} <= {text.get_text() for text in ax.texts}
+    assert {"full: dropout 0", "hollow: dropout 0.2"} <= labelled(sheet)
+    faces = [line.get_markerfacecolor() for line in ax.lines if line.get_gid() == "sweep"]
+    assert (faces[0], faces[1]) == (ax.lines[0].get_color(), "white")
+    assert [text.get_text() for text in ax.texts] == ["1", "6", "1", "6"]
     # values drawn at random, once each, are no sweep; with seeds they are
     assert fixed_methods_sheet(as_table(grid(proposal="random"))) is None
     assert len(sweeps_of(as_table(grid(seeds=2, proposal="random")))) == 2
