@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ PROBE_EPOCHS = 3
 def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData, nodes: Sequence[Node] = ()) -> None:
     """Print what `launch` would do, and the time and disk space needed.
 
-    A few batches of each method are timed on this machine and scaled up to the study.
+    A few batches of each method, and one measurement, are timed on this machine and scaled up to the study.
 
     Args:
         config: The study's config.
@@ -46,12 +46,13 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData, nod
     Raises:
         UsageError: An unlabelled pool cannot be used.
     """
-    seconds_per_trial: dict[str, float] = {}
-    size, slowest = 0, 0.0
-    for method in config.search.methods:
-        notes().print(f"measuring {method} ...")
-        seconds_per_trial[method], strong, size = _probe(config, method, data=data)
-        slowest = max(slowest, strong)
+    first, *others = config.search.methods
+    probe = _probe(config, first, data=data, examples=PROBE_EXAMPLES)
+    # what a trial's measurement takes does not depend on its method
+    training = {method: _probe(config, method, data=data, examples=1).training for method in others}
+    training = {first: probe.training, **training}
+    seconds_per_trial = {method: seconds + probe.measurement for method, seconds in training.items()}
+    strong = _strong_seconds(config, probe.model, data)
     concurrent, where = _trials_at_a_time(config, nodes)
     mean = sum(seconds_per_trial.values()) / len(seconds_per_trial)
     console = results()
@@ -62,13 +63,13 @@ def print_estimate(config: StudyConfig, folder: Path, /, *, data: ImageData, nod
     if config.scheduler.name != "none":
         console.print(f"early stopping: {config.scheduler.describe(config.training, config.evaluation)}")
         console.print("  the time above does not include its savings")
-    if slowest:
+    if strong:
         members = min(MEMBERS, config.num_trials)
         console.print(
-            f"strong attacks on the front at the end: at most {duration(slowest)} a member, {members} members at most "
+            f"strong attacks on the front at the end: at most {duration(strong)} a member, {members} members at most "
             "(front.strong_images: 0 turns them off)"
         )
-    disk = disk_need(config, trials=config.num_trials, checkpoint=size, val_size=len(data.val))
+    disk = disk_need(config, trials=config.num_trials, checkpoint=probe.size, val_size=len(data.val))
     root = checkpoint_root(config, folder)
     console.print(f"disk: about {size_text(disk.rows)} of results; checkpoints in {root}:")
     console.print(
@@ -94,9 +95,11 @@ def _trials_at_a_time(config: StudyConfig, nodes: Sequence[Node]) -> tuple[int, 
     return count, f"{placed}, if these are as fast as this machine"
 
 
-def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float, float, int]:
-    """Return the seconds of one trial of a method, those of strong attacks on it, and its checkpoint's bytes."""
+def _probe(config: StudyConfig, method: str, *, data: ImageData, examples: int) -> Probe:
+    """Run a trial of a method in short."""
     from trainables.methods import METHODS
+
+    notes().print(f"measuring {method} ...")
 
     radius = config.evaluation.epsilon if METHODS.load(method).attacks else None
     proposal = {"method": method} | ({} if radius is None else {"train_epsilon": radius})
@@ -104,22 +107,44 @@ def _probe(config: StudyConfig, method: str, *, data: ImageData) -> tuple[float,
         owner, _, name = key.rpartition(".")
         if owner in ("", method):
             proposal[name] = value
-    seconds, model, size = seconds_of(config.trial_spec(proposal, number=0), data)
-    return seconds, _strong_seconds(config, model, data), size
+    return probed(config.trial_spec(proposal, number=0), data, examples=examples)
 
 
-def seconds_of(spec: TrialSpec, data: ImageData, /) -> tuple[float, nn.Module, int]:
-    """Return the seconds of a trial, scaled up from a few batches that are run here, its network and its bytes.
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a trial would take, scaled up from a few batches.
+
+    Attributes:
+        training: Seconds of training.
+        measurement: Seconds of the attack and of the Lipschitz estimate, over all its epochs.
+        model: Its network.
+        size: Bytes of its checkpoint.
+    """
+
+    training: float
+    measurement: float
+    model: nn.Module
+    size: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the trial."""
+        return self.training + self.measurement
+
+
+def probed(spec: TrialSpec, data: ImageData, /, *, examples: int = PROBE_EXAMPLES) -> Probe:
+    """Run a few batches of a trial, and scale up their time.
 
     Args:
         spec: The trial's spec.
         data: Its data set.
+        examples: Images that are measured, at most; with few of them `measurement` is rough.
 
     Raises:
         UsageError: An unlabelled pool cannot be used.
     """
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
-    measured = min(PROBE_EXAMPLES, len(data.val))
+    measured = min(examples, len(data.val))
     with usage_errors(DataError):  # only reading a pool shows that it cannot be used
         trainer = trainer_for(_shortened(spec, measured), data=first_images(data, images))
     times = []
@@ -131,17 +156,21 @@ def seconds_of(spec: TrialSpec, data: ImageData, /) -> tuple[float, nn.Module, i
         notes().print(f"{spec.method}: the trial of the estimate ended after epoch {trainer.epoch}: {trainer.reason}")
     seconds = times[:2][-1]  # the first epoch includes torch's one-off initialisation
     row = trainer.outcome().row
-    training = seconds * len(data.train) / images * spec.training.epochs
     # val at every measured epoch and train once at the end; the probe measured each once
     measurements = -(-spec.training.epochs // spec.evaluation.every) + 1
-    examples = min(spec.evaluation.examples, len(data.val))
-    attack = (row["seconds_attack"] or 0.0) / 2 * examples / measured * measurements
-    images_lipschitz = min(spec.evaluation.lipschitz.examples, examples)
+    attacked = min(spec.evaluation.examples, len(data.val))
+    attack = (row["seconds_attack"] or 0.0) / 2 * attacked / measured * measurements
+    images_lipschitz = min(spec.evaluation.lipschitz.examples, attacked)
     lipschitz = (row["seconds_lipschitz"] or 0.0) / 2 * images_lipschitz / measured * measurements
     with tempfile.TemporaryDirectory() as folder:
         trainer.save_checkpoints(folder)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
-    return training + attack + lipschitz, trainer.model, size
+    return Probe(
+        training=seconds * len(data.train) / images * spec.training.epochs,
+        measurement=attack + lipschitz,
+        model=trainer.model,
+        size=size,
+    )
 
 
 def _strong_seconds(config: StudyConfig, model: nn.Module, data: ImageData) -> float:

@@ -95,7 +95,7 @@ def dry_run(request: TableRequest, /) -> None:
     Raises:
         UsageError: Invalid assignments.
     """
-    from study.lifecycle.estimate import seconds_of
+    from study.lifecycle.estimate import probed
 
     console = results()
     console.print(f"{request.title}, in {request.home}")
@@ -111,7 +111,7 @@ def dry_run(request: TableRequest, /) -> None:
             continue
         notes().print(f"measuring {spec.method} ...")
         both = replace(network.joint.data, val=network.joint.data.train)
-        console.print(f"  time: about {duration(seconds_of(spec, both)[0])} on this machine, without a cluster")
+        console.print(f"  time: about {duration(probed(spec, both).seconds)} on this machine, without a cluster")
     for line in missing:
         console.print(f"no estimate: {line}")
     console.print("nothing was started")

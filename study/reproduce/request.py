@@ -76,7 +76,4 @@ class TableRequest:
     def remark(self) -> str:
         """The note below the table on how the scale differs from the paper's."""
         scaled = (_SCALED_SETS if self.table == "table1" else _SCALED)[self.scale]
-        return (
-            f"scale {self.scale}: {scaled} ({_OF_THE_PAPER[self.table]}); docs/reproduce.md lists "
-            "the differences"
-        )
+        return f"scale {self.scale}: {scaled} ({_OF_THE_PAPER[self.table]}); docs/reproduce.md lists the differences"
