@@ -155,7 +155,7 @@ def test_a_lost_checkpoint_is_a_line_and_costs_the_study_nothing(attacked, witho
 def test_a_dry_run_says_what_they_cost_at_most(capsys, monkeypatch):
     config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core", "num_trials": 5}})
     data = load_dataset(config.dataset)
-    monkeypatch.setattr("study.lifecycle.estimate._probe", lambda *_, **__: (1.0, 600.0, 1000))
+    monkeypatch.setattr("study.lifecycle.estimate._strong_seconds", lambda *_: 600.0)
     print_estimate(config, Path("studies/s"), data=data)
     assert (
         "strong attacks on the front at the end: at most 10m00s a member, 5 members at most" in capsys.readouterr().out
