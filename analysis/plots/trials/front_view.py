@@ -157,15 +157,16 @@ class ParetoView:
         """Return limits for an axis: points and a margin; accuracies leave [0, 1] by no more than a marker.
 
         Trials far behind the front, collapsed ones above all, would press it into a corner. Where they would take most
-        of the axis it ends `_NEAR` times the median distance from the best value behind the front's worst member.
+        of the axis it ends `_NEAR` times the median distance from the best value behind the front's worst member, and
+        the other axis need not reach them either.
         """
-        shown = self.points[self.drawn, axis]
+        points = self.points[self.drawn]
         fraction = self.objectives[axis].unit == "fraction"
-        if not len(shown):
+        if not len(points):
             return (0.0, 1.0)
-        beside = [*([] if self.theory is None else [self.theory[axis]]), *self.anchors[:, axis]]
-        proved = self.certified[self.front, axis]
-        shown = self._near_front(axis, np.concatenate([shown, beside, proved[np.isfinite(proved)]]))
+        points = points[np.all([self._is_near(place, points[:, place]) for place in (0, 1)], axis=0)]
+        beside = self._beside(axis)
+        shown = np.concatenate([points[:, axis], beside[self._is_near(axis, beside)]])
         ends = np.concatenate([shown, self.ends[self.front, axis].ravel(), self.strong[self.front, axis]])
         low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
         margin = max(0.07 * (high - low), 0.025)
@@ -173,16 +174,22 @@ class ParetoView:
         beyond = 0.05 * (high - low)
         return (max(low, -beyond), min(high, 1 + beyond)) if fraction else (low, high)
 
-    def _near_front(self, axis: int, shown: np.ndarray) -> np.ndarray:
-        """Return those of an axis's values that it should reach, all of them where they do not press the front."""
+    def _beside(self, axis: int) -> np.ndarray:
+        """Return an axis's values that are drawn beside the trials."""
+        proved = self.certified[self.front, axis]
+        theory = [] if self.theory is None else [self.theory[axis]]
+        return np.array([*theory, *self.anchors[:, axis], *proved[np.isfinite(proved)]], dtype=np.float64)
+
+    def _is_near(self, axis: int, shown: np.ndarray) -> np.ndarray:
+        """Mark those of an axis's values that it should reach, all of them where they do not press the front."""
         members, sound = self.points[self.front, axis], self.points[self.drawn & ~self.doubtful, axis]
         if not len(members):
-            return shown
+            return np.ones(len(shown), dtype=bool)
         sign = 1.0 if self.objectives[axis].maximise else -1.0
         best, worst = (sign * members).max(), (sign * members).min()
-        behind = _NEAR * max(float(np.median(best - sign * sound)), best - worst)
-        last = worst - behind
-        return shown if last - (sign * shown).min() <= best - last else shown[sign * shown >= last]
+        last = worst - _NEAR * max(float(np.median(best - sign * sound)), best - worst)
+        farthest = (sign * np.concatenate([self.points[self.drawn, axis], self._beside(axis)])).min()
+        return (sign * shown >= last) | (last - farthest <= best - last)
 
     def colour_scale(self) -> ColourScale | None:
         """Return how Lipschitz estimates map to colour, or None if no trial within the axes has one.

@@ -73,6 +73,20 @@ def test_collapsed_trials_do_not_press_the_front_into_a_corner_and_are_counted()
     np.testing.assert_allclose(alone.ends[0, 0], np.ravel(wilson_interval(900, 1000)))
 
 
+def test_an_axis_does_not_reach_for_trials_that_the_other_axis_leaves_out() -> None:
+    front = [(0.94 + 0.01 * n, 0.9 - 0.01 * n) for n in range(3)]
+    near = [(0.94, 0.7 + 0.005 * n) for n in range(10)]
+    far = [(0.3, 0.45)]
+    rows = [
+        result_row(number, val_clean_accuracy=clean, val_robust_accuracy=robust)
+        for number, (clean, robust) in enumerate(front + near + far)
+    ]
+    view = pareto_view(as_table(rows))
+    assert view.limits(0)[0] > 0.3
+    assert view.limits(1)[0] > 0.6
+    assert view.outside == 1
+
+
 def test_all_formats_are_written_at_paper_size(tmp_path: Path) -> None:
     paths = write_pareto(as_table(study_rows(24)), tmp_path)
     assert [path.name for path in paths] == [f"pareto.{entry}" for entry in (*FORMATS, "csv")]
