@@ -25,8 +25,8 @@ POWER = 4
 """Of the share of the ramp that is over, which gives the share of the radius.
 
 Bounds of an untrained network grow by a factor per layer: with a linear rise `cnn2` on MNIST collapses at any alpha;
-with this one it has learned before they are wide, at a small alpha (at 0.5 six epochs are too few). The smoothed schedule
-of Xu et al. 2020 (auto_LiRPA) begins like it.
+with this one it has learned before they are wide, at a small alpha (at 0.5 six epochs are too few). The smoothed
+schedule of Xu et al. 2020 (auto_LiRPA) begins like it.
 """
 
 
