@@ -34,6 +34,10 @@ OBJECTIVES = (*FRONT, "val_lipschitz_scale_free_log10")
 NEAREST = 5
 """Fewest trials that count as near the front: PED-ANOVA is unstable for fewer."""
 
+FEW = 5
+"""A setting with no more values than these, as in a grid, counts as a choice: PED-ANOVA's density of numbers would be
+nearly all spikes, and any chance difference an importance near 1."""
+
 _SEED = 0
 
 
@@ -204,6 +208,9 @@ def _distributions(rows: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribut
             continue
         column = [float(row[name]) for row in rows if row.get(name) is not None]
         if len(column) < len(rows) or len(set(column)) < 2:
+            continue
+        if len(set(column)) <= FEW:
+            distributions[name] = CategoricalDistribution(sorted(set(column)))
             continue
         low, high = min(column), max(column)
         distributions[name] = FloatDistribution(low, high, log=low > 0 and high > 100 * low)

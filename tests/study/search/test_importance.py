@@ -77,6 +77,17 @@ def test_importance_near_the_front_finds_what_moves_trials_along_with_it_and_wha
     assert "Importance for being near the front" in text
 
 
+def test_a_settings_few_values_are_choices_whose_chance_differences_are_no_importance() -> None:
+    rows = []
+    for number in range(60):
+        method = ("natural", "trades")[number % 2]
+        robust = 0.3 + 0.3 * (method == "trades") + 0.01 * (number % 7)
+        changes = {"param.dropout": 0.5 * (number % 3 == 0), "val_clean_accuracy": 0.9 + 0.001 * (number % 5)}
+        rows.append(result_row(number, method=method, val_robust_accuracy=robust, proposal="grid", **changes))
+    for shares in importance_near_front(as_table(rows)).values():
+        assert next(iter(shares)) == "method"
+
+
 SMOOTH = """
 name: smooth
 dataset: {name: digits}
