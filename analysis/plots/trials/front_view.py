@@ -189,7 +189,7 @@ class ParetoView:
         best, worst = (sign * members).max(), (sign * members).min()
         last = worst - _NEAR * max(float(np.median(best - sign * sound)), best - worst)
         farthest = (sign * np.concatenate([self.points[self.drawn, axis], self._beside(axis)])).min()
-        return (sign * shown >= last) | (last - farthest <= best - last)
+        return np.asarray((sign * shown >= last) | (last - farthest <= best - last))
 
     def colour_scale(self) -> ColourScale | None:
         """Return how Lipschitz estimates map to colour, or None if no trial within the axes has one.
