@@ -239,7 +239,8 @@ def test_a_trial_trained_alone_is_compared_with_its_row(finished, command) -> No
     code, out, err = command("train", FINISHED, "--trial", "1", "--json")
     row, end = json.JSONDecoder().raw_decode(out)
     differing = re.findall(r"^differs: (\S+)", out[end:], re.MULTILINE)
-    assert [column for column in differing if not MEASURED.fullmatch(column)] == []
+    # one image of a hundred, fooled or not, can raise a flag
+    assert {column for column in differing if not MEASURED.fullmatch(column)} <= {"flags"}
     assert code == (1 if differing else 0), err
     assert ("agrees with trial 00001" in out[end:]) == (not differing)
     old = read(finished / "results", "trial_id")["00001"]
