@@ -30,9 +30,7 @@ def with_figure_data(material: StudyMaterial, sources: StudySources, /) -> Study
 
 def _epochs(sources: StudySources) -> Any:
     """Return the epochs of all trials; None for exported files, which have none."""
-    import pyarrow.compute as pc
-
-    from analysis.data.combine import joined, relabelled
+    from analysis.data.combine import by_study, joined, relabelled
     from analysis.data.results import read_epochs
 
     folders = {label: source for label, source in sources.sources.items() if source.is_dir()}
@@ -40,9 +38,9 @@ def _epochs(sources: StudySources) -> Any:
         return next((read_epochs(folder) for folder in folders.values()), None)
     parts = []
     for label, folder in folders.items():
-        epochs = read_epochs(folder)
-        own = pc.equal(epochs["study"], sources.rows[label]["study"][0])  # a folder may hold several studies
-        parts.append(relabelled(epochs.filter(own), label))
+        studies = by_study(read_epochs(folder))  # a folder may hold several
+        if (epochs := studies.get(sources.rows[label]["study"][0].as_py())) is not None:
+            parts.append(relabelled(epochs, label))
     return joined(parts) if parts else None
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -66,7 +65,8 @@ def contours_sheet(
     share = random_share(table)
     scopes = [("", share, importance)]
     if len(within) > 1:
-        scopes += [(one.method, share.filter(pc.equal(share["method"], one.method)), one.shares) for one in within]
+        methods = np.array(share["method"].to_pylist())
+        scopes += [(one.method, share.filter(methods == one.method), one.shares) for one in within]
     panels = [panel for scope in scopes for panel in _panels(*scope)]
     if not panels:
         return None

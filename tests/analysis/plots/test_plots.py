@@ -75,16 +75,10 @@ def test_collapsed_trials_do_not_press_the_front_into_a_corner_and_are_counted()
 
 def test_an_axis_does_not_reach_for_trials_that_the_other_axis_leaves_out() -> None:
     front = [(0.94 + 0.01 * n, 0.9 - 0.01 * n) for n in range(3)]
-    near = [(0.94, 0.7 + 0.005 * n) for n in range(10)]
-    far = [(0.3, 0.45)]
-    rows = [
-        result_row(number, val_clean_accuracy=clean, val_robust_accuracy=robust)
-        for number, (clean, robust) in enumerate(front + near + far)
-    ]
+    places = [*front, *((0.94, 0.7 + 0.005 * n) for n in range(10)), (0.3, 0.45)]
+    rows = [result_row(n, val_clean_accuracy=x, val_robust_accuracy=y) for n, (x, y) in enumerate(places)]
     view = pareto_view(as_table(rows))
-    assert view.limits(0)[0] > 0.3
-    assert view.limits(1)[0] > 0.6
-    assert view.outside == 1
+    assert (view.limits(0)[0] > 0.3, view.limits(1)[0] > 0.6, view.outside) == (True, True, 1)
 
 
 def test_all_formats_are_written_at_paper_size(tmp_path: Path) -> None:
