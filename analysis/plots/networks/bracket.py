@@ -51,11 +51,11 @@ def bracket_sheet(
         width: Inches.
     """
     members = _members(table)
-    values = np.array([_values(row, (strong or {}).get(row["trial_id"])) for row in members]).reshape(-1, 4)
+    results = [(strong or {}).get(row["trial_id"]) for row in members]
+    values = np.array([_values(row, one) for row, one in zip(members, results, strict=True)]).reshape(-1, 4)
     if not (values[:, 0] > 0).any():
         return None
-    by_trial = strong or {}
-    attacked = [by_trial[row["trial_id"]].images if row["trial_id"] in by_trial else None for row in members]
+    attacked = [None if one is None else one.images for one in results]
     with paper_style():
         shown = [name for place, name in enumerate(COLUMNS) if np.isfinite(values[:, place]).any()][::-1]
         legend = [sample(_MARKERS[name], _LABELS[name], **_LOOKS[name]) for name in shown]

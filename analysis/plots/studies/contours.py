@@ -21,7 +21,7 @@ from analysis.statistics.importance import MethodImportance, setting_name
 from analysis.wording import attack_phrase, provenance
 
 LEAST = 30
-"""Fewest trials, proposed independently of results, whose accuracies are interpolated."""
+"""Fewest trials, proposed independently of results, whose values are interpolated."""
 
 HEADINGS = ("method", "objective", "trial_id", "x", "x_value", "y", "y_value", "value")
 
