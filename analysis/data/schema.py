@@ -284,6 +284,7 @@ DISTANCE = Schema(
             "to the nearest misclassified point found, an upper bound; 0 where the image is; null if none within cap",
             unit="pixel range",
         ),
+        _added(Column(name="flags", type="list<string>", doc="doubts about the trial's measurement", nullable=True)),
     ),
 )
 

@@ -32,5 +32,6 @@ def distances_table(members: Sequence[MemberDistances], /) -> TextTable:
             f"{radius(first.cap)}, by bisection; 0 where the image itself is misclassified",
             f"within ε = {radius(first.epsilon)}: the share fooled there, so 1 minus it is a robust accuracy; none "
             f"found: the share without such a point up to {radius(first.cap)}",
+            *(f"trial {one.trial_id} is doubtful: {', '.join(one.flags)}" for one in members if one.flags),
         ),
     )  # fmt: skip

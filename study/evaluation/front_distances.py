@@ -143,10 +143,9 @@ def _measure(job: MeasurementJob, data: ImageData, progress: EvaluationProgress)
 
     settings = _settings(job)
     found, index = checkpoint_distances(job.spec, data, cap=settings["cap"], report=progress.report)
-    if found.flags:
-        notes().print(f"trial {job.row['trial_id']}: doubtful, {', '.join(sorted(found.flags))}")
+    flags = sorted(found.flags)
     rows = [
-        settings | {"index": int(at), "distance": None if far == float("inf") else far}
+        settings | {"index": int(at), "distance": None if far == float("inf") else far, "flags": flags}
         for at, far in zip(index, found.distance.tolist(), strict=True)
     ]
     write_rows(_path(job), rows, DISTANCE, replace=True)

@@ -39,12 +39,18 @@ def draw_all(
         raise UsageError(f"--format takes some of {', '.join(FORMATS)}, got {unknown[0]!r}")
     study = gather([study_dir], skip_damaged=skip_damaged)
     from analysis.plots.figure import WIDTHS
+    from analysis.plots.studies.contours import LEAST
     from analysis.plots.studies.study_figures import write_paper_figures
 
     material = with_figure_data(collect(study), study)
     _note_missing(material, study.home)
     folder = out or study.home / "figures"
     written = write_paper_figures(material, folder, formats=formats, width=WIDTHS[width])
+    if not any(path.stem == "contours" for path in written):
+        notes().print(
+            f"no contours: they need {LEAST} trials, of one method or of all, that were proposed independently of "
+            "results and share two settings that vary"
+        )
     for path in written:
         notes().print(f"wrote {path}")
     results().print(str(folder))

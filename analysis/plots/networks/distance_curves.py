@@ -82,7 +82,8 @@ def distances_sheet(
         attacks = ", ".join(dict.fromkeys(one.attack for one in members))
         counts = ", ".join(dict.fromkeys(f"{len(one.distances)}" for one in members))
         searched = f"radii up to {radius(cap)} searched by bisection with {attacks} on {counts} images"
-        add_small_print(figure, f"{provenance(table)} · {searched}")
+        doubts = "".join(f" · trial {one.trial_id} is doubtful: {', '.join(one.flags)}" for one in members if one.flags)
+        add_small_print(figure, f"{provenance(table)} · {searched}{doubts}")
     return PaperFigure(name="minimum_distance", figure=figure, headings=HEADINGS, rows=_rows(members))
 
 

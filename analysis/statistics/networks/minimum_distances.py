@@ -30,6 +30,7 @@ class MemberDistances:
         cap: The largest radius searched.
         distances: One per image, ascending, pixel range; 0 where it is misclassified, inf where no misclassified
             point was found within `cap`.
+        flags: Doubts that the attack raised; empty for none, or where the file is from before they were kept.
     """
 
     study: str
@@ -41,6 +42,7 @@ class MemberDistances:
     epsilon: float
     cap: float
     distances: tuple[float, ...]
+    flags: tuple[str, ...] = ()
 
     def within(self, radius: float, /) -> float:
         """Return the share of images with a misclassified point found within a radius, that radius included."""
@@ -62,6 +64,7 @@ class MemberDistances:
             "misclassified": self.within(0.0),
             "within_epsilon": self.within(self.epsilon),
             "none_found": 1 - self.within(self.cap),
+            "flags": list(self.flags),
         }
 
 
@@ -87,4 +90,5 @@ def _read(path: Path) -> MemberDistances:
         **{name: first[name] for name in ("study", "trial_id", "method", "split", "norm", "epsilon", "cap")},
         attack=attack_name(first["attack"], first["steps"]),
         distances=tuple(found),
+        flags=tuple(first.get("flags") or ()),
     )

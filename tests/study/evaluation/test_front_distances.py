@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.studies.trained_study import trained_study
@@ -108,6 +109,27 @@ def test_it_needs_a_study_and_its_weights(study, finished, command):
     assert code == 2
     assert "are gone" in err
     assert not (study / DISTANCE.folder).exists()
+
+
+def test_a_doubt_is_kept_and_named_and_an_older_file_has_none(study, command, monkeypatch):
+    from dataclasses import replace
+
+    from trainables.evaluation import checkpoint
+
+    measured = checkpoint.adversarial_distances
+
+    def doubtful(*inputs, **options):
+        return replace(measured(*inputs, **options), flags=frozenset({"margin_stronger", "attack_failed"}))
+
+    monkeypatch.setattr(checkpoint, "adversarial_distances", doubtful)
+    code, out, err = command("evaluate", study, "--trial", "0", "--distances", "--limit", 4)
+    assert code == 0, err
+    assert "trial 00000 is doubtful: attack_failed, margin_stronger" in " ".join(out.split())
+    (member,) = read_distances(study)
+    assert member.summary()["flags"] == ["attack_failed", "margin_stronger"]
+    path = study / DISTANCE.folder / f"{member.trial_id}.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["flags"]), path)
+    assert read_distances(study)[0].flags == ()
 
 
 def test_shares_and_median_count_misclassified_images_as_0_and_none_found_as_infinite():

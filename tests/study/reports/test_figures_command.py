@@ -53,6 +53,7 @@ def test_every_figure_is_in_the_studys_folder_with_its_data(tmp_path, monkeypatc
     }  # fmt: skip
     assert "has only two radii for some members" in err
     assert "no importance figure: fewer than 20 sound trials" in err
+    assert "no contours: they need 30 trials" in err
 
 
 def test_epochs_and_members_lipschitzness_are_read_of_one_study_and_of_several(tmp_path) -> None:
