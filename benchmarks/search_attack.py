@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from trainables.attacks import ATTACKS
 from trainables.attacks.base import run_attack
-from trainables.attacks.margin import best_margin
+from trainables.attacks.losses import best_margin
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.checkpoints.weights import load_weights, read_weights
 from trainables.data import load_dataset

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import input_gradient
-from trainables.attacks.losses import cross_entropy_against
+from trainables.attacks.losses import cross_entropy_against, margin_against
 from trainables.attacks.threat import Ascent, ThreatModel
 
 
@@ -21,6 +21,12 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator
     generator are ignored: there is one step, and nothing is random.
     """
     gradient, _, _ = input_gradient(model, x, cross_entropy_against(y))
+    return full_step(x, gradient, threat=ascent.threat)
+
+
+def margin_step(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generator: torch.Generator) -> Tensor:
+    """Return what `fgsm` returns, for a step on the best wrong class's margin: the same for logits of any scale."""
+    gradient, _, _ = input_gradient(model, x, margin_against(y))
     return full_step(x, gradient, threat=ascent.threat)
 
 

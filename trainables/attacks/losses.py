@@ -90,6 +90,22 @@ def cross_entropy_against(labels: Tensor, /) -> Callable[[Tensor], Tensor]:
     return lambda logits: cross_entropy(logits, labels)
 
 
+def best_margin(logits: Tensor, labels: Tensor, /) -> Tensor:
+    """Return how far the best wrong class is ahead of the right one, (n,).
+
+    Args:
+        logits: (n, K).
+        labels: (n,) int64.
+    """
+    wrong = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return wrong - logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def margin_against(labels: Tensor, /) -> Callable[[Tensor], Tensor]:
+    """Return the best wrong class's margin as a function of the logits alone."""
+    return lambda logits: best_margin(logits, labels)
+
+
 def _at_least_fp32(logits: Tensor) -> Tensor:
     # Mixed precision yields bf16 logits; a loss needs more than their 8 significant bits.
     return logits.float() if logits.dtype == torch.bfloat16 else logits

@@ -11,6 +11,7 @@ from itertools import repeat
 import torch
 from torch import Tensor, nn
 
+from trainables.attacks.losses import best_margin
 from trainables.attacks.pgd import decaying_steps, worst_points
 from trainables.attacks.threat import Ascent
 
@@ -22,14 +23,3 @@ def margin(model: nn.Module, x: Tensor, y: Tensor, /, *, ascent: Ascent, generat
     """
     objectives = repeat(lambda which, logits: best_margin(logits, y[which]), ascent.restarts)
     return worst_points(model, x, y, objectives, ascent=ascent, lengths=decaying_steps, generator=generator)
-
-
-def best_margin(logits: Tensor, labels: Tensor, /) -> Tensor:
-    """Return how far the best wrong class is ahead of the right one, (n,).
-
-    Args:
-        logits: (n, K).
-        labels: (n,) int64.
-    """
-    wrong = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
-    return wrong - logits.gather(1, labels[:, None]).squeeze(1)

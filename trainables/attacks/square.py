@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import is_correct
-from trainables.attacks.margin import best_margin
+from trainables.attacks.losses import best_margin
 from trainables.attacks.threat import Ascent, ThreatModel, per_example
 
 QUERIES = 1000

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables.attacks.base import BATCH_SIZE, input_gradient, is_correct, load_attack, run_attack
 from trainables.attacks.fgsm import full_step
-from trainables.attacks.losses import cross_entropy, cross_entropy_against
+from trainables.attacks.losses import cross_entropy, cross_entropy_against, margin_against
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.flags import (
     MARGIN_ATTACKS,
@@ -126,7 +126,7 @@ def evaluate(
         report: Called with the progress of each stage.
         on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
     """
-    clean = _clean_pass(model, images, labels, threat=ascent.threat)
+    clean = _clean_pass(model, images, labels, threat=ascent.threat, climbs_margins=attack in MARGIN_ATTACKS)
     started = time.perf_counter()
     options: dict[str, Any] = {"seed": seed, "checks": checks, "report": report}
     robust, flags = _attack_stage(model, images, labels, clean, attack=attack, ascent=ascent, **options)
@@ -166,18 +166,25 @@ class _Clean:
     flags: set[str]
 
 
-def _clean_pass(model: nn.Module, images: Tensor, labels: Tensor, *, threat: ThreatModel) -> _Clean:
+def _clean_pass(
+    model: nn.Module, images: Tensor, labels: Tensor, *, threat: ThreatModel, climbs_margins: bool
+) -> _Clean:
+    """Measure the images themselves, and one step on the attack's kind of objective.
+
+    Cross-entropy's gradient vanishes where logits are large, which is no doubt about an attack on margins.
+    """
+    objective = margin_against if climbs_margins else cross_entropy_against
     correct, loss, fgsm, zero, probable, flags = [], [], [], [], [], set()
     with mode(model):
         for begin in range(0, len(images), BATCH_SIZE):
             x, y = images[begin : begin + BATCH_SIZE], labels[begin : begin + BATCH_SIZE]
-            gradient, values, logits = input_gradient(model, x, cross_entropy_against(y))
+            gradient, _, logits = input_gradient(model, x, objective(y))
             with torch.no_grad():
                 if begin == 0 and differ(logits, model(x)):
                     flags.add("nondeterministic")
                 fgsm.append(is_correct(logits, y) & is_correct(model(full_step(x, gradient, threat=threat)), y))
             correct.append(is_correct(logits, y))
-            loss.append(values)
+            loss.append(cross_entropy(logits, y))
             zero.append((gradient == 0).flatten(1).all(1))
             probable.append(look_like_probabilities(logits))
             if logits.isnan().any():

@@ -23,7 +23,8 @@ from trainables.seeding import generator
 Checks = Literal["cheap", "full"]
 
 FLAGS = {
-    "zero_gradient": "more than 1% of the attacked images have an exactly zero input gradient of cross-entropy",
+    "zero_gradient": "more than 1% of the attacked images have an exactly zero input gradient of cross-entropy (of the "
+    "margin for attacks on margins)",
     "nan_logits": "some logits are NaN; those images count as misclassified",
     "scale_free_undefined": "the mean margin is 0, so scale-free Lipschitzness is undefined",
     "probabilities": "the outputs are probabilities, not logits: their gradients vanish where the network is confident",
@@ -31,7 +32,7 @@ FLAGS = {
     "radius_exceeded": "the attack returned points outside ball or box; they were projected back before they counted",
     "robust_above_clean": "some images that the clean pass misclassifies count as correct under the attack",
     "noise_stronger": "random noise in the ball fools images that the attack does not, more than 0.5% of all",
-    "fgsm_stronger": "FGSM's single step fools more images than the attack, by more than 0.5% of all",
+    "fgsm_stronger": "a single step, as FGSM's, fools more images than the attack, by more than 0.5% of all",
     "margin_stronger": "a short ascent on the margin fools images that the attack does not, more than 2% of all",
     "large_radius_survived": "accuracy stays above chance at a radius that reaches a plain grey image",
     "steps_not_converged": "doubling the attack steps fools more than another 2% of all images",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.networks.linear_attacks import linear_problem
-from helpers.networks.toy_problems import linear
+from helpers.networks.toy_problems import linear, tiny_spec
 from helpers.networks.trained import trained_digits
 from torch import nn
 
@@ -18,7 +18,8 @@ from trainables.attacks.pgd import pgd
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.evaluate import Measures, evaluate
 from trainables.evaluation.flags import FLAGS, differ, look_like_probabilities, noticeable
-from trainables.spec import LipschitzSpec
+from trainables.evaluation.trial import measure as measure_trial
+from trainables.spec import EvaluationSpec, LipschitzSpec
 
 LINF = ThreatModel("linf", 0.05)
 
@@ -177,6 +178,22 @@ def test_margin_stronger(scale, checks):
     fair = measure(scaled, images[:200], labels[:200], threat=ThreatModel("linf", 0.1), attack="reachable_targets")
     assert "margin_stronger" not in fair.flags
     assert fair.robust_correct.mean() < measures.robust_correct.mean() - 0.02
+
+
+@pytest.mark.parametrize("robust", [False, True])
+@pytest.mark.parametrize("attack", ["margin", "reachable_targets"])
+def test_the_scale_of_the_logits_changes_neither_accuracy_nor_flags(attack, robust):
+    """In float32, by powers of two, which round nothing; cross-entropy's gradients underflow at the larger ones."""
+    model, images, labels = trained_digits(robust=robust)
+    evaluation = EvaluationSpec(epsilon=0.1, attack=attack, examples=150, lipschitz=LipschitzSpec(steps=2, examples=10))
+    spec = replace(tiny_spec("adversarial_training", train_epsilon=0.05), evaluation=evaluation)
+    found = {}
+    for power in (0, -20, 10, 20):
+        scaled = Rewired(model, lambda net, x, power=power: 2.0**power * net(x))
+        found[power] = measure_trial(scaled, images[:150], labels[:150], spec=spec, split="val")
+    for measures in found.values():
+        assert (measures.robust_correct == found[0].robust_correct).all()
+        assert measures.flags == found[0].flags == ()
 
 
 def test_fgsm_stronger(problem):
