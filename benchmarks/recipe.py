@@ -110,15 +110,14 @@ def _row(file: Path, spec: TrialSpec, data: ImageData) -> dict[str, Any]:
         row: dict[str, Any] = json.loads(file.read_text())
         return row
     trainer = trainer_for(spec, data=data, device="cpu")
-    watch = CollapseWatch(replace(spec.training, give_up_after=SHARE), num_classes=data.num_classes)
     count = min(spec.evaluation.examples, len(data.val))
-    images, _ = measured_part(
-        data.val, count, scale=data.scale, layout=torch.contiguous_format, device=torch.device("cpu")
-    )
+    part = measured_part(data.val, count, scale=data.scale, layout=torch.contiguous_format, device=torch.device("cpu"))
+    watch = CollapseWatch(replace(spec.training, give_up_after=SHARE), *part)
     ended, collapsed = None, []
     while not trainer.done:
         epoch = trainer.run_epoch()
-        if trainer.reason is None and watch.reason(trainer.measured, images, epoch=epoch["epoch"], loss=epoch["loss"]):
+        loss = epoch["val_loss"]
+        if trainer.reason is None and watch.reason(trainer.measured, epoch=epoch["epoch"], loss=loss):
             ended = ended or epoch["epoch"]
         collapsed.append(watch.collapsed)
     outcome = trainer.outcome()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -12,46 +10,53 @@ from trainables.models.modes import mode
 from trainables.spec import TrainingSpec
 
 MARGIN = 0.02
-"""How far below log K, in nats, an epoch's loss still counts as that of guessing one of K classes."""
+"""How far below that of guessing, in nats, a loss still counts as such."""
 
 SUCCESSIVE = 3
 """Epochs in a row after which the network must have predicted one class: training can leave a plateau late."""
 
+LEAST = 20
+"""Fewest images that can show a collapse: fewer may get one class of a network that learns."""
+
 
 class CollapseWatch:
-    """Counts the epochs in a row after which the network had collapsed.
+    """Counts the epochs in a row, from the end of warm-up and ramp on, after which the network had collapsed.
+
+    It is judged on the same images after every epoch, which must be `LEAST` and of two classes or more.
 
     Args:
         training: How the trial is trained.
-        num_classes: K.
+        images: Unperturbed images, (n, c, h, w) in [0, 1].
+        labels: (n,) int64.
 
     Attributes:
         collapsed: The count; part of the trial's state.
     """
 
-    def __init__(self, training: TrainingSpec, /, *, num_classes: int) -> None:
-        self._training = training
-        self._guessing = math.log(num_classes) - MARGIN
+    def __init__(self, training: TrainingSpec, images: Tensor, labels: Tensor, /) -> None:
+        self._training, self._images = training, images
+        shares = torch.unique(labels, return_counts=True)[1].double() / len(labels)
+        # the least mean cross-entropy of any constant prediction
+        self._guessing = float(torch.special.entr(shares).sum())
+        self._judges = training.give_up_after is not None and len(labels) >= LEAST and len(shares) > 1
         self.collapsed = 0
 
-    def reason(self, model: nn.Module, images: Tensor, /, *, epoch: int, loss: float) -> str | None:
+    def reason(self, model: nn.Module, /, *, epoch: int, loss: float) -> str | None:
         """Return why the trial ends after this epoch, or None if it goes on.
 
         Args:
             model: The network that is measured.
-            images: Unperturbed images, (n, c, h, w) in [0, 1], the same ones after every epoch.
             epoch: Epochs already run.
-            loss: Mean training loss of the last one.
+            loss: Its mean cross-entropy on the images.
         """
-        training = self._training
-        if training.give_up_after is None:
+        training, over = self._training, epoch / self._training.epochs
+        if not self._judges or over < max(training.warmup, training.ramp):
             return None
-        has_collapsed = loss >= self._guessing and predicts_one_class(model, images)
+        has_collapsed = loss >= self._guessing - MARGIN and predicts_one_class(model, self._images)
         self.collapsed = self.collapsed + 1 if has_collapsed else 0
-        is_late = max(training.give_up_after, training.ramp) <= epoch / training.epochs < 1
-        if self.collapsed < SUCCESSIVE or not is_late:
+        if self.collapsed < SUCCESSIVE or not (training.give_up_after or 0.0) <= over < 1:
             return None
-        return f"predicts one class for all {len(images)} images after epoch {epoch} of {training.epochs}"
+        return f"predicts one class for all {len(self._images)} images after epoch {epoch} of {training.epochs}"
 
 
 def predicts_one_class(model: nn.Module, images: Tensor, /) -> bool:

@@ -119,7 +119,7 @@ class Trainer:
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self._micro = MicroBatches(self.model)
-        self._collapse = CollapseWatch(training, num_classes=data.num_classes)
+        self._collapse = CollapseWatch(training, self._val_images, self._val_labels)
         self.epoch, self._batch, self._sums = 0, 0, dict[str, Tensor]()
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []
@@ -266,7 +266,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
             self.reason = "diverged"
         else:
-            self.reason = self._collapse.reason(self.measured, self._val_images, epoch=self.epoch, loss=parts["loss"])
+            self.reason = self._collapse.reason(self.measured, epoch=self.epoch, loss=loss)
         if self.reason is None and (self.epoch % self.spec.evaluation.every == 0 or self.done):
             self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
             self._measured_epoch = self.epoch

@@ -12,6 +12,7 @@ from helpers.networks.toy_problems import (
     blobs,
     deterministic,
     killed_and_resumed,
+    linear,
     linear_helper,
     run,
     tiny_spec,
@@ -29,6 +30,7 @@ from trainables.settings import with_former_values
 from trainables.spec import TrainingSpec, TrialSpec
 from trainables.training import loop
 from trainables.training.batch_loss import loss_terms
+from trainables.training.collapse import CollapseWatch
 from trainables.training.loop import LAST
 from trainables.training.optimizers import learning_rate, rise
 
@@ -263,9 +265,12 @@ class TestGivingUp:
         assert outcome.row["val_robust_accuracy"] is None
         assert outcome.row["epochs"] == len(outcome.epochs) == 5
 
-    @pytest.mark.parametrize(("share", "ramp", "epoch"), [(0.0, 0.0, 3), (0.5, 0.6, 6), (0.9, 0.0, 9), (0.0, 0.95, 10)])
-    def test_none_is_ended_before_the_share_or_within_the_ramp(self, share, ramp, epoch):
-        training = replace(self.SPEC.training, give_up_after=share, ramp=ramp)
+    @pytest.mark.parametrize(("share", "ramp", "warmup", "epoch"), [
+        (0.0, 0.0, 0.0, 3), (0.5, 0.6, 0.0, 8), (0.9, 0.0, 0.0, 9), (0.0, 0.95, 0.0, 10), (0.5, 0.0, 0.55, 8),
+        (0.5, 0.3, 0.9, 10),
+    ])  # fmt: skip
+    def test_none_is_ended_before_the_share_and_no_epoch_of_ramp_or_warm_up_counts(self, share, ramp, warmup, epoch):
+        training = replace(self.SPEC.training, give_up_after=share, ramp=ramp, warmup=warmup)
         trained = self.run(replace(self.SPEC, training=training))
         assert trained.epoch == epoch
         assert (trained.reason is None) == (epoch == 10)
@@ -276,21 +281,29 @@ class TestGivingUp:
         assert (trained.outcome().status, trained.epoch) == ("completed", trained.spec.training.epochs)
 
     def test_one_epoch_with_two_classes_starts_the_count_again(self, monkeypatch):
-        seen = iter([True, True, True, True, False, True, True, True])
+        seen = iter([True, True, False, True, True, True])
         monkeypatch.setattr("trainables.training.collapse.predicts_one_class", lambda *_: next(seen))
         assert self.run().epoch == 8
 
+    def watched(self, *, of: int, frequent: int, informed: float = 0.0, steps: int = 9) -> list[str | None]:
+        """Return the verdicts on a network that predicts class 0 alone, by the classes' shares; `informed` adds to the
+        logit of class 1 where that is right."""
+        labels = torch.tensor([0] * frequent + [1] * (of - frequent))
+        images = labels.float().reshape(-1, 1, 1, 1)
+        model = linear(torch.tensor([[0.0], [informed]]), torch.tensor([frequent, of - frequent + 1e-6]).log())
+        watch = CollapseWatch(replace(self.SPEC.training, ramp=0.0), images, labels)
+        loss = float(nn.functional.cross_entropy(model(images), labels).detach())
+        return [watch.reason(model, epoch=epoch, loss=loss) for epoch in range(1, steps + 1)]
+
+    def test_guessing_unequal_classes_by_their_shares_is_a_collapse(self):
+        assert self.watched(of=100, frequent=90)[-1] == "predicts one class for all 100 images after epoch 9 of 10"
+
     def test_one_class_at_a_loss_below_guessing_is_no_collapse(self):
-        """Unequal classes: the constant prediction of the frequent one is better than guessing."""
-        data = blobs()
-        rare = replace(data.train, labels=(data.train.labels * 0))
-        trained = loop.Trainer(self.SPEC, data=replace(data, train=rare), device="cpu")
-        constant(trained.model)
-        with torch.no_grad():
-            list(trained.model.parameters())[-1][0] = 1.0
-        while not trained.done:
-            trained.run_epoch()
-        assert trained.reason is None
+        assert set(self.watched(of=100, frequent=90, informed=1.0)) == {None}
+
+    @pytest.mark.parametrize(("of", "frequent"), [(19, 12), (100, 100), (1, 1)])
+    def test_few_images_or_those_of_one_class_show_none(self, of, frequent):
+        assert set(self.watched(of=of, frequent=frequent)) == {None}
 
     def test_training_that_works_is_not_ended(self):
         assert run(tiny_spec(epochs=6)).reason is None
