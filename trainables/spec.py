@@ -145,6 +145,13 @@ class TrainingSpec(_Checked):
         log=True,
         before=0.0,
     )
+    bounds_power: float = setting(
+        4.0,
+        doc="power with which the radius of mtl_ibp's bounds rises over the first 60 % of the training steps",
+        low=1.0,
+        high=10.0,
+        before=1.0,
+    )
     ema: float | None = setting(
         None,
         doc="decay of a running average of the weights, which is measured instead of them; null: none",

@@ -65,6 +65,7 @@ class Step:
         generator: For random starts; on the device of `x`.
         craft_seed: Seeds the dropout masks drawn while crafting.
         progress: Share of the training's steps taken before this one, in [0, 1): for schedules of a method's own.
+        bounds_power: `training.bounds_power`.
         helper: For methods with `helper = True`: a network of the trial's model that was trained naturally on the
             training split; in eval mode, without gradients of its weights. It is the same in all steps.
         found: What the method's searches found, in order.
@@ -82,6 +83,7 @@ class Step:
     generator: torch.Generator
     craft_seed: int
     progress: float = 0.0
+    bounds_power: float = 4.0
     helper: nn.Module = dataclasses.field(default_factory=_NoHelper)
     found: list[Tensor] = dataclasses.field(default_factory=list)
     earlier: Iterator[Tensor] | None = None

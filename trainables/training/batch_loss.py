@@ -63,6 +63,7 @@ def loss_terms(
         dropout=spec.training.craft_mode.dropout,
         generator=generator(spec.seed, "craft", *path, device=x.device),
         craft_seed=derive(spec.seed, "craft dropout", *path),
+        bounds_power=spec.training.bounds_power,
         **given,
     )
 

@@ -19,14 +19,12 @@ from trainables.models.modes import recorded_statistics
 from trainables.settings import setting
 
 RAMP = 0.6
-"""Share of the training's steps over which the bounds' radius rises; started at its full size they ruin the network."""
+"""Share of the training's steps over which the bounds' radius rises; started at its full size they ruin the network.
 
-POWER = 4
-"""Of the share of the ramp that is over, which gives the share of the radius.
-
-Bounds of an untrained network grow by a factor per layer: with a linear rise `cnn2` on MNIST collapses at any alpha;
-with this one it has learned before they are wide, at a small alpha (at 0.5 six epochs are too few). The smoothed
-schedule of Xu et al. 2020 (auto_LiRPA) begins like it.
+The share of the radius is that of the ramp to the power `training.bounds_power`. Bounds of an untrained network grow by
+a factor per layer: with a linear rise `cnn2` on MNIST collapses at any alpha; with the fourth power it has learned
+before they are wide, at a small alpha (at 0.5 six epochs are too few). The smoothed schedule of Xu et al. 2020
+(auto_LiRPA) begins like it.
 """
 
 
@@ -35,8 +33,8 @@ class MtlIbp:
     """(1 - alpha) * CE(z(x')) + alpha * CE(worst-case logits by interval bounds over the ball), x' by PGD on CE.
 
     Adversarial training at alpha 0, natural training at radius 0, pure interval training at alpha 1. The bounds' radius
-    rises from 0 over the first 60 % of the steps, with their fourth power, beside `training.ramp`; gradients are
-    clipped by `training.clip_norm`.
+    rises from 0 over the first 60 % of the steps, by `training.bounds_power` slowly at first, beside `training.ramp`;
+    gradients are clipped by `training.clip_norm`.
 
     Batch norm normalises the bounds by the batch's statistics of x', which the pass that gives z(x') has anyway and
     alone adds to the running ones; gradients flow through them. The bounds are without dropout, as the network that is
@@ -57,7 +55,7 @@ class MtlIbp:
             return LossTerms({"adversarial": cross_entropy(step.model(x_adv), step.y)})
         with recorded_statistics(step.network) as statistics:
             adversarial = cross_entropy(step.network(x_adv), step.y)
-        radius = min(1.0, step.progress / RAMP) ** POWER * step.threat.epsilon
+        radius = min(1.0, step.progress / RAMP) ** step.bounds_power * step.threat.epsilon
         with step.full_precision():
             layers = live_layers(step.network, tuple(step.x.shape[1:]), statistics=statistics)
             worst = worst_case_logits(layers, step.x, step.y, threat=dataclasses.replace(step.threat, epsilon=radius))

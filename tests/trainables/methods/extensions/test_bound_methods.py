@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from trainables.attacks.threat import ThreatModel
 from trainables.certified.certificate import certify
 from trainables.methods.base import build_method
-from trainables.methods.extensions.mtl_ibp import POWER, RAMP
+from trainables.methods.extensions.mtl_ibp import RAMP
 from trainables.spec import TrainingSpec
 from trainables.training.batch_loss import loss_terms
 from trainables.training.compiling import Compiled
@@ -60,7 +60,7 @@ def test_mtl_ibp_is_its_formula(norm):
     method = build_method("mtl_ibp", {"alpha": alpha})
     terms = run(method, model, **changes)
     plain = run(build_method("adversarial_training", {}), model, **changes)
-    worst = worst_by_hand(model, x, epsilon * (progress / RAMP) ** POWER, norm)
+    worst = worst_by_hand(model, x, epsilon * (progress / RAMP) ** 4, norm)
     expected = (1 - alpha) * plain.total + alpha * cross_entropy(worst, Y, reduction="none")
     torch.testing.assert_close(terms.total, expected)
     ours, theirs = (torch.autograd.grad(loss.mean(), list(model.parameters())) for loss in (terms.total, expected))
@@ -78,15 +78,17 @@ def test_the_ramp_of_the_weights_leaves_the_loss_a_convex_combination(strength):
         loss_terms(build_method(*method), model, x, Y, **given)
         for method in (("mtl_ibp", {"alpha": 0.4}), ("adversarial_training", {}))
     )
-    worst = cross_entropy(worst_by_hand(model, x, strength * 0.1 * 0.5**POWER, "linf"), Y, reduction="none")
+    worst = cross_entropy(worst_by_hand(model, x, strength * 0.1 * 0.5**4, "linf"), Y, reduction="none")
     torch.testing.assert_close(terms.total, 0.6 * plain.total + 0.4 * worst)
 
 
-@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.0), (0.3, 0.0625), (0.6, 1.0), (0.99, 1.0)])
-def test_the_bounds_radius_rises_over_the_first_steps(progress, share):
+@pytest.mark.parametrize(("progress", "power", "share"), [
+    (0.0, 4.0, 0.0), (0.3, 4.0, 0.0625), (0.3, 1.0, 0.5), (0.6, 4.0, 1.0), (0.99, 1.0, 1.0),
+])  # fmt: skip
+def test_the_bounds_radius_rises_over_the_first_steps(progress, power, share):
     model, method = two_layers(), build_method("mtl_ibp", {"alpha": 1.0})
     x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    terms = run(method, model, x=x, progress=progress)
+    terms = run(method, model, x=x, progress=progress, bounds_power=power)
     worst = worst_by_hand(model, x, share * 0.1, "linf")
     torch.testing.assert_close(terms.total, cross_entropy(worst, Y, reduction="none"))
 
