@@ -15,6 +15,9 @@ from study.console import notes
 from study.directory.rows import require_same_images
 from study.errors import short
 from trainables.attacks import MissingExtraError, require_package
+from trainables.attacks.multi_targeted import TARGETS
+from trainables.evaluation.flags import NOISE_DRAWS
+from trainables.spec import EvaluationSpec
 
 if TYPE_CHECKING:
     from study.evaluation.jobs import MeasurementJob
@@ -47,15 +50,18 @@ def strong_attacks(images: int, /) -> dict[str, int]:
     return attacks | {"autoattack": AUTOATTACK_IMAGES}
 
 
-def strong_passes(steps: int, /, *, images: int, classes: int) -> int:
-    """Return how many images' gradients the strong attacks and all checks of one member take at most.
+def strong_passes(evaluation: EvaluationSpec, /, *, images: int, classes: int) -> dict[int, int]:
+    """Return how many gradients an image takes at most in the strong attacks and all checks of one member.
 
     Three queries without a gradient count as one.
 
     Args:
-        steps: Steps of the search's attack, over all restarts.
+        evaluation: The study's.
         images: Images attacked.
         classes: Of the data set.
+
+    Returns:
+        The gradients by the number of images that are attacked together: all, and AutoAttack's.
     """
     per_image = {
         "multi_targeted": STEPS * (classes - 1),
@@ -63,8 +69,14 @@ def strong_passes(steps: int, /, *, images: int, classes: int) -> int:
         # 100 steps of APGD, of targeted APGD and of FAB (two gradients) on each of nine classes; 5,000 queries
         "autoattack": 100 + 9 * 100 + 9 * 200 + 5000 // 3,
     }
-    checked = 8 * steps * images
-    return checked + sum(per_image[attack] * count for attack, count in strong_attacks(images).items())
+    ascents = {"multi_targeted": classes - 1, "reachable_targets": min(classes - 1, TARGETS) + 2}
+    attack = evaluation.steps * evaluation.restarts * ascents.get(evaluation.attack, 1)
+    climbs = 2 * evaluation.lipschitz.steps * evaluation.lipschitz.restarts + 20  # two forms, and their starts
+    # the checks repeat the attack with twice the steps and at a large radius, the estimate with twice the steps
+    passes = {images: 4 * attack + 3 * climbs + NOISE_DRAWS["full"] // 3}
+    for strong, count in strong_attacks(images).items():
+        passes[count] = passes.get(count, 0) + per_image[strong]
+    return passes
 
 
 def attack_members(

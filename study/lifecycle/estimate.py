@@ -19,7 +19,7 @@ from study.console import duration, notes, results
 from study.directory.checkpoint_folder import checkpoint_root
 from study.directory.disk import disk_need, size_text
 from study.errors import usage_errors
-from study.evaluation.strong_attacks import MEMBERS, strong_passes
+from study.evaluation.strong_attacks import CERTIFY_SECONDS, MEMBERS, strong_passes
 from trainables.data import DataError
 from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
@@ -174,7 +174,7 @@ def probed(spec: TrialSpec, data: ImageData, /, *, examples: int = PROBE_EXAMPLE
 
 
 def _strong_seconds(config: StudyConfig, model: nn.Module, data: ImageData) -> float:
-    """Return the seconds of strong attacks on a network that they do not fool, from the time of one gradient."""
+    """Return the seconds of strong attacks and certificates of a network that nothing fools, by timed gradients."""
     from trainables.attacks.base import input_gradient
     from trainables.attacks.losses import cross_entropy_against
     from trainables.evaluation.trial import measured_part
@@ -183,13 +183,16 @@ def _strong_seconds(config: StudyConfig, model: nn.Module, data: ImageData) -> f
     if not count or not config.evaluation.epsilon:
         return 0.0
     device = next(model.parameters()).device
-    images, labels = measured_part(data.val, count, scale=data.scale, layout=torch.contiguous_format, device=device)
-    input_gradient(model, images, cross_entropy_against(labels))
-    start = time.perf_counter()
-    input_gradient(model, images, cross_entropy_against(labels))
-    one = (time.perf_counter() - start) / count
-    passes = strong_passes(config.evaluation.steps * config.evaluation.restarts, images=count, classes=data.num_classes)
-    return one * passes
+
+    def gradient(images: int) -> float:
+        x, y = measured_part(data.val, images, scale=data.scale, layout=torch.contiguous_format, device=device)
+        input_gradient(model, x, cross_entropy_against(y))
+        start = time.perf_counter()
+        input_gradient(model, x, cross_entropy_against(y))
+        return time.perf_counter() - start
+
+    passes = strong_passes(config.evaluation, images=count, classes=data.num_classes)
+    return CERTIFY_SECONDS + sum(number * gradient(images) for images, number in passes.items())
 
 
 def _shortened(spec: TrialSpec, measured: int) -> TrialSpec:

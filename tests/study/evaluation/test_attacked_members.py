@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.networks.masked import MASK
 from helpers.studies.tracked import row
+from torch import nn
 
 from analysis.data.results import read_evaluations, read_results, trial_file, write_rows
 from analysis.data.schema import RESULT
@@ -16,8 +17,11 @@ from study.config.schema import parse_config
 from study.evaluation import strong_attacks
 from study.evaluation.strong_attacks import attack_members, strong_passes
 from study.lifecycle.estimate import print_estimate
+from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data import load_dataset
+from trainables.evaluation.evaluate import evaluate
 from trainables.evaluation.trial import measure, measured_part
+from trainables.spec import EvaluationSpec, LipschitzSpec
 from trainables.training.loop import Trainer
 
 FEW = {"examples": 4, "steps": 5}
@@ -160,7 +164,38 @@ def test_a_dry_run_says_what_they_cost_at_most(capsys, monkeypatch):
     assert (
         "strong attacks on the front at the end: at most 10m00s a member, 5 members at most" in capsys.readouterr().out
     )
-    assert strong_passes(10, images=200, classes=10) >= 200 * (8 * 10 + 9 * strong_attacks.STEPS + 333)
+
+
+class Counting(nn.Module):
+    """Logits of which the first is always ahead; counts the images that pass with and without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 10)
+        self.gradients = self.others = 0
+
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            self.gradients += len(x)
+        else:
+            self.others += len(x)
+        return self.layer(x.flatten(1)) + torch.tensor([9.0] + 9 * [0.0])
+
+
+@pytest.mark.parametrize("attack", ["reachable_targets", "pgd", "multi_targeted"])
+def test_a_network_that_nothing_fools_takes_no_more_gradients_than_the_dry_run_says(attack):
+    """Counted on a network whose right class is ahead by a constant, so that no ascent ends early."""
+    evaluation = EvaluationSpec(attack=attack, steps=3, examples=20, lipschitz=LipschitzSpec(steps=2, examples=20))
+    network = Counting()
+    images, labels = torch.rand(20, 1, 4, 4), torch.zeros(20, dtype=torch.int64)
+    lipschitz = evaluation.lipschitz
+    ascent = Ascent(ThreatModel("linf", 0.1), evaluation.steps, evaluation.restarts)
+    evaluate(network, images, labels, attack=attack, ascent=ascent, lipschitz=lipschitz, seed=0, checks="full")
+    hard = Ascent(ascent.threat, strong_attacks.STEPS, 1)
+    for strong in ("multi_targeted", "square"):
+        evaluate(network, images, labels, attack=strong, ascent=hard, lipschitz=None, seed=0)
+    (passes,) = strong_passes(evaluation, images=20, classes=10).values()
+    assert network.gradients + network.others / 3 <= 20 * passes <= 3 * (network.gradients + network.others / 3)
 
 
 @pytest.mark.parametrize(("images", "by_autoattack"), [(200, 30), (100, 30), (99, None), (1, None)])
