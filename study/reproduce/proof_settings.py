@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from study.config.loading import presets, read_yaml
 from study.reproduce.grids import RADII, Tree
 
 _SMALL: Mapping[str, Any] = {
@@ -58,6 +59,12 @@ def proof_parts(scale: str, /) -> list[ProofPart]:
     ]
 
 
+def _as_in_the_paper() -> Tree:
+    """Return the preset's settings for training without warm-up, ramp, clipping and early ends."""
+    recipe = read_yaml(presets()["paper"])["training"]
+    return {name: recipe[name] for name in ("warmup", "ramp", "clip_norm", "give_up_after")}
+
+
 def _tree(
     dataset: str,
     model: str,
@@ -74,7 +81,7 @@ def _tree(
         "dataset": {"name": dataset, "train_size": train_size},
         "model": {"name": model},
         # the images are to be fitted, not generalised from
-        "training": {"weight_decay": 0.0, "schedule": "cosine", **training},
+        "training": {**_as_in_the_paper(), "weight_decay": 0.0, "schedule": "cosine", **training},
         # an attack that is exact on linear networks: a weaker one would prove less
         "evaluation": {
             "epsilon": epsilon,

@@ -10,6 +10,7 @@ import pytest
 from study.cli import main
 from study.config.loading import load_config
 from study.reproduce.grids import RADII, SCALES, SEPARATIONS, TABLES, parts
+from study.reproduce.proof_settings import proof_parts
 from trainables.data import DATASETS
 from trainables.models import build_model
 
@@ -37,6 +38,19 @@ def test_every_grid_is_a_valid_study(table, scale):
         assert config.search.fixed["train_epsilon"] == config.evaluation.epsilon
         assert config.num_trials == len(points(config))
         assert config.evaluation.every == config.training.epochs
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_everything_is_trained_as_in_the_paper_and_the_tables_are_measured_so(scale):
+    tables = [config for table in TABLES[1:] for config in configs(table, scale)]
+    proofs = [load_config(part.tree) for part in proof_parts(scale)]
+    for config in (*tables, *proofs):
+        training = config.training
+        recipe = (training.warmup, training.ramp, training.clip_norm, training.give_up_after)
+        assert recipe == (0.0, 0.0, None, None), config.name
+    for config in tables:
+        assert (config.evaluation.attack, config.evaluation.margin_check) == ("pgd", False)
+    assert {config.evaluation.attack for config in proofs} == {"multi_targeted"}
 
 
 ROBUST = {("robust_self_training", strength) for strength in (0.5, 1.0, 2.0)} | {
