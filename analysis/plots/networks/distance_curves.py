@@ -79,12 +79,16 @@ def distances_sheet(
         ax.set(xlim=(-0.01 * cap, 1.1 * cap), ylim=(-0.02, 1.04))
         ax.set_xlabel(lines(f"distance to the nearest adversarial example found\n({norms}), an upper bound", 60))
         ax.set_ylabel(f"share of images ({' | '.join(dict.fromkeys(one.split for one in members))})")
-        attacks = ", ".join(dict.fromkeys(one.attack for one in members))
-        counts = ", ".join(dict.fromkeys(f"{len(one.distances)}" for one in members))
-        searched = f"radii up to {radius(cap)} searched by bisection with {attacks} on {counts} images"
-        doubts = "".join(f" · trial {one.trial_id} is doubtful: {', '.join(one.flags)}" for one in members if one.flags)
-        add_small_print(figure, f"{provenance(table)} · {searched}{doubts}")
+        add_small_print(figure, f"{provenance(table)} · {_searched(members, cap)}")
     return PaperFigure(name="minimum_distance", figure=figure, headings=HEADINGS, rows=_rows(members))
+
+
+def _searched(members: Sequence[MemberDistances], cap: float) -> str:
+    """Describe how the distances were found, and which of them are in doubt."""
+    attacks = ", ".join(dict.fromkeys(one.attack for one in members))
+    counts = ", ".join(dict.fromkeys(f"{len(one.distances)}" for one in members))
+    doubts = "".join(f" · trial {one.trial_id} is doubtful: {', '.join(one.flags)}" for one in members if one.flags)
+    return f"radii up to {radius(cap)} searched by bisection with {attacks} on {counts} images{doubts}"
 
 
 def steps_of(member: MemberDistances, /) -> tuple[np.ndarray, np.ndarray]:

@@ -86,7 +86,9 @@ def equal(old: Any, new: Any) -> bool:
 
 def former(tree: dict[str, Any]) -> bool:
     """Return whether a config or spec names what was done before there was a choice."""
-    return tree["training"].get("ema_warmup") is True and tree["evaluation"].get("attack") == "pgd"
+    was = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None, "give_up_after": None, "ema_warmup": True}
+    recipe = {name: tree["training"].get(name, "missing") for name in was}
+    return recipe == was and tree["evaluation"].get("attack") == "pgd"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -295,8 +297,10 @@ def test_a_killed_study_is_finished_from_its_old_rows_and_checkpoint(resuming, t
         row, params = rows[f"{number:05d}"], proposed[number].params
         assert (row["method"], row["param.dropout"]) == (params["method"], params["dropout"])
         assert (row["status"], row["train_epsilon"]) == ("completed", params["train_epsilon"])
+    for number in (1, 4, 5):  # with what was proposed only now
         spec = torch.load(study / f"checkpoints/{number:05d}/last.pt", weights_only=True)["spec"]
         assert former(json.loads(spec))
+        assert rows[f"{number:05d}"]["attack"] == "pgd"
     assert not former(json.loads(half["spec"]))
     resumed = optuna.load_study(study_name=KILLED, storage=f"sqlite:///{study}/optuna.db")
     assert former(resumed.user_attrs["config"])
