@@ -15,7 +15,16 @@ import numpy as np
 from analysis.statistics.accuracy_model import true_accuracies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.studies.known_truth import DEPTHS, DESIGNS, HEADER, UNDECIDABLE, evaluate_design, pooled, synthetic_study
+from helpers.studies.known_truth import (
+    DEPTHS,
+    DESIGNS,
+    FURTHER,
+    HEADER,
+    UNDECIDABLE,
+    evaluate_design,
+    pooled,
+    synthetic_study,
+)
 
 
 def main() -> None:
@@ -30,7 +39,7 @@ def main() -> None:
     print(f"model of the front, 100 trials x 10,000 examples, 1,000 draws: {time.perf_counter() - start:.1f} s")
     print(HEADER)
     records = []
-    for number, (name, make) in enumerate({**DESIGNS, **UNDECIDABLE, **DEPTHS}.items()):
+    for number, (name, make) in enumerate({**DESIGNS, **UNDECIDABLE, **DEPTHS, **FURTHER}.items()):
         if options.only not in name:
             continue
         generator = np.random.default_rng([1, number])
@@ -38,7 +47,7 @@ def main() -> None:
         print(record.line(name), flush=True)
         records += [record] if name in DESIGNS else []
     if records:
-        print(pooled(records).line("all but the last six"))
+        print(pooled(records).line("the first 16"))
 
 
 if __name__ == "__main__":

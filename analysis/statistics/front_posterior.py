@@ -26,8 +26,8 @@ TIED = 0.975
 """Two accuracies differ where at least this share of the draws has one sign."""
 
 UNDECIDED = (
-    "P(on front) is not given: beside the trade-off the trials differ by less than the noise of their examples, which "
-    "does not decide who is on the front; measure them on more (evaluation.examples)"
+    "P(on front) is not given: the trials differ beside the trade-off by less than the noise of their examples, or "
+    "most make fewer than 15 mistakes, which decides no front; measure them on more images (evaluation.examples)"
 )
 
 

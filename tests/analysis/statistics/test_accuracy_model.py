@@ -7,6 +7,7 @@ import pytest
 from helpers.studies.known_truth import (
     DEPTHS,
     DESIGNS,
+    FURTHER,
     HEADER,
     UNDECIDABLE,
     bootstrap_accuracies,
@@ -110,6 +111,17 @@ def test_a_front_of_trials_that_differ_by_less_than_the_noise_is_undecided() -> 
         for make in (DESIGNS["40 x 1000, scatter 0.003"], DESIGNS["20 x 1000, scatter 0.02"])
     )
     assert (sum(undecided) <= 1, all(decided)) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["36 x 300, few mistakes", "the same, normal depths"])
+def test_a_front_of_trials_with_a_handful_of_mistakes_is_undecided(name: str) -> None:
+    """Here the expected number of members is a sixth too small or too large, depending on the kind of depths."""
+    drawn = [
+        true_accuracies(*FURTHER[name](rng)[1:], generator=rng, draws=50)
+        for rng in map(np.random.default_rng, range(5))
+    ]
+    assert not any(true.decided for true in drawn)
+    assert all(5 <= true.mistakes < 15 for true in drawn)
 
 
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:

@@ -103,26 +103,46 @@ def with_collapsed(rng: np.random.Generator, make: Callable[[np.random.Generator
     return truth, clean, robust
 
 
-def depths(rng: np.random.Generator, kind: str, *, trials: int, examples: int) -> Study:
+def depths(rng: np.random.Generator, kind: str, *, trials: int, examples: int, bend: float = 0.0) -> Study:
     """Return a study whose trials lie below a straight trade-off by depths of one kind, near the noise.
 
-    `kind` is uniform, exponential, normal or clustered: normal around three points of the line.
+    `kind` is uniform, exponential, normal, log-normal, none, two lines, of which half the trials lie on each, or
+    clustered: normal around three points of the line. With `bend` the line is a curve.
     """
     place = np.array([0.1, 0.5, 0.9])[rng.integers(3, size=trials)] if kind == "clustered" else rng.random(trials)
     if kind == "uniform":
         depth = rng.random((trials, 2)) * [0.02, 0.04]
     elif kind == "exponential":
         depth = rng.exponential(size=(trials, 2)) * [0.01, 0.02]
+    elif kind == "log-normal":
+        depth = np.exp(rng.normal(size=(trials, 2))) * [0.006, 0.012]
+    elif kind == "two lines":
+        depth = np.outer(rng.random(trials) < 0.5, [0.02, 0.04]) + rng.normal(size=(trials, 2)) * [0.002, 0.004]
+    elif kind == "none":
+        place, depth = np.full(trials, 0.5), rng.normal(size=(trials, 2)) * 1e-5
     else:
         depth = rng.normal(size=(trials, 2)) * [0.006, 0.012]
-    truth = np.stack([0.95 - 0.05 * place, 0.6 + 0.2 * place], axis=1) - depth
+    robust = 0.6 + 0.2 * place + bend * (place - 1)
+    truth = np.stack([0.95 - (0.05 + bend * place / 4) * place, robust], axis=1) - depth
     return with_outcomes(rng, truth, examples=examples, shared=0.8)
 
 
-def any_size(rng: np.random.Generator, kind: str) -> Study:
+def few_mistakes(
+    rng: np.random.Generator, *, trials: int, examples: int, top: float, low: float, high: float, normal: bool = False
+) -> Study:
+    """Return a study whose clean accuracies are so high that a trial gets about ten to twenty examples wrong."""
+    strength = rng.random(trials)
+    draw = (lambda: np.abs(rng.normal(size=trials))) if normal else (lambda: rng.exponential(size=trials))
+    clean = top - 0.03 * strength**2 - 0.01 * draw()
+    robust = low + (high - low) * strength - 0.1 * (high - low) * draw()
+    truth = np.clip(np.stack([clean, robust], axis=1), 0.01, 0.9995)
+    return with_outcomes(rng, truth, examples=examples, shared=0.8)
+
+
+def any_size(rng: np.random.Generator, kind: str, *, bend: float = 0.0) -> Study:
     """Return a study with depths of one kind, of 12, 30 or 60 trials on 500, 1,000 or 5,000 examples."""
     trials, examples = rng.choice([12, 30, 60]), rng.choice([500, 1000, 5000])
-    return depths(rng, kind, trials=int(trials), examples=int(examples))
+    return depths(rng, kind, trials=int(trials), examples=int(examples), bend=bend)
 
 
 def bootstrap_accuracies(correct: ArrayLike, /, *, resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -173,6 +193,19 @@ DEPTHS: dict[str, Callable[[np.random.Generator], Study]] = {
     f"{kind} depths": partial(any_size, kind=kind) for kind in ("uniform", "normal", "exponential", "clustered")
 }
 """Kinds that differ in the distribution of depths below the front alone, each of nine sizes."""
+
+FURTHER: dict[str, Callable[[np.random.Generator], Study]] = {
+    "log-normal depths": partial(any_size, kind="log-normal"),
+    "two parallel lines": partial(any_size, kind="two lines"),
+    "all trials equal": partial(any_size, kind="none"),
+    "a curve, normal depths": partial(any_size, kind="normal", bend=0.3),
+    "36 x 300, few mistakes": partial(few_mistakes, trials=36, examples=300, top=0.985, low=0.4, high=0.75),
+    "the same, normal depths": partial(
+        few_mistakes, trials=36, examples=300, top=0.985, low=0.4, high=0.75, normal=True
+    ),
+    "48 x 500, few mistakes": partial(few_mistakes, trials=48, examples=500, top=0.975, low=0.7, high=0.9),
+}
+"""Kinds with other depths, and those of small validation sets that nearly all networks classify correctly."""
 
 UNDECIDABLE = {"clusters below the noise": replicates, "a trade-off below the noise": hidden_trade_off}
 """Here a round cluster and a line along the front look the same but differ: no probability is right for both."""

@@ -106,10 +106,12 @@ def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
 
 def test_outcomes_of_several_studies_and_of_exports_say_who_is_truly_on_the_front(command, tmp_path) -> None:
     for name, clean in (("a", 0.8), ("b", 0.6)):
-        row = result_row(0, study=name, val_clean_accuracy=clean, val_robust_accuracy=1.1 - clean, examples=40)
-        correct = {f"{kind}_correct": np.arange(40) < 40 * row[f"val_{kind}_accuracy"] for kind in ("clean", "robust")}
+        row = result_row(0, study=name, val_clean_accuracy=clean, val_robust_accuracy=1.1 - clean, examples=200)
+        correct = {
+            f"{kind}_correct": np.arange(200) < 200 * row[f"val_{kind}_accuracy"] for kind in ("clean", "robust")
+        }
         own = {"study": name, "trial_id": row["trial_id"], "checkpoint": "last", "attack": "pgd", "epsilon": 0.1}
-        columns = example_columns({"val": {"index": np.arange(40), **correct}}, **own)
+        columns = example_columns({"val": {"index": np.arange(200), **correct}}, **own)
         folder_of(tmp_path / name, [row])
         write_columns(tmp_path / name / "examples" / f"{row['trial_id']}.parquet", columns, EXAMPLE)
     write_rows(tmp_path / "c.parquet", [row], RESULT)

@@ -31,8 +31,8 @@ def folder(tmp_path, monkeypatch):
         for row in rows if examples else []:
             if row["status"] == "completed":
                 shares = (row["val_clean_accuracy"], row["val_robust_accuracy"])
-                clean, robust = ([index < share * 40 for index in range(40)] for share in shares)
-                arrays = {"index": list(range(40)), "clean_correct": clean, "robust_correct": robust}
+                clean, robust = ([index < share * 200 for index in range(200)] for share in shares)
+                arrays = {"index": list(range(200)), "clean_correct": clean, "robust_correct": robust}
                 columns = example_columns(
                     {"val": arrays}, study=row["study"], trial_id=row["trial_id"], checkpoint="last", attack="pgd",
                     epsilon=0.1,
