@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -136,7 +137,8 @@ def _draw(figure: Figure, ax: Axes, panel: _Panel, table: Table) -> None:
     scaled = [(numbers - numbers.min()) / np.ptp(numbers) for numbers in (x, y)]
     triangles = Triangulation(*scaled).triangles
     drawn = ax.tricontourf(Triangulation(x, y, triangles), panel.heights, levels=8, cmap="viridis")
-    ax.plot(x, y, linestyle="none", marker=".", markersize=2, color="black", alpha=0.6, gid="trials")
+    dots: dict[str, Any] = {"marker": ".", "markersize": 2, "color": "black", "alpha": 0.6, "clip_on": False}
+    ax.plot(x, y, linestyle="none", gid="trials", **dots)
     for axis, column in zip((ax.xaxis, ax.yaxis), panel.columns, strict=True):
         axis.set_major_locator(MaxNLocator(nbins=4))
         if _is_wide(column):
@@ -144,9 +146,10 @@ def _draw(figure: Figure, ax: Axes, panel: _Panel, table: Table) -> None:
     ax.tick_params(labelsize=6)
     ax.set_xlabel(setting_name(panel.settings[0]), fontsize=6.5)
     ax.set_ylabel(setting_name(panel.settings[1]), fontsize=6.5)
-    if panel.method:
-        ax.set_title(short_name(panel.method), fontsize=6.5, loc="left", pad=2)
     bar = figure.colorbar(drawn, ax=ax, pad=0.02)
-    attack = f"\n{attack_phrase(table)}" if "robust" in panel.objective else ""
-    bar.set_label(lines(f"{objective(panel.objective).label} (val){attack}", 34), fontsize=6)
     bar.ax.tick_params(labelsize=5.5)
+    # above the panel: along the bar a long name would leave the figure
+    owner = f"{short_name(panel.method)}: " if panel.method else ""
+    attack = f", {attack_phrase(table)}" if "robust" in panel.objective else ""
+    name = lines(f"{owner}{objective(panel.objective).label} (val){attack}", 46)
+    ax.set_title(name, fontsize=6.5, loc="left", pad=3)

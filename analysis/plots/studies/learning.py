@@ -33,6 +33,8 @@ DROP = 5.0
 less than 4."""
 
 _TRAIN = "0.4"
+_PANEL = 0.235
+"""Height of a line of panels, as a share of the figure's width."""
 
 
 def learning_sheet(epochs: Table | None, table: Table, /, *, width: float = COLUMN_WIDTH) -> PaperFigure | None:
@@ -55,7 +57,7 @@ def learning_sheet(epochs: Table | None, table: Table, /, *, width: float = COLU
     with paper_style():
         kinds = [kind for kind in _KINDS if kind == "clean" or _is_curve(rows, kind)]
         cells = [(method, kind) for method in styles for kind in kinds]
-        figure = blank(width, 0.78 * -(-len(cells) // 2) + 0.7, legend=_legend(rows))
+        figure = blank(width, _PANEL * width * -(-len(cells) // 2) + 0.7, legend=_legend(rows))
         grid = figure.subplots(-(-len(cells) // 2), 2, squeeze=False, sharex=True, sharey=True).flat
         for ax in grid[len(cells) :]:
             ax.set_axis_off()

@@ -242,7 +242,11 @@ def test_the_fields_figures_stay_on_their_page() -> None:
     table = as_table([row | named for row in rows()])
     smooth = {trial: {"train": np.array([1.0, 2.0]), "val": np.array([1.5, 90.0])} for trial in STRONG}
     column, page = WIDTHS["column"], WIDTHS["page"]
+    settings = {"param.dropout": 0.6, "param.lr": 0.4}
+    shares = dict.fromkeys(("val_robust_accuracy", "val_lipschitz_scale_free_log10"), settings)
     sheets = [
+        contours_sheet(shares, as_table([row | named for row in scattered(30)]), width=column),
+        contours_sheet(shares, as_table([row | named for row in scattered(30)]), width=page),
         learning_sheet(epochs(), table, width=column),
         strong_sheet(STRONG, table, width=column),
         bracket_sheet(table, strong=STRONG, width=page),
