@@ -78,7 +78,7 @@ def _sheets_of_parts(material: StudyMaterial, width: float) -> Iterator[PaperFig
     table, strong = material.table, material.strong
     if (experiment := experiment_of(table)) is not None:
         yield dose_response_sheet(experiment, width=width)
-    yield new_methods_sheet(table)
+    yield new_methods_sheet(table, width=width)
     yield learning_sheet(material.epochs, table, width=width)
     yield fixed_methods_sheet(table, width=width)
     yield strong_sheet(strong, table, on_test=material.on_test, width=width)

@@ -15,7 +15,7 @@ from analysis.data.results import Table
 from analysis.fronts.front import front_of
 from analysis.fronts.objectives import FRONT
 from analysis.method_styles import PAPER_METHODS, styles_for
-from analysis.plots.figure import PaperFigure, add_small_print, paper_style, sample
+from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, paper_style, sample
 from analysis.plots.trials.front_view import ParetoView, pareto_view
 from analysis.plots.trials.pareto import draw_pareto, legend_handles
 from analysis.wording import measured_by, provenance
@@ -53,13 +53,7 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
     if together:
         _draw_together(views, figure.add_subplot())
-        handles = [
-            Line2D([], [], color=colour, linestyle=dash, label=f"front of {label}")
-            for (label, _), colour, dash in zip(views, COLOURS, _DASHES, strict=True)
-        ]
-        methods = [method for _, view in views for method in view.methods]
-        handles += [sample(style.marker, style.label, color="0.5") for style in styles_for(methods).values()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
+        figure.legend(handles=_names(views), loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
         return figure
     for place, (label, view) in enumerate(views):
         axes = draw_pareto(view, figure.add_subplot(1, len(views), place + 1))
@@ -68,11 +62,22 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     return figure
 
 
-def new_methods_sheet(table: Table, /) -> PaperFigure | None:
+def _names(views: Sequence[tuple[str, ParetoView]]) -> list[Line2D]:
+    """Return the legend of two fronts on one plane."""
+    handles = [
+        Line2D([], [], color=colour, linestyle=dash, label=f"front of {label}")
+        for (label, _), colour, dash in zip(views, COLOURS, _DASHES, strict=True)
+    ]
+    methods = [method for _, view in views for method in view.methods]
+    return handles + [sample(style.marker, style.label, color="0.5") for style in styles_for(methods).values()]
+
+
+def new_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> PaperFigure | None:
     """Return the figure of the front of the paper's methods and that of all; None without methods of both kinds.
 
     Args:
         table: Result rows.
+        width: Inches.
 
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
@@ -81,8 +86,12 @@ def new_methods_sheet(table: Table, /) -> PaperFigure | None:
     if of_paper.all() or not of_paper.any():
         return None
     parts = {"the paper's methods": table.filter(of_paper), "all methods": table}
+    views = [(label, pareto_view(part)) for label, part in parts.items()]
     with paper_style():
-        figure = fronts_figure([*parts.items()], together=True)
+        figure = blank(width, 0.6 * width + 0.7, legend=_names(views))
+        ax = figure.add_subplot()
+        _draw_together(views, ax)
+        ax.set_ylabel(ax.get_ylabel().split("\n")[0])  # the small print names the attack
         add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · more trials never make a front worse")
     columns = ("study", "trial_id", "method", *FRONT)
     rows = tuple(
