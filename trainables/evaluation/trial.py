@@ -22,7 +22,7 @@ from trainables.seeding import derive
 from trainables.spec import EvaluationSpec, TrialSpec
 
 TRAINING_FLAGS = {
-    "catastrophic_overfitting": "accuracy under FGSM's one step exceeds that under the trial's attack by more than 0.2",
+    "catastrophic_overfitting": "accuracy under one step, as FGSM's, exceeds that under the trial's attack by more than 0.2",
 }
 """Flags of the training rather than the measurement, whose flags are `trainables.evaluation.flags.FLAGS`."""
 
@@ -33,7 +33,7 @@ TRAIN_IMAGES = 100
 """Most training images measured within training, the first ones: robust overfitting shows in their mean."""
 
 OVERFITTING_GAP = 0.2
-"""FGSM accuracy minus the attack's, above which adversarial training has overfitted to single steps."""
+"""Accuracy under a single step minus the attack's, above which adversarial training has overfitted to single steps."""
 
 
 def measured_part(
@@ -167,7 +167,9 @@ def catastrophic_overfitting(
     robust_accuracy: float,
     seed: int,
 ) -> bool:
-    """Return whether training only protects against single steps: FGSM accuracy is far above the attack's.
+    """Return whether training only protects against single steps: accuracy under one is far above the attack's.
+
+    The step is FGSM's or, for attacks on margins, one on the margin.
 
     Compared at the smaller of the training and the evaluation radius: beyond its training radius any network is more
     accurate under FGSM than under an attack of many steps.
