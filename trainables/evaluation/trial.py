@@ -22,7 +22,7 @@ from trainables.seeding import derive
 from trainables.spec import EvaluationSpec, TrialSpec
 
 TRAINING_FLAGS = {
-    "catastrophic_overfitting": "accuracy under one step, as FGSM's, exceeds that under the trial's attack by more than 0.2",
+    "catastrophic_overfitting": "accuracy under one step, as FGSM's, exceeds that under the attack by more than 0.2",
 }
 """Flags of the training rather than the measurement, whose flags are `trainables.evaluation.flags.FLAGS`."""
 
