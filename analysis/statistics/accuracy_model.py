@@ -40,7 +40,8 @@ class TrueAccuracies:
         accuracies: True (clean, robust) accuracies, shape (draws, t, 2).
         scatter: Scale of the trials' true distances from the trade-off, in standard deviations of a trial's noise,
             shape (draws,). Infinite where no trade-off is modelled, as for a single trial.
-        mistakes: The number of examples that the median trial gets wrong in its better accuracy, the clean one.
+        mistakes: The number of examples that the median trial gets wrong in its better accuracy, the clean one, among
+            the trials of the trade-off; infinite where none is modelled.
     """
 
     accuracies: np.ndarray
@@ -146,9 +147,9 @@ def true_accuracies(
         drawn[:, near], scatter = _together(measure(outcomes[near]), generator, draws=draws)
     if not near.all():
         drawn[:, ~near] = _apart(measure(outcomes[~near]), generator, draws=draws)
+    # Nothing is in doubt where one trial beats all others by far, however few mistakes it makes.
+    mistakes = float(np.median((~outcomes[near]).sum(axis=2), axis=0).min()) if near.any() else math.inf
     # The squared sine reflects angles below 0 and above pi / 2 at the border.
-    wrong = (~outcomes[near if near.any() else ~near]).sum(axis=2)
-    mistakes = float(np.median(wrong, axis=0).min()) if len(wrong) else 0.0
     return TrueAccuracies(accuracies=np.sin(drawn) ** 2, scatter=scatter, mistakes=mistakes)
 
 

@@ -124,6 +124,14 @@ def test_a_front_of_trials_with_a_handful_of_mistakes_is_undecided(name: str) ->
     assert all(5 <= true.mistakes < 15 for true in drawn)
 
 
+def test_one_trial_far_above_all_others_is_decided_however_few_mistakes_it_makes() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.random((6, 300)) < np.array([0.98, 0.1, 0.1, 0.1, 0.1, 0.1])[:, None]
+    true = true_accuracies(right, right & (rng.random((6, 300)) < 0.9), generator=rng, draws=200)
+    assert true.decided
+    np.testing.assert_array_equal(membership(true.accuracies), [1, 0, 0, 0, 0, 0])
+
+
 def test_a_trade_off_below_the_noise_is_not_seen_and_the_hypervolume_stays_right() -> None:
     """Clean accuracies that fall by less than an image look equal: too few trials are put on the front."""
     name = "a trade-off below the noise"
