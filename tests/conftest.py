@@ -18,16 +18,19 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
-# Files of more than about 3 s of one core, the longest first; those that run studies are marked e2e or cluster.
+# Files of more than about 3 s of one core, the longest first; those that run studies are marked e2e or cluster,
+# and those of words and structure belong to every check.
 SLOW = (
-    "test_accuracy_model.py test_certified.py test_training.py test_study_figures.py "
-    "test_certified_measure.py test_lipschitz_cnn.py test_certified_search.py test_bound_methods.py "
-    "test_attacks.py test_tracking_repair.py test_post_run.py test_tracker.py test_data_torchvision.py test_models.py "
-    "test_plots.py test_report_page.py test_separation_command.py test_report_several.py test_evaluate_checkpoint.py "
-    "test_reading_commands.py test_evaluate_trial.py test_figures_command.py test_separation_plot.py test_flags.py "
-    "test_front_posterior.py test_compaction.py test_confirmation.py test_file_urls.py test_client.py "
-    "test_console.py test_one_name.py test_first_screen.py test_weight_perturbation.py test_extension_losses.py "
-    "test_extra_images.py"
+    "test_attacked_members.py test_training.py test_certified_measure.py test_cpu_time.py test_recipe.py "
+    "test_training_options.py test_accuracy_model.py test_client.py test_certified.py test_study_figures.py "
+    "test_first_screen.py test_adversarial_distances.py test_partial_epochs.py test_console.py test_plots.py "
+    "test_attacks.py test_trust.py test_margin_attacks.py test_report_page.py test_post_run.py test_models.py "
+    "test_weight_perturbation.py test_tracking_repair.py test_pseudo_labels.py test_lipschitz_cnn.py "
+    "test_file_urls.py test_report_several.py test_tracker.py test_evaluate_checkpoint.py test_evaluate_trial.py "
+    "test_separation_command.py test_moved_storage.py test_reading_commands.py test_dose_response.py "
+    "test_names_and_theory.py test_trial_specs.py test_own_method.py test_restored_trials.py "
+    "test_checkpoint_folder.py test_class_distances.py test_intervention.py test_importance.py test_slurm_script.py "
+    "test_flags.py test_compaction.py test_extra_images.py test_proof_of_concept.py"
 ).split()
 
 # Slow shared cores make single examples late without anything being wrong.

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from helpers.structure.shell_blocks import Command, commands
 from helpers.studies.in_process import robust_study
+from helpers.studies.plain_study import leave_out_pictures, run_plain
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,7 +40,7 @@ SMALL = {
     "robust-study doctor studies/mnist": "robust-study doctor studies/mnist",
     "robust-study pareto studies/mnist": "robust-study pareto studies/mnist",
     "robust-study report studies/mnist": "robust-study report studies/mnist",
-    "robust-study figures studies/mnist": "robust-study figures studies/mnist --format png",
+    "robust-study figures studies/mnist": "robust-study figures studies/mnist --format svg",
     "robust-study export studies/mnist --out rows.parquet": "robust-study export studies/mnist --out rows.parquet",
     "robust-study sync studies/mnist": "robust-study sync studies/mnist",
     "robust-study evaluate studies/mnist --front --limit 200": "robust-study evaluate studies/mnist --front --limit 10",
@@ -66,11 +67,11 @@ ELSEWHERE = {
     "robust-study confirm studies/mnist --seeds 3": "test_confirm_e2e.py runs it with one new seed",
 }
 
-# Smaller yet: of a study that is launched all that takes time but the start of Ray and the study's end.
+# Smaller yet: all that takes time of a study that is launched.
 SMALLEST = (
-    " --set search.num_trials=2 --set resources.max_concurrent=1 --set model.name=mlp --set dataset.train_size=128"
-    " --set evaluation.examples=32 --set evaluation.lipschitz.examples=8 --set front.strong_images=2"
-)
+    "search.num_trials=2", "model.name=mlp", "dataset.train_size=128", "evaluation.examples=32",
+    "evaluation.lipschitz.examples=8", "front.strong_images=2",
+)  # fmt: skip
 
 # What only a shell understands.
 SHELL = re.compile(r"[|&;<>$`*?()~\n]")
@@ -134,16 +135,23 @@ def skip_without_data(text: str) -> None:
 
 
 def run_small(text: str, folder: Path) -> None:
-    """Launch a study in a shell, smaller yet; run any other command of ours, and a dry run, in this process."""
+    """Run a command of ours in this process; dry-run what it launches, and run its trials smaller yet without Ray."""
     name, *words = shlex.split(text)
     if name != "robust-study" or SHELL.search(text):
         run(text, folder)
-    elif words[0] == "launch" and "--dry-run" not in words:
-        run(text + SMALLEST, folder)
-    else:
-        skip_without_data(text)
-        ended = robust_study(folder, *words)
-        assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
+        return
+    skip_without_data(text)
+    launched = words[0] == "launch" and "--dry-run" not in words  # test_study_e2e.py launches one with Ray
+    smallest = [word for one in SMALLEST for word in ("--set", one)] if launched else []
+    ended = robust_study(folder, *words, *smallest, *["--dry-run"] * launched)
+    assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
+    if launched:
+        _, source, *options = words
+        assert set(options[::2]) == {"--set"}, text
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            leave_out_pictures(patch)  # `resume` draws them
+            run_plain(source, Path("studies"), assignments=[*options[1::2], *SMALLEST])
 
 
 needs_command = pytest.mark.skipif(not (ROOT / "study" / "cli.py").exists(), reason="study/cli.py is not written yet")
@@ -197,8 +205,8 @@ def test_make_target_exists(command: Command) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("command", of_kind("cheap"))
 def test_cheap_command_runs_as_it_is(command: Command, tmp_path: Path) -> None:
-    listing = command.words[:2] == ["robust-study", "list"]
-    ended = robust_study(tmp_path, *command.words[1:]) if listing else run(command.text, tmp_path)
+    in_process = command.words[0] == "robust-study" and "--help" not in command.words
+    ended = robust_study(tmp_path, *command.words[1:]) if in_process else run(command.text, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +94,7 @@ class Node:
 
 @dataclass
 class Cluster:
-    """A head without CPUs and nodes that run trials.
+    """A head and nodes that run trials.
 
     Attributes:
         folder: Folder of logs and temporary files, with a path short enough for Ray's sockets.
@@ -139,12 +139,18 @@ def with_host_name(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def cluster(nodes: int, *options: str, impatient: bool = False) -> Iterator[Cluster]:
-    """Start a head without CPUs and `nodes` others named node-1, node-2 and so on; stop them all afterwards.
+def cluster(
+    nodes: int,
+    *options: str,
+    head: Sequence[str] = ("--num-cpus", "0", "--num-gpus", "0"),
+    impatient: bool = False,
+) -> Iterator[Cluster]:
+    """Start a head and `nodes` others named node-1, node-2 and so on; stop them all afterwards.
 
     Args:
-        nodes: Number of nodes that run trials.
+        nodes: Number of nodes beside the head.
         options: Of `ray start` for each of them, such as `--num-gpus`.
+        head: Those for the head, which runs no trials by itself.
         impatient: Declare a node dead after seconds without an answer. A killed node is noticed in any case.
     """
     if shlex.quote(sys.executable) != sys.executable:
@@ -156,7 +162,7 @@ def cluster(nodes: int, *options: str, impatient: bool = False) -> Iterator[Clus
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     started = Cluster(folder, free_port(), environment)
     try:
-        started.add("head", "--num-cpus", "0", "--num-gpus", "0")
+        started.add("head", *head)
         started.nodes[0].wait()
         for number in range(1, nodes + 1):
             started.add(f"node-{number}", *options)

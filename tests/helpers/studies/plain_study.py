@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
+import pytest
 
 from study.config.loading import load_config
 from study.config.paths import resolved
@@ -19,9 +21,16 @@ from trainables.data import load_dataset
 from trainables.training.loop import Trainer
 
 
-def run_plain(source: Path, out: Path) -> Path:
-    """Run a study's trials with random proposals and return its folder."""
-    config = resolved(load_config(str(source), assignments=[], data_root=None, address=None))
+def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Let studies end without figures and report, which take most of the end."""
+    patch.setattr("study.lifecycle.finish._draw", lambda *_, **__: [])
+    patch.setattr("study.lifecycle.publish.publish_members", lambda *_, **__: None)
+    patch.setattr("study.lifecycle.publish._write_report", lambda *_: None)
+
+
+def run_plain(source: Path | str, out: Path, *, assignments: Sequence[str] = ()) -> Path:
+    """Run the trials of a config or preset, changed as by `--set`, with random proposals; return the study's folder."""
+    config = resolved(load_config(str(source), assignments=list(assignments), data_root=None, address=None))
     folder = create(config, out)
     data = load_dataset(config.dataset).without_test()
     writer = ResultWriter(folder, study=config.name, methods=config.search.methods)

@@ -1,4 +1,4 @@
-"""A study on three nodes, one of which is killed in mid-trial: nothing is lost and nothing runs twice."""
+"""A study on two nodes, one of which is killed in mid-trial: nothing is lost and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture(scope="module")
 def survived(tmp_path_factory, empty_store):
-    """The study, the remaining node, and the checkpoints' histories of both running trials at the kill."""
+    """The study, the remaining node's cluster, and the checkpoints' histories of both running trials at the kill."""
     folder = tmp_path_factory.mktemp("kill")
     shutil.copy(empty_store, folder / "mlflow.db")
-    with cluster(2, "--num-cpus", "1", "--num-gpus", "1") as ray:
-        changes = {"resources": {"gpus": 1}, "search": {"num_trials": 3}}
+    one_trial = ("--num-cpus", "1", "--num-gpus", "1")
+    with cluster(1, *one_trial, head=one_trial) as ray:
+        changes = {"resources": {"gpus": 1}, "search": {"num_trials": 2}}
         study = SmallStudy(folder, changes, environment=ray.driver_environment)
         driver = study.launch("--address", ray.address)
 
@@ -36,7 +37,7 @@ def survived(tmp_path_factory, empty_store):
         histories = study.wait_until(both_in_the_middle, driver)
         ray.nodes[1].kill()
         assert driver.wait(400) == 0, study.output
-        yield study, ray.nodes[2], histories
+        yield study, ray, histories
 
 
 def interrupted(study: SmallStudy) -> list[str]:
@@ -46,13 +47,13 @@ def interrupted(study: SmallStudy) -> list[str]:
 
 def test_every_trial_has_one_row(survived):
     study, _, _ = survived
-    assert [row["number"] for row in study.rows()] == [0, 1, 2]
+    assert [row["number"] for row in study.rows()] == [0, 1]
     assert {row["status"] for row in study.rows()} == {"completed"}
-    assert [trial.state.name for trial in study.optuna().trials] == ["COMPLETE"] * 3
+    assert [trial.state.name for trial in study.optuna().trials] == ["COMPLETE"] * 2
 
 
 def test_the_interrupted_trial_resumed_from_its_checkpoint_on_the_other_node(survived):
-    study, remaining, histories = survived
+    study, ray, histories = survived
     (trial,) = interrupted(study)
     assert trial in histories
     row = next(row for row in study.rows() if row["trial_id"] == trial)
@@ -62,10 +63,12 @@ def test_the_interrupted_trial_resumed_from_its_checkpoint_on_the_other_node(sur
     before = [epoch["seconds"] for epoch in histories[trial]]
     assert before
     assert [epoch["seconds"] for epoch in epochs[: len(before)]] == before
+    remaining = ray.nodes[0]
     if has_own_name(remaining):
         assert row["host"] == remaining.name
 
 
+@pytest.mark.chaos  # for its length; in one process `test_training.py` shows it of every method
 def test_the_interrupted_trial_can_be_reproduced_on_its_own(survived, capsys):
     study, _, _ = survived
     (trial,) = interrupted(study)
@@ -101,9 +104,9 @@ for token in (os.environ["RAY_AUTH_TOKEN"], "other", ""):
 
 
 def test_a_machine_that_cannot_take_part_is_told_why_at_once(survived):
-    _, remaining, _ = survived
-    address = remaining.line[remaining.line.index("--address") + 1]
-    environment = remaining.environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "HOME": "/nowhere"}
+    _, ray, _ = survived
+    address = ray.address
+    environment = ray.environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "HOME": "/nowhere"}
     # Ray itself would take a minute and more for the first two, and end with a traceback for the third
     line = [sys.executable, "-c", CONNECT, address]
     answer = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from study.config.schema import parse_config
 from study.evaluation import strong_attacks
 from study.evaluation.strong_attacks import attack_members, strong_passes
 from study.lifecycle.estimate import print_estimate
+from trainables.attacks import autoattack, square
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data import load_dataset
 from trainables.evaluation.evaluate import evaluate
@@ -27,45 +30,73 @@ from trainables.training.loop import Trainer
 FEW = {"examples": 4, "steps": 5}
 
 
-@pytest.fixture
-def attacked(tmp_path):
-    """Return a function that trains a network on the digits as a study of one trial, and attacks its front."""
+def config_of(model, attack, *, strong_images=200):
+    return parse_config(
+        {
+            "name": "s",
+            "dataset": {"name": "digits", "val_fraction": 0.25},
+            "model": {"name": model},
+            "training": {"epochs": 6, "batch_size": 64, "lr": 0.05},
+            "evaluation": {"epsilon": 0.1, "examples": 200, "every": 100, "attack": attack, "lipschitz": FEW},
+            "search": {"space": "core", "methods": "all"},
+            "front": {"strong_images": strong_images},
+        }
+    )
 
-    token = MASK.set(False)
 
-    def run(model="mlp", *, method="natural", alpha=None, attack="reachable_targets", strong_images=200, **options):
-        config = parse_config(
-            {
-                "name": "s",
-                "dataset": {"name": "digits", "val_fraction": 0.25},
-                "model": {"name": model},
-                "training": {"epochs": 6, "batch_size": 64, "lr": 0.05},
-                "evaluation": {"epsilon": 0.1, "examples": 200, "every": 100, "attack": attack, "lipschitz": FEW},
-                "search": {"space": "core", "methods": "all"},
-                "front": {"strong_images": strong_images},
-            }
-        )
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a function that trains a network on the digits, once, and returns its row and its checkpoints."""
+
+    @functools.cache
+    def train(model, attack, method, alpha):
         radius = {"train_epsilon": 0.1} if method != "natural" else {}
-        spec = config.trial_spec({"method": method, **radius, **({} if alpha is None else {"alpha": alpha})}, number=0)
+        drawn = {"method": method, **radius, **({} if alpha is None else {"alpha": alpha})}
+        spec = config_of(model, attack).trial_spec(drawn, number=0)
         data = load_dataset(spec.dataset)
+        token = MASK.set(False)
         trainer = Trainer(spec, data=data, device="cpu")
         while not trainer.done:
             trainer.run_epoch()
-        trainer.save_checkpoints(tmp_path / "checkpoints/00000")
+        folder = tmp_path_factory.mktemp("trained")
+        trainer.save_checkpoints(folder)
         MASK.set(True)
         images, labels = measured_part(
             data.val, 200, scale=data.scale, layout=torch.contiguous_format, device=trainer.device
         )
         measures = measure(trainer.model, images, labels, spec=spec, split="val")
         own = {f"val_{name}": value for name, value in measures.summary().items()}
-        own |= {"study": "s", "trial_id": "00000", "number": 0, "checkpoint_path": str(tmp_path / "checkpoints/00000")}
-        own |= {"flags": []}  # as where the cheap checks see nothing
-        write_rows(trial_file(tmp_path, "00000"), [{**row(0), **trainer.outcome().row, **own}], RESULT, replace=True)
+        found = {**row(0), **trainer.outcome().row, **own, "study": "s", "trial_id": "00000", "number": 0}
+        MASK.reset(token)
+        return found | {"flags": []}, folder  # as where the cheap checks see nothing
+
+    return train
+
+
+@pytest.fixture
+def attacked(tmp_path, trained):
+    """Return a function that makes a study of one trial of a network trained on the digits, and attacks its front."""
+
+    token = MASK.set(True)
+
+    def run(model="mlp", *, method="natural", alpha=None, attack="reachable_targets", strong_images=200, **options):
+        own, made = trained(model, attack, method, alpha)
+        folder = tmp_path / "checkpoints/00000"
+        shutil.copytree(made, folder, dirs_exist_ok=True)
+        own = own | {"checkpoint_path": str(folder)}
+        write_rows(trial_file(tmp_path, "00000"), [own], RESULT, replace=True)
         table = read_results(tmp_path)
+        config = config_of(model, attack, strong_images=strong_images)
         return table.to_pylist()[0], attack_members(config, tmp_path, table, **options)
 
     yield run
     MASK.reset(token)
+
+
+@pytest.fixture
+def few_queries(monkeypatch):
+    """What `square` finds is not asked."""
+    monkeypatch.setattr(square, "QUERIES", 20)
 
 
 @pytest.fixture
@@ -98,13 +129,14 @@ def is_not_doubtful(attacked, method):
 
 
 @pytest.mark.parametrize(
-    "method",
+    ("method", "queries"),
     [
-        "adversarial_training",
-        pytest.param("natural", marks=pytest.mark.chaos),  # for its length
+        ("adversarial_training", 1000),  # as many as of `square` on all images
+        pytest.param("natural", autoattack.SQUARE_QUERIES, marks=pytest.mark.chaos),  # for its length
     ],
 )
-def test_a_healthy_network_is_not_doubtful(attacked, method):
+def test_a_healthy_network_is_not_doubtful(attacked, method, queries, monkeypatch):
+    monkeypatch.setattr(autoattack, "SQUARE_QUERIES", queries)
     is_not_doubtful(attacked, method)
 
 
@@ -120,7 +152,7 @@ def test_what_can_be_certified_of_a_member_is_at_most_what_any_attack_leaves(att
     assert rows == {"reachable_targets": strong.certified, "multi_targeted": None, "square": None}
 
 
-def test_the_measurements_are_on_validation_and_no_use_of_test(attacked, without_autoattack, tmp_path):
+def test_the_measurements_are_on_validation_and_no_use_of_test(attacked, without_autoattack, few_queries, tmp_path):
     attacked(strong_images=40)
     rows = read_evaluations(tmp_path, split="val").to_pylist()
     assert [(one["attack"], one["examples"], one["checks"]) for one in rows] == [
@@ -136,7 +168,7 @@ def test_no_images_turn_the_attacks_off(attacked, tmp_path):
 
 
 def test_a_stopped_study_keeps_what_is_measured_and_a_resumed_one_measures_the_rest(
-    attacked, without_autoattack, tmp_path
+    attacked, without_autoattack, few_queries, tmp_path
 ):
     _, found = attacked(strong_images=40, ended=lambda: True)
     assert found == {}
@@ -157,7 +189,8 @@ def test_a_lost_checkpoint_is_a_line_and_costs_the_study_nothing(attacked, witho
 
 
 def test_a_dry_run_says_what_they_cost_at_most(capsys, monkeypatch):
-    config = parse_config({"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core", "num_trials": 5}})
+    search = {"space": "core", "num_trials": 5, "methods": ["natural"]}
+    config = parse_config({"name": "s", "dataset": {"name": "digits"}, "model": {"name": "mlp"}, "search": search})
     data = load_dataset(config.dataset)
     monkeypatch.setattr("study.lifecycle.estimate._strong_seconds", lambda *_: 600.0)
     print_estimate(config, Path("studies/s"), data=data)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.studies.plain_study import run_plain
+from helpers.studies.plain_study import leave_out_pictures, run_plain
 
 from analysis.data.results import examples_file, read_evaluations, read_examples, read_results
 from study.cli import main
@@ -46,6 +46,7 @@ def study(tmp_path_factory, empty_store):
     shutil.copy(empty_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        leave_out_pictures(patch)
         return run_plain(folder / "tiny.yaml", Path("studies")).resolve()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 import pytest
+from helpers.studies.plain_study import leave_out_pictures
 from helpers.studies.trained_study import trained_study
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -48,6 +49,7 @@ def test_another_storage_is_refused_before_it_is_made(command, folder):
 
 def test_the_trials_are_copied_to_the_new_storage_and_the_study_goes_on_there(command, folder, uri, monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    leave_out_pictures(monkeypatch)
     before = content(open_search(open_config(folder), folder))
     options = (*JOURNAL, *COMPLETE, "--set", f"tracking.uri={uri}", "--set", "tracking.models=0")
     code, _, err = command("resume", "a", *options, "--move-storage")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.networks.toy_problems import blobs, deterministic, run, tiny_spec, trainer
 
-from trainables.attacks import ATTACKS, MissingExtraError, require_package
+from trainables.attacks import ATTACKS, MissingExtraError, autoattack, require_package, square
 from trainables.attacks.base import load_attack, run_attack
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.evaluate import Measures
@@ -45,8 +45,11 @@ def val_images(classes=3):
         ("lipschitz_cnn", "l2", 0.2, "ibp"),
     ],
 )
-def test_what_is_certified_no_attack_fools(model, norm, epsilon, certify):
+def test_what_is_certified_no_attack_fools(model, norm, epsilon, certify, monkeypatch):
     """Example by example, by the attacks of the repository, on networks trained with batch norm and dropout."""
+    # images of 64 pixels: most of the queries of both squares would be spent on single pixels
+    monkeypatch.setattr(square, "QUERIES", 200)
+    monkeypatch.setattr(autoattack, "SQUARE_QUERIES", 500)
     trained = run(tiny_spec("adversarial_training", train_epsilon=epsilon, name=model, norm=norm, epsilon=epsilon,
                             certify=certify, epochs=2, every=2, optimizer="adam", lr=0.01), classes=4)  # fmt: skip
     proved = torch.from_numpy(trained.best.measures.certified_correct)

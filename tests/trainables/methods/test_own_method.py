@@ -45,7 +45,7 @@ class WithoutHelper(Taught):
     helper: ClassVar[bool] = False
 
 
-SPEC = tiny_spec("users_method:Taught", epochs=3, ramp=0.0)
+SPEC = tiny_spec("users_method:Taught", epochs=3, every=3, ramp=0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import torch
 from helpers.networks.networks import build, images
 from torch import nn
 
+from trainables.attacks import square
 from trainables.attacks.base import load_attack, run_attack
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.certified.certificate import certified_correct, certify
@@ -131,7 +132,8 @@ def trained():
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 0.4])
-def test_no_attack_fools_what_is_certified(trained, epsilon):
+def test_no_attack_fools_what_is_certified(trained, epsilon, monkeypatch):
+    monkeypatch.setattr(square, "QUERIES", 200)  # images of 64 pixels: more would be spent on single ones
     model, x, labels = trained
     threat = ThreatModel("l2", epsilon)
     proved = certify(model, x, labels, threat=threat)

@@ -105,7 +105,7 @@ def test_each_batch_has_its_share_and_all_images_are_served_alike(share):
 @pytest.mark.parametrize("method", ["natural", "trades", "hat"])
 def test_every_method_trains_on_them_and_resumes(method, tmp_path):
     radius = None if method == "natural" else 0.1
-    spec = tiny_spec(method, train_epsilon=radius, extra=EXTRA, extra_share=0.4, epochs=3)
+    spec = tiny_spec(method, train_epsilon=radius, extra=EXTRA, extra_share=0.4, epochs=3, every=3)
     whole, first = (trainer_for(spec, data=DATA, device=CPU) for _ in range(2))
     rows = []
     while not whole.done:

@@ -15,7 +15,7 @@ from trainables.training import tune_trainable
 from trainables.training.loop import LAST, PARTIAL, Trainer
 from trainables.training.tune_trainable import TrialTrainable
 
-SPEC = tiny_spec("trades", train_epsilon=0.1, epochs=3, ema=0.9, augment="crop")
+SPEC = tiny_spec("trades", train_epsilon=0.1, epochs=3, every=2, ema=0.9, augment="crop")
 
 
 def trainer():

@@ -158,17 +158,18 @@ def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(
             trainer.run_epoch()
         return trainer
 
-    uninterrupted = run(spec())
-    half = run(spec(), stop=2)
+    own = spec(every=4)
+    uninterrupted = run(own)
+    half = run(own, stop=2)
     half.save(tmp_path / LAST)
-    resumed = trainer_for(spec(), data=DATA, device=CPU)
+    resumed = trainer_for(own, data=DATA, device=CPU)
     resumed.load(tmp_path / LAST)
     while not resumed.done:
         resumed.run_epoch()
     ours, theirs = uninterrupted.outcome().row, resumed.outcome().row
     assert deterministic(ours) == deterministic(theirs)
     assert ours["options"] == f'{{"pool": "{POOL}"}}'
-    without = run(tiny_spec("robust_self_training", train_epsilon=0.1, epochs=4))
+    without = run(tiny_spec("robust_self_training", train_epsilon=0.1, epochs=4, every=4))
     assert without.outcome().row["val_loss"] != ours["val_loss"]
     assert without.outcome().row["options"] is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ from trainables.spec import TrainingSpec, TrialSpec
 from trainables.training import loop
 from trainables.training.batch_loss import loss_terms
 from trainables.training.collapse import CollapseWatch
-from trainables.training.loop import LAST
+from trainables.training.loop import LAST, Trainer
 from trainables.training.optimizers import learning_rate, rise
 
 OFF = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None, "give_up_after": None}
@@ -101,7 +102,7 @@ def steps_of(monkeypatch, spec, **data):
 
 
 def test_every_step_has_its_share_of_rate_radius_and_strength(monkeypatch):
-    spec = tiny_spec("trades", train_epsilon=0.2, params={"beta": 6.0}, epochs=2, **ON)
+    spec = tiny_spec("trades", train_epsilon=0.2, params={"beta": 6.0}, epochs=2, every=2, **ON)
     taken = steps_of(monkeypatch, spec)
     assert len(taken) == 12
     for t, step in enumerate(taken):
@@ -165,7 +166,7 @@ def test_training_of_a_single_step_is_at_full_rate_and_radius(monkeypatch):
 def test_without_the_recipe_no_bit_of_training_changes(method):
     """Compared with a loop that only takes the loss's gradient and the optimiser's step at the schedule's rate."""
     radius = 0.1 if METHODS.load(method).attacks else None
-    spec = tiny_spec(method, train_epsilon=radius, epochs=3, every=9, **OFF)
+    spec = tiny_spec(method, train_epsilon=radius, epochs=3, every=9, batch_size=30, **OFF)
     ours, plain = trainer(spec), trainer(spec)
     for epoch in range(2):
         ours.run_epoch()
@@ -174,7 +175,7 @@ def test_without_the_recipe_no_bit_of_training_changes(method):
             for batch, (x, y) in enumerate(plain._batches.epoch(epoch)):
                 plain.optimizer.zero_grad()
                 plain_terms(plain, x, y, (epoch, batch)).total.mean().backward()
-                rate = learning_rate((epoch + batch / 6) / 3, schedule="cosine", initial=0.05, epochs=3)
+                rate = learning_rate((epoch + batch / 3) / 3, schedule="cosine", initial=0.05, epochs=3)
                 plain.optimizer.step(rate)
     assert_equal(ours.model, plain.model)
     assert len(batch_statistics(plain.model)) > 0
@@ -190,22 +191,28 @@ def plain_terms(trained, x, y, place):
         threat=None if spec.train_epsilon is None else ThreatModel("linf", spec.train_epsilon),
         attack_steps=3, bn="eval", dropout="eval",
         generator=generator(spec.seed, "craft", *place), craft_seed=derive(spec.seed, "craft dropout", *place),
-        progress=(place[0] + place[1] / 6) / 3, helper=linear_helper(spec=spec, data=blobs(), device=x.device),
+        progress=(place[0] + place[1] / 3) / 3, helper=linear_helper(spec=spec, data=blobs(), device=x.device),
     )  # fmt: skip
     with seeded(spec.seed, "dropout", *place, device=x.device):
         return build_method(spec.method, spec.params)(step)
+
+
+@functools.cache
+def uninterrupted_recipe(method: str) -> Trainer:
+    """Return a trainer after two epochs with warm-up, ramp and clipping."""
+    radius = 0.1 if METHODS.load(method).attacks else None
+    return run(tiny_spec(method, train_epsilon=radius, epochs=2, every=2, augment="crop", **ON))
 
 
 @pytest.mark.parametrize("method", ["trades", "locally_linear", "gradient_regularization"])
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (0, 4), (1, 3)])
 def test_resuming_within_an_epoch_changes_no_bit(method, epoch, batch, tmp_path):
     """In the middle of the warm-up, of the ramp, and after both."""
-    radius = 0.1 if METHODS.load(method).attacks else None
-    spec = tiny_spec(method, train_epsilon=radius, epochs=2, augment="crop", **ON)
-    uninterrupted, first = run(spec), trainer(spec)
+    uninterrupted = uninterrupted_recipe(method)
+    first = trainer(uninterrupted.spec)
     for _ in range(epoch):
         first.run_epoch()
-    second = killed_and_resumed(first, trainer(spec), batch, tmp_path)
+    second = killed_and_resumed(first, trainer(uninterrupted.spec), batch, tmp_path)
     assert_equal(uninterrupted.model, second.model)
     assert deterministic(uninterrupted.outcome().row) == deterministic(second.outcome().row)
 
@@ -306,7 +313,7 @@ class TestGivingUp:
         assert set(self.watched(of=of, frequent=frequent)) == {None}
 
     def test_training_that_works_is_not_ended(self):
-        assert run(tiny_spec(epochs=6)).reason is None
+        assert run(tiny_spec(epochs=6, every=6)).reason is None
 
     def test_resuming_counts_on(self, tmp_path):
         trained = trainer(self.SPEC)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -16,7 +19,7 @@ from helpers.networks.toy_problems import assert_equal, blobs, deterministic, ru
 from trainables.checkpoints.format import CheckpointError
 from trainables.methods import METHODS
 from trainables.methods.base import build_method
-from trainables.spec import CraftMode
+from trainables.spec import CraftMode, LipschitzSpec
 from trainables.training.fit import fit
 from trainables.training.loop import Trainer
 
@@ -30,6 +33,19 @@ def default_radius(method: str, epsilon: float = 0.1) -> float | None:
 def assert_same_state(a: Trainer, b: Trainer) -> None:
     for name, value in a.model.state_dict().items():
         assert torch.equal(value, b.model.state_dict()[name]), name
+
+
+COMPARED = {"epochs": 4, "augment": "crop_flip", "every": 9}
+
+
+@functools.cache
+def natural(batch_size: int) -> list[tuple[float, dict[str, torch.Tensor]]]:
+    """Return the loss and the state after each of three epochs of natural training, with which methods are compared."""
+    trained, found = trainer(tiny_spec("natural", batch_size=batch_size, **COMPARED)), []
+    for _ in range(3):
+        loss = trained.run_epoch()["loss"]
+        found.append((loss, copy.deepcopy(trained.model.state_dict())))
+    return found
 
 
 # Settings with which each method is natural training.
@@ -69,16 +85,15 @@ EQUAL = [
 
 
 # With one batch per epoch every single step is compared; the other size has many batches.
-@pytest.mark.parametrize("batch_size", [90, 16])
+@pytest.mark.parametrize(("batch_size", "epochs"), [(90, 3), (16, 2)])
 @pytest.mark.parametrize(("method", "settings"), NATURAL)
-def test_methods_reduce_to_natural_training_step_for_step(method, settings, batch_size):
+def test_methods_reduce_to_natural_training_step_for_step(method, settings, batch_size, epochs):
     """Bit for bit, with batch norm and dropout on."""
-    common = {"epochs": 4, "batch_size": batch_size, "augment": "crop_flip", "every": 9}
-    natural, other = trainer(tiny_spec("natural", **common)), trainer(tiny_spec(method, **settings, **common))
-    for _ in range(3):
-        rows = natural.run_epoch(), other.run_epoch()
-        assert rows[0]["loss"] == rows[1]["loss"]
-        assert_same_state(natural, other)
+    other = trainer(tiny_spec(method, **settings, batch_size=batch_size, **COMPARED))
+    for loss, state in natural(batch_size)[:epochs]:
+        assert other.run_epoch()["loss"] == loss
+        for name, value in other.model.state_dict().items():
+            assert torch.equal(value, state[name]), name
 
 
 def test_every_method_is_compared_with_natural_training():
@@ -98,28 +113,26 @@ def test_methods_are_one_step_for_step(one, other, craft_mode):
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"natural"}))
 def test_methods_differ_from_natural_training_otherwise(method):
-    natural, other = (
-        trainer(tiny_spec(name, train_epsilon=default_radius(name), every=9)) for name in ("natural", method)
-    )
-    natural.run_epoch()
+    other = trainer(tiny_spec(method, train_epsilon=default_radius(method), batch_size=90, **COMPARED))
     other.run_epoch()
-    assert any(
-        not torch.equal(value, other.model.state_dict()[name]) for name, value in natural.model.state_dict().items()
-    )
+    state = natural(90)[0][1]
+    assert any(not torch.equal(value, state[name]) for name, value in other.model.state_dict().items())
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_resuming_changes_no_bit(method, tmp_path):
+# What a method keeps shows after any epoch; one of them is also resumed where it was just measured, and at its end.
+@pytest.mark.parametrize(("method", "stops"), [(name, (1, 2, 3) if name == "trades" else (1,)) for name in METHODS])
+def test_resuming_changes_no_bit(method, stops, tmp_path):
     spec = tiny_spec(
-        method, train_epsilon=default_radius(method), epochs=3, every=2, steps=1, examples=12, augment="crop"
-    )
+        method, train_epsilon=default_radius(method), epochs=3, every=2, steps=1, examples=12, augment="crop",
+        lipschitz=LipschitzSpec(steps=1, examples=4),
+    )  # fmt: skip
     uninterrupted = trainer(spec, train=45)
     while not uninterrupted.done:
         uninterrupted.run_epoch()
         uninterrupted.save(tmp_path / f"{uninterrupted.epoch}.pt")
     ours = uninterrupted.outcome()
     assert ours.status == "completed"
-    for stop in (1, 2, 3):
+    for stop in stops:
         second = trainer(spec, train=45)
         second.load(tmp_path / f"{stop}.pt")
         while not second.done:
@@ -135,7 +148,7 @@ def test_resuming_changes_no_bit(method, tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_fit_resumes_from_a_file(optimizer, tmp_path):
-    spec = tiny_spec(optimizer=optimizer, lr=0.01)
+    spec = tiny_spec(optimizer=optimizer, lr=0.01, every=2)
     half = trainer(spec)
     half.run_epoch()
     half.save(tmp_path / "last.pt")
@@ -186,7 +199,7 @@ def test_two_processes_give_the_same_row():
 
 
 def test_a_trial_neither_depends_on_global_state_nor_changes_it():
-    spec = tiny_spec("adversarial_training", train_epsilon=0.1)
+    spec = tiny_spec("adversarial_training", train_epsilon=0.1, every=2)
     rows = []
     for seed, threads in ((1, 1), (2, 2)):
         torch.manual_seed(seed)
@@ -198,7 +211,7 @@ def test_a_trial_neither_depends_on_global_state_nor_changes_it():
         assert torch.get_num_threads() == threads
         torch.set_num_threads(before)
     assert rows[0] == rows[1]
-    assert rows[0] != deterministic(run(tiny_spec("adversarial_training", train_epsilon=0.1, seed=1)).outcome().row)
+    assert rows[0] != deterministic(run(dataclasses.replace(spec, seed=1)).outcome().row)
 
 
 def test_divergence_is_a_recorded_outcome(tmp_path):
@@ -237,7 +250,7 @@ def test_measurements_follow_the_interval_and_are_carried_between():
 
 
 def test_training_images_are_measured_with_validation_and_nothing_else_changes(monkeypatch):
-    spec = tiny_spec("trades", train_epsilon=0.1, epochs=5, every=2, augment="crop")
+    spec = tiny_spec("trades", train_epsilon=0.1, epochs=3, every=2, augment="crop")
     trained, outcome = (measured := run(spec)).model, measured.outcome()
     curve = [[row[f"train_{kind}_accuracy"] for kind in ("clean", "robust")] for row in outcome.epochs]
     assert [row["stale"] for row in outcome.epochs] == [clean is None for clean, _ in curve]
@@ -274,7 +287,7 @@ def test_outcome_during_training_describes_the_current_model():
 
 
 def test_completed_outcome():
-    spec = tiny_spec("trades", train_epsilon=0.1, params={"beta": 2.0}, epochs=6, examples=30, lr=0.1, ramp=0.0)
+    spec = tiny_spec("trades", train_epsilon=0.1, params={"beta": 2.0}, epochs=6, every=6, lr=0.1, ramp=0.0)
     outcome = run(spec).outcome()
     row = outcome.row
     assert (outcome.status, outcome.reason, outcome.flags) == ("completed", None, [])
@@ -310,7 +323,7 @@ def test_more_examples_requested_than_available():
 
 
 def test_adversarial_training_makes_a_network_more_robust():
-    settings = {"epochs": 8, "epsilon": 0.2, "steps": 10, "lr": 0.1, "dropout": 0.0}
+    settings = {"epochs": 8, "every": 8, "epsilon": 0.2, "steps": 10, "lr": 0.1, "dropout": 0.0}
     natural, robust = (
         run(tiny_spec(method, train_epsilon=radius, **settings), train=180, val=90).outcome().row
         for method, radius in (("natural", None), ("adversarial_training", 0.2))

@@ -113,7 +113,7 @@ def test_every_search_of_a_method_is_made_once(method):
 @pytest.mark.parametrize("method", ATTACKING)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_every_attacking_method_takes_it_with_batch_norm_and_dropout(method, norm):
-    spec = tiny_spec(method, train_epsilon=0.1, norm=norm, every=9)
+    spec = tiny_spec(method, train_epsilon=0.1, norm=norm, every=9, batch_size=30)
     plain, moved = trainer(spec), trainer(replace(spec, training=replace(spec.training, awp=GAMMA)))
     plain.run_epoch()
     moved.run_epoch()
@@ -128,7 +128,7 @@ def test_every_attacking_method_takes_it_with_batch_norm_and_dropout(method, nor
     ("method", "settings"), [("natural", {}), ("gradient_regularization", {}), ("trades", {"train_epsilon": 0.0})]
 )
 def test_without_an_attack_no_bit_changes(method, settings):
-    spec = tiny_spec(method, **settings)
+    spec = tiny_spec(method, every=2, **settings)
     assert_equal(run(spec).model, run(replace(spec, training=replace(spec.training, awp=GAMMA))).model)
 
 
@@ -156,7 +156,7 @@ def test_a_compiled_network_is_moved_without_its_compiler():
 
 @pytest.mark.parametrize("batch_number", [1, 4])
 def test_resuming_within_an_epoch_changes_no_bit_of_it(batch_number, tmp_path):
-    spec = tiny_spec("trades", train_epsilon=0.1, awp=GAMMA, ramp=0.5)
+    spec = tiny_spec("trades", train_epsilon=0.1, awp=GAMMA, ramp=0.5, every=2)
     whole, second = run(spec), killed_and_resumed(trainer(spec), trainer(spec), batch_number, tmp_path)
     assert_equal(whole.model, second.model)
 
