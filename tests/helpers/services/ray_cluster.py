@@ -150,7 +150,7 @@ def cluster(
     Args:
         nodes: Number of nodes beside the head.
         options: Of `ray start` for each of them, such as `--num-gpus`.
-        head: Those for the head, which runs no trials by itself.
+        head: Those for the head, which by default runs no trials.
         impatient: Declare a node dead after seconds without an answer. A killed node is noticed in any case.
     """
     if shlex.quote(sys.executable) != sys.executable:

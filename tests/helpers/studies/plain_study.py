@@ -22,7 +22,7 @@ from trainables.training.loop import Trainer
 
 
 def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
-    """Let studies end without figures and report, which take most of the end."""
+    """Let studies end without figures, report and models in MLflow, which take most of the end."""
     patch.setattr("study.lifecycle.finish._draw", lambda *_, **__: [])
     patch.setattr("study.lifecycle.publish.publish_members", lambda *_, **__: None)
     patch.setattr("study.lifecycle.publish._write_report", lambda *_: None)
