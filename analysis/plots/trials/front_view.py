@@ -36,10 +36,10 @@ class ColourScale:
     def ticks(self) -> list[float]:
         """Return round values to mark, all within the scale: powers of ten, with steps between where they are few."""
         powers = 10.0 ** np.arange(np.floor(np.log10(self.low)), np.ceil(np.log10(self.high)) + 1)
-        steps = (1, 2, 5) if self.high < 200 * self.low else (1,)
-        marks = [float(step * power) for power in powers for step in steps if self.low <= step * power <= self.high]
-        if len(marks) >= _FEWEST_TICKS:
-            return marks
+        for steps in ((1,), (1, 2, 5)):
+            marks = [float(step * power) for power in powers for step in steps if self.low <= step * power <= self.high]
+            if len(marks) >= _FEWEST_TICKS:
+                return marks
         even = MaxNLocator(nbins=4, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
         return [float(mark) for mark in even if self.low <= mark <= self.high]
 

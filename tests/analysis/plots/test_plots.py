@@ -248,6 +248,7 @@ def test_colour_is_logarithmic_with_round_ticks_within_the_data() -> None:
     assert (decade.low, decade.high, decade.log, decade.below) == (2.0, 21.0, True, False)
     assert decade.ticks() == [2.0, 5.0, 10.0, 20.0]
     assert scale(0.5, 3000.0).ticks() == [1.0, 10.0, 100.0, 1000.0]
+    assert scale(4.3, 900.0).ticks() == [5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]  # two powers are not enough
     collapsed = scale(0.0, 2.0, 50.0)
     assert (collapsed.low, collapsed.log, collapsed.below) == (2.0, True, True)
     assert scale(None) is None
