@@ -213,7 +213,7 @@ class EvaluationSpec(_Checked):
     lipschitz: LipschitzSpec = setting(factory=LipschitzSpec, doc="local Lipschitz estimate")
     margin_check: bool = setting(
         True,  # noqa: FBT003 - a default, not a flag passed by position
-        doc="check attacks that do not climb margins by one that does; flag margin_stronger",
+        doc="check attacks of fewer than 5 steps, or that do not climb margins, by one that does; flag margin_stronger",
         choices=(False, True),
         before=False,
     )

@@ -20,6 +20,7 @@ from trainables.attacks.losses import cross_entropy, cross_entropy_against, marg
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.flags import (
     MARGIN_ATTACKS,
+    MARGIN_STEPS,
     NOISE_DRAWS,
     ZERO_GRADIENT_SHARE,
     Checks,
@@ -122,7 +123,8 @@ def evaluate(
         seed: The result depends on it and the other arguments only.
         attack: Registered attack or `package.module:object`.
         checks: `cheap` ones cost a few per cent, `full` ones three to four times the measurement itself.
-        margin_check: Whether an attack that does not climb margins is checked by one that does, see `margin_flags`.
+        margin_check: Whether an attack that does not climb margins, or takes fewer steps than the check, is checked by
+            one that does, see `margin_flags`.
         report: Called with the progress of each stage.
         on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
     """
@@ -130,7 +132,7 @@ def evaluate(
     started = time.perf_counter()
     options: dict[str, Any] = {"seed": seed, "checks": checks, "report": report}
     robust, flags = _attack_stage(model, images, labels, clean, attack=attack, ascent=ascent, **options)
-    if margin_check and attack not in MARGIN_ATTACKS and ascent.threat.epsilon > 0:
+    if margin_check and (attack not in MARGIN_ATTACKS or ascent.steps < MARGIN_STEPS) and ascent.threat.epsilon > 0:
         check: dict[str, Any] = {"threat": ascent.threat, "checks": checks, "seed": derive(seed, "margin")}
         flags |= margin_flags(model, images, labels, robust=robust, **check)
     seconds_attack = time.perf_counter() - started

@@ -55,7 +55,7 @@ NOISE_DRAWS = {"cheap": 2, "full": 20}
 """Random points for each image that is correct under the attack."""
 
 MARGIN_STEPS = 5
-"""Steps of the ascent that attacks on other objectives than margins are checked with."""
+"""Steps of the ascent that attacks on other objectives than margins, or of fewer steps, are checked with."""
 
 MARGIN_IMAGES = {"cheap": 256, "full": 10_000}
 """Most images that it is tried on."""

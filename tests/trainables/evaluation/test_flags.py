@@ -180,6 +180,15 @@ def test_margin_stronger(scale, checks):
     assert fair.robust_correct.mean() < measures.robust_correct.mean() - 0.02
 
 
+@pytest.mark.parametrize(("steps", "flagged"), [(1, True), (10, False)])
+def test_a_margin_attack_of_few_steps_is_checked_by_more(steps, flagged):
+    """One random start and a step of twice the radius reach a corner of the ball, seldom the best one."""
+    model, images, labels = trained_digits(robust=False)
+    ball = ThreatModel("linf", 0.15)
+    found = measure(model, images[:200], labels[:200], threat=ball, attack="margin", steps=steps)
+    assert ("margin_stronger" in found.flags) == flagged
+
+
 @pytest.mark.parametrize("robust", [False, True])
 @pytest.mark.parametrize("attack", ["margin", "reachable_targets"])
 def test_the_scale_of_the_logits_changes_neither_accuracy_nor_flags(attack, robust):
