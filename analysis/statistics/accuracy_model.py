@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from analysis.fronts.front import non_dominated
 from analysis.statistics.shared_noise import Measured, measure
-from analysis.statistics.trade_offs import Curve, TradeOff, trade_offs
+from analysis.statistics.trade_offs import Curve, TradeOff, below_another_line, trade_offs
 
 CELLS = (0.25, 0.5)
 """Width of the cells of the two priors, beside and along the trade-off, in standard deviations of a trial's noise."""
@@ -106,8 +106,10 @@ def true_accuracies(
     noise that trials share plus noise of their own (`shared_noise`). Shared noise moves all trials together and cannot
     be distinguished from their true level, so it is drawn, not estimated; the rest is reduced by a prior that is
     estimated from the study itself. A trial that another beats in both accuracies by 6 deviations of their difference's
-    noise, such as a collapsed one, is modelled on its own: its angles are as measured, with their noise. For the
-    others:
+    noise, such as a collapsed one, is modelled on its own: its angles are as measured, with their noise. Where the
+    study shows two parallel trade-offs (`trade_offs.below_another_line`), trials of the lower one are also drawn as
+    measured, and move with the others under shared noise: with a single scale of distances beside a single trade-off
+    they would make the upper ones look more scattered than they are. For the others:
 
     The study's own trade-off is subtracted: clean angle as a polynomial in the robust one, of degree 0 to 4, or as a
     constant in each of 2 to 5 groups of like robust angle, within which no trade-off is assumed. Each of them has the
@@ -140,15 +142,19 @@ def true_accuracies(
     if outcomes.ndim != 3 or outcomes.shape[2] == 0:
         raise ValueError(f"`clean` and `robust` must have shape (t, n) with n >= 1, got {np.shape(clean)}")
     near = _contenders(outcomes)
+    line = near.copy()
     drawn, scatter = np.empty((draws, len(outcomes), 2)), np.full(draws, np.inf)
     if near.sum() < 2:
-        near[:] = False
+        near[:] = line[:] = False
     else:
-        drawn[:, near], scatter = _together(measure(outcomes[near]), generator, draws=draws)
+        measured = measure(outcomes[near])
+        lower = below_another_line(measured)
+        drawn[:, near], scatter = _together(measured, lower, generator, draws=draws)
+        line[near] = ~lower
     if not near.all():
         drawn[:, ~near] = _apart(measure(outcomes[~near]), generator, draws=draws)
     # Nothing is in doubt where one trial beats all others by far, however few mistakes it makes.
-    mistakes = float(np.median((~outcomes[near]).sum(axis=2), axis=0).min()) if near.any() else math.inf
+    mistakes = float(np.median((~outcomes[line]).sum(axis=2), axis=0).min()) if line.any() else math.inf
     # The squared sine reflects angles below 0 and above pi / 2 at the border.
     return TrueAccuracies(accuracies=np.sin(drawn) ** 2, scatter=scatter, mistakes=mistakes)
 
@@ -162,15 +168,35 @@ def _contenders(outcomes: np.ndarray) -> np.ndarray:
 
 def _apart(measured: Measured, generator: np.random.Generator, *, draws: int) -> np.ndarray:
     """Draw true angles of trials modelled independently, shape (draws, t, 2)."""
-    root = np.linalg.cholesky(measured.own + measured.shared @ measured.shared.transpose(0, 2, 1))
-    return np.asarray(measured.angles + (root @ generator.standard_normal((draws, len(root), 2, 1)))[..., 0])
+    noise = measured.own + measured.shared @ measured.shared.transpose(0, 2, 1)
+    return _as_measured(measured.angles, noise, generator, draws=draws)
 
 
-def _together(measured: Measured, generator: np.random.Generator, *, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw true angles of trials modelled jointly, moved together by shared noise, and scales of their scatter.
+def _as_measured(angles: np.ndarray, noise: np.ndarray, generator: np.random.Generator, *, draws: int) -> np.ndarray:
+    """Draw true angles about measured ones (t, 2) with the covariances of their noise (t, 2, 2)."""
+    root = np.linalg.cholesky(noise)
+    return np.asarray(angles + (root @ generator.standard_normal((draws, len(root), 2, 1)))[..., 0])
+
+
+def _together(
+    measured: Measured, lower: np.ndarray, generator: np.random.Generator, *, draws: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw true angles of trials that shared noise moves together, and scales of the scatter of those not `lower` (t,).
 
     Shapes (draws, t, 2) and (draws,).
     """
+    drawn = np.empty((draws, len(lower), 2))
+    drawn[:, ~lower], scatter = _about_a_trade_off(measured.part(~lower), generator, draws=draws)
+    if lower.any():
+        drawn[:, lower] = _as_measured(measured.angles[lower], measured.own[lower], generator, draws=draws)
+    factors = generator.standard_normal((draws, measured.shared.shape[2]))
+    return drawn - np.einsum("tik,dk->dti", measured.shared, factors), scatter
+
+
+def _about_a_trade_off(
+    measured: Measured, generator: np.random.Generator, *, draws: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw true angles, up to shared noise, from all plausible trade-offs, and scales of the scatter beside them."""
     kept, scatter = [], []
     for trade_off, share in trade_offs(measured, draws=draws):
         angles = measured.angles
@@ -182,8 +208,7 @@ def _together(measured: Measured, generator: np.random.Generator, *, draws: int)
         drawn, scales = _drawn(fits, generator, draws=share)
         kept.append(drawn)
         scatter.append(scales)
-    factors = generator.standard_normal((draws, measured.shared.shape[2]))
-    return np.concatenate(kept) - np.einsum("tik,dk->dti", measured.shared, factors), np.concatenate(scatter)
+    return np.concatenate(kept), np.concatenate(scatter)
 
 
 def _fits_about(

@@ -33,6 +33,10 @@ class Measured:
     shared: np.ndarray
     own: np.ndarray
 
+    def part(self, trials: np.ndarray, /) -> Measured:
+        """Return some of the trials, a boolean mask (t,)."""
+        return Measured(angles=self.angles[trials], shared=self.shared[trials], own=self.own[trials])
+
 
 def measure(outcomes: np.ndarray, /) -> Measured:
     """Return angles and noise of outcomes.

@@ -123,8 +123,7 @@ def evaluate(
         seed: The result depends on it and the other arguments only.
         attack: Registered attack or `package.module:object`.
         checks: `cheap` ones cost a few per cent, `full` ones three to four times the measurement itself.
-        margin_check: Whether an attack that does not climb margins, or takes fewer steps than the check, is checked by
-            one that does, see `margin_flags`.
+        margin_check: Whether `margin_flags` checks an attack that climbs no margins or takes fewer steps than it does.
         report: Called with the progress of each stage.
         on_lipschitz: Called with the Lipschitz estimate and its witnesses, which the measures do not include.
     """

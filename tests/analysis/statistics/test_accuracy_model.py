@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from helpers.studies.known_truth import (
@@ -12,6 +14,7 @@ from helpers.studies.known_truth import (
     UNDECIDABLE,
     bootstrap_accuracies,
     calibration_table,
+    depths,
     evaluate_design,
     pooled,
     synthetic_study,
@@ -22,6 +25,8 @@ from analysis.fronts.front import non_dominated
 from analysis.statistics.accuracy_model import membership, true_accuracies
 from analysis.statistics.front_posterior import drawn_hypervolumes
 from analysis.statistics.intervals import summary, wilson_interval
+from analysis.statistics.shared_noise import measure
+from analysis.statistics.trade_offs import below_another_line
 
 STUDIES = 8
 """Of each design. `benchmarks/uncertainty.py` takes more."""
@@ -151,6 +156,42 @@ def test_collapsed_networks_do_not_influence_the_others() -> None:
     np.testing.assert_array_equal(beside[:, 6:], alone)
     assert (membership(beside)[:6] == 0).all()
     assert np.abs(beside[:, :6] - constant.mean(axis=1)[:, None]).mean() < 0.02
+
+
+def test_trials_on_a_second_line_below_do_not_make_the_first_look_scattered() -> None:
+    """With one scale for both lines a fifth of the members was missed."""
+    kind = partial(depths, kind="two lines", trials=30, examples=5000)
+    record = evaluate_design(kind, generator=np.random.default_rng(30), studies=8, draws=200)
+    print(f"{HEADER}\n{record.line('two lines')}")  # noqa: T201
+    assert record.predicted.sum() == pytest.approx(record.true.sum(), rel=0.1)
+    assert record.error() <= 0.06
+
+
+def test_trials_below_a_line_keep_their_own_values() -> None:
+    """They are drawn as measured, with the noise that trials share."""
+    rng = np.random.default_rng(2)
+    _, clean, robust = depths(rng, "two lines", trials=30, examples=5000)
+    lower = below_another_line(measure(np.stack([clean, robust], axis=1)))
+    assert 8 <= lower.sum() <= 22
+    drawn = drawn_accuracies(clean, robust, draws=300)
+    measured = np.stack([clean.mean(axis=1), robust.mean(axis=1)], axis=1)
+    np.testing.assert_allclose(drawn.mean(axis=0)[lower], measured[lower], atol=0.002)
+    assert drawn[:, lower].std(axis=0) == pytest.approx(np.sqrt(measured * (1 - measured) / 5000)[lower], rel=0.25)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "clustered", "none"])
+def test_a_single_line_has_no_second_one(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    for trials in (12, 30):
+        _, clean, robust = depths(rng, kind, trials=trials, examples=1000)
+        assert not below_another_line(measure(np.stack([clean, robust], axis=1))).any()
+
+
+def test_accuracies_one_image_apart_are_no_two_lines() -> None:
+    """Nothing is left beside two levels of clean accuracy, so only the noise says how far apart they are."""
+    wrong = np.stack([9 + np.arange(14) % 2, np.linspace(40, 80, 14)], axis=1)
+    outcomes = np.arange(100) >= wrong[:, :, None]
+    assert not below_another_line(measure(outcomes)).any()
 
 
 def test_equal_robust_accuracies_say_nothing_of_clean_ones() -> None:
