@@ -16,6 +16,7 @@ from study.directory.rows import require_same_images
 from study.errors import short
 from trainables.attacks import MissingExtraError, require_package
 from trainables.attacks.multi_targeted import TARGETS
+from trainables.attacks.square import QUERIES
 from trainables.evaluation.flags import NOISE_DRAWS
 from trainables.spec import EvaluationSpec
 
@@ -63,17 +64,25 @@ def strong_passes(evaluation: EvaluationSpec, /, *, images: int, classes: int) -
     Returns:
         The gradients by the number of images that are attacked together: all, and AutoAttack's.
     """
+    targets = min(classes - 1, TARGETS)
     per_image = {
         "multi_targeted": STEPS * (classes - 1),
-        "square": 1000 // 3,
+        "square": QUERIES // 3,
         # 100 steps of APGD, of targeted APGD and of FAB (two gradients) on each of nine classes; 5,000 queries
         "autoattack": 100 + 9 * 100 + 9 * 200 + 5000 // 3,
     }
-    ascents = {"multi_targeted": classes - 1, "reachable_targets": min(classes - 1, TARGETS) + 2}
-    attack = evaluation.steps * evaluation.restarts * ascents.get(evaluation.attack, 1)
-    climbs = 2 * evaluation.lipschitz.steps * evaluation.lipschitz.restarts + 20  # two forms, and their starts
+    climbs = evaluation.steps * evaluation.restarts
+    own = {
+        "multi_targeted": climbs * (classes - 1),
+        "reachable_targets": climbs * (targets + 2),
+        "apgd_t": climbs * targets + targets,
+        "square": per_image["square"] * evaluation.restarts,
+        "autoattack": climbs + per_image["autoattack"],
+    }
+    attack = own.get(evaluation.attack, climbs)
+    estimate = 2 * evaluation.lipschitz.steps * evaluation.lipschitz.restarts + 20  # two forms, and their starts
     # the checks repeat the attack with twice the steps and at a large radius, the estimate with twice the steps
-    passes = {images: 4 * attack + 3 * climbs + NOISE_DRAWS["full"] // 3}
+    passes = {images: 4 * attack + 3 * estimate + NOISE_DRAWS["full"] // 3}
     for strong, count in strong_attacks(images).items():
         passes[count] = passes.get(count, 0) + per_image[strong]
     return passes

@@ -192,7 +192,7 @@ def _measure(network: _Network, trainer: Trainer) -> list[dict[str, Any]]:
         with StageProgress() as progress, computing(threads=spec.training.threads):
             measures = evaluate(
                 model, images, labels, attack=evaluation.attack, ascent=ascent, lipschitz=evaluation.lipschitz,
-                seed=derive(spec.seed, "evaluate", part), report=progress.report,
+                seed=derive(spec.seed, "evaluate", part), margin_check=evaluation.margin_check, report=progress.report,
             )  # fmt: skip
         seconds = measures.seconds_attack + measures.seconds_lipschitz
         row = {

@@ -40,7 +40,8 @@ class MeasurementSpec:
 
     Attributes:
         checkpoint: The trial's file, a path or an object store's URL.
-        trial: The trial's spec, which the checkpoint must have; attacks derive their starts from its seed.
+        trial: The trial's spec, which the checkpoint must have; attacks derive their starts from its seed, and its
+            `evaluation.margin_check` holds here too.
         attack: Registered attack or `package.module:object`.
         norm: Of the threat model.
         epsilon: Its radius.
@@ -122,6 +123,7 @@ def measure_checkpoint(
             lipschitz=measurement.lipschitz,
             seed=derive(spec.seed, "evaluate", measurement.split),
             checks=measurement.checks,
+            margin_check=spec.evaluation.margin_check,
             report=report,
             on_lipschitz=on_lipschitz,
         )

@@ -30,7 +30,7 @@ distance, so round-off changes the ratio in the search by a thousandth; at much 
 the search. Reported values are computed in float64 and do not depend on it.
 """
 
-FAR_POINTS = 4
+FAR_POINTS = 8
 """Random points at the full radius that may replace the linearisation's best point as the first start."""
 
 

@@ -61,7 +61,7 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "exponential depths",
+        pytest.param("exponential depths", marks=pytest.mark.chaos),  # for its length
         "clustered depths",
         pytest.param("uniform depths", marks=pytest.mark.chaos),  # for its length
         pytest.param("normal depths", marks=pytest.mark.chaos),  # for its length

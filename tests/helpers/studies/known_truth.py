@@ -124,7 +124,7 @@ def depths(rng: np.random.Generator, kind: str, *, trials: int, examples: int, b
         depth = rng.normal(size=(trials, 2)) * [0.006, 0.012]
     robust = 0.6 + 0.2 * place + bend * (place - 1)
     truth = np.stack([0.95 - (0.05 + bend * place / 4) * place, robust], axis=1) - depth
-    return with_outcomes(rng, truth, examples=examples, shared=0.8)
+    return with_outcomes(rng, np.clip(truth, 0.01, 0.999), examples=examples, shared=0.8)
 
 
 def few_mistakes(

@@ -204,7 +204,7 @@ class Counting(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(16, 10)
+        self.layer = nn.Linear(25, 10)
         self.gradients = self.others = 0
 
     def forward(self, x):
@@ -215,12 +215,15 @@ class Counting(nn.Module):
         return self.layer(x.flatten(1)) + torch.tensor([9.0] + 9 * [0.0])
 
 
-@pytest.mark.parametrize("attack", ["reachable_targets", "pgd", "multi_targeted"])
+LONGEST = pytest.param("autoattack", marks=pytest.mark.chaos)  # for its length
+
+
+@pytest.mark.parametrize("attack", ["reachable_targets", "pgd", "multi_targeted", "square", "apgd_t", LONGEST])
 def test_a_network_that_nothing_fools_takes_no_more_gradients_than_the_dry_run_says(attack):
     """Counted on a network whose right class is ahead by a constant, so that no ascent ends early."""
     evaluation = EvaluationSpec(attack=attack, steps=3, examples=20, lipschitz=LipschitzSpec(steps=2, examples=20))
     network = Counting()
-    images, labels = torch.rand(20, 1, 4, 4), torch.zeros(20, dtype=torch.int64)
+    images, labels = torch.rand(20, 1, 5, 5), torch.zeros(20, dtype=torch.int64)
     lipschitz = evaluation.lipschitz
     ascent = Ascent(ThreatModel("linf", 0.1), evaluation.steps, evaluation.restarts)
     evaluate(network, images, labels, attack=attack, ascent=ascent, lipschitz=lipschitz, seed=0, checks="full")

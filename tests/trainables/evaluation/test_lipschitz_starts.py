@@ -63,7 +63,7 @@ def long_search(matrix):
 
 @pytest.mark.parametrize(("classes", "pixels", "reference"), [
     (14, 64, over_all_signs), (14, 400, over_all_signs), (20, 64, long_search), (LARGEST_FORMED, 196, long_search),
-    (100, 784, long_search),
+    (100, 64, long_search), (100, 196, long_search), (100, 784, long_search),
 ])  # fmt: skip
 def test_with_many_classes_the_points_are_close_to_the_best(classes, pixels, reference):
     """Each image of a linear network is a search of its own, and none is below 0.97."""
