@@ -1,10 +1,11 @@
 """Share of useless trials among random proposals, with warm-up, ramp and clipping and without.
 
-python benchmarks/recipe.py [OUT] [--dataset mnist --data-root FOLDER] [--recipe old] [--ranges old]
+python benchmarks/recipe.py [OUT] [--dataset mnist --data-root FOLDER] [--recipe old] [--ranges default]
 
-Each trial is a file below OUT; those that exist are not run again, so a run that was ended goes on. Every method gets
-the same number of proposals, and a proposal and its seed depend on its number alone: both recipes train the same ones.
-Trials are not ended early here. Instead the sentinel of `training.give_up_after` is asked after every epoch, so that
+Each trial is a file below OUT, named by a digest of all that it depends on; those that exist are not run again, so a
+run that was ended goes on, and trials that two recipes or ranges have in common are run once. Every method gets the
+same number of proposals, and both recipes train the same ones, with the same seeds. The rows are in OUT/*.csv. Trials
+are not ended early here. Instead the sentinel of `training.give_up_after` is asked after every epoch, so that
 its verdict can be compared with what the trial became. A trial is useless if it failed, is at chance, or is below 0.8
 clean while a trial of its method is better by more than 0.02 in both objectives.
 """
@@ -12,6 +13,7 @@ clean while a trial of its method is better by more than 0.02 in both objectives
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,16 +36,15 @@ from trainables.training.collapse import CollapseWatch
 from trainables.training.fit import trainer_for
 
 ROOT = Path(__file__).resolve().parents[1]
-STUDIES = {"mnist": ROOT / "docs/mnist_study.yaml", "fashion_mnist": ROOT / "docs/mnist_study.yaml"}
-"""The study whose space and training are used; that of the digits is the preset `quickstart` with `DIGITS`."""
-
-DIGITS = {"epochs": 8, "attack_steps": 7}
+STUDIES = {
+    "digits": presets()["quickstart"],
+    "mnist": ROOT / "docs/mnist_study.yaml",
+    "fashion_mnist": ROOT / "docs/mnist_study.yaml",
+}
+"""The study whose space and training are used."""
 
 OLD = {"warmup": 0.0, "ramp": 0.0, "clip_norm": None}
 NEW = {"warmup": 0.1, "ramp": 0.3, "clip_norm": 3.0}
-NARROWED = {"gradient_regularization.lambda": [0.001, 0.03]}
-"""Of the search ranges, by Optuna parameter: those of `--ranges new` that are not the defaults."""
-
 SHARE = 0.5
 """`training.give_up_after` of the sentinel that is asked."""
 
@@ -58,39 +59,35 @@ def main() -> None:
     parser.add_argument("--data-root", help="folder of the data set's files")
     parser.add_argument("--recipe", choices=("old", "new"), default="new", help="old: no warm-up, ramp or clipping")
     parser.add_argument("--ramp", type=float, default=NEW["ramp"], help="`training.ramp` of the new recipe")
-    parser.add_argument("--ranges", choices=("old", "new"), default="new", help="search ranges; old: the defaults")
+    parser.add_argument("--ranges", choices=("default", "study"), default="study", help="study: those of its file")
     parser.add_argument("--per-method", type=int, default=10, help="proposals of each method")
     given = parser.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     recipe = OLD if given.recipe == "old" else NEW | {"ramp": given.ramp}
-    ranges = {} if given.ranges == "old" else NARROWED
-    config = _config(given.dataset, recipe=recipe, ranges=ranges, root=given.data_root)
+    config = _config(given.dataset, recipe=recipe, own_ranges=given.ranges == "study", root=given.data_root)
     data = load_dataset(config.dataset)
-    name = "old" if given.recipe == "old" else f"new-ramp-{given.ramp:g}"
-    out = given.out / f"{given.dataset}-recipe-{name}-ranges-{given.ranges}"
     rows = []
     for repeat in range(given.per_method):
         for method in config.search.methods:
-            rows.append(_row(out / f"{method}-{repeat:02d}.json", _spec(config, method, repeat), data))
+            rows.append(_row(given.out, f"{given.dataset}-{method}-{repeat:02d}", _spec(config, method, repeat), data))
             print(_line(rows[-1]), flush=True)
-    print(_table(pd.DataFrame(rows)))
+    table = pd.DataFrame(rows)
+    table = table.assign(useless=[_is_useless(row, table) for _, row in table.iterrows()])
+    name = "old" if given.recipe == "old" else f"ramp-{given.ramp:g}"
+    table.to_csv(given.out / f"{given.dataset}-{name}-{given.ranges}.csv", index=False)
+    print(_table(table))
     print(_sentinel(rows))
 
 
-def _config(
-    dataset: str, *, recipe: Mapping[str, float | None], ranges: Mapping[str, list[float]], root: str | None
-) -> StudyConfig:
-    tree = read_yaml(STUDIES.get(dataset, presets()["quickstart"]))
-    if dataset not in STUDIES:
-        tree["training"] |= DIGITS
-        tree["search"]["methods"] = ["natural", "adversarial_training", "trades"]
+def _config(dataset: str, *, recipe: Mapping[str, float | None], own_ranges: bool, root: str | None) -> StudyConfig:
+    tree = read_yaml(STUDIES[dataset])
     tree["dataset"] |= {"name": dataset, "root": root}
     for name in ("attack", "margin_check"):  # both recipes are measured by the default attack
         tree["evaluation"].pop(name, None)
     tree["training"] |= {"give_up_after": None, **recipe}
-    methods = tree["search"]["methods"]
-    tree["search"]["ranges"] = {key: bounds for key, bounds in ranges.items() if key.partition(".")[0] in methods}
+    if not own_ranges:
+        tree["search"].pop("ranges", None)
     return load_config(tree)
 
 
@@ -104,8 +101,10 @@ def _spec(config: StudyConfig, method: str, repeat: int) -> TrialSpec:
     return alone.trial_spec(proposal, number=1000 * list(config.search.methods).index(method) + repeat)
 
 
-def _row(file: Path, spec: TrialSpec, data: ImageData) -> dict[str, Any]:
-    """Return what came of a trial, which is run unless its file exists."""
+def _row(out: Path, name: str, spec: TrialSpec, data: ImageData) -> dict[str, Any]:
+    """Return what came of a trial, which is run unless the file of this very spec exists."""
+    anywhere = replace(spec, dataset=replace(spec.dataset, root=None))
+    file = out / "trials" / f"{name}-{hashlib.sha256(anywhere.to_json().encode()).hexdigest()[:8]}.json"
     if file.exists():
         row: dict[str, Any] = json.loads(file.read_text())
         return row
@@ -123,11 +122,11 @@ def _row(file: Path, spec: TrialSpec, data: ImageData) -> dict[str, Any]:
     outcome = trainer.outcome()
     kept = ("method", "train_epsilon", "status", "reason", "val_clean_accuracy", "val_robust_accuracy", "seconds")
     row = {name: outcome.row[name] for name in kept}
-    row |= {"trial": file.stem, "params": dict(spec.params), "dropout": spec.model.dropout, "seed": spec.seed}
+    row |= {"trial": name, "params": dict(spec.params), "dropout": spec.model.dropout, "seed": spec.seed}
     row |= {"classes": data.num_classes, "ended": ended, "collapsed": collapsed}
     row["losses"] = [epoch["loss"] for epoch in trainer.history]
     row["clean"] = [epoch["val_clean_accuracy"] for epoch in trainer.history]
-    row["saved"] = row["seconds"] - sum(one["seconds"] for one in trainer.history[:ended]) if ended else 0.0
+    row["saved"] = sum(one["seconds"] for one in trainer.history[ended:]) if ended else 0.0
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(row))
     return row
@@ -140,7 +139,6 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _table(rows: pd.DataFrame) -> str:
-    rows = rows.assign(useless=[_is_useless(row, rows) for _, row in rows.iterrows()])
     lines = {method: _summary(group) for method, group in rows.groupby("method", sort=False)}
     lines["all"] = _summary(rows)
     table: str = pd.DataFrame(lines).T.to_string(float_format="{:.3f}".format)

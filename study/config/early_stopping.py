@@ -87,13 +87,14 @@ class SchedulerConfig(BaseModel):
 
         The default reaches one epoch past the last drop of the learning rate: robust accuracy jumps there, so values
         before the drop hardly predict those after it. Under a schedule without drops it is `GRACE_SHARE` of training.
-        It is never shorter than `training.ramp`, within which trials are not yet at their own radius and strength.
+        It is never shorter than `training.ramp` and `training.warmup`, within which trials are not yet at their own
+        radius, strength and learning rate.
         """
         if self.grace_period is not None:
             return self.grace_period
         falls = drops(training.schedule, epochs=training.epochs)
         settled = math.floor(falls[-1] * training.epochs) + 1 if falls else math.ceil(GRACE_SHARE * training.epochs)
-        return max(settled, math.ceil(training.ramp * training.epochs))
+        return max(settled, math.ceil(max(training.ramp, training.warmup) * training.epochs))
 
     def rungs(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> list[int]:
         """Return the epochs at which halving compares trials, ascending.
@@ -127,7 +128,8 @@ def check_stopping(scheduler: SchedulerConfig, training: TrainingSpec, evaluatio
         return
     grace, every, epochs = scheduler.grace(training), evaluation.every, training.epochs
     measured = math.ceil(grace / every) * every
-    reason = "" if scheduler.grace_period else f" (the default for the schedule {training.schedule})"
+    settings = f"schedule {training.schedule}, ramp {training.ramp:g}, warmup {training.warmup:g}"
+    reason = "" if scheduler.grace_period else f" (the default for {settings})"
     raise ValueError(
         f"`scheduler.grace_period` of {grace} epochs{reason} leaves {scheduler.name} nothing to stop: the first "
         f"measurement after it, with `evaluation.every` {every}, is at epoch {measured}, and training has {epochs}; "

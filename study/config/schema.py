@@ -157,11 +157,12 @@ class StudyConfig(Section):
         check_certify(self.evaluation.certify, self.scheduler, self.search.objectives, self.search.constraints)
         if self.scheduler.name != "none":
             for place in ("ranges", "fixed"):
-                for key in ("epochs", "schedule"):
-                    if key in getattr(self.search, place):
+                for key in getattr(self.search, place):
+                    setting = key.rpartition(".")[2]
+                    if setting in ("epochs", "schedule", "warmup", "ramp"):
                         raise ValueError(
                             f"`search.{place}.{key}` and `scheduler.name: {self.scheduler.name}` exclude each other: "
-                            f"trials are compared at equal epochs of one schedule; set `training.{key}` instead"
+                            f"trials are compared at equal epochs of one schedule; set `training.{setting}` instead"
                         )
         return self
 

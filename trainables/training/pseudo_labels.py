@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
 from torch import nn
@@ -24,6 +25,7 @@ from trainables.models.modes import frozen, mode
 from trainables.runtime import computing
 from trainables.spec import EvaluationSpec, LipschitzSpec, TrialSpec
 from trainables.training.batches import Pool
+from trainables.training.collapse import LEAST
 from trainables.training.loop import Trainer
 
 logger = logging.getLogger(__name__)
@@ -69,13 +71,13 @@ def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
     """Return the spec of the natural model that labels a trial's pool or is its helper.
 
     It has the trial's data, network and training settings, but neither its seed nor its dropout, so trials that only
-    differ in those share one teacher. It is not measured.
+    differ in those share one teacher. It is neither measured nor ended early.
     """
     return TrialSpec(
         dataset=spec.dataset,
         method="natural",
         model=replace(spec.model, dropout=0.0),
-        training=replace(spec.training, awp=0.0, extra=None, extra_share=0.5),
+        training=replace(spec.training, awp=0.0, extra=None, extra_share=0.5, give_up_after=None),
         evaluation=EvaluationSpec(epsilon=0.0, steps=1, examples=1, lipschitz=LipschitzSpec(steps=1, examples=1)),
     )
 
@@ -87,7 +89,7 @@ def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Mod
     machine.
 
     Raises:
-        RuntimeError: It diverged.
+        RuntimeError: It diverged, or gives all validation images one class.
     """
     trainer = Trainer(teacher_spec(spec), data=data, device=device)
     path = teacher_file(spec, data=data, device=device)
@@ -102,8 +104,8 @@ def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Mod
         logger.info("training the natural model that methods ask for, once for all trials of its spec: %s", path)
         while not trainer.done:
             trainer.run_epoch()
-        if trainer.reason is not None:
-            raise RuntimeError(f"the natural model that the method asks for {trainer.reason}: lower `training.lr`")
+        if problem := trainer.reason or _collapsed(trainer, data):
+            raise RuntimeError(f"the natural model that the method asks for {problem}: lower `training.lr`")
         write_checkpoint(path, {"spec": trainer.spec.to_json(), "model": trainer.measured.state_dict()})
     return frozen(trainer.measured)
 
@@ -115,6 +117,15 @@ def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -
     inputs = [tree, data.name, data.split_hash, len(data.train), device.type, torch.__version__]
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]
     return cache_folder("teachers") / f"{digest}.pt"
+
+
+def _collapsed(trainer: Trainer, data: ImageData) -> str | None:
+    """Return what is wrong with a network that gives one class to validation images of several, else None."""
+    if len(data.val) < LEAST or not np.ptp(data.val.labels):
+        return None
+    threads = trainer.spec.training.threads
+    classes = _classify(trainer.measured, data.val.images, scale=data.scale, threads=threads, device=trainer.device)
+    return None if np.ptp(classes) else f"predicts one class for all {len(classes)} validation images"
 
 
 # shared by the trials that one worker runs

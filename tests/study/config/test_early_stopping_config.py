@@ -92,16 +92,20 @@ def test_contradictions_and_unknown_settings_are_refused(section, message):
 
 
 def test_a_default_grace_period_that_leaves_nothing_to_stop_is_refused_with_its_reason():
-    with pytest.raises(ValueError, match=r"of 16 epochs \(the default for the schedule piecewise\).*at epoch 20"):
+    with pytest.raises(
+        ValueError, match=r"of 16 epochs \(the default for schedule piecewise, ramp 0.3, warmup 0.1\).*at epoch 20"
+    ):
         check_stopping(
             SchedulerConfig(name="moasha"), TrainingSpec(epochs=20, schedule="piecewise"), EvaluationSpec(every=5)
         )
 
 
 @pytest.mark.parametrize("place", ["ranges", "fixed"])
-@pytest.mark.parametrize("key", ["epochs", "schedule"])
-def test_a_search_over_the_length_of_training_is_refused(place, key):
-    value = {"epochs": 8, "schedule": "constant"}[key]
+@pytest.mark.parametrize(
+    ("key", "value"), [("epochs", 8), ("schedule", "constant"), ("ramp", 0.9), ("trades.ramp", 0.9), ("warmup", 0.9)]
+)
+def test_a_search_over_the_course_of_training_is_refused(place, key, value):
+    """With a ramp or warm-up of its own a trial would be compared before it is at its full radius or learning rate."""
     with pytest.raises(UsageError, match=rf"`search.{place}.{key}`"):
         study(
             search={"space": "core", place: {key: [value] if place == "ranges" else value}},

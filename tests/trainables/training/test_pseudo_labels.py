@@ -151,6 +151,14 @@ def test_a_teacher_that_diverges_is_an_error():
         teacher(spec(name="mlp", lr=100.0, momentum=0.99, schedule="constant", clip_norm=None), data=DATA, device=CPU)
 
 
+def test_a_teacher_that_gives_all_images_one_class_is_an_error_and_is_not_kept(cache):
+    only = dataclasses.replace(DATA.train, labels=np.zeros_like(DATA.train.labels))
+    one_sided = dataclasses.replace(DATA, train=only)
+    with pytest.raises(RuntimeError, match=r"predicts one class for all 30 validation images: lower `training\.lr`"):
+        teacher(spec(), data=one_sided, device=CPU)
+    assert not list(cache.glob("*.pt"))
+
+
 def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(tmp_path):
     def run(trial, stop=None):
         trainer = trainer_for(trial, data=DATA, device=CPU)
