@@ -10,10 +10,11 @@ from analysis.fronts.objectives import FRONT, directions, values
 
 
 def front_distance(table: Table, /) -> np.ndarray:
-    """Return how far each feasible row is behind the front of clean and robust accuracy, shape (n,); 0 on it.
+    """Return how far each feasible row is behind the front of clean and robust accuracy, shape (n,); 0 for its members.
 
-    It is the smallest d such that no member is better in both accuracies once d is added to each, in units of the range
-    that the front spans in that accuracy (of 1 where it spans none): the additive epsilon of the row.
+    It is the least Euclidean length of gains in the two accuracies with which a row would be as good as some member in
+    both, in units of the range that the front spans in that accuracy (of 1 where it spans none). A row that ties with a
+    member in one accuracy is as far behind as it lacks in the other.
 
     Args:
         table: Result rows.
@@ -24,7 +25,8 @@ def front_distance(table: Table, /) -> np.ndarray:
     Raises:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
 
-    Source: Zitzler et al. 2003, "Performance assessment of multiobjective optimizers" (the indicator).
+    Source: Ishibuchi et al. 2015, "Modified Distance Calculation in Generational Distance and Inverted Generational
+    Distance", equation 18: the distance of IGD+.
     """
     signs = np.where(directions(FRONT), 1.0, -1.0)
     points = signs * np.where(feasible(table)[:, None], values(table, FRONT), np.nan)
@@ -32,5 +34,5 @@ def front_distance(table: Table, /) -> np.ndarray:
     if not len(members):
         return np.full(len(points), np.nan)
     extent = np.ptp(members, axis=0)
-    behind = (members[None, :, :] - points[:, None, :]) / np.where(extent > 0, extent, 1.0)
-    return np.asarray(behind.min(axis=2).max(axis=1).clip(min=0.0))
+    lacking = (members[None, :, :] - points[:, None, :]).clip(min=0.0) / np.where(extent > 0, extent, 1.0)
+    return np.asarray(np.linalg.norm(lacking, axis=2).min(axis=1))

@@ -27,7 +27,7 @@ _OF_THE_PAPER = {
 
 _SCALED = {
     "smoke": "built-in data and small networks stand in for the paper's",
-    "laptop": "part of MNIST, networks for a CPU and few epochs stand in for the paper's",
+    "laptop": "part of MNIST, a network for it and few epochs stand in for the paper's",
     "paper": "the paper's data, networks and training",
 }
 

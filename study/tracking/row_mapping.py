@@ -35,6 +35,8 @@ EPOCH_METRICS = (
     "loss",
     "lr",
     "val_loss",
+    "train_clean_accuracy",
+    "train_robust_accuracy",
     "val_clean_accuracy",
     "val_robust_accuracy",
     "val_lipschitz_mean",

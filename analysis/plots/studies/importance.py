@@ -59,9 +59,8 @@ def importance_sheet(
         for ax, (label, shares) in zip(axes, panels.items(), strict=True):
             draw_importance(shares, ax)
             ax.set_xlabel(lines(label, 48), fontsize=6)
-        add_small_print(
-            figure, f"{provenance(table)} · {measured_by(table)} · fANOVA" + (f" · {sample}" if sample else "")
-        )
+        measured = f"{provenance(table)} · {measured_by(table)} · fANOVA unless said"
+        add_small_print(figure, measured + (f" · {sample}" if sample else ""))
     every = {**shares_of, **(near_front or {})}
     rows = tuple((name, parameter, share) for name, shares in every.items() for parameter, share in shares.items())
     return PaperFigure(name="importance", figure=figure, headings=("objective", "hyperparameter", "share"), rows=rows)

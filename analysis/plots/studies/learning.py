@@ -67,6 +67,8 @@ def learning_sheet(epochs: Table | None, table: Table, /, *, width: float = COLU
             if kind == kinds[0]:
                 title = f"{style.label} ({len(trials)})"
                 grid[place].set_title(title, fontsize=6.5, loc="left", color=style.colour, pad=2)
+            if place < 2:
+                grid[place].set_title(f"{kind} accuracy", fontsize=6.5, loc="right", pad=2)
             if place + 2 >= len(cells):
                 grid[place].tick_params(labelbottom=True)
                 grid[place].set_xlabel(_below(kind, table), fontsize=6.5)
@@ -100,7 +102,7 @@ def _by_trial(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]
 
 def _below(kind: str, table: Table) -> str:
     attack = f"\n{attack_phrase(table)}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    return lines(f"epoch\n{kind} accuracy{attack if kind == 'robust' else ''}", 32)
+    return lines(f"epoch{attack if kind == 'robust' else ''}", 32)
 
 
 def _is_curve(rows: Sequence[Mapping[str, Any]], kind: str) -> bool:
