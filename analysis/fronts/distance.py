@@ -14,7 +14,7 @@ def front_distance(table: Table, /) -> np.ndarray:
 
     It is the least Euclidean length of gains in the two accuracies with which a row would be as good as some member in
     both, in units of the range that the front spans in that accuracy (of 1 where it spans none). A row that ties with a
-    member in one accuracy is as far behind as it lacks in the other.
+    member in one accuracy is as far behind as it is in the other.
 
     Args:
         table: Result rows.
