@@ -21,6 +21,9 @@ TARGETS = 9
 REACH = 1.7
 """A class is within reach if this multiple of the largest gain of earlier ascents closes its gap to the right one."""
 
+LIKELY, REACH_OF_LIKELY = 3, 3.0
+"""The same for the likeliest classes: where margins bend, another one can gain much more than the first."""
+
 CLOSED = 0.75
 """Where an ascent raised a margin by this share of the likeliest class's gap, `LIKELIEST` classes are tried anyway."""
 
@@ -49,13 +52,14 @@ def reachable_targets(
     """Return the worst points of the multi-targeted attack without the ascents that have no prospect.
 
     The ascent towards the likeliest wrong class shows how much of a margin an image's ball can gain. The other classes
-    are tried, the second likeliest before the rest, where `REACH` times the largest gain so far exceeds the gap that
-    they have to close, or where it nearly closed the first gap (`CLOSED`), as margins may bend; gains and gaps are
-    compared with each other, so the scale of the logits has no influence. Images that end near misclassification
-    (`NEAR`) get one ascent more, of twice the steps, towards the class that came nearest. So the effort goes to images
-    that are in doubt.
+    are tried together, in half the steps, where `REACH` or `REACH_OF_LIKELY` times that gain exceeds the gap that they
+    have to close, or where it nearly closed the first gap (`CLOSED`), as margins may bend; gains and gaps are compared
+    with each other, so the scale of the logits has no influence. Images that end near misclassification (`NEAR`) get
+    one ascent more, of twice the steps, towards the class that came nearest. So the effort goes to images that are in
+    doubt.
 
-    See `Attack` for the arguments; `ascent.steps` are those towards each class, and each restart repeats everything.
+    See `Attack` for the arguments; `ascent.steps` are those towards the likeliest class, and each restart repeats
+    everything.
     """
     threat = ascent.threat
     if threat.epsilon == 0:
@@ -65,16 +69,18 @@ def reachable_targets(
     gaps = logits.gather(1, y[:, None]) - logits.gather(1, ranked)
     worst = WorstPoints(model, x, y, threat=threat, generator=generator)
     gain, nearest = torch.zeros_like(worst.values), ranked[:, 0].clone()
+    likeliest, others = torch.arange(ranked.shape[1], device=x.device).tensor_split((1,))
     for _ in range(ascent.restarts):
-        for ranks in torch.arange(ranked.shape[1], device=x.device).tensor_split((1, 2)):
-            within = (ranks == 0) | (REACH * gain[:, None] > gaps[:, ranks])
+        for ranks, steps in ((likeliest, ascent.steps), (others, -(-ascent.steps // 2))):
+            reach = torch.where(ranks < LIKELY, REACH_OF_LIKELY, REACH)
+            within = (ranks == 0) | (reach * gain[:, None] > gaps[:, ranks])
             within |= (gain > CLOSED * gaps[:, 0])[:, None] & (ranks < LIKELIEST)
             image, rank = (within & ~worst.fooled[:, None]).nonzero(as_tuple=True)
             # pairs of image and class are ascended together, in batches of the usual size
             for images, classes in zip(*(torch.split(pair, BATCH_SIZE) for pair in (image, ranks[rank])), strict=True):
                 targets = ranked[images, classes]
                 pairs = WorstPoints(model, x[images], y[images], threat=threat, generator=generator)
-                pairs.ascend(partial(target_margin, y[images], targets), decaying_steps(threat, ascent.steps))
+                pairs.ascend(partial(target_margin, y[images], targets), decaying_steps(threat, steps))
                 for each in classes.unique():
                     part = classes == each
                     owner = images[part]
