@@ -78,11 +78,13 @@ class Spool:
         """Return at most `limit` events that are not uploaded, synced to disk, and the position after them."""
         os.fsync(self._file.fileno())
         events: list[dict[str, Any]] = []
+        end = self._position
         with self.path.open("rb") as file:
-            file.seek(self._position)
+            file.seek(end)
+            # a line without its end is one that is being written: it is left whole for the next time
             while len(events) < limit and (line := file.readline()).endswith(b"\n"):
                 events += _event(line)
-            end = file.tell()
+                end += len(line)
         return events, end if events else self._position
 
     def uploaded(self, position: int, /) -> None:

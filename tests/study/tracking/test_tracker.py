@@ -274,6 +274,22 @@ def test_a_second_process_cannot_upload_the_same_spool(folder):
     Spool(folder).close()
 
 
+def test_a_line_that_is_being_written_is_sent_whole_the_next_time(folder, caplog):
+    """A reader may see the beginning of a long line before its end."""
+    spool = Spool(folder)
+    spool.append({"kind": "first"})
+    with spool.path.open("ab", buffering=0) as writer:
+        writer.write(b'{"kind":"sec')
+        events, position = spool.pending(limit=10)
+        assert [event["kind"] for event in events] == ["first"]
+        spool.uploaded(position)
+        assert spool.pending(limit=10) == ([], position)
+        writer.write(b'ond"}\n')
+    assert [event["kind"] for event in spool.pending(limit=10)[0]] == ["second"]
+    assert "damaged" not in caplog.text
+    spool.close()
+
+
 def test_reporting_takes_microseconds(folder):
     tracking = tracker(folder, "sqlite:////dev/null/mlflow.db")
     tracking._uploader.start()
