@@ -33,7 +33,7 @@ CONFIG = {
     "dataset": {"name": "digits", "train_size": 300},
     "model": {"name": "mlp"},
     "training": {"epochs": 2, "batch_size": 50, "lr": 0.05},
-    "evaluation": {"attack": "pgd", "margin_check": False, "epsilon": RADIUS, "steps": STEPS, "examples": 20},
+    "evaluation": {"attack": "pgd", "epsilon": RADIUS, "steps": STEPS, "examples": 20},
     "search": {"space": "core", "num_trials": 8, "methods": ["natural"]},
 }
 
