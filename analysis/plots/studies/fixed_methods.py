@@ -22,10 +22,11 @@ HEADINGS = ("method", "setting", "held", "value", "trial_id", "clean_accuracy", 
 
 
 def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> PaperFigure | None:
-    """Return the figure; None where no method has settings that differ in one number alone.
+    """Return the figure, a panel for each method; None where no method has settings that differ in one number alone.
 
-    Each point is the mean of a setting's seeds; the band has their robust accuracies, the bars their clean ones, from
-    the lowest to the highest.
+    Each point is the mean of a setting's seeds; band and bars are the range of their accuracies, from the lowest to the
+    highest. Panels share the axis of robust accuracy; each has its own of clean accuracy, which some methods hardly
+    change.
 
     Args:
         table: Result rows.
@@ -38,14 +39,26 @@ def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> Pape
     with paper_style():
         held = sorted({sweep.held for sweep in sweeps})
         told_apart = len(held) <= len(_FACES)
-        figure = blank(width, 0.6 * width + 0.6, legend=_legend(sweeps, held if told_apart else []))
-        ax = figure.add_subplot()
-        ax.grid(visible=True)
-        for sweep in sweeps:
-            face = _FACES[held.index(sweep.held)] if told_apart else "full"
-            _draw(ax, sweep, styles[sweep.method], face=face, held="" if told_apart else sweep.held)
-        ax.set_xlabel("clean accuracy (val)")
-        ax.set_ylabel(lines(f"robust accuracy (val)\n{measured_by(table)}", 42))
+        across = min(len(styles), 2 if width <= COLUMN_WIDTH else 3)
+        down = -(-len(styles) // across)
+        side = width / across
+        figure = blank(width, down * (side + 0.15) + 0.5, legend=_legend(held if told_apart else []))
+        grid = figure.subplots(down, across, squeeze=False, sharey=True).flat
+        for ax in grid[len(styles) :]:
+            ax.set_axis_off()
+        for ax, (method, style) in zip(grid, styles.items(), strict=False):
+            own = [sweep for sweep in sweeps if sweep.method == method]
+            for sweep in own:
+                face = _FACES[held.index(sweep.held)] if told_apart else "full"
+                _draw(ax, sweep, style, face=face, held="" if told_apart else sweep.held)
+            settings = ", ".join(dict.fromkeys(setting_name(sweep.setting) for sweep in own))
+            ax.set_title(f"{style.label} over {settings}", fontsize=6.5, loc="left", color=style.colour, pad=2)
+            ax.grid(visible=True)
+            ax.tick_params(labelsize=6)
+            ax.locator_params(axis="x", nbins=4)
+            ax.margins(x=0.12, y=0.08)
+            ax.set_xlabel("clean accuracy (val)", fontsize=6.5)
+        figure.supylabel(lines(f"robust accuracy (val)\n{measured_by(table)}", 60), fontsize=7)
         most = max(sweep.seeds for sweep in sweeps)
         bands = f"band and bars: range of up to {most} seeds" if most > 1 else "one seed each"
         add_small_print(figure, f"{provenance(table)} · {bands}")
@@ -67,6 +80,7 @@ def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str, held: str) -
         band = np.concatenate([low[:, 1], high[::-1, 1]])
         ax.fill(across, band, color=style.colour, alpha=0.18, linewidth=0, zorder=1, gid="band")
         ax.hlines(means[:, 1], low[:, 0], high[:, 0], color=style.colour, linewidth=0.6, zorder=2)
+        ax.vlines(means[:, 0], low[:, 1], high[:, 1], color=style.colour, linewidth=0.6, zorder=2)
     faces = {"full": style.colour, "hollow": "white", "pale": style.pale}
     look = {"color": style.colour, "linestyle": style.line, "linewidth": 1.0, "marker": style.marker, "markersize": 4.0}
     ax.plot(*means.T, gid="sweep", zorder=3, markerfacecolor=faces[face], markeredgewidth=0.6, **look)
@@ -74,18 +88,13 @@ def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str, held: str) -
         value = sweep.points[place][0]
         text = radius(value) if sweep.setting == "train_epsilon" else f"{value:.3g}"
         text = f"{text}, {more}" if more else text
-        ax.annotate(text, means[place], xytext=(3, 3), textcoords="offset points", fontsize=5, color=style.colour)
+        ax.annotate(text, means[place], xytext=(3, 3), textcoords="offset points", fontsize=5.5, color=style.colour)
 
 
-def _legend(sweeps: Sequence[Sweep], held: Sequence[str]) -> list[Line2D]:
+def _legend(held: Sequence[str]) -> list[Line2D]:
     handles = []
-    for method, style in styles_for(sweep.method for sweep in sweeps).items():
-        settings = dict.fromkeys(setting_name(sweep.setting) for sweep in sweeps if sweep.method == method)
-        look = {"color": style.colour, "linestyle": style.line, "linewidth": 1.0, "markersize": 3.5}
-        handles.append(sample(style.marker, f"{style.label} over {', '.join(settings)}", **look))
-    if len(held) > 1:
-        for face, text in zip(_FACES, held, strict=False):
-            fill = {"full": "0.3", "hollow": "white", "pale": "0.75"}[face]
-            look = {"markerfacecolor": fill, "markeredgecolor": "0.3", "markersize": 4.0}
-            handles.append(sample("o", f"{face}: {text}", **look))
+    for face, text in zip(_FACES, held, strict=False) if len(held) > 1 else ():
+        fill = {"full": "0.3", "hollow": "white", "pale": "0.75"}[face]
+        look = {"markerfacecolor": fill, "markeredgecolor": "0.3", "markersize": 4.0}
+        handles.append(sample("o", f"{face}: {text}", **look))
     return handles
