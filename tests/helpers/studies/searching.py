@@ -19,10 +19,10 @@ GOOD = {"val_clean_accuracy": 0.9, "val_robust_accuracy": 0.4, "status": "comple
 
 
 def study_config(**search: Any) -> StudyConfig:
-    """Return the quickstart's config with other search settings."""
+    """Return the quickstart's config with the default ranges and other search settings."""
     base = load_config("quickstart")
     tree = base.to_dict()
-    return StudyConfig.model_validate({**tree, "search": {**tree["search"], **search}})
+    return StudyConfig.model_validate({**tree, "search": {**tree["search"], "ranges": {}, **search}})
 
 
 def row_of(config: StudyConfig, spec: TrialSpec, *, number: int, **changes: Any) -> dict[str, Any]:
