@@ -26,7 +26,7 @@ def front_distance(table: Table, /) -> np.ndarray:
         MixedStudiesError: The rows differ in what they measure; see `require_like_for_like`.
 
     Source: Ishibuchi et al. 2015, "Modified Distance Calculation in Generational Distance and Inverted Generational
-    Distance", equation 18: the distance of IGD+.
+    Distance": the distance of IGD+.
     """
     signs = np.where(directions(FRONT), 1.0, -1.0)
     points = signs * np.where(feasible(table)[:, None], values(table, FRONT), np.nan)
