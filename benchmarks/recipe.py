@@ -116,7 +116,7 @@ def _row(out: Path, name: str, spec: TrialSpec, data: ImageData) -> dict[str, An
     while not trainer.done:
         epoch = trainer.run_epoch()
         loss = epoch["val_loss"]
-        if trainer.reason is None and watch.reason(trainer.measured, epoch=epoch["epoch"], loss=loss):
+        if trainer.reason is None and watch.reason({trainer.measured, trainer.model}, epoch=epoch["epoch"], loss=loss):
             ended = ended or epoch["epoch"]
         collapsed.append(watch.collapsed)
     outcome = trainer.outcome()

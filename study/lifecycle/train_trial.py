@@ -64,14 +64,18 @@ def _train(spec: TrialSpec, *, save: Path | None, epochs: int | None) -> dict[st
         while not trainer.done and trainer.epoch != epochs:
             row = trainer.run_epoch()
             console.print(
-                f"epoch {row['epoch']}/{spec.training.epochs} · loss {row['loss']:.4f} · "
-                f"val clean accuracy {row['val_clean_accuracy']:.4f} · {duration(row['seconds'])}",
+                f"epoch {row['epoch']}/{spec.training.epochs} · loss {_number(row['loss'])} · "
+                f"val clean accuracy {_number(row['val_clean_accuracy'])} · {duration(row['seconds'])}",
             )
         outcome = trainer.outcome()
     if save is not None:
         trainer.save(save)
         console.print(f"wrote {save}")
     return {"status": outcome.status, "reason": outcome.reason, "flags": list(outcome.flags), **outcome.row}
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
 
 
 def _trial_of_study(study_dir: Path, trial: str) -> tuple[TrialSpec, dict[str, Any]]:

@@ -19,8 +19,13 @@ from study.directory.seed_plan import read_plan
 from study.errors import UsageError, usage_errors
 from study.search.optuna_study import open_search, proposal_of, trial_id
 from trainables.checkpoints.files import folders, join
-from trainables.settings import with_former_values
-from trainables.spec import CraftMode, TrialSpec
+from trainables.settings import settings_of, with_former_values
+from trainables.spec import CraftMode, TrainingSpec, TrialSpec
+
+_COLUMNS = {"train_epsilon", "craft_mode"}
+"""Settings with a column of their own name."""
+
+_TRAINING = set(settings_of(TrainingSpec))
 
 
 def params_of(space: SearchSpace, row: Mapping[str, Any], /) -> dict[str, Any]:
@@ -41,7 +46,9 @@ def _param(dimension: Dimension, row: Mapping[str, Any], options: Mapping[str, A
     name = dimension.name
     recorded = row.get(f"param.{name}")
     if recorded is None:
-        recorded = row[name] if name in ("train_epsilon", "craft_mode") else options.get(name)
+        recorded = row[name] if name in _COLUMNS else options.get(name)
+    if recorded is None and name in _TRAINING - _COLUMNS and f"param.{name}" not in row:
+        return {}  # that there is no column says nothing of the value
     if dimension.values is not None:
         fitting = [value for value in dimension.values if _as_recorded(name, value) == recorded]
         return {dimension.key: fitting[0]} if fitting else {}

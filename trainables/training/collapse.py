@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
 from trainables.attacks.base import BATCH_SIZE
 from trainables.models.modes import mode
-from trainables.spec import TrainingSpec
+from trainables.spec import TrainingSpec, drops
 
 MARGIN = 0.02
 """How far below that of guessing, in nats, a loss still counts as such."""
@@ -22,7 +24,8 @@ LEAST = 20
 class CollapseWatch:
     """Counts the epochs in a row, from the end of warm-up and ramp on, after which the network had collapsed.
 
-    It is judged on the same images after every epoch, which must be `LEAST` and of two classes or more.
+    Nor do epochs count before the learning rate first drops, which may have been too high until then. A network is
+    judged on the same images after every epoch, which must be `LEAST` and of two classes or more.
 
     Args:
         training: How the trial is trained.
@@ -38,21 +41,24 @@ class CollapseWatch:
         shares = torch.unique(labels, return_counts=True)[1].double() / len(labels)
         # the least mean cross-entropy of any constant prediction
         self._guessing = float(torch.special.entr(shares).sum())
+        self._first_drop = next(iter(drops(training.schedule, epochs=training.epochs)), 0.0)
         self._judges = training.give_up_after is not None and len(labels) >= LEAST and len(shares) > 1
         self.collapsed = 0
 
-    def reason(self, model: nn.Module, /, *, epoch: int, loss: float) -> str | None:
+    def reason(self, networks: Collection[nn.Module], /, *, epoch: int, loss: float) -> str | None:
         """Return why the trial ends after this epoch, or None if it goes on.
 
         Args:
-            model: The network that is measured.
+            networks: The network that is measured, and the one that is trained where that is another: an average of
+                the weights shows late what the trained network has learned.
             epoch: Epochs already run.
-            loss: Its mean cross-entropy on the images.
+            loss: Mean cross-entropy on the images of the one that is measured.
         """
         training, over = self._training, epoch / self._training.epochs
-        if not self._judges or over < max(training.warmup, training.ramp):
+        if not self._judges or over < max(training.warmup, training.ramp) or over <= self._first_drop:
             return None
-        has_collapsed = loss >= self._guessing - MARGIN and predicts_one_class(model, self._images)
+        guesses = loss >= self._guessing - MARGIN
+        has_collapsed = guesses and all(predicts_one_class(network, self._images) for network in networks)
         self.collapsed = self.collapsed + 1 if has_collapsed else 0
         if self.collapsed < SUCCESSIVE or not (training.give_up_after or 0.0) <= over < 1:
             return None

@@ -266,7 +266,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
             self.reason = "diverged"
         else:
-            self.reason = self._collapse.reason(self.measured, epoch=self.epoch, loss=loss)
+            self.reason = self._collapse.reason({self.measured, self.model}, epoch=self.epoch, loss=loss)
         if self.reason is None and (self.epoch % self.spec.evaluation.every == 0 or self.done):
             self._val_measures = self._measure(self._val_images, self._val_labels, split="val")
             self._measured_epoch = self.epoch

@@ -23,6 +23,7 @@ from trainables.methods.base import build_method
 from trainables.models.inputs import to_device, to_unit
 from trainables.models.modes import frozen, mode
 from trainables.runtime import computing
+from trainables.settings import without_former_values
 from trainables.spec import EvaluationSpec, LipschitzSpec, TrialSpec
 from trainables.training.batches import Pool
 from trainables.training.collapse import LEAST
@@ -89,7 +90,8 @@ def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Mod
     machine.
 
     Raises:
-        RuntimeError: It diverged, or gives all validation images one class.
+        RuntimeError: It diverged, or gives all validation images one class while the trial gives up on such networks
+            (`training.give_up_after`); without that it is a warning.
     """
     trainer = Trainer(teacher_spec(spec), data=data, device=device)
     path = teacher_file(spec, data=data, device=device)
@@ -105,14 +107,18 @@ def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Mod
         while not trainer.done:
             trainer.run_epoch()
         if problem := trainer.reason or _collapsed(trainer, data):
-            raise RuntimeError(f"the natural model that the method asks for {problem}: lower `training.lr`")
+            told = f"the natural model that the method asks for {problem}: lower `training.lr`"
+            if trainer.reason or spec.training.give_up_after is not None:
+                raise RuntimeError(told)
+            logger.warning("%s", told)
+            return frozen(trainer.measured)
         write_checkpoint(path, {"spec": trainer.spec.to_json(), "model": trainer.measured.state_dict()})
     return frozen(trainer.measured)
 
 
 def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> Path:
     """Return the cache file of the teacher, named by a hash of everything that its weights depend on."""
-    tree = teacher_spec(spec).to_dict()
+    tree = without_former_values(teacher_spec(spec).to_dict(), TrialSpec)  # a setting added later keeps the name
     tree["dataset"]["root"] = None
     inputs = [tree, data.name, data.split_hash, len(data.train), device.type, torch.__version__]
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]

@@ -58,12 +58,15 @@ def test_the_row_alone_gives_the_spec_and_the_parameters(config, tmp_path, monke
 
 
 def test_what_has_no_column_is_looked_up_in_the_storage(tmp_path):
-    ranges = {"schedule": {"values": ["cosine", "constant"]}}
+    ranges = {"schedule": {"values": ["cosine", "constant"]}, "clip_norm": {"values": [None, 3.0]}}
     config = study_config(**{**EVERY_METHOD, "ranges": ranges})
-    rows = []
-    for row, spec, _ in islice(proposed(config, tmp_path), 4):
+    rows, clipped = [], set()
+    for row, spec, params in islice(proposed(config, tmp_path), 6):
         assert spec_of(config, tmp_path, row) == spec
+        assert params_of(config.space(), row).items() < params.items()
         rows.append(row)
+        clipped.add(spec.training.clip_norm)
+    assert clipped == {None, 3.0}
     (tmp_path / "optuna.db").unlink()
     with pytest.raises(UsageError, match="schedule"):
         spec_of(config, tmp_path, rows[0])

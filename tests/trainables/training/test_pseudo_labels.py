@@ -16,6 +16,8 @@ from helpers.networks.toy_problems import blobs, deterministic, tiny_spec
 from trainables.data import DataError
 from trainables.data.base import RawImages
 from trainables.data.unlabelled import check_images, load_images
+from trainables.settings import settings_of
+from trainables.spec import TrainingSpec, TrialSpec
 from trainables.training import pseudo_labels as teacher_module
 from trainables.training.batches import Pool, TrainingBatches
 from trainables.training.fit import trainer_for
@@ -24,6 +26,7 @@ from trainables.training.pseudo_labels import labelled_pool, teacher, teacher_fi
 
 CPU = torch.device("cpu")
 POOL = "test_pseudo_labels:pool"
+RECIPE = {"warmup", "ramp", "clip_norm", "give_up_after"}
 DATA = blobs(train=60, val=30)
 
 
@@ -157,6 +160,28 @@ def test_a_teacher_that_gives_all_images_one_class_is_an_error_and_is_not_kept(c
     with pytest.raises(RuntimeError, match=r"predicts one class for all 30 validation images: lower `training\.lr`"):
         teacher(spec(), data=one_sided, device=CPU)
     assert not list(cache.glob("*.pt"))
+
+
+def test_such_a_teacher_is_a_warning_in_a_trial_that_gives_up_on_no_network(cache, caplog):
+    only = dataclasses.replace(DATA.train, labels=np.zeros_like(DATA.train.labels))
+    with caplog.at_level(logging.WARNING):
+        teacher(spec(give_up_after=None), data=dataclasses.replace(DATA, train=only), device=CPU)
+    assert "predicts one class for all 30 validation images" in caplog.text
+    assert not list(cache.glob("*.pt"))
+
+
+def test_a_setting_that_is_added_later_changes_no_teachers_file(monkeypatch):
+    former = {name: one.before for name, one in settings_of(TrainingSpec).items() if name in RECIPE}
+    kept = teacher_file(spec(**former), data=DATA, device=CPU)
+    was = TrialSpec.to_dict
+
+    def before_the_recipe(self):
+        tree = was(self)
+        training = {name: value for name, value in tree["training"].items() if name not in RECIPE}
+        return {**tree, "training": training}
+
+    monkeypatch.setattr(TrialSpec, "to_dict", before_the_recipe)
+    assert teacher_file(spec(**former), data=DATA, device=CPU) == kept
 
 
 def test_a_trial_with_a_pool_is_repeatable_resumes_and_differs_from_one_without(tmp_path):

@@ -28,7 +28,7 @@ from trainables.methods.base import LossTerms, Step, build_method
 from trainables.models.modes import batch_statistics
 from trainables.runtime import computing
 from trainables.settings import with_former_values
-from trainables.spec import TrainingSpec, TrialSpec
+from trainables.spec import TrainingSpec, TrialSpec, drops
 from trainables.training import loop
 from trainables.training.batch_loss import loss_terms
 from trainables.training.collapse import CollapseWatch
@@ -282,6 +282,20 @@ class TestGivingUp:
         assert trained.epoch == epoch
         assert (trained.reason is None) == (epoch == 10)
 
+    @pytest.mark.parametrize("schedule", ["piecewise", "milestones"])
+    def test_no_epoch_counts_before_the_learning_rate_has_dropped(self, schedule):
+        assert drops(schedule, epochs=20)[0] == 0.5
+        training = replace(self.SPEC.training, schedule=schedule, epochs=20)
+        assert self.run(replace(self.SPEC, training=training)).epoch == 13
+
+    def test_an_average_that_lags_behind_its_network_does_not_end_the_trial(self):
+        trained = trainer(replace(self.SPEC, training=replace(self.SPEC.training, ema=0.999)))
+        constant(trained.measured)
+        assert trained.measured is not trained.model
+        while not trained.done:
+            trained.run_epoch()
+        assert (trained.reason, trained.epoch) == (None, 10)
+
     @pytest.mark.parametrize("changes", [{"give_up_after": None}, {"give_up_after": 1.0}, {"epochs": 2}])
     def test_other_trials_run_to_their_end(self, changes):
         trained = self.run(replace(self.SPEC, training=replace(self.SPEC.training, **changes)))
@@ -300,7 +314,7 @@ class TestGivingUp:
         model = linear(torch.tensor([[0.0], [informed]]), torch.tensor([frequent, of - frequent + 1e-6]).log())
         watch = CollapseWatch(replace(self.SPEC.training, ramp=0.0), images, labels)
         loss = float(nn.functional.cross_entropy(model(images), labels).detach())
-        return [watch.reason(model, epoch=epoch, loss=loss) for epoch in range(1, steps + 1)]
+        return [watch.reason([model], epoch=epoch, loss=loss) for epoch in range(1, steps + 1)]
 
     def test_guessing_unequal_classes_by_their_shares_is_a_collapse(self):
         assert self.watched(of=100, frequent=90)[-1] == "predicts one class for all 100 images after epoch 9 of 10"
