@@ -14,19 +14,22 @@ IMAGES = 8
 """Enough that a pass's fixed cost does not dominate, few enough for seconds on a large network."""
 
 
-def without_gpu(config: StudyConfig, data: ImageData, /) -> str:
-    """Return what a study's training would take on this machine's CPUs, and how it is run instead, as sentences."""
+def small_preset(config: StudyConfig, /) -> str:
+    """Return the advice to launch the preset for CPUs that corresponds to a study, or nothing where there is none."""
+    small = {f"{name}_small" for name in (config.name, config.dataset.name)} & set(presets())
+    return f"launch the preset {min(small)}, which is made for CPUs, " if small else ""
+
+
+def cpu_training(config: StudyConfig, data: ImageData, /) -> str:
+    """Return what a study's training would take on this machine's CPUs, as a sentence without its full stop."""
     seconds = _training_seconds(config, data)
     concurrent = min(config.num_trials, config.resources.max_concurrent or config.num_trials)
     concurrent = max(1, min(concurrent, int((os.cpu_count() or 1) / config.resources.cpus)))
     training = config.training
-    small = f"{config.dataset.name}_small"
-    smaller = f"launch the preset {small}, which is made for CPUs, " if small in presets() else ""
     return (
         f"on its CPUs a trial would train for about {_long(seconds)} ({config.model.name} in {training.precision}, "
         f"{training.epochs} epochs, {training.attack_steps} attack steps), and the {config.num_trials} trials for "
-        f"about {_long(seconds * config.num_trials / concurrent)}: {smaller}use a cluster with --address, or accept "
-        "that with --set resources.gpus=0"
+        f"about {_long(seconds * config.num_trials / concurrent)}"
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from study.cluster.connection import connected
+from study.cluster.cpu_time import cpu_training
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import reaching_driver
 from study.cluster.ray_settings import temporary_folder
-from study.cluster.resources import Node, check_here, check_satisfiable, largest_bundle, slots
+from study.cluster.resources import Node, check_here, check_satisfiable, gpus_here, largest_bundle, slots
 from study.cluster.shared_files import checkpoint_location, pool_findings, storage_findings
 from study.cluster.start import Start
 from study.config.certified import check_bounds
@@ -168,6 +169,9 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
         yield from trials_at_once(config, nodes)
     else:
         check_here(config, start.data)
+        if config.resources.gpus == "auto" and start.data is not None and not gpus_here():
+            text = f"`resources.gpus` is auto and this machine has no GPU: {cpu_training(config, start.data)}"
+            yield warning("resources", HERE, text, ok=True)
         yield fine("resources", HERE, "a trial fits this machine")
     with connected(str(config.cluster.address)) if nodes else nullcontext():
         key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"
@@ -272,7 +276,7 @@ def trials_at_once(config: StudyConfig, nodes: Sequence[Node], /) -> Iterator[Fi
         UsageError: No node can run a trial.
     """
     request = largest_bundle(config.resources, nodes)
-    check_satisfiable(request, nodes)
+    check_satisfiable(request, nodes, config=config)
     fitting, most = slots(request, nodes), config.resources.max_concurrent
     more = ", or more: `auto` is measured at launch" if config.resources.gpus == "auto" and "GPU" in request else ""
     yield fine("resources", "cluster", f"{fitting} trials fit at once{more}")

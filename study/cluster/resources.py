@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from study.cluster.cpu_time import without_gpu
+from study.cluster.cpu_time import cpu_training, small_preset
 from study.config.schema import ResourcesConfig, StudyConfig
 from study.errors import UsageError
 
@@ -73,8 +73,8 @@ def slots(request: dict[str, float], nodes: Sequence[Node], /) -> int:
     return sum(_fitting(request, node.resources) for node in nodes)
 
 
-def check_satisfiable(request: dict[str, float], nodes: Sequence[Node], /) -> None:
-    """Check that a trial fits on some node.
+def check_satisfiable(request: dict[str, float], nodes: Sequence[Node], /, *, config: StudyConfig) -> None:
+    """Check that a trial of a study fits on some node.
 
     Raises:
         UsageError: It fits on none; the message lists what nodes have.
@@ -84,9 +84,11 @@ def check_satisfiable(request: dict[str, float], nodes: Sequence[Node], /) -> No
     have = [f"{node.name}: {_amounts(node.resources)}" for node in nodes[:_SHOWN_NODES]]
     if len(nodes) > _SHOWN_NODES:
         have.append(f"and {len(nodes) - _SHOWN_NODES} more")
+    has_gpu = any(node.resources.get("GPU") for node in nodes)
+    small = "" if has_gpu or not request.get("GPU") else small_preset(config)
     raise UsageError(
         f"`resources` needs {_amounts(request)} for each trial on one node, and no node has that; "
-        f"nodes have: {'; '.join(have) or 'no node is alive'}. Reserve less with --set resources.KEY=VALUE"
+        f"nodes have: {'; '.join(have) or 'no node is alive'}: {small}reserve less with --set resources.KEY=VALUE"
     )
 
 
@@ -110,6 +112,13 @@ def _amounts(resources: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
+def gpus_here() -> int:
+    """Return how many GPUs this machine has."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def check_here(config: StudyConfig, data: ImageData | None, /) -> None:
     """Check that this machine can run a trial.
 
@@ -123,12 +132,13 @@ def check_here(config: StudyConfig, data: ImageData | None, /) -> None:
     cpus, gpus = os.cpu_count() or 1, 0
     needed_gpus = 0 if config.resources.gpus == "auto" else config.resources.gpus
     if needed_gpus:
-        import torch
-
-        gpus = torch.cuda.device_count()
-        if not gpus and data is not None:
-            remedy = without_gpu(config, data)
-            raise UsageError(f"`resources.gpus` is {needed_gpus:g} for each trial and this machine has 0; {remedy}")
+        gpus = gpus_here()
+        if not gpus:
+            time = "" if data is None else f"; {cpu_training(config, data)}"
+            raise UsageError(
+                f"`resources.gpus` is {needed_gpus:g} for each trial and this machine has 0{time}: "
+                f"{small_preset(config)}use a cluster with --address, or accept that with --set resources.gpus=0"
+            )
     for name, needed, available in (("cpus", config.resources.cpus, cpus), ("gpus", needed_gpus, gpus)):
         if needed > available:
             raise UsageError(

@@ -106,5 +106,5 @@ def reserved(config: StudyConfig, /, *, gpus: float) -> tuple[dict[str, float], 
     """
     live = nodes()
     request = bundle(config.resources, gpus=gpus)
-    check_satisfiable(request, live)
+    check_satisfiable(request, live, config=config)
     return request, slots(request, live)

@@ -8,8 +8,12 @@ import pytest
 import torch
 from helpers.networks.image_files import write_parquet
 
-from study.cluster.cpu_time import without_gpu
+from study.cluster.cpu_time import cpu_training
+from study.cluster.preflight import check_data, check_machines, require
+from study.cluster.resources import check_here
+from study.cluster.start import new_start
 from study.config.loading import load_config
+from study.errors import UsageError
 from trainables.data import load_dataset
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -40,7 +44,7 @@ def test_cifar10_without_a_gpu_states_its_time_and_names_the_small_preset(
 
 def estimate(*assignments: str) -> str:
     config = load_config("quickstart", assignments=assignments)
-    return without_gpu(config, load_dataset(config.dataset).without_test())
+    return cpu_training(config, load_dataset(config.dataset).without_test())
 
 
 def test_the_time_is_that_of_a_gradient_for_each_image_epoch_and_step(monkeypatch):
@@ -56,4 +60,28 @@ def test_the_time_is_that_of_a_gradient_for_each_image_epoch_and_step(monkeypatc
     assert f"for about {int(one // 60)}m" in text
     assert "in bf16, 2 epochs, 4 attack steps" in text
     assert f"the 3000 trials for about {one * 1000 / 86400:.0f} days" in text
-    assert "small" not in text.replace("cnn_small", "")
+
+
+def test_without_the_data_too_the_small_preset_is_named():
+    for name in ("cifar10", "mine"):
+        config = load_config("cifar10", assignments=[f"name={name}"])
+        with pytest.raises(UsageError, match=r"this machine has 0: launch the preset cifar10_small, which is made for"):
+            check_here(config, None)
+    config = load_config("cifar10", assignments=["dataset.name=mnist"])
+    with pytest.raises(UsageError, match="launch the preset cifar10_small"):
+        check_here(config, None)
+    config = load_config("cifar10", assignments=["dataset.name=mnist", "name=mine"])
+    with pytest.raises(UsageError, match="this machine has 0: use a cluster"):
+        check_here(config, None)
+
+
+def test_auto_on_a_machine_without_a_gpu_states_the_time_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("study.cluster.cpu_time._training_seconds", lambda *_: 1e6)
+    given = ["resources.gpus=auto"]
+    start = new_start("quickstart", assignments=given, out=tmp_path, data_root=None, address=None)
+    require(start, [check_data, check_machines])
+    text = " ".join(capsys.readouterr().err.split())
+    assert (
+        "`resources.gpus` is auto and this machine has no GPU: on its CPUs a trial would train for about 12 days"
+        in text
+    )

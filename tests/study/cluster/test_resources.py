@@ -16,6 +16,9 @@ GPU = Node("b", "10.0.0.2", {"CPU": 16.0, "GPU": 2.0, "accelerator_type:A100": 1
 CONFIG = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
 
+STUDY = parse_config(CONFIG)
+
+
 def parsed(**sections: dict) -> ResourcesConfig:
     return parse_config({**CONFIG, **sections}).resources
 
@@ -33,10 +36,11 @@ def parsed(**sections: dict) -> ResourcesConfig:
     ],
 )
 def test_every_trial_reserves_the_same_and_the_nodes_hold_so_many(resources, gpus, expected, fits):
-    request = bundle(parsed(resources=resources), gpus=gpus)
+    config = parsed(resources=resources)
+    request = bundle(config, gpus=gpus)
     assert request == expected
     assert slots(request, [SMALL, GPU]) == fits
-    check_satisfiable(request, [SMALL, GPU])
+    check_satisfiable(request, [SMALL, GPU], config=STUDY)
 
 
 def test_shares_are_counted_as_ray_counts_them_despite_rounding():
@@ -51,7 +55,7 @@ def test_shares_are_counted_as_ray_counts_them_despite_rounding():
 def test_a_request_that_no_node_can_hold_is_refused_with_what_nodes_have(resources):
     config = parsed(resources=resources)
     with pytest.raises(UsageError, match=r"no node has that; nodes have: 10\.0\.0\.1: 8 cpus, 0 gpus; 10\.0\.0\.2: 16"):
-        check_satisfiable(bundle(config, gpus=config.gpus), [SMALL, GPU])
+        check_satisfiable(bundle(config, gpus=config.gpus), [SMALL, GPU], config=STUDY)
 
 
 @pytest.mark.parametrize(
