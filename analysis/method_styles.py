@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ _ON_DARK = {
     "#0000FF": "#7070FF",
 }
 """Colours that a dark page would hide, and their replacements there."""
+
+_BLACK, _WHITE = "#000000", "#FFFFFF"
 
 _DARK = "#14171A"
 """The dark page itself."""
@@ -55,7 +57,12 @@ class MethodStyle:
     @property
     def pale(self) -> str:
         """The colour mixed with white, for points in the background."""
-        return _mixed(self.colour, "#FFFFFF", share=_PALENESS)
+        return _mixed(self.colour, _WHITE, share=_PALENESS)
+
+    def tones(self, count: int, /) -> list[str]:
+        """Return colours for several lines of the method, from dark to pale; its own colour for a single line."""
+        dark, light = (_mixed(self.colour, ground, share=0.5) for ground in (_BLACK, _WHITE))
+        return [self.colour] if count == 1 else [_mixed(light, dark, share=at / (count - 1)) for at in range(count)]
 
     @property
     def on_dark(self) -> str:
@@ -153,6 +160,19 @@ def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
             label=short_name(method), marker=marker, symbol=symbol, colour=colour, dashes=dashes
         )
     return styles
+
+
+def trial_colours(methods: Mapping[str, str], /) -> dict[str, str]:
+    """Return a colour for the line of each trial: tones of its method's colour, so that lines of one can be told apart.
+
+    Args:
+        methods: The method of each trial.
+    """
+    colours: dict[str, str] = {}
+    for method, style in styles_for(methods.values()).items():
+        trials = [trial for trial, of in methods.items() if of == method]
+        colours |= dict(zip(trials, style.tones(len(trials)), strict=True))
+    return colours
 
 
 def _mixed(colour: str, ground: str, *, share: float) -> str:

@@ -118,7 +118,10 @@ def _anchor(entry: Any, own: Mapping[str, list[Any]], file: Path) -> Anchor:
     if robust > clean:
         raise ResultsError(f"{file}: `{lower}` must be at most `clean_acc`, got {robust:.4f} of {clean:.4f}")
     words = [str(entry[key]).strip()[:_LETTERS] for key in ("name", "architecture") if isinstance(entry.get(key), str)]
-    return Anchor(name=", ".join(filter(None, words)) or file.stem[:_LETTERS], clean=clean, robust=robust)
+    name = ", ".join(filter(None, words)) or file.stem[:_LETTERS]
+    if not name.isprintable():
+        raise ResultsError(f"{file}: `name` and `architecture` must be printable text, got {name!r:.60}")
+    return Anchor(name=name, clean=clean, robust=robust)
 
 
 def _is_given(entry: Mapping[str, Any], name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.fronts.objectives import objective
 from analysis.method_styles import short_name
 
 LEAST = 20
@@ -19,13 +20,26 @@ class MethodImportance:
         method: The method.
         trials: Number of trials used; without shares, the number of sound trials.
         independent: Whether those trials were all proposed independently of results.
-        shares: Main effects by objective and hyperparameter, in [0, 1]; empty where trials are too few.
+        shares: Main effects by objective, or `NEAR_FRONT`, and hyperparameter, in [0, 1]; empty where trials are too
+            few.
     """
 
     method: str
     trials: int
     independent: bool
     shares: Mapping[str, Mapping[str, float]]
+
+
+NEAR_FRONT = "front_rank"
+"""Beside the objectives: the trials' rank by their distance to the front."""
+
+
+def target_label(name: str, /) -> str:
+    """Return what importances are computed for, in words: an objective, or `NEAR_FRONT`."""
+    if name == NEAR_FRONT:
+        return "rank by distance to the front (val)"
+    entry = objective(name)
+    return f"{entry.label} ({entry.split})"
 
 
 def setting_name(column: str, /) -> str:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.fronts.objectives import objective
-from analysis.statistics.importance import MethodImportance, sample_words, setting_name, settings_within, too_few
+from analysis.statistics.importance import (
+    MethodImportance,
+    sample_words,
+    setting_name,
+    settings_within,
+    target_label,
+    too_few,
+)
 from analysis.tables.text_table import Cell, TextTable
 
 
@@ -27,7 +33,7 @@ def within_table(found: Sequence[MethodImportance], /) -> tuple[TextTable, list[
     few = too_few(found)
     table = TextTable(
         title="Importance within each method",
-        headings=("method", "trials", "setting", *(objective(name).label for name in names)),
+        headings=("method", "trials", "setting", *(target_label(name) for name in names)),
         formats=("", "", "", *(".2f" for _ in names)),
         rows=tuple(rows),
         notes=(

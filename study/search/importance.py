@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pyarrow as pa
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import BaseImportanceEvaluator
 
@@ -17,7 +18,7 @@ from analysis.fronts.distance import front_distance
 from analysis.fronts.front import feasible
 from analysis.fronts.objectives import FRONT, completed_unflagged, values
 from analysis.statistics.association import independent, random_share
-from analysis.statistics.importance import LEAST, MethodImportance
+from analysis.statistics.importance import LEAST, NEAR_FRONT, MethodImportance
 
 MAX_TRIALS = 160
 """Trials used at most, evenly spread by number: more cost time and hardly change the result."""
@@ -61,7 +62,7 @@ def importances(
 
     Args:
         rows: Completed, unflagged result rows, preferably of trials whose proposals did not depend on results.
-        objectives: Names of objectives.
+        objectives: Names of objectives; `NEAR_FRONT` is the rank of the rows' distances to the front, a column.
         max_trials: Rows used at most, evenly spread.
 
     Returns:
@@ -73,10 +74,10 @@ def importances(
     used = [rows[index] for index in indices]
     by_objective = {}
     for name in objectives:
-        measured = [(row, value) for row in used if math.isfinite(value := float(values(row, [name])[0]))]
-        if shares := _shares(
-            [row for row, _ in measured], [value for _, value in measured], _fanova(), normalize=False
-        ):
+        known = np.array([row[NEAR_FRONT] if name == NEAR_FRONT else values(row, [name])[0] for row in used])
+        measured = np.flatnonzero(np.isfinite(known))
+        targets = ranks(known[measured]) if name == NEAR_FRONT else known[measured]
+        if shares := _shares([used[place] for place in measured], targets.tolist(), _fanova(), normalize=False):
             by_objective[name] = shares
     return by_objective
 
@@ -84,7 +85,8 @@ def importances(
 def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
     """Return what matters for being near the front rather than for one objective, by what was computed, in words.
 
-    fANOVA explains the distance to the front (`analysis.fronts.distance`). PED-ANOVA compares the settings of the
+    fANOVA explains the rank by distance to the front (`analysis.fronts.distance`), since a few collapsed trials would
+    be most of the variance of the distance itself. PED-ANOVA compares the settings of the
     nearest tenth of the trials, five at least and all that are as near, with those of all, and adds up to 1. Only
     trials whose proposals did not depend on results are used: of the sampler's own, many are near the front for being
     proposed there.
@@ -103,8 +105,8 @@ def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
     compared = sum(target <= cutoff for target in targets)  # with all that are as near, such as the whole front
     ped_anova = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=(nearest - 0.5) / len(rows))
     found = {
-        "distance to the front: main effect, share of a forest's variance (fANOVA)": _shares(
-            rows, targets, _fanova(), normalize=False
+        "rank by distance to the front: main effect, share of a forest's variance (fANOVA)": _shares(
+            rows, ranks(distances[chosen]).tolist(), _fanova(), normalize=False
         ),
         f"being among the {compared} nearest to the front of {len(rows)} trials (PED-ANOVA)": _shares(
             rows, targets, ped_anova, normalize=True
@@ -136,9 +138,13 @@ def importance_of(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> tupl
 def importance_within(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> list[MethodImportance]:
     """Return the importances within each method, its strength and training radius included, methods sorted.
 
+    They are for each objective and for the rank by distance to the front of the whole table.
+
     They are computed from the method's trials whose proposals did not depend on results; where there are fewer than
     `LEAST`, from all its feasible trials; where these are fewer too, only their number is returned.
     """
+    table = table.append_column(NEAR_FRONT, pa.array(front_distance(table)))
+    objectives = (*objectives, NEAR_FRONT)
     random, feasible_rows = random_share(table).to_pylist(), table.filter(feasible(table)).to_pylist()
     by_method = []
     for method in sorted(set(table["method"].to_pylist())):
@@ -156,6 +162,13 @@ def importance_within(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> 
             )
         )
     return by_method
+
+
+def ranks(distances: np.ndarray, /) -> np.ndarray:
+    """Return the ranks of trials by distance, from 0 for the nearest; equal ones share their mean rank."""
+    from scipy import stats
+
+    return np.asarray(stats.rankdata(distances) - 1.0)
 
 
 def _fanova() -> BaseImportanceEvaluator:

@@ -17,7 +17,7 @@ from analysis.wording import attack_phrase, provenance
 
 COLUMNS = ("certified", "strong", "robust", "clean")
 
-HEADINGS = ("trial_id", "method", *COLUMNS, "strong_images")
+HEADINGS = ("trial_id", "method", *COLUMNS, "strong_images", "strong_doubts")
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "clean": {"markersize": 3.5, "markerfacecolor": "white", "markeredgecolor": "0.2"},
@@ -43,7 +43,8 @@ def bracket_sheet(
 
     Members are those of the front of clean and robust accuracy, and of the front of clean and certified accuracy where
     anything is certified. The thick line is from what is proved to what no attack has refuted. What strong attacks and
-    bounds found on the first images is carried over to all, so that where those are fewer the ends are estimates.
+    bounds found on the first images is carried over to all, so that where those are fewer the ends are estimates. A
+    member of whose value strong attacks leave doubt has an exclamation mark, as in the table of the front.
 
     Args:
         table: Result rows.
@@ -56,22 +57,33 @@ def bracket_sheet(
     if not (values[:, 0] > 0).any():
         return None
     attacked = [None if one is None else one.images for one in results]
+    doubts = [None if one is None else "; ".join(one.doubts) or None for one in results]
     with paper_style():
         shown = [name for place, name in enumerate(COLUMNS) if np.isfinite(values[:, place]).any()][::-1]
         legend = [sample(_MARKERS[name], _LABELS[name], **_LOOKS[name]) for name in shown]
         figure = blank(width, 0.15 * len(members) + 0.75, legend=legend)
         ax = figure.add_subplot()
         _draw(ax, values)
-        ax.set_yticks(range(len(members)), [f"{row['trial_id']} {short_name(row['method'])}" for row in members])
+        names = [f"{row['trial_id']} {short_name(row['method'])}" for row in members]
+        ax.set_yticks(
+            range(len(members)), [f"{name} !" if doubt else name for name, doubt in zip(names, doubts, strict=True)]
+        )
         ax.tick_params(axis="y", labelsize=5.5, length=0)
         ax.set_ylim(len(members) - 0.5, -0.5)
         ax.set_xlabel(lines(f"accuracy (val)\n{attack_phrase(table)}", 60))
         first = " or ".join(map(str, sorted(set(filter(None, attacked)))))
         carried = f"; strong attacks on the first {first} images, carried over to all" if first else ""
+        carried += "; !: in doubt" if any(doubts) else ""
         add_small_print(figure, f"{provenance(table)} · thick: from what is proved to what no attack refutes{carried}")
     rows = tuple(
-        (row["trial_id"], row["method"], *(float(value) if np.isfinite(value) else None for value in line), images)
-        for row, line, images in zip(members, values, attacked, strict=True)
+        (
+            row["trial_id"],
+            row["method"],
+            *(float(value) if np.isfinite(value) else None for value in line),
+            images,
+            doubt,
+        )
+        for row, line, images, doubt in zip(members, values, attacked, doubts, strict=True)
     )
     return PaperFigure(name="certified_bracket", figure=figure, headings=HEADINGS, rows=rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
-from analysis.method_styles import styles_for
+from analysis.method_styles import styles_for, trial_colours
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style
 from analysis.statistics.networks.minimum_distances import MemberDistances
 from analysis.statistics.networks.separated_classifier import NAME, SeparatedClassifier, classifier_point
@@ -47,6 +47,7 @@ def distances_sheet(
     """
     cap = max(one.cap for one in members)
     styles = styles_for(one.method for one in members)
+    colours = trial_colours({one.trial_id: one.method for one in members})
     with paper_style():
         legend = [
             Line2D([], [], color=style.colour, linestyle=style.line, linewidth=1.1, label=style.label)
@@ -62,12 +63,9 @@ def distances_sheet(
         figure = blank(width, 0.55 * width + 0.7, legend=legend)
         ax = figure.add_subplot()
         for one in members:
-            style = styles[one.method]
-            x, y = steps_of(one)
-            ax.plot(
-                x, y, color=style.colour, linestyle=style.line, linewidth=1.1, drawstyle="steps-post", gid="distances"
-            )
-        _name(members, ax)
+            look: dict[str, Any] = {"color": colours[one.trial_id], "linestyle": styles[one.method].line}
+            ax.plot(*steps_of(one), linewidth=1.1, drawstyle="steps-post", gid="distances", **look)
+        _name(members, ax, colours)
         for epsilon in epsilons:
             ax.axvline(epsilon, **_EPSILON)
         if reach is not None and reach.radius <= cap:
@@ -98,15 +96,16 @@ def steps_of(member: MemberDistances, /) -> tuple[np.ndarray, np.ndarray]:
     return x, np.searchsorted(found, x, side="right") / len(found)
 
 
-def _name(members: Sequence[MemberDistances], ax: Axes) -> None:
-    """Write each trial beside the middle of its line, where lines differ most."""
+def _name(members: Sequence[MemberDistances], ax: Axes, colours: Mapping[str, str]) -> None:
+    """Write each trial on the middle of its line, where lines differ most, in its colour."""
     for place, one in enumerate(sorted(members, key=lambda one: one.median or np.inf)):
         x, y = steps_of(one)
         height = 0.3 + 0.5 * (place + 1) / (len(members) + 1)
         at = int(np.searchsorted(y, height))
         if at < len(x):
+            look: dict[str, Any] = {"fontsize": 5, "va": "center", "ha": "center", "color": colours[one.trial_id]}
             ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.3}
-            ax.text(float(x[at]), height, one.trial_id, fontsize=5, va="center", ha="center", color="0.3", bbox=ground)
+            ax.text(float(x[at]), height, one.trial_id, bbox=ground, **look)
 
 
 def _rows(members: Sequence[MemberDistances]) -> tuple[tuple[Any, ...], ...]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
-from analysis.method_styles import styles_for
+from analysis.method_styles import styles_for, trial_colours
 from analysis.plots.figure import (
     COLUMN_WIDTH,
     PaperFigure,
@@ -44,13 +44,12 @@ _TWO_POINTS: dict[str, Any] = {"linestyle": ":", "linewidth": 0.7}
 
 
 def _draw(curves: Sequence[Curve], ax: Axes, reach: TheoremRadius | None, certified: Curve | None) -> None:
-    styles = styles_for(curve.method for curve in curves)
+    styles, colours = styles_for(curve.method for curve in curves), _colours(curves)
     for curve in curves:
         style = styles[curve.method]
         look: dict[str, Any] = {"linestyle": style.line, "linewidth": 1.0} if curve.measured else _TWO_POINTS
-        ax.plot(
-            curve.radii, curve.accuracies, color=style.colour, marker=style.marker, markersize=3, gid="curve", **look
-        )
+        look |= {"color": colours[curve.trial_id], "marker": style.marker, "markersize": 3}
+        ax.plot(curve.radii, curve.accuracies, gid="curve", **look)
     _name(curves, ax, offset=0.02 * _top(curves))
     shown = _shown(curves, reach)
     if reach is not None:
@@ -62,6 +61,10 @@ def _draw(curves: Sequence[Curve], ax: Axes, reach: TheoremRadius | None, certif
     ax.set(xlim=(-0.02 * shown, 1.12 * shown), ylim=_UPRIGHT)
     if not curves:
         say_nothing_is_there(ax, "no front member")
+
+
+def _colours(curves: Sequence[Curve]) -> dict[str, str]:
+    return trial_colours({curve.trial_id: curve.method for curve in curves})
 
 
 def _top(curves: Sequence[Curve]) -> float:
@@ -131,7 +134,7 @@ def radii_chart(
     """Return the same for the screen: each curve with its trial in a legend, what it was measured on in its label."""
     figure = empty_chart(420)
     shown = _shown(curves, reach)
-    styles = styles_for(curve.method for curve in curves)
+    styles, colours = styles_for(curve.method for curve in curves), _colours(curves)
     for curve in curves:
         style = styles[curve.method]
         look = {"dash": style.plotly_line, "width": 2} if curve.measured else {"dash": "dot", "width": 1}
@@ -139,7 +142,7 @@ def radii_chart(
         name = escape(f"{curve.trial_id} {style.label}")
         figure.add_scatter(
             x=list(curve.radii), y=list(curve.accuracies), mode="lines+markers", name=name, meta=curve.method,
-            line={"color": style.colour, **look}, marker={"symbol": style.symbol, "size": 7},
+            line={"color": colours[curve.trial_id], **look}, marker={"symbol": style.symbol, "size": 7},
             hovertemplate=f"{name}<br>ε = %{{x:.4g}}: %{{y:.4f}}<br>{escape(on)}<extra></extra>",
         )  # fmt: skip
     certified = _certified(classifier, table, _shown(curves, reach))
@@ -200,9 +203,10 @@ def _name(curves: Sequence[Curve], ax: Axes, *, offset: float) -> None:
     for place in range(1, len(heights)):
         heights[place] = max(heights[place], heights[place - 1] + _GAP)
     heights -= max(0.0, heights[-1] - 1.0) if len(heights) else 0.0
+    colours = _colours(curves)
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.4}
     for (_, at, trial), height in zip(points, heights, strict=True):
-        ax.text(at + offset, float(height), trial, fontsize=5, va="center", color="0.3", bbox=ground)
+        ax.text(at + offset, float(height), trial, fontsize=5, va="center", color=colours[trial], bbox=ground)
 
 
 def _marks(own: Sequence[float], reach: TheoremRadius | None, curves: Sequence[Curve]) -> list[Line2D]:

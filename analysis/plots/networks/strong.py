@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
 from analysis.fronts.strong_attacks import FALL, StrongResult
-from analysis.heldout.measurements import attack_name, like_for_like, strongest
+from analysis.heldout.measurements import alike, attack_name, like_for_like, strongest
 from analysis.heldout.members import HeldoutResults
 from analysis.method_styles import styles_for
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style, sample
@@ -45,7 +45,7 @@ def _on_test(results: HeldoutResults) -> list[Point]:
     for member in results.members:
         row = member.result
         searched, hardest = (choose(row, results.evaluations) for choose in (like_for_like, strongest))
-        if searched is None or hardest is None or hardest["attack"] == searched["attack"]:
+        if searched is None or hardest is None or hardest in alike(row, results.evaluations):
             continue
         same: float | None = searched["robust_accuracy"]
         if searched["examples"] != hardest["examples"]:

@@ -18,7 +18,7 @@ from analysis.fronts.objectives import objective, values
 from analysis.method_styles import short_name
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style
 from analysis.statistics.association import measure, random_share
-from analysis.statistics.importance import MethodImportance, setting_name
+from analysis.statistics.importance import NEAR_FRONT, MethodImportance, setting_name
 from analysis.wording import attack_phrase, provenance
 
 LEAST = 30
@@ -96,6 +96,8 @@ def contours_sheet(
 def _panels(method: str, trials: Table, importance: Mapping[str, Mapping[str, float]]) -> list[_Panel]:
     panels = []
     for name, shares in importance.items():
+        if name == NEAR_FRONT:  # which depends on other methods too, and is no measured height
+            continue
         heights = values(trials, [name])[:, 0]
         measured = trials.filter(np.isfinite(heights))
         if measured.num_rows >= LEAST and (pair := _pair(shares, measured)):

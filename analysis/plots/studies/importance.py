@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from analysis.data.results import Table
-from analysis.fronts.objectives import objective
 from analysis.method_styles import styles_for
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style
-from analysis.statistics.importance import MethodImportance, sample_words, setting_name, settings_within, too_few
+from analysis.statistics.importance import (
+    MethodImportance,
+    sample_words,
+    setting_name,
+    settings_within,
+    target_label,
+    too_few,
+)
 from analysis.tables.importance import objectives_within
 from analysis.wording import measured_by, provenance
 
@@ -67,8 +73,7 @@ def importance_sheet(
 
 
 def _label(name: str) -> str:
-    entry = objective(name)
-    return f"main effect, share of a forest's variance of {entry.label} ({entry.split})"
+    return f"main effect, share of a forest's variance of {target_label(name)}"
 
 
 def within_sheet(
@@ -102,8 +107,7 @@ def within_sheet(
                     ax.set_yticklabels([])
             line[0].set_title(f"{styles[one.method].label}, {sample_words(one)}", fontsize=6, loc="left")
         for ax, name in zip(grid[-1], names, strict=True):
-            entry = objective(name)
-            ax.set_xlabel(lines(f"{entry.label} ({entry.split})", round(64 / len(names))), fontsize=6)
+            ax.set_xlabel(lines(target_label(name), round(64 / len(names))), fontsize=6)
         few = too_few(importances)
         figure_print = f"{provenance(table)} · {measured_by(table)} · fANOVA: main effect, share of a forest's variance"
         add_small_print(figure, figure_print + (f" · {few}" if few else ""))

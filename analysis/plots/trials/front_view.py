@@ -153,6 +153,13 @@ class ParetoView:
         """Return how many points lie beyond the limits of the axes."""
         return int((self.drawn & ~self.inside).sum())
 
+    @property
+    def anchors_label(self) -> str:
+        """Describe the published networks for a legend, with the number of those beyond the axes."""
+        ends = np.array([self.limits(0), self.limits(1)])
+        outside = int(((self.anchors < ends[:, 0]) | (self.anchors > ends[:, 1])).any(axis=1).sum())
+        return f"published, on test ({len(self.anchors)}{f', {outside} outside the axes' if outside else ''})"
+
     def limits(self, axis: int) -> tuple[float, float]:
         """Return limits for an axis: points and a margin; accuracies leave [0, 1] by no more than a marker.
 

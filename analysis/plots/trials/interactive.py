@@ -67,7 +67,7 @@ def pareto_plotly(
         names = [escape(anchor.name) for anchor in anchors]
         look: dict[str, Any] = {"symbol": "cross-thin", "size": 9, "line": {"color": GREY, "width": 1.5}}
         figure.add_scatter(
-            x=x, y=y, mode="markers", marker=look, text=names, name=f"published, AutoAttack on test ({len(names)})",
+            x=x, y=y, mode="markers", marker=look, text=names, name=view.anchors_label,
             hovertemplate="%{text}<br>%{x:.4f}, %{y:.4f}<extra></extra>",
         )  # fmt: skip
     texts = hover_texts(table, strong=strong)

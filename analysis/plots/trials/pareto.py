@@ -108,7 +108,7 @@ def legend_handles(view: ParetoView, /) -> list[Line2D]:
     if (view.fallen & view.front).any():
         handles.append(sample("x", "doubtful under them", markeredgecolor=_STRONG))
     if len(view.anchors):
-        handles.append(sample("+", f"published, AutoAttack on test ({len(view.anchors)})", **_ANCHOR))
+        handles.append(sample("+", view.anchors_label, **_ANCHOR))
     if view.hollow:
         handles.append(sample("o", view.hollow, markerfacecolor="none", markeredgecolor="0.45"))
     if view.drawn.any() and not np.isfinite(view.lipschitz[view.drawn]).all():

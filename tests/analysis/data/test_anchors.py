@@ -59,6 +59,8 @@ REFUSED = {
     "a truth value": (ENTRY | {"clean_acc": True}, "`clean_acc` must be a number"),
     "not a number": ('{"clean_acc": NaN}', r"must be JSON as RobustBench's model_info has it \(the number NaN\)"),
     "no JSON": ("{", "must be JSON"),
+    "half a character": (ENTRY | {"name": "A \ud800"}, r"`name` and `architecture` must be printable text"),
+    "two lines": (ENTRY | {"architecture": "WRN\n28"}, r"`name` and `architecture` must be printable text"),
     "deep lists": ("[" * 100_000, "must be JSON"),
     "other lists": ([1], "must hold an object, or a list of objects, got int"),
     "too many": ([ENTRY] * (MOST_ANCHORS + 1), "more than 1000"),

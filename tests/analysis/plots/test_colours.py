@@ -11,7 +11,7 @@ from helpers.studies.synthetic_results import METHODS, as_table, result_row, stu
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from analysis.method_styles import STYLES
+from analysis.method_styles import STYLES, trial_colours
 from analysis.plots.figure import paper_style
 from analysis.plots.shades import UNMEASURED, lipschitz_shades, plotly_scale
 from analysis.plots.trials.front_view import pareto_view
@@ -101,3 +101,10 @@ def test_a_trial_without_an_estimate_is_lighter_than_any_with_one_and_has_an_edg
     assert plain.get_edgecolors()[at][:3].max() < 0.6
     (trace,) = [trace for trace in front_chart(view).data if 0 in (trace.customdata or ())]
     assert (trace.marker.color, trace.marker.line.width) == (UNMEASURED, 1)
+
+
+def test_lines_of_one_method_have_tones_of_its_colour() -> None:
+    colours = trial_colours({"1": "natural", "2": "trades", "3": "natural", "4": "natural"})
+    assert list(colours) == ["1", "3", "4", "2"]
+    assert colours["2"] == STYLES["trades"].colour
+    assert [colours[trial] for trial in "134"] == ["#000000", "#404040", "#808080"]

@@ -97,6 +97,8 @@ def test_search_against_strong_takes_both_on_the_same_images_of_each_split() -> 
         evaluation_row("t00001", method="trades", attack="autoattack", robust_accuracy=0.42, examples=200),
         evaluation_row("t00002", method="trades", robust_accuracy=0.5),
     ]
+    # the search's attack with more steps is a stronger one too
+    evaluations.append(evaluation_row("t00002", method="trades", robust_accuracy=0.35, steps=100, restarts=5))
     shown = confirmed(members[1:], evaluations, replicas=[], outcomes={})
     on_test = HeldoutResults(
         members=tuple(shown), chosen=("t00001", "t00002"), evaluations=tuple(evaluations), curse={},
@@ -108,6 +110,7 @@ def test_search_against_strong_takes_both_on_the_same_images_of_each_split() -> 
         ("t00001", "trades", "val", 100, 0.5, 0.4),
         ("t00002", "trades", "val", 100, 0.6, 0.6),
         ("t00001", "trades", "test", 200, 0.46, 0.42),
+        ("t00002", "trades", "test", 1000, 0.5, 0.35),
     ]
     (ax,) = sheet.figure.axes
     drawn = [tuple(each.get_offsets()[0]) for each in ax.collections if each.get_gid() == "trial"]
@@ -124,12 +127,14 @@ def test_the_bracket_reaches_from_what_is_proved_to_what_no_attack_refuted() -> 
     assert sheet is not None
     # of all images, what strong attacks took, and what is not proved, of their 100
     assert sheet.rows == (
-        ("t00000", "natural", None, None, 0.2, 0.95, None),
-        ("t00001", "trades", pytest.approx(0.3), pytest.approx(0.4), 0.5, 0.9, 100),
-        ("t00002", "trades", None, 0.6, 0.6, 0.8, 100),
+        ("t00000", "natural", None, None, 0.2, 0.95, None, None),
+        ("t00001", "trades", pytest.approx(0.3), pytest.approx(0.4), 0.5, 0.9, 100, "falls by 0.100"),
+        ("t00002", "trades", None, 0.6, 0.6, 0.8, 100, None),
     )
     (bracket,) = [line for line in sheet.figure.axes[0].lines if line.get_gid() == "bracket"]
     np.testing.assert_allclose(bracket.get_xdata(), [0.3, 0.4])
+    names = [label.get_text() for label in sheet.figure.axes[0].get_yticklabels()]
+    assert names == ["t00000 natural", "t00001 TRADES !", "t00002 TRADES"]  # the second one falls by 0.1
     assert bracket_sheet(table) is None
 
 
@@ -150,7 +155,7 @@ def test_the_bracket_has_the_front_of_certified_accuracy_too() -> None:
     behind = result_row(9, method="mtl_ibp", **proved)
     sheet = bracket_sheet(as_table([*({**row, "val_certified_accuracy": None} for row in rows()), behind]))
     assert sheet is not None
-    assert sheet.rows[-1] == ("t00009", "mtl_ibp", 0.25, None, 0.5, 0.75, None)
+    assert sheet.rows[-1] == ("t00009", "mtl_ibp", 0.25, None, 0.5, 0.75, None, None)
     assert len(sheet.rows) == 4
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.structure.architecture import ROOT, all_imports
 from helpers.studies.synthetic_results import study_rows
 
 from analysis.data.files import read_file
@@ -110,6 +111,10 @@ def test_no_command_reads_or_mixes_its_results(proof):
         "report": lambda place: ["report", place],
         "figures": lambda place: ["figures", place],
         "compare": lambda place: ["compare", study, place],
+        "confirm": lambda place: ["confirm", place, "--seeds", 1],
+        "evaluate": lambda place: ["evaluate", place, "--front"],
+        "resume": lambda place: ["resume", place],
+        "sync": lambda place: ["sync", place],
     }
     cases = [(name, HOME) for name in commands] + [("pareto", place) for place in places]
     cases += [("report", ROWS), ("compare", ROWS), ("figures", Path("mixed"))]
@@ -151,6 +156,11 @@ def test_no_config_can_name_its_data(command, name, line):
     code, out, err = command("launch", "quickstart", "--set", f"dataset.name={name}", "--dry-run", "--allow-code")
     assert (code, out) == (2, "")
     assert line in err
+
+
+def test_only_its_command_joins_the_images():
+    importers = {line.file.name for line in all_imports(ROOT) if line.target == joined.__module__}
+    assert importers == {"proof_of_concept.py"}
 
 
 def test_the_joint_data_holds_the_images_of_both_sets_once():

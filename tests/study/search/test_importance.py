@@ -8,7 +8,7 @@ from helpers.studies.pages import page_of, text_of
 from helpers.studies.synthetic_results import as_table, result_row
 
 from analysis.fronts.front import front_of
-from analysis.statistics.importance import LEAST
+from analysis.statistics.importance import LEAST, NEAR_FRONT
 from analysis.tables.importance import within_table
 from study.search.importance import (
     importance_near_front,
@@ -77,6 +77,19 @@ def test_importance_near_the_front_finds_what_moves_trials_along_with_it_and_wha
     assert "Importance for being near the front" in text
 
 
+def test_a_few_collapsed_trials_do_not_decide_what_matters_near_the_front() -> None:
+    """Two of 60 are at chance, by their method; among the others the learning rate alone costs accuracy."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(60):
+        lr, collapsed = float(rng.random()), number in (7, 40)
+        clean = 0.1 if collapsed else 0.9 - 0.1 * lr
+        changes = {"param.lr": lr, "val_clean_accuracy": clean, "val_robust_accuracy": clean - 0.1}
+        rows.append(result_row(number, method="natural" if collapsed else "trades", proposal="random", **changes))
+    shares = next(iter(importance_near_front(as_table(rows)).values()))
+    assert shares["param.lr"] > 0.8 > 0.2 > shares["method"]
+
+
 def test_a_settings_few_values_are_choices_whose_chance_differences_are_no_importance() -> None:
     rows = []
     for number in range(60):
@@ -108,13 +121,15 @@ def test_importance_within_a_method_covers_its_own_settings_and_names_methods_wi
     few, many = importance_within(as_table(rows))
     assert (few.method, few.trials, few.shares) == ("natural", 5, {})
     assert (many.method, many.trials, many.independent) == ("trades", 2 * LEAST, True)
-    # clean accuracy is a function of the radius alone, robust accuracy is a constant
-    assert list(many.shares) == ["val_clean_accuracy"]
+    # clean accuracy is a function of the radius alone, robust accuracy is a constant, so the most accurate is the front
+    assert list(many.shares) == ["val_clean_accuracy", NEAR_FRONT]
+    assert many.shares[NEAR_FRONT]["train_epsilon"] > 0.8
     assert many.shares["val_clean_accuracy"]["train_epsilon"] > 0.8
     assert set(many.shares["val_clean_accuracy"]) == {"train_epsilon", "param.beta", "param.dropout"}
     table, methods = within_table([few, many])
     assert table.rows[0][:3] == ("trades", f"n = {2 * LEAST}", "training radius ε")
     assert methods == ["trades"] * 3
+    assert table.headings[3:] == ("clean accuracy (val)", "rank by distance to the front (val)")
     text = text_of(page_of(rows, importance_within=[few, many]))
     assert "fewer than 20 sound trials or no setting that varies: natural (5)" in text
     sampled = as_table([row | {"proposal": "sampler"} for row in rows])
