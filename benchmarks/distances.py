@@ -1,8 +1,12 @@
-"""Minimum adversarial distances of a study's front members, against FAB of AutoAttack's authors.
+"""Minimum adversarial distances: of the theorem's classifier against the separation, of front members against FAB.
 
-python benchmarks/distances.py STUDY_DIR [--images 40]
+python benchmarks/distances.py [STUDY_DIR] [--images 40]
 
-Ours bisects the radius of the study's own attack; FAB (Croce & Hein 2020, arXiv 1907.02044) minimises the distance
+Without a study the network is the theorem's classifier of the digits, the class of the nearest training image. With d
+an image's distance to the nearest one of another class, its own distance is d/2 or more, by the triangle inequality,
+and d at most; in between it depends on the other images of its class.
+
+With a study it is its front's members, and the peer is FAB of AutoAttack's authors. Ours bisects the radius of the study's own attack; FAB (Croce & Hein 2020, arXiv 1907.02044) minimises the distance
 itself, by projections on the boundary, here 100 of them from each of three starts. Both give upper bounds, so the lower
 one is the better. The images are the first of validation; those that either says are misclassified as they are, or
 finds no point for, are counted apart.
@@ -29,6 +33,7 @@ from trainables.data import load_dataset
 from trainables.evaluation.adversarial_distances import CAP, adversarial_distances
 from trainables.evaluation.checkpoint import load_trial
 from trainables.evaluation.trial import measured_part
+from trainables.spec import DatasetSpec
 
 MEMBERS = 4
 FAB = {"n_iter": 100, "n_restarts": 3}
@@ -38,10 +43,48 @@ NORMS = {"linf": "Linf", "l2": "L2"}
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("study", type=Path, help="a study's folder, with the checkpoints of its front's members")
+    parser.add_argument(
+        "study", type=Path, nargs="?", help="a study's folder, with the checkpoints of its front's members"
+    )
     parser.add_argument("--data-root", help="folder of the data set's files")
     parser.add_argument("--images", type=int, default=40, help="validation images")
     given = parser.parse_args()
+    if given.study is None:
+        _theorem(given.images)
+    else:
+        _members(given)
+
+
+def _theorem(count: int) -> None:
+    data = load_dataset(DatasetSpec(name="digits"))
+    images, labels = measured_part(
+        data.train, len(data.train), scale=data.scale, layout=torch.contiguous_format, device=torch.device("cpu")
+    )
+    model = _NearestClass(images, labels)
+    logits = -model(images[:count])
+    apart = logits.scatter(1, labels[:count, None], torch.inf).amin(1).double()
+    ascent = Ascent(ThreatModel("linf", float(apart.max())), 20, 5)
+    found = adversarial_distances(model, images[:count], labels[:count], attack="pgd", ascent=ascent, seed=0).distance
+    reached = found.isfinite()
+    ratios = (found / apart)[reached]
+    print(
+        f"theorem's classifier of {len(images)} digits, {count} of them, {int(reached.sum())} reached: distance over "
+        f"that to another class: from {ratios.min():.3f} to {ratios.max():.3f}, median {ratios.median():.3f}"
+    )
+
+
+class _NearestClass(nn.Module):
+    """The theorem's classifier; its logits are minus the distances to the classes."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__()
+        self._classes = [images[labels == label].flatten(1) for label in labels.unique()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -torch.stack([torch.cdist(x.flatten(1), one, p=torch.inf).amin(1) for one in self._classes], dim=1)
+
+
+def _members(given: argparse.Namespace) -> None:
     config = open_config(given.study)
     front = front_of(read_results(given.study))
     members = front.take(spread_along(values(front, FRONT), cap=MEMBERS)).to_pylist()
