@@ -6,10 +6,11 @@ Without a study the network is the theorem's classifier of the digits, the class
 an image's distance to the nearest one of another class, its own distance is d/2 or more, by the triangle inequality,
 and d at most; in between it depends on the other images of its class.
 
-With a study it is its front's members, and the peer is FAB of AutoAttack's authors. Ours bisects the radius of the study's own attack; FAB (Croce & Hein 2020, arXiv 1907.02044) minimises the distance
-itself, by projections on the boundary, here 100 of them from each of three starts. Both give upper bounds, so the lower
-one is the better. The images are the first of validation; those that either says are misclassified as they are, or
-finds no point for, are counted apart.
+With a study it is its front's members, and the peer is FAB of AutoAttack's authors. Ours bisects the radius of the
+study's own attack; FAB (Croce & Hein 2020, arXiv 1907.02044) minimises the distance itself, by projections on the
+boundary, here 100 of them from each of three starts. Both give upper bounds, so the lower one is the better. The
+images are the first of validation; those that either says are misclassified as they are, or finds no point for, are
+counted apart.
 """
 
 from __future__ import annotations

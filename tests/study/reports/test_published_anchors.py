@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.studies.synthetic_results import result_row
+from helpers.studies.synthetic_results import as_table, result_row
 
+from analysis.data.anchors import Anchor
 from analysis.data.results import trial_file, write_rows
 from analysis.data.schema import RESULT
+from analysis.plots.trials.front_view import pareto_view
+from analysis.plots.trials.pareto import pareto_figure
 
 ENTRY = {
     "dataset": "digits",
@@ -53,3 +56,19 @@ def test_others_are_refused_before_anything_is_written(command, study, tmp_path,
     assert code == 2
     assert message in " ".join(err.split())
     assert not (study / "figures").exists()
+
+
+def test_published_networks_beyond_the_axes_are_counted_and_the_others_are_where_they_belong() -> None:
+    rows = [
+        result_row(number, val_clean_accuracy=0.89 + 0.001 * number, val_robust_accuracy=0.56 - 0.001 * number)
+        for number in range(10)
+    ]
+    anchors = [Anchor(name="near", clean=0.91, robust=0.58), Anchor(name="natural", clean=0.95, robust=0.0)]
+    view = pareto_view(as_table(rows), anchors=anchors)
+    assert view.anchors_label == "published, on test (2, 1 outside the axes)"
+    ax = pareto_figure(as_table(rows), anchors=anchors).axes[0]
+    (drawn,) = [line for line in ax.lines if line.get_gid() == "anchors"]
+    assert drawn.get_xydata().tolist() == [[0.91, 0.58], [0.95, 0.0]]
+    assert ax.get_ylim()[0] > 0.0
+    swapped = pareto_view(as_table(rows), anchors=anchors, objectives=("val_robust_accuracy", "val_clean_accuracy"))
+    assert swapped.anchors.tolist() == [[0.58, 0.91], [0.0, 0.95]]
