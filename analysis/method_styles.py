@@ -163,7 +163,7 @@ def styles_for(methods: Iterable[str], /) -> dict[str, MethodStyle]:
 
 
 def trial_colours(methods: Mapping[str, str], /) -> dict[str, str]:
-    """Return a colour for the line of each trial: tones of its method's colour, so that lines of one can be told apart.
+    """Return a colour for the line of each trial: tones of its method's colour, which differ within one method.
 
     Args:
         methods: The method of each trial.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from analysis.fronts.objectives import objective
 from analysis.method_styles import short_name
 
@@ -40,6 +42,13 @@ def target_label(name: str, /) -> str:
         return "rank by distance to the front (val)"
     entry = objective(name)
     return f"{entry.label} ({entry.split})"
+
+
+def ranks(distances: np.ndarray, /) -> np.ndarray:
+    """Return the ranks of trials by distance, from 0 for the nearest; equal ones share their mean rank."""
+    from scipy import stats
+
+    return np.asarray(stats.rankdata(distances) - 1.0)
 
 
 def setting_name(column: str, /) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pyarrow as pa
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import BaseImportanceEvaluator
 
@@ -18,7 +17,7 @@ from analysis.fronts.distance import front_distance
 from analysis.fronts.front import feasible
 from analysis.fronts.objectives import FRONT, completed_unflagged, values
 from analysis.statistics.association import independent, random_share
-from analysis.statistics.importance import LEAST, NEAR_FRONT, MethodImportance
+from analysis.statistics.importance import LEAST, NEAR_FRONT, MethodImportance, ranks
 
 MAX_TRIALS = 160
 """Trials used at most, evenly spread by number: more cost time and hardly change the result."""
@@ -143,7 +142,7 @@ def importance_within(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> 
     They are computed from the method's trials whose proposals did not depend on results; where there are fewer than
     `LEAST`, from all its feasible trials; where these are fewer too, only their number is returned.
     """
-    table = table.append_column(NEAR_FRONT, pa.array(front_distance(table)))
+    table = table.append_column(NEAR_FRONT, [front_distance(table)])
     objectives = (*objectives, NEAR_FRONT)
     random, feasible_rows = random_share(table).to_pylist(), table.filter(feasible(table)).to_pylist()
     by_method = []
@@ -162,13 +161,6 @@ def importance_within(table: Any, objectives: Sequence[str] = OBJECTIVES, /) -> 
             )
         )
     return by_method
-
-
-def ranks(distances: np.ndarray, /) -> np.ndarray:
-    """Return the ranks of trials by distance, from 0 for the nearest; equal ones share their mean rank."""
-    from scipy import stats
-
-    return np.asarray(stats.rankdata(distances) - 1.0)
 
 
 def _fanova() -> BaseImportanceEvaluator:
