@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ def _draw(members: Sequence[ConfirmedMember], ax: Axes) -> None:
     member's colour, with a dotted line to it.
     """
     styles = styles_for(one.result["method"] for one in members)
-    sides, seeds = _sides(members)
+    tested = {one.result["trial_id"]: one.test["robust_accuracy"] for one in members if one.test is not None}
+    sides = _sides(tested)
+    seeds = _sides({one.result["trial_id"]: one.spread["robust"].mean for one in members if one.spread})
     for one in members:
         if one.test is None:
             continue
@@ -59,24 +61,24 @@ def _draw(members: Sequence[ConfirmedMember], ax: Axes) -> None:
                 elinewidth=1.2, marker="", alpha=0.6, zorder=2,
             )  # fmt: skip
             ax.plot([clean.mean, there[0].value], [robust.mean, there[1].value], ":", color=style.colour, linewidth=0.8)
-            ax.annotate(name, (clean.mean, robust.mean), color=style.colour, **_aside(seeds[name], -1))
+            ax.annotate(name, (clean.mean, robust.mean), color=style.colour, **_aside(*seeds[name]))
     ax.set_xlabel("clean accuracy (test; hollow: val)")
     ax.set_ylabel(lines(_robust_label(members), 60))
     ax.grid(visible=True)
 
 
-def _sides(members: Sequence[ConfirmedMember]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """Return on which side of its marker each member's name is drawn, and its seeds': neighbours take different ones.
+def _sides(heights: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """Return on which side of its marker each trial's name is drawn, so that neighbours take different ones.
+
+    Args:
+        heights: The trials' robust accuracies.
 
     Returns:
-        By trial -1 or 1: across and up for a member, the lowest below, the next above to the left, and so on; across
-        for its seeds, those of higher clean accuracy to the right.
+        -1 or 1 across and up: the lowest below, the next above to the left, and so on.
     """
-    tested = [(one.test["robust_accuracy"], one.result["trial_id"]) for one in members if one.test is not None]
     ways = ((1, -1), (-1, 1), (1, 1), (-1, -1))
-    sides = {trial: ways[rank % len(ways)] for rank, (_, trial) in enumerate(sorted(tested))}
-    spread = sorted((one.spread["clean"].mean, one.result["trial_id"]) for one in members if one.spread)
-    return sides, {trial: 1 if 2 * rank > len(spread) else -1 for rank, (_, trial) in enumerate(spread)}
+    ranked = sorted(heights, key=lambda trial: (heights[trial], trial))
+    return {trial: ways[rank % len(ways)] for rank, trial in enumerate(ranked)}
 
 
 def _aside(across: int, up: int) -> dict[str, Any]:
