@@ -15,7 +15,6 @@ GPU = Node("b", "10.0.0.2", {"CPU": 16.0, "GPU": 2.0, "accelerator_type:A100": 1
 
 CONFIG = {"name": "s", "dataset": {"name": "digits"}, "search": {"space": "core"}}
 
-
 STUDY = parse_config(CONFIG)
 
 
@@ -36,8 +35,7 @@ def parsed(**sections: dict) -> ResourcesConfig:
     ],
 )
 def test_every_trial_reserves_the_same_and_the_nodes_hold_so_many(resources, gpus, expected, fits):
-    config = parsed(resources=resources)
-    request = bundle(config, gpus=gpus)
+    request = bundle(parsed(resources=resources), gpus=gpus)
     assert request == expected
     assert slots(request, [SMALL, GPU]) == fits
     check_satisfiable(request, [SMALL, GPU], config=STUDY)
