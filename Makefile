@@ -10,7 +10,7 @@ INSTALL := uv pip install --compile-bytecode --constraints constraints.txt --req
 TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check lint bench ui chaos docker postgres browser slurm clean
+.PHONY: help setup quickstart test long check lint bench ui chaos docker postgres browser slurm clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,8 +23,11 @@ quickstart: $(STAMP) ## run the quickstart study, resume it, or print it again
 test: $(STAMP) ## run the test suite
 	@$(TESTS)
 
+long: $(STAMP) ## run the tests that take long: whole studies, clusters whose nodes are killed, networks that are trained
+	@$(TESTS) -m long
+
 check: lint ## lint, and run the fast tests (a minute and a half)
-	@$(TESTS) -m "not (slow or e2e or cluster or chaos or browser or docker or postgres or slurm)"
+	@$(TESTS) -m "not (slow or long or e2e or cluster or chaos or browser or docker or postgres or slurm)"
 
 lint: $(STAMP) ## check style, types, the Dockerfile and scripts
 	@$(BIN)/ruff check .

@@ -18,19 +18,18 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
-# Files of more than about 3 s of one core, the longest first; those that run studies are marked e2e or cluster,
-# and those of words and structure belong to every check.
+# Files of more than about 4 s of one core without their long tests, the longest first; those that run studies are
+# marked e2e or cluster, and those of words and structure belong to every check.
 SLOW = (
-    "test_attacked_members.py test_training.py test_certified_measure.py test_cpu_time.py test_recipe.py "
-    "test_training_options.py test_accuracy_model.py test_client.py test_certified.py test_study_figures.py "
-    "test_first_screen.py test_adversarial_distances.py test_partial_epochs.py test_console.py test_plots.py "
-    "test_attacks.py test_trust.py test_margin_attacks.py test_report_page.py test_post_run.py test_models.py "
-    "test_weight_perturbation.py test_tracking_repair.py test_pseudo_labels.py test_lipschitz_cnn.py "
-    "test_file_urls.py test_report_several.py test_tracker.py test_evaluate_checkpoint.py test_evaluate_trial.py "
-    "test_separation_command.py test_moved_storage.py test_reading_commands.py test_dose_response.py "
-    "test_names_and_theory.py test_trial_specs.py test_own_method.py test_restored_trials.py "
-    "test_checkpoint_folder.py test_class_distances.py test_intervention.py test_importance.py test_slurm_script.py "
-    "test_flags.py test_compaction.py test_extra_images.py test_proof_of_concept.py"
+    "test_training.py test_models.py test_separation_command.py test_accuracy_model.py test_restored_trials.py "
+    "test_margin_attacks.py test_tracker.py test_report_several.py test_report_page.py test_evaluate_checkpoint.py "
+    "test_flags.py test_checkpoint_folder.py test_slurm_script.py test_proof_of_concept.py test_training_options.py "
+    "test_recipe.py test_first_screen.py test_plots.py test_certified_measure.py test_evaluate_trial.py "
+    "test_adversarial_distances.py test_console.py test_post_run.py test_trust.py test_names_and_theory.py "
+    "test_shared_view.py test_moved_storage.py test_lipschitz_cnn.py test_association.py test_tracking_repair.py "
+    "test_attacks.py test_reading_commands.py test_searcher.py test_own_code.py test_weight_perturbation.py "
+    "test_export.py test_importance.py test_object_store.py test_answers.py test_field_figures.py test_data_notes.py "
+    "test_foreign_checkpoints.py test_pseudo_labels.py test_partial_epochs.py test_moasha.py"
 ).split()
 
 # Slow shared cores make single examples late without anything being wrong.

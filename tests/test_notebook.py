@@ -17,6 +17,7 @@ from analysis.data.schema import EXAMPLE, RESULT
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "analysis.md"
 
 
+@pytest.mark.long
 def test_the_page_runs(tmp_path, capsys) -> None:
     rows = study_rows(30, seed=3)
     write_rows(tmp_path / "results" / "all.parquet", rows, RESULT)

@@ -154,9 +154,6 @@ def run_small(text: str, folder: Path) -> None:
             run_plain(source, Path("studies"), assignments=[*options[1::2], *SMALLEST])
 
 
-needs_command = pytest.mark.skipif(not (ROOT / "study" / "cli.py").exists(), reason="study/cli.py is not written yet")
-
-
 def test_every_command_is_accounted_for() -> None:
     loose = [f"{command.place}: {command.text}" for command in documents() if kind(command) == "unaccounted"]
     assert not loose, "nothing runs these commands:\n" + "\n".join(loose)
@@ -201,7 +198,6 @@ def test_make_target_exists(command: Command) -> None:
     assert set(targets) <= set(phony[1].split()), command.place
 
 
-@needs_command
 @pytest.mark.e2e
 @pytest.mark.parametrize("command", of_kind("cheap"))
 def test_cheap_command_runs_as_it_is(command: Command, tmp_path: Path) -> None:
@@ -216,15 +212,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("readme")
 
 
-@needs_command
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.parametrize("command", of_kind("small"))
 def test_command_runs_small(command: Command, folder: Path) -> None:
     run_small(SMALL[command.text], folder)
 
 
-@needs_command
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.parametrize("command", of_kind("serves"))
 def test_command_serves(command: Command, folder: Path) -> None:
     with socket.socket() as free:

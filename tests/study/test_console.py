@@ -81,6 +81,7 @@ def test_json_stays_json_where_letters_cannot_be_shown(monkeypatch):
     assert json.loads(file.getvalue()) == {"folder": "é漢"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "reader"), [("list methods", "head -1"), ("--help", "true"), ("launch --help", "head -1")]
 )
@@ -89,6 +90,7 @@ def test_a_reader_that_leaves_early_is_no_failure(words, reader):
     assert (ended.stdout.splitlines()[-1], ended.stderr) == ("0", "")
 
 
+@pytest.mark.long
 def test_work_goes_on_when_the_reader_of_its_notes_has_gone(tmp_path):
     code = f"""
 from pathlib import Path

@@ -99,6 +99,7 @@ class CrashError(BaseException):
     pass
 
 
+@pytest.mark.long
 def test_a_crash_at_any_step_loses_and_repeats_nothing(tmp_path, monkeypatch):
     """The crash comes before each call that changes the disk."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)

@@ -71,6 +71,7 @@ def test_tables_are_written_with_their_numbers(rows: list[dict[str, Any]], tmp_p
         assert 0.5 < ends[1] < ends[0] < ends[2] < 0.65  # a factor, 2 ** -0.8
 
 
+@pytest.mark.long
 def test_the_reports_section_is_there_with_such_a_grid_and_only_then(rows: list[dict[str, Any]]) -> None:
     page = page_of(rows)
     section = text_of(page[page.index('id="intervention"') : page.index('id="settings"')])
@@ -83,6 +84,7 @@ def test_the_reports_section_is_there_with_such_a_grid_and_only_then(rows: list[
     assert "Settings with several seeds" not in other
 
 
+@pytest.mark.long
 def test_fronts_with_and_without_new_methods(rows: list[dict[str, Any]]) -> None:
     clean = {"trades": 0.9, "lipschitz_penalty": 0.95, "natural": 0.99, "adversarial_training": 0.8}
     table = as_table([row | {"val_clean_accuracy": clean[row["method"]]} for row in rows])

@@ -47,6 +47,7 @@ POOR = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", POOR)
 def test_poor_data_still_makes_figures(case: str, tmp_path: Path) -> None:
     table = as_table(POOR[case])
@@ -91,6 +92,7 @@ def test_all_formats_are_written_at_paper_size(tmp_path: Path) -> None:
     assert b"/Type3" not in pdf
 
 
+@pytest.mark.long
 def test_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = (write_pareto(as_table(study_rows(24)), tmp_path / name) for name in "ab")
     for left, right in zip(first, second, strict=True):

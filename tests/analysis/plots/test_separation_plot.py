@@ -56,6 +56,7 @@ def test_poor_data_still_makes_a_figure(case: str, tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["separation.png", "separation.csv", "certified_accuracy.csv"]
 
 
+@pytest.mark.long
 def test_formats_sizes_and_bytes(tmp_path: Path) -> None:
     first = write_separation(many("linf"), tmp_path / "a", epsilon=8 / 255)
     second = write_separation(many("linf"), tmp_path / "b", epsilon=8 / 255)

@@ -203,6 +203,7 @@ def test_rings_hollow_and_pale_points_are_the_right_ones(sheets: dict[str, Paper
     assert len(full) == 2 * len(trials.styles)
 
 
+@pytest.mark.long
 def test_pdf_fonts_are_embedded_and_editable_and_bytes_repeat(tmp_path: Path) -> None:
     study = StudyMaterial(table=as_table(ROWS[:20]), importance=IMPORTANCE, separation=distances(0.5))
     for sheet in itertools.islice(paper_sheets(study), 1, 3):
@@ -231,6 +232,7 @@ POOR = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", POOR)
 def test_poor_studies_still_make_figures(case: str, tmp_path: Path) -> None:
     # rendering is what costs: what can trip it is in one case
@@ -248,6 +250,7 @@ def test_mixed_studies_are_refused(tmp_path: Path) -> None:
         write_paper_figures(as_table([result_row(0)]), tmp_path, formats=["gif"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", WIDTHS.values())
 def test_texts_stay_inside_and_apart(width: float) -> None:
     table = as_table([{**row, "study": "a-study-with-a-rather-long-name-2026"} for row in ROWS])

@@ -102,6 +102,7 @@ def on_test(rows) -> HeldoutResults:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rows", "more"),
     [(STUDY, {"belief": BELIEF}), (STUDY, {}), (FEW, {}), (WITHOUT_LIPSCHITZ, {}), (ALL_FAILED, {}), (ONE, {}),

@@ -58,6 +58,7 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
     assert abs(every.bias.mean()) < 0.25 * every.measured.mean()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind",
     [
@@ -92,6 +93,7 @@ def test_resampling_alone_is_neither_calibrated_nor_free_of_bias() -> None:
     assert np.mean(bias) > 0.008
 
 
+@pytest.mark.long
 def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_front() -> None:
     """Of five trials in a round heap 0.457 are on its front; of five on a falling line all are, however short it is.
 
@@ -106,6 +108,7 @@ def test_clusters_below_the_noise_cannot_be_distinguished_from_lines_along_the_f
     assert record.decided.mean() < 0.3
 
 
+@pytest.mark.long
 def test_a_front_of_trials_that_differ_by_less_than_the_noise_is_undecided() -> None:
     """The scatter is a quarter of the noise in the first kind and twice the noise in the second."""
     undecided, decided = (

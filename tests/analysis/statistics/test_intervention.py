@@ -118,6 +118,7 @@ def test_the_drawn_seeds_spread_as_the_means_do() -> None:
     assert part.part.high - part.part.low == pytest.approx(2 * 1.96 * error, rel=0.08)
 
 
+@pytest.mark.long
 def test_intervals_cover_the_truth_of_simulated_studies() -> None:
     def covers(found: Estimate | None, truth: float) -> bool:
         assert found is not None

@@ -13,7 +13,7 @@ from helpers.studies.small_study import SmallStudy
 from study.lifecycle.train_trial import retrain
 from trainables.checkpoints.format import read_checkpoint
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,7 @@ def test_rows_of_different_measurements_are_refused_by_column(command, tmp_path,
     assert "--allow-mixed" in err
 
 
+@pytest.mark.long
 def test_one_trial_and_only_failed_ones_are_drawn_as_what_they_are(command, tmp_path) -> None:
     folder_of(tmp_path / "one", [result_row(0)])
     lost = result_row(0, status="failed", reason="diverged", val_clean_accuracy=None, val_robust_accuracy=None)
@@ -104,6 +105,7 @@ def test_studies_folders_and_exports_share_one_front(command, tmp_path) -> None:
     assert written == {"pareto.svg", "pareto.csv", "table.md", "table.tex", "table.csv", "table.parquet"}
 
 
+@pytest.mark.long
 def test_outcomes_of_several_studies_and_of_exports_say_who_is_truly_on_the_front(command, tmp_path) -> None:
     for name, clean in (("a", 0.8), ("b", 0.6)):
         row = result_row(0, study=name, val_clean_accuracy=clean, val_robust_accuracy=1.1 - clean, examples=200)

@@ -86,6 +86,7 @@ def test_a_start_in_odd_folders_passes_its_checks(odd, images):
     assert sorted(path.name for path in odd.parent.iterdir()) == [odd.name]
 
 
+@pytest.mark.long
 def test_a_set_of_torchvision_is_found_in_an_odd_folder(odd, data_root):
     (odd / odd.name / "MNIST").symlink_to(data_root / "MNIST")
     config = resolved(load_config({**SMALL, "dataset": {"name": "mnist"}}, data_root=odd.name))

@@ -64,6 +64,7 @@ def study(tmp_path):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [

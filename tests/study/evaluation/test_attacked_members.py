@@ -104,6 +104,7 @@ def without_autoattack(monkeypatch):
     monkeypatch.setattr(strong_attacks, "strong_attacks", lambda images: {"multi_targeted": images, "square": images})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "attack"),
     [
@@ -128,6 +129,7 @@ def is_not_doubtful(attacked, method):
     assert 0 <= strong.fall <= 0.02
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "queries"),
     [
@@ -140,10 +142,12 @@ def test_a_healthy_network_is_not_doubtful(attacked, method, queries, monkeypatc
     is_not_doubtful(attacked, method)
 
 
+@pytest.mark.long
 def test_nor_is_a_naturally_trained_one_to_all_but_autoattack(attacked, without_autoattack):
     is_not_doubtful(attacked, "natural")
 
 
+@pytest.mark.long
 def test_what_can_be_certified_of_a_member_is_at_most_what_any_attack_leaves(attacked, without_autoattack, tmp_path):
     _, found = attacked(method="mtl_ibp", alpha=0.1, strong_images=60)
     (strong,) = found.values()
@@ -218,6 +222,7 @@ class Counting(nn.Module):
 LONGEST = pytest.param("autoattack", marks=pytest.mark.chaos)  # for its length
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attack", ["reachable_targets", "pgd", "multi_targeted", "square", "apgd_t", LONGEST])
 def test_a_network_that_nothing_fools_takes_no_more_gradients_than_the_dry_run_says(attack):
     """Counted on a network whose right class is ahead by a constant, so that no ascent ends early."""

@@ -114,6 +114,7 @@ def test_a_trial_and_a_copy_of_its_file_outside_the_study_give_the_same_numbers(
     assert {name: certified[name] for name in proved} == pytest.approx(proved, rel=1e-5)
 
 
+@pytest.mark.long
 def test_examples_of_a_trial_are_those_of_a_copy_of_its_file(command, study, monkeypatch):
     monkeypatch.setattr(bounds, "CERTIFIED_EXAMPLES", 6)
     monkeypatch.setattr(checkpoint, "CERTIFIED_EXAMPLES", 6)

@@ -80,6 +80,7 @@ def test_nothing_is_copied_before_the_checks(command, folder):
         assert (folder / "study.yaml").read_text() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("others", [False, True])
 def test_a_copy_that_fails_leaves_nothing_and_the_study_as_it_was(command, folder, tmp_path, monkeypatch, others):
     place, before = tmp_path / "shared.journal", (folder / "study.yaml").read_text()

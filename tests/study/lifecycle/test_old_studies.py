@@ -38,7 +38,7 @@ import yaml
 
 from study.directory.seed_plan import read_plan
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 ARCHIVES = Path(__file__).with_name("old_studies")
 FINISHED, KILLED = "finished-9c09c40", "killed-9c09c40"

@@ -24,7 +24,7 @@ from analysis.data.schema import RESULT
 from analysis.statistics.networks.separated_classifier import read_classifier
 from analysis.tables.finding_lines import finding_lines
 
-pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster, pytest.mark.long]
 
 CONFIG = """
 name: small

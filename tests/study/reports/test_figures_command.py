@@ -94,6 +94,7 @@ def test_epochs_of_two_studies_in_one_folder_are_told_apart(tmp_path) -> None:
     assert known.epochs["trial_id"].to_pylist() == ["one/t00001", "two/t00002"]
 
 
+@pytest.mark.long
 def test_figures_and_pareto_write_the_same_probabilities_of_the_front(command, tmp_path) -> None:
     rows = study_rows(12, seed=2, failed=0)
     folder_of(tmp_path / "toy", rows)

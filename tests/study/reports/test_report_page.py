@@ -105,6 +105,7 @@ def test_a_trial_off_the_front_that_is_likelier_than_a_member_is_in_a_table() ->
     assert re.findall(r"t0000\d", beside) == ["t00002"]
 
 
+@pytest.mark.long
 def test_members_are_compared_in_pairs_and_trials_outside_the_axes_are_counted() -> None:
     near = [result_row(n, val_clean_accuracy=0.9 + 0.01 * n, val_robust_accuracy=0.6 - 0.01 * n) for n in range(5)]
     far = [result_row(n, val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in range(5, 8)]
@@ -146,6 +147,7 @@ def made_up_folder(folder, count: int = 60):
     return folder
 
 
+@pytest.mark.long
 def test_a_folder_of_results_gives_a_report_with_probabilities(tmp_path, capsys) -> None:
     write_report([made_up_folder(tmp_path)], out=None)
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")

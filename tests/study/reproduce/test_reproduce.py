@@ -147,6 +147,7 @@ def test_invalid_input_is_reported_in_one_line(command, words, line, tmp_path):
     assert not list(tmp_path.glob("studies/*/*"))
 
 
+@pytest.mark.long
 def test_table1_is_measured_once_and_reprinted(command, tmp_path):
     code, out, err = command("table1")
     assert code == 0

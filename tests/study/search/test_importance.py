@@ -51,6 +51,7 @@ def test_importance_leaves_out_interactions_and_describes_its_trials() -> None:
     assert f"needs {LEAST} sound trials proposed independently of results; this study has {LEAST - 1}." in text
 
 
+@pytest.mark.long
 def test_importance_near_the_front_finds_what_moves_trials_along_with_it_and_what_behind_it() -> None:
     """The radius trades one accuracy for the other, along the front; the learning rate costs both."""
     rng = np.random.default_rng(0)

@@ -48,6 +48,7 @@ def configs():
             yield str(tree["name"]), load_config(tree)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("config", [pytest.param(config, id=name) for name, config in configs()])
 def test_the_row_alone_gives_the_spec_and_the_parameters(config, tmp_path, monkeypatch):
     trials = list(proposed(config, tmp_path))

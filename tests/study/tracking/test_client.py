@@ -25,6 +25,7 @@ from study.tracking.client import connect, experiment_id, store_problem
 EXPORT = ("--experiment", "robust-study", "--out", "rows.csv")
 
 
+@pytest.mark.long
 def test_a_store_is_created_whole_or_not_at_all(tmp_path, monkeypatch):
     """Killed between MLflow's migrations, a store's tables are there in part, and no later migration succeeds."""
     path, link = tmp_path / "mlflow.db", os.link
@@ -45,6 +46,7 @@ def test_a_store_is_created_whole_or_not_at_all(tmp_path, monkeypatch):
     assert connect(f"sqlite:///{path}").get_experiment_by_name("first") is not None
 
 
+@pytest.mark.long
 def test_a_store_that_another_driver_created_meanwhile_is_kept(tmp_path, monkeypatch):
     path, link = tmp_path / "mlflow.db", os.link
 
@@ -115,6 +117,7 @@ def tracked(folder, tmp_path, empty_store):
     return name
 
 
+@pytest.mark.long
 def test_a_damaged_store_is_one_line_for_every_command_that_needs_it(damaged, tracked, command, folder):
     tracked(damaged)
     before = damaged.read_bytes()
@@ -167,6 +170,7 @@ def test_a_store_that_is_locked_is_tried_again(uri, tmp_path):
         assert store_problem(f"{uri}?timeout=0.1") is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["lr%3D0.1 a%20b", "runs?v2 #&;", 'it\'s "é漢" + @ {} :x'])
 def test_a_store_artifacts_and_models_stay_in_a_folder_of_any_name(tmp_path, monkeypatch, name):
     """MLflow itself makes the folder %3F for one named ?, and cannot write both quotes into its first statement."""

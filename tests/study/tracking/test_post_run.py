@@ -103,6 +103,7 @@ def test_a_report_that_cannot_be_written_costs_only_a_line(study, monkeypatch, c
     assert on_parent(study, "front") == ["front.csv", "front.parquet"]
 
 
+@pytest.mark.long
 def test_report_and_figures_upload_what_they_write_to_the_studys_folder(study, tmp_path, monkeypatch):
     folder, _ = study
 
@@ -147,6 +148,7 @@ def test_a_store_that_was_deleted_is_not_created_again_by_report_or_ui(study, tm
         serve(folder, port=None)
 
 
+@pytest.mark.long
 def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(study, tmp_path):
     folder, client = study
     name = open_config(folder).tracking.experiment

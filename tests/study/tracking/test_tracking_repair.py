@@ -143,6 +143,7 @@ def execute(statement):
     return harm
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("harm", "problem"),
     [

@@ -72,6 +72,7 @@ def assert_legal(name, norm, epsilon, seed, steps, *, wild=False):
     assert "radius_exceeded" not in flags
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHEAP)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @given(epsilon=st.floats(0, 1), seed=st.integers(0, 99), steps=st.integers(1, 3), wild=st.booleans())
@@ -176,6 +177,7 @@ def test_apgd_t_is_exact_on_a_linear_model_and_needs_four_classes():
         run_attack(ATTACKS.load("apgd_t"), model, x, y, ascent=ascent, seed=0)
 
 
+@pytest.mark.long
 @needs_autoattack
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_autoattack_pgd_and_clean_are_nested_and_autoattack_finds_more(norm, few_queries):

@@ -74,6 +74,7 @@ def violating(seeds: range) -> dict[int, list[str]]:
     return {seed: kinds for seed, kinds in by_seed.items() if kinds}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("block", range(4))
 def test_no_bound_is_violated_on_random_nets(block):
     """Of 420, in which every architecture meets every radius in both norms, and both budgets at every radius."""
@@ -85,6 +86,7 @@ def test_no_bound_is_violated_on_a_thousand_random_nets():
     assert not violating(range(420, 1000))
 
 
+@pytest.mark.long
 def test_the_check_finds_bounds_that_are_slightly_too_tight():
     """The check finds violations of every kind in bounds shrunk by five per cent, or computed for half the radius."""
 

@@ -159,6 +159,7 @@ def test_every_class_is_in_every_split_of_the_digits() -> None:
         assert set(piece.labels.tolist()) == set(range(10))
 
 
+@pytest.mark.long
 def test_embedded_data_needs_neither_torch_nor_torchvision() -> None:
     code = (
         "import sys; from trainables.data import load_dataset; assert 'numpy' not in sys.modules;"

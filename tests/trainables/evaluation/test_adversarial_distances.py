@@ -89,6 +89,7 @@ def _blob_network() -> tuple[nn.Module, Tensor, Tensor]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", ["natural digits", "robust digits", "blobs"])
 def test_finds_points_as_near_as_fab_of_autoattacks_authors(network):
     """FAB (Croce & Hein 2020, arXiv 1907.02044) minimises the distance itself, by projections on the boundary."""

@@ -35,6 +35,7 @@ def val_images(classes=3):
     return measured_part(data.val, 30, scale=data.scale, layout=torch.contiguous_format, device=CPU)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "norm", "epsilon", "certify"),
     [

@@ -102,6 +102,7 @@ def wrong_box(model, x, y, /, *, ascent, generator):
     return torch.where(x > 0.5, x + ascent.threat.epsilon, x) + 0.4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("robust", "norm", "epsilon"),
     [(True, "linf", 0.1), (True, "l2", 0.5), (False, "linf", 0.03), (False, "l2", 0.15)],

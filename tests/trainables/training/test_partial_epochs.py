@@ -50,6 +50,7 @@ def kill_within(trainer, path, *, batch):
     raise AssertionError("the epoch has too few batches")
 
 
+@pytest.mark.long
 def test_resuming_within_an_epoch_changes_no_bit(tmp_path):
     uninterrupted = finish(trainer())
     for epoch, batch in ((0, 1), (1, 3), (2, 4)):

@@ -162,6 +162,7 @@ def test_training_of_a_single_step_is_at_full_rate_and_radius(monkeypatch):
     assert (step["lr"], step["radius"], step["weights"]) == (0.05, 0.2, {"divergence": 6.0})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_without_the_recipe_no_bit_of_training_changes(method):
     """Compared with a loop that only takes the loss's gradient and the optimiser's step at the schedule's rate."""
@@ -204,6 +205,7 @@ def uninterrupted_recipe(method: str) -> Trainer:
     return run(tiny_spec(method, train_epsilon=radius, epochs=2, every=2, augment="crop", **ON))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["trades", "locally_linear", "gradient_regularization"])
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (0, 4), (1, 3)])
 def test_resuming_within_an_epoch_changes_no_bit(method, epoch, batch, tmp_path):

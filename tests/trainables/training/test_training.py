@@ -100,6 +100,7 @@ def test_every_method_is_compared_with_natural_training():
     assert {method for method, _ in NATURAL} == set(METHODS) - {"natural"} - NEVER_NATURAL
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("craft_mode", [CraftMode(), CraftMode(bn="train", dropout="train")], ids=str)
 @pytest.mark.parametrize(("one", "other"), EQUAL)
 def test_methods_are_one_step_for_step(one, other, craft_mode):
@@ -181,6 +182,7 @@ print(json.dumps([deterministic(row), "torch._dynamo" in sys.modules]))
 """
 
 
+@pytest.mark.long
 def test_two_processes_give_the_same_row():
     """The other one hashes differently and has trained nothing before."""
     other = subprocess.run(
@@ -322,6 +324,7 @@ def test_more_examples_requested_than_available():
     assert (row["examples"], row["lipschitz_examples"]) == (12, 8)
 
 
+@pytest.mark.long
 def test_adversarial_training_makes_a_network_more_robust():
     settings = {"epochs": 8, "every": 8, "epsilon": 0.2, "steps": 10, "lr": 0.1, "dropout": 0.0}
     natural, robust = (

@@ -91,6 +91,7 @@ class TestAverage:
             assert means[decay] == pytest.approx(expected, rel=1e-5)
         assert np.diff(sorted(means.values())).min() > 0.5
 
+    @pytest.mark.long
     @pytest.mark.parametrize(("stop", "warmup"), [(1, False), (2, False), (1, True)])
     def test_resuming_changes_no_bit(self, stop, warmup, tmp_path):
         spec = tiny_spec("trades", train_epsilon=0.1, epochs=3, ema=0.9, ema_warmup=warmup, every=2)
@@ -136,6 +137,7 @@ class TestAverage:
 
 
 class TestPrecision:
+    @pytest.mark.long
     @pytest.mark.parametrize("method", ["natural", "trades", "adversarial_training", "robust_self_training"])
     def test_bf16_trains_fp32_weights_close_to_fp32(self, method):
         radius = None if method == "natural" else 0.1

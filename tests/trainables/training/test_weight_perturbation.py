@@ -110,6 +110,7 @@ def test_every_search_of_a_method_is_made_once(method):
     torch.testing.assert_close(second.total, first.total)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ATTACKING)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_every_attacking_method_takes_it_with_batch_norm_and_dropout(method, norm):
