@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from study.config.loading import presets
 from study.config.schema import StudyConfig
@@ -16,7 +17,7 @@ IMAGES = 8
 
 def small_preset(config: StudyConfig, /) -> str:
     """Return the advice to launch the preset for CPUs that corresponds to a study, or nothing where there is none."""
-    small = {f"{name}_small" for name in (config.name, config.dataset.name)} & set(presets())
+    small = {f"{name}_small" for name in (config.name, config.dataset.name)} & set(presets()) - {config.name}
     return f"launch the preset {min(small)}, which is made for CPUs, " if small else ""
 
 
@@ -25,11 +26,15 @@ def cpu_training(config: StudyConfig, data: ImageData, /) -> str:
     seconds = _training_seconds(config, data)
     concurrent = min(config.num_trials, config.resources.max_concurrent or config.num_trials)
     concurrent = max(1, min(concurrent, int((os.cpu_count() or 1) / config.resources.cpus)))
-    training = config.training
+    training, other = config.training, ""
+    if training.precision == "bf16":  # which most CPUs emulate
+        fp32 = _training_seconds(config.model_copy(update={"training": replace(training, precision="fp32")}), data)
+        if fp32 < seconds:
+            other = f"; in fp32, which is another training (--set training.precision=fp32), about {_long(fp32)}"
     return (
         f"on its CPUs a trial would train for about {_long(seconds)} ({config.model.name} in {training.precision}, "
-        f"{training.epochs} epochs, {training.attack_steps} attack steps), and the {config.num_trials} trials for "
-        f"about {_long(seconds * config.num_trials / concurrent)}"
+        f"{training.epochs} epochs, {training.attack_steps} attack steps{other}), and the {config.num_trials} trials "
+        f"for about {_long(seconds * config.num_trials / concurrent)}"
     )
 
 

@@ -65,9 +65,11 @@ def check_data(start: Start, /) -> Iterator[Finding]:
 
     config = start.config
     pool_names = pools(config)
-    with usage_errors(ValueError):
+    try:
         left_out = {pool: check_images(pool, root=config.dataset.root) for pool in pool_names}
         data = load_dataset(config.dataset).without_test()
+    except ValueError as error:
+        raise UsageError(str(error), *_missing_gpus(config)) from error
     if not start.is_new:
         rows = read_rows([start.study_dir]).select(["trial_id", "split_hash"]).to_pylist()
         require_same_images(rows, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
@@ -98,6 +100,16 @@ def check_data(start: Start, /) -> Iterator[Finding]:
                 raise UsageError(f"`training.extra` {extra} and `pool` {pool_names[0]} exclude each other: keep one")
             new = new_labelled(load_labelled(extra, root=config.dataset.root), name=extra, data=data)
             yield fine("data", HERE, f"extra: {len(new.images)} images of {extra}")
+
+
+def _missing_gpus(config: StudyConfig) -> list[str]:
+    """Return what this machine has too little of, which to say before anyone fetches the data for it."""
+    try:
+        if config.cluster.address is None:
+            check_here(config, None)
+    except UsageError as error:
+        return list(error.problems)
+    return []
 
 
 def check_model(start: Start, /) -> Iterator[Finding]:
@@ -247,11 +259,13 @@ CHECKS: dict[str, Check] = {
 
 def findings_of(start: Start, /) -> Iterator[Finding]:
     """Yield the findings of every check; a check that raises an error ends with a finding of it."""
+    told: set[str] = set()
     for name, check in CHECKS.items():
         try:
             yield from check(start)
         except UsageError as error:
-            yield from (wrong(name, HERE, problem) for problem in error.problems)
+            yield from (wrong(name, HERE, problem) for problem in error.problems if problem not in told)
+            told.update(error.problems)
 
 
 def require(start: Start, /, checks: Iterable[Check] = CHECKS.values()) -> Start:

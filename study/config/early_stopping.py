@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -42,6 +42,9 @@ REDUCTION_FACTOR = 3.0
 
 GRACE_SHARE = 0.2
 """Default grace period under a schedule without drops, as a share of training."""
+
+EQUAL = ("epochs", "schedule", "warmup", "ramp")
+"""Settings that are the same for all trials that a scheduler compares."""
 
 
 class SchedulerConfig(BaseModel):
@@ -93,8 +96,8 @@ class SchedulerConfig(BaseModel):
         if self.grace_period is not None:
             return self.grace_period
         falls = drops(training.schedule, epochs=training.epochs)
-        settled = math.floor(falls[-1] * training.epochs) + 1 if falls else math.ceil(GRACE_SHARE * training.epochs)
-        return max(settled, math.ceil(max(training.ramp, training.warmup) * training.epochs))
+        settled = math.floor(falls[-1] * training.epochs) + 1 if falls else _epochs(GRACE_SHARE, training)
+        return max(settled, _epochs(max(training.ramp, training.warmup), training))
 
     def rungs(self, training: TrainingSpec, evaluation: EvaluationSpec, /) -> list[int]:
         """Return the epochs at which halving compares trials, ascending.
@@ -116,6 +119,28 @@ class SchedulerConfig(BaseModel):
         epochs = ", ".join(map(str, rungs))
         share = f"1 in {self.halving():g} continues"
         return f"{self.name} on {on}: compared after epochs {epochs} of {training.epochs}, {share}"
+
+
+def check_equal(scheduler: SchedulerConfig, keys: Iterable[str], /) -> None:
+    """Check that trials which a scheduler compares at equal epochs do not differ in `EQUAL`.
+
+    Args:
+        scheduler: The scheduler.
+        keys: What trials differ in, with its place: `search.ranges.ramp`.
+
+    Raises:
+        ValueError: One of them is such a setting.
+    """
+    for key in keys:
+        if scheduler.name != "none" and (setting := key.rpartition(".")[2]) in EQUAL:
+            raise ValueError(
+                f"`{key}` and `scheduler.name: {scheduler.name}` exclude each other: trials are compared at equal "
+                f"epochs of one schedule; set `training.{setting}` instead"
+            )
+
+
+def _epochs(share: float, training: TrainingSpec) -> int:
+    return math.ceil(round(share * training.epochs, 9))  # 0.07 of 100 is 7, not the 8 that rounding makes it
 
 
 def check_stopping(scheduler: SchedulerConfig, training: TrainingSpec, evaluation: EvaluationSpec, /) -> None:

@@ -12,7 +12,7 @@ from search_spaces.dimensions import SpaceError
 from search_spaces.space import SearchSpace, build_space
 from search_spaces.start_points import paper_points
 from study.config.certified import check_certify
-from study.config.early_stopping import SchedulerConfig, check_stopping
+from study.config.early_stopping import SchedulerConfig, check_equal, check_stopping
 from study.config.search_section import FrontConfig, SearchConfig, Section, check_names
 from study.config.trust import own_code, reading
 from study.config.validation_messages import NAME_PATTERN, explain
@@ -155,15 +155,8 @@ class StudyConfig(Section):
             raise ValueError(f"`evaluation.attack`: {error}") from error
         check_stopping(self.scheduler, self.training, self.evaluation)
         check_certify(self.evaluation.certify, self.scheduler, self.search.objectives, self.search.constraints)
-        if self.scheduler.name != "none":
-            for place in ("ranges", "fixed"):
-                for key in getattr(self.search, place):
-                    setting = key.rpartition(".")[2]
-                    if setting in ("epochs", "schedule", "warmup", "ramp"):
-                        raise ValueError(
-                            f"`search.{place}.{key}` and `scheduler.name: {self.scheduler.name}` exclude each other: "
-                            f"trials are compared at equal epochs of one schedule; set `training.{setting}` instead"
-                        )
+        for place in ("ranges", "fixed"):
+            check_equal(self.scheduler, [f"search.{place}.{key}" for key in getattr(self.search, place)])
         return self
 
     @property
@@ -243,7 +236,8 @@ def parse_config(tree: Any, /) -> StudyConfig:
     if reading():  # it was checked when the study was launched, and the space may be code
         return config
     space = config.space()
-    with usage_errors(SpaceError):
+    with usage_errors(SpaceError, ValueError):
+        check_equal(config.scheduler, [f"{space.name}.{one.name}" for one in space.dimensions if one.owner is None])
         if config.search.sampler == "grid":
             space.grid()
         if config.search.start_from is not None:

@@ -6,6 +6,7 @@ table are its own, and no other command reads them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from study.reproduce.proof_settings import proof_parts
 from study.reproduce.request import TableFiles, TableRequest
 from trainables.data import DataError, load_raw
 from trainables.data.roots import expanded
+from trainables.settings import with_former_values
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class _Network:
         if not self.rows.exists():
             return None
         rows: list[dict[str, Any]] = read_file(self.rows, PROOF).to_pylist()
-        if any(row["spec"] != self.spec.to_json() for row in rows):
+        now = json.loads(self.spec.to_json())
+        if any(with_former_values(json.loads(row["spec"]), TrialSpec) != now for row in rows):
             raise UsageError(f"{self.rows} was measured with other settings: leave out --set, or give another --out")
         return rows
 

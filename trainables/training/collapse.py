@@ -11,8 +11,12 @@ from trainables.attacks.base import BATCH_SIZE
 from trainables.models.modes import mode
 from trainables.spec import TrainingSpec, drops
 
-MARGIN = 0.02
-"""How far below that of guessing, in nats, a loss still counts as such."""
+BELOW, ABOVE = 0.02, 0.3
+"""How far below and above that of guessing, in nats, a loss still counts as such.
+
+Above: the classes' shares among few images are not those trained on. A network whose loss is much larger has outputs
+that exploded, from which training can come back.
+"""
 
 SUCCESSIVE = 3
 """Epochs in a row after which the network must have predicted one class: training can leave a plateau late."""
@@ -57,7 +61,7 @@ class CollapseWatch:
         training, over = self._training, epoch / self._training.epochs
         if not self._judges or over < max(training.warmup, training.ramp) or over <= self._first_drop:
             return None
-        guesses = loss >= self._guessing - MARGIN
+        guesses = -BELOW <= loss - self._guessing <= ABOVE
         has_collapsed = guesses and all(predicts_one_class(network, self._images) for network in networks)
         self.collapsed = self.collapsed + 1 if has_collapsed else 0
         if self.collapsed < SUCCESSIVE or not (training.give_up_after or 0.0) <= over < 1:

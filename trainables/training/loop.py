@@ -32,6 +32,7 @@ from trainables.training.collapse import CollapseWatch
 from trainables.training.compiling import compiled
 from trainables.training.optimizers import build_optimizer, learning_rate, rise
 from trainables.training.outcome import (
+    DIVERGED,
     OUT_OF_MEMORY,
     Best,
     Outcome,
@@ -144,10 +145,9 @@ class Trainer:
     def run_epoch(self, *, between: Callable[[], None] | None = None) -> dict[str, Any]:
         """Train one epoch or the rest of it, measure if that is due, and return the epoch's row.
 
-        A loss that is not finite ends the trial with the reason `diverged`, and a network that has collapsed with one
-        that says so (`training.give_up_after`). If a batch exceeds the device's memory,
-        batches are halved from then on (`MicroBatches`); if the halves or the measurement do, the trial ends with the
-        reason `out of memory`. Between two batches `between` is called, which may `save`.
+        A loss that is not finite ends the trial as `diverged`, a collapsed network (`training.give_up_after`) with a
+        reason that says so. Batches that exceed the device's memory are halved from then on (`MicroBatches`); if halves
+        or the measurement do, the trial ends as `out of memory`. Between batches `between` is called, which may `save`.
 
         Raises:
             RuntimeError: The trial is done.
@@ -264,7 +264,7 @@ class Trainer:
         self.epoch += 1
         accuracy, loss = clean_measures(self.measured, self._val_images, self._val_labels)
         if not (math.isfinite(loss) and math.isfinite(parts["loss"])):
-            self.reason = "diverged"
+            self.reason = DIVERGED
         else:
             self.reason = self._collapse.reason({self.measured, self.model}, epoch=self.epoch, loss=loss)
         if self.reason is None and (self.epoch % self.spec.evaluation.every == 0 or self.done):

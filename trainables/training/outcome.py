@@ -19,7 +19,7 @@ from trainables.runtime import machine_columns, peak_memory_mb
 from trainables.settings import values_of, without_former_values
 from trainables.spec import TrialSpec
 
-OUT_OF_MEMORY = "out of memory"
+OUT_OF_MEMORY, DIVERGED = "out of memory", "diverged"
 """Reason of a trial that does not fit its device even with halved batches."""
 
 

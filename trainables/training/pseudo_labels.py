@@ -8,6 +8,7 @@ import logging
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +23,19 @@ from trainables.data.unlabelled import load_images, load_labelled, new_labelled,
 from trainables.methods.base import build_method
 from trainables.models.inputs import to_device, to_unit
 from trainables.models.modes import frozen, mode
+from trainables.models.network import network
 from trainables.runtime import computing
 from trainables.settings import without_former_values
-from trainables.spec import EvaluationSpec, LipschitzSpec, TrialSpec
+from trainables.spec import CraftMode, EvaluationSpec, LipschitzSpec, TrialSpec
 from trainables.training.batches import Pool
 from trainables.training.collapse import LEAST
 from trainables.training.loop import Trainer
+from trainables.training.outcome import DIVERGED, OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
+
+WATCHED = 500
+"""Validation images on which a teacher is checked for a collapse after each epoch."""
 
 
 def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device) -> Pool:
@@ -71,14 +77,16 @@ def extra_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.
 def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
     """Return the spec of the natural model that labels a trial's pool or is its helper.
 
-    It has the trial's data, network and training settings, but neither its seed nor its dropout, so trials that only
-    differ in those share one teacher. It is neither measured nor ended early.
+    It has the trial's data, network and training settings, but neither its seed nor its dropout nor what natural
+    training does not use, so trials that only differ in those share one teacher. It is not measured.
     """
+    unused: dict[str, Any] = {"ramp": 0.0, "attack_steps": 10, "awp": 0.0, "bounds_power": 1.0}
+    unused |= {"craft_mode": CraftMode(), "extra": None, "extra_share": 0.5, "give_up_after": None}
     return TrialSpec(
         dataset=spec.dataset,
         method="natural",
         model=replace(spec.model, dropout=0.0),
-        training=replace(spec.training, awp=0.0, extra=None, extra_share=0.5, give_up_after=None),
+        training=replace(spec.training, **unused),
         evaluation=EvaluationSpec(epsilon=0.0, steps=1, examples=1, lipschitz=LipschitzSpec(steps=1, examples=1)),
     )
 
@@ -87,33 +95,55 @@ def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Mod
     """Return the trial's frozen teacher from the per-user cache, or train it while other processes wait for it.
 
     Where a trial is resumed on a machine without it, it is trained again, to the same weights on the same kind of
-    machine.
+    machine. What is wrong with it is kept too, so that no other trial, and no other attempt, trains it to see that.
 
     Raises:
-        RuntimeError: It diverged, or gives all validation images one class while the trial gives up on such networks
-            (`training.give_up_after`); without that it is a warning.
+        RuntimeError: It diverged, or collapsed to one class while the trial gives up on such networks
+            (`training.give_up_after`); without that the latter is a warning.
     """
-    trainer = Trainer(teacher_spec(spec), data=data, device=device)
-    path = teacher_file(spec, data=data, device=device)
+    own, gives_up = teacher_spec(spec), spec.training.give_up_after
+    path, (model, _) = teacher_file(spec, data=data, device=device), network(own, data, device=device)
     with FileLock(f"{path}.lock"):
-        if path.exists():
-            try:
-                trainer.measured.load_state_dict(read_checkpoint(path, device=device)["model"])
-            except (CheckpointError, KeyError, RuntimeError) as error:
-                logger.warning("%s: retraining the natural model", error)
-            else:
-                return frozen(trainer.measured)
-        logger.info("training the natural model that methods ask for, once for all trials of its spec: %s", path)
-        while not trainer.done:
-            trainer.run_epoch()
-        if problem := trainer.reason or _collapsed(trainer, data):
-            told = f"the natural model that the method asks for {problem}: lower `training.lr`"
-            if trainer.reason or spec.training.give_up_after is not None:
-                raise RuntimeError(told)
-            logger.warning("%s", told)
-            return frozen(trainer.measured)
-        write_checkpoint(path, {"spec": trainer.spec.to_json(), "model": trainer.measured.state_dict()})
-    return frozen(trainer.measured)
+        kept = _kept(path, model, device=device)
+        if kept is None or (kept["model"] is None and gives_up is None and kept["problem"] != DIVERGED):
+            logger.info("training the natural model that methods ask for, once for all trials of its spec: %s", path)
+            kept = _trained(own, give_up_after=gives_up, data=data, device=device)
+            write_checkpoint(path, kept)
+    if problem := kept.get("problem"):
+        told = f"the natural model that the method asks for {problem}: lower `training.lr`"
+        if kept["model"] is None or gives_up is not None:
+            raise RuntimeError(told)
+        logger.warning("%s", told)
+    model.load_state_dict(kept["model"])
+    return frozen(model)
+
+
+def _kept(path: Path, model: nn.Module, /, *, device: torch.device) -> dict[str, Any] | None:
+    """Return what is kept of a teacher; None if it is not there or does not fit `model`, which is logged."""
+    if not path.exists():
+        return None
+    try:
+        state = read_checkpoint(path, device=device)
+        if state["model"] is not None:
+            model.load_state_dict(state["model"])
+    except (CheckpointError, KeyError, RuntimeError) as error:
+        logger.warning("%s: retraining the natural model", error)
+        return None
+    return state
+
+
+def _trained(spec: TrialSpec, *, give_up_after: float | None, data: ImageData, device: torch.device) -> dict[str, Any]:
+    """Return the state of a teacher: its spec, what is wrong with it, and its weights unless it was ended early."""
+    training = replace(spec.training, give_up_after=give_up_after)
+    # measured after the last epoch alone, at no cost: the sentinel sees these images after each
+    evaluation = replace(spec.evaluation, every=training.epochs, examples=WATCHED)
+    trainer = Trainer(replace(spec, training=training, evaluation=evaluation), data=data, device=device)
+    while not trainer.done:
+        trainer.run_epoch()
+    if trainer.reason == OUT_OF_MEMORY:  # which another attempt, or another device, may not
+        raise RuntimeError(f"the natural model that the method asks for: {OUT_OF_MEMORY}")
+    weights = None if trainer.reason else trainer.measured.state_dict()
+    return {"spec": spec.to_json(), "problem": trainer.reason or _collapsed(trainer, data), "model": weights}
 
 
 def teacher_file(spec: TrialSpec, /, *, data: ImageData, device: torch.device) -> Path:

@@ -48,7 +48,7 @@ def estimate(*assignments: str) -> str:
 
 
 def test_the_time_is_that_of_a_gradient_for_each_image_epoch_and_step(monkeypatch):
-    ticks = iter([0.0, 0.8])
+    ticks = iter([0.0, 0.8, 1.0, 1.2])
     monkeypatch.setattr("study.cluster.cpu_time.time.perf_counter", lambda: next(ticks))
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     images = len(load_dataset(load_config("quickstart").dataset).train)
@@ -58,7 +58,8 @@ def test_the_time_is_that_of_a_gradient_for_each_image_epoch_and_step(monkeypatc
     )  # fmt: skip
     one = 0.1 * images * 2 * 5
     assert f"for about {int(one // 60)}m" in text
-    assert "in bf16, 2 epochs, 4 attack steps" in text
+    in_fp32 = "in fp32, which is another training (--set training.precision=fp32), about"
+    assert f"in bf16, 2 epochs, 4 attack steps; {in_fp32} {int(one / 4 // 60)}m" in text
     assert f"the 3000 trials for about {one * 1000 / 86400:.0f} days" in text
 
 
@@ -71,6 +72,23 @@ def test_without_the_data_too_the_small_preset_is_named():
     with pytest.raises(UsageError, match="launch the preset cifar10_small"):
         check_here(config, None)
     config = load_config("cifar10", assignments=["dataset.name=mnist", "name=mine"])
+    with pytest.raises(UsageError, match="this machine has 0: use a cluster"):
+        check_here(config, None)
+
+
+def test_launch_without_data_and_gpu_says_both_and_doctor_each_once(command, tmp_path):
+    (tmp_path / "empty").mkdir()
+    words = ("cifar10", "--set", f"dataset.name={tmp_path}/empty")
+    code, _, err = command("launch", *words)
+    assert code == 2
+    assert "empty" in err.splitlines()[0]
+    assert "launch the preset cifar10_small, which is made for CPUs" in " ".join(err.split())
+    _, out, _ = command("doctor", *words)
+    assert " ".join(out.split()).count("launch the preset cifar10_small") == 1
+
+
+def test_the_small_preset_is_not_the_advice_on_itself():
+    config = load_config("cifar10_small", assignments=["resources.gpus=1"])
     with pytest.raises(UsageError, match="this machine has 0: use a cluster"):
         check_here(config, None)
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import pytest
 
+from search_spaces.core import core
+from search_spaces.dimensions import from_setting
 from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.schema import parse_config
 from study.errors import UsageError
@@ -42,6 +47,13 @@ def test_no_trial_is_compared_within_the_ramp_by_default(schedule, ramp, grace):
     training = TrainingSpec(epochs=20, schedule=schedule, ramp=ramp)
     assert SchedulerConfig(name="moasha").grace(training) == grace
     assert SchedulerConfig(name="moasha", grace_period=2).grace(training) == 2
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "grace"), [(0.55, 100, 55), (0.07, 100, 20), (0.56, 100, 56), (0.551, 100, 56)]
+)
+def test_a_share_of_whole_epochs_is_not_rounded_up(share, epochs, grace):
+    assert SchedulerConfig(name="moasha").grace(TrainingSpec(epochs=epochs, ramp=share)) == grace
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 7])
@@ -111,6 +123,19 @@ def test_a_search_over_the_course_of_training_is_refused(place, key, value):
             search={"space": "core", place: {key: [value] if place == "ranges" else value}},
             scheduler={"name": "moasha"},
         )
+
+
+def of_ones_own(*, methods, evaluation):
+    ramp = replace(settings_of(TrainingSpec)["ramp"], search=(0.0, 0.9))
+    return [*core(methods=methods, evaluation=evaluation), from_setting(ramp)]
+
+
+def test_so_is_a_space_of_ones_own_that_draws_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "test_early_stopping_config", sys.modules[__name__])
+    search = {"space": "test_early_stopping_config:of_ones_own"}
+    assert "ramp" in [dimension.name for dimension in study(search=search).space().dimensions]
+    with pytest.raises(UsageError, match=r"of_ones_own\.ramp` and `scheduler.name: moasha` exclude each other"):
+        study(search=search, scheduler={"name": "moasha"})
 
 
 def test_the_resolved_config_parses_to_the_same_config():

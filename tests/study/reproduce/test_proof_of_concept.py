@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,19 @@ def test_every_network_is_measured_on_both_parts_and_marked_as_trained_on_test(s
     code, _, err = command("reproduce", "proof-of-concept", "--set", "training.epochs=3")
     assert code == 2
     assert "was measured with other settings" in err
+
+
+def test_rows_from_before_a_setting_are_those_of_its_former_value(proof, monkeypatch):
+    rows = read_file(ROWS, PROOF).to_pylist()
+    for row in rows:
+        spec = json.loads(row["spec"])
+        del spec["training"]["extra_share"]
+        row["spec"] = json.dumps(spec)
+    ROWS.unlink()
+    write_rows(ROWS, rows, PROOF)
+    monkeypatch.setattr(Trainer, "run_epoch", None)
+    code, _, err = proof("reproduce", "proof-of-concept")
+    assert code == 0, err
 
 
 def test_training_resumes_after_the_last_epoch(small, command, monkeypatch):

@@ -17,7 +17,7 @@ from trainables.data import DataError
 from trainables.data.base import RawImages
 from trainables.data.unlabelled import check_images, load_images
 from trainables.settings import settings_of
-from trainables.spec import TrainingSpec, TrialSpec
+from trainables.spec import CraftMode, TrainingSpec, TrialSpec
 from trainables.training import pseudo_labels as teacher_module
 from trainables.training.batches import Pool, TrainingBatches
 from trainables.training.fit import trainer_for
@@ -100,10 +100,7 @@ def test_teacher_is_natural_training_on_the_training_split_only(cache):
         assert torch.equal(value, second.state_dict()[name]), name
 
 
-def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, monkeypatch, caplog):
-    epochs = []
-    run_epoch = Trainer.run_epoch
-    monkeypatch.setattr(Trainer, "run_epoch", lambda self: epochs.append(1) or run_epoch(self))
+def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, epochs, caplog):
     first = teacher(spec(), data=DATA, device=CPU)
     assert len(epochs) == 4
     second = teacher(spec(seed=7, dropout=0.1, params={"lambda": 2.0}), data=DATA, device=CPU)
@@ -154,20 +151,62 @@ def test_a_teacher_that_diverges_is_an_error():
         teacher(spec(name="mlp", lr=100.0, momentum=0.99, schedule="constant", clip_norm=None), data=DATA, device=CPU)
 
 
-def test_a_teacher_that_gives_all_images_one_class_is_an_error_and_is_not_kept(cache):
-    only = dataclasses.replace(DATA.train, labels=np.zeros_like(DATA.train.labels))
-    one_sided = dataclasses.replace(DATA, train=only)
-    with pytest.raises(RuntimeError, match=r"predicts one class for all 30 validation images: lower `training\.lr`"):
-        teacher(spec(), data=one_sided, device=CPU)
-    assert not list(cache.glob("*.pt"))
+@pytest.fixture
+def epochs(monkeypatch) -> list[str]:
+    """Collect the method of each epoch that is run."""
+    ran: list[str] = []
+    run_epoch = Trainer.run_epoch
+    monkeypatch.setattr(Trainer, "run_epoch", lambda self: ran.append(self.spec.method) or run_epoch(self))
+    return ran
 
 
-def test_such_a_teacher_is_a_warning_in_a_trial_that_gives_up_on_no_network(cache, caplog):
-    only = dataclasses.replace(DATA.train, labels=np.zeros_like(DATA.train.labels))
+ONE_SIDED = dataclasses.replace(DATA, train=dataclasses.replace(DATA.train, labels=np.zeros_like(DATA.train.labels)))
+
+
+def test_a_teacher_that_gives_all_images_one_class_is_an_error_and_is_trained_once(epochs):
+    for seed in range(3):
+        with pytest.raises(RuntimeError, match=r"one class for all 30 validation images: lower `training\.lr`"):
+            teacher(spec(seed=seed), data=ONE_SIDED, device=CPU)
+    assert len(epochs) == 4
+
+
+def test_such_a_teacher_is_a_warning_in_a_trial_that_gives_up_on_no_network(epochs, caplog):
     with caplog.at_level(logging.WARNING):
-        teacher(spec(give_up_after=None), data=dataclasses.replace(DATA, train=only), device=CPU)
-    assert "predicts one class for all 30 validation images" in caplog.text
-    assert not list(cache.glob("*.pt"))
+        first, second = (teacher(spec(give_up_after=None, seed=n), data=ONE_SIDED, device=CPU) for n in range(2))
+    assert caplog.text.count("predicts one class for all 30 validation images") == 2
+    assert all(torch.equal(first.state_dict()[name], value) for name, value in second.state_dict().items())
+    assert len(epochs) == 4
+    with pytest.raises(RuntimeError, match="one class"):
+        teacher(spec(), data=ONE_SIDED, device=CPU)
+    assert len(epochs) == 4
+
+
+def test_a_collapsed_teacher_is_ended_early_and_trained_on_by_a_trial_that_gives_up_on_none(epochs, monkeypatch):
+    monkeypatch.setattr(teacher_module, "_collapsed", lambda *_: None)
+    monkeypatch.setattr("trainables.training.collapse.predicts_one_class", lambda *_: True)
+    monkeypatch.setattr("trainables.training.collapse.ABOVE", 100.0)
+    settings = {"lr": 0.0, "give_up_after": 0.75, "warmup": 0.0}
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="asks for predicts one class for all 30 images after epoch 3 of 4"):
+            teacher(spec(**settings), data=DATA, device=CPU)
+    assert len(epochs) == 3
+    for _ in range(2):
+        teacher(spec(**settings | {"give_up_after": None}), data=DATA, device=CPU)
+    assert len(epochs) == 7
+
+
+def test_trials_that_differ_in_what_natural_training_does_not_use_share_a_teacher(epochs):
+    unused = [{}, {"ramp": 0.6}, {"attack_steps": 3}, {"bounds_power": 2.0}, {"awp": 0.01}]
+    unused.append({"craft_mode": CraftMode(bn="train", dropout="train")})
+    states = [teacher(spec(**settings), data=DATA, device=CPU).state_dict() for settings in unused]
+    assert len(epochs) == 4
+    # and rightly so: each would be the same network
+    for settings, state in zip(unused, states, strict=True):
+        trainer = Trainer(tiny_spec("natural", dropout=0.0, epochs=4, **settings), data=DATA, device=CPU)
+        while not trainer.done:
+            trainer.run_epoch()
+        for name, value in trainer.measured.state_dict().items():
+            assert torch.equal(state[name], value), (settings, name)
 
 
 def test_a_setting_that_is_added_later_changes_no_teachers_file(monkeypatch):
