@@ -81,7 +81,7 @@ def _tree(file: Path) -> Any:
             content = opened.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise ResultsError(f"{file} must have at most {MOST_BYTES:,} bytes")
-        return json.loads(content.decode("utf-8"), parse_constant=refuse)
+        return json.loads(content.decode("utf-8-sig"), parse_constant=refuse)
     except OSError as error:
         raise ResultsError(f"{file} cannot be read: {error.strerror or error}") from error
     except ResultsError:
@@ -130,6 +130,11 @@ def _is_given(entry: Mapping[str, Any], name: str) -> bool:
 
 def _percent(entry: Mapping[str, Any], name: str, file: Path) -> float:
     value = _number(entry, name, file)
+    if isinstance(entry[name], float) and 0 < value < 1:  # RobustBench writes text, such as "0.43" for 0.43 %
+        raise ResultsError(
+            f"{file}: `{name}` must be a percentage such as 43.21, got the fraction {entry[name]:g}; a percentage "
+            f'below one is given as text, "{entry[name]:g}"'
+        )
     if value > 100:
         raise ResultsError(f"{file}: `{name}` must be a percentage, got {float(value):g}")
     return float(value / 100)

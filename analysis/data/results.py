@@ -291,8 +291,17 @@ def _read(source: Path, schema: Schema, *, skip_damaged: bool, trials: Collectio
     if trials is not None and source.is_file():
         table = table.filter(pa.array([trial in trials for trial in table["trial_id"].to_pylist()], type=pa.bool_()))
     if schema is RESULT:
-        table = _drop_repeats(table, origins)
+        table = _drop_repeats(_nan_as_null(table), origins)
     return table.sort_by([(name, "ascending") for name in schema.order]) if schema.order else table
+
+
+def _nan_as_null(table: Table) -> Table:
+    """Return a table whose missing accuracies are null: other programs write them as NaN."""
+    columns = [
+        pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column) if name.endswith("_accuracy") else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return pa.table(columns, schema=table.schema)
 
 
 def _files(source: Path, schema: Schema, trials: Collection[str] | None) -> list[Path]:

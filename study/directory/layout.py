@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.data.proof_results import holds_proof, refusal
+from analysis.data.schema import RESULT
 from study.config.loading import read_yaml, write_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.config.trust import named_by
@@ -48,6 +49,11 @@ def free_folder(config: StudyConfig, out: Path, /) -> Path:
             f"{folder} exists and is not a study folder: choose another name with --set name=NEW_NAME or another --out"
         )
     return folder
+
+
+def is_study(folder: Path, /) -> bool:
+    """Return whether a folder holds results of a study, and is not just that of an exported file."""
+    return (folder / RESULT.folder).is_dir()
 
 
 def open_config(study_dir: Path, /) -> StudyConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.console import notes, quoted
+from study.directory.layout import is_study
 
 _CUT = re.compile(r"-(train|test)\d+$")
 _LARGEST = 4000
@@ -78,6 +79,6 @@ def _measured(name: str, norm: str, home: Path) -> Any:
         return None
     notes().print(f"measuring the separation of {name} ...")
     measured = columns(measure_separation(splits, norm=norm, scale=raw.scale), name=name)  # type: ignore[arg-type]
-    if home.is_dir():
+    if is_study(home):
         write_columns(home / "separation" / f"{name}-{norm}" / "distances.parquet", measured, SEPARATION, replace=True)
     return to_table(measured, SEPARATION)

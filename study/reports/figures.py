@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.console import notes, quoted, results
+from study.directory.layout import is_study
 from study.errors import UsageError
 from study.evaluation.study_separation import note_missing
 from study.reports.dataset_separation import command_for
@@ -63,7 +64,7 @@ def draw_all(
 def _note_missing(material: StudyMaterial, home: Path) -> None:
     from analysis.statistics.importance import LEAST
 
-    if any(not curve.measured for curve in material.curves):
+    if is_study(home) and any(not curve.measured for curve in material.curves):
         notes().print(
             f"accuracy against epsilon has only two radii for some members; robust-study resume {quoted(home)} "
             "measures more (for `tracking.models` members whose checkpoints are kept)"

@@ -17,7 +17,7 @@ CAP = 4.0
 """The largest radius searched, as a multiple of a study's own."""
 
 ROUNDS = 7
-"""Attacks on each image: bisection narrows the radius to a 128th of the cap."""
+"""Attacks on each image: bisection narrows the radius to a 128th of the cap, of which the study's own is the 32nd."""
 
 HALVINGS = 12
 """Bisections of the line from an image to a point that fools the network."""
@@ -99,20 +99,21 @@ class _Search:
     Attributes:
         step: Of the radii: the cap divided by the number of levels.
         low: The largest level at which the attack failed, (n,) int64.
-        high: The smallest level that contains the nearest point found, (n,); one above the cap's without a point.
+        high: The smallest level that contains the nearest point found, (n,); the cap's, at which no attack is run,
+            without one.
         distance: See `AdversarialDistances`; likewise `points`.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, *, cap: ThreatModel) -> None:
         self._model, self._images, self._labels, self._norm = model, images, labels, cap.norm
-        levels = 2**ROUNDS - 1
+        levels = 2**ROUNDS
         self.step = cap.epsilon / levels
         wrong = ~_correct(model, images, labels)
         self.points = images.clone()
         self.distance = torch.full((len(images),), torch.inf, dtype=torch.float64, device=images.device)
         self.distance[wrong] = 0
         self.low = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        self.high = torch.full_like(self.low, levels + 1)
+        self.high = torch.full_like(self.low, levels)
         self.high[wrong] = 0
 
     def groups(self) -> list[tuple[int, Tensor]]:

@@ -55,7 +55,7 @@ def contours_sheet(
     """Return the figure; None where neither all trials nor those of a method are `LEAST` over two settings they share.
 
     Between the trials, which are points, values are interpolated linearly, although their other settings differ, and
-    among all trials their methods too.
+    among all trials their methods too. Trials at one point count with their mean.
 
     Args:
         importance: Shares of variance among all trials by objective and hyperparameter, largest first.
@@ -82,6 +82,8 @@ def contours_sheet(
             _draw(figure, ax, panel, table)
         counts = sorted({len(panel.trials) for panel in panels})
         sample = f"{' or '.join(map(str, counts))} trials proposed independently of results, linear between them"
+        if any(len(_places(panel)[0]) < len(panel.trials) for panel in panels):
+            sample += ", means where several are at one place"
         add_small_print(figure, f"{provenance(table)} · {sample}; other settings differ too")
     rows = tuple(
         (panel.method or "all", panel.objective, trial, panel.settings[0], x, panel.settings[1], y, height)
@@ -125,6 +127,13 @@ def _pair(shares: Mapping[str, float], table: Table) -> tuple[str, str] | None:
     return next(planes, None)
 
 
+def _places(panel: _Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct points, (m, 2), and each trial's, (n,): of equal ones a triangulation takes any one."""
+    points = np.column_stack([_even(column) for column in panel.columns])
+    places, at = np.unique(points, axis=0, return_inverse=True)
+    return places, at.ravel()
+
+
 def _even(column: np.ndarray) -> np.ndarray:
     """Return a setting as its axis shows it: its logarithm where it spans decades."""
     return np.log10(column) if _is_wide(column) else column
@@ -135,12 +144,14 @@ def _is_wide(column: np.ndarray) -> bool:
 
 
 def _draw(figure: Figure, ax: Axes, panel: _Panel, table: Table) -> None:
-    x, y = map(_even, panel.columns)
+    places, at = _places(panel)
+    heights = np.bincount(at, weights=panel.heights) / np.bincount(at)
+    x, y = places.T
     scaled = [(numbers - numbers.min()) / np.ptp(numbers) for numbers in (x, y)]
     triangles = Triangulation(*scaled).triangles
-    drawn = ax.tricontourf(Triangulation(x, y, triangles), panel.heights, levels=8, cmap="viridis")
+    drawn = ax.tricontourf(Triangulation(x, y, triangles), heights, levels=8, cmap="viridis")
     dots: dict[str, Any] = {"marker": ".", "markersize": 2, "color": "black", "alpha": 0.6, "clip_on": False}
-    ax.plot(x, y, linestyle="none", gid="trials", **dots)
+    ax.plot(*map(_even, panel.columns), linestyle="none", gid="trials", **dots)
     for axis, column in zip((ax.xaxis, ax.yaxis), panel.columns, strict=True):
         axis.set_major_locator(MaxNLocator(nbins=4))
         if _is_wide(column):

@@ -155,7 +155,8 @@ def parallel_chart(trials: Trials, /) -> go.Figure:
 
     On the screen an axis can be brushed and moved. The first axis has the methods in the order of `trials.styles`.
     """
-    rows = np.flatnonzero(thinned(trials.front, trials.sound, most=MOST_ON_SCREEN))
+    robust = measure(trials.table, "val_robust_accuracy")  # without one a line would have no colour
+    rows = np.flatnonzero(thinned(trials.front, trials.sound & np.isfinite(robust), most=MOST_ON_SCREEN))
     names = list(trials.styles)
     methods = {
         "label": "method",
@@ -166,13 +167,12 @@ def parallel_chart(trials: Trials, /) -> go.Figure:
     scales = [scale for scale in scales_of(trials, most=SETTINGS_ON_SCREEN) if scale.ends()]
     figure = empty_chart(380)
     figure.update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 30})
-    colour = numbers(measure(trials.table, "val_robust_accuracy")[rows])
     if not len(rows):
         say(figure, "no sound trial")
         return figure
     figure.add_parcoords(
         dimensions=[methods, *(_dimension(scale, rows) for scale in scales)],
-        line={"color": colour, "colorscale": "Cividis"},
+        line={"color": numbers(robust[rows]), "colorscale": "Cividis"},
         labelfont={"size": 11},
     )
     return figure

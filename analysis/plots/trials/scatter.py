@@ -20,7 +20,7 @@ from analysis.plots.figure import (
 from analysis.plots.screen import LOG, add_ring, empty_chart, numbers, set_text
 from analysis.plots.trials.front_view import ParetoView
 from analysis.plots.trials.trial_points import HEADINGS, MOST_POINTS, Trials, add_trials, handles_of, log_ticks, scatter
-from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, spearman
+from analysis.statistics.association import LIPSCHITZ, OUTCOMES, measure, random_share, spearman
 from analysis.statistics.hyperparameters import Setting
 from analysis.statistics.networks.theorem_radius import TheoremRadius
 from analysis.wording import attack_phrase, measured_by, radius, radius_phrase
@@ -42,18 +42,19 @@ _ABOVE = "above: Spearman, 95 %, independent proposals"
 def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.ndarray, np.ndarray, str]:
     """Return the estimates, not below the floor, the outcomes, and how they correlate, in words."""
     x, y = np.maximum(measure(trials.table, of), LIPSCHITZ_FLOOR), measure(trials.table, outcome)
-    share = trials.sound & trials.independent
-    found = spearman(x[share], y[share])
+    share = random_share(trials.table)  # as in the tables: those that miss a constraint belong to it
+    studies = np.asarray(share["study"].to_pylist(), dtype=object)
+    found = spearman(measure(share, of), measure(share, outcome), groups=studies)
     if found is None:
-        return x, y, f"n = {int(share.sum())} random: too few"
+        return x, y, f"n = {share.num_rows} random: too few"
     return x, y, f"{found.signed(digits=2)}, n = {found.n}"
 
 
 def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperFigure:
     """Return the figure: a row for each outcome, a column for each form of the estimate, rank correlations above.
 
-    Estimates below the floor (a constant network has 0) are drawn at it. Correlations are of the sound trials whose
-    proposals did not depend on results; without enough of them the title says so.
+    Estimates below the floor (a constant network has 0) are drawn at it. Correlations are those of
+    `lipschitz_associations` among all methods; without enough trials the title says so.
     """
     with paper_style():
         figure = blank(width, 1.25 * len(OUTCOMES) + 0.75, legend=handles_of(trials))

@@ -39,6 +39,9 @@ def test_one_object_a_list_and_a_folder_are_read(tmp_path: Path) -> None:
     read(tmp_path, entry, "cifar10/Linf/Some2020Net.json")
     (found,) = read_anchors(tmp_path / "cifar10" / "Linf", TABLE)
     assert (found.name, found.robust) == ("Some2020Net", 0.4)
+    # as some editors save, and a percentage below one
+    (found,) = read(tmp_path, "\ufeff" + json.dumps(ENTRY | {"external": "0.43"}))
+    assert found.robust == 0.0043
 
 
 REFUSED = {
@@ -50,7 +53,15 @@ REFUSED = {
     "no robust accuracy": (ENTRY | {"autoattack_acc": ""}, "`autoattack_acc` is missing"),
     "no clean accuracy": ({k: v for k, v in ENTRY.items() if k != "clean_acc"}, "`clean_acc` must be a number"),
     "a fraction above one": (ENTRY | {"clean_acc": "833.4"}, "`clean_acc` must be a percentage, got 833.4"),
-    "a fraction": (ENTRY | {"clean_acc": 0.8334}, "must be a percentage such as 83.34, got the fraction 0.8334"),
+    "a fraction": (ENTRY | {"clean_acc": 0.8334}, "must be a percentage such as 43.21, got the fraction 0.8334"),
+    "a robust fraction": (
+        ENTRY | {"autoattack_acc": 0.4321},
+        "got the fraction 0.4321; a percentage below one is given",
+    ),
+    "another's fraction": (
+        ENTRY | {"external": 0.4},
+        "`external` must be a percentage such as 43.21, got the fraction",
+    ),
     "more robust than clean": (ENTRY | {"clean_acc": "40"}, "`autoattack_acc` must be at most `clean_acc`"),
     "others' value too high": (ENTRY | {"autoattack_acc": None, "external": 99}, "`external` must be at most"),
     "no entry": ([], "holds no published result"),

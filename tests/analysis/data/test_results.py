@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.studies.synthetic_results import result_row
+from helpers.studies.synthetic_results import as_table, result_row
 
 from analysis.data import results
 from analysis.data.results import (
@@ -208,6 +208,13 @@ def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     rewrite(path, pa.table({"x": [1]}))
     with pytest.raises(SchemaError, match=r"has no robust-study schema; move it out of results/"):
         read_results(tmp_path)
+
+
+def test_an_accuracy_that_is_no_number_is_read_as_missing(tmp_path: Path) -> None:
+    table = as_table([result_row(0), result_row(1)])
+    column = table.column_names.index("val_robust_accuracy")
+    pq.write_table(table.set_column(column, table.field(column), pa.array([0.5, math.nan])), tmp_path / "r.parquet")
+    assert read_results(tmp_path / "r.parquet")["val_robust_accuracy"].to_pylist() == [0.5, None]
 
 
 def test_missing_unknown_and_mistyped_columns_of_a_file_are_named(tmp_path: Path) -> None:

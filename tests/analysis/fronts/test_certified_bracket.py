@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from helpers.studies.pages import page_of, text_of
 from helpers.studies.synthetic_results import as_table, result_row
 
 from analysis.fronts.strong_attacks import StrongResult, certified_of
-from analysis.plots.figure import paper_style
+from analysis.plots.figure import WIDTHS, paper_style
+from analysis.plots.networks.bracket import bracket_sheet
 from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import pareto_plotly
 from analysis.plots.trials.pareto import pareto_figure
@@ -53,6 +55,26 @@ def test_the_data_have_the_share_of_the_images_that_were_attacked(table):
     first, second, _ = csv.DictReader(io.StringIO(pareto_csv(table, strong=STRONG)))
     assert (first["strong_certified"], first["val_certified_accuracy"]) == ("0.42", "")
     assert (second["strong_certified"], second["val_certified_accuracy"]) == ("", "0.6")
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_the_figure_of_few_members_has_room_for_its_axes(members, width, tmp_path):
+    rows = [
+        result_row(n, val_clean_accuracy=0.9 - n / 10, val_robust_accuracy=0.7 + n / 20, val_certified_accuracy=0.6)
+        for n in range(members)
+    ]
+    strong = {row["trial_id"]: STRONG["t00000"] for row in rows}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where nothing is left for the axes
+        bracket_sheet(as_table(rows), strong=strong, width=width).write(tmp_path, formats=["png"])
+
+
+def test_a_member_that_was_not_attacked_is_left_out(table):
+    rows = [*table.to_pylist(), result_row(3, val_clean_accuracy=0.7, val_certified_accuracy=0.65)]
+    rows[-1]["val_robust_accuracy"] = None
+    sheet = bracket_sheet(as_table(rows), strong=STRONG)
+    assert [row[0] for row in sheet.rows] == ["t00000", "t00001", "t00002"]
 
 
 def test_the_printed_figure_draws_the_bracket(table):

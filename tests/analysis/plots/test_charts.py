@@ -21,7 +21,7 @@ from analysis.plots.trials.interactive import front_chart, space_chart
 from analysis.plots.trials.parallel import MOST_LINES, parallel_chart, scales_of
 from analysis.plots.trials.scatter import SLICED, lipschitz_chart, lipschitz_sheet, slice_chart, slice_sheet
 from analysis.plots.trials.trial_points import thinned, trials_of
-from analysis.statistics.association import LIPSCHITZ, OUTCOMES
+from analysis.statistics.association import LIPSCHITZ, OUTCOMES, lipschitz_associations, random_share
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.networks.radius_curves import Curve, curve_of
 from analysis.statistics.networks.theorem_radius import TheoremRadius
@@ -221,3 +221,27 @@ def test_names_are_text_and_cannot_end_the_script_that_holds_them() -> None:
         assert "<!--" not in text
         assert "<script" not in text
         assert "M<i>" not in text.replace('"meta":"\\u003c/script>\\u003c!--\\u003cscript><b>:M<i>"', "")
+
+
+def test_a_trial_without_robust_accuracy_has_no_line_on_the_screen() -> None:
+    rows = study_rows(12, seed=1, failed=0.0)
+    rows[4] = rows[4] | {"val_robust_accuracy": None}
+    (lines,) = parallel_chart(trials_of(as_table(rows))).data
+    assert len(lines.line.color) == len(lines.dimensions[0]["values"]) == 11
+
+
+def test_correlations_are_those_of_the_tables_whatever_the_constraints() -> None:
+    bound = json.dumps(["val_robust_accuracy >= 0.5"])
+    rows = [{**row, "proposal": "random", "constraints": bound} for row in ROWS]
+    rows = [{**row, "study": f"s{n % 2}"} for n, row in enumerate(rows)]
+    table = as_table(rows)
+    trials = trials_of(table)
+    assert trials.sound.sum() < random_share(table).num_rows
+    titles = [ax.get_title() for ax in lipschitz_sheet(trials).figure.axes]
+    found = {
+        (row.of, row.outcome): f"{row.found.signed(digits=2)}, n = {row.n}"
+        for row in lipschitz_associations(random_share(table))
+        if row.among == "all methods" and row.found is not None
+    }
+    expected = [found[form, label] for label in OUTCOMES.values() for form in LIPSCHITZ.values()]
+    assert titles == expected

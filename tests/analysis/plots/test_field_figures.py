@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.studies.synthetic_results import as_table, evaluation_row, result_row
+from matplotlib.axes import Axes
 
 from analysis.data.results import Table, to_table
 from analysis.data.schema import EPOCH
@@ -225,6 +226,28 @@ def test_contours_need_thirty_trials_and_two_settings() -> None:
     assert contours_sheet({"val_clean_accuracy": {"param.dropout": 1.0}}, as_table(scattered(30))) is None
     aligned = [row | {"param.lr": 2 * row["param.dropout"] + 1} for row in scattered(30)]
     assert contours_sheet(importance, as_table(aligned)) is None
+
+
+def test_contours_show_the_mean_of_the_seeds_at_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    heights: list[float] = []
+    drawn = Axes.tricontourf
+
+    def spy(self: Axes, triangles: Any, values: Any, **look: Any) -> Any:
+        heights.extend(values)
+        return drawn(self, triangles, values, **look)
+
+    monkeypatch.setattr(Axes, "tricontourf", spy)
+    places = [(dropout, lr) for dropout in (0.0, 0.1, 0.2, 0.4) for lr in (0.1, 0.2, 0.4)]
+    seeds = [(*place, clean) for place in places for clean in (0.4 - place[0], 0.5, 0.6 + place[0])]
+    seeds += [(0.0, 0.1, 0.9)]
+    rows = [
+        result_row(n, proposal="grid", val_clean_accuracy=clean, **{"param.dropout": dropout, "param.lr": lr})
+        for n, (dropout, lr, clean) in enumerate(seeds)
+    ]
+    sheet = contours_sheet({"val_clean_accuracy": {"param.dropout": 0.4, "param.lr": 0.1}}, as_table(rows))
+    assert sheet is not None
+    assert len(sheet.rows) == 37
+    assert heights == pytest.approx([0.6] + 11 * [0.5])
 
 
 def test_contours_within_a_method_have_the_settings_that_others_lack() -> None:

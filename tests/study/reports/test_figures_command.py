@@ -155,6 +155,10 @@ def test_the_separation_of_a_small_built_in_data_set_is_measured_once_and_saved(
         return images_of_two_classes, name
 
     monkeypatch.setattr("trainables.data.load_raw", load_raw)
+    distances_of(as_table([result_row(0)]), tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing is written beside an exported file"
+    loaded.clear()
+    (tmp_path / "results").mkdir()
     for _ in range(2):
         theorem = reach_of(distances_of(as_table([result_row(0)]), tmp_path))
         assert theorem is not None

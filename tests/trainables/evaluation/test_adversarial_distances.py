@@ -9,7 +9,7 @@ from helpers.networks.toy_problems import blobs, run, tiny_spec
 from helpers.networks.trained import trained_digits
 from torch import Tensor, nn
 
-from trainables.attacks.base import is_correct
+from trainables.attacks.base import is_correct, load_attack, run_attack
 from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.evaluation.adversarial_distances import ROUNDS, AdversarialDistances, adversarial_distances
 from trainables.evaluation.trial import measured_part
@@ -87,6 +87,21 @@ def _blob_network() -> tuple[nn.Module, Tensor, Tensor]:
     return trained.model.eval(), *measured_part(
         data.val, 40, scale=data.scale, layout=torch.contiguous_format, device=CPU
     )
+
+
+def test_what_the_attack_fools_at_a_quarter_of_the_cap_is_found_within_it():
+    """A quarter of the cap is a study's own radius: its robust accuracy is known, and no distance contradicts it."""
+    model, x, y = _blob_network()
+    for epsilon in (0.05, 0.1, 0.15):
+        robust = attack_at(model, x, y, epsilon)
+        assert 0 < robust.sum() < len(x)
+        within = distances(model, x, y, norm="linf", cap=4 * epsilon).distance <= epsilon * (1 + 1e-6)
+        assert within[~robust].all()
+
+
+def attack_at(model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
+    ascent = Ascent(ThreatModel("linf", epsilon), 10, 1)
+    return run_attack(load_attack("reachable_targets"), model, x, y, ascent=ascent, seed=0, flags=set())[0]
 
 
 @pytest.mark.long
