@@ -14,7 +14,7 @@ import argparse
 import heapq
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,8 @@ from study.config.loading import read_yaml
 from study.config.schema import StudyConfig, parse_config
 from study.driver.moasha import judge
 from study.driver.schedulers import NoStopping, StudyScheduler, build_scheduler
-from trainables.settings import with_former_values
+from trainables.settings import settings_of, with_former_values
+from trainables.spec import TrainingSpec
 
 HERE = Path(__file__).parent
 CONFIG, CURVES = HERE / "learning_curves.yaml", HERE / "learning_curves.parquet"
@@ -232,12 +233,15 @@ def config_with(**scheduler: Any) -> StudyConfig:
 def contenders() -> dict[str, Callable[[int], StudyScheduler]]:
     """Return functions of a seed that create each of the schedulers to compare."""
     moasha = config_with(name="moasha")
+    ramped = moasha.scheduler.grace(replace(moasha.training, ramp=settings_of(TrainingSpec)["ramp"].default))
+    late = config_with(name="moasha", grace_period=ramped)
     asha, median = (config_with(name=name, metric="val_robust_accuracy") for name in ("asha", "median"))
     rungs = moasha.scheduler.rungs(moasha.training, moasha.evaluation)
     factor = moasha.scheduler.halving()
     return {
         "none": lambda seed: NoStopping(),
         "moasha": lambda seed: build_scheduler(moasha),
+        f"moasha from epoch {ramped} on": lambda seed: build_scheduler(late),  # by default with today's ramp
         "asha on robust accuracy": lambda seed: build_scheduler(asha),
         "median on robust accuracy": lambda seed: build_scheduler(median),
         "random stopping": lambda seed: RandomStopping(rungs=rungs, reduction_factor=factor, seed=seed),
