@@ -24,7 +24,7 @@ test: $(STAMP) ## run the test suite
 	@$(TESTS)
 
 long: $(STAMP) ## run the tests that take long: whole studies, clusters whose nodes are killed, networks that are trained
-	@$(TESTS) -m long
+	@$(TESTS) -m "long and not chaos"
 
 check: lint ## lint, and run the fast tests (a minute and a half)
 	@$(TESTS) -m "not (slow or long or e2e or cluster or chaos or browser or docker or postgres or slurm)"
