@@ -69,7 +69,7 @@ def check_data(start: Start, /) -> Iterator[Finding]:
         left_out = {pool: check_images(pool, root=config.dataset.root) for pool in pool_names}
         data = load_dataset(config.dataset).without_test()
     except ValueError as error:
-        raise UsageError(str(error), *_missing_gpus(config)) from error
+        raise UsageError(str(error), *_missing_here(config)) from error
     if not start.is_new:
         rows = read_rows([start.study_dir]).select(["trial_id", "split_hash"]).to_pylist()
         require_same_images(rows, data.split_hash, name=data.name, remedy="--set dataset.root=FOLDER")
@@ -102,8 +102,8 @@ def check_data(start: Start, /) -> Iterator[Finding]:
             yield fine("data", HERE, f"extra: {len(new.images)} images of {extra}")
 
 
-def _missing_gpus(config: StudyConfig) -> list[str]:
-    """Return what this machine has too little of, which to say before anyone fetches the data for it."""
+def _missing_here(config: StudyConfig) -> list[str]:
+    """Return what a trial needs and this machine does not have: to be known before its data are fetched."""
     try:
         if config.cluster.address is None:
             check_here(config, None)

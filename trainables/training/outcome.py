@@ -19,8 +19,11 @@ from trainables.runtime import machine_columns, peak_memory_mb
 from trainables.settings import values_of, without_former_values
 from trainables.spec import TrialSpec
 
-OUT_OF_MEMORY, DIVERGED = "out of memory", "diverged"
+OUT_OF_MEMORY = "out of memory"
 """Reason of a trial that does not fit its device even with halved batches."""
+
+DIVERGED = "diverged"
+"""Reason of a trial whose loss is not finite."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from trainables.spec import CraftMode, EvaluationSpec, LipschitzSpec, TrialSpec
 from trainables.training.batches import Pool
 from trainables.training.collapse import LEAST
 from trainables.training.loop import Trainer
-from trainables.training.outcome import DIVERGED, OUT_OF_MEMORY
+from trainables.training.outcome import OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def teacher_spec(spec: TrialSpec, /) -> TrialSpec:
     training does not use, so trials that only differ in those share one teacher. It is not measured.
     """
     unused: dict[str, Any] = {"ramp": 0.0, "attack_steps": 10, "awp": 0.0, "bounds_power": 1.0}
-    unused |= {"craft_mode": CraftMode(), "extra": None, "extra_share": 0.5, "give_up_after": None}
+    unused |= {"craft_mode": CraftMode(), "extra": None, "extra_share": 0.5}
     return TrialSpec(
         dataset=spec.dataset,
         method="natural",
@@ -101,17 +101,17 @@ def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Mod
         RuntimeError: It diverged, or collapsed to one class while the trial gives up on such networks
             (`training.give_up_after`); without that the latter is a warning.
     """
-    own, gives_up = teacher_spec(spec), spec.training.give_up_after
+    own = teacher_spec(spec)
     path, (model, _) = teacher_file(spec, data=data, device=device), network(own, data, device=device)
     with FileLock(f"{path}.lock"):
         kept = _kept(path, model, device=device)
-        if kept is None or (kept["model"] is None and gives_up is None and kept["problem"] != DIVERGED):
+        if kept is None:
             logger.info("training the natural model that methods ask for, once for all trials of its spec: %s", path)
-            kept = _trained(own, give_up_after=gives_up, data=data, device=device)
+            kept = _trained(own, data=data, device=device)
             write_checkpoint(path, kept)
     if problem := kept.get("problem"):
         told = f"the natural model that the method asks for {problem}: lower `training.lr`"
-        if kept["model"] is None or gives_up is not None:
+        if kept["model"] is None or own.training.give_up_after is not None:
             raise RuntimeError(told)
         logger.warning("%s", told)
     model.load_state_dict(kept["model"])
@@ -132,12 +132,11 @@ def _kept(path: Path, model: nn.Module, /, *, device: torch.device) -> dict[str,
     return state
 
 
-def _trained(spec: TrialSpec, *, give_up_after: float | None, data: ImageData, device: torch.device) -> dict[str, Any]:
+def _trained(spec: TrialSpec, *, data: ImageData, device: torch.device) -> dict[str, Any]:
     """Return the state of a teacher: its spec, what is wrong with it, and its weights unless it was ended early."""
-    training = replace(spec.training, give_up_after=give_up_after)
-    # measured after the last epoch alone, at no cost: the sentinel sees these images after each
-    evaluation = replace(spec.evaluation, every=training.epochs, examples=WATCHED)
-    trainer = Trainer(replace(spec, training=training, evaluation=evaluation), data=data, device=device)
+    # attacked after the last epoch alone, by one step: the sentinel needs these images without it
+    evaluation = replace(spec.evaluation, every=spec.training.epochs, examples=WATCHED)
+    trainer = Trainer(replace(spec, evaluation=evaluation), data=data, device=device)
     while not trainer.done:
         trainer.run_epoch()
     if trainer.reason == OUT_OF_MEMORY:  # which another attempt, or another device, may not

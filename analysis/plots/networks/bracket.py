@@ -19,7 +19,7 @@ COLUMNS = ("certified", "strong", "robust", "clean")
 
 HEADINGS = ("trial_id", "method", *COLUMNS, "strong_images", "strong_doubts")
 
-LEAST_HEIGHT = 1.6
+_LEAST_HEIGHT = 1.6
 """Inches, for the legend and the small print of a figure of one or two members."""
 
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ def bracket_sheet(
     with paper_style():
         shown = [name for place, name in enumerate(COLUMNS) if np.isfinite(values[:, place]).any()][::-1]
         legend = [sample(_MARKERS[name], _LABELS[name], **_LOOKS[name]) for name in shown]
-        figure = blank(width, max(0.15 * len(members) + 0.75, LEAST_HEIGHT), legend=legend)
+        figure = blank(width, max(0.15 * len(members) + 0.75, _LEAST_HEIGHT), legend=legend)
         ax = figure.add_subplot()
         _draw(ax, values)
         names = [f"{row['trial_id']} {short_name(row['method'])}" for row in members]
@@ -94,12 +94,10 @@ def bracket_sheet(
 def _members(table: Table) -> list[dict[str, Any]]:
     proved = front_of(table, objectives=("val_clean_accuracy", "val_certified_accuracy")).to_pylist()
     certified = [row for row in proved if row["val_certified_accuracy"]]
-    members = {row["trial_id"]: row for row in (*front_of(table).to_pylist(), *certified) if _is_attacked(row)}
+    # a row of another program may have a certified accuracy alone
+    attacked = [row for row in (*front_of(table).to_pylist(), *certified) if row["val_robust_accuracy"] is not None]
+    members = {row["trial_id"]: row for row in attacked}
     return sorted(members.values(), key=lambda row: row["val_clean_accuracy"], reverse=True)
-
-
-def _is_attacked(row: Mapping[str, Any]) -> bool:
-    return row["val_robust_accuracy"] is not None
 
 
 def _values(row: Mapping[str, Any], strong: StrongResult | None) -> list[float]:

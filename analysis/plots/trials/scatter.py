@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import plotly.graph_objects as go
 
+from analysis.data.results import Table
 from analysis.fronts.objectives import LIPSCHITZ_FLOOR
 from analysis.plots.figure import (
     COLUMN_WIDTH,
@@ -39,10 +40,16 @@ _LINES = {"dash": "--", "dot": ":"}
 _ABOVE = "above: Spearman, 95 %, independent proposals"
 
 
-def _against_lipschitz(trials: Trials, *, of: str, outcome: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return the estimates, not below the floor, the outcomes, and how they correlate, in words."""
+def _against_lipschitz(trials: Trials, share: Table, *, of: str, outcome: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the estimates, not below the floor, the outcomes, and how they correlate, in words.
+
+    Args:
+        trials: What is drawn.
+        share: The rows that correlations are of, as in the tables: those that miss a constraint belong to it.
+        of: Column of the estimate.
+        outcome: Column of the outcome.
+    """
     x, y = np.maximum(measure(trials.table, of), LIPSCHITZ_FLOOR), measure(trials.table, outcome)
-    share = random_share(trials.table)  # as in the tables: those that miss a constraint belong to it
     studies = np.asarray(share["study"].to_pylist(), dtype=object)
     found = spearman(measure(share, of), measure(share, outcome), groups=studies)
     if found is None:
@@ -56,12 +63,13 @@ def lipschitz_sheet(trials: Trials, /, *, width: float = COLUMN_WIDTH) -> PaperF
     Estimates below the floor (a constant network has 0) are drawn at it. Correlations are those of
     `lipschitz_associations` among all methods; without enough trials the title says so.
     """
+    share = random_share(trials.table)
     with paper_style():
         figure = blank(width, 1.25 * len(OUTCOMES) + 0.75, legend=handles_of(trials))
         axes = figure.subplots(len(OUTCOMES), len(LIPSCHITZ), sharex="col", sharey="row", squeeze=False)
         for row, (outcome, label) in enumerate(OUTCOMES.items()):
             for column, of in enumerate(LIPSCHITZ):
-                x, y, correlation = _against_lipschitz(trials, of=of, outcome=outcome)
+                x, y, correlation = _against_lipschitz(trials, share, of=of, outcome=outcome)
                 axes[row, column].set_xscale("log")
                 if scatter(axes[row, column], x, y, trials):
                     axes[row, column].set_title(correlation, fontsize=5.5, color="0.25", pad=2)
@@ -87,7 +95,7 @@ def robust_chart(trials: Trials, view: ParetoView, /) -> go.Figure:
         view: The front beside it, which has the same axis of robust accuracy.
     """
     outcome, of = next(iter(OUTCOMES)), next(iter(LIPSCHITZ))
-    x, y, correlation = _against_lipschitz(trials, of=of, outcome=outcome)
+    x, y, correlation = _against_lipschitz(trials, random_share(trials.table), of=of, outcome=outcome)
     figure = empty_chart(520, titles=[correlation])
     add_trials(figure, x, y, trials, most=MOST_POINTS)
     figure.update_layout(meta={"x": numbers(x), "y": numbers(y)})
@@ -103,7 +111,8 @@ def lipschitz_chart(trials: Trials, /) -> go.Figure:
     """Return the same for the screen, a row for each outcome that was measured."""
     outcomes = {name: label for name, label in OUTCOMES.items() if np.isfinite(measure(trials.table, name)).any()}
     panels = list(itertools.product(outcomes, LIPSCHITZ))
-    drawn = [_against_lipschitz(trials, of=of, outcome=outcome) for outcome, of in panels]
+    share = random_share(trials.table)
+    drawn = [_against_lipschitz(trials, share, of=of, outcome=outcome) for outcome, of in panels]
     figure = empty_chart(
         220 * len(outcomes) + 100,
         rows=max(len(outcomes), 1),
