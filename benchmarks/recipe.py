@@ -111,7 +111,7 @@ def _row(out: Path, name: str, spec: TrialSpec, data: ImageData) -> dict[str, An
     trainer = trainer_for(spec, data=data, device="cpu")
     count = min(spec.evaluation.examples, len(data.val))
     part = measured_part(data.val, count, scale=data.scale, layout=torch.contiguous_format, device=torch.device("cpu"))
-    watch = CollapseWatch(replace(spec.training, give_up_after=SHARE), *part)
+    watch = CollapseWatch(replace(spec.training, give_up_after=SHARE), *part, classes=data.num_classes)
     ended, collapsed = None, []
     while not trainer.done:
         epoch = trainer.run_epoch()

@@ -145,6 +145,9 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
     log = values.get("log", dimension.log)
     if not isinstance(log, bool):
         raise SpaceError(f"`{where}.log` must be true or false, got {log!r}")
+    for key, bound in (("low", low), ("high", high)):
+        if isinstance(bound, bool) or not isinstance(bound, int | float):  # null is a value of some settings
+            raise SpaceError(f"`{where}.{key}` must be a number, got {bound!r}: list null under `values`")
     _check_legal(dimension, (low, high), where=where)
     if low > high:
         raise SpaceError(f"`{where}` must have low <= high, got [{low:g}, {high:g}]")

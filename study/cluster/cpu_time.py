@@ -10,6 +10,8 @@ from study.config.loading import presets
 from study.config.schema import StudyConfig
 from study.console import duration
 from trainables.data.base import ImageData
+from trainables.settings import settings_of
+from trainables.spec import TrainingSpec, TrialSpec
 
 IMAGES = 8
 """Enough that a pass's fixed cost does not dominate, few enough for seconds on a large network."""
@@ -23,12 +25,14 @@ def small_preset(config: StudyConfig, /) -> str:
 
 def cpu_training(config: StudyConfig, data: ImageData, /) -> str:
     """Return what a study's training would take on this machine's CPUs, as a sentence without its full stop."""
-    seconds = _training_seconds(config, data)
+    fixed = {key: value for key, value in config.space().fixed.items() if key in settings_of(TrainingSpec)}
+    spec = config.trial_spec({"method": "natural", **fixed}, number=0)
+    seconds = _training_seconds(spec, data)
     concurrent = min(config.num_trials, config.resources.max_concurrent or config.num_trials)
     concurrent = max(1, min(concurrent, int((os.cpu_count() or 1) / config.resources.cpus)))
-    training, other = config.training, ""
+    training, other = spec.training, ""
     if training.precision == "bf16":  # which most CPUs emulate
-        fp32 = _training_seconds(config.model_copy(update={"training": replace(training, precision="fp32")}), data)
+        fp32 = _training_seconds(replace(spec, training=replace(training, precision="fp32")), data)
         if fp32 < seconds:
             other = f"; in fp32, which is another training (--set training.precision=fp32), about {_long(fp32)}"
     return (
@@ -38,8 +42,8 @@ def cpu_training(config: StudyConfig, data: ImageData, /) -> str:
     )
 
 
-def _training_seconds(config: StudyConfig, data: ImageData) -> float:
-    """Return the seconds of one trial's training by a method that attacks."""
+def _training_seconds(spec: TrialSpec, data: ImageData) -> float:
+    """Return the seconds that a trial's training takes by a method that attacks."""
     import torch
 
     from trainables.attacks.base import input_gradient
@@ -48,8 +52,8 @@ def _training_seconds(config: StudyConfig, data: ImageData) -> float:
     from trainables.models.network import network
     from trainables.runtime import computing, mixed_precision
 
-    training, device = config.training, torch.device("cpu")
-    model, layout = network(config.trial_spec({"method": "natural"}, number=0), data, device=device)
+    training, device = spec.training, torch.device("cpu")
+    model, layout = network(spec, data, device=device)
     images, labels = measured_part(data.val, IMAGES, scale=data.scale, layout=layout, device=device)
     with computing(threads=training.threads), mixed_precision(training.precision, device):
         input_gradient(model, images, cross_entropy_against(labels))  # includes torch's one-off initialisation

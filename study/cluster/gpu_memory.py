@@ -163,7 +163,7 @@ def short_trial(tree: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
     from trainables.training.outcome import OUT_OF_MEMORY
 
     device = torch.device("cuda")
-    trainer = trainer_for(TrialSpec.from_dict(dict(tree)), data=data, device=device)
+    trainer = trainer_for(TrialSpec.from_dict(dict(tree)), data=data, device=device, only_timed=True)
     trainer.run_epoch()
     outcome = trainer.outcome()
     halved = outcome.row["micro_batch"] is not None or outcome.reason == OUT_OF_MEMORY

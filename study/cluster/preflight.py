@@ -181,9 +181,13 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
         yield from trials_at_once(config, nodes)
     else:
         check_here(config, start.data)
-        if config.resources.gpus == "auto" and start.data is not None and not gpus_here():
-            text = f"`resources.gpus` is auto and this machine has no GPU: {cpu_training(config, start.data)}"
-            yield warning("resources", HERE, text, ok=True)
+        gpus, problem = config.resources.gpus, None
+        if gpus == "auto" and not gpus_here():
+            problem = "`resources.gpus` is auto and this machine has no GPU"
+        elif not gpus and config.training.precision == "bf16":
+            problem = "trials get no GPU, and most CPUs emulate `training.precision` bf16"
+        if problem is not None and start.data is not None:
+            yield warning("resources", HERE, f"{problem}: {cpu_training(config, start.data)}", ok=True)
         yield fine("resources", HERE, "a trial fits this machine")
     with connected(str(config.cluster.address)) if nodes else nullcontext():
         key = "`storage.checkpoints`" if nodes or config.storage.checkpoints is not None else "--out"

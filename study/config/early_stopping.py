@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from analysis.fronts.objectives import OBJECTIVES
+from trainables.methods import METHODS
 from trainables.registry import nearest
+from trainables.settings import settings_of
 from trainables.spec import EvaluationSpec, TrainingSpec, drops
 
 SCHEDULERS: Mapping[str, str] = {
@@ -121,21 +123,24 @@ class SchedulerConfig(BaseModel):
         return f"{self.name} on {on}: compared after epochs {epochs} of {training.epochs}, {share}"
 
 
-def check_equal(scheduler: SchedulerConfig, keys: Iterable[str], /) -> None:
+def check_equal(scheduler: SchedulerConfig, keys: Mapping[str, str], /) -> None:
     """Check that trials which a scheduler compares at equal epochs do not differ in `EQUAL`.
 
     Args:
         scheduler: The scheduler.
-        keys: What trials differ in, with its place: `search.ranges.ramp`.
+        keys: What trials differ in, `ramp` or `METHOD.ramp`, and its place in words: `search.ranges.ramp`.
 
     Raises:
-        ValueError: One of them is such a setting.
+        ValueError: One of them is such a setting, and no hyperparameter of that name.
     """
-    for key in keys:
-        if scheduler.name != "none" and (setting := key.rpartition(".")[2]) in EQUAL:
+    if scheduler.name == "none":
+        return
+    for key, place in keys.items():
+        owner, _, name = key.rpartition(".")
+        if name in EQUAL and not (owner and name in settings_of(METHODS.load(owner))):
             raise ValueError(
-                f"`{key}` and `scheduler.name: {scheduler.name}` exclude each other: trials are compared at equal "
-                f"epochs of one schedule; set `training.{setting}` instead"
+                f"`{place}` and `scheduler.name: {scheduler.name}` exclude each other: trials are compared at equal "
+                f"epochs of one schedule; set `training.{name}` instead"
             )
 
 

@@ -155,8 +155,6 @@ class StudyConfig(Section):
             raise ValueError(f"`evaluation.attack`: {error}") from error
         check_stopping(self.scheduler, self.training, self.evaluation)
         check_certify(self.evaluation.certify, self.scheduler, self.search.objectives, self.search.constraints)
-        for place in ("ranges", "fixed"):
-            check_equal(self.scheduler, [f"search.{place}.{key}" for key in getattr(self.search, place)])
         return self
 
     @property
@@ -237,7 +235,11 @@ def parse_config(tree: Any, /) -> StudyConfig:
         return config
     space = config.space()
     with usage_errors(SpaceError, ValueError):
-        check_equal(config.scheduler, [f"{space.name}.{one.name}" for one in space.dimensions if one.owner is None])
+        places = {
+            key: f"search.ranges.{key}" if key in config.search.ranges else f"{space.name}.{key}"
+            for key in (one.key for one in space.dimensions)
+        }
+        check_equal(config.scheduler, places | {key: f"search.fixed.{key}" for key in space.fixed})
         if config.search.sampler == "grid":
             space.grid()
         if config.search.start_from is not None:

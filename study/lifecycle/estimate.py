@@ -146,7 +146,7 @@ def probed(spec: TrialSpec, data: ImageData, /, *, examples: int = PROBE_EXAMPLE
     images = min(len(data.train), PROBE_BATCHES * spec.training.batch_size)
     measured = min(examples, len(data.val))
     with usage_errors(DataError):  # only reading a pool shows that it cannot be used
-        trainer = trainer_for(_shortened(spec, measured), data=first_images(data, images))
+        trainer = trainer_for(_shortened(spec, measured), data=first_images(data, images), only_timed=True)
     times = []
     while not trainer.done:
         start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import torch
@@ -12,10 +13,10 @@ from trainables.models.modes import mode
 from trainables.spec import TrainingSpec, drops
 
 BELOW, ABOVE = 0.02, 0.3
-"""How far below and above that of guessing, in nats, a loss still counts as such.
+"""Nats below the loss of guessing by the classes' shares, and above that of equal chances, that still count as such.
 
-Above: the classes' shares among few images are not those trained on. A network whose loss is much larger has outputs
-that exploded, from which training can come back.
+Few images of many classes have other shares than those trained on. A network whose loss is much larger has outputs that
+exploded, from which training can come back.
 """
 
 SUCCESSIVE = 3
@@ -35,16 +36,17 @@ class CollapseWatch:
         training: How the trial is trained.
         images: Unperturbed images, (n, c, h, w) in [0, 1].
         labels: (n,) int64.
+        classes: Classes of the data set.
 
     Attributes:
         collapsed: The count; part of the trial's state.
     """
 
-    def __init__(self, training: TrainingSpec, images: Tensor, labels: Tensor, /) -> None:
+    def __init__(self, training: TrainingSpec, images: Tensor, labels: Tensor, /, *, classes: int) -> None:
         self._training, self._images = training, images
         shares = torch.unique(labels, return_counts=True)[1].double() / len(labels)
-        # the least mean cross-entropy of any constant prediction
-        self._guessing = float(torch.special.entr(shares).sum())
+        # the least mean cross-entropy of any constant prediction, and that of equal chances
+        self._guessing = float(torch.special.entr(shares).sum()), math.log(classes)
         self._first_drop = next(iter(drops(training.schedule, epochs=training.epochs)), 0.0)
         self._judges = training.give_up_after is not None and len(labels) >= LEAST and len(shares) > 1
         self.collapsed = 0
@@ -61,7 +63,8 @@ class CollapseWatch:
         training, over = self._training, epoch / self._training.epochs
         if not self._judges or over < max(training.warmup, training.ramp) or over <= self._first_drop:
             return None
-        guesses = -BELOW <= loss - self._guessing <= ABOVE
+        least, equal = self._guessing
+        guesses = least - BELOW <= loss <= equal + ABOVE
         has_collapsed = guesses and all(predicts_one_class(network, self._images) for network in networks)
         self.collapsed = self.collapsed + 1 if has_collapsed else 0
         if self.collapsed < SUCCESSIVE or not (training.give_up_after or 0.0) <= over < 1:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from trainables.attacks import ATTACKS
 from trainables.attacks.base import load_attack, run_attack
@@ -15,14 +14,13 @@ from trainables.attacks.threat import Ascent, ThreatModel
 from trainables.data.base import ImageData, Split
 from trainables.methods import METHODS
 from trainables.models import MODELS
-from trainables.models.modes import frozen
-from trainables.models.network import network
 from trainables.models.own import logits_apart
 from trainables.registry import must_return
 from trainables.runtime import computing
 from trainables.spec import TrialSpec
 from trainables.training.batches import Pool
 from trainables.training.loop import Makers, Trainer
+from trainables.training.pseudo_labels import untrained
 
 _NUM_IMAGES = 2
 
@@ -43,10 +41,7 @@ def take_first_step(spec: TrialSpec, data: ImageData, /) -> None:
     def pool(*_: Any, **__: Any) -> Pool:
         return Pool(few.train.images, few.train.labels, few.scale)
 
-    def helper(**_: Any) -> nn.Module:
-        return frozen(network(spec, few, device=torch.device("cpu"))[0])
-
-    makers: Makers = {"pool": pool, "extra": pool, "helper": helper}
+    makers: Makers = {"pool": pool, "extra": pool, "helper": untrained}
     trainer = Trainer(_shortened(spec), data=few, device="cpu", makers=makers)
     images, model = torch.from_numpy(few.val.images) / few.scale, trainer.measured
     ascent = Ascent(ThreatModel(spec.evaluation.norm, spec.evaluation.epsilon), steps=1, restarts=1)

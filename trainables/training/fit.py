@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,36 @@ import torch
 
 from trainables.data.base import ImageData
 from trainables.spec import TrialSpec
-from trainables.training.loop import Trainer
+from trainables.training.loop import Makers, Trainer
 from trainables.training.outcome import Outcome
-from trainables.training.pseudo_labels import extra_pool, labelled_pool, teacher
+from trainables.training.pseudo_labels import extra_pool, labelled_pool, teacher, untrained
 
 
 def trainer_for(
-    spec: TrialSpec, /, *, data: ImageData | None = None, device: torch.device | str | None = None
+    spec: TrialSpec,
+    /,
+    *,
+    data: ImageData | None = None,
+    device: torch.device | str | None = None,
+    only_timed: bool = False,
 ) -> Trainer:
-    """Return the trainer of a trial, whose method may ask for a pool or a helper; see `Trainer` for the arguments.
+    """Return the trainer of a trial, whose method may ask for a pool or a helper.
+
+    Args:
+        spec: As in `Trainer`.
+        data: Likewise.
+        device: Likewise.
+        only_timed: The trial's time or memory is measured, not its network: the natural model that its method asks for
+            is not trained.
 
     Raises:
         DataError: The pool cannot be read, or does not match the data.
         RuntimeError: The natural model that labels the pool, or is the helper, diverged.
         ValueError: The spec contradicts itself or the data.
     """
-    return Trainer(
-        spec, data=data, device=device, makers={"pool": labelled_pool, "extra": extra_pool, "helper": teacher}
-    )
+    helper = untrained if only_timed else teacher
+    makers: Makers = {"pool": partial(labelled_pool, made_by=helper), "extra": extra_pool, "helper": helper}
+    return Trainer(spec, data=data, device=device, makers=makers)
 
 
 def fit(

@@ -120,7 +120,7 @@ class Trainer:
         self._val_images, self._val_labels = self._measured_part(data.val)
         self._columns = spec_columns(spec, self.method) | data_columns(spec, data)
         self._micro = MicroBatches(self.model)
-        self._collapse = CollapseWatch(training, self._val_images, self._val_labels)
+        self._collapse = CollapseWatch(training, self._val_images, self._val_labels, classes=data.num_classes)
         self.epoch, self._batch, self._sums = 0, 0, dict[str, Tensor]()
         self.reason: str | None = None
         self.history: list[dict[str, Any]] = []

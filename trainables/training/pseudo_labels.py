@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -38,7 +39,9 @@ WATCHED = 500
 """Validation images on which a teacher is checked for a collapse after each epoch."""
 
 
-def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device) -> Pool:
+def labelled_pool(
+    name: str, /, *, spec: TrialSpec, data: ImageData, device: torch.device, made_by: Callable[..., nn.Module]
+) -> Pool:
     """Return the images of a pool with the classes that the trial's teacher predicts.
 
     The pool is all training images of `name`, without its own labels. Images that are identical to one in the trial's
@@ -50,6 +53,7 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
         spec: The trial's spec.
         data: The trial's data.
         device: Device on which the teacher is trained and predicts.
+        made_by: Makes the teacher: `teacher` or `untrained`.
 
     Raises:
         DataError: The pool cannot be read, has images of another shape, or has only images of the trial's splits.
@@ -57,7 +61,7 @@ def labelled_pool(name: str, /, *, spec: TrialSpec, data: ImageData, device: tor
     """
     images, scale = _unlabelled(name, root=spec.dataset.root)
     images = images[unseen(images, name=name, scale=scale, data=data)]
-    model = teacher(spec, data=data, device=device)
+    model = made_by(spec=spec, data=data, device=device)
     return Pool(images, _classify(model, images, scale=scale, threads=spec.training.threads, device=device), scale)
 
 
@@ -116,6 +120,11 @@ def teacher(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Mod
         logger.warning("%s", told)
     model.load_state_dict(kept["model"])
     return frozen(model)
+
+
+def untrained(spec: TrialSpec, *, data: ImageData, device: torch.device) -> nn.Module:
+    """Return the trial's teacher as it is initialised, for trials of which only the cost matters."""
+    return frozen(network(teacher_spec(spec), data, device=device)[0])
 
 
 def _kept(path: Path, model: nn.Module, /, *, device: torch.device) -> dict[str, Any] | None:

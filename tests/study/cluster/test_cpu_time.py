@@ -93,6 +93,25 @@ def test_the_small_preset_is_not_the_advice_on_itself():
         check_here(config, None)
 
 
+def test_fixed_settings_are_those_that_are_timed(monkeypatch):
+    monkeypatch.setattr("study.cluster.cpu_time._training_seconds", lambda spec, _: float(spec.training.epochs))
+    assert "would train for about 40s (cnn_small in fp32, 40 epochs, 5 attack steps)" in estimate(
+        "search.fixed.epochs=40", "search.fixed.attack_steps=5"
+    )
+
+
+@pytest.mark.parametrize(("precision", "told"), [("bf16", True), ("fp32", False)])
+def test_bf16_without_gpus_states_the_time_of_both_and_goes_on(tmp_path, monkeypatch, capsys, precision, told):
+    seconds = {"bf16": 1e6, "fp32": 1e4}
+    monkeypatch.setattr("study.cluster.cpu_time._training_seconds", lambda spec, _: seconds[spec.training.precision])
+    given = [f"training.precision={precision}"]
+    start = new_start("quickstart", assignments=given, out=tmp_path, data_root=None, address=None)
+    require(start, [check_data, check_machines])
+    text = " ".join(capsys.readouterr().err.split())
+    assert ("trials get no GPU, and most CPUs emulate `training.precision` bf16: on its CPUs a trial" in text) == told
+    assert ("(--set training.precision=fp32), about" in text) == told
+
+
 def test_auto_on_a_machine_without_a_gpu_states_the_time_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("study.cluster.cpu_time._training_seconds", lambda *_: 1e6)
     given = ["resources.gpus=auto"]

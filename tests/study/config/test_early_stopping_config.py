@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 
@@ -12,7 +13,8 @@ from search_spaces.dimensions import from_setting
 from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.schema import parse_config
 from study.errors import UsageError
-from trainables.settings import settings_of
+from trainables.methods.base import LossTerms, Step
+from trainables.settings import setting, settings_of
 from trainables.spec import EvaluationSpec, TrainingSpec, drops
 from trainables.training.optimizers import learning_rate
 
@@ -136,6 +138,44 @@ def test_so_is_a_space_of_ones_own_that_draws_it(monkeypatch):
     assert "ramp" in [dimension.name for dimension in study(search=search).space().dimensions]
     with pytest.raises(UsageError, match=r"of_ones_own\.ramp` and `scheduler.name: moasha` exclude each other"):
         study(search=search, scheduler={"name": "moasha"})
+
+
+def for_one_method(*, methods, evaluation):
+    ramp = replace(settings_of(TrainingSpec)["ramp"], search=(0.0, 0.9))
+    return [
+        *core(methods=methods, evaluation=evaluation),
+        replace(from_setting(ramp), owner="trades", methods=("trades",)),
+    ]
+
+
+def test_and_one_that_draws_it_for_one_method(monkeypatch):
+    monkeypatch.setitem(sys.modules, "test_early_stopping_config", sys.modules[__name__])
+    search = {"space": "test_early_stopping_config:for_one_method"}
+    with pytest.raises(
+        UsageError, match=r"for_one_method\.trades\.ramp` and `scheduler.name: moasha` exclude each other"
+    ):
+        study(search=search, scheduler={"name": "moasha"})
+
+
+@dataclass(frozen=True)
+class WithWarmup:
+    """A method whose own hyperparameter has the name of a training setting."""
+
+    attacks: ClassVar[bool] = False
+    warmup: float = setting(0.1, low=0.0, high=1.0, search=(0.0, 0.5), doc="of its own loss")
+
+    def __call__(self, step: Step, /) -> LossTerms:
+        """Not called: only the config is read."""
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("place", ["ranges", "fixed"])
+@pytest.mark.parametrize("key", ["warmup", "test_early_stopping_config:WithWarmup.warmup"])
+def test_a_hyperparameter_of_that_name_is_searched(monkeypatch, place, key):
+    monkeypatch.setitem(sys.modules, "test_early_stopping_config", sys.modules[__name__])
+    search = {"space": "core", "methods": ["test_early_stopping_config:WithWarmup"]}
+    search[place] = {key: [0, 0.3] if place == "ranges" else 0.3}
+    assert study(search=search, scheduler={"name": "moasha"}).scheduler.name == "moasha"
 
 
 def test_the_resolved_config_parses_to_the_same_config():

@@ -44,6 +44,12 @@ def problem(assignment: str) -> str:
         ("search.ranges={craft_mode: {values: [3]}}", "`search.ranges.craft_mode`: `craft_mode` must look like bn="),
         ("search.fixed={craft_mode: 3}", "`search.fixed.craft_mode`: `craft_mode` must look like bn="),
         ("search.ranges={lr: {low: 0.1, high: 0.2, log: 3}}", "`search.ranges.lr.log` must be true or false, got 3"),
+        (
+            "search.ranges={clip_norm: {low: null, high: 10}}",
+            "`search.ranges.clip_norm.low` must be a number, got None",
+        ),
+        ("search.ranges={ema: {low: 0.9, high: null}}", "`search.ranges.ema.high` must be a number, got None"),
+        ("search.ranges={lr: {low: true, high: 1}}", "`search.ranges.lr.low` must be a number, got True"),
         ("search.ranges=[lr]", f"`search.ranges` {MAPPING} ['lr']"),
         ("search.fixed=lr", f"`search.fixed` {MAPPING} 'lr'"),
         ("search.fixed={pool: 3}", "`search.fixed.pool` must be text, got 3"),

@@ -30,12 +30,24 @@ def test_batches_of_one_image_are_refused_before_the_start(command, tmp_path, se
     assert not (tmp_path / "studies").exists()
 
 
-def test_an_estimate_of_a_trial_that_diverges_says_so(command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["natural", "hat"])
+def test_an_estimate_of_a_trial_that_diverges_says_so(command, tmp_path, monkeypatch, method):
     (tmp_path / "not_finite.py").write_text(NOT_FINITE)
     monkeypatch.syspath_prepend(tmp_path)
-    words = ["--set", "model.name=not_finite:Net", "--set", "search.methods=[natural]", "--dry-run"]
+    words = ["--set", "model.name=not_finite:Net", "--set", f"search.methods=[{method}]", "--dry-run"]
     code, out, err = command("launch", "quickstart", *words)
     assert code == 0, err
-    assert "natural: the trial of the estimate ended after epoch 3: diverged" in err
-    assert "natural: about" in out
+    assert f"{method}: the trial of the estimate ended after epoch " in err
+    assert ": diverged" in err
+    assert f"{method}: about" in out
     sys.modules.pop("not_finite")
+
+
+def test_an_estimate_trains_no_helper(command, tmp_path, monkeypatch):
+    """Six steps of training would often leave one that predicts one class, which a trial gives up on."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ["--set", "search.methods=[hat]", "--set", "training.lr=100", "--dry-run"]
+    code, out, err = command("launch", "quickstart", *words)
+    assert code == 0, err
+    assert "hat: about" in out
+    assert not list((tmp_path / "cache").rglob("*.pt"))

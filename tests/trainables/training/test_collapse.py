@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -89,7 +90,7 @@ def watched(*, of: int, frequent: int, informed: float = 0.0, steps: int = 9) ->
     labels = torch.tensor([0] * frequent + [1] * (of - frequent))
     images = labels.float().reshape(-1, 1, 1, 1)
     model = linear(torch.tensor([[0.0], [informed]]), torch.tensor([frequent, of - frequent + 1e-6]).log())
-    watch = CollapseWatch(replace(SPEC.training, ramp=0.0), images, labels)
+    watch = CollapseWatch(replace(SPEC.training, ramp=0.0), images, labels, classes=2)
     loss = float(nn.functional.cross_entropy(model(images), labels).detach())
     return [watch.reason([model], epoch=epoch, loss=loss) for epoch in range(1, steps + 1)]
 
@@ -106,12 +107,20 @@ def test_one_class_at_a_far_larger_loss_is_no_collapse():
     """Such outputs exploded: `cnn_small` came back from a loss of 6 to 0.99 clean, on the digits at a rate of 1."""
     labels = torch.arange(100) % 10
     model = linear(torch.zeros(10, 1), torch.tensor([6.0] + [0.0] * 9))
-    watch = CollapseWatch(replace(SPEC.training, ramp=0.0), labels.float().reshape(-1, 1, 1, 1), labels)
+    watch = CollapseWatch(replace(SPEC.training, ramp=0.0), labels.float().reshape(-1, 1, 1, 1), labels, classes=10)
     loss = float(nn.functional.cross_entropy(model(torch.zeros(100, 1, 1, 1)), labels).detach())
     assert loss > 5
     assert {watch.reason([model], epoch=epoch, loss=loss) for epoch in range(1, 10)} == {None}
     assert watch.reason([model], epoch=9, loss=2.4) is None
     assert watch.collapsed == 1
+
+
+def test_equal_chances_of_many_classes_on_few_images_are_a_collapse():
+    """Not all classes are among the images, so their shares give a lower loss: here by 0.37 nats."""
+    labels = torch.randint(0, 100, (200,), generator=torch.Generator().manual_seed(0))
+    watch = CollapseWatch(replace(SPEC.training, ramp=0.0), torch.zeros(200, 1, 1, 1), labels, classes=100)
+    model = linear(torch.zeros(100, 1), torch.zeros(100))
+    assert [watch.reason([model], epoch=epoch, loss=math.log(100)) for epoch in range(1, 10)][-1] is not None
 
 
 @pytest.mark.parametrize(("of", "frequent"), [(19, 12), (100, 100), (1, 1)])

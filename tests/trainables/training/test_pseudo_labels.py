@@ -76,7 +76,7 @@ def spec(**changes):
 
 
 def test_pool_holds_new_images_only_and_the_teachers_labels():
-    labelled = labelled_pool(POOL, spec=spec(), data=DATA, device=CPU)
+    labelled = labelled_pool(POOL, spec=spec(), data=DATA, device=CPU, made_by=teacher)
     of_splits = {image.tobytes() for image in (*DATA.train.images, *DATA.val.images)}
     assert 60 < len(labelled.images) <= 120
     assert not [image for image in labelled.images if image.tobytes() in of_splits]
@@ -122,9 +122,9 @@ def test_teacher_is_trained_once_for_all_trials_that_share_its_spec(cache, epoch
 def test_pools_that_cannot_be_used_are_refused():
     shapes = r"`pool` must hold images of shape \(1, 8, 8\), test_pseudo_labels:colour has \(3"
     with pytest.raises(DataError, match=shapes):
-        labelled_pool("test_pseudo_labels:colour", spec=spec(), data=DATA, device=CPU)
+        labelled_pool("test_pseudo_labels:colour", spec=spec(), data=DATA, device=CPU, made_by=teacher)
     with pytest.raises(DataError, match="`pool` must hold images that are not in the trial's splits; all 90 are"):
-        labelled_pool("test_pseudo_labels:same", spec=spec(), data=DATA, device=CPU)
+        labelled_pool("test_pseudo_labels:same", spec=spec(), data=DATA, device=CPU, made_by=teacher)
 
 
 @pytest.mark.parametrize("where", ["one file", "folder", "split"])
