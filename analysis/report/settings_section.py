@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from html import escape
 
+import numpy as np
+
+from analysis.fronts.distance import front_distance
 from analysis.fronts.objectives import objective
 from analysis.material import StudyMaterial
 from analysis.report.answers import NO_IMPORTANCE
 from analysis.report.parts.charts import chart
 from analysis.report.parts.html import bars, paragraph, table_html
-from analysis.statistics.association import random_share
+from analysis.statistics.association import independent
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.importance import LEAST, setting_name
 from analysis.tables.importance import within_table
@@ -54,11 +57,12 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
             ]
         parts.append(paragraph(_NEAR))
     elif material.importance:
-        share = random_share(material.table).num_rows
+        table = material.table
+        share = int((np.isfinite(front_distance(table)) & independent(table)).sum())
         parts.append(
             paragraph(
-                f"Importance for being near the front needs {LEAST} sound trials proposed independently of results; "
-                f"this study has {share}."
+                f"Importance for being near the front needs {LEAST} sound trials proposed independently of results, "
+                f"feasible and measured in both accuracies; this study has {share}."
             )
         )
     if material.importance_within:

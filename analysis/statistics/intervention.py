@@ -53,6 +53,7 @@ class Experiment:
         settings: Labels of trials that share every setting and differ by their seed alone.
     """
 
+    whole: Table
     table: Table
     methods: np.ndarray
     dropout: np.ndarray
@@ -147,6 +148,7 @@ def experiment_of(table: Table, /) -> Experiment | None:
         for number, of in zip(share["number"].to_pylist(), share["replicate_of"].to_pylist(), strict=True)
     ]
     return Experiment(
+        whole=table,
         table=share,
         methods=methods,
         dropout=dropout,

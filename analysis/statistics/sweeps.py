@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.data.results import Table
 from analysis.fronts.objectives import FRONT, values
+from analysis.statistics.importance import setting_name
 from analysis.statistics.intervention import soundly_measured
 from analysis.wording import SHARED_PARAMETERS
 
@@ -100,6 +101,6 @@ def _accuracies(rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 def _held(settings: Mapping[str, Any]) -> str:
-    shown = {name.removeprefix("param."): value for name, value in settings.items() if value is not None}
+    shown = {setting_name(name): value for name, value in settings.items() if value is not None}
     texts = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in shown.values())
     return ", ".join(f"{name} {text}" for name, text in zip(shown, texts, strict=True))

@@ -24,6 +24,8 @@ LIKELY = 0.1
 
 MOST_NAMED = 5
 
+_CERTIFIED = "val_certified_accuracy"
+
 CERTIFIED_NOTE = (
     "certified: proved correct at every point of the ball; certified <= robust <= clean. Where the search proved none: "
     "the robust accuracy less the share of the first images, attacked at the end, that is left and not proved"
@@ -81,7 +83,8 @@ def front_table(
     known, trials_shown = strong or {}, members["trial_id"].to_pylist()
     if attacked := strong_notes(known, trials_shown):
         columns += (("robust (strong)", "", lambda row: str(known.get(row["trial_id"], ""))),)
-    columns += (certified := certified_column(members.to_pylist(), known))
+    certified = () if _CERTIFIED in objectives else certified_column(members.to_pylist(), known)
+    columns += certified
     if posterior and posterior.decided:
         probabilities = posterior.probabilities()
         columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)
@@ -197,11 +200,14 @@ def _smooth_but_useless(members: Table, table: Table) -> str:
 
 
 def _extra(objectives: Sequence[str]) -> tuple[Column, ...]:
-    """Return a column of transformed values for each objective that is not an accuracy."""
+    """Return a column for each objective that `FRONT_COLUMNS` lack: transformed, or certified accuracy.
+
+    The latter is 0 where bounds were asked for and prove nothing, as the front takes it.
+    """
+    named = {name: (name, ".3f") for name in objectives if objective(name).log10_floor is not None}
+    named |= {name: ("certified (val)", ".4f") for name in objectives if name == _CERTIFIED}
     return tuple(
-        (name, ".3f", lambda row, name=name: float(values(row, [name])[0]))
-        for name in objectives
-        if objective(name).log10_floor is not None
+        (*named[name], lambda row, name=name: float(values(row, [name])[0])) for name in objectives if name in named
     )
 
 

@@ -66,7 +66,8 @@ Limit = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Measure the first N test images in file order. [default: all; evaluation.examples with a study]",
+        help="Measure the first N test images in file order, with --distances validation images. [default: all; "
+        "evaluation.examples with a study]",
     ),
 ]
 Examples = Annotated[

@@ -126,7 +126,7 @@ def _settings(job: MeasurementJob) -> dict[str, Any]:
 
 
 def _done(job: MeasurementJob) -> bool:
-    """Return whether the file holds these distances, of as many images."""
+    """Return whether the file holds these distances, of as many images or more: those of a longer run are kept."""
     from analysis.data.files import read_file
     from analysis.data.schema import ResultsError
 
@@ -134,7 +134,7 @@ def _done(job: MeasurementJob) -> bool:
         return False
     with usage_errors(ResultsError):
         rows = read_file(_path(job), DISTANCE).to_pylist()
-    return len(rows) == job.spec.examples and {name: rows[0][name] for name in _settings(job)} == _settings(job)
+    return len(rows) >= job.spec.examples and {name: rows[0][name] for name in _settings(job)} == _settings(job)
 
 
 def _measure(job: MeasurementJob, data: ImageData, progress: EvaluationProgress) -> None:

@@ -140,6 +140,8 @@ def _complete(each: _Planned, request: TableRequest) -> None:
     options += ["--address", request.address] if request.address is not None else []
     if each.started:
         words = ["resume", str(each.folder)]
+        # `resume` has no --data-root: where the data lie is part of a study's config
+        options += ["--set", f"dataset.root={request.data_root}"] if request.data_root is not None else []
     else:
         source = request.home / f"{each.tree['name']}.yaml"
         write_yaml(source, each.tree)

@@ -85,8 +85,8 @@ def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
     """Return what matters for being near the front rather than for one objective, by what was computed, in words.
 
     fANOVA explains the rank by distance to the front (`analysis.fronts.distance`), since a few collapsed trials would
-    be most of the variance of the distance itself. PED-ANOVA compares the settings of the
-    nearest tenth of the trials, five at least and all that are as near, with those of all, and adds up to 1. Only
+    be most of the variance of the distance itself. PED-ANOVA compares the settings of the nearest tenth of the trials,
+    five at least and all that are as near, with those of all, and adds up to 1; it is missing where these are all. Only
     trials whose proposals did not depend on results are used: of the sampler's own, many are near the front for being
     proposed there.
 
@@ -106,11 +106,11 @@ def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
     found = {
         "rank by distance to the front: main effect, share of a forest's variance (fANOVA)": _shares(
             rows, ranks(distances[chosen]).tolist(), _fanova(), normalize=False
-        ),
-        f"being among the {compared} nearest to the front of {len(rows)} trials (PED-ANOVA)": _shares(
-            rows, targets, ped_anova, normalize=True
-        ),
+        )
     }
+    if compared < len(rows):  # else the nearest are all
+        name = f"being among the {compared} nearest to the front of {len(rows)} trials (PED-ANOVA)"
+        found[name] = _shares(rows, targets, ped_anova, normalize=True)
     return {name: shares for name, shares in found.items() if shares}
 
 

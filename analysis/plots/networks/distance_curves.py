@@ -13,6 +13,7 @@ from analysis.data.results import Table
 from analysis.method_styles import styles_for, trial_colours
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, lines, paper_style
 from analysis.statistics.networks.minimum_distances import MemberDistances
+from analysis.statistics.networks.radius_curves import Curve
 from analysis.statistics.networks.separated_classifier import NAME, SeparatedClassifier, classifier_point
 from analysis.statistics.networks.theorem_radius import TheoremRadius
 from analysis.wording import NORMS, provenance, radius
@@ -57,8 +58,9 @@ def distances_sheet(
         legend.append(Line2D([], [], label=f"the study's ε = {' | '.join(map(radius, epsilons))}", **_EPSILON))
         if reach is not None and reach.radius <= cap:
             legend.append(Line2D([], [], label=f"half the distance between classes, r = {reach.radius:.4g}", **_HALF))
-        certified = None if classifier_point(classifier, table) is None else classifier
-        if certified is not None:
+        curve = None
+        if classifier is not None and classifier_point(classifier, table) is not None:
+            curve = classifier.curve(cap, examples=max(len(one.distances) for one in members))
             legend.append(Line2D([], [], label=f"{NAME}, not certified", **_CERTIFIED))
         figure = blank(width, 0.55 * width + 0.7, legend=legend)
         ax = figure.add_subplot()
@@ -70,15 +72,19 @@ def distances_sheet(
             ax.axvline(epsilon, **_EPSILON)
         if reach is not None and reach.radius <= cap:
             ax.axvline(reach.radius, **_HALF)
-        if certified is not None:
-            curve = certified.curve(cap, examples=max(len(one.distances) for one in members))
+        if curve is not None:
             ax.plot(curve.radii, [1 - each for each in curve.accuracies], gid="certified", **_CERTIFIED)
         norms = " | ".join(dict.fromkeys(NORMS.get(one.norm, one.norm) for one in members))
         ax.set(xlim=(-0.01 * cap, 1.1 * cap), ylim=(-0.02, 1.04))
         ax.set_xlabel(lines(f"distance to the nearest adversarial example found\n({norms}), an upper bound", 60))
         ax.set_ylabel(f"share of images ({' | '.join(dict.fromkeys(one.split for one in members))})")
         add_small_print(figure, f"{provenance(table)} · {_searched(members, cap)}")
-    return PaperFigure(name="minimum_distance", figure=figure, headings=HEADINGS, rows=_rows(members))
+    return PaperFigure(
+        name="minimum_distance",
+        figure=figure,
+        headings=HEADINGS,
+        rows=(*_rows(members), *(_certified_rows(curve, cap) if curve is not None else ())),
+    )
 
 
 def _searched(members: Sequence[MemberDistances], cap: float) -> str:
@@ -117,3 +123,10 @@ def _rows(members: Sequence[MemberDistances]) -> tuple[tuple[Any, ...], ...]:
         for one in members
         for at, share in zip(*steps_of(one), strict=True)
     )  # fmt: skip
+
+
+def _certified_rows(curve: Curve, cap: float) -> tuple[tuple[Any, ...], ...]:
+    return tuple(
+        (curve.trial_id, None, curve.split, curve.attack, curve.norm, None, cap, curve.examples, at, 1 - kept)
+        for at, kept in zip(curve.radii, curve.accuracies, strict=True)
+    )

@@ -48,9 +48,9 @@ def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> Pape
             ax.set_axis_off()
         for ax, (method, style) in zip(grid, styles.items(), strict=False):
             own = [sweep for sweep in sweeps if sweep.method == method]
-            for sweep in own:
+            for place, sweep in enumerate(own):
                 face = _FACES[held.index(sweep.held)] if told_apart else "full"
-                _draw(ax, sweep, style, face=face, held="" if told_apart else sweep.held)
+                _draw(ax, sweep, style, face=face, held="" if told_apart else sweep.held, below=place % 2 == 1)
             settings = ", ".join(dict.fromkeys(setting_name(sweep.setting) for sweep in own))
             ax.set_title(f"{style.label} over {settings}", fontsize=6.5, loc="left", color=style.colour, pad=2)
             ax.grid(visible=True)
@@ -71,7 +71,8 @@ def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> Pape
     return PaperFigure(name="fixed_methods", figure=figure, headings=HEADINGS, rows=rows)
 
 
-def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str, held: str) -> None:
+def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str, held: str, below: bool) -> None:
+    """Draw a curve with the values at its ends, `below` them where another curve's are above."""
     means = np.array([accuracies.mean(axis=0) for _, accuracies in sweep.points])
     low = np.array([accuracies.min(axis=0) for _, accuracies in sweep.points])
     high = np.array([accuracies.max(axis=0) for _, accuracies in sweep.points])
@@ -88,7 +89,10 @@ def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str, held: str) -
         value = sweep.points[place][0]
         text = radius(value) if sweep.setting == "train_epsilon" else f"{value:.3g}"
         text = f"{text}, {more}" if more else text
-        ax.annotate(text, means[place], xytext=(3, 3), textcoords="offset points", fontsize=5.5, color=style.colour)
+        ax.annotate(
+            text, means[place], xytext=(3, -3 if below else 3), textcoords="offset points",
+            va="top" if below else "bottom", fontsize=5.5, color=style.colour,
+        )  # fmt: skip
 
 
 def _legend(held: Sequence[str]) -> list[Line2D]:
@@ -96,5 +100,5 @@ def _legend(held: Sequence[str]) -> list[Line2D]:
     for face, text in zip(_FACES, held, strict=False) if len(held) > 1 else ():
         fill = {"full": "0.3", "hollow": "white", "pale": "0.75"}[face]
         look = {"markerfacecolor": fill, "markeredgecolor": "0.3", "markersize": 4.0}
-        handles.append(sample("o", f"{face}: {text}", **look))
+        handles.append(sample("o", f"{face}: {text or 'nothing else varies'}", **look))
     return handles

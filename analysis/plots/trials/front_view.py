@@ -266,10 +266,12 @@ def pareto_view(
         colour_label=f"{LOWER_BOUND}\n(val mean, radius {radius_phrase(table)})",
         small_print=provenance(table),
     )
-    if not view.outside:
-        return view
-    beyond = f"{view.outside} trial{'s' * (view.outside != 1)} far behind the front outside the axes"
-    return replace(view, small_print=f"{view.small_print} · {beyond}")
+    return replace(view, small_print=f"{view.small_print} · {beyond_axes(view.outside)}") if view.outside else view
+
+
+def beyond_axes(trials: int, /) -> str:
+    """Return how many trials the axes leave out, in words."""
+    return f"{trials} trial{'s' * (trials != 1)} far behind the front outside the axes"
 
 
 def _labels(table: Table) -> list[str]:

@@ -45,7 +45,7 @@ class Trials:
         sound: Those that may be on a front; the others are hollow.
         independent: Those whose proposals did not depend on results.
         styles: A style for each method present.
-        hollow: Why some are not, "flagged or stopped".
+        hollow: Why some drawn ones are not, "flagged or stopped"; empty where all are sound. Failed ones are not drawn.
         small_print: Study, data set, counts.
     """
 
@@ -100,7 +100,7 @@ def trials_of(table: Table, /) -> Trials:
         sound=sound,
         independent=independent(table),
         styles=styles_for(methods),
-        hollow=why_hollow(table, ~sound & (statuses != "failed")) or "failed",
+        hollow=why_hollow(table, ~sound & (statuses != "failed")),
         small_print=provenance(table),
     )
 
@@ -228,6 +228,6 @@ def handles_of(trials: Trials, /) -> list[Line2D]:
         handles.append(sample("o", "front", markersize=6, markerfacecolor="none", markeredgecolor="black"))
     if (trials.sound & ~trials.independent).any() and trials.independent.any():
         handles.append(sample("o", "pale: sampler's own", color="0.75"))
-    if not trials.sound.all():
+    if trials.hollow:
         handles.append(sample("o", f"hollow: {trials.hollow}", markerfacecolor="none", markeredgecolor="0.45"))
     return handles

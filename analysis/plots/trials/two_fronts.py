@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.data.results import Table
-from analysis.fronts.front import front_of
 from analysis.fronts.objectives import FRONT
 from analysis.method_styles import PAPER_METHODS, styles_for
 from analysis.plots.figure import COLUMN_WIDTH, PaperFigure, add_small_print, blank, paper_style, sample
-from analysis.plots.trials.front_view import ParetoView, pareto_view
+from analysis.plots.trials.front_view import ParetoView, beyond_axes, pareto_view
 from analysis.plots.trials.pareto import draw_pareto, legend_handles
 from analysis.wording import measured_by, provenance
 
@@ -51,6 +50,10 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     views = [(label, pareto_view(table)) for label, table in tables]
     width = 1.5 * _PANEL if together else _PANEL * len(views)
     figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
+    common = _limits(views)
+    outside = sum(_outside(view, common) if together else view.outside for _, view in views)
+    if outside:
+        add_small_print(figure, beyond_axes(outside))
     if together:
         _draw_together(views, figure.add_subplot())
         figure.legend(handles=_names(views), loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
@@ -85,27 +88,45 @@ def new_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> PaperF
     of_paper = np.isin(table["method"].to_pylist(), PAPER_METHODS)
     if of_paper.all() or not of_paper.any():
         return None
-    parts = {"the paper's methods": table.filter(of_paper), "all methods": table}
-    views = [(label, pareto_view(part)) for label, part in parts.items()]
+    paper, whole = pareto_view(table.filter(of_paper)), pareto_view(table)
+    views = [("the paper's methods", paper), ("all methods", whole)]
     with paper_style():
         figure = blank(width, 0.6 * width + 0.7, legend=_names(views))
         ax = figure.add_subplot()
         _draw_together(views, ax)
         ax.set_ylabel(ax.get_ylabel().split("\n")[0])  # the small print names the attack
-        add_small_print(figure, f"{provenance(table)} · {measured_by(table)} · more trials never make a front worse")
+        outside = _outside(whole, _limits(views))
+        print_parts = [provenance(table), measured_by(table), *([beyond_axes(outside)] if outside else [])]
+        add_small_print(figure, " · ".join([*print_parts, "more trials never make a front worse"]))
     columns = ("study", "trial_id", "method", *FRONT)
+    on_paper_front = np.zeros(table.num_rows, dtype=bool)
+    on_paper_front[of_paper] = paper.front
     rows = tuple(
-        (front, *(member[name] for name in columns))
-        for front, part in parts.items()
-        for member in front_of(part).select(columns).to_pylist()
+        (*(row[name] for name in columns), bool(old), bool(new))
+        for row, drawn, old, new in zip(
+            table.select(columns).to_pylist(), whole.drawn, on_paper_front, whole.front, strict=True
+        )
+        if drawn
     )
-    return PaperFigure(name="new_methods", figure=figure, headings=("front", *columns), rows=rows)
+    headings = (*columns, "on_front_of_the_papers_methods", "on_front_of_all_methods")
+    return PaperFigure(name="new_methods", figure=figure, headings=headings, rows=rows)
+
+
+def _limits(views: Sequence[tuple[str, ParetoView]]) -> np.ndarray:
+    """Return limits of common axes, shape (2, 2): of x and of y, low and high."""
+    ends = np.array([[view.limits(axis) for axis in (0, 1)] for _, view in views])
+    return np.stack([ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)], axis=1)
+
+
+def _outside(view: ParetoView, limits: np.ndarray) -> int:
+    """Return how many of a study's trials lie beyond the limits of common axes."""
+    low, high = limits.T
+    return int((view.drawn & ((view.points < low) | (view.points > high)).any(axis=1)).sum())
 
 
 def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:
     """Draw two fronts of like measurement: colour is the study, shape the method; all but members are faint."""
-    limits = [[view.limits(axis) for _, view in views] for axis in (0, 1)]
-    (low_x, high_x), (low_y, high_y) = ((min(low for low, _ in ends), max(high for _, high in ends)) for ends in limits)
+    (low_x, high_x), (low_y, high_y) = _limits(views)
     ax.set_xlim(low_x, high_x)
     ax.set_ylim(low_y, high_y)
     ax.set_xlabel(views[0][1].x_label)

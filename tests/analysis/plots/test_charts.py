@@ -20,7 +20,7 @@ from analysis.plots.trials.front_view import pareto_view
 from analysis.plots.trials.interactive import front_chart, space_chart
 from analysis.plots.trials.parallel import MOST_LINES, parallel_chart, scales_of
 from analysis.plots.trials.scatter import SLICED, lipschitz_chart, lipschitz_sheet, slice_chart, slice_sheet
-from analysis.plots.trials.trial_points import thinned, trials_of
+from analysis.plots.trials.trial_points import handles_of, thinned, trials_of
 from analysis.statistics.association import LIPSCHITZ, OUTCOMES, lipschitz_associations, random_share
 from analysis.statistics.hyperparameters import varying_settings
 from analysis.statistics.networks.radius_curves import Curve, curve_of
@@ -178,6 +178,14 @@ def test_axes_start_near_the_front() -> None:
     for axes in (front_chart(view).layout, space_chart(view, np.ones(8), "z").layout.scene):
         (left, right), (bottom, top) = axes.xaxis.range, axes.yaxis.range
         assert [left <= x <= right and bottom <= y <= top for x, y in view.points] == [True] * 5 + [False] * 3
+
+
+def test_failed_trials_are_no_hollow_points_of_a_legend() -> None:
+    lost = {"val_clean_accuracy": None, "val_robust_accuracy": None, "status": "failed"}
+    trials = trials_of(as_table([result_row(0), result_row(1), result_row(2, **lost)]))
+    assert not any("hollow" in str(handle.get_label()) for handle in handles_of(trials))
+    flagged = trials_of(as_table([result_row(0), result_row(1, flags=["noisy"]), result_row(2, **lost)]))
+    assert "hollow: flagged" in [handle.get_label() for handle in handles_of(flagged)]
 
 
 def test_in_space_a_method_keeps_its_shape_and_only_doubtful_trials_are_hollow() -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from helpers.studies.dosed import DOSES, dosed_rows
 from helpers.studies.pages import page_of, text_of
-from helpers.studies.synthetic_results import as_table, study_rows
+from helpers.studies.synthetic_results import as_table, result_row, study_rows
 from matplotlib.colors import to_hex
 
 from analysis.fronts.front import front_of
 from analysis.method_styles import styles_for
 from analysis.plots.studies.dose_response import dose_response_sheet
-from analysis.plots.trials.two_fronts import new_methods_sheet
+from analysis.plots.trials.two_fronts import fronts_figure, new_methods_sheet
 from analysis.report.parts.intervention_section import intervention_section
 from analysis.statistics.intervention import RESPONSES, experiment_of, points
 from analysis.tables.intervention_tables import intervention_tables, write_intervention
@@ -56,6 +56,15 @@ def test_each_panel_draws_its_points_with_their_intervals_and_natural_training(r
     assert {row[-1] for row in sheet.rows} == {3}
 
 
+def test_the_small_print_counts_the_whole_study_with_its_failures(rows: list[dict[str, Any]]) -> None:
+    failed = [result_row(900 + n, method="mtl_ibp", status="failed", val_clean_accuracy=None) for n in range(4)]
+    experiment = experiment_of(as_table([*rows, *failed]))
+    assert experiment is not None
+    text = " ".join(dose_response_sheet(experiment).figure.get_supxlabel().replace("\xa0", " ").split())
+    assert f"n = {len(rows) + 4} trials (4 failed, 0 flagged)" in text
+    assert f"{len(rows)} in the figure, points: means over 3 trials" in text
+
+
 def test_tables_are_written_with_their_numbers(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     experiment = experiment_of(as_table(rows))
     assert experiment is not None
@@ -85,17 +94,29 @@ def test_the_reports_section_is_there_with_such_a_grid_and_only_then(rows: list[
 
 
 @pytest.mark.long
+def test_trials_beyond_the_axes_of_both_fronts_are_counted() -> None:
+    near = [result_row(n, val_clean_accuracy=0.95 - 0.01 * n, val_robust_accuracy=0.6 + 0.02 * n) for n in range(6)]
+    far = [result_row(6 + n, method="mtl_ibp", val_clean_accuracy=0.1, val_robust_accuracy=0.1) for n in range(3)]
+    table, beyond = as_table([*near, *far]), "3 trials far behind the front outside the axes"
+    sheet = new_methods_sheet(table)
+    assert sheet is not None
+    assert beyond in " ".join(sheet.figure.get_supxlabel().replace("\xa0", " ").split())
+    assert len(sheet.rows) == 9
+    for together in (True, False):
+        figure = fronts_figure([("a", as_table(near)), ("b", table)], together=together)
+        assert beyond in " ".join(figure.get_supxlabel().replace("\xa0", " ").split())
+
+
+@pytest.mark.long
 def test_fronts_with_and_without_new_methods(rows: list[dict[str, Any]]) -> None:
     clean = {"trades": 0.9, "lipschitz_penalty": 0.95, "natural": 0.99, "adversarial_training": 0.8}
     table = as_table([row | {"val_clean_accuracy": clean[row["method"]]} for row in rows])
     paper = table.filter([method != "lipschitz_penalty" for method in table["method"].to_pylist()])
     sheet = new_methods_sheet(table)
     assert sheet is not None
-    listed = [(row[0], row[2]) for row in sheet.rows]
-    assert listed == [
-        *(("the paper's methods", trial) for trial in front_of(paper)["trial_id"].to_pylist()),
-        *(("all methods", trial) for trial in front_of(table)["trial_id"].to_pylist()),
-    ]
+    assert len(sheet.rows) == table.num_rows
+    for place, part in ((-2, paper), (-1, table)):
+        assert {row[1] for row in sheet.rows if row[place]} == set(front_of(part)["trial_id"].to_pylist())
     assert new_methods_sheet(paper) is None
     (text,) = [part for part in intervention_section(table) if "hypervolume" in part]
     first, second = map(float, re.findall(r"hypervolume (0\.\d+)", text))

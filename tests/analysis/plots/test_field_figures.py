@@ -201,6 +201,11 @@ def test_fixed_methods_join_settings_that_differ_in_one_number() -> None:
     faces = [line.get_markerfacecolor() for line in ax.lines if line.get_gid() == "sweep"]
     assert (faces[0], faces[1]) == (ax.lines[0].get_color(), "white")
     assert [text.get_text() for text in ax.texts] == ["1", "6", "1", "6"]
+    assert [text.get_va() for text in ax.texts] == ["bottom", "bottom", "top", "top"]
+    alone = [row | {"method": "natural", "number": 50 + n} for n, row in enumerate(grid(seeds=2)[:6])]
+    both = fixed_methods_sheet(as_table([*grid(seeds=2), *alone]))
+    assert both is not None
+    assert "full: nothing else varies" in labelled(both)
     # values drawn at random, once each, are no sweep; with seeds they are
     assert fixed_methods_sheet(as_table(grid(proposal="random"))) is None
     assert len(sweeps_of(as_table(grid(seeds=2, proposal="random")))) == 2

@@ -50,6 +50,18 @@ def test_front_table_shows_members_and_how_they_were_measured() -> None:
     assert "study toy · digits · n = 4 trials (1 failed, 0 flagged)" in text
 
 
+def test_certified_accuracy_as_an_objective_is_shown_as_the_front_takes_it() -> None:
+    """0 where bounds were asked for and prove nothing."""
+    rows = [
+        result_row(0, certify="ibp", val_certified_accuracy=0.25, val_clean_accuracy=0.8),
+        result_row(1, certify="ibp", val_certified_accuracy=None, val_clean_accuracy=0.9),
+    ]
+    shown = front_table(as_table(rows), objectives=("val_clean_accuracy", "val_certified_accuracy"))
+    place = shown.headings.index("certified (val)")
+    assert shown.headings.count("certified (val)") == 1
+    assert [cells[place] for cells in shown.cells()] == ["0.0000", "0.2500"]
+
+
 def test_a_collapsed_network_on_a_front_with_lipschitzness_is_called_so() -> None:
     rows = [result_row(0), result_row(1, val_clean_accuracy=0.1, val_robust_accuracy=0.1, val_lipschitz_mean=0.0)]
     named = "smooth but of little use, clean accuracy below half of the best: t00001 (0.10);"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,6 +19,8 @@ from analysis.heldout.members import CHOICE_FILE, read_uses
 from analysis.plots.networks.distance_curves import distances_sheet, steps_of
 from analysis.plots.studies.study_figures import paper_sheets
 from analysis.statistics.networks.minimum_distances import MemberDistances, read_distances
+from analysis.statistics.networks.radius_curves import Curve
+from analysis.statistics.networks.separated_classifier import NAME
 from study.config.schema import StudyConfig
 from study.directory.layout import open_config
 from study.evaluation import front_distances
@@ -26,6 +29,11 @@ from study.reports.sources import gather
 from trainables.data import load_dataset
 from trainables.evaluation.checkpoint import load_trial
 from trainables.evaluation.trial import measured_part
+
+MEMBER = MemberDistances(
+    study="a", trial_id="00001", method="natural", split="val", attack="PGD-10", norm="linf", epsilon=0.1, cap=0.4,
+    distances=(0.0, 0.05, 0.3),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,9 @@ def test_members_are_measured_once_on_validation_and_drawn(study, command, monke
     # again: nothing is measured
     monkeypatch.setattr(front_distances, "_measure", None)
     code, repeated, _ = command("evaluate", study, "--front", "--distances", "--limit", 6)
+    assert (code, repeated) == (0, out)
+    # nor for fewer images: the distances of the longer run stay
+    code, repeated, _ = command("evaluate", study, "--front", "--distances", "--limit", 3)
     assert (code, repeated) == (0, out)
     code, out, _ = command("evaluate", study, "--trial", members[0].trial_id, "--distances", "--limit", 6, "--json")
     summary = json.loads(out)["distances"][0]
@@ -150,14 +161,22 @@ def test_the_figure_marks_the_radius_and_half_the_distance_between_classes(finis
     from analysis.statistics.networks.theorem_radius import TheoremRadius
 
     table = read_results(finished)
-    member = MemberDistances(
-        study="a", trial_id="00001", method="natural", split="val", attack="PGD-10", norm="linf", epsilon=0.1, cap=0.4,
-        distances=(0.0, 0.05, 0.3),
-    )  # fmt: skip
     reach = TheoremRadius(dataset="digits", norm="linf", two_r=0.4, contradicting=0, consistent_two_r=0.4, examples=200)
-    sheet = distances_sheet([member], table, reach=reach)
+    sheet = distances_sheet([MEMBER], table, reach=reach)
     (axes,) = sheet.figure.axes
     upright = {float(line.get_xdata()[0]) for line in axes.lines if len(set(line.get_xdata())) == 1}
     assert upright == {0.1, 0.2}
     labels = [text.get_text() for legend in sheet.figure.legends for text in legend.get_texts()]
     assert any("half the distance between classes, r = 0.2" in label for label in labels)
+
+
+def test_the_certified_line_of_the_theorems_classifier_is_in_the_data(finished, monkeypatch):
+    table = read_results(finished)
+    curve = Curve(
+        trial_id=NAME, method="", split="val", attack="certified", norm="linf", examples=3, radii=(0.0, 0.2, 0.4),
+        accuracies=(1.0, 0.75, 0.5),
+    )  # fmt: skip
+    monkeypatch.setattr("analysis.plots.networks.distance_curves.classifier_point", lambda *_: object())
+    sheet = distances_sheet([MEMBER], table, classifier=SimpleNamespace(curve=lambda *_, **__: curve))
+    assert [row[-2:] for row in sheet.rows if row[0] == NAME] == [(0.0, 0.0), (0.2, 0.25), (0.4, 0.5)]
+    assert {len(row) for row in sheet.rows} == {len(sheet.headings)}

@@ -8,9 +8,12 @@ import sys
 import pytest
 
 from study.cli import main
-from study.config.loading import load_config
+from study.config.loading import load_config, write_yaml
+from study.directory.layout import CONFIG_FILE
+from study.reproduce import accuracy_tables
 from study.reproduce.grids import RADII, SCALES, SEPARATIONS, TABLES, parts
 from study.reproduce.proof_settings import proof_parts
+from study.reproduce.request import TableRequest
 from trainables.data import DATASETS
 from trainables.models import build_model
 
@@ -161,6 +164,20 @@ def test_table1_is_measured_once_and_reprinted(command, tmp_path):
     _, reprinted, notes = command("table1")
     assert reprinted == out
     assert "measuring" not in notes
+
+
+def test_a_table_is_resumed_with_the_data_root_of_the_command(monkeypatch, tmp_path):
+    """The data may have moved since the launch, whose root is in the study's config."""
+    home = tmp_path / "table4-smoke" / "table4-smoke"
+    home.mkdir(parents=True)
+    (tmp_path / "new").mkdir()
+    write_yaml(home / CONFIG_FILE, load_config(parts("table4", "smoke")[0]).to_dict())
+    called = []
+    monkeypatch.setattr(accuracy_tables, "call", lambda words: called.append(words) or 1)
+    request = TableRequest(table="table4", scale="smoke", out=tmp_path, data_root=tmp_path / "new")
+    with pytest.raises(SystemExit):
+        accuracy_tables.run(request)
+    assert called == [["resume", str(home), "--set", f"dataset.root={tmp_path}/new"]]
 
 
 def test_a_dry_run_shows_the_study_and_starts_nothing(command, tmp_path):

@@ -48,7 +48,7 @@ def test_importance_leaves_out_interactions_and_describes_its_trials() -> None:
     assert words == "n = 40 trials proposed independently of results"
     text = text_of(page_of(rows, importance=shares, importance_sample=words))
     assert "From n = 40 trials proposed independently of results." in text
-    assert f"needs {LEAST} sound trials proposed independently of results; this study has {LEAST - 1}." in text
+    assert "feasible and measured in both accuracies; this study has 19." in " ".join(text.split())
 
 
 @pytest.mark.long
@@ -74,6 +74,12 @@ def test_importance_near_the_front_finds_what_moves_trials_along_with_it_and_wha
     assert sum(list(near.values())[1].values()) == pytest.approx(1)
     assert importance_near_front(as_table([row | {"proposal": "sampler"} for row in rows])) == {}
     assert importance_near_front(as_table(rows[: LEAST - 1])) == {}
+    constrained = [row | {"constraints": '["val_clean_accuracy >= 0.85"]'} for row in rows]
+    fitting = sum(row["val_clean_accuracy"] >= 0.85 for row in rows)
+    assert 0 < fitting < LEAST
+    needs = f"needs {LEAST} sound trials proposed independently of results, feasible and measured in both accuracies"
+    page = " ".join(text_of(page_of(constrained, importance={"val_clean_accuracy": {"param.lr": 1.0}})).split())
+    assert f"{needs}; this study has {fitting}." in page
     text = text_of(page_of(rows, near_front=near))
     assert "Importance for being near the front" in text
 
@@ -89,6 +95,15 @@ def test_a_few_collapsed_trials_do_not_decide_what_matters_near_the_front() -> N
         rows.append(result_row(number, method="natural" if collapsed else "trades", proposal="random", **changes))
     shares = next(iter(importance_near_front(as_table(rows)).values()))
     assert shares["param.lr"] > 0.8 > 0.2 > shares["method"]
+
+
+def test_where_all_trials_are_as_near_none_is_told_from_the_others() -> None:
+    rows = [
+        result_row(n, method=("natural", "trades")[n % 2], proposal="grid", val_clean_accuracy=0.9,
+                   val_robust_accuracy=0.5 + 0.4 * (n < 3), **{"param.dropout": 0.5 * (n % 3 == 0)})
+        for n in range(48)
+    ]  # fmt: skip
+    assert ["fANOVA" in name for name in importance_near_front(as_table(rows))] == [True]
 
 
 def test_a_settings_few_values_are_choices_whose_chance_differences_are_no_importance() -> None:
