@@ -83,8 +83,7 @@ def front_table(
     known, trials_shown = strong or {}, members["trial_id"].to_pylist()
     if attacked := strong_notes(known, trials_shown):
         columns += (("robust (strong)", "", lambda row: str(known.get(row["trial_id"], ""))),)
-    certified = () if _CERTIFIED in objectives else certified_column(members.to_pylist(), known)
-    columns += certified
+    columns += (certified := () if _CERTIFIED in objectives else certified_column(members.to_pylist(), known))
     if posterior and posterior.decided:
         probabilities = posterior.probabilities()
         columns += (("P(on front)", ".2f", lambda row: probabilities.get(row["trial_id"])),)

@@ -48,9 +48,10 @@ def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> Pape
             ax.set_axis_off()
         for ax, (method, style) in zip(grid, styles.items(), strict=False):
             own = [sweep for sweep in sweeps if sweep.method == method]
-            for place, sweep in enumerate(own):
+            for sweep in own:
                 face = _FACES[held.index(sweep.held)] if told_apart else "full"
-                _draw(ax, sweep, style, face=face, held="" if told_apart else sweep.held, below=place % 2 == 1)
+                _draw(ax, sweep, style, face=face)
+                _name_ends(ax, sweep, own, colour=style.colour, held="" if told_apart else sweep.held)
             settings = ", ".join(dict.fromkeys(setting_name(sweep.setting) for sweep in own))
             ax.set_title(f"{style.label} over {settings}", fontsize=6.5, loc="left", color=style.colour, pad=2)
             ax.grid(visible=True)
@@ -71,8 +72,7 @@ def fixed_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> Pape
     return PaperFigure(name="fixed_methods", figure=figure, headings=HEADINGS, rows=rows)
 
 
-def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str, held: str, below: bool) -> None:
-    """Draw a curve with the values at its ends, `below` them where another curve's are above."""
+def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str) -> None:
     means = np.array([accuracies.mean(axis=0) for _, accuracies in sweep.points])
     low = np.array([accuracies.min(axis=0) for _, accuracies in sweep.points])
     high = np.array([accuracies.max(axis=0) for _, accuracies in sweep.points])
@@ -85,13 +85,20 @@ def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str, held: str, b
     faces = {"full": style.colour, "hollow": "white", "pale": style.pale}
     look = {"color": style.colour, "linestyle": style.line, "linewidth": 1.0, "marker": style.marker, "markersize": 4.0}
     ax.plot(*means.T, gid="sweep", zorder=3, markerfacecolor=faces[face], markeredgewidth=0.6, **look)
-    for place, more in ((0, ""), (len(means) - 1, held)):
-        value = sweep.points[place][0]
+
+
+def _name_ends(ax: Axes, sweep: Sweep, panel: Sequence[Sweep], *, colour: str, held: str) -> None:
+    """Write the values at a curve's ends, below those of the lower half of the panel's curves, whose ends lie close."""
+    for place, more in ((0, ""), (-1, held)):
+        value, accuracies = sweep.points[place]
         text = radius(value) if sweep.setting == "train_epsilon" else f"{value:.3g}"
         text = f"{text}, {more}" if more else text
+        heights = [other.points[place][1][:, 1].mean() for other in panel]
+        ranked = sorted(range(len(panel)), key=heights.__getitem__, reverse=True)
+        below = 2 * [panel[other] is sweep for other in ranked].index(True) >= len(panel)
         ax.annotate(
-            text, means[place], xytext=(3, -3 if below else 3), textcoords="offset points",
-            va="top" if below else "bottom", fontsize=5.5, color=style.colour,
+            text, accuracies.mean(axis=0), xytext=(3, -3 if below else 3), textcoords="offset points",
+            va="top" if below else "bottom", fontsize=5.5, color=colour,
         )  # fmt: skip
 
 
