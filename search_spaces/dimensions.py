@@ -146,8 +146,9 @@ def narrow(dimension: Dimension, values: Values, /) -> Dimension:
     if not isinstance(log, bool):
         raise SpaceError(f"`{where}.log` must be true or false, got {log!r}")
     for key, bound in (("low", low), ("high", high)):
-        if isinstance(bound, bool) or not isinstance(bound, int | float):  # null is a value of some settings
-            raise SpaceError(f"`{where}.{key}` must be a number, got {bound!r}: list null under `values`")
+        if isinstance(bound, bool) or not isinstance(bound, int | float):
+            advice = ": null can be listed under `values`" if bound is None else ""
+            raise SpaceError(f"`{where}.{key}` must be a number, got {bound!r}{advice}")
     _check_legal(dimension, (low, high), where=where)
     if low > high:
         raise SpaceError(f"`{where}` must have low <= high, got [{low:g}, {high:g}]")

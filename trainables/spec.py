@@ -174,7 +174,7 @@ class TrainingSpec(_Checked):
     )
     precision: Literal["fp32", "bf16"] = setting(
         "fp32",
-        doc="arithmetic of training; measurements, and what GR, LLR, LipPen, MTL-IBP subtract or prove, stay in fp32",
+        doc="arithmetic of training; measurements, differences and bounds of GR, LLR, LipPen and MTL-IBP stay in fp32",
         choices=("fp32", "bf16"),
     )
     compile: bool = setting(

@@ -63,6 +63,9 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
             paragraph(
                 f"Importance for being near the front needs {LEAST} sound trials proposed independently of results, "
                 f"feasible and measured in both accuracies; this study has {share}."
+                if share < LEAST
+                else f"The {share} trials that were proposed independently of results are equally near the front, so "
+                "no importance for that is shown."
             )
         )
     if material.importance_within:

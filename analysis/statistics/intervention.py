@@ -44,6 +44,7 @@ class Experiment:
     """A study's soundly measured trials that were proposed independently of results, by dose; arrays have shape (n,).
 
     Args:
+        whole: All rows of the study, failed ones too.
         table: The trials.
         methods: Their methods.
         dropout: Their dropout rates.

@@ -101,6 +101,8 @@ def _accuracies(rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 def _held(settings: Mapping[str, Any]) -> str:
-    shown = {setting_name(name): value for name, value in settings.items() if value is not None}
-    texts = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in shown.values())
-    return ", ".join(f"{name} {text}" for name, text in zip(shown, texts, strict=True))
+    texts = (
+        "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        for value in settings.values()
+    )
+    return ", ".join(f"{setting_name(name)} {text}" for name, text in zip(settings, texts, strict=True))

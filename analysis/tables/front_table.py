@@ -26,9 +26,11 @@ MOST_NAMED = 5
 
 _CERTIFIED = "val_certified_accuracy"
 
+_PROVED = "certified: proved correct at every point of the ball; certified <= robust <= clean"
+
 CERTIFIED_NOTE = (
-    "certified: proved correct at every point of the ball; certified <= robust <= clean. Where the search proved none: "
-    "the robust accuracy less the share of the first images, attacked at the end, that is left and not proved"
+    f"{_PROVED}. Where the search proved none: the robust accuracy less the share of the first images, attacked at the "
+    "end, that is left and not proved"
 )
 
 Column = tuple[str, str, Callable[[Mapping[str, Any]], Cell]]
@@ -94,7 +96,7 @@ def front_table(
     notes += _uncertainty_notes(members, intervals=intervals, belief=posterior)
     if table.num_rows:
         notes += [f"robust: {measured_by(table)}; Lipschitz: mean, {LOWER_BOUND}", provenance(table)]
-    notes += [*attacked, *([CERTIFIED_NOTE] if certified else [])]
+    notes += [*attacked, *([CERTIFIED_NOTE] if certified else [_PROVED] if _CERTIFIED in objectives else [])]
     over = "" if set(objectives) == set(FRONT) else f" over {', '.join(objectives)}"
     notes += [doubts] if (doubts := flagged(table)) else []
     notes += [apart] if (apart := infeasible_note(table, objectives)) else []

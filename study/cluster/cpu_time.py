@@ -23,10 +23,15 @@ def small_preset(config: StudyConfig, /) -> str:
     return f"launch the preset {min(small)}, which is made for CPUs, " if small else ""
 
 
+def common_spec(config: StudyConfig, /) -> TrialSpec:
+    """Return the spec of a natural trial with what `search.fixed` gives all trials."""
+    fixed = {key: value for key, value in config.space().fixed.items() if key in settings_of(TrainingSpec)}
+    return config.trial_spec({"method": "natural", **fixed}, number=0)
+
+
 def cpu_training(config: StudyConfig, data: ImageData, /) -> str:
     """Return what a study's training would take on this machine's CPUs, as a sentence without its full stop."""
-    fixed = {key: value for key, value in config.space().fixed.items() if key in settings_of(TrainingSpec)}
-    spec = config.trial_spec({"method": "natural", **fixed}, number=0)
+    spec = common_spec(config)
     seconds = _training_seconds(spec, data)
     concurrent = min(config.num_trials, config.resources.max_concurrent or config.num_trials)
     concurrent = max(1, min(concurrent, int((os.cpu_count() or 1) / config.resources.cpus)))
@@ -34,7 +39,8 @@ def cpu_training(config: StudyConfig, data: ImageData, /) -> str:
     if training.precision == "bf16":  # which most CPUs emulate
         fp32 = _training_seconds(replace(spec, training=replace(training, precision="fp32")), data)
         if fp32 < seconds:
-            other = f"; in fp32, which is another training (--set training.precision=fp32), about {_long(fp32)}"
+            key = "search.fixed.precision" if "precision" in config.search.fixed else "training.precision"
+            other = f"; in fp32, which is another training (--set {key}=fp32), about {_long(fp32)}"
     return (
         f"on its CPUs a trial would train for about {_long(seconds)} ({config.model.name} in {training.precision}, "
         f"{training.epochs} epochs, {training.attack_steps} attack steps{other}), and the {config.num_trials} trials "

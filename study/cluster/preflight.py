@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from study.cluster.connection import connected
-from study.cluster.cpu_time import cpu_training
+from study.cluster.cpu_time import common_spec, cpu_training
 from study.cluster.findings import HERE, Finding, fine, size, warning, wrong
 from study.cluster.node_survey import reaching_driver
 from study.cluster.ray_settings import temporary_folder
@@ -184,8 +184,8 @@ def check_machines(start: Start, /) -> Iterator[Finding]:
         gpus, problem = config.resources.gpus, None
         if gpus == "auto" and not gpus_here():
             problem = "`resources.gpus` is auto and this machine has no GPU"
-        elif not gpus and config.training.precision == "bf16":
-            problem = "trials get no GPU, and most CPUs emulate `training.precision` bf16"
+        elif not gpus and common_spec(config).training.precision == "bf16":
+            problem = "trials get no GPU of this machine, and most CPUs emulate bf16"
         if problem is not None and start.data is not None:
             yield warning("resources", HERE, f"{problem}: {cpu_training(config, start.data)}", ok=True)
         yield fine("resources", HERE, "a trial fits this machine")

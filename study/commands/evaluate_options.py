@@ -66,7 +66,7 @@ Limit = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Measure the first N test images in file order, with --distances validation images. [default: all; "
+        help="Measure the first N test images in file order (validation images with --distances). [default: all; "
         "evaluation.examples with a study]",
     ),
 ]

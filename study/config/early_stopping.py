@@ -131,7 +131,7 @@ def check_equal(scheduler: SchedulerConfig, keys: Mapping[str, str], /) -> None:
         keys: What trials differ in, `ramp` or `METHOD.ramp`, and its place in words: `search.ranges.ramp`.
 
     Raises:
-        ValueError: One of them is such a setting, and no hyperparameter of that name.
+        ValueError: One of them is such a setting, and not a method's own hyperparameter of that name.
     """
     if scheduler.name == "none":
         return

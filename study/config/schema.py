@@ -235,16 +235,20 @@ def parse_config(tree: Any, /) -> StudyConfig:
         return config
     space = config.space()
     with usage_errors(SpaceError, ValueError):
-        places = {
-            key: f"search.ranges.{key}" if key in config.search.ranges else f"{space.name}.{key}"
-            for key in (one.key for one in space.dimensions)
-        }
-        check_equal(config.scheduler, places | {key: f"search.fixed.{key}" for key in space.fixed})
+        keys = [*(one.key for one in space.dimensions), *space.fixed]
+        check_equal(config.scheduler, {key: _place(key, config.search, space.name) for key in keys})
         if config.search.sampler == "grid":
             space.grid()
         if config.search.start_from is not None:
             paper_points(space, epsilon=config.evaluation.epsilon)
     return config
+
+
+def _place(key: str, search: SearchConfig, space: str) -> str:
+    """Return where a config names what the search draws or fixes; the space if the config does not."""
+    named = [(part, name) for part in ("ranges", "fixed") for name in (key, key.rpartition(".")[2])]
+    found = (f"search.{part}.{name}" for part, name in named if name in getattr(search, part))
+    return next(found, f"{space}.{key}")
 
 
 def _pop_settings(values: dict[str, Any], cls: type) -> dict[str, Any]:

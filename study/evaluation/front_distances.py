@@ -62,7 +62,7 @@ def measure_distances(study_dir: Path, request: DistanceRequest, /, *, as_json: 
     check_weights(todo)
     notes().print(
         f"{len(rows)} trial{'s' * (len(rows) != 1)} on the first {images} validation images, "
-        f"{len(jobs) - len(todo)} already there; test images are not used"
+        f"{len(jobs) - len(todo)} already there, with these or more; test images are not used"
     )
     problems = []
     with only_evaluation(study_dir), EvaluationProgress(len(todo)) as progress:

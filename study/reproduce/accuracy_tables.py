@@ -141,7 +141,7 @@ def _complete(each: _Planned, request: TableRequest) -> None:
     if each.started:
         words = ["resume", str(each.folder)]
         # `resume` has no --data-root: where the data lie is part of a study's config
-        options += ["--set", f"dataset.root={request.data_root}"] if request.data_root is not None else []
+        options += ["--set", f"dataset.root={json.dumps(str(request.data_root))}"] if request.data_root else []
     else:
         source = request.home / f"{each.tree['name']}.yaml"
         write_yaml(source, each.tree)

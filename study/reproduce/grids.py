@@ -75,7 +75,7 @@ _DIGITS: Tree = {
     "training": {"epochs": 8, "batch_size": 64, "lr": 0.05, "attack_steps": 7, "schedule": "piecewise"},
     "evaluation": {"epsilon": 0.15, "every": 8, "examples": 250, "lipschitz": {"examples": 50}},
 }
-# batch and rate of the paper: at 0.02 some of its methods, which clip no gradient, collapse on so few images
+# the paper's batch size and rate: on so few images LLR, without clipping, collapses at 0.02
 _MNIST_SUBSET: Tree = {
     "dataset": {"name": "mnist", "train_size": 5_000},
     "model": {"name": "cnn2"},

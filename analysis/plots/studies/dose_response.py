@@ -75,7 +75,7 @@ def dose_response_sheet(experiment: Experiment, /, *, width: float = COLUMN_WIDT
             ax.set_xticks([], minor=True)
             ax.xaxis.set_major_formatter("{x:g}")
             ax.tick_params(axis="x", labelsize=5, rotation=45)
-        shown = f"{table.num_rows} in the figure, {_trials(found)}, bars: 95 % (t)"
+        shown = f"{table.num_rows} in the figure · {_trials(found)}, bars: 95 % (t)"
         add_small_print(figure, f"{provenance(experiment.whole)} · {measured_by(table)} · {shown}")
     rows = tuple(
         (

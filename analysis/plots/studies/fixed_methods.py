@@ -88,7 +88,7 @@ def _draw(ax: Axes, sweep: Sweep, style: MethodStyle, *, face: str) -> None:
 
 
 def _name_ends(ax: Axes, sweep: Sweep, panel: Sequence[Sweep], *, colour: str, held: str) -> None:
-    """Write the values at a curve's ends, below those of the lower half of the panel's curves, whose ends lie close."""
+    """Write the values at a curve's ends, above the points, or below those of the lower half of the panel's curves."""
     for place, more in ((0, ""), (-1, held)):
         value, accuracies = sweep.points[place]
         text = radius(value) if sweep.setting == "train_epsilon" else f"{value:.3g}"

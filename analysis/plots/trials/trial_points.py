@@ -45,7 +45,7 @@ class Trials:
         sound: Those that may be on a front; the others are hollow.
         independent: Those whose proposals did not depend on results.
         styles: A style for each method present.
-        hollow: Why some drawn ones are not, "flagged or stopped"; empty where all are sound. Failed ones are not drawn.
+        hollow: Why some of the drawn trials are hollow, "flagged or stopped"; empty where none is.
         small_print: Study, data set, counts.
     """
 

@@ -50,18 +50,19 @@ def fronts_figure(tables: Sequence[tuple[str, Table]], /, *, together: bool) -> 
     views = [(label, pareto_view(table)) for label, table in tables]
     width = 1.5 * _PANEL if together else _PANEL * len(views)
     figure = Figure(figsize=(width, 1.05 * _PANEL), layout="constrained")
-    common = _limits(views)
-    outside = sum(_outside(view, common) if together else view.outside for _, view in views)
+    if together:
+        ax = figure.add_subplot()
+        _draw_together(views, ax)
+        figure.legend(handles=_names(views), loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
+        outside = sum(_outside(view, ax) for _, view in views)
+    else:
+        for place, (label, view) in enumerate(views):
+            axes = draw_pareto(view, figure.add_subplot(1, len(views), place + 1))
+            axes.set_title(label, fontsize=9)
+            axes.legend(handles=legend_handles(view), loc="lower left", fontsize=6, framealpha=0.8)
+        outside = sum(view.outside for _, view in views)
     if outside:
         add_small_print(figure, beyond_axes(outside))
-    if together:
-        _draw_together(views, figure.add_subplot())
-        figure.legend(handles=_names(views), loc="outside upper center", ncols=4, frameon=False, columnspacing=0.8)
-        return figure
-    for place, (label, view) in enumerate(views):
-        axes = draw_pareto(view, figure.add_subplot(1, len(views), place + 1))
-        axes.set_title(label, fontsize=9)
-        axes.legend(handles=legend_handles(view), loc="lower left", fontsize=6, framealpha=0.8)
     return figure
 
 
@@ -95,7 +96,7 @@ def new_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> PaperF
         ax = figure.add_subplot()
         _draw_together(views, ax)
         ax.set_ylabel(ax.get_ylabel().split("\n")[0])  # the small print names the attack
-        outside = _outside(whole, _limits(views))
+        outside = _outside(whole, ax)
         print_parts = [provenance(table), measured_by(table), *([beyond_axes(outside)] if outside else [])]
         add_small_print(figure, " · ".join([*print_parts, "more trials never make a front worse"]))
     columns = ("study", "trial_id", "method", *FRONT)
@@ -112,21 +113,16 @@ def new_methods_sheet(table: Table, /, *, width: float = COLUMN_WIDTH) -> PaperF
     return PaperFigure(name="new_methods", figure=figure, headings=headings, rows=rows)
 
 
-def _limits(views: Sequence[tuple[str, ParetoView]]) -> np.ndarray:
-    """Return limits of common axes, shape (2, 2): of x and of y, low and high."""
-    ends = np.array([[view.limits(axis) for axis in (0, 1)] for _, view in views])
-    return np.stack([ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)], axis=1)
-
-
-def _outside(view: ParetoView, limits: np.ndarray) -> int:
-    """Return how many of a study's trials lie beyond the limits of common axes."""
-    low, high = limits.T
+def _outside(view: ParetoView, ax: Axes) -> int:
+    """Return how many of a study's trials lie beyond the limits of the axes, which it shares with another's."""
+    low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
     return int((view.drawn & ((view.points < low) | (view.points > high)).any(axis=1)).sum())
 
 
 def _draw_together(views: Sequence[tuple[str, ParetoView]], ax: Axes) -> None:
     """Draw two fronts of like measurement: colour is the study, shape the method; all but members are faint."""
-    (low_x, high_x), (low_y, high_y) = _limits(views)
+    limits = [[view.limits(axis) for _, view in views] for axis in (0, 1)]
+    (low_x, high_x), (low_y, high_y) = ((min(low for low, _ in ends), max(high for _, high in ends)) for ends in limits)
     ax.set_xlim(low_x, high_x)
     ax.set_ylim(low_y, high_y)
     ax.set_xlabel(views[0][1].x_label)

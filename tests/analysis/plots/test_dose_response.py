@@ -62,7 +62,7 @@ def test_the_small_print_counts_the_whole_study_with_its_failures(rows: list[dic
     assert experiment is not None
     text = " ".join(dose_response_sheet(experiment).figure.get_supxlabel().replace("\xa0", " ").split())
     assert f"n = {len(rows) + 4} trials (4 failed, 0 flagged)" in text
-    assert f"{len(rows)} in the figure, points: means over 3 trials" in text
+    assert f"{len(rows)} in the figure · points: means over 3 trials" in text
 
 
 def test_tables_are_written_with_their_numbers(rows: list[dict[str, Any]], tmp_path: Path) -> None:

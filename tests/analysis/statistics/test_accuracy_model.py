@@ -71,8 +71,8 @@ def test_probabilities_and_hypervolumes_are_calibrated() -> None:
 def test_depths_of_any_distribution_give_the_right_number_of_members(kind: str, ratio: float) -> None:
     """Within two standard errors of 24 studies, which are 0.1 each, of the right number.
 
-    Where depths are round and the front is undecided the model expects 0.13 too many, as 1,200 studies show
-    (`docs/analysis.md`): its one known fault of this size, which a test of the right number would find half the time.
+    Where depths are round and the front is undecided the model expects 13 % too many, as 1,200 studies show
+    (`docs/analysis.md`): a test of the right number would fail about one time in four.
     """
     record = evaluate_design(DEPTHS[kind], generator=np.random.default_rng(3), studies=24, draws=200)
     print(f"{HEADER}\n{record.line(kind)}")  # noqa: T201

@@ -100,16 +100,17 @@ def test_fixed_settings_are_those_that_are_timed(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("key", ["training.precision", "search.fixed.precision"])
 @pytest.mark.parametrize(("precision", "told"), [("bf16", True), ("fp32", False)])
-def test_bf16_without_gpus_states_the_time_of_both_and_goes_on(tmp_path, monkeypatch, capsys, precision, told):
+def test_bf16_without_gpus_states_the_time_of_both_and_goes_on(tmp_path, monkeypatch, capsys, key, precision, told):
     seconds = {"bf16": 1e6, "fp32": 1e4}
     monkeypatch.setattr("study.cluster.cpu_time._training_seconds", lambda spec, _: seconds[spec.training.precision])
-    given = [f"training.precision={precision}"]
+    given = [f"{key}={precision}"]
     start = new_start("quickstart", assignments=given, out=tmp_path, data_root=None, address=None)
     require(start, [check_data, check_machines])
     text = " ".join(capsys.readouterr().err.split())
-    assert ("trials get no GPU, and most CPUs emulate `training.precision` bf16: on its CPUs a trial" in text) == told
-    assert ("(--set training.precision=fp32), about" in text) == told
+    assert ("trials get no GPU of this machine, and most CPUs emulate bf16: on its CPUs a trial" in text) == told
+    assert (f"(--set {key}=fp32), about" in text) == told
 
 
 def test_auto_on_a_machine_without_a_gpu_states_the_time_and_goes_on(tmp_path, monkeypatch, capsys):

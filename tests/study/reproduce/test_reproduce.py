@@ -170,14 +170,15 @@ def test_a_table_is_resumed_with_the_data_root_of_the_command(monkeypatch, tmp_p
     """The data may have moved since the launch, whose root is in the study's config."""
     home = tmp_path / "table4-smoke" / "table4-smoke"
     home.mkdir(parents=True)
-    (tmp_path / "new").mkdir()
+    root = tmp_path / "new: of 2024"
+    root.mkdir()
     write_yaml(home / CONFIG_FILE, load_config(parts("table4", "smoke")[0]).to_dict())
     called = []
     monkeypatch.setattr(accuracy_tables, "call", lambda words: called.append(words) or 1)
-    request = TableRequest(table="table4", scale="smoke", out=tmp_path, data_root=tmp_path / "new")
+    request = TableRequest(table="table4", scale="smoke", out=tmp_path, data_root=root)
     with pytest.raises(SystemExit):
         accuracy_tables.run(request)
-    assert called == [["resume", str(home), "--set", f"dataset.root={tmp_path}/new"]]
+    assert called == [["resume", str(home), "--set", f'dataset.root="{root}"']]
 
 
 def test_a_dry_run_shows_the_study_and_starts_nothing(command, tmp_path):

@@ -48,7 +48,7 @@ def test_importance_leaves_out_interactions_and_describes_its_trials() -> None:
     assert words == "n = 40 trials proposed independently of results"
     text = text_of(page_of(rows, importance=shares, importance_sample=words))
     assert "From n = 40 trials proposed independently of results." in text
-    assert "feasible and measured in both accuracies; this study has 19." in " ".join(text.split())
+    assert f"feasible and measured in both accuracies; this study has {LEAST - 1}." in " ".join(text.split())
 
 
 @pytest.mark.long
@@ -95,6 +95,13 @@ def test_a_few_collapsed_trials_do_not_decide_what_matters_near_the_front() -> N
         rows.append(result_row(number, method="natural" if collapsed else "trades", proposal="random", **changes))
     shares = next(iter(importance_near_front(as_table(rows)).values()))
     assert shares["param.lr"] > 0.8 > 0.2 > shares["method"]
+
+
+def test_equally_near_trials_have_no_importance_for_being_near_and_the_report_says_why() -> None:
+    rows = [result_row(n, method=("natural", "trades")[n % 2], proposal="random") for n in range(LEAST)]
+    assert importance_near_front(as_table(rows)) == {}
+    page = text_of(page_of(rows, importance={"val_lipschitz_log10": {"method": 1.0}}))
+    assert f"The {LEAST} trials that were proposed independently of results are equally near" in " ".join(page.split())
 
 
 def test_where_all_trials_are_as_near_none_is_told_from_the_others() -> None:
