@@ -86,9 +86,9 @@ def importance_near_front(table: Any, /) -> dict[str, dict[str, float]]:
 
     fANOVA explains the rank by distance to the front (`analysis.fronts.distance`), since a few collapsed trials would
     be most of the variance of the distance itself. PED-ANOVA compares the settings of the nearest tenth of the trials,
-    five at least and all that are as near, with those of all, and adds up to 1; it is left out where that is every trial.
-    Only trials whose proposals did not depend on results are used: of the sampler's own, many are near the front for
-    being proposed there.
+    five at least and all that are as near, with those of all, and adds up to 1; it is left out where that is every
+    trial. Only trials whose proposals did not depend on results are used: of the sampler's own, many are near the front
+    for being proposed there.
 
     Returns:
         Empty where there are fewer than `LEAST` such trials, all are equally near, or no setting varies.
