@@ -206,7 +206,7 @@ def _extra(objectives: Sequence[str]) -> tuple[Column, ...]:
     The latter is 0 where bounds were asked for and prove nothing, as the front takes it.
     """
     named = {name: (name, ".3f") for name in objectives if objective(name).log10_floor is not None}
-    named |= {name: ("certified (val)", ".4f") for name in objectives if name == _CERTIFIED}
+    named[_CERTIFIED] = ("certified (val)", ".4f")
     return tuple(
         (*named[name], lambda row, name=name: float(values(row, [name])[0])) for name in objectives if name in named
     )

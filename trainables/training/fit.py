@@ -35,7 +35,7 @@ def trainer_for(
 
     Raises:
         DataError: The pool cannot be read, or does not match the data.
-        RuntimeError: The natural model that labels the pool, or is the helper, diverged.
+        RuntimeError: The natural model that labels the pool, or is the helper, diverged or collapsed; see `teacher`.
         ValueError: The spec contradicts itself or the data.
     """
     helper = untrained if only_timed else teacher

@@ -57,7 +57,7 @@ def labelled_pool(
 
     Raises:
         DataError: The pool cannot be read, has images of another shape, or has only images of the trial's splits.
-        RuntimeError: The teacher diverged.
+        RuntimeError: The teacher diverged or collapsed; see `teacher`.
     """
     images, scale = _unlabelled(name, root=spec.dataset.root)
     images = images[unseen(images, name=name, scale=scale, data=data)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import pytest
 
@@ -13,7 +12,7 @@ from search_spaces.dimensions import from_setting
 from study.config.early_stopping import SchedulerConfig, check_stopping
 from study.config.schema import parse_config
 from study.errors import UsageError
-from trainables.methods.base import LossTerms, Step
+from trainables.methods.natural import Natural
 from trainables.settings import setting, settings_of
 from trainables.spec import EvaluationSpec, TrainingSpec, drops
 from trainables.training.optimizers import learning_rate
@@ -158,15 +157,10 @@ def test_and_one_that_draws_it_for_one_method(monkeypatch):
 
 
 @dataclass(frozen=True)
-class WithWarmup:
+class WithWarmup(Natural):
     """A method whose own hyperparameter has the name of a training setting."""
 
-    attacks: ClassVar[bool] = False
     warmup: float = setting(0.1, low=0.0, high=1.0, search=(0.0, 0.5), doc="of its own loss")
-
-    def __call__(self, step: Step, /) -> LossTerms:
-        """Not called: only the config is read."""
-        raise NotImplementedError
 
 
 @pytest.mark.parametrize("place", ["ranges", "fixed"])
