@@ -77,7 +77,7 @@ _DIGITS: Tree = {
 }
 # the paper's batch size and rate: on so few images LLR, without clipping, collapses at 0.02
 _MNIST_SUBSET: Tree = {
-    "dataset": {"name": "mnist", "train_size": 5_000},
+    "dataset": {"name": "mnist", "train_size": 3_000},
     "model": {"name": "cnn2"},
     "training": {"epochs": 10, "batch_size": BATCH, "lr": 1e-4 * BATCH, "weight_decay": 0.0, "schedule": "milestones"},
     "evaluation": {"epsilon": RADII["mnist"], "every": 10, "examples": 1000, "lipschitz": {"examples": 200}},
