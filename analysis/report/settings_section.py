@@ -10,6 +10,7 @@ import numpy as np
 from analysis.fronts.distance import front_distance
 from analysis.fronts.objectives import objective
 from analysis.material import StudyMaterial
+from analysis.plots.trials.parallel import MOST_ON_SCREEN
 from analysis.report.answers import NO_IMPORTANCE
 from analysis.report.parts.charts import chart
 from analysis.report.parts.html import bars, paragraph, table_html
@@ -80,7 +81,15 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
         *parts,
         *_slices(material, figures),
         "<h3>Parallel coordinates</h3>",
-        *chart("parallel", "Settings and outcomes", figures=figures, instead="There is no sound trial to draw."),
+        *chart(
+            "parallel",
+            "Settings and outcomes",
+            figures=figures,
+            note="A line for each sound trial, coloured by robust accuracy; where a trial lacks a setting it passes "
+            "below the axis, at none. Axes can be brushed and moved. The front and at most "
+            f"{MOST_ON_SCREEN} other trials are drawn, evenly thinned.",
+            instead="There is no sound trial to draw.",
+        ),
     ]
 
 

@@ -13,6 +13,7 @@ from helpers.studies.synthetic_results import result_row, study_rows
 
 from analysis.data.results import example_columns, trial_file, write_columns, write_rows
 from analysis.data.schema import EXAMPLE, RESULT
+from analysis.plots.trials.parallel import MOST_ON_SCREEN
 from analysis.statistics.front_posterior import UNDECIDED, FrontPosterior
 from analysis.statistics.networks.radius_curves import Curve, curve_of
 from study.reports.report import write_report
@@ -48,6 +49,7 @@ def test_every_chart_of_the_page_has_its_figures() -> None:
     for name in figures:
         assert json_of(page, f"figure-{name}")["data"]
     assert page.count('type="application/json"') == len(figures) + len(["labels", "on-dark"])
+    assert f"The front and at most {MOST_ON_SCREEN} other trials are drawn" in page
 
 
 @pytest.mark.parametrize(
