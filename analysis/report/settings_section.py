@@ -85,8 +85,8 @@ def settings_section(material: StudyMaterial, /, *, figures: Collection[str]) ->
             "parallel",
             "Settings and outcomes",
             figures=figures,
-            note="A line for each sound trial, coloured by robust accuracy; where a trial lacks a setting it passes "
-            "below the axis, at none. Axes can be brushed and moved. The front and at most "
+            note="A line for each sound trial, coloured by robust accuracy; where a trial has no such setting it "
+            "passes below the axis, at none. Axes can be brushed and moved. The front and at most "
             f"{MOST_ON_SCREEN} other trials are drawn, evenly thinned.",
             instead="There is no sound trial to draw.",
         ),
