@@ -27,8 +27,8 @@ _EXPLANATION = (
 
 
 _NEAR = (
-    "The distance is the smallest amount that, added to both accuracies, puts a trial on the front, in units of the "
-    "range that the front spans. Only trials proposed independently of results are used."
+    "The distance is that to the nearest member: the length of what a trial falls short of it in both accuracies, each "
+    "in units of the range that the front spans. Only trials proposed independently of results are used."
 )
 
 
