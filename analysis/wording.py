@@ -114,6 +114,11 @@ def threat_model(table: Table, /) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def lipschitz_effort(table: Table, /) -> str:
+    """Return on how many examples Lipschitzness was estimated, "Lipschitz of ≤ 200 examples per split"."""
+    return _each(table, "lipschitz_examples", lambda examples: f"Lipschitz of ≤ {examples} examples per split")
+
+
 def shown_attack(attack: str, /) -> str:
     """Return an attack's name as figures and tables show it, "PGD"."""
     return _ATTACKS.get(attack, attack)

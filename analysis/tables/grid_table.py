@@ -22,7 +22,7 @@ from analysis.tables.accuracy_lines import (
     trial_cells,
 )
 from analysis.tables.text_table import TextTable, write_forms
-from analysis.wording import LOWER_BOUND, measured_by, provenance
+from analysis.wording import LOWER_BOUND, lipschitz_effort, measured_by, provenance
 
 Split = Literal["val", "test"]
 
@@ -141,4 +141,5 @@ def _explanations(split: Split) -> tuple[str, ...]:
 
 def _measurement(grid: Grid, split: Split) -> str:
     uses = "" if split == "val" else f" · {uses_lines(grid.evaluations)[0]}"
-    return f"{provenance(grid.rows)} · adv.: {measured_by(grid.rows)}{uses}"
+    efforts = (provenance(grid.rows), f"adv.: {measured_by(grid.rows)}", lipschitz_effort(grid.rows))
+    return " · ".join(effort for effort in efforts if effort) + uses

@@ -13,10 +13,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from analysis.wording import attack_name
+from study.config.changes import check_unchanged
 from study.config.loading import load_config, write_yaml
 from study.config.schema import StudyConfig
 from study.console import notes, results
-from study.directory.layout import CONFIG_FILE
+from study.directory.layout import CONFIG_FILE, open_config
 from study.directory.rows import count_rows, evaluation_rows, read_rows
 from study.errors import UsageError
 from study.lifecycle.background import interpreter
@@ -26,6 +27,10 @@ from trainables.data import DataError, check_available
 
 if TYPE_CHECKING:
     from analysis.tables.grid_table import Grid
+
+
+_RUN_LENGTH = ("num_trials", "seeds", "time_budget")
+"""Keys of `search` that a resumed study takes from the command: with them it may have ended before its grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +53,36 @@ class _Planned:
         """Return how many trials have a result row."""
         return count_rows(self.folder) if self.started else 0
 
+    def check_settings(self) -> None:
+        """Check that a started study has the settings of this command, as all studies of a table must.
+
+        Raises:
+            UsageError: It was started with others.
+        """
+        if not self.started:
+            return
+        try:
+            check_unchanged(open_config(self.folder).to_dict(), self.config, where=str(self.folder / CONFIG_FILE))
+        except UsageError as error:
+            raise UsageError(
+                *error.problems[:-1], f"{self.folder} was started with other settings: give its --set, or another --out"
+            ) from error
+
+    def not_run(self) -> str | None:
+        """Return a line on the trials of the grid that have no result row; None if all have one."""
+        size = len(self.config.space().grid()) * self.config.search.seeds
+        left = size - self.done()
+        if left <= 0:
+            return None
+        cut = "left out by --set search.num_trials or search.time_budget"
+        return f"{self.config.name}: {left} of the grid's {size} trials, {cut}"
+
 
 def run(request: TableRequest, /) -> TableFiles:
     """Run every study of a table to completion, and write the table.
 
     Raises:
-        UsageError: None of the data sets is available, or the input is invalid.
+        UsageError: No data set is available, the input is invalid, or a study was started with other settings.
         SystemExit: A study ended before it was complete.
     """
     planned = _plan(request)
@@ -71,13 +100,13 @@ def dry_run(request: TableRequest, /) -> None:
     """Print each study of a table and an estimate of its cost.
 
     Raises:
-        UsageError: Invalid assignments.
+        UsageError: Invalid assignments, or a study was started with other settings.
     """
     from study.lifecycle.launch import launch
 
-    console = results()
+    console, planned = results(), _plan(request)
     console.print(f"{request.title}, in {request.home}")
-    for each in _plan(request):
+    for each in planned:
         console.print(f"\n{_described(each.config)}")
         if each.problem is not None or each.started:
             console.print(each.problem or f"started: {each.done()} of {each.config.num_trials} trials are done")
@@ -110,6 +139,8 @@ def _plan(request: TableRequest) -> list[_Planned]:
     names = [each.config.name for each in planned]
     if len(set(names)) < len(names):
         raise UsageError("--set name gives all studies of the table one name: leave it out")
+    for each in planned:
+        each.check_settings()
     return planned
 
 
@@ -142,6 +173,10 @@ def _complete(each: _Planned, request: TableRequest) -> None:
         words = ["resume", str(each.folder)]
         # `resume` has no --data-root: where the data lie is part of a study's config
         options += ["--set", f"dataset.root={json.dumps(str(request.data_root))}"] if request.data_root else []
+        search, stored = each.config.search, open_config(each.folder).search
+        for key in _RUN_LENGTH:
+            if (value := getattr(search, key)) != getattr(stored, key):
+                options += ["--set", f"search.{key}={json.dumps(value)}"]
     else:
         source = request.home / f"{each.tree['name']}.yaml"
         write_yaml(source, each.tree)
@@ -209,9 +244,10 @@ def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Se
         for each, grid in zip(started, grids, strict=True)
         if (count := sum(line.cells["remark"] == UNMEASURED for line in grid_lines(grid, split="test")))
     ]
-    remarks = [request.remark, *(f"not in this table, {line}" for line in missing)]
+    not_run = [line for each in started if (line := each.not_run()) is not None]
+    remarks = [request.remark, *(f"not in this table, {line}" for line in (*missing, *not_run))]
     files = write_grid_table(request.title, grids, request.home, name=request.table, notes=remarks)
-    return files, [*missing, *failed, *unmeasured]
+    return files, [*missing, *not_run, *failed, *unmeasured]
 
 
 def _grid(each: _Planned) -> Grid:

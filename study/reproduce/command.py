@@ -48,5 +48,5 @@ def reproduce(request: TableRequest, /, *, dry_run: bool) -> None:
     for line in missing:
         notes().print(f"missing: {line}")
     if missing:
-        notes().print("the table is not complete: run the same command again once these are available")
+        notes().print("the table is not complete: run the command again once what is missing can be run")
         raise SystemExit(1)

@@ -96,7 +96,7 @@ def dry_run(request: TableRequest, /) -> None:
     """Print each network and an estimate of its time.
 
     Raises:
-        UsageError: Invalid assignments.
+        UsageError: Invalid assignments, or files of other settings.
     """
     from study.lifecycle.estimate import probed
 
@@ -109,7 +109,7 @@ def dry_run(request: TableRequest, /) -> None:
             f"{network.name}: {spec.model.name}, {len(parts['train'])} train and {len(parts['test'])} test images, "
             f"{spec.training.epochs} epochs; {spec.evaluation.norm} radius {spec.evaluation.epsilon:g}"
         )
-        if network.rows.exists():
+        if network.measured() is not None:
             console.print("  trained and measured")
             continue
         notes().print(f"measuring {spec.method} ...")
@@ -229,15 +229,17 @@ def _write_table(request: TableRequest, rows: Sequence[dict[str, Any]], missing:
     from analysis.wording import LOWER_BOUND, attack_name
 
     headings = ("data set", "network", "method", "trained on", "part", "images", "clean", "robust", "ε")
+    estimated = max(row["lipschitz_examples"] or 0 for row in rows)
     shown = TextTable(
         title=request.title,
-        headings=(*headings, "Lipschitz mean", "scale-free"),
-        formats=("", "", "", "", "", ",d", ".4f", ".4f", "g", ".4g", ".4g"),
+        headings=(*headings, "Lipschitz mean", "scale-free", "remark"),
+        formats=("", "", "", "", "", ",d", ".4f", ".4f", "g", ".4g", ".4g", ""),
         rows=tuple(
             (
                 row["dataset"].removesuffix(f" {TRAIN_AND_TEST}"), row["model"], row["method"], row["split"],
                 f"{row['part']} images", row["examples"], row["clean_accuracy"], row["robust_accuracy"],
                 row["epsilon"], row["lipschitz_mean"], row["lipschitz_scale_free_mean"],
+                f"flagged: {', '.join(row['flags'])}" if row["flags"] else None,
             )
             for row in rows
         ),
@@ -246,7 +248,7 @@ def _write_table(request: TableRequest, rows: Sequence[dict[str, Any]], missing:
             "does on images that it has not seen; high values on both parts say that there is a network which is right "
             "on them and which this attack does not fool, no more",
             f"robust: under {', '.join(sorted({attack_name(row['attack'], row['steps']) for row in rows}))}, an upper "
-            f"bound; Lipschitz: {LOWER_BOUND}, within ε",
+            f"bound; Lipschitz: {LOWER_BOUND}, within ε, of ≤ {estimated} images of each part",
             request.remark,
             *(f"not in this table, {line}" for line in missing),
         ),

@@ -65,12 +65,16 @@ def test_every_network_is_measured_on_both_parts_and_marked_as_trained_on_test(s
     for suffix in ("md", "tex", "csv", "parquet"):
         assert (HOME / f"proof-of-concept.{suffix}").is_file()
     assert (HOME / "figures" / "staircase.pdf").is_file()
+    assert "of ≤ 5 images of each part" in out
+    for line, row in zip((line for line in out.splitlines() if line.startswith("| digits")), rows, strict=True):
+        assert line.endswith(f"| {'flagged: ' + ', '.join(row['flags']) if row['flags'] else '-'} |")
     # again: nothing is trained
     monkeypatch.setattr(Trainer, "run_epoch", None)
     assert command("reproduce", "proof-of-concept")[:2] == (0, out)
-    code, _, err = command("reproduce", "proof-of-concept", "--set", "training.epochs=3")
-    assert code == 2
-    assert "was measured with other settings" in err
+    for words in ([], ["--dry-run"]):
+        code, _, err = command("reproduce", "proof-of-concept", "--set", "training.epochs=3", *words)
+        assert code == 2
+        assert "was measured with other settings" in err
 
 
 def test_rows_from_before_a_setting_are_those_of_its_former_value(proof, monkeypatch):
@@ -117,6 +121,9 @@ def test_no_command_reads_or_mixes_its_results(proof):
     write_rows(study / "results" / "all.parquet", study_rows(6, failed=0), RESULT)
     shutil.copytree(study, "mixed")
     shutil.copy(ROWS, "mixed/results/00099.parquet")
+    shutil.copytree(study, "measured")
+    Path("measured/evaluations").mkdir()
+    shutil.copy(ROWS, "measured/evaluations/00099.parquet")
     places = [HOME, ROWS.parent, ROWS, HOME / "proof-of-concept.parquet", Path("mixed")]
     commands = {
         "pareto": lambda place: ["pareto", place],
@@ -131,6 +138,7 @@ def test_no_command_reads_or_mixes_its_results(proof):
         "sync": lambda place: ["sync", place],
     }
     cases = [(name, HOME) for name in commands] + [("pareto", place) for place in places]
+    cases += [("pareto on test", Path("measured"))]
     cases += [("report", ROWS), ("compare", ROWS), ("figures", Path("mixed"))]
     for name, place in cases:
         code, out, err = proof(*commands[name](place))
@@ -140,6 +148,9 @@ def test_no_command_reads_or_mixes_its_results(proof):
         assert out == "", (name, place)
         assert f"trained on train and test together (split {TRAIN_AND_TEST})" in err, (name, place, err)
         assert len(err.strip().splitlines()) == 1, (name, place, err)
+    code, _, err = proof("report", "measured")  # after its notes
+    assert code == 2
+    assert f"(split {TRAIN_AND_TEST})" in err.strip().splitlines()[-1]
     for place in (HOME, Path("mixed")):
         code, _, err = proof("export", place, "--out", "out.csv")
         assert code == 2

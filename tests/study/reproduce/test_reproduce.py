@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
+from helpers.studies.synthetic_results import study_rows
 
+from analysis.data.results import write_rows
+from analysis.data.schema import RESULT
 from study.cli import main
 from study.config.loading import load_config, write_yaml
 from study.directory.layout import CONFIG_FILE
@@ -166,19 +170,50 @@ def test_table1_is_measured_once_and_reprinted(command, tmp_path):
     assert "measuring" not in notes
 
 
+def started(out: Path, *assignments: str) -> Path:
+    """Return the folder of table 4's study, as a launch with these settings leaves it before its first trial."""
+    folder = out / "table4-smoke" / "table4-smoke"
+    folder.mkdir(parents=True)
+    write_yaml(folder / CONFIG_FILE, load_config(parts("table4", "smoke")[0], assignments=assignments).to_dict())
+    return folder
+
+
 def test_a_table_is_resumed_with_the_data_root_of_the_command(monkeypatch, tmp_path):
     """The data may have moved since the launch, whose root is in the study's config."""
-    home = tmp_path / "table4-smoke" / "table4-smoke"
-    home.mkdir(parents=True)
+    home = started(tmp_path)
     root = tmp_path / "new: of 2024"
     root.mkdir()
-    write_yaml(home / CONFIG_FILE, load_config(parts("table4", "smoke")[0]).to_dict())
     called = []
     monkeypatch.setattr(accuracy_tables, "call", lambda words: called.append(words) or 1)
     request = TableRequest(table="table4", scale="smoke", out=tmp_path, data_root=root)
     with pytest.raises(SystemExit):
         accuracy_tables.run(request)
     assert called == [["resume", str(home), "--set", f'dataset.root="{root}"']]
+
+
+@pytest.mark.parametrize("rows", [0, 15])
+def test_no_table_mixes_settings(command, tmp_path, rows):
+    """A complete study too: a `--set` that it was not run with would be ignored without a word."""
+    folder = started(tmp_path / "studies")
+    if rows:
+        write_rows(folder / "results" / "all.parquet", study_rows(rows, failed=0), RESULT)
+    for words in (["--set", "training.epochs=1"], ["--set", "training.epochs=1", "--dry-run"]):
+        code, out, err = command("table4", *words)
+        assert (code, out) == (2, "")
+        assert "`training.epochs` was 8 when the study started and is 1 now" in err
+        assert "started with other settings: give its --set, or another --out" in err
+
+
+def test_a_study_that_ended_before_its_grid_is_continued_and_what_is_left_is_named(monkeypatch, tmp_path):
+    folder = started(tmp_path, "search.num_trials=4", "search.time_budget=1m")
+    write_rows(folder / "results" / "all.parquet", study_rows(4, failed=0), RESULT)
+    called = []
+    monkeypatch.setattr(accuracy_tables, "call", lambda words: called.append(words) or 0)
+    files, missing = accuracy_tables.run(TableRequest(table="table4", scale="smoke", out=tmp_path))
+    assert called[0] == ["resume", str(folder), "--set", "search.num_trials=1000", "--set", "search.time_budget=null"]
+    line = "table4-smoke: 11 of the grid's 15 trials, left out by --set search.num_trials or search.time_budget"
+    assert line in missing
+    assert f"not in this table, {line}" in files[0].read_text(encoding="utf-8")
 
 
 def test_a_dry_run_shows_the_study_and_starts_nothing(command, tmp_path):
