@@ -41,15 +41,29 @@ def check_unchanged(
     Raises:
         UsageError: A line for each key whose change is refused, with both values.
     """
-    old, new = flat(_filled(recorded)), flat(config.to_dict())
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _is_harmless(key)]
+    changed = refused_changes(recorded, config)
     if changed:
         is_given = all(any(key == name or key.startswith(f"{name}.") for name in given) for key in changed)
         remedy = "leave out its --set" if is_given else f"restore the old values in {where}"
         raise UsageError(
-            *(f"`{key}` was {old.get(key)!r} when the study started and is {new.get(key)!r} now" for key in changed),
+            *changed.values(),
             f"its trials would no longer be comparable: {remedy}, or launch a new study under another name",
         )
+
+
+def refused_changes(recorded: Mapping[str, Any], config: StudyConfig, /) -> dict[str, str]:
+    """Return a line with both values for each key whose change makes a study's trials incomparable, by key.
+
+    Args:
+        recorded: As in `check_unchanged`.
+        config: Likewise.
+    """
+    old, new = flat(_filled(recorded)), flat(config.to_dict())
+    return {
+        key: f"`{key}` was {old.get(key)!r} when the study started and is {new.get(key)!r} now"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key) and not _is_harmless(key)
+    }
 
 
 def _filled(recorded: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -161,7 +161,7 @@ def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = Non
     """
     console = notes()
     with only_driver(study_dir), StopSignals() as interrupts:
-        console.print(f"study {config.name}: {_trials(config)} in {study_dir}, tracked in {config.tracking.uri}")
+        console.print(f"study {config.name}: {trials_phrase(config)} in {study_dir}, tracked in {config.tracking.uri}")
         console.print(f"follow it here: robust-study status {quoted(study_dir)} --watch")
         if config.cluster.address is None:
             listen_locally()
@@ -194,7 +194,8 @@ def with_more_trials(config: StudyConfig, by: int, /) -> StudyConfig:
     return extended
 
 
-def _trials(config: StudyConfig) -> str:
+def trials_phrase(config: StudyConfig, /) -> str:
+    """Return how many trials a study runs, "4 trials of a grid of 15 points"."""
     search = config.search
     trials = f"{config.num_trials} trials"
     if search.sampler == "grid":

@@ -13,8 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from analysis.wording import attack_name
-from study.config.changes import check_unchanged
+from study.config.changes import refused_changes
 from study.config.loading import load_config, write_yaml
+from study.config.paths import resolved
 from study.config.schema import StudyConfig
 from study.console import notes, results
 from study.directory.layout import CONFIG_FILE, open_config
@@ -61,12 +62,16 @@ class _Planned:
         """
         if not self.started:
             return
-        try:
-            check_unchanged(open_config(self.folder).to_dict(), self.config, where=str(self.folder / CONFIG_FILE))
-        except UsageError as error:
+        stored, seeds = open_config(self.folder), self.config.search.seeds
+        lines = list(refused_changes(stored.to_dict(), resolved(self.config)).values())
+        if stored.search.seeds > seeds:
+            lines.append(f"`search.seeds` was {stored.search.seeds} when the study was run and is {seeds} now")
+        if lines:
             raise UsageError(
-                *error.problems[:-1], f"{self.folder} was started with other settings: give its --set, or another --out"
-            ) from error
+                *lines,
+                f"{self.folder} was started with other settings than this command's: repeat the --set it was started "
+                "with, or, if an upgrade changed the table, give another --out",
+            )
 
     def not_run(self) -> str | None:
         """Return a line on the trials of the grid that have no result row; None if all have one."""
@@ -74,7 +79,7 @@ class _Planned:
         left = size - self.done()
         if left <= 0:
             return None
-        cut = "left out by --set search.num_trials or search.time_budget"
+        cut = "left out by search.num_trials or search.time_budget: run it without them"
         return f"{self.config.name}: {left} of the grid's {size} trials, {cut}"
 
 
@@ -145,11 +150,13 @@ def _plan(request: TableRequest) -> list[_Planned]:
 
 
 def _described(config: StudyConfig) -> str:
+    from study.lifecycle.launch import trials_phrase
+
     training, evaluation = config.training, config.evaluation
     fixed = {key: value for key, value in config.search.fixed.items() if key != "train_epsilon"}
     return "\n".join(
         [
-            f"study {config.name}: {config.num_trials} trials, every combination once",
+            f"study {config.name}: {trials_phrase(config)}",
             f"  data {config.dataset.name}, {config.dataset.train_size or 'all'} training images; "
             f"network {config.model.name}",
             f"  {training.epochs} epochs of batches of {training.batch_size}, {training.optimizer} at {training.lr:g} "
@@ -244,7 +251,7 @@ def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Se
         for each, grid in zip(started, grids, strict=True)
         if (count := sum(line.cells["remark"] == UNMEASURED for line in grid_lines(grid, split="test")))
     ]
-    not_run = [line for each in started if (line := each.not_run()) is not None]
+    not_run = [line for each in started if each.problem is None and (line := each.not_run())]
     remarks = [request.remark, *(f"not in this table, {line}" for line in (*missing, *not_run))]
     files = write_grid_table(request.title, grids, request.home, name=request.table, notes=remarks)
     return files, [*missing, *not_run, *failed, *unmeasured]

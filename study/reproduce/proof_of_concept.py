@@ -43,18 +43,32 @@ class _Network:
 
     @property
     def checkpoints(self) -> Path:
-        return self.rows.with_suffix("")
+        """The folder of its checkpoints, named after the images: training resumes on no others."""
+        return self.rows.with_suffix("") / self.joint.data.split_hash
 
     def measured(self) -> list[dict[str, Any]] | None:
-        """Return the rows of an earlier command; None without one."""
+        """Return the rows of an earlier command; None without one.
+
+        Raises:
+            UsageError: They are damaged, or of other settings or images.
+        """
         from analysis.data.files import read_file
+        from analysis.data.schema import ResultsError
 
         if not self.rows.exists():
             return None
-        rows: list[dict[str, Any]] = read_file(self.rows, PROOF).to_pylist()
+        try:
+            rows: list[dict[str, Any]] = read_file(self.rows, PROOF).to_pylist()
+        except ResultsError as error:
+            raise UsageError(f"{self.rows} cannot be read: move it away to measure {self.name} again") from error
         now = json.loads(self.spec.to_json())
         if any(with_former_values(json.loads(row["spec"]), TrialSpec) != now for row in rows):
             raise UsageError(f"{self.rows} was measured with other settings: leave out --set, or give another --out")
+        if any(row["split_hash"] != self.joint.data.split_hash for row in rows):
+            raise UsageError(
+                f"{self.rows} was measured on other images of {self.joint.data.name}: name the folder of the same "
+                "files by --data-root, or give another --out"
+            )
         return rows
 
 

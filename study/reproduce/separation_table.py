@@ -80,6 +80,7 @@ def _facts(part: DataPart, request: TableRequest) -> dict[str, Any]:
     if path.is_file():
         saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if saved["taken"] == taken:
+            notes().print(f"{part.dataset}: measured before; to measure other files of it, give another --out")
             return saved
     notes().print(f"measuring {part.dataset}")
     distances, name = measured(part.dataset, norm="linf", data_root=request.data_root, train=part.train, test=part.test)

@@ -20,6 +20,7 @@ from analysis.plots.networks import staircase
 from study.reproduce import proof_of_concept
 from study.reproduce.joint_data import joined
 from study.reproduce.proof_settings import ProofPart, proof_parts
+from study.reproduce.request import TableRequest
 from trainables.data import DataError, load_raw
 from trainables.training.loop import Trainer
 
@@ -88,6 +89,18 @@ def test_rows_from_before_a_setting_are_those_of_its_former_value(proof, monkeyp
     monkeypatch.setattr(Trainer, "run_epoch", None)
     code, _, err = proof("reproduce", "proof-of-concept")
     assert code == 0, err
+
+
+def test_rows_of_other_images_and_damaged_ones_are_refused(proof, monkeypatch):
+    monkeypatch.setattr(proof_of_concept, "proof_parts", lambda _: [ProofPart(tree=SMALL, test=61)])
+    code, out, err = proof("reproduce", "proof-of-concept")
+    assert (code, out) == (2, "")
+    assert "was measured on other images" in err
+    ROWS.write_bytes(b"damaged")
+    for words in ([], ["--dry-run"]):
+        code, _, err = proof("reproduce", "proof-of-concept", *words)
+        assert code == 2
+        assert f"{ROWS} cannot be read: move it away" in err
 
 
 def test_training_resumes_after_the_last_epoch(small, command, monkeypatch):
@@ -162,8 +175,7 @@ def test_no_command_reads_or_mixes_its_results(proof):
 
 
 def test_its_network_is_not_measured_on_test_as_a_checkpoint(proof):
-    last = ROWS.with_suffix("") / "last.pt"
-    assert last.is_file()
+    (last,) = ROWS.with_suffix("").glob("*/last.pt")
     code, out, err = proof("evaluate", "--checkpoint", last, "--model", "mlp", "--dataset", "digits", "--epsilon", 0.1)
     assert (code, out) == (2, "")
     assert f"(split {TRAIN_AND_TEST})" in err
@@ -227,6 +239,8 @@ def test_the_scales_hold_the_papers_data_and_a_subset_for_a_laptop():
         1000,
         0.1,
     )
+    request = TableRequest(table="proof-of-concept", scale="paper", out=Path("studies"))
+    assert "this project's training" in request.remark
     assert [part.tree["dataset"]["name"] for part in proof_parts("paper")] == [
         "mnist", "cifar10", "svhn", "restricted_imagenet",
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from analysis.data.results import write_rows
 from analysis.data.schema import RESULT
 from study.cli import main
 from study.config.loading import load_config, write_yaml
+from study.config.paths import resolved
 from study.directory.layout import CONFIG_FILE
 from study.reproduce import accuracy_tables
 from study.reproduce.grids import RADII, SCALES, SEPARATIONS, TABLES, parts
@@ -174,7 +175,8 @@ def started(out: Path, *assignments: str) -> Path:
     """Return the folder of table 4's study, as a launch with these settings leaves it before its first trial."""
     folder = out / "table4-smoke" / "table4-smoke"
     folder.mkdir(parents=True)
-    write_yaml(folder / CONFIG_FILE, load_config(parts("table4", "smoke")[0], assignments=assignments).to_dict())
+    config = load_config(parts("table4", "smoke")[0], assignments=assignments)
+    write_yaml(folder / CONFIG_FILE, resolved(config).to_dict())
     return folder
 
 
@@ -201,7 +203,32 @@ def test_no_table_mixes_settings(command, tmp_path, rows):
         code, out, err = command("table4", *words)
         assert (code, out) == (2, "")
         assert "`training.epochs` was 8 when the study started and is 1 now" in err
-        assert "started with other settings: give its --set, or another --out" in err
+        assert "was started with other settings than this command's: repeat the --set it was started with" in err
+
+
+def test_the_same_relative_path_is_the_same_setting(command, tmp_path):
+    words = "training.extra=extra.npz"
+    started(tmp_path / "studies", words)
+    code, out, err = command("table4", "--set", words, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "started: 0 of 15 trials are done" in out
+
+
+def test_fewer_seeds_than_a_study_has_are_refused(command, tmp_path):
+    started(tmp_path / "studies", "search.seeds=2")
+    code, _, err = command("table4", "--dry-run")
+    assert code == 2
+    assert "`search.seeds` was 2 when the study was run and is 1 now" in err
+    assert "repeat the --set" in err
+    assert command("table4", "--set", "search.seeds=3", "--dry-run")[0] == 0
+
+
+def test_a_damaged_config_is_not_taken_for_other_settings(command, tmp_path):
+    (started(tmp_path / "studies") / CONFIG_FILE).write_text("name: [")
+    code, _, err = command("table4")
+    assert code == 2
+    assert "study.yaml" in err
+    assert "other settings" not in err
 
 
 def test_a_study_that_ended_before_its_grid_is_continued_and_what_is_left_is_named(monkeypatch, tmp_path):
@@ -211,9 +238,18 @@ def test_a_study_that_ended_before_its_grid_is_continued_and_what_is_left_is_nam
     monkeypatch.setattr(accuracy_tables, "call", lambda words: called.append(words) or 0)
     files, missing = accuracy_tables.run(TableRequest(table="table4", scale="smoke", out=tmp_path))
     assert called[0] == ["resume", str(folder), "--set", "search.num_trials=1000", "--set", "search.time_budget=null"]
-    line = "table4-smoke: 11 of the grid's 15 trials, left out by --set search.num_trials or search.time_budget"
-    assert line in missing
-    assert f"not in this table, {line}" in files[0].read_text(encoding="utf-8")
+    (line,) = (line for line in missing if "run it without them" in line)
+    assert line.startswith("table4-smoke: 11 of the grid's 15 trials, left out by search.num_trials or ")
+    text = files[0].read_text(encoding="utf-8")
+    assert f"not in this table, {line}" in text
+
+    assert "Lipschitz of ≤ 500 examples per split" in text
+
+
+def test_a_dry_run_says_how_much_of_the_grid_is_run(command):
+    code, out, _ = command("table3", "--scale", "paper", "--set", "search.num_trials=4", "--dry-run")
+    assert code == 0
+    assert out.count("4 trials of a grid of 8 points") == 2
 
 
 def test_a_dry_run_shows_the_study_and_starts_nothing(command, tmp_path):
