@@ -161,7 +161,8 @@ def run(config: StudyConfig, study_dir: Path, /, *, data: ImageData | None = Non
     """
     console = notes()
     with only_driver(study_dir), StopSignals() as interrupts:
-        console.print(f"study {config.name}: {trials_phrase(config)} in {study_dir}, tracked in {config.tracking.uri}")
+        trials = trials_phrase(config) + ("" if config.search.time_budget is None else ",")
+        console.print(f"study {config.name}: {trials} in {study_dir}, tracked in {config.tracking.uri}")
         console.print(f"follow it here: robust-study status {quoted(study_dir)} --watch")
         if config.cluster.address is None:
             listen_locally()
@@ -202,4 +203,4 @@ def trials_phrase(config: StudyConfig, /) -> str:
         size = len(config.space().grid())
         grid = f"a grid of {size} points" + (f", {search.seeds} seeds each" if search.seeds > 1 else "")
         trials += f" of {grid}" if config.num_trials < size * search.seeds else f", all of {grid}"
-    return trials if search.time_budget is None else f"{trials} or {search.time_budget}, whichever comes first,"
+    return trials if search.time_budget is None else f"{trials} or {search.time_budget}, whichever comes first"

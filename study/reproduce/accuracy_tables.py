@@ -69,9 +69,13 @@ class _Planned:
         if lines:
             raise UsageError(
                 *lines,
-                f"{self.folder} was started with other settings than this command's: repeat the --set it was started "
-                "with, or, if an upgrade changed the table, give another --out",
+                f"{self.folder} was started with other settings: give the --set it was started with and no other, or "
+                "another --out",
             )
+
+    def unavailable(self) -> str | None:
+        """Return a line on why it cannot run; None if it can."""
+        return None if self.problem is None else f"{self.config.name}: {self.problem}"
 
     def not_run(self) -> str | None:
         """Return a line on the trials of the grid that have no result row; None if all have one."""
@@ -91,14 +95,14 @@ def run(request: TableRequest, /) -> TableFiles:
         SystemExit: A study ended before it was complete.
     """
     planned = _plan(request)
-    missing = [f"{each.config.name}: {each.problem}" for each in planned if each.problem]
+    missing = [line for each in planned if (line := each.unavailable())]
     if len(missing) == len(planned):
         raise UsageError(*missing)
     for each in planned:
         if each.problem is None:
             _complete(each, request)
             _measure_on_test(each, request)
-    return _write_table(request, planned, missing)
+    return _write_table(request, planned)
 
 
 def dry_run(request: TableRequest, /) -> None:
@@ -236,7 +240,7 @@ def call(words: Sequence[str], /) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Sequence[str]) -> TableFiles:
+def _write_table(request: TableRequest, planned: Sequence[_Planned]) -> TableFiles:
     from analysis.tables.grid_table import UNMEASURED, grid_lines, write_grid_table
 
     started = [each for each in planned if each.started]
@@ -252,9 +256,15 @@ def _write_table(request: TableRequest, planned: Sequence[_Planned], missing: Se
         if (count := sum(line.cells["remark"] == UNMEASURED for line in grid_lines(grid, split="test")))
     ]
     not_run = [line for each in started if each.problem is None and (line := each.not_run())]
-    remarks = [request.remark, *(f"not in this table, {line}" for line in (*missing, *not_run))]
+    absent = [line for each in planned if not each.started and (line := each.unavailable())]
+    halted = [line for each in started if (line := each.unavailable())]
+    remarks = [
+        request.remark,
+        *(f"not in this table, {line}" for line in (*absent, *not_run)),
+        *(f"not continued, {line}" for line in halted),
+    ]
     files = write_grid_table(request.title, grids, request.home, name=request.table, notes=remarks)
-    return files, [*missing, *not_run, *failed, *unmeasured]
+    return files, [*absent, *halted, *not_run, *failed, *unmeasured]
 
 
 def _grid(each: _Planned) -> Grid:

@@ -52,15 +52,17 @@ class _Network:
         Raises:
             UsageError: They are damaged, or of other settings or images.
         """
-        from analysis.data.files import read_file
+        from analysis.data.files import SchemaError, read_file
         from analysis.data.schema import ResultsError
 
         if not self.rows.exists():
             return None
         try:
             rows: list[dict[str, Any]] = read_file(self.rows, PROOF).to_pylist()
+        except SchemaError as error:
+            raise UsageError(str(error)) from error
         except ResultsError as error:
-            raise UsageError(f"{self.rows} cannot be read: move it away to measure {self.name} again") from error
+            raise UsageError(f"{self.rows} is damaged: move it away to measure {self.name} again") from error
         now = json.loads(self.spec.to_json())
         if any(with_former_values(json.loads(row["spec"]), TrialSpec) != now for row in rows):
             raise UsageError(f"{self.rows} was measured with other settings: leave out --set, or give another --out")

@@ -100,7 +100,12 @@ def test_rows_of_other_images_and_damaged_ones_are_refused(proof, monkeypatch):
     for words in ([], ["--dry-run"]):
         code, _, err = proof("reproduce", "proof-of-concept", *words)
         assert code == 2
-        assert f"{ROWS} cannot be read: move it away" in err
+        assert f"{ROWS} is damaged: move it away" in err
+    ROWS.unlink()
+    write_rows(ROWS, study_rows(1, failed=0), RESULT)
+    code, _, err = proof("reproduce", "proof-of-concept")
+    assert code == 2
+    assert "must hold train+test result rows" in err
 
 
 def test_training_resumes_after_the_last_epoch(small, command, monkeypatch):
@@ -118,6 +123,13 @@ def test_training_resumes_after_the_last_epoch(small, command, monkeypatch):
     code, _, err = command("reproduce", "proof-of-concept")
     assert code == 0
     assert "resumed after epoch 1" in err
+    monkeypatch.setattr(Trainer, "save", killed)
+    assert command("reproduce", "proof-of-concept", "--out", "others")[0] == 130
+    monkeypatch.setattr(Trainer, "save", save)
+    monkeypatch.setattr(proof_of_concept, "proof_parts", lambda _: [ProofPart(tree=SMALL, test=61)])
+    code, _, err = command("reproduce", "proof-of-concept", "--out", "others")
+    assert code == 0
+    assert "resumed" not in err  # on other images
     whole = read_file("whole" / ROWS.relative_to("studies"), PROOF)
     names = PROOF.deterministic_columns()
     assert read_file(ROWS, PROOF).select(names).equals(whole.select(names))
